@@ -1,0 +1,51 @@
+# make design   propose crystals with a 1.5 eV band gap (sets everything up the first time)
+# make test     run the tests (likewise)
+# make lint     ruff, its formatter and mypy
+# make train    train the models; needs MATGEN_DATA, see data/README.md
+#
+# PYTHON=python3.12 picks the interpreter; ARGS="-n 20 --seed 1" is handed on to the command;
+# TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu" gets the smaller CPU build of torch.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+TORCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: design test lint train clean
+
+design: $(INSTALLED)
+	$(BIN)/matgen design --bandgap 1.5 $(ARGS)
+
+test: $(INSTALLED_DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(INSTALLED)
+	$(BIN)/matgen train $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "matgen needs Python 3.11 or newer; $(PYTHON) is older or absent. Try: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first, alone: the rest then finds the build that was chosen.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --constraint constraints.txt $(TORCH_FLAGS) torch
+	$(PIP) install --constraint constraints.txt --editable '.[plot]'
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP) install --constraint constraints.txt --editable '.[plot,dev]'
+	@touch $@
