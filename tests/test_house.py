@@ -1,0 +1,197 @@
+"""The house rules: imports point one way, nothing heavy at the door, and sound textbook structures."""
+
+import ast
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spglib
+from ase.data import covalent_radii
+from conftest import TextbookEntry
+from pymatgen.core import Composition, Structure
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "matgen"
+
+# A room may import rooms of its own rank or below. Give a new room its place here.
+RANKS: tuple[frozenset[str], ...] = (
+    frozenset({"elements", "geometry", "properties", "state", "units"}),
+    frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
+    frozenset({"io"}),
+    frozenset({"datasets", "energies", "samplers", "validation"}),
+    frozenset({"training"}),
+    frozenset({"workflows"}),
+    frozenset({"cli", "testing"}),
+)
+RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+
+# Of one rank, but strangers to each other: what joins them is training or a workflow.
+SIBLINGS = frozenset({"datasets", "energies", "samplers", "validation"})
+
+# The doors, which may import late so that `matgen --help` answers in under a second.
+DOORS = frozenset({"__init__", "__main__", "cli"})
+
+
+def room_of(module: str) -> str:
+    """Name the room of a dotted module: matgen.templates.expand lives in templates."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def dotted(path: Path, root: Path) -> str:
+    """Turn <root>/matgen/templates/expand.py into matgen.templates.expand."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def own_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of every import of matgen below a node (lint bans relative ones)."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, name.name) for name in names if name.name.split(".")[0] == "matgen")
+            case ast.ImportFrom(module="matgen", names=names):
+                yield from ((node.lineno, f"matgen.{name.name}") for name in names)
+            case ast.ImportFrom(module=str(module)) if module.startswith("matgen."):
+                yield node.lineno, module
+
+
+def faults(source: str, module: str) -> Iterator[str]:
+    """Say what is wrong with the imports of one module of matgen."""
+    tree = ast.parse(source)
+    room = room_of(module)
+    if room not in DOORS and room not in RANK:
+        yield f"{module}: the room `{room}` has no rank yet; give it one in tests/test_house.py"
+        return
+    for line, name in own_imports(tree):
+        target = room_of(name)
+        if target not in RANK:  # a name of the package itself, such as __version__
+            continue
+        if room in RANK and RANK[target] > RANK[room]:
+            yield f"{module}:{line}: `{room}` imports `{target}`, which stands above it"
+        if room in SIBLINGS and target in SIBLINGS and room != target:
+            yield f"{module}:{line}: `{room}` imports its sibling `{target}`; join them in a workflow"
+    if room in DOORS:
+        return
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for line, name in own_imports(function):
+                yield f"{module}:{line}: `{name}` is imported inside {function.name}(); move it to the top"
+
+
+def test_imports_point_one_way_and_stand_at_the_top_of_the_file() -> None:
+    found = [
+        fault
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for fault in faults(path.read_text(encoding="utf-8"), dotted(path, REPOSITORY))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("matgen.state", "from matgen.templates import expand", "stands above it"),
+        ("matgen.energies.rules", "import matgen.samplers.langevin", "its sibling"),
+        ("matgen.nn.trunk", "from matgen import workflows", "stands above it"),
+        ("matgen.io", "def f():\n    from matgen.state import State", "inside f()"),
+        ("matgen.misc", "x = 1", "no rank yet"),
+    ],
+)
+def test_the_import_rule_notices(module: str, source: str, complaint: str) -> None:
+    assert [complaint in fault for fault in faults(source, module)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("matgen.cli", "def f():\n    from matgen.workflows import design"),
+        ("matgen.energies.rules", "from matgen.energies.prior import Prior\nfrom matgen import __version__"),
+        ("matgen.samplers.hybrid", "import torch\nfrom matgen.energy import Energy"),
+    ],
+)
+def test_the_import_rule_lets_pass(module: str, source: str) -> None:
+    assert list(faults(source, module)) == []
+
+
+def test_importing_matgen_loads_nothing_heavy() -> None:
+    heavy = ["torch", "e3nn", "pymatgen", "numpy", "ase", "chgnet", "typer"]
+    code = f"import sys, matgen; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- the textbook structures
+
+
+def test_the_textbook_set_is_broad(textbook: tuple[TextbookEntry, ...]) -> None:
+    assert len(textbook) >= 60
+    assert len({entry.prototype for entry in textbook}) >= 40
+    # Every crystal system, by the first group number above each.
+    systems = np.searchsorted([2, 15, 74, 142, 167, 194, 230], [entry.space_group for entry in textbook])
+    assert set(systems.tolist()) == set(range(7))
+
+
+def test_textbook_files_and_index_agree(textbook: tuple[TextbookEntry, ...]) -> None:
+    files = [entry.file for entry in textbook]
+    assert sorted(path.name for path in (REPOSITORY / "data" / "textbook").glob("*.cif")) == sorted(files)
+    for entry in textbook:
+        assert entry.source, f"{entry.file} names no source"
+        assert entry.band_gap is None or 0.0 <= entry.band_gap < 15.0, f"{entry.file}: {entry.band_gap} eV"
+
+
+def test_textbook_compositions_match_their_formula(textbook: tuple[TextbookEntry, ...]) -> None:
+    # The formula is written by hand, the composition follows from sites and their multiplicities.
+    for entry in textbook:
+        assert entry.structure.composition.reduced_composition == Composition(entry.formula), entry.file
+
+
+def test_textbook_space_groups_are_found_by_spglib(textbook: tuple[TextbookEntry, ...]) -> None:
+    for entry in textbook:
+        structure = entry.structure
+        cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+        assert spglib.get_symmetry_dataset(cell, symprec=1e-3).number == entry.space_group, entry.file
+
+
+def test_textbook_distances_are_sane(textbook: tuple[TextbookEntry, ...]) -> None:
+    # Nearest neighbours over the sum of covalent radii: 0.84 (P4 chains) to 1.2 (bcc metals) in these
+    # structures; a misread setting or a slipped digit puts atoms on top of each other or far apart.
+    for entry in textbook:
+        centre, neighbour, _, distance = entry.structure.get_neighbor_list(5.0)
+        radii = covalent_radii[np.array(entry.structure.atomic_numbers)]
+        ratio = distance / (radii[centre] + radii[neighbour])
+        nearest = np.array([ratio[centre == atom].min() for atom in range(len(entry.structure))])
+        assert nearest.min() > 0.75, f"{entry.file}: {nearest.min():.2f}"
+        assert nearest.max() < 1.25, f"{entry.file}: {nearest.max():.2f}"
+
+
+def test_textbook_cifs_follow_from_the_table(textbook: tuple[TextbookEntry, ...]) -> None:
+    script = runpy.run_path(str(REPOSITORY / "scripts" / "build_textbook_structures.py"))
+    table = tomllib.loads((REPOSITORY / "data" / "textbook" / "structures.toml").read_text(encoding="utf-8"))
+    built = {entry.file: (entry, structure) for entry, structure in script["entries"](table)}
+    assert set(built) == {entry.file for entry in textbook}
+    for shipped in textbook:
+        entry, structure = built[shipped.file]
+        columns = [field.name for field in fields(entry) if field.name != "band_gap"]
+        assert all(getattr(entry, name) == getattr(shipped, name) for name in columns), shipped.file
+        assert (float(entry.band_gap) if entry.band_gap else None) == shipped.band_gap, shipped.file
+        assert same_crystal(structure, shipped.structure), f"{shipped.file}: rerun the script that builds it"
+
+
+def same_crystal(one: Structure, other: Structure) -> bool:
+    """Compare two cells by lattice constants and all distances: blind to origin and order of the atoms."""
+    if len(one) != len(other):
+        return False
+    distances, others = (np.sort(structure.distance_matrix, axis=None) for structure in (one, other))
+    # A CIF carries eight decimals; the set-up that writes it snaps coordinates to their site.
+    return np.allclose(one.lattice.parameters, other.lattice.parameters, atol=1e-5) and np.allclose(
+        distances, others, atol=1e-3
+    )
