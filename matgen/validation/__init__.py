@@ -1,0 +1,1 @@
+"""Relaxation, checks and duplicates: what of the samples survives, and why."""
