@@ -1,0 +1,177 @@
+"""Reverse diffusion in the free numbers of crystals: predictor, corrector, and where to start.
+
+Variance exploding (see `matgen.noise`): at level σ (Å) every scaled free number carries Gaussian noise of that spread,
+and levels fall to zero. The predictor is the stochastic sampler of Karras et al. 2022 (algorithm 2), wrapped on the
+torus. The noised densities of a sum of energies are *not* the exponentials of the summed noised energies, so that the
+predictor alone doesn't compose; the Langevin corrector, which samples whatever the summed scores define at its level,
+does (Du et al. 2023).
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from matgen.energy import gradients
+from matgen.noise import STRAIN_PER_ANGSTROM, chosen, moved, scales, standard_normal
+from matgen.samplers.langevin import langevin_step
+from matgen.samplers.steps import bounded, clipped, finite, n_free, plus, product, times
+from matgen.state import State
+from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.lattice import crystal_family
+
+Score = Callable[[Geometry, Tensor], Geometry]
+"""Of a geometry and its σ (n_systems,): -dE/dx in scaled coordinates, 1/Å; for a denoiser D, (D(x) - x)/σ²."""
+
+# Mean and spread of the lattice numbers of 75,544 known crystals, by family.
+KNOWN_LATTICES = {
+    "triclinic": ((0.0, -0.02, -0.02, -0.09, -0.28, 0.05), (0.22, 0.16, 0.20, 0.15, 0.23, 0.09)),
+    "monoclinic": ((0.0, -0.23, 0.0, 0.23, -0.03, 0.03), (0.0, 0.17, 0.0, 0.45, 0.37, 0.09)),
+    "orthorhombic": ((0.0, 0.0, 0.0, -0.02, -0.05, 0.02), (0.0, 0.0, 0.0, 0.48, 0.46, 0.08)),
+    "tetragonal": ((0.0, 0.0, 0.0, 0.0, -0.48, 0.01), (0.0, 0.0, 0.0, 0.0, 0.50, 0.10)),
+    "hexagonal": ((0.0, 0.0, 0.0, 0.0, -0.61, 0.02), (0.0, 0.0, 0.0, 0.0, 0.73, 0.09)),
+    "cubic": ((0.0, 0.0, 0.0, 0.0, 0.0, 0.01), (0.0, 0.0, 0.0, 0.0, 0.0, 0.09)),
+}
+
+
+def diffuse(
+    score: Score,
+    templates: TemplateBatch,
+    geometry: Geometry,
+    *,
+    levels: Tensor,
+    generator: torch.Generator,
+    guidance: Score | None = None,
+    max_guidance: float = 5.0,
+    churn: float = 0.0,
+    heun: bool = False,
+    corrector_steps: int = 1,
+    corrector_step: float = 0.2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Geometry:
+    """Take noised geometries down the levels to σ = 0.
+
+    At each level: Langevin corrector steps, then a predictor step to the next level. Both follow score + guidance.
+    Scales are taken anew from the cell at every move, lattice numbers are clamped to the bounds of
+    `matgen.samplers.steps`, and a system whose move is not finite stays where it was.
+
+    Args:
+        score: the learned score.
+        templates: the discrete halves.
+        geometry: samples at the first level: from `pure_noise` or `renoise`.
+        levels: falling σ in Å, (n_levels,) or, where systems start at levels of their own, (n_levels, n_systems).
+        generator: source of all randomness.
+        guidance: further score to add, such as that of wishes.
+        max_guidance: longest guidance, in units of √n_free / σ, the typical length of the score.
+        churn: how much noise is put back on the way; spread over the levels as Karras' S_churn.
+        heun: whether the predictor is of second order, at twice the cost.
+        corrector_steps: Langevin steps at each level.
+        corrector_step: their step size h, in units of σ². Unadjusted steps widen a Gaussian of spread σ by h/(4σ²).
+        progress: told after each level how many are done, and of how many.
+
+    Returns:
+        Geometries at σ = 0, coords in [0, 1).
+    """
+    total = _sum_of(templates, score, guidance, max_guidance)
+    sigmas = levels.to(geometry.lattice).reshape(len(levels), -1).expand(-1, templates.n_systems)
+    gamma = min(churn / len(sigmas), math.sqrt(2) - 1)
+    for done, (sigma, lower) in enumerate(pairwise([*sigmas, torch.zeros_like(sigmas[0])]), start=1):
+        for _ in range(corrector_steps):
+            geometry = _correct(total, templates, geometry, sigma, corrector_step * sigma**2, generator)
+        higher = torch.minimum(sigma * (1 + gamma), sigmas[0])
+        geometry = _noised(templates, geometry, (higher**2 - sigma**2).sqrt(), generator)
+        geometry = _predict(total, templates, geometry, higher, lower, heun=heun and bool((lower > 0).all()))
+        if progress is not None:
+            progress(done, len(sigmas))
+    return geometry
+
+
+def _correct(
+    score: Score, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, h: Tensor, generator: torch.Generator
+) -> Geometry:
+    """One Langevin step at level σ."""
+    scale = scales(templates, geometry)
+    target = langevin_step(templates, geometry, score(geometry, sigma), scale, h, generator)
+    return _sane(templates, target, geometry)
+
+
+def _predict(
+    score: Score, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, lower: Tensor, *, heun: bool
+) -> Geometry:
+    """From σ to a lower level along the probability flow dx/dσ = -σ score(x, σ)."""
+    scale = scales(templates, geometry)
+    flow = times(templates, sigma, score(geometry, sigma))
+    target = _sane(templates, moved(templates, geometry, flow, scale, sigma - lower), geometry)
+    if heun:
+        flow = plus(flow, times(templates, lower, score(target, lower)))
+        target = moved(templates, geometry, flow, scale, (sigma - lower) / 2)
+    return _sane(templates, target, geometry)
+
+
+def _noised(templates: TemplateBatch, geometry: Geometry, size: Tensor, generator: torch.Generator) -> Geometry:
+    """Geometry plus Gaussian noise of this size (n_systems,), Å."""
+    noise = standard_normal(geometry, generator)
+    return bounded(moved(templates, geometry, noise, scales(templates, geometry), size))
+
+
+def _sane(templates: TemplateBatch, target: Geometry, origin: Geometry) -> Geometry:
+    return bounded(chosen(templates, finite(templates, target), target, origin))
+
+
+def _sum_of(templates: TemplateBatch, score: Score, guidance: Score | None, max_guidance: float) -> Score:
+    if guidance is None:
+        return score
+
+    def total(geometry: Geometry, sigma: Tensor) -> Geometry:
+        longest = max_guidance * n_free(scales(templates, geometry), templates).sqrt() / sigma
+        return plus(score(geometry, sigma), clipped(templates, guidance(geometry, sigma), longest))
+
+    return total
+
+
+def energy_score(energy: Callable[[State, Tensor], Tensor], templates: TemplateBatch) -> Score:
+    """The score of an energy: minus its gradient, by the chain rule through `expand`, in scaled coordinates."""
+
+    def score(geometry: Geometry, sigma: Tensor) -> Geometry:
+        _, slope = gradients(energy, templates, geometry, sigma)
+        return times(templates, -torch.ones_like(sigma), product(slope, scales(templates, geometry)))
+
+    return score
+
+
+def renoise(
+    templates: TemplateBatch, geometry: Geometry, sigma: float | Tensor, generator: torch.Generator
+) -> Geometry:
+    """A warm start: geometries with noise of level σ (Å; one for all, or (n_systems,)) put on."""
+    size = torch.as_tensor(sigma).to(geometry.lattice).expand(templates.n_systems)
+    return _noised(templates, geometry, size, generator)
+
+
+def pure_noise(
+    templates: TemplateBatch,
+    sigma_max: float,
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Geometry:
+    """A cold start: uniform coords; Gaussian lattice numbers as wide as known crystals of the family, noised by σ_max.
+
+    Coords are uniform where σ_max is at least about half the period, in Å.
+    """
+    mean, spread = (t.to(templates.space_group.device)[templates.space_group - 1] for t in _known_lattices())
+    width = (spread**2 + (sigma_max * STRAIN_PER_ANGSTROM) ** 2).sqrt()
+    shape = templates.free_coords.shape
+    uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(mean.device)
+    empty = Geometry(torch.zeros_like(mean, dtype=dtype), torch.zeros_like(uniform))
+    lattice = mean + width * standard_normal(empty, generator).lattice
+    return bounded(Geometry((lattice * templates.free_lattice).to(dtype), uniform * templates.free_coords))
+
+
+@cache
+def _known_lattices() -> tuple[Tensor, Tensor]:
+    """Mean and spread of lattice numbers (230, 6), by space_group - 1."""
+    both = torch.tensor([KNOWN_LATTICES[crystal_family(number)] for number in range(1, 231)], dtype=torch.float64)
+    return both[:, 0], both[:, 1]
