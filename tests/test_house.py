@@ -27,9 +27,9 @@ PACKAGE = REPOSITORY / "matgen"
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"candidate", "elements", "geometry", "properties", "state", "units"}),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
-    frozenset({"io"}),
+    frozenset({"io", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
-    frozenset({"training"}),
+    frozenset({"export", "training"}),
     frozenset({"workflows"}),
     frozenset({"cli", "testing"}),
 )
