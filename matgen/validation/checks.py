@@ -81,9 +81,9 @@ def charge_balance(candidate: Candidate) -> Verdict:
     if passed and len(composition) == 1:
         charge, reason = 0.0, "an element, valid by SMACT's rule"
     elif passed and charge == 0:
-        reason = "a neutral combination of oxidation states exists, or all elements are metals (SMACT)"
+        reason = "oxidation states balance, or all elements are metals (SMACT)"
     elif passed:
-        reason = "an alloy of metals, valid by SMACT's rule"
+        charge, reason = 0.0, "all elements are metals, valid by SMACT's rule"
     elif math.isnan(charge):
         reason = "SMACT knows no oxidation state of one of its elements"
     elif charge == 0:

@@ -1,5 +1,7 @@
 """Space group of a structure, and what it lies above."""
 
+from functools import cache
+
 import numpy as np
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
@@ -24,6 +26,7 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup:
     return SpaceGroup(found.get_space_group_number(), found.get_space_group_symbol())
 
 
+@cache  # the tables take about a second
 def contains(group: int, subgroup: int) -> bool:
     """Whether a space-group type is another one or a supergroup of it."""
     if subgroup in {group, 1}:

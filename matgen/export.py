@@ -1,0 +1,317 @@
+"""Candidates on disk, each as soon as it is found, so that an interrupt loses none.
+
+A folder holds `cif/NAME.cif` (symmetrised), `candidates.jsonl` (everything; the source of truth), and, made from it,
+`candidates.csv` and `candidates.extxyz`; `run.json` says how they came about.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ase.io
+from ase import Atoms
+from pymatgen.core.structure import Structure
+from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
+
+from matgen.candidate import Candidate, Verdict
+from matgen.record import from_record, to_record
+from matgen.validation.cif import cif_text, displacement, read_cif
+
+SYMPRECS = (0.1, 0.01)
+"""Tolerances tried for a symmetrised CIF, Å: that of the training labels, then one that moves no atom visibly."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
+
+
+class OutputError(OSError):
+    """The output folder cannot be written."""
+
+
+class ResumeError(ValueError):
+    """The output folder holds something else than the beginning of this run."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What makes a run the run it is; two runs that agree in all of it give the same candidates.
+
+    Attributes:
+        version: of the program.
+        seed: of the run.
+        configuration: all settings, as JSON types.
+        weights: hash of each file of weights by name.
+    """
+
+    version: str
+    seed: int
+    configuration: Mapping[str, Any]
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+def faithful_cif(structure: Structure) -> tuple[str, Verdict]:
+    """A CIF that reads back to the same structure: symmetrised if that changes nothing, else with all atoms listed.
+
+    Returns:
+        The text, and a verdict that says which it is.
+    """
+    for symprec in SYMPRECS:
+        try:
+            text = cif_text(structure, symprec)
+        except SymmetryUndeterminedError:
+            continue
+        if (verdict := _read_back(structure, text, "symmetrised CIF reads back to the same structure")).passed:
+            return text, verdict
+    text = cif_text(structure)
+    verdict = _read_back(structure, text, "symmetrising would change the structure: its CIF lists all atoms in P1")
+    return text, replace(verdict, passed=False)
+
+
+def _read_back(structure: Structure, text: str, reason: str) -> Verdict:
+    back = read_cif(text)
+    moved = math.nan if back is None else displacement(structure, back)
+    passed = not math.isnan(moved)
+    return Verdict("cif", passed, moved, "", reason if passed else "the CIF does not read back to the same structure")
+
+
+class CandidateWriter:
+    """Writes the candidates of one run into a folder; opening the folder of an interrupted run resumes it.
+
+        with CandidateWriter("out", RunInfo(...)) as writer:
+            for candidate in ...:
+                if candidate.name not in writer.finished:
+                    writer.write(candidate)
+
+    Args:
+        folder: made if it is not there.
+        run: what the run is; an existing folder must agree in it.
+        overwrite: start anew where the folder holds another run.
+    """
+
+    def __init__(self, folder: str | Path, run: RunInfo, *, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        self.candidates: list[Candidate] = []
+        self._run = run
+        self._overwrite = overwrite
+        self._report: dict[str, Any] = {}
+        self._columns: list[str] = []
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Names of the candidates on disk."""
+        return frozenset(candidate.name for candidate in self.candidates)
+
+    def __enter__(self) -> Self:
+        with self._teaching():
+            (self.folder / "cif").mkdir(parents=True, exist_ok=True)
+            if self._overwrite:
+                self._clear()
+            earlier = self._earlier_report()
+            self.candidates = self._earlier_candidates()
+            self._rebuild()
+            self._report = {
+                "status": "running",
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                **_identity(self._run),
+                "candidates": len(self.candidates),
+                "stages": earlier.get("stages", []),
+            }
+            self._write_report()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._report["status"] = "finished"
+        else:
+            self._report["status"] = "interrupted" if kind is KeyboardInterrupt else f"failed: {kind.__name__}"
+        with self._teaching():
+            self._write_report()
+
+    def write(self, candidate: Candidate) -> Candidate:
+        """Put one candidate on disk, in all formats.
+
+        Returns:
+            The candidate with the verdict "cif" on its own file.
+
+        Raises:
+            ValueError: its name is taken, or can be no file name.
+            OutputError: the disk is full, or the folder has gone.
+        """
+        if not NAME.fullmatch(candidate.name):
+            raise ValueError(f"expected a name of letters, digits and ._()+-, got {candidate.name!r}")
+        if candidate.name in self.finished:
+            raise ValueError(f"candidate {candidate.name} is already in {self.folder}; names must differ")
+        text, verdict = faithful_cif(candidate.structure)
+        candidate = replace(candidate, verdicts={**candidate.verdicts, "cif": verdict})
+        with self._teaching():
+            _replace_file(self.folder / "cif" / f"{candidate.name}.cif", text)
+            _append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
+            self.candidates.append(candidate)
+            self._append_tables(candidate)
+            self._report["candidates"] = len(self.candidates)
+        return candidate
+
+    def stage(self, name: str, seconds: float, **counts: int) -> None:
+        """Note in run.json that a stage ended: its wall time and what it counted, such as requested=10, kept=7."""
+        self._report["stages"].append({"name": name, "seconds": round(seconds, 3), "counts": counts})
+        with self._teaching():
+            self._write_report()
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"candidates.{kind}"
+
+    @contextmanager
+    def _teaching(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"cannot write to {self.folder}: {reason}; choose another folder with --out") from error
+
+    def _write_report(self) -> None:
+        _replace_file(self.folder / "run.json", json.dumps(self._report, indent=2) + "\n")
+
+    def _clear(self) -> None:
+        """Remove what a run has left, and nothing from a folder where none has been."""
+        if not (self.folder / "run.json").exists():
+            return
+        for path in (self.folder / "run.json", *map(self._path, ("jsonl", "csv", "extxyz"))):
+            path.unlink(missing_ok=True)
+        for path in (self.folder / "cif").glob("*.cif"):
+            path.unlink()
+
+    def _earlier_report(self) -> dict[str, Any]:
+        path = self.folder / "run.json"
+        advice = "name another folder with --out, or overwrite it"
+        if not path.exists():
+            if self._path("jsonl").exists():
+                raise ResumeError(f"{self.folder} holds candidates but no run.json to resume from; {advice}")
+            return {}
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            found = {name: report[name] for name in _identity(self._run)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ResumeError(f"{path} is not a report of a run; {advice}") from error
+        different = [name for name, value in _identity(self._run).items() if found[name] != value]
+        if different:
+            raise ResumeError(f"{self.folder} holds another run: {_differences(found, self._run, different)}; {advice}")
+        return report
+
+    def _earlier_candidates(self) -> list[Candidate]:
+        """Candidates on disk; a last line that an interrupt cut short is dropped."""
+        if not self._path("jsonl").exists():
+            return []
+        try:
+            whole, newline, _ = self._path("jsonl").read_text(encoding="utf-8").rpartition("\n")
+            _replace_file(self._path("jsonl"), whole + newline)
+            return [from_record(json.loads(line)) for line in whole.splitlines()]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ResumeError(f"{self._path('jsonl')} is damaged ({error}); overwrite the folder") from error
+
+    def _rebuild(self) -> None:
+        """Write the tables anew from the candidates."""
+        self._columns = list(dict.fromkeys(column for c in self.candidates for column in _row(c)))
+        _replace_file(self._path("csv"), _csv(self._columns, self.candidates, header=True))
+        _replace_file(self._path("extxyz"), "".join(map(_extxyz, self.candidates)))
+
+    def _append_tables(self, candidate: Candidate) -> None:
+        if set(_row(candidate)) <= set(self._columns):
+            _append(self._path("csv"), _csv(self._columns, [candidate], header=False))
+            _append(self._path("extxyz"), _extxyz(candidate))
+        else:
+            self._rebuild()
+
+
+def _identity(run: RunInfo) -> dict[str, Any]:
+    """What two runs must share to be the same, as it comes back from JSON."""
+    identity = {
+        "version": run.version,
+        "seed": run.seed,
+        "weights": dict(run.weights),
+        "configuration": dict(run.configuration),
+    }
+    return json.loads(json.dumps(identity))
+
+
+def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> str:
+    """In words, what an earlier run had and this one has."""
+    wanted = _identity(run)
+    told = []
+    for name in names:
+        if isinstance(wanted[name], dict) and isinstance(found[name], dict):
+            keys = sorted({*wanted[name], *found[name]})
+            pairs = [(key, found[name].get(key), wanted[name].get(key)) for key in keys]
+        else:
+            pairs = [(name, found[name], wanted[name])]
+        told += [f"{key} was {old!r} and is now {new!r}" for key, old, new in pairs if old != new]
+    return ", ".join(told)
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="")
+    part.replace(path)
+
+
+def _append(path: Path, text: str) -> None:
+    """Append and wait until it is on the disk."""
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as one line of the table."""
+    row: dict[str, Any] = {
+        "name": candidate.name,
+        "formula": candidate.structure.composition.reduced_formula,
+        "n_atoms": len(candidate.structure),
+        "space_group": candidate.space_group.number,
+        "space_group_symbol": candidate.space_group.symbol,
+        "template": candidate.template,
+        "passed": all(verdict.passed for verdict in candidate.verdicts.values()),
+        "energy": sum(candidate.energies.values()),
+    }
+    row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
+    for name, prediction in candidate.properties.items():
+        row |= {name: prediction.mean, f"{name}_spread": prediction.spread}
+    if candidate.relaxation is not None:
+        row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
+    return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
+
+
+def _csv(columns: list[str], candidates: list[Candidate], *, header: bool) -> str:
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    if header and columns:
+        table.writeheader()
+    table.writerows(_row(candidate) for candidate in candidates)
+    return text.getvalue()
+
+
+def _extxyz(candidate: Candidate) -> str:
+    """One frame; the columns of the table in its comment line."""
+    structure = candidate.structure
+    frame = Atoms(
+        list(structure.atomic_numbers),
+        structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+        info={name if name != "energy" else "energy_total": value for name, value in _row(candidate).items()},
+    )
+    text = io.StringIO()
+    ase.io.write(text, frame, format="extxyz")
+    return text.getvalue()
