@@ -1,0 +1,1 @@
+"""The terms that a total energy is made of, one file each."""

@@ -1,0 +1,156 @@
+"""Property wishes: what a person types, and the energy it becomes.
+
+The energy of a wish is minus the log probability that a model gives it: the density at a point, or the probability
+of a range. A metal cannot have a gap of 1.5 eV, so `-log((1 - P(metal)) density(1.5))` grows without limit as the
+model becomes sure of a metal; a wish for a gap of zero is a wish for P(metal).
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from matgen.energy import Energy, TemplateEnergy
+from matgen.properties import PROPERTIES, Distribution, Property
+from matgen.state import State
+from matgen.templates.crystal import TemplateBatch
+
+StatePredictor = Callable[[State, Tensor], Mapping[str, Distribution]]
+"""Distributions by property of states at noise levels (n_systems,), Å; any such module or function."""
+
+TemplatePredictor = Callable[[TemplateBatch], Mapping[str, Distribution]]
+"""Distributions by property of templates."""
+
+
+ABOVE_ZERO = 1e-6
+"""What `>0` means to a property whose zero is something special, in its unit."""
+
+
+class WishError(ValueError):
+    """A wish that cannot be understood or cannot come true."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is wished of one property.
+
+    Attributes:
+        name: of the property.
+        low: least value; minus infinity where open.
+        high: greatest value; infinity where open.
+        point: whether low = high is a value to come close to.
+    """
+
+    name: str
+    low: float
+    high: float
+    point: bool
+
+    def met(self, value: float, tolerance: float) -> bool:
+        """Whether a value lies in the range, or within `tolerance` of the point."""
+        slack = tolerance if self.point else 0.0
+        return self.low - slack <= value <= self.high + slack
+
+    def energy(self, distribution: Distribution) -> Tensor:
+        """-log P(wish) (n_systems,), of a density in 1/unit for a point."""
+        if self.point:
+            return -distribution.log_prob(torch.tensor(self.low))
+        return -distribution.log_between(torch.tensor(self.low), torch.tensor(self.high))
+
+    def __str__(self) -> str:
+        unit = PROPERTIES[self.name].unit
+        if self.point:
+            return f"{self.name} = {self.low:g} {unit}"
+        if math.isinf(self.high):
+            return f"{self.name} > {self.low:g} {unit}"
+        if math.isinf(self.low):
+            return f"{self.name} <= {self.high:g} {unit}"
+        return f"{self.name} {self.low:g} to {self.high:g} {unit}"
+
+
+class TemplatePropertyTarget(TemplateEnergy):
+    """A wish that reads templates."""
+
+    def __init__(self, predictor: TemplatePredictor, target: Target) -> None:
+        super().__init__()
+        self.name, self.predictor, self.target = target.name, predictor, target
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """-log P(wish) (n_systems,)."""
+        return self.target.energy(self.predictor(templates)[self.target.name])
+
+
+class StatePropertyTarget(Energy):
+    """A wish that reads states."""
+
+    def __init__(self, predictor: StatePredictor, target: Target) -> None:
+        super().__init__()
+        self.name, self.predictor, self.target = target.name, predictor, target
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        """-log P(wish) (n_systems,) at the noise levels sigma (n_systems,), Å."""
+        return self.target.energy(self.predictor(state, sigma)[self.target.name])
+
+
+def find_property(name: str) -> Property:
+    """The property of this name or alias.
+
+    Raises:
+        WishError: there is none.
+    """
+    names = {alias: p for p in PROPERTIES.values() for alias in (p.name, *p.aliases)}
+    key = name.strip().lower().replace("-", "_").replace(" ", "_")
+    if key not in names:
+        close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean {names[close[0]].name}?" if close else "choose one of these"
+        raise WishError(f"expected one of {', '.join(PROPERTIES)}, got {name!r}; {hint}")
+    return names[key]
+
+
+_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+_POINT = re.compile(rf"=?{_NUMBER}")
+_RANGE = re.compile(rf"{_NUMBER}:{_NUMBER}")
+_BOUND = re.compile(rf"\s*(<=|>=|<|>){_NUMBER}")
+
+
+def parse_wish(name: str, text: str) -> Target:
+    """Read a wish: `1.5`, `1.2:1.8`, `>3`, `<=0.05`.
+
+    A range that begins at zero includes what is exactly zero (metals; compounds on the hull); `>0` excludes it.
+
+    Raises:
+        WishError: unknown property, unreadable text, or no value that could fulfil it.
+    """
+    wished = find_property(name)
+    if match := _POINT.fullmatch(text):
+        value = float(match[1])
+        return _possible(wished, Target(wished.name, value, value, point=True), text)
+    if match := _RANGE.fullmatch(text):
+        low, high = float(match[1]), float(match[2])
+        if low > high:
+            raise WishError(f"expected a {wished.name} range low:high, got {text!r}; write {match[2]}:{match[1]}")
+        return _possible(wished, Target(wished.name, low, high, point=low == high), text)
+    if match := _BOUND.fullmatch(text):
+        return _possible(wished, _one_sided(wished, match[1], float(match[2])), text)
+    raise WishError(f"expected {wished.name} as 1.5, 1.2:1.8, '>3' or '<=0.05' ({wished.unit}), got {text!r}")
+
+
+def _one_sided(wished: Property, sign: str, value: float) -> Target:
+    if sign == "<" and value <= wished.lowest:
+        raise WishError(f"expected a {wished.name} that exists, got '<{value:g}'; none lies below {wished.lowest:g}")
+    if sign in ("<", "<="):
+        return Target(wished.name, -math.inf, value, point=False)
+    low = max(value, wished.zero + ABOVE_ZERO) if sign == ">" else value
+    return Target(wished.name, low, math.inf, point=False)
+
+
+def _possible(wished: Property, target: Target, text: str) -> Target:
+    ends = [end for end in (target.low, target.high) if math.isfinite(end)]
+    if all(wished.lowest <= end <= wished.highest for end in ends):
+        return target
+    limits = f"{wished.lowest:g} to {wished.highest:g} {wished.unit}"
+    raise WishError(f"expected a {wished.name} of {limits}, got {text!r}; no known crystal lies outside")

@@ -1,0 +1,62 @@
+"""From a vector per crystal to distributions of its properties."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from matgen.properties import HULL_BEND, PROPERTIES, Calibration, Distribution, Hurdle, Logistic, calibrated
+
+LEGACY, CHGNET = "formation_energy_megnet2018", "formation_energy_chgnet"
+"""Auxiliary outputs: formation energy by the corrections of 2018, and CHGNet's own."""
+
+SMALLEST_SCALE = 0.003
+
+
+class PropertyHeads(nn.Module):
+    """Three small networks: gap, energy above hull, and formation energy in three accounts.
+
+    CHGNet's formation energy is known for every training row; the other two are small corrections to it, so most of
+    what is learned comes from the plentiful labels.
+    """
+
+    calibration: Tensor
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.gap = _head(width, hidden, dropout, 3)
+        self.hull = _head(width, hidden, dropout, 3)
+        self.energy = _head(width, hidden, dropout, 6)
+        self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(PROPERTIES)))
+
+    def forward(self, x: Tensor) -> dict[str, Distribution]:
+        """Raw distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
+        logit, loc, raw = self.gap(x).unbind(-1)
+        gap = Hurdle(logit, 2 * loc + 1.5, _scale(raw), math.inf, PROPERTIES["band_gap"].zero)
+        logit, loc, raw = self.hull(x).unbind(-1)
+        bend = HULL_BEND
+        hull = Hurdle(logit, bend * (loc + 1), bend * _scale(raw), bend, PROPERTIES["energy_above_hull"].zero)
+        chgnet, shift, legacy_shift, *raws = self.energy(x).unbind(-1)
+        energy = chgnet - 1.0
+        scale_chgnet, scale, scale_legacy = (0.2 * _scale(raw) for raw in raws)
+        return {
+            "band_gap": gap,
+            "formation_energy": Logistic(energy + 0.1 * shift, scale),
+            "energy_above_hull": hull,
+            LEGACY: Logistic(energy + 0.1 * (shift + legacy_shift), scale_legacy),
+            CHGNET: Logistic(energy, scale_chgnet),
+        }
+
+    def calibrated(self, x: Tensor) -> dict[str, Distribution]:
+        """Calibrated distributions of the properties."""
+        raw, numbers = self(x), self.calibration.tolist()
+        return {name: calibrated(raw[name], Calibration(*row)) for name, row in zip(PROPERTIES, numbers, strict=True)}
+
+
+def _head(width: int, hidden: int, dropout: float, n: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, n))
+
+
+def _scale(raw: Tensor) -> Tensor:
+    return F.softplus(raw) + SMALLEST_SCALE

@@ -1,0 +1,348 @@
+"""What the property models are trained for, and how they are calibrated."""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from matgen.datasets.crystals import CrystalTable
+from matgen.nn.judge import JudgeInputs
+from matgen.nn.property_heads import CHGNET, LEGACY
+from matgen.properties import (
+    PROPERTIES,
+    Calibration,
+    Distribution,
+    Hurdle,
+    calibrated,
+    coverage,
+    median,
+)
+from matgen.templates.crystal import TemplateBatch, take_sites
+from matgen.templates.expand import expand
+from matgen.templates.wyckoff import alternatives, wyckoff_table
+from matgen.training.loop import bucketed
+
+WEIGHTS = {"band_gap": 1.0, "formation_energy": 1.0, "energy_above_hull": 1.0, LEGACY: 0.5, CHGNET: 1.0}
+"""Weight of each property's mean negative log-likelihood in the loss."""
+
+LARGEST_VOLUME_RATIO = 1.7
+"""Beyond this a row's cell is suspect, and no model is trained on it."""
+
+
+def trainable(table: CrystalTable) -> Tensor:
+    """Rows (n,) of the split `train` whose cells are sane."""
+    return (table.split == 0) & (table.volume_ratio < LARGEST_VOLUME_RATIO)
+
+
+def compositions(templates: TemplateBatch) -> Tensor:
+    """Share of each element (n_systems, 95), float64."""
+    counts = torch.zeros(templates.n_systems, 95, dtype=torch.float64)
+    counts.index_put_(
+        (templates.site_system, templates.site_element), templates.site_multiplicity.double(), accumulate=True
+    )
+    return counts / counts.sum(1, keepdim=True)
+
+
+def reference_energies(table: CrystalTable, rows: Tensor) -> Tensor:
+    """Energy of each element (95,), eV/atom, such that CHGNet's energy minus them is a formation energy.
+
+    A least-absolute-deviations fit (by reweighting) of the difference to the MP2020 formation energies of `rows`,
+    drawn weakly to the same fit with all formation energies, for the element that only those hold.
+    """
+    known = rows[torch.isfinite(table.label("e_form")[rows]) & torch.isfinite(table.label("chgnet_energy")[rows])]
+    anywhere = _absolute_fit(table, known, torch.zeros(95, dtype=torch.float64))
+    return _absolute_fit(table, known[table.mp2020[known]], anywhere)
+
+
+def _absolute_fit(table: CrystalTable, rows: Tensor, towards: Tensor) -> Tensor:
+    x = compositions(table.templates.select(rows))
+    y = (table.label("chgnet_energy") - table.label("e_form"))[rows].double() - x @ towards
+    weight = torch.ones_like(y)
+    ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype)
+    for _ in range(20):
+        weighted = x * weight[:, None]
+        found = torch.linalg.solve(x.T @ weighted + ridge, weighted.T @ y)
+        weight = 1 / ((y - x @ found).abs() + 0.01)
+    return towards + found
+
+
+@dataclass(frozen=True)
+class PropertyTargets:
+    """Labels by property (n,), NaN where unknown; units as in `PROPERTIES`."""
+
+    values: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, table: CrystalTable, fitted_on: Tensor) -> Self:
+        """Labels of a table; the reference energies of elements are fitted on the rows `fitted_on`."""
+        form, unknown = table.label("e_form"), torch.full((len(table),), torch.nan)
+        reference = reference_energies(table, fitted_on)
+        chgnet = table.label("chgnet_energy") - (compositions(table.templates) @ reference).float()
+        return cls(
+            {
+                "band_gap": table.label("band_gap"),
+                "formation_energy": torch.where(table.mp2020, form, unknown),
+                "energy_above_hull": table.label("energy_above_hull"),
+                LEGACY: torch.where(table.mp2020, unknown, form),
+                CHGNET: chgnet,
+            }
+        )
+
+    def rows(self, rows: Tensor) -> dict[str, Tensor]:
+        """The labels of these rows."""
+        return {name: value[rows] for name, value in self.values.items()}
+
+
+def known_rows(distribution: Distribution, known: Tensor) -> Distribution:
+    """The distribution of some systems only."""
+    parts = {f.name: getattr(distribution, f.name) for f in fields(distribution)}  # type: ignore[arg-type]
+    return type(distribution)(**{k: v[known] if isinstance(v, Tensor) else v for k, v in parts.items()})
+
+
+def negative_log_likelihood(
+    predicted: Mapping[str, Distribution], targets: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum over properties of the mean over known labels, and each property's part."""
+    total, figures = torch.zeros(()), {}
+    for name, value in targets.items():
+        known = torch.isfinite(value)
+        if not known.any():
+            continue
+        part = -known_rows(predicted[name], known).log_prob(value[known]).mean()
+        total = total + WEIGHTS[name] * part
+        figures[f"nll_{name}"] = part.item()
+    return total, figures
+
+
+def errors(predicted: Mapping[str, Distribution], targets: Mapping[str, Tensor]) -> dict[str, float]:
+    """Likelihood, mean absolute error of the median, and accuracy at telling zero from not zero."""
+    loss, figures = negative_log_likelihood(predicted, targets)
+    figures["nll"] = loss.item()
+    for name, value in targets.items():
+        known = torch.isfinite(value)
+        if not known.any():
+            continue
+        distribution = known_rows(predicted[name], known)
+        figures[f"mae_{name}"] = (median(distribution) - value[known]).abs().mean().item()
+        if isinstance(distribution, Hurdle):
+            right = (distribution.zero_logit > 0) == (value[known] <= distribution.zero)
+            figures[f"accuracy_{name}"] = right.float().mean().item()
+    return figures
+
+
+def joined(parts: list[dict[str, Distribution]]) -> dict[str, Distribution]:
+    """Predictions for batches one after another."""
+    return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
+
+
+def _concatenated(parts: list[Distribution]) -> Distribution:
+    names = [f.name for f in fields(parts[0])]  # type: ignore[arg-type]
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    return type(parts[0])(**{k: torch.cat(v) if isinstance(v[0], Tensor) else v[0] for k, v in columns.items()})
+
+
+@torch.no_grad()
+def predicted(
+    predict: Callable[[Tensor], dict[str, Distribution]], rows: Tensor, batch_size: int = 1024
+) -> dict[str, Distribution]:
+    """Predictions for these rows, batch by batch."""
+    return joined([predict(chunk) for chunk in rows.split(batch_size)])
+
+
+@dataclass(frozen=True)
+class TemplatePropertiesObjective:
+    """Likelihood of all labels given templates, each template in a random one of its equivalent descriptions.
+
+    Attributes:
+        table: crystals.
+        targets: their labels.
+        train: rows to train on.
+        val: rows to validate on.
+    """
+
+    table: CrystalTable
+    targets: PropertyTargets
+    train: Tensor
+    val: Tensor
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Rows of a similar number of sites."""
+        sizes = torch.bincount(self.table.templates.site_system, minlength=len(self.table))[self.train]
+        return (self.train[rows] for rows in bucketed(sizes, batch_size, generator))
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Negative log-likelihood of a batch."""
+        templates = redescribed(self.table.templates.select(rows), generator)
+        return negative_log_likelihood(model.raw(templates), self.targets.rows(rows))  # type: ignore[operator]
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Errors on the validation rows."""
+        return errors(self.predict(model, self.val), self.targets.rows(self.val))
+
+    def predict(self, model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        """Raw predictions for rows."""
+        return predicted(lambda chunk: model.raw(self.table.templates.select(chunk)), rows)  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class JudgeObjective:
+    """Likelihood of all labels given structures, whose descriptors were computed once.
+
+    Attributes:
+        described: descriptors of the crystals that are trained or validated on.
+        position: where each row of the table stands among them, -1 if nowhere (n,).
+        targets: labels of the table.
+        train: rows to train on.
+        val: rows to validate on.
+    """
+
+    described: JudgeInputs
+    position: Tensor
+    targets: PropertyTargets
+    train: Tensor
+    val: Tensor
+
+    @classmethod
+    def of(cls, known: tuple[Tensor, JudgeInputs], targets: PropertyTargets, train: Tensor, val: Tensor) -> Self:
+        """From the rows that are described, and their descriptors."""
+        rows, inputs = known
+        position = torch.full((len(targets.values[CHGNET]),), -1)
+        position[rows] = torch.arange(len(rows))
+        return cls(inputs, position, targets, train, val)
+
+    def inputs(self, rows: Tensor) -> JudgeInputs:
+        """Descriptors of rows of the table."""
+        whole, systems = self.described, self.position[rows]
+        sites, site_system = take_sites(whole.site_system, len(whole.volume), systems)
+        return JudgeInputs(
+            whole.local[sites], whole.element[sites], whole.multiplicity[sites], site_system, whole.volume[systems]
+        )
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Shuffled rows."""
+        while True:
+            order = torch.randperm(len(self.train), generator=generator)
+            yield from self.train[order].split(batch_size)
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
+        """Negative log-likelihood of a batch."""
+        return negative_log_likelihood(model.raw(self.inputs(rows)), self.targets.rows(rows))  # type: ignore[operator]
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Errors on the validation rows."""
+        return errors(self.predict(model, self.val), self.targets.rows(self.val))
+
+    def predict(self, model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        """Raw predictions for rows."""
+        return predicted(lambda chunk: model.raw(self.inputs(chunk)), rows)  # type: ignore[operator]
+
+
+@torch.no_grad()
+def described(table: CrystalTable, rows: Tensor, batch_size: int = 64) -> JudgeInputs:
+    """Descriptors of rows of a table, one after another."""
+    parts = []
+    for chunk in rows.split(batch_size):
+        templates = table.templates.select(chunk)
+        parts.append(JudgeInputs.of(expand(templates, table.geometry.select(table.templates, chunk))))
+    start = torch.arange(len(parts)) * batch_size
+    return JudgeInputs(
+        local=torch.cat([p.local for p in parts]),
+        element=torch.cat([p.element for p in parts]),
+        multiplicity=torch.cat([p.multiplicity for p in parts]),
+        site_system=torch.cat([p.site_system + s for p, s in zip(parts, start, strict=True)]),
+        volume=torch.cat([p.volume for p in parts]),
+    )
+
+
+@cache
+def _equivalents() -> tuple[Tensor, Tensor, Tensor]:
+    """Position (n_alternatives, 28) by letter, first alternative of each group, and number of alternatives."""
+    offset = wyckoff_table().group_offset
+    rows, counts = [], []
+    for group in range(1, 231):
+        letters = {tuple(a.letters.tolist()) for a in alternatives(group)}
+        counts.append(len(letters))
+        first = int(offset[group - 1])
+        rows += [[first + letter for letter in found] + [0] * (28 - len(found)) for found in sorted(letters)]
+    count = torch.tensor(counts)
+    return torch.tensor(rows), count.cumsum(0) - count, count
+
+
+def redescribed(templates: TemplateBatch, generator: torch.Generator) -> TemplateBatch:
+    """Each template in a random one of the equivalent descriptions that its group's normalizer gives."""
+    position, first, count = _equivalents()
+    group = templates.space_group - 1
+    choice = (torch.rand(templates.n_systems, generator=generator) * count[group]).long()
+    letter = wyckoff_table().letter[templates.site_position]
+    renamed = position[(first[group] + choice)[templates.site_system], letter]
+    return TemplateBatch(templates.space_group, renamed, templates.site_element, templates.site_system)
+
+
+def fold(table: CrystalTable, seed: int, share: float) -> Tensor:
+    """Which rows (n,) belong to a random share of the formulas; all rows of a formula go together."""
+    counts = torch.round(compositions(table.templates) * table.templates.n_atoms[:, None]).long()
+    divisor = torch.zeros(len(table), dtype=torch.long)
+    for column in counts.T:
+        divisor = torch.gcd(divisor, column)
+    reduced = (counts // divisor[:, None]).numpy()
+    hashes = [zlib.crc32(row.tobytes(), seed) for row in reduced]
+    return torch.tensor(hashes) < share * 2**32
+
+
+def fit_calibration(distribution: Distribution, value: Tensor, level: float = 0.9) -> Calibration:
+    """Temperature at which the central intervals of rows that are not zero cover `level`, and Platt scaling.
+
+    Args:
+        distribution: raw, of labelled rows.
+        value: their labels (n,).
+        level: what the intervals should cover.
+    """
+    match distribution:
+        case Hurdle():
+            positive = value > distribution.zero
+            certain = torch.full_like(distribution.zero_logit, -40.0)
+            sure = known_rows(
+                Hurdle(certain, distribution.loc, distribution.scale, distribution.bend, distribution.zero), positive
+            )
+            slope, bias = _platt(distribution.zero_logit, (~positive).float())
+            return Calibration(_temperature(sure, value[positive], level), slope, bias)
+        case _:
+            return Calibration(_temperature(distribution, value, level))
+
+
+def _temperature(distribution: Distribution, value: Tensor, level: float) -> float:
+    low, high = 0.1, 10.0
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        covered = coverage(calibrated(distribution, Calibration(middle)), value, level).mean()
+        low, high = (middle, high) if covered < level else (low, middle)
+    return (low * high) ** 0.5
+
+
+def _platt(logit: Tensor, zero: Tensor) -> tuple[float, float]:
+    numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([numbers], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(logit.double() * numbers[0] + numbers[1], zero.double())
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    slope, bias = numbers.tolist()
+    return slope, bias
+
+
+def calibration_table(predictions: Mapping[str, Distribution], targets: Mapping[str, Tensor]) -> Tensor:
+    """Calibrations (n_properties, 3) in the order of `PROPERTIES`, for `PropertyHeads.calibration`."""
+    found = []
+    for name in PROPERTIES:
+        known = torch.isfinite(targets[name])
+        fit = fit_calibration(known_rows(predictions[name], known), targets[name][known])
+        found.append([fit.temperature, fit.slope, fit.bias])
+    return torch.tensor(found)

@@ -1,0 +1,346 @@
+"""Laws of the properties: distributions, wishes, the two models, calibration."""
+
+import math
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
+from matgen.energy import forces
+from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
+from matgen.properties import (
+    PROPERTIES,
+    Calibration,
+    Distribution,
+    Hurdle,
+    Logistic,
+    calibrated,
+    cdf,
+    coverage,
+    interval,
+    median,
+)
+from matgen.state import State
+from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.expand import expand
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.training.properties import fit_calibration, redescribed
+
+D = torch.float64
+
+
+def numbers(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=D)
+
+
+HURDLES = {
+    "gap": Hurdle(numbers(-0.5), numbers(1.4), numbers(0.3), math.inf, 0.01),
+    "gap cut off hard": Hurdle(numbers(2.0), numbers(-0.4), numbers(0.3), math.inf, 0.01),
+    "hull": Hurdle(numbers(0.3), numbers(0.04), numbers(0.006), 0.02, 0.0),
+}
+DISTRIBUTIONS: dict[str, Distribution] = {"energy": Logistic(numbers(-1.2), numbers(0.15)), **HURDLES}
+
+
+# ---------------------------------------------------------------- distributions
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_likelihood_integrates_to_one(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    if isinstance(distribution, Hurdle):
+        distribution = replace(distribution, zero=0.0)  # else the density of (0, zero] is booked as zero
+        # Substitute y = exp(t), so that a logarithmic tail and the neighbourhood of zero are both resolved.
+        t = torch.linspace(-25, 6, 20_001, dtype=D)
+        total = torch.trapezoid(distribution.log_prob(t.exp()).exp() * t.exp(), t)
+        total = total + distribution.log_prob(torch.zeros((), dtype=D)).exp()
+    else:
+        y = torch.linspace(-20, 20, 200_001, dtype=D)
+        total = torch.trapezoid(distribution.log_prob(y).exp(), y)
+    assert total.item() == pytest.approx(1.0, abs=1e-5)  # the trapezoid's own error
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_quantiles_invert_the_cdf(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    for level in (0.05, 0.3, 0.5, 0.8, 0.97):
+        value = distribution.quantile(torch.tensor(level, dtype=D))
+        reached = cdf(distribution, value)
+        # At an atom the CDF jumps past the level, and only there may it do so.
+        assert reached.item() == pytest.approx(level, abs=1e-9) or (value.item() == 0 and reached.item() > level)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_mean_and_spread_are_those_of_samples(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    levels = torch.rand(20_000, 1, dtype=D, generator=torch.Generator().manual_seed(0)).clamp(0.0025, 0.9975)
+    draws = distribution.quantile(levels)
+    predicted = distribution.prediction()
+    # 20,000 draws know the mean to 0.7 % of the spread; the tail beyond 0.25 % moves the spread by some percent.
+    assert abs(draws.mean() - predicted.mean).item() < 0.05 * predicted.spread.item()
+    assert draws.std().item() == pytest.approx(predicted.spread.item(), rel=0.1)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_ranges_add_up(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    cuts = [-math.inf, -1.3, 0.02, 0.3, 2.0, math.inf]
+    parts = [distribution.log_between(torch.tensor(a), torch.tensor(b)).exp() for a, b in pairwise(cuts)]
+    assert sum(parts).item() == pytest.approx(1.0, abs=1e-6)  # limits pass through float32
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_range_becomes_a_point_as_it_narrows(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    point = Target("band_gap", 0.5, 0.5, point=True).energy(distribution)
+    gaps = []
+    for width in (0.1, 0.01, 0.001):
+        narrow = Target("band_gap", 0.5 - width / 2, 0.5 + width / 2, point=False).energy(distribution)
+        gaps.append(abs(narrow + math.log(width) - point).item())
+    assert gaps[0] > gaps[1]
+    assert gaps[2] < 1e-3  # 0.5 ± 0.0005 is known to 1e-8 in float32: a relative error of the width of 1e-4
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("text", ["1.5", "1.2:1.8", ">3", "<=0.05", ">15"])
+def test_energies_far_from_the_target_are_finite_in_float32(name: str, text: str) -> None:
+    single = {k: v.float() if isinstance(v, Tensor) else v for k, v in vars(DISTRIBUTIONS[name]).items()}
+    leaves = {k: v.clone().requires_grad_() for k, v in single.items() if isinstance(v, Tensor)}
+    distribution = type(DISTRIBUTIONS[name])(**(single | leaves))
+    energy = parse_wish("band_gap", text).energy(distribution)
+    slopes = torch.autograd.grad(energy.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
+    assert torch.isfinite(energy).all()
+    assert all(torch.isfinite(slope).all() for slope in slopes)
+
+
+def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
+    surer = Hurdle(numbers(0.0, 4.0, 40.0), numbers(1.5, 1.5, 1.5), numbers(0.2, 0.2, 0.2), math.inf, 0.01)
+    energy = parse_wish("band_gap", "1.5").energy(surer)
+    assert energy[0] < energy[1] < energy[2]
+    assert energy[2] - energy[0] == pytest.approx(40 - math.log(2), abs=1e-6)  # -log of P(not a metal)
+    metal = parse_wish("band_gap", "0").energy(surer)
+    assert metal.tolist() == pytest.approx([math.log(2), -math.log(torch.sigmoid(numbers(4.0)).item()), 0.0])
+
+
+# ---------------------------------------------------------------- wishes
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("band_gap", "1.5", Target("band_gap", 1.5, 1.5, point=True)),
+        ("gap", " 1.2 : 1.8", Target("band_gap", 1.2, 1.8, point=False)),
+        ("bandgap", ">3", Target("band_gap", 3.0, math.inf, point=False)),
+        ("e_hull", "<=0.05", Target("energy_above_hull", -math.inf, 0.05, point=False)),
+        ("Formation Energy", "-2:-1.5", Target("formation_energy", -2.0, -1.5, point=False)),
+        ("e-form", "<-1", Target("formation_energy", -math.inf, -1.0, point=False)),
+    ],
+)
+def test_wishes_are_read(name: str, text: str, expected: Target) -> None:
+    assert parse_wish(name, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("band_gpa", "1", ["'band_gpa'", "did you mean band_gap?"]),
+        ("colour", "1", ["'colour'", "formation_energy", "energy_above_hull"]),
+        ("band_gap", "-1", ["0 to 20 eV", "'-1'"]),
+        ("band_gap", "<0", ["'<0'", "none lies below 0"]),
+        ("band_gap", "300", ["0 to 20 eV", "'300'"]),
+        ("band_gap", "1.8:1.2", ["write 1.2:1.8"]),
+        ("band_gap", "about 2", ["1.2:1.8", "'about 2'"]),
+        ("band_gap", "nan", ["'nan'"]),
+        ("band_gap", "1.5eV", ["(eV)"]),
+    ],
+)
+def test_impossible_wishes_teach(name: str, text: str, words: list[str]) -> None:
+    with pytest.raises(WishError) as caught:
+        parse_wish(name, text)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_greater_than_zero_excludes_zero_and_from_zero_includes_it() -> None:
+    for name, hurdle in (("band_gap", HURDLES["gap"]), ("energy_above_hull", HURDLES["hull"])):
+        probability = {text: (-parse_wish(name, text).energy(hurdle)).exp().item() for text in (">0", "0:9", "<=0")}
+        zero = torch.sigmoid(hurdle.zero_logit).item()
+        assert probability["<=0"] == pytest.approx(zero, abs=1e-6)
+        assert probability[">0"] == pytest.approx(1 - zero, abs=0.01)  # values up to `zero` are neither
+        assert probability["0:9"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_target_knows_when_it_is_met() -> None:
+    assert parse_wish("band_gap", "1.5").met(1.7, tolerance=0.25)
+    assert not parse_wish("band_gap", "1.5").met(1.8, tolerance=0.25)
+    assert not parse_wish("band_gap", "1.2:1.8").met(1.9, tolerance=0.25)
+    assert parse_wish("band_gap", ">3").met(7.0, tolerance=0.0)
+
+
+# ---------------------------------------------------------------- the two models
+
+
+def site(space_group: int, letter: str, element: int) -> tuple[int, int]:
+    return wyckoff_table().positions_of(space_group)["abcdefgh".index(letter)], element
+
+
+ROCK_SALT = CrystalTemplate(225, (site(225, "a", 11), site(225, "b", 17)))
+RUTILE = CrystalTemplate(136, (site(136, "a", 22), site(136, "f", 8)))
+PEROVSKITE = CrystalTemplate(221, (site(221, "a", 38), site(221, "b", 22), site(221, "c", 8)))
+
+
+@cache
+def template_model() -> TemplateProperties:
+    torch.manual_seed(0)
+    return TemplateProperties(TemplatePropertiesConfig(width=32, layers=2, heads=2, hidden=16)).eval()
+
+
+@cache
+def judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(JudgeConfig(width=32, hidden=32)).eval()
+
+
+def outputs(distributions: dict[str, Distribution]) -> Tensor:
+    """All parameters (n_systems, n)."""
+    assert list(distributions) == list(PROPERTIES)
+    return torch.stack([v for d in distributions.values() for v in vars(d).values() if isinstance(v, Tensor)], dim=1)
+
+
+def crystals() -> State:
+    templates = TemplateBatch.of([ROCK_SALT, RUTILE, PEROVSKITE])
+    geometry = Geometry(torch.zeros(3, 6), torch.full((len(templates.site_system), 3), 0.305))
+    return expand(templates, geometry)
+
+
+def alone(state: State, system: int) -> State:
+    rows = state.system_idx == system
+    return State.of(
+        state.positions[rows],
+        state.atomic_numbers[rows],
+        state.cell[system : system + 1],
+        state.pbc[system : system + 1],
+        torch.zeros(int(rows.sum()), dtype=torch.long),
+    )
+
+
+def doubled(state: State) -> State:
+    """One system, repeated along its second lattice vector."""
+    shift = state.cell[0, 1]
+    return State.of(
+        torch.cat([state.positions, state.positions + shift]),
+        state.atomic_numbers.repeat(2),
+        state.cell * torch.tensor([1.0, 2.0, 1.0])[:, None],
+        state.pbc,
+        state.system_idx.repeat(2),
+    )
+
+
+# Sums of a hundred neighbours in float32, through a few layers.
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def test_the_order_of_sites_does_not_matter() -> None:
+    shuffled = CrystalTemplate(PEROVSKITE.space_group, tuple(reversed(PEROVSKITE.sites)))
+    with torch.no_grad():
+        one, other = (outputs(template_model()(TemplateBatch.of([t]))) for t in (PEROVSKITE, shuffled))
+    torch.testing.assert_close(one, other, **CLOSE)
+
+
+def test_templates_in_a_batch_are_as_alone() -> None:
+    templates = [ROCK_SALT, PEROVSKITE, RUTILE]
+    with torch.no_grad():
+        together = outputs(template_model()(TemplateBatch.of(templates)))
+        single = torch.cat([outputs(template_model()(TemplateBatch.of([t]))) for t in templates])
+    torch.testing.assert_close(together, single, **CLOSE)
+    assert (together[0] - together[1]).abs().max() > 0.01  # or the test would pass on a constant
+
+
+def test_a_redescribed_template_has_the_same_atoms_and_every_description_turns_up() -> None:
+    templates = TemplateBatch.of([ROCK_SALT] * 50)
+    renamed = redescribed(templates, torch.Generator().manual_seed(0))
+    assert torch.equal(renamed.n_atoms, templates.n_atoms)
+    assert (wyckoff_table().space_group[renamed.site_position] == 225).all()
+    assert {str(t) for t in renamed.unbatch()} == {"225: 4a Na, 4b Cl", "225: 4a Cl, 4b Na"}
+
+
+def test_the_judge_does_not_see_rotation_shift_order_cell_or_symmetry() -> None:
+    state = crystals()
+    generator = torch.Generator().manual_seed(1)
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    with torch.no_grad():
+        reference = outputs(judge()(state))
+        turned = replace(
+            state.without_symmetry(), positions=state.positions @ rotation + 0.7, cell=state.cell @ rotation
+        )
+        torch.testing.assert_close(outputs(judge()(turned)), reference, **CLOSE)
+        for system in range(3):
+            single = alone(state, system)
+            torch.testing.assert_close(outputs(judge()(single)), reference[system, None], **CLOSE)
+            torch.testing.assert_close(outputs(judge()(doubled(single))), reference[system, None], **CLOSE)
+            order = torch.randperm(len(single.positions), generator=generator)
+            mixed = State.of(
+                single.positions[order], single.atomic_numbers[order], single.cell, single.pbc, single.system_idx
+            )
+            torch.testing.assert_close(outputs(judge()(mixed)), reference[system, None], **CLOSE)
+    assert (reference[0] - reference[1]).abs().max() > 0.01
+
+
+def test_the_judge_is_continuous_where_a_neighbour_enters() -> None:
+    state = alone(crystals(), 0)
+    with torch.no_grad():
+        scales = torch.linspace(1.0, 1.002, 41)
+        seen = torch.cat(
+            [outputs(judge()(replace(state, positions=state.positions * s, cell=state.cell * s))) for s in scales]
+        )
+    steps = seen.diff(dim=0).abs().max(dim=1).values
+    assert steps.max() < 10 * steps.median() + 1e-4
+
+
+@pytest.mark.parametrize("text", ["1.5", "1.2:1.8", ">3", "<=0.05"])
+def test_a_wish_has_finite_forces_even_for_atoms_that_meet(text: str) -> None:
+    state = crystals()
+    energy = StatePropertyTarget(judge(), parse_wish("band_gap", text))
+    value, force = forces(energy, state, torch.zeros(3))
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(force).all()
+    assert force.abs().max() > 0
+    touching = state.positions.clone()
+    touching[1] = touching[0]
+    _, force = forces(energy, replace(state, positions=touching), torch.zeros(3))
+    assert torch.isfinite(force).all()
+
+
+def test_wishes_add_up_and_are_told_apart() -> None:
+    templates = TemplateBatch.of([ROCK_SALT, RUTILE])
+    gap = TemplatePropertyTarget(template_model(), parse_wish("band_gap", "1.5"))
+    hull = TemplatePropertyTarget(template_model(), parse_wish("ehull", "<=0.05"))
+    both = gap + 2.0 * hull
+    torch.testing.assert_close(both(templates), gap(templates) + 2 * hull(templates))
+    assert list(both.breakdown(templates)) == ["band_gap", "energy_above_hull"]
+
+
+# ---------------------------------------------------------------- calibration
+
+
+@pytest.mark.parametrize("name", ["energy", "gap", "hull"])
+def test_calibration_recovers_what_was_spoilt(name: str) -> None:
+    truth = DISTRIBUTIONS[name]
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.rand(20_000, 1, dtype=D, generator=generator)
+    value = truth.quantile(levels)[:, 0]
+    many = type(truth)(**{k: v.expand(20_000) if isinstance(v, Tensor) else v for k, v in vars(truth).items()})
+    # Coverage in the sense of ranks is exact for a true model, atoms and all (binomial error 0.2 %).
+    assert coverage(many, value).mean().item() == pytest.approx(0.9, abs=0.01)
+    spoilt = calibrated(many, Calibration(temperature=0.5, slope=1.0, bias=-1.0))
+    mended = calibrated(spoilt, fit_calibration(spoilt, value))
+    assert coverage(spoilt, value).mean().item() < 0.85
+    assert coverage(mended, value).mean().item() == pytest.approx(0.9, abs=0.01)
+    low, high = interval(mended)
+    assert ((value >= low) & (value <= high)).double().mean() > 0.89
+    assert (median(mended) - median(many)).abs().max() < 0.05
