@@ -1,0 +1,1 @@
+"""Named data sets: tables of crystals as templates, free numbers, labels and splits."""

@@ -1,0 +1,112 @@
+"""A table of crystals as tensors: loads in seconds and needs only torch and numpy."""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
+
+SPLITS = ("train", "val", "test", "")
+LABELS = ("band_gap", "e_form", "energy_above_hull", "chgnet_energy")
+
+
+@dataclass(frozen=True)
+class CrystalTable:
+    """Crystals as templates, geometries and labels.
+
+    Attributes:
+        material_id: identifiers (n,).
+        templates: the discrete halves.
+        geometry: the free numbers (float32).
+        split: 0 train, 1 val, 2 test, by formula (n,).
+        mp20_split: likewise for MP-20; 3 where a row is not in MP-20 (n,).
+        labels: NaN where unknown (n, 4), in the order of `LABELS`: eV, eV/atom, eV/atom, eV/atom.
+        mp2020: whether e_form follows the MP2020 corrections (n,).
+        volume_ratio: cell volume over the fitted atomic volumes (n,).
+    """
+
+    material_id: np.ndarray
+    templates: TemplateBatch
+    geometry: Geometry
+    split: Tensor
+    mp20_split: Tensor
+    labels: Tensor
+    mp2020: Tensor
+    volume_ratio: Tensor
+
+    def __len__(self) -> int:
+        return len(self.material_id)
+
+    def label(self, name: str) -> Tensor:
+        """One label (n,), NaN where unknown."""
+        return self.labels[:, LABELS.index(name)]
+
+    def select(self, rows: Tensor) -> Self:
+        """These rows (indices or a mask)."""
+        rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
+        return type(self)(
+            material_id=self.material_id[rows.numpy()],
+            templates=self.templates.select(rows),
+            geometry=self.geometry.select(self.templates, rows),
+            **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _STRUCTURED},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one compressed npz."""
+        plain = {f.name: getattr(self, f.name).numpy() for f in fields(self) if f.name not in _STRUCTURED}
+        sites = torch.bincount(self.templates.site_system, minlength=len(self))
+        np.savez_compressed(
+            path,
+            material_id=self.material_id,
+            space_group=self.templates.space_group.numpy().astype(np.uint8),
+            site_count=sites.numpy().astype(np.uint8),
+            site_position=self.templates.site_position.numpy().astype(np.int16),
+            site_element=self.templates.site_element.numpy().astype(np.uint8),
+            lattice=self.geometry.lattice.numpy().astype(np.float32),
+            coords=self.geometry.coords.numpy().astype(np.float32),
+            **plain,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such table.
+        """
+        if not path.exists():
+            message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`"
+            raise FileNotFoundError(message)
+        with np.load(path, allow_pickle=False) as raw:
+            site_count = torch.from_numpy(raw["site_count"].astype(np.int64))
+            templates = TemplateBatch(
+                torch.from_numpy(raw["space_group"].astype(np.int64)),
+                torch.from_numpy(raw["site_position"].astype(np.int64)),
+                torch.from_numpy(raw["site_element"].astype(np.int64)),
+                torch.repeat_interleave(torch.arange(len(site_count)), site_count),
+            )
+            geometry = Geometry(torch.from_numpy(raw["lattice"]), torch.from_numpy(raw["coords"]))
+            plain = {f.name: torch.from_numpy(raw[f.name]) for f in fields(cls) if f.name not in _STRUCTURED}
+            return cls(material_id=raw["material_id"], templates=templates, geometry=geometry, **plain)
+
+
+_STRUCTURED = {"material_id", "templates", "geometry"}
+
+
+def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:
+    """Row vectors (3, 3) in Å of (a, b, c, α, β, γ) in Å and degrees, a along x, b in the xy plane."""
+    a, b, c = (float(v) for v in parameters[:3])
+    cos_a, cos_b, cos_g = (math.cos(math.radians(float(v))) for v in parameters[3:])
+    sin_g = math.sqrt(1 - cos_g**2)
+    x, y = cos_b, (cos_a - cos_b * cos_g) / sin_g
+    return np.array([[a, 0, 0], [b * cos_g, b * sin_g, 0], [c * x, c * y, c * math.sqrt(1 - x**2 - y**2)]])
+
+
+def site_rows(table: CrystalTable, rows: Tensor) -> Tensor:
+    """Rows of the sites that belong to these crystals."""
+    return take_sites(table.templates.site_system, len(table), rows)[0]

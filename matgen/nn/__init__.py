@@ -1,0 +1,1 @@
+"""Networks: modules that know neither data sets nor samplers."""

@@ -1,0 +1,108 @@
+"""The graph energy: one network, a displacement and a scalar.
+
+    E(x, σ) = Σ_i [ ½ ‖v_i‖² / σ² + h_i ]
+
+v_i is the displacement (Å) that denoises atom i, trained by denoising score matching; ½‖v‖²/σ² is the energy of a
+denoising autoencoder, whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar
+trained by contrast, which sets the levels that denoising cannot see. The sum runs over all atoms, so E is extensive
+and E/N does not depend on the cell that a material is presented in.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from matgen.nn.irreps import symmetric_matrix
+from matgen.nn.property_heads import PropertyHeads
+from matgen.nn.trunk import Trunk, TrunkConfig
+from matgen.state import State
+from matgen.templates.lattice import basis
+
+SIGMA_SITE = 1.5  # Å; beyond it a denoising displacement stops growing with σ
+SIGMA_LATTICE = 3.0  # likewise for scaled lattice numbers
+
+
+@dataclass(frozen=True)
+class GraphEnergyConfig:
+    """Size of the network."""
+
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    hidden: int = 96
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class GraphOutput:
+    """What the network says of a batch.
+
+    Attributes:
+        displacement: denoising displacement of each representative (n_sites, 3), Å.
+        strain: scaled denoising displacement of the lattice numbers (n_systems, 6), Å.
+        site_energy: h of each representative (n_sites,).
+        embedding: mean and spread of the scalar features over atoms (n_systems, 2 channels), which the property
+            heads read.
+    """
+
+    displacement: Tensor
+    strain: Tensor
+    site_energy: Tensor
+    embedding: Tensor
+
+
+def output_scale(sigma: Tensor, saturation: float) -> Tensor:
+    """σ s / √(σ² + s²): the size of a denoising displacement (Karras et al. 2022, c_out)."""
+    return sigma * saturation / (sigma**2 + saturation**2).sqrt()
+
+
+class GraphEnergy(nn.Module):
+    """Trunk and heads."""
+
+    Config = GraphEnergyConfig
+
+    def __init__(self, config: GraphEnergyConfig = GraphEnergyConfig()) -> None:
+        super().__init__()
+        self.config = config
+        channels, hidden = config.trunk.channels, config.hidden
+        self.trunk = Trunk(config.trunk)
+        self.gates = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, 2 * channels + 1))
+        self.site_energy = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        self.heads = PropertyHeads(2 * channels, hidden, config.dropout)
+
+    def forward(self, state: State, sigma: Tensor) -> GraphOutput:
+        """Read a state at noise levels sigma (n_systems,), Å."""
+        h = self.trunk(state, sigma)
+        scalars = h[:, 0]
+        channels = scalars.shape[1]
+        gates = self.gates(scalars)
+        vector = torch.einsum("nc,nmc->nm", gates[:, :channels], h[:, 1:4]) / channels**0.5
+        tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
+        matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
+        share = site_share(state, h.dtype)
+        strain = torch.zeros(state.n_systems, 3, 3, device=h.device, dtype=h.dtype)
+        strain = strain.index_add(0, state.site_system, matrix * share[:, None, None])
+        mean = torch.zeros(state.n_systems, channels, device=h.device, dtype=h.dtype)
+        mean = mean.index_add(0, state.site_system, scalars * share[:, None])
+        spread = torch.zeros_like(mean).index_add(
+            0, state.site_system, (scalars - mean[state.site_system]) ** 2 * share[:, None]
+        )
+        return GraphOutput(
+            displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None],
+            strain=torch.einsum("bij,kij->bk", strain, basis().to(strain))
+            * output_scale(sigma, SIGMA_LATTICE)[:, None],
+            site_energy=self.site_energy(scalars).squeeze(-1),
+            embedding=torch.cat([mean, (spread + 1e-6).sqrt()], dim=1),
+        )
+
+
+def site_share(state: State, dtype: torch.dtype) -> Tensor:
+    """Fraction of its system's atoms that each site holds (n_sites,)."""
+    return state.orbits.multiplicity.to(dtype) / state.n_atoms.to(dtype)[state.site_system]
+
+
+def energy_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
+    """E / N (n_systems,) as the module's docstring has it."""
+    residual = 0.5 * (output.displacement**2).sum(-1) / sigma[state.site_system] ** 2
+    zero = torch.zeros(state.n_systems, device=sigma.device, dtype=residual.dtype)
+    per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
+    return zero.index_add(0, state.site_system, per_site)

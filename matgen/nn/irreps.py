@@ -1,0 +1,107 @@
+"""Features of degree 0, 1 and 2 in e3nn's basis: products and linear maps.
+
+A feature array is (n, 9, channels): one scalar (0e), a vector (1o) and a symmetric traceless tensor (2e) per channel,
+in e3nn's component order. With parity-odd channels it is (n, 18, channels): the second nine have the opposite parity
+(0o, 1e, 2o).
+"""
+
+from functools import cache
+from itertools import product
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+SLICES = (slice(0, 1), slice(1, 4), slice(4, 9))
+DEGREES = (0, 1, 2)
+NATURAL_PARITY = (1, -1, 1)  # 0e, 1o, 2e
+
+
+@cache
+def paths(*, odd: bool) -> tuple[tuple[int, int, int, int, int, int], ...]:
+    """Couplings (l1, s1, l2, s2, l3, s3), s = 0 natural and 1 opposite parity, that parity and the triangle allow."""
+    kinds = (0, 1) if odd else (0,)
+    found = []
+    for l1, s1, l2, s2, l3, s3 in product(DEGREES, kinds, DEGREES, kinds, DEGREES, kinds):
+        if (l1, s1) > (l2, s2) or not abs(l1 - l2) <= l3 <= l1 + l2:
+            continue
+        parity = [NATURAL_PARITY[degree] * (-1) ** s for degree, s in ((l1, s1), (l2, s2), (l3, s3))]
+        antisymmetric = (l1, s1) == (l2, s2) and (l1 + l2 + l3) % 2 == 1
+        if parity[0] * parity[1] == parity[2] and not antisymmetric:
+            found.append((l1, s1, l2, s2, l3, s3))
+    return tuple(found)
+
+
+def component(degree: int, opposite: int) -> slice:
+    """Where the components of an irrep lie in a feature array."""
+    part = SLICES[degree]
+    return slice(part.start + 9 * opposite, part.stop + 9 * opposite)
+
+
+class SelfProduct(nn.Module):
+    """Σ_paths w (x ⊗ x → l), channel by channel: the symmetric square of a feature, weighted.
+
+    Equal to e3nn's `TensorProduct` in mode `uuu` on the same paths (tested); one matrix product here.
+    """
+
+    def __init__(self, channels: int, *, odd: bool) -> None:
+        super().__init__()
+        size = 18 if odd else 9
+        self.paths = paths(odd=odd)
+        blocks, target, owner = [], [], []
+        for index, (l1, s1, l2, s2, l3, s3) in enumerate(self.paths):
+            coupling = torch.zeros(size, size, 2 * l3 + 1)
+            coupling[component(l1, s1), component(l2, s2)] = o3.wigner_3j(l1, l2, l3) * (2 * l3 + 1) ** 0.5
+            blocks.append(coupling + coupling.transpose(0, 1))
+            out = component(l3, s3)
+            target += range(out.start, out.stop)
+            owner += [index] * (2 * l3 + 1)
+        first, second = torch.triu_indices(size, size)
+        coupling = torch.cat(blocks, dim=2)[first, second] * (0.5 ** (first == second).float())[:, None]
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("second", second, persistent=False)
+        self.register_buffer("coupling", coupling.T.contiguous(), persistent=False)
+        self.register_buffer("owner", torch.tensor(owner), persistent=False)
+        self.register_buffer("fold", nn.functional.one_hot(torch.tensor(target), size).T.float(), persistent=False)
+        self.weight = nn.Parameter(torch.randn(len(self.paths), channels) / len(self.paths) ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, size, channels) → (n, size, channels)."""
+        square = x.index_select(1, self.first) * x.index_select(1, self.second)
+        return self.fold @ ((self.coupling @ square) * self.weight.index_select(0, self.owner))
+
+
+class DegreeLinear(nn.Module):
+    """A linear map over channels for each irrep; scalars of natural parity may have a bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, odd: bool) -> None:
+        super().__init__()
+        n_kinds = 6 if odd else 3
+        self.weight = nn.Parameter(torch.randn(n_kinds, inputs, outputs) / inputs**0.5)
+        sizes = [1, 3, 5] * (n_kinds // 3)
+        self.sizes = sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, size, inputs) → (n, size, outputs)."""
+        return torch.cat([part @ w for part, w in zip(x.split(self.sizes, dim=1), self.weight, strict=True)], dim=1)
+
+
+@cache
+def _symmetric_basis() -> Tensor:
+    """e3nn's l = 2 harmonics as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
+    q = o3.wigner_3j(1, 1, 2, dtype=torch.float64).permute(2, 0, 1)
+    point = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
+    ratio = o3.spherical_harmonics(2, point, normalize=False, normalization="component") / torch.einsum(
+        "aij,i,j->a", q, point, point
+    )
+    return q * ratio.mean()
+
+
+def harmonics(directions: Tensor) -> Tensor:
+    """Solid harmonics of degree 0, 1, 2 of (n, 3) softened directions: (n, 9), e3nn's component normalisation."""
+    return o3.spherical_harmonics([0, 1, 2], directions, normalize=False, normalization="component")
+
+
+def symmetric_matrix(tensor: Tensor) -> Tensor:
+    """Symmetric traceless matrices (..., 3, 3) of l = 2 components (..., 5)."""
+    return torch.einsum("...a,aij->...ij", tensor, _symmetric_basis().to(tensor))

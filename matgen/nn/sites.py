@@ -1,0 +1,111 @@
+"""Embeddings of Wyckoff positions and elements, and padded batches of sites."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from matgen.elements import descriptors
+from matgen.templates.crystal import TemplateBatch
+from matgen.templates.wyckoff import wyckoff_table
+
+
+class ElementEmbedding(nn.Module):
+    """A learned vector per element plus a map of its periodic-table descriptors."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        table = descriptors()
+        self.free = nn.Embedding(len(table), width)
+        nn.init.normal_(self.free.weight, std=0.3)
+        self.shared = nn.Sequential(nn.Linear(table.shape[1], width), nn.SiLU(), nn.Linear(width, width))
+        self.register_buffer("descriptors", table, persistent=False)
+
+    def table(self) -> Tensor:
+        """All embeddings (95, width), row Z for element Z."""
+        return self.free.weight + self.shared(self.descriptors)
+
+    def forward(self, elements: Tensor) -> Tensor:
+        """Embeddings (..., width) of atomic numbers (...)."""
+        return self.table()[elements]
+
+
+class PositionEmbedding(nn.Module):
+    """A learned vector per Wyckoff position plus a map of what its orbit looks like."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        features = position_features()
+        self.free = nn.Embedding(len(features), width)
+        nn.init.normal_(self.free.weight, std=0.1)
+        self.shared = nn.Sequential(nn.Linear(features.shape[1], width), nn.SiLU(), nn.Linear(width, width))
+        self.register_buffer("features", features, persistent=False)
+
+    def table(self) -> Tensor:
+        """All embeddings (1731, width)."""
+        return self.free.weight + self.shared(self.features)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Embeddings (..., width) of rows of the Wyckoff table (...)."""
+        return self.table()[positions]
+
+
+def position_features() -> Tensor:
+    """Multiplicity, freedom, first member's map, and the shape of the orbit (1731, 40)."""
+    table = wyckoff_table()
+    first = table.member_offset[:-1]
+    multiplicity = table.multiplicity.double()
+    position = torch.repeat_interleave(torch.arange(table.n_positions), table.multiplicity)
+    angle = 2 * torch.pi * table.shift
+    phases = torch.cat([f(k * angle) for k in (1, 2) for f in (torch.cos, torch.sin)], dim=1)
+    zeros = torch.zeros(table.n_positions, phases.shape[1], dtype=torch.float64)
+    mean_phase = zeros.index_add(0, position, phases) / multiplicity[:, None]
+    trace = torch.einsum("nii->n", table.rotation)
+    traces = torch.stack([trace == k for k in (-3, -2, -1, 0, 1, 2, 3)], dim=1).double()
+    share = torch.zeros(table.n_positions, 7, dtype=torch.float64).index_add(0, position, traces)
+    columns = [
+        multiplicity.log()[:, None],
+        table.free.double(),
+        table.matrix[first].flatten(1),
+        phases[first][:, :6],
+        mean_phase,
+        share / multiplicity[:, None],
+        torch.nn.functional.one_hot(table.dof, 4).double()[:, 1:],
+    ]
+    return torch.cat(columns, dim=1).float()
+
+
+@dataclass(frozen=True)
+class PaddedSites:
+    """Sites as rectangles.
+
+    Attributes:
+        position: row of the Wyckoff table, 0 where padded (n_systems, length).
+        element: atomic number, 0 where padded (n_systems, length).
+        present: False where padded (n_systems, length).
+        rows: row of each site in the batch it came from (n_systems, length).
+    """
+
+    position: Tensor
+    element: Tensor
+    present: Tensor
+    rows: Tensor
+
+
+def pad_sites(templates: TemplateBatch, generator: torch.Generator | None = None) -> PaddedSites:
+    """Sites of each system in the order of the batch, or shuffled where a generator is given."""
+    n_sites = len(templates.site_system)
+    counts = torch.bincount(templates.site_system, minlength=templates.n_systems)
+    order = torch.arange(n_sites)
+    if generator is not None:
+        order = torch.randperm(n_sites, generator=generator)
+        order = order[templates.site_system[order].argsort(stable=True)]
+    start = counts.cumsum(0) - counts
+    column = torch.arange(n_sites) - start[templates.site_system]
+    rows = torch.zeros(templates.n_systems, int(counts.max()), dtype=torch.long)
+    present = torch.zeros_like(rows, dtype=torch.bool)
+    rows[templates.site_system, column] = order
+    present[templates.site_system, column] = True
+    position = torch.where(present, templates.site_position[rows], 0)
+    element = torch.where(present, templates.site_element[rows], 0)
+    return PaddedSites(position, element, present, rows)

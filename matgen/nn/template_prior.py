@@ -1,0 +1,202 @@
+"""An autoregressive density over crystal templates.
+
+A template is read as: conditions, space group, then sites in random order (position, then element), then stop. With
+tokens x_1..x_T in one order, p(x) = Π_t p(x_t | x_<t); the order is an auxiliary variable, so a density over ordered
+templates is exact, and over templates it is a bound. Illegal continuations have probability zero: positions of other
+groups, a second use of a position without freedom, more atoms than the cap. (Cf. WyFormer, Kazeev et al. 2025.)
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from matgen.nn.sites import ElementEmbedding, PaddedSites, PositionEmbedding
+from matgen.nn.transformer import Transformer, causal
+from matgen.templates.wyckoff import wyckoff_table
+
+N_ELEMENTS = 95
+MAX_POSITIONS = 27
+
+
+@dataclass(frozen=True)
+class TemplatePriorConfig:
+    """Size of the network."""
+
+    width: int = 192
+    layers: int = 5
+    heads: int = 6
+    dropout: float = 0.1
+    max_atoms: int = 20
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is asked of templates; any subset may be given.
+
+    Attributes:
+        n_atoms: atoms in the primitive cell (n_systems,), 0 where not asked.
+        elements: elements that must occur (n_systems, 95), bool.
+        complete: whether `elements` are all elements (n_systems,), bool.
+        properties: band gap (eV), formation energy (eV/atom), energy above hull (eV/atom); NaN where not asked
+            (n_systems, 3).
+    """
+
+    n_atoms: Tensor
+    elements: Tensor
+    complete: Tensor
+    properties: Tensor
+
+    @classmethod
+    def none(cls, n_systems: int) -> Self:
+        """Nothing asked."""
+        return cls(
+            torch.zeros(n_systems, dtype=torch.long),
+            torch.zeros(n_systems, N_ELEMENTS, dtype=torch.bool),
+            torch.zeros(n_systems, dtype=torch.bool),
+            torch.full((n_systems, 3), float("nan")),
+        )
+
+    def select(self, rows: Tensor) -> Self:
+        """These systems."""
+        return replace(
+            self,
+            n_atoms=self.n_atoms[rows],
+            elements=self.elements[rows],
+            complete=self.complete[rows],
+            properties=self.properties[rows],
+        )
+
+
+PROPERTY_GRIDS = ((0.0, 8.0, 33), (-4.5, 1.5, 25), (0.0, 0.4, 17))
+
+
+class ConditionEmbedding(nn.Module):
+    """One vector for all conditions; a condition that is not given adds a learned 'unknown'."""
+
+    def __init__(self, width: int, max_atoms: int) -> None:
+        super().__init__()
+        self.n_atoms = nn.Embedding(max_atoms + 1, width)
+        self.elements = ElementEmbedding(width)
+        self.complete = nn.Embedding(2, width)
+        self.grids = nn.ModuleList(nn.Linear(n + 1, width, bias=False) for _, _, n in PROPERTY_GRIDS)
+        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, conditions: Conditions) -> Tensor:
+        """(n_systems, width)."""
+        total = self.n_atoms(conditions.n_atoms) + self.complete(conditions.complete.long())
+        total = total + conditions.elements.to(total.dtype) @ self.elements.table()
+        for column, grid in zip(conditions.properties.unbind(1), self.grids, strict=True):
+            low, high, n = PROPERTY_GRIDS[list(self.grids).index(grid)]
+            total = total + grid(_soft_bins(column, low, high, n).to(total.dtype))
+        return self.mix(total)
+
+
+def _soft_bins(values: Tensor, low: float, high: float, n: int) -> Tensor:
+    """Linear interpolation weights on a grid (n_systems, n + 1); the last column says unknown (NaN)."""
+    place = ((values.nan_to_num() - low) / (high - low)).clamp(0, 1) * (n - 1)
+    weights = (1 - (place[:, None] - torch.arange(n, device=values.device)).abs()).clamp(min=0)
+    unknown = values.isnan()[:, None]
+    return torch.cat([weights * ~unknown, unknown.to(weights.dtype)], dim=1)
+
+
+@cache
+def group_positions() -> tuple[Tensor, Tensor]:
+    """Rows of the Wyckoff table by space_group - 1 and letter (230, 27), and which of them exist."""
+    table = wyckoff_table()
+    rows = torch.zeros(230, MAX_POSITIONS, dtype=torch.long)
+    rows[table.space_group - 1, table.letter] = torch.arange(table.n_positions)
+    exists = torch.zeros(230, MAX_POSITIONS, dtype=torch.bool)
+    exists[table.space_group - 1, table.letter] = True
+    return rows, exists
+
+
+class TemplatePrior(nn.Module):
+    """The network; log probabilities of every token, in training and in drawing."""
+
+    def __init__(self, config: TemplatePriorConfig = TemplatePriorConfig()) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.conditions = ConditionEmbedding(width, config.max_atoms)
+        self.group = nn.Embedding(231, width)
+        self.position = PositionEmbedding(width)
+        self.element = ElementEmbedding(width)
+        self.room = nn.Embedding(config.max_atoms + 1, width)
+        self.transformer = Transformer(width, config.layers, config.heads, dropout=config.dropout)
+        self.to_group = nn.Linear(width, 230)
+        self.to_position = nn.Linear(width, width)
+        self.stop = nn.Linear(width, 1)
+        self.position_bias = nn.Embedding(wyckoff_table().n_positions, 1)
+        self.to_element = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
+        self.element_bias = nn.Parameter(torch.zeros(N_ELEMENTS))
+
+    def hidden(self, conditions: Conditions, space_group: Tensor, sites: PaddedSites) -> Tensor:
+        """Hidden states (n_systems, 2 + length, width): after the conditions, the group, each site."""
+        asked = self.conditions(conditions)
+        n_atoms = wyckoff_table().multiplicity[sites.position] * sites.present
+        room = (self.config.max_atoms - n_atoms.cumsum(1)).clamp(min=0)
+        tokens = self.position(sites.position) + self.element(sites.element) + self.room(room)
+        sequence = torch.cat([torch.zeros_like(asked)[:, None], self.group(space_group)[:, None], tokens], dim=1)
+        sequence = sequence + asked[:, None]
+        return self.transformer(sequence, causal(sequence.shape[1], asked.device))
+
+    def group_logits(self, hidden: Tensor) -> Tensor:
+        """Log probabilities of the space group (n_systems, 230) from the first hidden state."""
+        return self.to_group(hidden).log_softmax(-1)
+
+    def position_logits(self, hidden: Tensor, space_group: Tensor, legal: Tensor) -> Tensor:
+        """Log probabilities of the next position by letter, or of stopping in the last column.
+
+        Args:
+            hidden: (n_systems, length, width).
+            space_group: (n_systems,).
+            legal: which continuations exist (n_systems, length, 28), the last column for stopping.
+
+        Returns:
+            (n_systems, length, 28).
+        """
+        rows = group_positions()[0][space_group - 1]
+        keys = self.position.table()[rows]
+        scores = torch.einsum("btw,bpw->btp", self.to_position(hidden), keys) / keys.shape[-1] ** 0.5
+        scores = scores + self.position_bias(rows).squeeze(-1)[:, None]
+        return torch.cat([scores, self.stop(hidden)], dim=-1).masked_fill(~legal, -1e9).log_softmax(-1)
+
+    def element_logits(self, hidden: Tensor, position: Tensor, allowed: Tensor) -> Tensor:
+        """Log probabilities of the element (..., 95) that takes a position (...), among the allowed (..., 95)."""
+        query = self.to_element(torch.cat([hidden, self.position(position)], dim=-1))
+        scores = query @ self.element.table().T / query.shape[-1] ** 0.5 + self.element_bias
+        return scores.masked_fill(~allowed, -1e9).log_softmax(-1)
+
+    def forward(self, conditions: Conditions, space_group: Tensor, sites: PaddedSites) -> Tensor:
+        """Log probability (n_systems,) of ordered templates."""
+        hidden = self.hidden(conditions, space_group, sites)
+        total = self.group_logits(hidden[:, 0]).gather(1, (space_group - 1)[:, None]).squeeze(1)
+        legal = legal_continuations(space_group, sites, self.config.max_atoms)
+        steps = self.position_logits(hidden[:, 1:], space_group, legal)
+        count = sites.present.sum(1)
+        total = total + steps[torch.arange(len(count)), count, -1]
+        letter = wyckoff_table().letter[sites.position]
+        chosen = steps[:, :-1].gather(2, letter[..., None]).squeeze(2)
+        allowed = torch.ones(N_ELEMENTS, dtype=torch.bool)
+        allowed[0] = False
+        elements = self.element_logits(hidden[:, 1:-1], sites.position, allowed)
+        chosen = chosen + elements.gather(2, sites.element[..., None]).squeeze(2)
+        return total + (chosen * sites.present).sum(1)
+
+
+def legal_continuations(space_group: Tensor, sites: PaddedSites, max_atoms: int) -> Tensor:
+    """Which letters may come next after the first t sites, and whether stopping may (n_systems, 1 + length, 28)."""
+    table = wyckoff_table()
+    rows, exists = (t[space_group - 1] for t in group_positions())
+    n_systems, length = sites.position.shape
+    atoms = (table.multiplicity[sites.position] * sites.present).cumsum(1)
+    room = max_atoms - torch.cat([torch.zeros(n_systems, 1, dtype=torch.long), atoms], dim=1)
+    fits = table.multiplicity[rows][:, None] <= room[..., None]
+    used = torch.zeros(n_systems, length + 1, MAX_POSITIONS, dtype=torch.long)
+    used[:, 1:].scatter_(2, table.letter[sites.position][..., None], sites.present[..., None].long())
+    taken = (used.cumsum(1) > 0) & (table.dof[rows] == 0)[:, None]
+    may_stop = torch.arange(length + 1)[None, :, None] > 0
+    return torch.cat([exists[:, None] & fits & ~taken, may_stop.expand(n_systems, -1, 1)], dim=2)

@@ -1,0 +1,180 @@
+"""The equivariant trunk: message passing over symmetry-distinct atoms.
+
+Scalars travel along edges; at each site they are gathered with spherical harmonics into an equivariant description of
+its surroundings, whose symmetric square couples directions (MACE, Batatia et al. 2022, with invariant messages and
+correlation two). For every site i with neighbours j:
+
+    A_i = h_i + Σ_j R(r_ij) h_j⁰ Y(r̂_ij),    h_i ← h_i + gate(L_1 A_i + L_2 (A_i ⊗ A_i))
+
+Since only invariants travel, a neighbour may stand for any of its symmetry images: it suffices to compute the sites
+of `State.orbits`, which is exact and costs as many times less as there are atoms per site.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from matgen.neighbors import Edges, neighbors
+from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
+from matgen.nn.radial import GaussianBasis, envelope, softened
+from matgen.nn.sites import ElementEmbedding
+from matgen.state import State
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """Size of the trunk.
+
+    Attributes:
+        channels: copies of each irrep.
+        layers: message-passing steps.
+        cutoff: Å.
+        n_radial: Gaussians of the distance.
+        odd: whether parity-odd channels (0o, 1e, 2o) exist.
+        neighbors: average number of neighbours, by whose root messages are divided.
+    """
+
+    channels: int = 48
+    layers: int = 3
+    cutoff: float = 5.0
+    n_radial: int = 16
+    odd: bool = False
+    neighbors: float = 30.0
+
+
+class Gate(nn.Module):
+    """SiLU on natural scalars; every other irrep is multiplied by a sigmoid of them."""
+
+    def __init__(self, channels: int, *, odd: bool) -> None:
+        super().__init__()
+        sizes = [3, 5] + ([1, 3, 5] if odd else [])
+        self.n_gates = len(sizes)
+        self.register_buffer("repeats", torch.tensor(sizes), persistent=False)
+        self.mix = nn.Linear(channels, channels * (1 + self.n_gates))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, size, channels) → the same shape."""
+        scalars, rest = x[:, 0], x[:, 1:]
+        mixed = self.mix(scalars).view(len(x), 1 + self.n_gates, -1)
+        gates = torch.sigmoid(mixed[:, 1:]).repeat_interleave(self.repeats, dim=1)
+        return torch.cat([nn.functional.silu(mixed[:, :1]), rest * gates], dim=1)
+
+
+class Layer(nn.Module):
+    """One message-passing step."""
+
+    def __init__(self, config: TrunkConfig, n_noise: int) -> None:
+        super().__init__()
+        channels, odd = config.channels, config.odd
+        self.scale = 1 / math.sqrt(config.neighbors)
+        self.channels = channels
+        self.radial = nn.Sequential(nn.Linear(config.n_radial + n_noise, 48), nn.SiLU(), nn.Linear(48, 3 * channels))
+        self.before = nn.Linear(channels, channels)
+        self.product = SelfProduct(channels, odd=odd)
+        self.linear = DegreeLinear(channels, channels, odd=odd)
+        self.squared = DegreeLinear(channels, channels, odd=odd)
+        self.gate = Gate(channels, odd=odd)
+        self.noise = nn.Linear(n_noise, channels)
+
+    def forward(self, h: Tensor, graph: "Graph") -> Tensor:
+        """Features (n_sites, size, channels) → the same shape."""
+        sent = self.before(h[:, 0]).index_select(0, graph.neighbor_site)
+        weights = (self.radial(graph.radial) * graph.envelope[:, None]).split(self.channels, dim=1)
+        moments = [
+            around.mT @ graph.gather(sent * weight) for weight, around in zip(weights, graph.harmonics, strict=True)
+        ]
+        message = torch.cat(moments, dim=1) * self.scale
+        message = nn.functional.pad(message, (0, 0, 0, h.shape[1] - message.shape[1])) + h
+        mixed = self.linear(message) + self.squared(self.product(message))
+        mixed = torch.cat([mixed[:, :1] + self.noise(graph.noise)[:, None], mixed[:, 1:]], dim=1)
+        return h + self.gate(mixed)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What every layer reads.
+
+    Edges are laid out in rectangles (n_sites, widest neighbourhood), so that sums over neighbours are matrix products.
+
+    Attributes:
+        neighbor_site: site whose image is at the far end of each edge (n_edges,).
+        slot: place of each edge in the rectangle, row by row (n_edges,).
+        shape: (n_sites, widest neighbourhood).
+        harmonics: of degree 0, 1, 2 in the rectangle, zero where there is no edge (n_sites, widest, 1 | 3 | 5).
+        radial: basis of the distance and of the noise level (n_edges, n_radial + n_noise).
+        envelope: (n_edges,).
+        noise: noise features of each site (n_sites, n_noise).
+    """
+
+    neighbor_site: Tensor
+    slot: Tensor
+    shape: tuple[int, int]
+    harmonics: tuple[Tensor, Tensor, Tensor]
+    radial: Tensor
+    envelope: Tensor
+    noise: Tensor
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Edge values (n_edges, k) in the rectangle (n_sites, widest, k)."""
+        return rectangle(values, self.slot, self.shape)
+
+
+def rectangle(values: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Rows (n_edges, k) laid out in (*shape, k), zero elsewhere."""
+    flat = values.new_zeros(shape[0] * shape[1], values.shape[1])
+    return flat.index_copy(0, slot, values).view(*shape, -1)
+
+
+class Trunk(nn.Module):
+    """Equivariant features of the symmetry-distinct sites of a state at a noise level."""
+
+    N_NOISE = 8
+
+    def __init__(self, config: TrunkConfig = TrunkConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.element = ElementEmbedding(config.channels)
+        self.basis = GaussianBasis(config.n_radial, config.cutoff)
+        self.layers = nn.ModuleList(Layer(config, self.N_NOISE) for _ in range(config.layers))
+        self.size = 18 if config.odd else 9
+
+    def noise_features(self, sigma: Tensor) -> Tensor:
+        """Smooth bumps of ln σ (n, 8), for σ from 0.01 to 4 Å."""
+        centres = torch.linspace(math.log(0.01), math.log(4.0), self.N_NOISE, device=sigma.device, dtype=sigma.dtype)
+        width = centres[1] - centres[0]
+        place = sigma.clamp(0.01, 4.0).log()[:, None]
+        return torch.exp(-0.5 * ((place - centres) / width) ** 2)
+
+    def graph(self, state: State, sigma: Tensor, edges: Edges) -> Graph:
+        """Everything that the layers share."""
+        directions, distance = softened(edges.vectors(state))
+        site_idx, noise = state.orbits.site_idx, self.noise_features(sigma)
+        centre = site_idx.index_select(0, edges.centre)
+        order = centre.argsort(stable=True)
+        counts = torch.bincount(centre, minlength=len(state.orbits.representatives))
+        rank = torch.empty_like(centre)
+        rank[order] = torch.arange(len(centre), device=centre.device) - (counts.cumsum(0) - counts)[centre[order]]
+        shape = (len(counts), int(counts.max()))
+        slot = centre * shape[1] + rank
+        around = rectangle(harmonics(directions), slot, shape)
+        edge_noise = noise.index_select(0, state.system_idx.index_select(0, edges.centre))
+        return Graph(
+            neighbor_site=site_idx.index_select(0, edges.neighbor),
+            slot=slot,
+            shape=shape,
+            harmonics=(around[..., :1], around[..., 1:4], around[..., 4:]),
+            radial=torch.cat([self.basis(distance), edge_noise], dim=1),
+            envelope=envelope(distance, self.config.cutoff),
+            noise=noise.index_select(0, state.site_system),
+        )
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        """Features (n_sites, 9 or 18, channels) for noise levels sigma (n_systems,), Å."""
+        graph = self.graph(state, sigma, neighbors(state, self.config.cutoff))
+        scalars = self.element(state.atomic_numbers[state.orbits.representatives])
+        h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
+        for layer in self.layers:
+            h = layer(h, graph)
+        return h

@@ -1,0 +1,83 @@
+"""A batch of atomic systems as plain tensors."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Which atoms are symmetry images of which symmetry-distinct site.
+
+    Attributes:
+        site_idx: site of each atom (n_atoms,).
+        representatives: the atom that stands for each site (n_sites,).
+        rotations: Cartesian rotation R from the representative to the atom, acting on column vectors
+            (n_atoms, 3, 3): a vector feature v of the representative is R v at the atom.
+        multiplicity: atoms of each site (n_sites,).
+    """
+
+    site_idx: Tensor
+    representatives: Tensor
+    rotations: Tensor
+    multiplicity: Tensor
+
+    @classmethod
+    def trivial(cls, positions: Tensor) -> Self:
+        """No symmetry: every atom is a site of its own."""
+        n = len(positions)
+        index = torch.arange(n, device=positions.device)
+        identity = torch.eye(3, dtype=positions.dtype, device=positions.device).expand(n, 3, 3)
+        return cls(index, index, identity, torch.ones_like(index))
+
+
+@dataclass(frozen=True)
+class State:
+    """Crystals and molecules of one batch, concatenated over systems.
+
+    Attributes:
+        positions: Cartesian (n_atoms, 3), Å.
+        atomic_numbers: (n_atoms,).
+        cell: row vectors (n_systems, 3, 3), Å.
+        pbc: periodic directions (n_systems, 3), bool.
+        system_idx: system of each atom, ascending (n_atoms,).
+        orbits: symmetry-distinct sites of the batch.
+    """
+
+    positions: Tensor
+    atomic_numbers: Tensor
+    cell: Tensor
+    pbc: Tensor
+    system_idx: Tensor
+    orbits: Orbits
+
+    @classmethod
+    def of(cls, positions: Tensor, atomic_numbers: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> Self:
+        """A state of which no symmetry is known."""
+        return cls(positions, atomic_numbers, cell, pbc, system_idx, Orbits.trivial(positions))
+
+    @property
+    def n_systems(self) -> int:
+        """Number of systems."""
+        return len(self.cell)
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms of each system (n_systems,)."""
+        return torch.bincount(self.system_idx, minlength=self.n_systems)
+
+    @property
+    def volume(self) -> Tensor:
+        """Cell volume of each system (n_systems,), Å³."""
+        return torch.linalg.det(self.cell).abs()
+
+    @property
+    def site_system(self) -> Tensor:
+        """System of each symmetry-distinct site (n_sites,)."""
+        return self.system_idx[self.orbits.representatives]
+
+    def without_symmetry(self) -> Self:
+        """The same atoms, each a site of its own."""
+        return replace(self, orbits=Orbits.trivial(self.positions))

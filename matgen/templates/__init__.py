@@ -1,0 +1,1 @@
+"""The discrete half of a material, and how it becomes atoms."""

@@ -1,0 +1,162 @@
+"""The two halves of a crystal: a discrete template and its free numbers."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from matgen.elements import SYMBOLS, atomic_volumes
+from matgen.templates.lattice import family_tables
+from matgen.templates.wyckoff import wyckoff_table
+
+
+@dataclass(frozen=True)
+class CrystalTemplate:
+    """Space group and occupied Wyckoff positions of one crystal.
+
+    Attributes:
+        space_group: 1..230.
+        sites: (row of the Wyckoff table, atomic number) of each site, ascending.
+    """
+
+    space_group: int
+    sites: tuple[tuple[int, int], ...]
+
+    @property
+    def composition(self) -> dict[int, int]:
+        """Atoms of each element in the primitive cell, by atomic number."""
+        counts: Counter[int] = Counter()
+        for position, element in self.sites:
+            counts[element] += int(wyckoff_table().multiplicity[position])
+        return dict(sorted(counts.items()))
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the primitive cell."""
+        return sum(self.composition.values())
+
+    @property
+    def formula(self) -> str:
+        """Formula of the primitive cell in order of atomic number, such as `Na1Cl1`."""
+        return "".join(f"{SYMBOLS[z]}{n}" for z, n in self.composition.items())
+
+    def __str__(self) -> str:
+        table = wyckoff_table()
+        return f"{self.space_group}: " + ", ".join(f"{table.label(p)} {SYMBOLS[z]}" for p, z in self.sites)
+
+
+@dataclass(frozen=True)
+class TemplateBatch:
+    """Many templates, their sites concatenated.
+
+    Attributes:
+        space_group: 1..230 (n_systems,).
+        site_position: row of the Wyckoff table (n_sites,).
+        site_element: atomic number (n_sites,).
+        site_system: system of each site, ascending (n_sites,).
+    """
+
+    space_group: Tensor
+    site_position: Tensor
+    site_element: Tensor
+    site_system: Tensor
+
+    @classmethod
+    def of(cls, templates: Sequence[CrystalTemplate]) -> Self:
+        """Concatenate templates."""
+        sites = [(p, z, i) for i, template in enumerate(templates) for p, z in template.sites]
+        position, element, system = torch.tensor(sites, dtype=torch.long).reshape(-1, 3).unbind(1)
+        return cls(torch.tensor([t.space_group for t in templates]), position, element, system)
+
+    def unbatch(self) -> list[CrystalTemplate]:
+        """The single templates again, sites ascending."""
+        sites: list[list[tuple[int, int]]] = [[] for _ in range(self.n_systems)]
+        rows = zip(self.site_position.tolist(), self.site_element.tolist(), self.site_system.tolist(), strict=True)
+        for position, element, system in rows:
+            sites[system].append((position, element))
+        groups = self.space_group.tolist()
+        return [CrystalTemplate(group, tuple(sorted(s))) for group, s in zip(groups, sites, strict=True)]
+
+    @property
+    def n_systems(self) -> int:
+        """Number of templates."""
+        return len(self.space_group)
+
+    @property
+    def site_multiplicity(self) -> Tensor:
+        """Atoms of each site in the primitive cell (n_sites,)."""
+        return wyckoff_table().multiplicity.to(self.site_position.device)[self.site_position]
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms in each primitive cell (n_systems,)."""
+        zeros = torch.zeros_like(self.space_group)
+        return zeros.index_add(0, self.site_system, self.site_multiplicity)
+
+    @property
+    def free_lattice(self) -> Tensor:
+        """Which lattice numbers are free (n_systems, 6)."""
+        return family_tables()[0].to(self.space_group.device)[self.space_group - 1]
+
+    @property
+    def free_coords(self) -> Tensor:
+        """Which site numbers are free (n_sites, 3)."""
+        return wyckoff_table().free.to(self.site_position.device)[self.site_position]
+
+    @property
+    def reference_number(self) -> Tensor:
+        """Lattice number of the conventional cell volume that the composition suggests (n_systems,)."""
+        volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.space_group.device)
+        per_site = atomic_volumes().to(volume.device)[self.site_element] * self.site_multiplicity
+        primitive = wyckoff_table().primitive.to(volume.device)[self.space_group - 1]
+        return (volume.index_add(0, self.site_system, per_site) / torch.linalg.det(primitive)).log() / math.sqrt(3)
+
+    def select(self, systems: Tensor) -> Self:
+        """The templates of these systems (indices, repeats allowed), in that order."""
+        sites, site_system = take_sites(self.site_system, self.n_systems, systems)
+        return type(self)(self.space_group[systems], self.site_position[sites], self.site_element[sites], site_system)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(
+            self.space_group.to(device),
+            self.site_position.to(device),
+            self.site_element.to(device),
+            self.site_system.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The free numbers of a batch of templates; entries that are not free are zero.
+
+    Attributes:
+        lattice: shape (5) and log volume relative to what the composition suggests (n_systems, 6).
+        coords: site numbers u on the unit torus (n_sites, 3).
+    """
+
+    lattice: Tensor
+    coords: Tensor
+
+    def select(self, templates: TemplateBatch, systems: Tensor) -> Self:
+        """The geometries of these systems of the batch that `templates` describes."""
+        sites, _ = take_sites(templates.site_system, templates.n_systems, systems)
+        return type(self)(self.lattice[systems], self.coords[sites])
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(self.lattice.to(device), self.coords.to(device))
+
+
+def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the sites of chosen systems, and the new system of each."""
+    counts = torch.bincount(site_system, minlength=n_systems)
+    starts = counts.cumsum(0) - counts
+    chosen = counts[systems]
+    new_system = torch.repeat_interleave(torch.arange(len(systems), device=systems.device), chosen)
+    within = torch.arange(len(new_system), device=systems.device) - (chosen.cumsum(0) - chosen)[new_system]
+    return starts[systems][new_system] + within, new_system

@@ -1,0 +1,69 @@
+"""Six lattice numbers k for every cell, with each crystal family a mask on them.
+
+With the metric G = L Lᵀ of a cell L of row vectors, S = ½ log G = Σ_b k_b B_b in a trace-orthonormal basis of
+symmetric matrices (DiffCSP++, Jiao et al., ICLR 2024, eq. 6). L = exp(S) is then a cell with that metric, free of any
+rotation, and its volume is exp(√3 k_6).
+"""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+HEXAGONAL_SHEAR = -math.sqrt(2) / 4 * math.log(3)  # the k_1 of γ = 120°, a = b
+
+# Which of (xy, xz, yz, a-b, a+b-2c, volume) are free.
+FAMILY_MASKS = {
+    "triclinic": (1, 1, 1, 1, 1, 1),
+    "monoclinic": (0, 1, 0, 1, 1, 1),
+    "orthorhombic": (0, 0, 0, 1, 1, 1),
+    "tetragonal": (0, 0, 0, 0, 1, 1),
+    "hexagonal": (0, 0, 0, 0, 1, 1),
+    "cubic": (0, 0, 0, 0, 0, 1),
+}
+FAMILY_ENDS = {"triclinic": 2, "monoclinic": 15, "orthorhombic": 74, "tetragonal": 142, "hexagonal": 194, "cubic": 230}
+
+
+def crystal_family(space_group: int) -> str:
+    """Name of the family; trigonal groups count as hexagonal."""
+    return next(name for name, end in FAMILY_ENDS.items() if space_group <= end)
+
+
+@cache
+def basis() -> Tensor:
+    """Trace-orthonormal basis B_b of symmetric 3×3 matrices (6, 3, 3)."""
+    b = torch.zeros(6, 3, 3, dtype=torch.float64)
+    for i, (row, column) in enumerate(((0, 1), (0, 2), (1, 2))):
+        b[i, row, column] = b[i, column, row] = 1 / math.sqrt(2)
+    b[3] = torch.diag(torch.tensor([1.0, -1, 0])) / math.sqrt(2)
+    b[4] = torch.diag(torch.tensor([1.0, 1, -2])) / math.sqrt(6)
+    b[5] = torch.eye(3) / math.sqrt(3)
+    return b
+
+
+@cache
+def family_tables() -> tuple[Tensor, Tensor]:
+    """Mask of free lattice numbers (230, 6) and the values of the others (230, 6), by space_group - 1."""
+    families = [crystal_family(number) for number in range(1, 231)]
+    mask = torch.tensor([FAMILY_MASKS[family] for family in families], dtype=torch.bool)
+    fixed = torch.zeros(230, 6, dtype=torch.float64)
+    fixed[[i for i, family in enumerate(families) if family == "hexagonal"], 0] = HEXAGONAL_SHEAR
+    return mask, fixed
+
+
+def lattice_to_numbers(cell: Tensor) -> Tensor:
+    """Lattice numbers of cells (..., 3, 3) in Å: (..., 6), the last one √3 × the mean log length."""
+    values, vectors = torch.linalg.eigh(cell @ cell.mT)
+    log_metric = (vectors * values.log().unsqueeze(-2)) @ vectors.mT
+    return 0.5 * torch.einsum("...ij,bij->...b", log_metric, basis().to(cell))
+
+
+def numbers_to_lattice(numbers: Tensor) -> Tensor:
+    """Cells (..., 3, 3) in Å whose rows have the metric that the lattice numbers (..., 6) describe."""
+    return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", numbers, basis().to(numbers)))
+
+
+def volume_number(volume: Tensor) -> Tensor:
+    """The last lattice number of a cell of this volume in Å³."""
+    return volume.log() / math.sqrt(3)

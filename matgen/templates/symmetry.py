@@ -1,0 +1,173 @@
+"""From a structure to its template and free numbers (needs moyopy; training does not import this)."""
+
+import logging
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import moyopy
+import numpy as np
+import torch
+
+from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_numbers
+from matgen.templates.wyckoff import alternatives, wyckoff_table
+
+logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive; ours become so
+
+FIT_TOLERANCE = 0.02  # of a cell edge: the symmetrised positions fit to 1e-6, mis-assigned ones miss by far more
+
+
+class NoTemplateError(ValueError):
+    """A structure whose symmetry-distinct sites could not be matched to Wyckoff positions."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A structure as template and free numbers.
+
+    Attributes:
+        template: sites ascending.
+        lattice: the six numbers of `Geometry`, not free ones zero (6,).
+        coords: free numbers of each site, not free ones zero (n_sites, 3).
+    """
+
+    template: CrystalTemplate
+    lattice: np.ndarray
+    coords: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How to read the free numbers off the first member of a position: u = inverse @ (frac - shift)."""
+
+    matrix: np.ndarray
+    shift: np.ndarray
+    inverse: np.ndarray
+    translations: np.ndarray
+
+
+@cache
+def _fit(position: int) -> _Fit:
+    table = wyckoff_table()
+    first = int(table.member_offset[position])
+    matrix, shift = table.matrix[first].numpy(), table.shift[first].numpy()
+    inverse = np.zeros((3, 3))
+    for column in np.flatnonzero(table.free[position].numpy()):
+        row = next(r for r in range(3) if abs(matrix[r, column]) == 1 and np.count_nonzero(matrix[r]) == 1)
+        inverse[column, row] = matrix[row, column]
+    primitive = table.primitive[int(table.space_group[position]) - 1].numpy()
+    corners = np.array(list(product(range(-2, 3), repeat=3))) @ primitive
+    translations = np.unique(np.round(corners % 1.0 % 1.0, 6), axis=0)
+    return _Fit(matrix, shift, inverse, translations[np.all(translations < 1 - 1e-5, axis=1)])
+
+
+def _free_numbers(position: int, frac: np.ndarray) -> np.ndarray | None:
+    """Smallest free numbers that put the first member of a position on one of these atoms, if any do."""
+    fit = _fit(position)
+    points = (frac[:, None] + fit.translations).reshape(-1, 3)
+    numbers = (points - fit.shift) @ fit.inverse.T
+    miss = numbers @ fit.matrix.T + fit.shift - points
+    fits = np.abs(miss - np.round(miss)).max(1) < FIT_TOLERANCE
+    if not fits.any():
+        return None
+    wrapped = np.round(numbers[fits] % 1.0, 4) % 1.0
+    best = min(range(len(wrapped)), key=lambda i: (wrapped[i].sum().round(4), *wrapped[i]))
+    return numbers[fits][best] % 1.0
+
+
+def _sites(
+    group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
+    """Sites in canonical order with their free numbers, or nothing where an orbit fits no position."""
+    start = wyckoff_table().positions_of(group).start
+    rows = []
+    for letter, element, frac in zip(letters, elements, orbits, strict=True):
+        numbers = _free_numbers(start + int(letter), frac)
+        if numbers is None:
+            return None
+        rows.append((start + int(letter), int(element), *numbers))
+    rows.sort(key=lambda r: (r[0], r[1], *(round(v, 4) % 1.0 for v in r[2:])))
+    return tuple((r[0], r[1]) for r in rows), np.array([r[2:] for r in rows])
+
+
+def _anchored(
+    group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
+    """As `_sites`, with the origin of a polar group moved onto a site of the rarest kind."""
+    free = wyckoff_table().free_axis[group - 1].numpy()
+    if not free.any():
+        return _sites(group, letters, elements, orbits)
+    kinds = list(zip(letters.tolist(), elements.tolist(), strict=True))
+    rarest = min(kinds, key=lambda kind: (kinds.count(kind), kind))
+    candidates = []
+    for anchor in (i for i, kind in enumerate(kinds) if kind == rarest):
+        shift = np.where(free, orbits[anchor][0], 0.0)
+        found = _sites(group, letters, elements, [frac - shift for frac in orbits])
+        if found is not None:
+            candidates.append(found)
+    return min(candidates, key=lambda f: tuple(np.round(f[1], 3).ravel() % 1.0), default=None)
+
+
+def _canonical(
+    group: int, cell: np.ndarray, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
+) -> tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]:
+    """The description, among the group's equivalent ones, with the smallest (letters, elements, free numbers)."""
+    mask = np.array(FAMILY_MASKS[crystal_family(group)], dtype=bool)
+    choices = alternatives(group)
+    keys = [tuple(sorted(zip(a.letters[letters].tolist(), elements.tolist(), strict=True))) for a in choices]
+    best_key = min(keys)
+    found = []
+    for choice, key in zip(choices, keys, strict=True):
+        if key != best_key:
+            continue
+        turned = np.linalg.inv(choice.rotation).T @ cell
+        numbers = lattice_to_numbers(torch.from_numpy(turned)).numpy()
+        if np.abs(numbers[:5][~mask[:5]]).max(initial=0.0) > 1e-3 and crystal_family(group) != "hexagonal":
+            continue
+        moved = [frac @ choice.rotation.T + choice.shift for frac in orbits]
+        described = _anchored(group, choice.letters[letters], elements, moved)
+        if described is not None:
+            found.append((*described, numbers))
+    if not found:
+        message = f"no Wyckoff positions of space group {group} fit the symmetrised atoms"
+        raise NoTemplateError(message)
+    return min(found, key=lambda f: (tuple(np.round(f[1], 3).ravel() % 1.0), tuple(np.round(f[2], 3))))
+
+
+def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: float = 0.1) -> Described:
+    """Template and free numbers of a structure.
+
+    Args:
+        cell: row vectors (3, 3), Å.
+        frac: fractional coordinates (n_atoms, 3).
+        numbers: atomic numbers (n_atoms,).
+        symprec: tolerance of the symmetry search, Å.
+
+    Raises:
+        NoTemplateError: the symmetry search or the assignment of Wyckoff positions failed.
+    """
+    atoms = moyopy.Cell(basis=cell.tolist(), positions=frac.tolist(), numbers=[int(z) for z in numbers])
+    try:
+        found = moyopy.MoyoDataset(atoms, symprec=symprec, setting=moyopy.Setting.standard())
+    except ValueError as error:
+        message = f"no symmetry found at symprec {symprec} Å: {error}"
+        raise NoTemplateError(message) from error
+    conventional = np.array(found.std_cell.basis)
+    primitive = np.array(found.prim_std_cell.basis)
+    points = np.array(found.prim_std_cell.positions) @ primitive @ np.linalg.inv(conventional)
+    representative = np.full(len(points), -1)
+    letter = np.zeros(len(points), dtype=int)
+    for atom, target in enumerate(found.mapping_std_prim):
+        representative[target] = found.orbits[atom]
+        letter[target] = "abcdefghijklmnopqrstuvwxyzA".index(found.wyckoffs[atom])
+    kinds = np.array(found.prim_std_cell.numbers)
+    distinct, first = np.unique([found.mapping_std_prim[r] for r in representative], return_index=True)
+    label = np.array([found.mapping_std_prim[r] for r in representative])
+    orbits = [points[label == d] for d in distinct]
+    sites, coords, lattice = _canonical(found.number, conventional, letter[first], kinds[first], orbits)
+    template = CrystalTemplate(found.number, sites)
+    batch = TemplateBatch.of([template])
+    lattice = np.where(batch.free_lattice[0].numpy(), lattice, 0.0)
+    lattice[5] -= float(batch.reference_number[0])
+    return Described(template, lattice, np.where(batch.free_coords.numpy(), coords, 0.0))

@@ -1,0 +1,130 @@
+"""The Wyckoff positions of the 230 space groups as plain tensors."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzA"
+
+# Row vectors of the primitive cell in units of the conventional ones.
+PRIMITIVE = {
+    "P": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "A": [[1, 0, 0], [0, 0.5, 0.5], [0, -0.5, 0.5]],
+    "C": [[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]],
+    "I": [[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]],
+    "F": [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
+    "R": [[2 / 3, 1 / 3, 1 / 3], [-1 / 3, 1 / 3, 1 / 3], [-1 / 3, -2 / 3, 1 / 3]],
+}
+
+
+@dataclass(frozen=True)
+class WyckoffTable:
+    """All Wyckoff positions in pyxtal's setting (ITA standard, origin choice 2, hexagonal axes).
+
+    A *position* is a row 0..1730; its orbit members modulo centring translations are rows
+    `member_offset[p] : member_offset[p + 1]`. Member m of a site with free numbers u lies at the conventional
+    fractional coordinates `matrix[m] @ u + shift[m]`, where u has three entries, of which only `free[p]` count.
+
+    Attributes:
+        space_group: 1..230 of each position (1731,).
+        letter: 0 for a, 1 for b, ... (1731,).
+        dof: number of free coordinates (1731,).
+        free: which entries of u are free (1731, 3).
+        multiplicity: atoms per primitive cell (1731,).
+        member_offset: first member of each position (1732,).
+        matrix: (n_members, 3, 3); columns that are not free are zero.
+        shift: (n_members, 3).
+        rotation: fractional rotation from the first member to this one (n_members, 3, 3).
+        group_offset: first position of each group, indexed by space_group - 1 (231,).
+        primitive: primitive rows in conventional units, by space_group - 1 (230, 3, 3).
+        free_axis: axes along which the group's origin is arbitrary, by space_group - 1 (230, 3).
+    """
+
+    space_group: Tensor
+    letter: Tensor
+    dof: Tensor
+    free: Tensor
+    multiplicity: Tensor
+    member_offset: Tensor
+    matrix: Tensor
+    shift: Tensor
+    rotation: Tensor
+    group_offset: Tensor
+    primitive: Tensor
+    free_axis: Tensor
+
+    @property
+    def n_positions(self) -> int:
+        """Number of rows, 1731."""
+        return len(self.letter)
+
+    def positions_of(self, space_group: int) -> range:
+        """Rows of one space group, letter a first."""
+        return range(int(self.group_offset[space_group - 1]), int(self.group_offset[space_group]))
+
+    def label(self, position: int) -> str:
+        """Conventional name such as `4a`."""
+        group = int(self.space_group[position])
+        centring = round(1 / float(torch.linalg.det(self.primitive[group - 1])))
+        return f"{int(self.multiplicity[position]) * centring}{LETTERS[int(self.letter[position])]}"
+
+
+def _arrays() -> dict[str, np.ndarray]:
+    with (files("matgen.templates") / "wyckoff.npz").open("rb") as file:
+        return dict(np.load(file))
+
+
+@cache
+def wyckoff_table() -> WyckoffTable:
+    """The table that ships with the package (float64, CPU; built by `scripts/build_wyckoff_table.py`)."""
+    raw = _arrays()
+    integer = {name: torch.from_numpy(raw[name].astype(np.int64)) for name in raw if raw[name].dtype.kind != "U"}
+    member_offset = integer["position_offset"]
+    return WyckoffTable(
+        space_group=integer["position_group"],
+        letter=integer["position_letter"],
+        dof=integer["position_dof"],
+        free=integer["position_free"].bool(),
+        multiplicity=member_offset.diff(),
+        member_offset=member_offset,
+        matrix=integer["matrix"].double(),
+        shift=integer["shift"].double() / 24,
+        rotation=integer["rotation"].double(),
+        group_offset=integer["group_offset"],
+        primitive=torch.tensor([PRIMITIVE[c] for c in raw["group_centring"]], dtype=torch.float64),
+        free_axis=integer["group_free_axis"].bool(),
+    )
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One equivalent description of a group: x' = rotation x + shift, letter i becomes letters[i]."""
+
+    rotation: np.ndarray
+    shift: np.ndarray
+    letters: np.ndarray
+
+
+@cache
+def alternatives(space_group: int) -> tuple[Alternative, ...]:
+    """Coset representatives of the Euclidean normalizer (Bilbao's list, by way of pyxtal); identity first."""
+    raw = _alternative_arrays()
+    first, last = (int(raw["alternative_offset"][i]) for i in (space_group - 1, space_group))
+    letters = raw["alternative_letters_offset"].astype(int)
+    return tuple(
+        Alternative(
+            rotation=raw["alternative_rotation"][i].astype(float),
+            shift=raw["alternative_shift"][i] / 24,
+            letters=raw["alternative_letters"][letters[i] : letters[i + 1]].astype(int),
+        )
+        for i in range(first, last)
+    )
+
+
+@cache
+def _alternative_arrays() -> dict[str, np.ndarray]:
+    return {name: array for name, array in _arrays().items() if name.startswith("alternative")}

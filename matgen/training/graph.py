@@ -1,0 +1,265 @@
+"""Denoising, contrast and properties for the graph energy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from matgen.datasets.crystals import CrystalTable
+from matgen.nn.graph_energy import (
+    SIGMA_LATTICE,
+    SIGMA_SITE,
+    GraphEnergy,
+    GraphOutput,
+    output_scale,
+    site_share,
+)
+from matgen.noise import difference, moved, per_system, scales, standard_normal
+from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.expand import expand, unit_directions
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.training.loop import bucketed
+from matgen.training.negatives import NEGATIVES
+from matgen.training.properties import PropertyTargets, errors, joined, negative_log_likelihood, trainable
+
+
+@dataclass(frozen=True)
+class GraphLoss:
+    """Noise levels and weights of the parts of the loss.
+
+    Attributes:
+        median_sigma, spread_sigma: of the log-normal noise levels of denoising, Å and e-folds.
+        low_sigma: range of the noise at which real and wrong crystals are told apart, Å.
+        lowest_sigma, highest_sigma: bounds of all noise, Å.
+        real_share: share of a batch that is used at low noise and contrasted with as many negatives.
+        contrast, properties: weights beside denoising.
+        sample_share: share of the negatives that are the model's own flawed samples.
+    """
+
+    median_sigma: float = 0.3
+    spread_sigma: float = 1.0
+    low_sigma: tuple[float, float] = (0.02, 0.1)
+    lowest_sigma: float = 0.02
+    highest_sigma: float = 3.0
+    real_share: float = 0.33
+    contrast: float = 0.3
+    properties: float = 0.3
+    sample_share: float = 0.25
+
+
+def noised(
+    templates: TemplateBatch, geometry: Geometry, sigma: Tensor, generator: torch.Generator
+) -> tuple[Geometry, Geometry]:
+    """A noised geometry and the scaled displacement (Å) back to the clean one.
+
+    The lattice is noised first, and the noise of the sites is measured in the noised cell, which is all that a
+    sampler knows. Where a group's origin is arbitrary, sites are noised without moving their centre.
+    """
+    noise = centred(templates, standard_normal(geometry, generator))
+    still = torch.zeros_like(noise.coords)
+    stretched = moved(templates, geometry, replace(noise, coords=still), scales(templates, geometry), sigma)
+    scale = scales(templates, stretched)
+    flat = replace(noise, lattice=torch.zeros_like(noise.lattice))
+    result = moved(templates, stretched, flat, scale, sigma)
+    return result, difference(geometry, result, scale)
+
+
+def centred(templates: TemplateBatch, noise: Geometry) -> Geometry:
+    """The same noise without any shift of all atoms along axes where the origin is arbitrary."""
+    free_axis = wyckoff_table().free_axis[templates.space_group - 1]
+    weight = templates.site_multiplicity.to(noise.coords)[:, None]
+    zeros = torch.zeros(templates.n_systems, 3, dtype=noise.coords.dtype)
+    mean = zeros.index_add(0, templates.site_system, noise.coords * weight)
+    mean = mean / templates.n_atoms[:, None].to(mean) * free_axis
+    return replace(noise, coords=noise.coords - mean[templates.site_system])
+
+
+def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:
+    """The network's denoising displacement in scaled free numbers (Å)."""
+    directions, _ = unit_directions(templates, geometry)
+    coords = torch.einsum("skj,sj->sk", directions, output.displacement)
+    return Geometry(output.strain * templates.free_lattice, coords * templates.free_coords)
+
+
+class GraphObjective:
+    """Loss = denoising + contrast + likelihood of the properties, in one pass per batch."""
+
+    def __init__(self, table: CrystalTable, loss: GraphLoss = GraphLoss()) -> None:
+        rows = trainable(table).nonzero().ravel()
+        self.targets = PropertyTargets.of(table, rows)
+        self.table, self.rows, self.weights = table, rows, loss
+        self.val_rows = (table.split == 1).nonzero().ravel()[::9]
+        self.sizes = table.templates.n_atoms[rows]
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Rows of the training split, similar numbers of atoms together."""
+        for batch in bucketed(self.sizes, batch_size, generator):
+            yield self.rows[batch]
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch."""
+        w = self.weights
+        templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
+        n_real = int(w.real_share * len(rows))
+        sigma = torch.exp(w.spread_sigma * torch.randn(len(rows), generator=generator))
+        sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
+        sigma[:n_real] = self._low(n_real, generator)
+        dirty, back = noised(templates, geometry, sigma, generator)
+        false_templates, false_geometry = self._wrong(model, templates, geometry, n_real, generator)
+        n_false = false_templates.n_systems
+        false_sigma = self._low(n_false, generator)
+        false_geometry, _ = noised(false_templates, false_geometry, false_sigma, generator)
+        state = expand(joined_templates(templates, false_templates), joined_geometry(dirty, false_geometry))
+        all_sigma = torch.cat([sigma, false_sigma])
+        output = model(state, all_sigma)
+        first = _first_systems(output, templates)
+        denoising, parts = denoising_loss(first, templates, dirty, back, sigma)
+        level = detached_level(output, state, all_sigma)
+        contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).mean()
+        likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
+        total = denoising + w.contrast * contrast + w.properties * likelihood
+        return total, {**parts, "contrast": contrast.item(), "nll": likelihood.item(), **figures}
+
+    def _low(self, n: int, generator: torch.Generator) -> Tensor:
+        low, high = self.weights.low_sigma
+        return low * (high / low) ** torch.rand(n, generator=generator)
+
+    def _wrong(
+        self, model: nn.Module, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
+    ) -> tuple[TemplateBatch, Geometry]:
+        """Negatives made of the first n systems, class by class; those that cannot be made wrong are left out."""
+        kinds = [*NEGATIVES, "sample"]
+        chance = torch.tensor([(1 - self.weights.sample_share) / len(NEGATIVES)] * len(NEGATIVES) + [0.0])
+        chance[-1] = self.weights.sample_share
+        kind = torch.multinomial(chance, n, replacement=True, generator=generator)
+        parts: list[tuple[TemplateBatch, Geometry]] = []
+        for number, name in enumerate(kinds):
+            chosen = (kind == number).nonzero().ravel()
+            if len(chosen) == 0:
+                continue
+            some, where = templates.select(chosen), geometry.select(templates, chosen)
+            if name == "sample":
+                made = own_samples(model, some, where, generator)
+            else:
+                made = NEGATIVES[name](some, where, generator)
+            keep = made[2].nonzero().ravel()
+            if len(keep):
+                parts.append((made[0].select(keep), made[1].select(made[0], keep)))
+        batch, numbers = parts[0]
+        for more, where in parts[1:]:
+            batch, numbers = joined_templates(batch, more), joined_geometry(numbers, where)
+        return batch, numbers
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Denoising error by noise level, AUROC by class of negatives, property errors."""
+        generator = torch.Generator().manual_seed(1)
+        figures: dict[str, list[float]] = {}
+        real: list[Tensor] = []
+        false: dict[str, list[Tensor]] = {name: [] for name in (*NEGATIVES, "sample")}
+        predictions = []
+        for rows in self.val_rows.split(128):
+            templates = self.table.templates.select(rows)
+            geometry = self.table.geometry.select(self.table.templates, rows)
+            for level in (0.05, 0.2, 0.5, 1.5):
+                sigma = torch.full((len(rows),), level)
+                dirty, back = noised(templates, geometry, sigma, generator)
+                output = model(expand(templates, dirty), sigma)
+                _, parts = denoising_loss(output, templates, dirty, back, sigma)
+                for name, value in parts.items():
+                    figures.setdefault(f"{name}_{level}", []).append(value)
+            sigma = torch.full((len(rows),), 0.05)
+            real.append(self._levels(model, templates, geometry, sigma, generator))
+            for name in false:
+                wrong = NEGATIVES[name] if name != "sample" else (lambda t, g, r: own_samples(model, t, g, r))
+                made = wrong(templates, geometry, generator)
+                keep = made[2].nonzero().ravel()
+                if len(keep):
+                    some = made[0].select(keep)
+                    false[name].append(self._levels(model, some, made[1].select(made[0], keep), sigma[keep], generator))
+            low = torch.full((len(rows),), 0.02)
+            predictions.append(model.heads(model(expand(templates, geometry), low).embedding))
+        scores = {f"auroc_{name}": auroc(torch.cat(real), torch.cat(levels)) for name, levels in false.items()}
+        scores["auroc"] = sum(scores.values()) / len(scores)
+        means = {name: sum(values) / len(values) for name, values in figures.items()}
+        return means | scores | errors(joined(predictions), self.targets.rows(self.val_rows))
+
+    def _levels(
+        self, model: nn.Module, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        dirty, _ = noised(templates, geometry, sigma, rng)
+        state = expand(templates, dirty)
+        return detached_level(model(state, sigma), state, sigma)
+
+
+def denoising_loss(
+    output: GraphOutput, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Squared error of the denoising displacement over its natural size, averaged over free numbers."""
+    step = predicted_step(output, templates, dirty)
+    scale = output_scale(sigma, SIGMA_SITE)[templates.site_system, None]
+    coords = _free_mean(((step.coords - back.coords) / scale) ** 2, templates.free_coords)
+    wide = output_scale(sigma, SIGMA_LATTICE)[:, None]
+    lattice = _free_mean(((step.lattice - back.lattice) / wide) ** 2, templates.free_lattice)
+    return coords + 0.5 * lattice, {"dsm_sites": coords.item(), "dsm_lattice": lattice.item()}
+
+
+def _free_mean(values: Tensor, free: Tensor) -> Tensor:
+    return (values * free).sum() / free.sum().clamp(min=1)
+
+
+def detached_level(output: GraphOutput, state: object, sigma: Tensor) -> Tensor:
+    """E / N of which only the scalar h is trained (n_systems,)."""
+    residual = 0.5 * (output.displacement.detach() ** 2).sum(-1) / sigma[state.site_system] ** 2
+    per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
+    return torch.zeros_like(sigma).index_add(0, state.site_system, per_site)
+
+
+@torch.no_grad()
+def own_samples(
+    model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, generator: torch.Generator
+) -> tuple[TemplateBatch, Geometry, Tensor]:
+    """Crystals that the model denoises from 0.5 to 1.5 Å of noise in three steps, where they miss the truth."""
+    n = templates.n_systems
+    start = 0.5 + torch.rand(n, generator=generator)
+    current, _ = noised(templates, geometry, start, generator)
+    levels = [start, start / 2, start / 5, torch.zeros_like(start)]
+    for sigma, lower in zip(levels[:-1], levels[1:], strict=True):
+        output = model(expand(templates, current), sigma)
+        step = predicted_step(output, templates, current)
+        current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
+    miss = difference(geometry, current, scales(templates, geometry))
+    square = per_system(templates, Geometry(miss.lattice**2, miss.coords**2))
+    count = per_system(templates, Geometry(templates.free_lattice.float(), templates.free_coords.float()))
+    return templates, current, (square / count).sqrt() > 0.15
+
+
+def auroc(real: Tensor, false: Tensor) -> float:
+    """Chance that a wrong crystal lies above a real one; ties count half."""
+    order = torch.cat([real, false]).argsort().argsort().double()
+    n, m = len(real), len(false)
+    return ((order[n:].sum() - m * (m - 1) / 2) / (n * m)).item()
+
+
+def joined_templates(a: TemplateBatch, b: TemplateBatch) -> TemplateBatch:
+    """One batch after the other."""
+    return TemplateBatch(
+        torch.cat([a.space_group, b.space_group]),
+        torch.cat([a.site_position, b.site_position]),
+        torch.cat([a.site_element, b.site_element]),
+        torch.cat([a.site_system, b.site_system + a.n_systems]),
+    )
+
+
+def joined_geometry(a: Geometry, b: Geometry) -> Geometry:
+    """One geometry after the other."""
+    return Geometry(torch.cat([a.lattice, b.lattice]), torch.cat([a.coords, b.coords]))
+
+
+def _first_systems(output: GraphOutput, templates: TemplateBatch) -> GraphOutput:
+    n_sites, n = len(templates.site_system), templates.n_systems
+    return GraphOutput(
+        output.displacement[:n_sites], output.strain[:n], output.site_energy[:n_sites], output.embedding[:n]
+    )

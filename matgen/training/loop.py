@@ -1,0 +1,198 @@
+"""One training loop for every model: EMA, cosine rate, checkpoints, resumption, a metrics log."""
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    The rate rises linearly over `warmup` steps, then falls on a cosine that ends when `steps` or `minutes` are
+    reached, whichever comes first. Minutes count over resumptions.
+    """
+
+    steps: int = 20_000
+    minutes: float = 60.0
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    final_rate: float = 0.01
+    warmup: int = 300
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    log_every: int = 100
+    validate_every: int = 2000
+
+
+class Objective(Protocol):
+    """What a model is trained for."""
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Endless batches of row numbers."""
+        ...
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch and figures to log."""
+        ...
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on the validation split."""
+        ...
+
+
+class DivergedError(RuntimeError):
+    """Training produced a loss that is not a number."""
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    seconds: float = 0.0
+
+    def fraction(self, schedule: Schedule) -> float:
+        """How much of the schedule has passed, 0 to 1."""
+        return min(1.0, max(self.step / schedule.steps, self.seconds / (60 * schedule.minutes)))
+
+
+def learning_rate(schedule: Schedule, step: int, fraction: float) -> float:
+    """Rate at a step, with `fraction` of the schedule behind it."""
+    cosine = 0.5 * (1 + math.cos(math.pi * fraction))
+    decay = schedule.final_rate + (1 - schedule.final_rate) * cosine
+    return schedule.learning_rate * decay * min(1.0, (step + 1) / schedule.warmup)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    schedule: Schedule,
+    folder: Path,
+    *,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> nn.Module:
+    """Train, or go on training from the checkpoint that `folder` holds.
+
+    Args:
+        model: trained in place.
+        objective: batches, loss and validation.
+        schedule: how long and how fast.
+        folder: receives `checkpoint.pt`, `metrics.jsonl`, `schedule.json`.
+        report: called with every line of the log.
+
+    Returns:
+        The exponential moving average of the model.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "schedule.json").write_text(json.dumps(asdict(schedule), indent=1))
+    average = copy.deepcopy(model).requires_grad_(requires_grad=False)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
+    )
+    progress = _resume(folder / "checkpoint.pt", model, average, optimizer)
+    generator = torch.Generator().manual_seed(schedule.seed + progress.step)
+    batches = objective.batches(schedule.batch_size, generator)
+    mean: dict[str, list[float]] = {}
+    with (folder / "metrics.jsonl").open("a") as log:
+
+        def write(line: dict[str, Any]) -> None:
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            report(line)
+
+        while progress.fraction(schedule) < 1:
+            started = time.perf_counter()
+            rate = learning_rate(schedule, progress.step, progress.fraction(schedule))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            figures = _step(model, objective, optimizer, next(batches), generator, schedule.clip)
+            _update_average(average, model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
+            for name, value in figures.items():
+                mean.setdefault(name, []).append(value)
+            progress.step += 1
+            progress.seconds += time.perf_counter() - started
+            if progress.step % schedule.log_every == 0:
+                minutes = round(progress.seconds / 60, 2)
+                averages = {name: sum(v) / len(v) for name, v in mean.items()}
+                write({"step": progress.step, "minutes": minutes, "rate": rate, **averages})
+                mean = {}
+            if progress.step % schedule.validate_every == 0 or progress.fraction(schedule) >= 1:
+                write({"step": progress.step, **_validated(average, objective)})
+                _save(folder / "checkpoint.pt", model, average, optimizer, progress)
+    return average
+
+
+def _step(
+    model: nn.Module,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    rows: Tensor,
+    generator: torch.Generator,
+    clip: float,
+) -> dict[str, float]:
+    model.train()
+    loss, figures = objective.loss(model, rows, generator)
+    if not torch.isfinite(loss):
+        message = f"the loss is {loss.item()} ({figures}); lower the learning rate and resume from the checkpoint"
+        raise DivergedError(message)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
+
+
+def _validated(average: nn.Module, objective: Objective) -> dict[str, float]:
+    average.eval()
+    return {f"val_{name}": value for name, value in objective.validate(average).items()}
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(new)
+
+
+def _save(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: _Progress
+) -> None:
+    partial = path.with_suffix(".partial")
+    state = {"model": model, "average": average, "optimizer": optimizer}
+    torch.save({name: part.state_dict() for name, part in state.items()} | {"progress": asdict(progress)}, partial)
+    os.replace(partial, path)
+
+
+def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> _Progress:
+    if not path.exists():
+        return _Progress()
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["model"])
+    average.load_state_dict(saved["average"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return _Progress(**saved["progress"])
+
+
+def bucketed(sizes: Tensor, batch_size: int, generator: torch.Generator, pool: int = 32) -> Iterator[Tensor]:
+    """Endless shuffled batches of rows of similar size: pools of `pool` batches are sorted by size, then shuffled."""
+    while True:
+        order = torch.randperm(len(sizes), generator=generator)
+        for chunk in order.split(batch_size * pool):
+            batches = chunk[sizes[chunk].argsort()].split(batch_size)
+            for i in torch.randperm(len(batches), generator=generator).tolist():
+                yield batches[i]

@@ -1,0 +1,96 @@
+"""Maximum likelihood for the template prior, with conditions dropped at random."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from matgen.datasets.crystals import LABELS, CrystalTable
+from matgen.nn.sites import pad_sites
+from matgen.nn.template_prior import N_ELEMENTS, Conditions
+from matgen.templates.crystal import TemplateBatch
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.training.loop import bucketed
+
+CONDITION_LABELS = ("band_gap", "e_form", "energy_above_hull")
+
+
+def true_conditions(templates: TemplateBatch, labels: Tensor) -> Conditions:
+    """Everything that is known of these crystals; labels (n_systems, 4) in the order of `LABELS`."""
+    elements = torch.zeros(templates.n_systems, N_ELEMENTS, dtype=torch.bool)
+    elements[templates.site_system, templates.site_element] = True
+    columns = [LABELS.index(name) for name in CONDITION_LABELS]
+    complete = torch.ones(templates.n_systems, dtype=torch.bool)
+    return Conditions(templates.n_atoms, elements, complete, labels[:, columns])
+
+
+def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.35) -> Conditions:
+    """Each condition kept with probability `keep`; of elements sometimes only some."""
+    n = len(known.n_atoms)
+
+    def coin(probability: float, *shape: int) -> Tensor:
+        return torch.rand(n, *shape, generator=generator) < probability
+
+    complete = coin(keep / 2)
+    some = coin(keep / 2, 1) & coin(0.5, N_ELEMENTS)
+    unknown = torch.full_like(known.properties, math.nan)
+    return Conditions(
+        n_atoms=torch.where(coin(keep), known.n_atoms, 0),
+        elements=known.elements & (complete[:, None] | some),
+        complete=complete,
+        properties=torch.where(coin(keep + 0.15, 3), known.properties, unknown),
+    )
+
+
+class PriorObjective:
+    """Negative log likelihood of randomly ordered templates."""
+
+    def __init__(self, table: CrystalTable) -> None:
+        self.train = table.select(table.split == 0)
+        self.val = table.select(table.split == 1)
+        self.sizes = torch.bincount(self.train.templates.site_system)
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Rows of the training split, similar numbers of sites together."""
+        return bucketed(self.sizes, batch_size, generator)
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean NLL in nats per crystal."""
+        templates = self.train.templates.select(rows)
+        conditions = dropped(true_conditions(templates, self.train.labels[rows]), generator)
+        nll = -model(conditions, templates.space_group, pad_sites(templates, generator)).mean()
+        return nll, {"nll": nll.item()}
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """NLL per crystal on the validation split (every fourth row), without and with all conditions."""
+        rows = torch.arange(0, len(self.val), 4)
+        plain, told = [], []
+        generator = torch.Generator().manual_seed(0)
+        for chunk in rows.split(512):
+            templates = self.val.templates.select(chunk)
+            sites = pad_sites(templates, generator)
+            known = true_conditions(templates, self.val.labels[chunk])
+            plain.append(-model(Conditions.none(len(chunk)), templates.space_group, sites))
+            told.append(-model(known, templates.space_group, sites))
+        return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(told).mean().item()}
+
+
+def unigram_nll(table: CrystalTable) -> float:
+    """NLL per validation crystal of independent tokens: group, then positions given it, elements, and the count.
+
+    Frequencies are those of the training split with one pseudo-count; sites in random order, as for the model.
+    """
+    train, val = table.select(table.split == 0).templates, table.select(table.split == 1).templates
+    group = torch.bincount(train.space_group, minlength=231)[1:] + 1.0
+    element = torch.bincount(train.site_element, minlength=N_ELEMENTS) + 1.0
+    element[0] = 0
+    position = torch.bincount(train.site_position, minlength=1731) + 1.0
+    owner = wyckoff_table().space_group
+    in_group = torch.zeros(231).index_add(0, owner, position)[owner]
+    sizes = torch.bincount(torch.bincount(train.site_system), minlength=22) + 1.0
+    per_site = -(position / in_group).log()[val.site_position] - (element / element.sum()).log()[val.site_element]
+    total = -(group / group.sum()).log()[val.space_group - 1]
+    total = total - (sizes / sizes.sum()).log()[torch.bincount(val.site_system)]
+    return total.index_add(0, val.site_system, per_site).mean().item()
