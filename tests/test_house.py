@@ -25,11 +25,12 @@ PACKAGE = REPOSITORY / "matgen"
 
 # A room may import rooms of its own rank or below. Give a new room its place here.
 RANKS: tuple[frozenset[str], ...] = (
-    frozenset({"candidate", "elements", "geometry", "properties", "state", "units"}),
+    frozenset({"candidate", "config", "elements", "geometry", "progress", "properties", "state", "units"}),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
-    frozenset({"io", "record"}),
+    frozenset({"io", "models", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
-    frozenset({"export", "training"}),
+    frozenset({"export", "request", "training"}),
+    frozenset({"generation"}),
     frozenset({"workflows"}),
     frozenset({"cli", "testing"}),
 )

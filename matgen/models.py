@@ -1,0 +1,268 @@
+"""What ships: weights with the story of their training in the header, checked before they are used.
+
+A file of weights is safetensors: float16 where that loses nothing that matters, and a header that says which kind of
+model it is, how large, trained on what, how good, and by which version of the program. Beside the files lies
+`hashes.json` with the SHA-256 of each.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from matgen import __version__
+from matgen.config import ConfigError, did_you_mean, from_mapping, to_mapping
+from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
+from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
+from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+HASHES = "hashes.json"
+
+PROTOTYPES = "prototypes"
+"""The one kind that is a library of tensors rather than a network."""
+
+
+class WeightsError(ValueError):
+    """A file of weights that is missing, damaged, or of another kind."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a kind of network is built: from its configuration."""
+
+    config: type
+    build: Callable[[Any], nn.Module]
+
+
+NETWORKS: dict[str, Network] = {
+    "template_prior": Network(TemplatePriorConfig, TemplatePrior),
+    "template_properties": Network(TemplatePropertiesConfig, TemplateProperties),
+    "graph_energy": Network(GraphEnergyConfig, GraphEnergy),
+    "judge": Network(JudgeConfig, Judge),
+}
+
+KINDS = (*NETWORKS, PROTOTYPES)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The header of a file of weights.
+
+    Attributes:
+        kind: one of `KINDS`.
+        config: sizes of the network, as JSON types.
+        trained_on: rows and splits, in words.
+        figures: how good it is, by name.
+        version: of the program that wrote it.
+        n_numbers: numbers stored.
+        sha256: of the file.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    trained_on: str
+    figures: dict[str, Any]
+    version: str
+    n_numbers: int
+    sha256: str
+
+
+@overload
+def load(kind: Literal["template_prior"], path: Path | None = None) -> TemplatePrior: ...
+@overload
+def load(kind: Literal["template_properties"], path: Path | None = None) -> TemplateProperties: ...
+@overload
+def load(kind: Literal["graph_energy"], path: Path | None = None) -> GraphEnergy: ...
+@overload
+def load(kind: Literal["judge"], path: Path | None = None) -> Judge: ...
+@overload
+def load(kind: str, path: Path | None = None) -> nn.Module: ...
+def load(kind: str, path: Path | None = None) -> nn.Module:
+    """A trained network in float32, ready to predict.
+
+    Args:
+        kind: one of `NETWORKS`.
+        path: file of weights; the shipped one if left out.
+
+    Raises:
+        WeightsError: no such file, or one that is damaged, altered, or of another kind or size.
+    """
+    _known(kind, NETWORKS)
+    found = _file(kind, path)
+    described = info(kind, found)
+    network = NETWORKS[kind]
+    try:
+        model = network.build(from_mapping(network.config, described.config))
+    except ConfigError as error:
+        raise WeightsError(f"the configuration in {found} does not fit this version: {error}") from error
+    values = {name: v.float() if v.is_floating_point() else v for name, v in _read(found).items()}
+    try:
+        model.load_state_dict(values)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights in {found} do not fit a {kind} of version {__version__} (they were written by version "
+            f"{described.version}): {' '.join(str(error).split())}; train again or install that version"
+        ) from error
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def tensors(kind: str, path: Path | None = None) -> dict[str, Tensor]:
+    """The tensors of a library as they are stored.
+
+    Raises:
+        WeightsError: as `load`.
+    """
+    _known(kind, KINDS)
+    found = _file(kind, path)
+    info(kind, found)
+    return _read(found)
+
+
+def info(kind: str, path: Path | None = None) -> ModelInfo:
+    """The header of a file of weights, after checking its hash against `hashes.json` beside it.
+
+    Raises:
+        WeightsError: no such file, or one that is damaged, altered, or of another kind.
+    """
+    found = _file(kind, path)
+    digest = hashlib.sha256(found.read_bytes()).hexdigest()
+    expected = _hashes(found.parent).get(found.name, digest)
+    if digest != expected:
+        raise WeightsError(
+            f"{found} is not the file that was shipped: expected SHA-256 {expected[:12]}…, got {digest[:12]}…; "
+            "install matgen again, or name other weights"
+        )
+    try:
+        with safe_open(found, framework="pt") as stored:
+            header = stored.metadata() or {}
+            n_numbers = sum(_size(stored.get_slice(name).get_shape()) for name in stored.keys())  # noqa: SIM118
+        described = ModelInfo(
+            kind=header["kind"],
+            config=json.loads(header["config"]),
+            trained_on=header["trained_on"],
+            figures=json.loads(header["figures"]),
+            version=header["version"],
+            n_numbers=n_numbers,
+            sha256=digest,
+        )
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        message = f"{found} has no readable header ({type(error).__name__}: {error}); get the file again, or train anew"
+        raise WeightsError(message) from error
+    if described.kind != kind:
+        raise WeightsError(f"expected weights of kind {kind} in {found}, got {described.kind}; name another file")
+    return described
+
+
+def save(
+    model: nn.Module | Mapping[str, Tensor],
+    path: Path | None = None,
+    *,
+    kind: str,
+    trained_on: str,
+    figures: Mapping[str, Any],
+    config: Any = None,
+) -> Path:
+    """Write weights and note their hash in `hashes.json` beside them.
+
+    Parameters are rounded to float16; buffers, and the tensors of a library, are kept as they are.
+
+    Args:
+        model: a network, or tensors by name.
+        path: where to; among the shipped weights if left out.
+        kind: one of `KINDS`.
+        trained_on: rows and splits, in words.
+        figures: how good it is, as JSON types.
+        config: configuration of the network, a dataclass or JSON types; its own if left out.
+
+    Returns:
+        The path.
+
+    Raises:
+        WeightsError: a parameter does not fit into float16.
+    """
+    _known(kind, KINDS)
+    path = path or WEIGHTS / f"{kind}.safetensors"
+    if config is None:
+        config = getattr(model, "config", {})
+    values = _rounded(model) if isinstance(model, nn.Module) else model
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "kind": kind,
+        "config": json.dumps(dict(config) if isinstance(config, Mapping) else to_mapping(config)),
+        "trained_on": trained_on,
+        "figures": json.dumps(dict(figures)),
+        "version": __version__,
+    }
+    save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, path, metadata=header)
+    hashes = _hashes(path.parent) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    (path.parent / HASHES).write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return path
+
+
+def weights_hash(kind: str, path: Path | None = None) -> str:
+    """SHA-256 of a file of weights.
+
+    Raises:
+        WeightsError: as `info`.
+    """
+    return info(kind, path).sha256
+
+
+def registry(folder: Path = WEIGHTS) -> list[ModelInfo]:
+    """Headers of all files of weights that ship.
+
+    Raises:
+        WeightsError: one of them is damaged.
+    """
+    paths = {kind: folder / f"{kind}.safetensors" for kind in KINDS}
+    return [info(kind, path) for kind, path in paths.items() if path.exists()]
+
+
+def _file(kind: str, path: Path | None) -> Path:
+    found = path or WEIGHTS / f"{kind}.safetensors"
+    if not found.is_file():
+        raise WeightsError(f"expected weights of kind {kind} at {found}, found none; make them with `matgen train`")
+    return found
+
+
+def _known(kind: str, kinds: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if kind not in kinds:
+        raise WeightsError(f"unknown kind of model {kind!r}; {did_you_mean(kind, kinds)}")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    path = folder / HASHES
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise WeightsError(f"{path} is damaged ({error}); install matgen again") from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def _rounded(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters in half precision; buffers as they are, since a small spread may round to zero."""
+    parameters = dict(model.named_parameters())
+    for name, value in parameters.items():
+        if not torch.isfinite(value.half()).all():
+            raise WeightsError(f"{name} holds numbers beyond float16; train again with a lower learning rate")
+    return {name: value.half() if name in parameters else value for name, value in model.state_dict().items()}
+
+
+def _size(shape: list[int]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total

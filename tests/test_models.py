@@ -1,0 +1,145 @@
+"""Weights on disk: they come back as they went, and a wrong file says what is wrong with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from matgen import __version__
+from matgen.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
+from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
+from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
+from matgen.nn.trunk import TrunkConfig
+
+SMALL = TemplatePriorConfig(width=24, layers=1, heads=2)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A small untrained prior on disk."""
+    torch.manual_seed(0)
+    path = tmp_path / "template_prior.safetensors"
+    return save(TemplatePrior(SMALL), path, kind="template_prior", trained_on="nothing", figures={"nll": 1.5})
+
+
+def test_weights_come_back_rounded_to_half_precision(stored: Path) -> None:
+    torch.manual_seed(0)
+    original = TemplatePrior(SMALL)
+    back = load("template_prior", stored)
+    assert back.config == SMALL
+    assert not back.training
+    for (name, value), (_, found) in zip(original.state_dict().items(), back.state_dict().items(), strict=True):
+        assert torch.equal(found, value.half().float()), name
+
+
+def test_the_header_tells_the_story(stored: Path) -> None:
+    told = info("template_prior", stored)
+    assert (told.trained_on, told.figures, told.version) == ("nothing", {"nll": 1.5}, __version__)
+    assert told.config["width"] == SMALL.width
+    assert told.n_numbers == sum(v.numel() for v in TemplatePrior(SMALL).state_dict().values())
+    assert told.sha256 == weights_hash("template_prior", stored)
+    assert [found.kind for found in registry(stored.parent)] == ["template_prior"]
+
+
+def test_a_nested_configuration_comes_back(tmp_path: Path) -> None:
+    config = GraphEnergyConfig(TrunkConfig(channels=4, layers=1, n_radial=4), hidden=8)
+    path = save(GraphEnergy(config), tmp_path / "g.safetensors", kind="graph_energy", trained_on="", figures={})
+    assert load("graph_energy", path).config == config
+
+
+def test_buffers_keep_their_precision(tmp_path: Path) -> None:
+    judge = Judge(JudgeConfig(width=8, layers=1, hidden=8))
+    judge.spread.fill_(1e-9)  # would round to zero in half precision, and divide by it
+    path = save(judge, tmp_path / "judge.safetensors", kind="judge", trained_on="", figures={})
+    assert torch.equal(load("judge", path).spread, judge.spread)
+
+
+def test_a_library_keeps_its_tensors(tmp_path: Path) -> None:
+    library = {"lattice": torch.randn(3, 6, dtype=torch.float64), "count": torch.arange(3)}
+    path = save(library, tmp_path / "p.safetensors", kind="prototypes", trained_on="", figures={})
+    back = tensors("prototypes", path)
+    assert all(torch.equal(back[name], value) and back[name].dtype == value.dtype for name, value in library.items())
+
+
+def rewritten(path: Path, **header: str) -> None:
+    """The same tensors under another header, and its hash put right."""
+    with safe_open(path, framework="pt") as file:
+        old, values = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(values, path, metadata=old | header)
+    (path.parent / "hashes.json").unlink()
+
+
+def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="found none; make them with `matgen train`"):
+        load("judge", tmp_path / "judge.safetensors")
+
+
+def test_an_unknown_kind_names_the_nearest(stored: Path) -> None:
+    with pytest.raises(WeightsError, match=r"did you mean template_prior\?"):
+        load("template_priors", stored)
+
+
+def test_another_kind_is_refused(stored: Path) -> None:
+    with pytest.raises(WeightsError, match=r"expected weights of kind judge .* got template_prior"):
+        load("judge", stored)
+
+
+def test_one_altered_bit_is_noticed(stored: Path) -> None:
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    with pytest.raises(WeightsError, match="not the file that was shipped"):
+        load("template_prior", stored)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\xff" * 64])
+def test_a_corrupt_header_is_noticed(stored: Path, content: bytes) -> None:
+    stored.write_bytes(content)
+    (stored.parent / "hashes.json").unlink()
+    with pytest.raises(WeightsError, match="has no readable header"):
+        load("template_prior", stored)
+
+
+def test_a_cut_file_is_noticed(stored: Path) -> None:
+    stored.write_bytes(stored.read_bytes()[:-100])
+    (stored.parent / "hashes.json").unlink()
+    with pytest.raises(WeightsError, match="has no readable header"):
+        load("template_prior", stored)
+
+
+def test_a_header_without_our_keys_is_noticed(stored: Path) -> None:
+    save_file({"a": torch.zeros(1)}, stored)
+    (stored.parent / "hashes.json").unlink()
+    with pytest.raises(WeightsError, match="has no readable header"):
+        info("template_prior", stored)
+
+
+def test_an_unknown_key_of_the_configuration_is_noticed(stored: Path) -> None:
+    rewritten(stored, config=json.dumps({"widht": 24}))
+    with pytest.raises(WeightsError, match=r"unknown key 'widht'; did you mean width\?"):
+        load("template_prior", stored)
+
+
+def test_weights_of_another_size_are_noticed(stored: Path) -> None:
+    rewritten(stored, config=json.dumps({"width": 32, "layers": 1, "heads": 2}))
+    with pytest.raises(WeightsError, match="do not fit a template_prior of version"):
+        load("template_prior", stored)
+
+
+def test_numbers_beyond_half_precision_are_not_written(tmp_path: Path) -> None:
+    prior = TemplatePrior(SMALL)
+    with torch.no_grad():
+        prior.element_bias.fill_(1e6)
+    with pytest.raises(WeightsError, match="element_bias holds numbers beyond float16"):
+        save(prior, tmp_path / "p.safetensors", kind="template_prior", trained_on="", figures={})
+
+
+def test_what_ships_is_whole() -> None:
+    if not WEIGHTS.is_dir():
+        pytest.skip("no weights ship yet")
+    hashes = json.loads((WEIGHTS / "hashes.json").read_text(encoding="utf-8"))
+    assert {f"{told.kind}.safetensors": told.sha256 for told in registry()} == hashes
