@@ -82,7 +82,8 @@ def diffuse(
         for _ in range(corrector_steps):
             geometry = _correct(total, templates, geometry, sigma, corrector_step * sigma**2, generator)
         higher = torch.minimum(sigma * (1 + gamma), sigmas[0])
-        geometry = _noised(templates, geometry, (higher**2 - sigma**2).sqrt(), generator)
+        if gamma > 0:
+            geometry = _noised(templates, geometry, (higher**2 - sigma**2).sqrt(), generator)
         geometry = _predict(total, templates, geometry, higher, lower, heun=heun and bool((lower > 0).all()))
         if progress is not None:
             progress(done, len(sigmas))
@@ -125,9 +126,10 @@ def _sum_of(templates: TemplateBatch, score: Score, guidance: Score | None, max_
     if guidance is None:
         return score
 
+    longest = max_guidance * n_free(templates).sqrt()
+
     def total(geometry: Geometry, sigma: Tensor) -> Geometry:
-        longest = max_guidance * n_free(scales(templates, geometry), templates).sqrt() / sigma
-        return plus(score(geometry, sigma), clipped(templates, guidance(geometry, sigma), longest))
+        return plus(score(geometry, sigma), clipped(templates, guidance(geometry, sigma), longest / sigma))
 
     return total
 

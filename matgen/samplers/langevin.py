@@ -137,12 +137,12 @@ def _step(
 ) -> tuple[_Point, Tensor]:
     """One Metropolis-adjusted step; also the probability (n_systems,) with which it was accepted."""
     xi = _masked(standard_normal(here.geometry, generator), scale)
-    delta = plus(_drift(templates, here.slope, h, scale), times(templates, h.sqrt(), xi))
+    delta = plus(_drift(templates, here.slope, h), times(templates, h.sqrt(), xi))
     target = moved(templates, here.geometry, delta, scale, torch.ones_like(h))
     legal = within_bounds(target) & finite(templates, target)
     there = _visit(landscape, chosen(templates, legal, target, here.geometry), scale)
 
-    back = plus(delta, _drift(templates, there.slope, h, scale))  # minus the noise that would lead back
+    back = plus(delta, _drift(templates, there.slope, h))  # minus the noise that would lead back
     forward_density, backward_density = -square_length(templates, xi) / 2, -square_length(templates, back) / (2 * h)
     log_ratio = here.energy - there.energy + backward_density - forward_density
     possible = legal & there.energy.isfinite() & log_ratio.isfinite()
@@ -162,8 +162,8 @@ def _visit(landscape: Landscape, geometry: Geometry, scale: Geometry) -> _Point:
     return _Point(geometry, energy.detach(), product(gradient, scale))
 
 
-def _drift(templates: TemplateBatch, slope: Geometry, h: Tensor, scale: Geometry) -> Geometry:
-    longest = MAX_DRIFT * (h * n_free(scale, templates).clamp(min=1)).sqrt()
+def _drift(templates: TemplateBatch, slope: Geometry, h: Tensor) -> Geometry:
+    longest = MAX_DRIFT * (h * n_free(templates)).sqrt()
     return clipped(templates, times(templates, -h / 2, slope), longest)
 
 

@@ -41,9 +41,9 @@ def clipped(templates: TemplateBatch, displacement: Geometry, longest: Tensor) -
     return times(templates, longest / torch.maximum(length, longest), displacement)
 
 
-def n_free(scale: Geometry, templates: TemplateBatch) -> Tensor:
-    """How many free numbers each system has (n_systems,), as floats."""
-    return per_system(templates, Geometry((scale.lattice > 0).to(scale.lattice), (scale.coords > 0).to(scale.lattice)))
+def n_free(templates: TemplateBatch) -> Tensor:
+    """How many free numbers each system has (n_systems,)."""
+    return per_system(templates, Geometry(templates.free_lattice.long(), templates.free_coords.long()))
 
 
 def finite(templates: TemplateBatch, geometry: Geometry) -> Tensor:

@@ -124,7 +124,7 @@ def _exchange(
 ) -> tuple[list[CrystalTemplate], Tensor, Tensor]:
     """Offer neighbours of the ladder, from rung `parity` on, to change places; also who did (n_pairs, n_systems)."""
     n_rungs, n_systems = energies.shape
-    lower = torch.arange(parity, n_rungs - 1, 2, device=energies.device)
+    lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
     log_ratio = (beta[lower] - beta[lower + 1])[:, None] * (energies[lower] - energies[lower + 1])
     uniform = _uniforms(len(lower), n_systems, generator).to(energies.device)
     swapped = uniform.log() < log_ratio
@@ -177,7 +177,7 @@ def substitute(kernel: ElementKernel) -> LabelledMove:
         old = templates.site_element[site]
         rows = cumulative.to(device)[old]
         possible = rows[:, -1] > 0
-        drawn = torch.searchsorted(rows, what[:, None], right=True)[:, 0]
+        drawn = torch.searchsorted(rows, what[:, None].contiguous(), right=True)[:, 0]
         new = torch.where(possible, drawn, old)
         log_p = log_probability.to(device)
         log_q = torch.where(possible, log_p[old, new] - log_p[new, old], 0.0)
@@ -241,6 +241,8 @@ def _lawful(
 
 def _log_labellings(template: CrystalTemplate) -> float:
     """Logarithm of the number of distinct orders of the sites at each position, up to what element moves keep."""
+    if len(set(template.sites)) == len(template.sites):
+        return 0.0
     return -sum(lgamma(n + 1) for n in Counter(template.sites).values())
 
 

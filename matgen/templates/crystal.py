@@ -1,7 +1,6 @@
 """The two halves of a crystal: a discrete template and its free numbers."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from matgen.elements import SYMBOLS, atomic_volumes
 from matgen.templates.lattice import family_tables
-from matgen.templates.wyckoff import wyckoff_table
+from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,15 @@ class CrystalTemplate:
     @property
     def composition(self) -> dict[int, int]:
         """Atoms of each element in the primitive cell, by atomic number."""
-        counts: Counter[int] = Counter()
+        atoms, counts = multiplicities(), dict.fromkeys((z for _, z in self.sites), 0)
         for position, element in self.sites:
-            counts[element] += int(wyckoff_table().multiplicity[position])
+            counts[element] += atoms[position]
         return dict(sorted(counts.items()))
 
     @property
     def n_atoms(self) -> int:
         """Atoms in the primitive cell."""
-        return sum(self.composition.values())
+        return sum(multiplicities()[position] for position, _ in self.sites)
 
     @property
     def formula(self) -> str:

@@ -7,17 +7,23 @@ from functools import cache
 
 from matgen.elements import SYMBOLS, known_elements
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.wyckoff import wyckoff_table
+from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
 MAX_ATOMS = 20  # of the primitive cell, as in the training crystals
 
 
 def is_legal(template: CrystalTemplate) -> bool:
     """Whether the sites belong to the space group, and positions without freedom are used at most once."""
+    reusable = _reusable(template.space_group)
+    used = [position for position, _ in template.sites]
+    return bool(used) and all(p in reusable and (reusable[p] or used.count(p) == 1) for p in used)
+
+
+@cache
+def _reusable(space_group: int) -> dict[int, bool]:
+    """The positions of a group, and whether each may be used more than once."""
     table = wyckoff_table()
-    rows = table.positions_of(template.space_group)
-    used = Counter(position for position, _ in template.sites)
-    return bool(used) and all(p in rows and (n == 1 or int(table.dof[p]) > 0) for p, n in used.items())
+    return {position: bool(table.dof[position]) for position in table.positions_of(space_group)}
 
 
 class ContradictionError(ValueError):
@@ -57,14 +63,14 @@ class TemplateRules:
     def satisfied(self, template: CrystalTemplate) -> bool:
         """Whether a template is legal and keeps every rule."""
         composition = template.composition
-        present = frozenset(composition)
+        present = composition.keys()
         fewest, most = self.n_elements
         return (
             template.space_group in self.space_groups
             and present <= self.allowed_elements
             and self.required_elements <= present
             and fewest <= len(present) <= most
-            and template.n_atoms <= self.max_atoms
+            and sum(composition.values()) <= self.max_atoms
             and (not self.composition or _reduced(composition) == _reduced(dict(self.composition)))
             and is_legal(template)
         )
@@ -75,12 +81,11 @@ def fits(space_group: int, counts: tuple[int, ...]) -> bool:
 
     Positions without freedom take one element once; the others take any number of sites.
     """
-    table = wyckoff_table()
     once: Counter[int] = Counter()
     often: set[int] = set()
-    for position in table.positions_of(space_group):
-        multiplicity = int(table.multiplicity[position])
-        if int(table.dof[position]):
+    for position, reusable in _reusable(space_group).items():
+        multiplicity = multiplicities()[position]
+        if reusable:
             often.add(multiplicity)
         else:
             once[multiplicity] += 1

@@ -100,6 +100,12 @@ def wyckoff_table() -> WyckoffTable:
     )
 
 
+@cache
+def multiplicities() -> tuple[int, ...]:
+    """Atoms per primitive cell of each position, as plain numbers: reading single ones off a tensor is slow."""
+    return tuple(wyckoff_table().multiplicity.tolist())
+
+
 @dataclass(frozen=True)
 class Alternative:
     """One equivalent description of a group: x' = rotation x + shift, letter i becomes letters[i]."""
