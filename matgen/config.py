@@ -96,7 +96,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return from_mapping(kind, _typed(value, dict, "a table", where), where=where)  # type: ignore[arg-type]
     if origin in {Union, types.UnionType}:
-        return _value(next(k for k in args if k is not types.NoneType), value, where)
+        return _either([k for k in args if k is not types.NoneType], value, where)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{where}: got {value!r}; {did_you_mean(str(value), map(str, args))}")
@@ -107,6 +107,16 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         table = _typed(value, dict, "a table", where)
         return {name: _value(args[1], item, f"{where}.{name}") for name, item in table.items()}
     return _scalar(kind, value, where)
+
+
+def _either(kinds: list[Any], value: Any, where: str) -> Any:
+    """The first of several kinds that the value has."""
+    for kind in kinds[:-1]:
+        try:
+            return _value(kind, value, where)
+        except ConfigError:
+            continue
+    return _value(kinds[-1], value, where)
 
 
 def _items(kind: Any, items: list[Any], where: str) -> list[Any]:

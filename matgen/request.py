@@ -1,0 +1,186 @@
+"""Everything that a design run is asked, in the words of the one who asks; one TOML file ⇄ one `Request`."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+
+from matgen.config import did_you_mean
+from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
+from matgen.energies.property import Target, WishError, parse_wish
+from matgen.templates.legal import MAX_ATOMS, TemplateRules
+from matgen.validation.relax import RelaxConfig
+
+TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
+"""How far from a point a prediction may lie and still count as met, in the property's unit."""
+
+_SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
+_GROUP = re.compile(r"\(([^()]*)\)(\d*)")
+
+
+class RequestError(ValueError):
+    """A request that cannot be fulfilled as it stands."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Which stages of the sampler run; each can be left out, so that its worth can be measured.
+
+    Attributes:
+        moves: Metropolis–Hastings moves on templates.
+        diffusion: reverse diffusion of the geometry.
+        mala: Metropolis-adjusted Langevin refinement on the total energy.
+    """
+
+    moves: bool = True
+    diffusion: bool = True
+    mala: bool = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted, and how hard to try.
+
+    Attributes:
+        properties: wishes by property: 1.5, "1.2:1.8", ">3", "<=0.05".
+        elements: symbols of the only elements that may occur; empty for any.
+        include: symbols that must occur.
+        exclude: symbols that must not.
+        formula: composition to keep, in any number of formula units; empty for any.
+        space_groups: allowed numbers; empty for any but 1, which has no symmetry.
+        max_atoms: most atoms in the primitive cell.
+        n: candidates wanted.
+        seed: of all random numbers.
+        device: where the models run, such as `cpu` or `cuda`.
+        relax: potential that relaxes candidates, or `none`.
+        relaxation: when a relaxation is done.
+        processes: relaxations side by side.
+        stages: of the sampler.
+        over_generation: proposals drawn per candidate wanted.
+        rounds: how often to draw anew while too few survive.
+    """
+
+    properties: dict[str, float | str] = field(default_factory=dict)
+    elements: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    formula: str = ""
+    space_groups: tuple[int, ...] = ()
+    max_atoms: int = MAX_ATOMS
+    n: int = 10
+    seed: int = 0
+    device: str = "cpu"
+    relax: Literal["none", "chgnet"] = "chgnet"
+    relaxation: RelaxConfig = field(default_factory=RelaxConfig)
+    processes: int = 2
+    stages: Stages = field(default_factory=Stages)
+    over_generation: int = 15
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the request at the border.
+
+        Raises:
+            RequestError: a number out of its range, or an element, formula or device that is not there.
+            WishError: a wish that cannot be understood or cannot come true.
+            ContradictionError: rules that no template satisfies.
+        """
+        for name in ("n", "processes", "over_generation", "rounds"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not 1 <= self.max_atoms <= MAX_ATOMS:
+            raise RequestError(
+                f"expected max_atoms from 1 to {MAX_ATOMS}, got {self.max_atoms}; the models know no larger cells"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
+        check_device(self.device)
+        _ = self.wishes, self.rules
+
+    @cached_property
+    def wishes(self) -> tuple[Target, ...]:
+        """The wishes, understood."""
+        targets = tuple(parse_wish(name, str(text)) for name, text in self.properties.items())
+        for name, count in Counter(target.name for target in targets).items():
+            if count > 1:
+                raise WishError(
+                    f"expected one wish for each property, got {count} for {name}; drop one or use low:high"
+                )
+        return targets
+
+    @cached_property
+    def rules(self) -> TemplateRules:
+        """The hard constraints on templates."""
+        allowed = frozenset(map(element, self.elements)) or frozenset(known_elements())
+        excluded = frozenset(element(symbol, must_be_known=False) for symbol in self.exclude)
+        composition = parse_formula(self.formula) if self.formula else {}
+        atoms = sum(composition.values())
+        if atoms > self.max_atoms == MAX_ATOMS:
+            raise RequestError(
+                f"{self.formula} has {atoms} atoms, more than the {MAX_ATOMS} that the models know; "
+                "ask for a formula with fewer"
+            )
+        return TemplateRules(
+            allowed_elements=allowed - excluded,
+            required_elements=frozenset(map(element, self.include)),
+            composition=tuple(composition.items()),
+            space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
+            max_atoms=self.max_atoms,
+        )
+
+
+def element(symbol: str, *, must_be_known: bool = True) -> int:
+    """Atomic number of a symbol.
+
+    Raises:
+        UnknownElementError: not an element, or (if it must be known) one that no training crystal holds.
+    """
+    name = symbol.strip().capitalize()
+    if name not in ATOMIC_NUMBERS:
+        hint = did_you_mean(name, SYMBOLS[1:]) if name else "check the commas"
+        hint = hint if len(hint) < 40 else "check the spelling"  # not the whole periodic table
+        raise UnknownElementError(f"expected a chemical symbol from H to Pu, got {symbol!r}; {hint}")
+    return atomic_number(name) if must_be_known else ATOMIC_NUMBERS[name]
+
+
+def parse_formula(text: str) -> dict[int, int]:
+    """Atoms of each element in the smallest formula unit, by atomic number, from text such as SrTiO3 or Ca(OH)2.
+
+    Raises:
+        RequestError: it is none.
+        UnknownElementError: it holds an unknown element.
+    """
+    flat = text.strip()
+    while _GROUP.search(flat):
+        flat = _GROUP.sub(lambda group: _times(group[1], int(group[2] or 1)), flat)
+    if not re.fullmatch(f"(?:{_SYMBOL_COUNT.pattern})+", flat):
+        raise RequestError(f"expected a formula such as SrTiO3 or Ca(OH)2, got {text!r}; write whole numbers of atoms")
+    counts: Counter[int] = Counter()
+    for symbol, count in _SYMBOL_COUNT.findall(flat):
+        counts[element(symbol)] += int(count or 1)
+    if not min(counts.values()):
+        raise RequestError(f"expected at least one atom of each element in {text!r}, got none of some; leave it out")
+    divisor = math.gcd(*counts.values())
+    return {z: n // divisor for z, n in sorted(counts.items())}
+
+
+def _times(formula: str, factor: int) -> str:
+    return "".join(f"{symbol}{int(count or 1) * factor}" for symbol, count in _SYMBOL_COUNT.findall(formula))
+
+
+def check_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        RequestError: there is no such device here.
+    """
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    if name not in {*here, "cuda"} or (name == "cuda" and "cuda:0" not in here):
+        raise RequestError(f"expected a device that is here ({', '.join(here)}), got {name!r}")
+    return torch.device(name)
