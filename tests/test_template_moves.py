@@ -16,10 +16,10 @@ from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.legal import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 
-LI, NA, K, CL = (ATOMIC_NUMBERS[s] for s in ("Li", "Na", "K", "Cl"))
+LI, NA, K, CL, AG = (ATOMIC_NUMBERS[s] for s in ("Li", "Na", "K", "Cl", "Ag"))
 ROWS = wyckoff_table().positions_of(2)  # P-1: 1a to 1h without freedom, then the general 2i
 A, GENERAL = ROWS[0], ROWS[-1]
-TRIO = frozenset({LI, NA, K})
+TRIO = frozenset({LI, NA, AG})  # two that are alike, and a stranger
 RULES = TemplateRules(allowed_elements=TRIO)
 
 
@@ -84,7 +84,7 @@ class Redealer:
 
 
 KERNEL = ElementKernel.of(sorted(TRIO))
-LIKENESS = ElementKernel.of(sorted(TRIO), width=0.7)
+LIKENESS = ElementKernel.of(sorted(TRIO), width=0.8)
 MOVES: dict[str, Mapping[str, Move]] = {
     "substitute": {"substitute": element_move(substitute(KERNEL), RULES)},
     "substitute by likeness": {"substitute": element_move(substitute(LIKENESS), RULES)},
@@ -110,9 +110,9 @@ def test_moves_keep_detailed_balance_over_multisets(moves: str) -> None:
 
 
 def test_swaps_sample_the_arrangements_of_one_formula() -> None:
-    # Li2 Na2 K2 over three pairs of general sites would be one template: put them on 1a..1d and two general sites.
+    # Li2 Na2 Ag4 over four fixed sites of one atom each and two general ones of two atoms each.
     fixed = ROWS[:4]
-    rules = TemplateRules(composition=((LI, 2), (NA, 2), (K, 4)))
+    rules = TemplateRules(composition=((LI, 2), (NA, 2), (AG, 4)))
     space = sorted(
         {
             t
@@ -142,8 +142,8 @@ def test_swaps_sample_the_arrangements_of_one_formula() -> None:
 
 
 def test_tempering_crosses_a_barrier_and_keeps_the_target() -> None:
-    # Two deep wells of unequal depth, LiLiLi and KKK, with 8 kT between them: a chain at T = 1 stays in its own.
-    deep, other = template((A, LI), (GENERAL, LI), (GENERAL, LI)), template((A, K), (GENERAL, K), (GENERAL, K))
+    # Two deep wells of unequal depth, LiLiLi and AgAgAg, with 8 kT between them: a chain at T = 1 stays in its own.
+    deep, other = template((A, LI), (GENERAL, LI), (GENERAL, LI)), template((A, AG), (GENERAL, AG), (GENERAL, AG))
     values = [-8.0 if t == deep else -7.5 if t == other else 0.0 for t in SPACE]
     energy, start = table_energy(SPACE, values), [deep, other] * 150
     moves = {"substitute": element_move(substitute(KERNEL), RULES)}
@@ -179,6 +179,9 @@ def test_labelled_moves_keep_positions_and_touch_one_or_two_sites() -> None:
         assert set(n_changed.tolist()) == changes
     sums = [torch.zeros(batch.n_systems).index_add(0, b.site_system, b.site_element.float()) for b in (batch, swapped)]
     assert torch.equal(*sums)
+    kept, _ = swap(keep_composition=True)(batch, generator)
+    assert [t.composition for t in kept.unbatch()] == [t.composition for t in batch.unbatch()]
+    assert not torch.equal(kept.site_element, batch.site_element)
     # Nothing is left unchanged but a template of one element.
     plain = torch.tensor([len(t.composition) == 1 for t in SPACE * 5])
     differ = (swapped.site_element != batch.site_element).long()
