@@ -68,7 +68,7 @@ class TemplateBatch:
     def of(cls, templates: Sequence[CrystalTemplate]) -> Self:
         """Concatenate templates."""
         sites = [(p, z, i) for i, template in enumerate(templates) for p, z in template.sites]
-        position, element, system = torch.tensor(sites, dtype=torch.long).reshape(-1, 3).unbind(1)
+        position, element, system = torch.tensor(sites, dtype=torch.long).reshape(-1, 3).T.contiguous().unbind()
         return cls(torch.tensor([t.space_group for t in templates]), position, element, system)
 
     def unbatch(self) -> list[CrystalTemplate]:
