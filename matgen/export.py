@@ -26,6 +26,7 @@ from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 from matgen.candidate import Candidate, Verdict
 from matgen.record import from_record, to_record
 from matgen.validation.cif import cif_text, displacement, read_cif
+from matgen.validation.symmetry import space_group
 
 SYMPRECS = (0.1, 0.01)
 """Tolerances tried for a symmetrised CIF, Å: that of the training labels, then one that moves no atom visibly."""
@@ -59,28 +60,32 @@ class RunInfo:
 
 
 def faithful_cif(structure: Structure) -> tuple[str, Verdict]:
-    """A CIF that reads back to the same structure: symmetrised if that changes nothing, else with all atoms listed.
+    """A CIF that reads back to the same structure, with as much symmetry as leaves its atoms where they are.
 
     Returns:
-        The text, and a verdict that says which it is.
+        The text, and a verdict: failed if all that symmetry had to be given up, or if nothing reads back.
     """
+    seen = space_group(structure, SYMPRECS[0])
     for symprec in SYMPRECS:
         try:
             text = cif_text(structure, symprec)
         except SymmetryUndeterminedError:
             continue
-        if (verdict := _read_back(structure, text, "symmetrised CIF reads back to the same structure")).passed:
-            return text, verdict
+        group = space_group(structure, symprec)
+        moved = _moved(structure, text)
+        if math.isnan(moved) or (group.number == 1 and seen.number != 1):
+            continue
+        return text, Verdict("cif", True, moved, "", f"symmetrised in {group.symbol} ({group.number})")
     text = cif_text(structure)
-    verdict = _read_back(structure, text, "symmetrising would change the structure: its CIF lists all atoms in P1")
-    return text, replace(verdict, passed=False)
+    reason = f"lists all atoms in P1: symmetrising it to {seen.symbol} ({seen.number}) would move them"
+    if math.isnan(moved := _moved(structure, text)):
+        reason = "does not read back to the same structure"
+    return text, Verdict("cif", False, moved, "", reason)
 
 
-def _read_back(structure: Structure, text: str, reason: str) -> Verdict:
+def _moved(structure: Structure, text: str) -> float:
     back = read_cif(text)
-    moved = math.nan if back is None else displacement(structure, back)
-    passed = not math.isnan(moved)
-    return Verdict("cif", passed, moved, "", reason if passed else "the CIF does not read back to the same structure")
+    return math.nan if back is None else displacement(structure, back)
 
 
 class CandidateWriter:

@@ -9,7 +9,7 @@ from ase.data import covalent_radii
 from conftest import TextbookEntry
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate, Prediction, Relaxation
+from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.validation.checks import Interval, standard_checks, survives, validate
 from matgen.validation.cif import cif_text, displacement, read_cif
 from matgen.validation.contacts import closest_contact
@@ -19,16 +19,22 @@ from matgen.validation.symmetry import contains, space_group
 CHECKS = standard_checks({"band_gap": Interval(1.5, 1.5, 0.25)}, relaxed=False)
 
 
+def face_centred(a: float, species: list[str], coords: list[list[float]]) -> Structure:
+    """Conventional cell of a structure given by its primitive cell; a is the cubic edge, Å."""
+    primitive = Structure(a / 2 * (np.ones((3, 3)) - np.eye(3)), species, coords)
+    return primitive * [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+
+
 def rock_salt(a: float = 5.64, anion: str = "Cl") -> Structure:
-    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), ["Na", anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return face_centred(a, ["Na", anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
 def zinc_blende() -> Structure:
-    return Structure.from_spacegroup("F-43m", Lattice.cubic(5.65), ["Ga", "As"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    return face_centred(5.65, ["Ga", "As"], [[0, 0, 0], [0.25, 0.25, 0.25]])
 
 
 def fluorite(cation: str, anion: str) -> Structure:
-    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.46), [cation, anion], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    return face_centred(5.46, [cation, anion, anion], [[0, 0, 0], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]])
 
 
 def candidate(structure: Structure, unrelaxed: Structure | None = None, band_gap: float = 1.5) -> Candidate:
@@ -59,20 +65,26 @@ def test_a_known_crystal_passes_every_check() -> None:
     assert all(verdict.reason and verdict.name == name for name, verdict in verdicts.items())
 
 
-def test_textbook_crystals_pass_all_checks_but_the_target(textbook: tuple[TextbookEntry, ...]) -> None:
+@pytest.fixture(scope="module")
+def textbook_verdicts(textbook: tuple[TextbookEntry, ...]) -> dict[str, dict[str, Verdict]]:
+    return {entry.file: validate(candidate(entry.structure), CHECKS) for entry in textbook}
+
+
+def test_textbook_crystals_pass_every_check_but_charge_balance(
+    textbook_verdicts: dict[str, dict[str, Verdict]],
+) -> None:
     failures = {
-        (entry.file, verdict.reason)
-        for entry in textbook
-        for name, verdict in validate(candidate(entry.structure), CHECKS).items()
-        if not verdict.passed and name != "charge_balance"
+        (file, verdict.reason)
+        for file, verdicts in textbook_verdicts.items()
+        for verdict in verdicts.values()
+        if not verdict.passed and verdict.name != "charge_balance"
     }
     assert not failures
 
 
-def test_nine_in_ten_textbook_crystals_are_valid_by_smact(textbook: tuple[TextbookEntry, ...]) -> None:
-    """As in the literature, where 90.4 % of MP-20 test pass: real compounds such as Nb3Sn or NiAs need not."""
-    verdicts = [validate(candidate(entry.structure), CHECKS)["charge_balance"] for entry in textbook]
-    assert np.mean([verdict.passed for verdict in verdicts]) >= 0.9
+def test_nine_in_ten_textbook_crystals_are_valid_by_smact(textbook_verdicts: dict[str, dict[str, Verdict]]) -> None:
+    """As in the literature, where 90.4 % of MP-20 test pass: real compounds such as skutterudites need not."""
+    assert np.mean([verdicts["charge_balance"].passed for verdicts in textbook_verdicts.values()]) >= 0.9
 
 
 BAD = {
@@ -138,8 +150,8 @@ def test_an_element_that_no_training_crystal_holds_is_a_verdict_not_an_error() -
 
 
 def test_elements_and_alloys_are_balanced_as_smact_rules() -> None:
-    silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
-    brass = Structure.from_spacegroup("Pm-3m", Lattice.cubic(2.95), ["Cu", "Zn"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    silicon = face_centred(5.43, ["Si", "Si"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    brass = Structure(Lattice.cubic(2.95), ["Cu", "Zn"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     for structure, words in ((silicon, "an element"), (brass, "metals")):
         verdict = validate(candidate(structure), CHECKS)["charge_balance"]
         assert verdict.passed
@@ -208,7 +220,9 @@ def test_an_unconverged_relaxation_fails_with_its_reason() -> None:
 
 
 def test_a_cif_reads_back_to_the_same_structure_and_only_to_it() -> None:
-    triclinic = Structure(Lattice.from_parameters(4, 5.5, 6, 75, 95, 110), ["Ti", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.9]])
+    triclinic = Structure(
+        Lattice.from_parameters(4, 5.5, 6, 75, 95, 110), ["Ti", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.9]]
+    )
     for structure in (rock_salt(), zinc_blende(), triclinic):
         for symprec in (None, 0.01):
             back = read_cif(cif_text(structure, symprec))
@@ -219,11 +233,11 @@ def test_a_cif_reads_back_to_the_same_structure_and_only_to_it() -> None:
 
 
 def test_the_same_crystal_in_another_guise_is_a_duplicate() -> None:
-    """Another cell, origin, orientation or order of atoms, and 1 % of strain; not another anion, nor another lattice."""
+    """Another cell, origin or order of atoms, and 1 % of strain; not so another anion or another lattice."""
     salt = rock_salt()
     shifted = salt.copy()
     shifted.translate_sites(range(len(salt)), [0.3, 0.1, 0.7])
-    cesium_type = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    cesium_type = Structure(Lattice.cubic(3.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     structures = [
         salt,
         rock_salt(anion="F"),

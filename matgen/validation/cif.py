@@ -7,8 +7,12 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser, CifWriter
 
-SAME = StructureMatcher(ltol=0.005, stol=0.01, angle_tol=0.2, scale=False)
-"""Much stricter than the tolerances of duplicates: a file must not change what it stores."""
+SAME = StructureMatcher(ltol=0.002, stol=0.003, angle_tol=0.1, scale=False, primitive_cell=False)
+"""A hundred times stricter than for duplicates: a file must not move an atom by more than about 0.01 Å."""
+
+CENTRING = 0.02
+"""Å; atoms that a translation carries onto each other within it are one in the primitive cell. The matcher's own 0.25 Å
+would average away what it is to find."""
 
 
 def cif_text(structure: Structure, symprec: float | None = None) -> str:
@@ -18,7 +22,7 @@ def cif_text(structure: Structure, symprec: float | None = None) -> str:
         structure: what to write.
         symprec: tolerance of the symmetry search, Å; None lists all atoms in P1.
     """
-    plain = Structure(structure.lattice, list(structure.atomic_numbers), structure.frac_coords)  # labels differ by file
+    plain = Structure(structure.lattice, [site.specie.symbol for site in structure], structure.frac_coords)  # no labels
     return str(CifWriter(plain, symprec=symprec))
 
 
@@ -36,5 +40,5 @@ def read_cif(text: str) -> Structure | None:
 
 def displacement(first: Structure, second: Structure) -> float:
     """Root-mean-square displacement between equal structures in (volume per atom)^(1/3); NaN if they differ."""
-    found = SAME.get_rms_dist(first, second)
+    found = SAME.get_rms_dist(*(s.get_primitive_structure(CENTRING).get_reduced_structure() for s in (first, second)))
     return math.nan if found is None else float(found[0])
