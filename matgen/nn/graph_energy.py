@@ -17,6 +17,8 @@ from matgen.nn.irreps import symmetric_matrix
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.state import State
+from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.expand import unit_directions
 from matgen.templates.lattice import basis
 
 SIGMA_SITE = 1.5  # Å; beyond it a denoising displacement stops growing with σ
@@ -106,3 +108,10 @@ def energy_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
     zero = torch.zeros(state.n_systems, device=sigma.device, dtype=residual.dtype)
     per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
     return zero.index_add(0, state.site_system, per_site)
+
+
+def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:
+    """The network's denoising displacement in scaled free numbers (Å)."""
+    directions, _ = unit_directions(templates, geometry)
+    coords = torch.einsum("skj,sj->sk", directions, output.displacement)
+    return Geometry(output.strain * templates.free_lattice, coords * templates.free_coords)

@@ -14,11 +14,12 @@ from matgen.nn.graph_energy import (
     GraphEnergy,
     GraphOutput,
     output_scale,
+    predicted_step,
     site_share,
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
 from matgen.templates.crystal import Geometry, TemplateBatch
-from matgen.templates.expand import expand, unit_directions
+from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
 from matgen.training.negatives import NEGATIVES
@@ -74,13 +75,6 @@ def centred(templates: TemplateBatch, noise: Geometry) -> Geometry:
     mean = zeros.index_add(0, templates.site_system, noise.coords * weight)
     mean = mean / templates.n_atoms[:, None].to(mean) * free_axis
     return replace(noise, coords=noise.coords - mean[templates.site_system])
-
-
-def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:
-    """The network's denoising displacement in scaled free numbers (Å)."""
-    directions, _ = unit_directions(templates, geometry)
-    coords = torch.einsum("skj,sj->sk", directions, output.displacement)
-    return Geometry(output.strain * templates.free_lattice, coords * templates.free_coords)
 
 
 class GraphObjective:

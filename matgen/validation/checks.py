@@ -12,8 +12,8 @@ from functools import partial
 from pymatgen.core.structure import Structure
 
 from matgen.candidate import Candidate, Verdict
+from matgen.charges import is_valid, smallest_net_charge
 from matgen.elements import atomic_volumes
-from matgen.validation.charges import is_valid, smallest_net_charge
 from matgen.validation.cif import cif_text, displacement, read_cif
 from matgen.validation.contacts import closest_contact
 from matgen.validation.symmetry import contains, space_group

@@ -1,0 +1,61 @@
+"""Charge balance: nothing where SMACT finds a composition valid, a penalty where it does not."""
+
+from collections import Counter
+from functools import cache
+from math import gcd
+
+import torch
+from pymatgen.core.composition import Composition
+from torch import Tensor
+
+from matgen.charges import is_valid
+from matgen.elements import SYMBOLS
+from matgen.energy import Energy, TemplateEnergy
+from matgen.state import State
+from matgen.templates.crystal import TemplateBatch
+
+
+class ChargeBalance(TemplateEnergy):
+    """`penalty` for every template whose composition SMACT calls invalid.
+
+    It depends on elements and numbers of atoms only, so templates are the place to weigh it. The penalty is finite, so
+    that moves from one valid composition to another may lead through an invalid one.
+    """
+
+    name = "charge_balance"
+
+    def __init__(self, penalty: float = 10.0) -> None:
+        super().__init__()
+        self.penalty = penalty
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """0 or `penalty` (n_systems,)."""
+        wrong = [not _is_valid(_reduced(t.composition)) for t in templates.unbatch()]
+        return self.penalty * torch.tensor(wrong, device=templates.space_group.device, dtype=torch.float32)
+
+
+class StateChargeBalance(Energy):
+    """The same of states: constant in the geometry, it tells compositions apart where elements are exchanged."""
+
+    name = "charge_balance"
+
+    def __init__(self, penalty: float = 10.0) -> None:
+        super().__init__()
+        self.penalty = penalty
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
+        """0 or `penalty` (n_systems,)."""
+        numbers = state.atomic_numbers.cpu().split(state.n_atoms.tolist())
+        wrong = [not _is_valid(_reduced(Counter(z.tolist()))) for z in numbers]
+        return self.penalty * torch.tensor(wrong).to(state.positions)
+
+
+def _reduced(composition: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    """(atomic number, atoms per formula unit), ascending."""
+    divisor = gcd(*composition.values())
+    return tuple((z, n // divisor) for z, n in sorted(composition.items()))
+
+
+@cache
+def _is_valid(reduced: tuple[tuple[int, int], ...]) -> bool:
+    return is_valid(Composition({SYMBOLS[z]: n for z, n in reduced}))
