@@ -151,6 +151,20 @@ class Geometry:
         return type(self)(self.lattice.to(device), self.coords.to(device))
 
 
+def concatenated(parts: Sequence[tuple[TemplateBatch, Geometry]]) -> tuple[TemplateBatch, Geometry]:
+    """Batches one after another."""
+    batches, geometries = zip(*parts, strict=True)
+    sizes = torch.tensor([0, *(batch.n_systems for batch in batches)]).cumsum(0).tolist()
+    templates = TemplateBatch(
+        torch.cat([batch.space_group for batch in batches]),
+        torch.cat([batch.site_position for batch in batches]),
+        torch.cat([batch.site_element for batch in batches]),
+        torch.cat([batch.site_system + shift for batch, shift in zip(batches, sizes, strict=False)]),
+    )
+    lattice = torch.cat([geometry.lattice for geometry in geometries])
+    return templates, Geometry(lattice, torch.cat([geometry.coords for geometry in geometries]))
+
+
 def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the sites of chosen systems, and the new system of each."""
     counts = torch.bincount(site_system, minlength=n_systems)

@@ -1,11 +1,21 @@
-"""Known geometries by Wyckoff layout: the nearest one, rescaled, is a floor that any geometry model has to beat."""
+"""Known geometries by Wyckoff layout: where a geometry model starts, and a floor that it has to beat.
+
+A *layout* is a space group and its occupied positions, whatever sits on them. A library holds geometries of each
+layout with the chemistry of their sites; `nearest` lays the chemically closest ones on a template. A library made of
+single crystals is the floor; the one that ships holds averages over several crystals of equal layout, similar
+geometry and similar chemistry.
+"""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from matgen.elements import descriptors
@@ -14,9 +24,12 @@ from matgen.templates.wyckoff import wyckoff_table
 
 Layout = tuple[int, ...]
 
+SAME_COORDINATE = 0.06  # of a cell edge: free coordinates of one cluster differ by less
+SAME_SHAPE = 0.12  # likewise for lattice numbers, about 12 % of a length
+
 
 def layout(template: CrystalTemplate) -> Layout:
-    """Space group and occupied positions, whatever sits on them."""
+    """Space group and occupied positions."""
     return (template.space_group, *(position for position, _ in template.sites))
 
 
@@ -25,61 +38,175 @@ class Prototype:
     """A known geometry of one layout.
 
     Attributes:
-        elements: atomic numbers of the sites, in the order of a template's sites.
+        chemistry: descriptors of each site's element, or their average (n_sites, n_descriptors).
         lattice: lattice numbers (6,).
         coords: site numbers (n_sites, 3).
-        count: how many known crystals it stands for.
+        count: how many crystals it stands for.
     """
 
-    elements: tuple[int, ...]
-    lattice: Tensor
-    coords: Tensor
+    chemistry: np.ndarray
+    lattice: np.ndarray
+    coords: np.ndarray
     count: int = 1
 
 
 @dataclass(frozen=True)
 class Match:
-    """A prototype laid on a template: chemical distance per atom, and the geometry it gives."""
+    """A prototype laid on a template.
+
+    Attributes:
+        distance: root mean square difference of element descriptors, averaged over atoms.
+        count: how many crystals the prototype stands for.
+        geometry: of one system.
+    """
 
     distance: float
+    count: int
     geometry: Geometry
 
 
 class PrototypeLibrary:
     """Known geometries, looked up by layout."""
 
-    def __init__(self, templates: TemplateBatch, geometry: Geometry) -> None:
+    def __init__(self, prototypes: Iterable[tuple[Layout, Prototype]]) -> None:
         self._by_layout: dict[Layout, list[Prototype]] = defaultdict(list)
-        first = 0
-        for i, template in enumerate(templates.unbatch()):
-            last = first + len(template.sites)
-            elements = tuple(z for _, z in template.sites)
-            self._by_layout[layout(template)].append(
-                Prototype(elements, geometry.lattice[i], geometry.coords[first:last])
-            )
-            first = last
-        self._descriptors = descriptors().numpy()
+        for where, prototype in prototypes:
+            self._by_layout[where].append(prototype)
+
+    @classmethod
+    def of_crystals(cls, templates: TemplateBatch, geometry: Geometry) -> Self:
+        """Every crystal is a prototype of its own."""
+        return cls(_single(templates, geometry))
+
+    def __len__(self) -> int:
+        return sum(len(prototypes) for prototypes in self._by_layout.values())
 
     def __contains__(self, template: CrystalTemplate) -> bool:
         return layout(template) in self._by_layout
 
     def nearest(self, template: CrystalTemplate, n: int = 1) -> list[Match]:
         """The n chemically nearest prototypes of a template's layout, nearest first; none if the layout is new."""
-        matches = [self._laid_on(template, prototype) for prototype in self._by_layout.get(layout(template), [])]
+        matches = [_laid_on(template, prototype) for prototype in self._by_layout.get(layout(template), [])]
         return sorted(matches, key=lambda match: match.distance)[:n]
 
-    def _laid_on(self, template: CrystalTemplate, prototype: Prototype) -> Match:
-        """Sites on equal positions are paired so that the elements differ least."""
-        positions = np.array([p for p, _ in template.sites])
-        wanted = self._descriptors[[z for _, z in template.sites]]
-        known = self._descriptors[list(prototype.elements)]
-        multiplicity = wyckoff_table().multiplicity.numpy()[positions]
-        order = np.arange(len(positions))
-        for position in np.unique(positions):
-            sites = np.flatnonzero(positions == position)
-            cost = np.linalg.norm(wanted[sites][:, None] - known[sites][None], axis=-1)
-            rows, columns = linear_sum_assignment(cost)
-            order[sites[rows]] = sites[columns]
-        apart = np.linalg.norm(wanted - known[order], axis=-1)
-        distance = float((apart * multiplicity).sum() / multiplicity.sum())
-        return Match(distance, Geometry(prototype.lattice[None], prototype.coords[torch.from_numpy(order)]))
+    def averaged(self, smallest: int) -> Self:
+        """A library of averages over at least `smallest` crystals of similar geometry and chemistry."""
+        return type(self)(
+            (where, average)
+            for where, known in self._by_layout.items()
+            for average in _averages(known, where, smallest)
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, as tensors to be saved."""
+        rows = [(where, p) for where, prototypes in self._by_layout.items() for p in prototypes]
+        return {
+            "space_group": torch.tensor([where[0] for where, _ in rows], dtype=torch.uint8),
+            "n_sites": torch.tensor([len(where) - 1 for where, _ in rows], dtype=torch.uint8),
+            "count": torch.tensor([p.count for _, p in rows], dtype=torch.int32),
+            "position": torch.tensor([p for where, _ in rows for p in where[1:]], dtype=torch.int16),
+            "lattice": torch.from_numpy(np.array([p.lattice for _, p in rows])).half(),
+            "coords": torch.from_numpy(np.concatenate([p.coords for _, p in rows])).half(),
+            "chemistry": torch.from_numpy(np.concatenate([p.chemistry for _, p in rows])).half(),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
+        """What `tensors` gave."""
+        sizes = tensors["n_sites"].tolist()
+        position = [p.tolist() for p in tensors["position"].split(sizes)]
+        coords = [c.float().numpy() for c in tensors["coords"].split(sizes)]
+        chemistry = [c.float().numpy() for c in tensors["chemistry"].split(sizes)]
+        lattice = tensors["lattice"].float().numpy()
+        count = tensors["count"].tolist()
+        groups = tensors["space_group"].tolist()
+        return cls(
+            ((groups[i], *position[i]), Prototype(chemistry[i], lattice[i], coords[i], count[i]))
+            for i in range(len(sizes))
+        )
+
+
+def _single(templates: TemplateBatch, geometry: Geometry) -> Iterable[tuple[Layout, Prototype]]:
+    table, first = descriptors().numpy(), 0
+    lattice, coords = geometry.lattice.numpy(), geometry.coords.numpy()
+    for i, template in enumerate(templates.unbatch()):
+        last = first + len(template.sites)
+        chemistry = table[[z for _, z in template.sites]]
+        yield layout(template), Prototype(chemistry, lattice[i], coords[first:last])
+        first = last
+
+
+def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Match:
+    """Sites on equal positions are paired so that the elements differ least."""
+    positions = np.array([p for p, _ in template.sites])
+    wanted = descriptors().numpy()[[z for _, z in template.sites]]
+    multiplicity = wyckoff_table().multiplicity.numpy()[positions]
+    order = np.arange(len(positions))
+    for position in np.unique(positions):
+        sites = np.flatnonzero(positions == position)
+        cost = np.linalg.norm(wanted[sites][:, None] - prototype.chemistry[sites][None], axis=-1)
+        rows, columns = linear_sum_assignment(cost)
+        order[sites[rows]] = sites[columns]
+    apart = np.linalg.norm(wanted - prototype.chemistry[order], axis=-1) / wanted.shape[1] ** 0.5
+    distance = float((apart * multiplicity).sum() / multiplicity.sum())
+    lattice, coords = torch.from_numpy(prototype.lattice), torch.from_numpy(prototype.coords[order])
+    return Match(distance, prototype.count, Geometry(lattice[None], coords))
+
+
+def _averages(known: list[Prototype], where: Layout, smallest: int) -> Iterable[Prototype]:
+    """Averages over leaves of at least `smallest` prototypes: alike in geometry, then split by chemistry."""
+    if len(known) < smallest:
+        return
+    known = [_in_order_of_coordinates(p, where) for p in known]
+    for group in _alike(known):
+        if len(group) >= smallest:
+            chemistry = np.array([known[i].chemistry.ravel() for i in group])
+            for leaf in _leaves(chemistry, smallest):
+                yield _mean([known[group[i]] for i in leaf])
+
+
+def _in_order_of_coordinates(prototype: Prototype, where: Layout) -> Prototype:
+    """Sites on equal positions sorted by their coordinates, so that crystals can be compared site by site."""
+    keys = [(p, *np.round(u, 2).tolist()) for p, u in zip(where[1:], prototype.coords, strict=True)]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return Prototype(prototype.chemistry[order], prototype.lattice, prototype.coords[order], prototype.count)
+
+
+def _alike(known: list[Prototype]) -> list[np.ndarray]:
+    """Complete-linkage clusters in which no coordinate and no shape number differs much."""
+    if len(known) == 1:
+        return [np.array([0])]
+    angles = 2 * np.pi * np.array([p.coords.ravel() for p in known])
+    chord = 2 * np.pi * SAME_COORDINATE
+    shape = np.array([p.lattice[:5] for p in known]) / SAME_SHAPE
+    points = np.concatenate([np.cos(angles) / chord, np.sin(angles) / chord, shape], axis=1)
+    labels = fcluster(linkage(pdist(points, "chebyshev"), "complete"), 1.0, "distance")
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _leaves(points: np.ndarray, smallest: int) -> list[np.ndarray]:
+    """Halve a set at the median of its widest direction while both halves keep `smallest` members."""
+    stack, leaves = [np.arange(len(points))], []
+    while stack:
+        rows = stack.pop()
+        if len(rows) < 2 * smallest:
+            leaves.append(rows)
+            continue
+        centred = points[rows] - points[rows].mean(0)
+        axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+        order = rows[np.argsort(centred @ axis, kind="stable")]
+        stack += [order[: len(rows) // 2], order[len(rows) // 2 :]]
+    return leaves
+
+
+def _mean(known: list[Prototype]) -> Prototype:
+    """Average, on the torus around the first member."""
+    origin = known[0].coords
+    turns = np.array([p.coords - origin for p in known])
+    coords = (origin + (turns - np.round(turns)).mean(0)) % 1.0
+    return Prototype(
+        chemistry=np.mean([p.chemistry for p in known], axis=0),
+        lattice=np.mean([p.lattice for p in known], axis=0),
+        coords=coords,
+        count=sum(p.count for p in known),
+    )

@@ -1,0 +1,67 @@
+"""The only door to files and to other packages' structures."""
+
+from pathlib import Path
+
+import torch
+from pymatgen.core import Structure
+from torch import Tensor
+
+from matgen.state import State
+from matgen.templates.crystal import CrystalTemplate, Geometry
+from matgen.templates.symmetry import describe
+
+
+class UnreadableError(ValueError):
+    """A file that holds no crystal structure."""
+
+
+def structures(state: State) -> list[Structure]:
+    """The periodic systems of a batch as pymatgen structures, coordinates in the cell."""
+    counts = state.n_atoms.tolist()
+    positions = state.positions.detach().double().cpu().split(counts)
+    numbers = state.atomic_numbers.cpu().split(counts)
+    cells = state.cell.detach().double().cpu().numpy()
+    return [
+        Structure(cell, z.numpy(), x.numpy(), coords_are_cartesian=True, to_unit_cell=True)
+        for cell, z, x in zip(cells, numbers, positions, strict=True)
+    ]
+
+
+def state_of(crystals: list[Structure], dtype: torch.dtype = torch.float32) -> State:
+    """Structures as one batch of which no symmetry is known."""
+    counts = torch.tensor([len(crystal) for crystal in crystals])
+    return State.of(
+        positions=torch.cat([_tensor(crystal.cart_coords, dtype) for crystal in crystals]),
+        atomic_numbers=torch.tensor([z for crystal in crystals for z in crystal.atomic_numbers]),
+        cell=torch.stack([_tensor(crystal.lattice.matrix, dtype) for crystal in crystals]),
+        pbc=torch.ones(len(crystals), 3, dtype=torch.bool),
+        system_idx=torch.repeat_interleave(torch.arange(len(crystals)), counts),
+    )
+
+
+def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate, Geometry]:
+    """Template and free numbers of a structure.
+
+    Raises:
+        NoTemplateError: its symmetry could not be found.
+    """
+    found = describe(crystal.lattice.matrix, crystal.frac_coords, crystal.atomic_numbers, symprec)
+    lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
+    return found.template, Geometry(lattice[None].float(), coords.float())
+
+
+def read_structure(path: Path) -> Structure:
+    """One structure from a file that pymatgen can read (CIF, POSCAR, JSON, ...).
+
+    Raises:
+        UnreadableError: it cannot.
+    """
+    try:
+        return Structure.from_file(path)
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        message = f"expected a crystal structure in {path}, got none that pymatgen reads ({error}); check the format"
+        raise UnreadableError(message) from error
+
+
+def _tensor(array: object, dtype: torch.dtype) -> Tensor:
+    return torch.as_tensor(array, dtype=dtype)

@@ -1,0 +1,183 @@
+"""A density over the free numbers of a crystal, given its template.
+
+The sites are read at once; the free numbers follow one by one, lattice first, then site by site:
+
+    p(q | template) = Π_t p(q_t | q_<t, template),    p(q_t | ...) = Σ_k π_k N(q_t; c_k + δ_k, s)
+
+with components near the points c_k of a grid over the number's range (wrapped for coordinates), so that any number of
+modes can be told apart and the density is exact.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
+from matgen.nn.transformer import Transformer
+from matgen.templates.crystal import Geometry, TemplateBatch
+
+GRID = 72  # divisible by 2, 3, 4, 6, 8, 9: special fractions lie on the grid
+LATTICE_RANGE = (0.5, 0.7, 0.5, 1.8, 1.8, 0.7)  # half-width of the grid of each lattice number
+N_KINDS = 9  # six lattice numbers, three coordinates
+
+
+@dataclass(frozen=True)
+class GeometryDensityConfig:
+    """Size of the network."""
+
+    width: int = 144
+    layers: int = 4
+    heads: int = 6
+    dropout: float = 0.05
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The free numbers of a batch as rectangles, in units of their range: [0, 1), wrapped for coordinates.
+
+    Attributes:
+        kind: 0..5 lattice number, 6..8 coordinate (n_systems, length).
+        site: column of the site it belongs to, 0 for the lattice (n_systems, length).
+        row: row in `Geometry.lattice` or `Geometry.coords` (n_systems, length).
+        present: False where padded (n_systems, length).
+    """
+
+    kind: Tensor
+    site: Tensor
+    row: Tensor
+    present: Tensor
+
+
+def free_numbers(templates: TemplateBatch) -> Numbers:
+    """Which free numbers each system has, in the order in which the density reads them."""
+    system, kind = templates.free_lattice.nonzero().unbind(1)
+    rows, axis = templates.free_coords.nonzero().unbind(1)
+    counts = torch.bincount(templates.site_system, minlength=templates.n_systems)
+    start = counts.cumsum(0) - counts
+    owner = templates.site_system[rows]
+    all_system = torch.cat([system, owner])
+    order = all_system.argsort(stable=True)
+    columns = torch.stack(
+        [
+            torch.cat([kind, 6 + axis]),
+            torch.cat([torch.zeros_like(kind), rows - start[owner]]),
+            torch.cat([system, rows]),
+        ]
+    )[:, order]
+    all_system = all_system[order]
+    count = torch.bincount(all_system, minlength=templates.n_systems)
+    place = torch.arange(len(order)) - (count.cumsum(0) - count)[all_system]
+    shape = (templates.n_systems, int(count.max()))
+    filled = torch.zeros(3, *shape, dtype=torch.long)
+    filled[:, all_system, place] = columns
+    present = torch.zeros(shape, dtype=torch.bool)
+    present[all_system, place] = True
+    return Numbers(filled[0], filled[1], filled[2], present)
+
+
+def to_unit(numbers: Numbers, geometry: Geometry) -> Tensor:
+    """Values of the numbers in units of their range (n_systems, length)."""
+    half = torch.tensor(LATTICE_RANGE, dtype=geometry.lattice.dtype)
+    is_lattice = numbers.kind < 6
+    lattice_row, coords_row = torch.where(is_lattice, numbers.row, 0), torch.where(is_lattice, 0, numbers.row)
+    kind = numbers.kind.clamp(max=5)
+    lattice = (geometry.lattice[lattice_row, kind] / half[kind] + 1) / 2
+    coords = geometry.coords[coords_row, (numbers.kind - 6).clamp(min=0)]
+    return torch.where(is_lattice, lattice.clamp(0.001, 0.999), coords)
+
+
+def from_unit(numbers: Numbers, values: Tensor, templates: TemplateBatch) -> Geometry:
+    """The geometry that has these values."""
+    half = torch.tensor(LATTICE_RANGE, dtype=values.dtype)
+    lattice = torch.zeros(templates.n_systems, 6, dtype=values.dtype)
+    coords = torch.zeros(len(templates.site_system), 3, dtype=values.dtype)
+    where = numbers.present & (numbers.kind < 6)
+    kind = numbers.kind[where]
+    lattice[numbers.row[where], kind] = (2 * values[where] - 1) * half[kind]
+    where = numbers.present & (numbers.kind >= 6)
+    coords[numbers.row[where], numbers.kind[where] - 6] = values[where] % 1.0
+    return Geometry(lattice, coords)
+
+
+class GeometryDensity(nn.Module):
+    """The network, its density and its draws."""
+
+    Config = GeometryDensityConfig
+    HARMONICS = 8
+
+    def __init__(self, config: GeometryDensityConfig = GeometryDensityConfig()) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.group = nn.Embedding(231, width)
+        self.position = PositionEmbedding(width)
+        self.element = ElementEmbedding(width)
+        self.share = nn.Linear(2, width)
+        self.slot = nn.Embedding(N_KINDS, width)
+        self.previous_slot = nn.Embedding(N_KINDS + 1, width)
+        self.value = nn.Sequential(
+            nn.Linear(2 * self.HARMONICS + 1, width), nn.SiLU(), nn.Linear(width, width, bias=False)
+        )
+        self.transformer = Transformer(width, config.layers, config.heads, dropout=config.dropout)
+        self.head = nn.Linear(width, 2 * GRID + 1)
+        self.kind_bias = nn.Embedding(N_KINDS, GRID)
+        nn.init.zeros_(self.kind_bias.weight)
+
+    def _value(self, x: Tensor) -> Tensor:
+        """Embedding of values in [0, 1)."""
+        angle = 2 * math.pi * x[..., None] * torch.arange(1, self.HARMONICS + 1, dtype=x.dtype)
+        return self.value(torch.cat([x[..., None], angle.cos(), angle.sin()], dim=-1))
+
+    def _components(self, templates: TemplateBatch, numbers: Numbers, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (n, length, GRID), means in [0, 1] (n, length, GRID) and widths (n, length, 1)."""
+        sites = pad_sites(templates)
+        multiplicity = templates.site_multiplicity.to(values)[sites.rows] * sites.present
+        share = multiplicity / multiplicity.sum(1, keepdim=True)
+        about = self.share(torch.stack([multiplicity.clamp(min=1).log(), share], dim=-1))
+        site = self.position(sites.position) + self.element(sites.element) + about
+        n, length = numbers.kind.shape
+        own = site.gather(1, numbers.site[..., None].expand(-1, -1, site.shape[2]))
+        own = torch.where((numbers.kind < 6)[..., None], 0.0, own)
+        before = torch.cat([torch.full((n, 1), N_KINDS), numbers.kind[:, :-1]], dim=1)
+        value = nn.functional.pad(self._value(values[:, :-1]), (0, 0, 1, 0))
+        tokens = self.slot(numbers.kind) + own + self.previous_slot(before) + value
+        prefix = torch.cat([self.group(templates.space_group)[:, None], site], dim=1)
+        n_prefix = prefix.shape[1]
+        total = n_prefix + length
+        seen = torch.cat([torch.ones(n, 1, dtype=torch.bool), sites.present], dim=1)
+        allowed = torch.zeros(n, 1, total, total, dtype=torch.bool)
+        allowed[:, 0, :, :n_prefix] = seen[:, None]
+        allowed[:, 0, n_prefix:, n_prefix:] = torch.ones(length, length, dtype=torch.bool).tril()
+        hidden = self.transformer(torch.cat([prefix, tokens], dim=1), allowed)[:, n_prefix:]
+        raw = self.head(hidden)
+        weights = (raw[..., :GRID] + self.kind_bias(numbers.kind)).log_softmax(-1)
+        centres = torch.arange(GRID, dtype=values.dtype) / GRID
+        means = centres + torch.tanh(raw[..., GRID : 2 * GRID]) * 0.75 / GRID
+        widths = (torch.sigmoid(raw[..., -1:]) * 1.5 + 0.05) / GRID
+        return weights, means, widths
+
+    def log_prob(self, templates: TemplateBatch, geometry: Geometry) -> Tensor:
+        """Log density (n_systems,) of geometries in units of each number's range."""
+        numbers = free_numbers(templates)
+        values = to_unit(numbers, geometry)
+        weights, means, widths = self._components(templates, numbers, values)
+        apart = values[..., None] - means
+        apart = torch.where((numbers.kind >= 6)[..., None], apart - apart.round(), apart)
+        log_normal = -0.5 * (apart / widths) ** 2 - widths.log() - 0.5 * math.log(2 * math.pi)
+        return ((weights + log_normal).logsumexp(-1) * numbers.present).sum(1)
+
+    @torch.no_grad()
+    def draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float = 1.0) -> Geometry:
+        """Geometries of templates; a temperature below one sharpens every choice and narrows every component."""
+        numbers = free_numbers(templates)
+        values = torch.zeros(numbers.kind.shape)
+        for step in range(numbers.kind.shape[1]):
+            upto = Numbers(*(getattr(numbers, f)[:, : step + 1] for f in ("kind", "site", "row", "present")))
+            weights, means, widths = self._components(templates, upto, values[:, : step + 1])
+            chance = (weights[:, -1] / temperature).softmax(-1)
+            chosen = torch.multinomial(chance, 1, generator=generator)
+            noise = torch.randn(len(chosen), 1, generator=generator) * widths[:, -1] * temperature**0.5
+            values[:, step] = (means[:, -1].gather(1, chosen) + noise).squeeze(1)
+        return from_unit(numbers, values, templates)

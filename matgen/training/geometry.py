@@ -1,0 +1,61 @@
+"""Maximum likelihood for the density of geometries."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from matgen.datasets.crystals import CrystalTable
+from matgen.templates.prototypes import layout
+from matgen.training.loop import bucketed
+from matgen.training.properties import trainable
+
+
+class GeometryObjective:
+    """Negative log likelihood per crystal; rare layouts are drawn more often than they occur.
+
+    A layout with n crystals weighs √n instead of n: where many crystals share a layout, averages over them serve
+    too, and it is the rare ones that the network has to remember.
+    """
+
+    def __init__(self, table: CrystalTable) -> None:
+        self.table = table
+        self.rows = trainable(table).nonzero().ravel()
+        self.val_rows = (table.split == 1).nonzero().ravel()[::4]
+        some = table.templates.select(self.rows)
+        layouts = [layout(template) for template in some.unbatch()]
+        number = {where: i for i, where in enumerate(dict.fromkeys(layouts))}
+        index = torch.tensor([number[where] for where in layouts])
+        self.weight = torch.bincount(index)[index].double() ** -0.5
+        lattice = table.templates.free_lattice.sum(1)
+        coords = torch.zeros(len(table), dtype=torch.long)
+        coords = coords.index_add(0, table.templates.site_system, table.templates.free_coords.sum(1))
+        sites = torch.bincount(table.templates.site_system)
+        self.sizes = (lattice + coords + sites)[self.rows]
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Weighted rows of the training split, similar lengths together."""
+        while True:
+            drawn = torch.multinomial(self.weight, 64 * batch_size, replacement=True, generator=generator)
+            inner = bucketed(self.sizes[drawn], batch_size, generator, pool=64)
+            for _ in range(64):
+                yield self.rows[drawn[next(inner)]]
+
+    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean NLL in nats per free number."""
+        del generator
+        templates = self.table.templates.select(rows)
+        log_prob = model.log_prob(templates, self.table.geometry.select(self.table.templates, rows))
+        count = templates.free_lattice.sum() + templates.free_coords.sum()
+        loss = -log_prob.sum() / count
+        return loss, {"nll": -log_prob.mean().item()}
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """NLL per crystal and per free number on the validation split (every fourth row)."""
+        total, count = 0.0, 0
+        for rows in self.val_rows.split(256):
+            templates = self.table.templates.select(rows)
+            total -= model.log_prob(templates, self.table.geometry.select(self.table.templates, rows)).sum().item()
+            count += int(templates.free_lattice.sum() + templates.free_coords.sum())
+        return {"nll": total / len(self.val_rows), "nll_per_number": total / count}
