@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from matgen import __version__
 from matgen.config import ConfigError, did_you_mean, from_mapping, to_mapping
+from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
@@ -46,6 +47,7 @@ class Network:
 NETWORKS: dict[str, Network] = {
     "template_prior": Network(TemplatePriorConfig, TemplatePrior),
     "template_properties": Network(TemplatePropertiesConfig, TemplateProperties),
+    "geometry_density": Network(GeometryDensityConfig, GeometryDensity),
     "graph_energy": Network(GraphEnergyConfig, GraphEnergy),
     "judge": Network(JudgeConfig, Judge),
 }
@@ -80,6 +82,8 @@ class ModelInfo:
 def load(kind: Literal["template_prior"], path: Path | None = None) -> TemplatePrior: ...
 @overload
 def load(kind: Literal["template_properties"], path: Path | None = None) -> TemplateProperties: ...
+@overload
+def load(kind: Literal["geometry_density"], path: Path | None = None) -> GeometryDensity: ...
 @overload
 def load(kind: Literal["graph_energy"], path: Path | None = None) -> GraphEnergy: ...
 @overload
@@ -215,6 +219,40 @@ def weights_hash(kind: str, path: Path | None = None) -> str:
         WeightsError: as `info`.
     """
     return info(kind, path).sha256
+
+
+@dataclass(frozen=True)
+class Models:
+    """All that guides a design; the judge is not among them.
+
+    Attributes:
+        prior: of templates.
+        properties: of templates.
+        geometry: density of geometries, given their templates.
+        graph: energy and properties of states.
+        prototypes: known geometries, as tensors.
+    """
+
+    prior: TemplatePrior
+    properties: TemplateProperties
+    geometry: GeometryDensity
+    graph: GraphEnergy
+    prototypes: dict[str, Tensor]
+
+
+def load_models(device: torch.device | str = "cpu", folder: Path = WEIGHTS) -> Models:
+    """The models that guide, on a device.
+
+    Raises:
+        WeightsError: one of them is missing or damaged.
+    """
+    return Models(
+        prior=load("template_prior", folder / "template_prior.safetensors").to(device),
+        properties=load("template_properties", folder / "template_properties.safetensors").to(device),
+        geometry=load("geometry_density", folder / "geometry_density.safetensors").to(device),
+        graph=load("graph_energy", folder / "graph_energy.safetensors").to(device),
+        prototypes=tensors(PROTOTYPES, folder / f"{PROTOTYPES}.safetensors"),
+    )
 
 
 def registry(folder: Path = WEIGHTS) -> list[ModelInfo]:

@@ -1,0 +1,196 @@
+"""From a wish to candidates on disk: generate, relax best first, check, keep what is new, say why the rest is not."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import torch
+
+from matgen import __version__
+from matgen.candidate import Candidate
+from matgen.config import to_mapping
+from matgen.export import CandidateWriter, RunInfo
+from matgen.generation import Proposed, generate
+from matgen.models import KINDS, load_models, weights_hash
+from matgen.progress import Report, Silence
+from matgen.request import Request
+from matgen.templates.legal import MAX_ATOMS
+from matgen.validation.symmetry import space_group
+from matgen.workflows.candidate_files import CandidateFile
+from matgen.workflows.search import Outcome, Search, rejected_file
+
+ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
+
+
+def run(
+    request: Request,
+    folder: Path,
+    *,
+    report: Report | None = None,
+    found: Callable[[Candidate], None] = lambda _: None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Find candidates and write them into a folder; the folder of an interrupted run is gone on with.
+
+    Args:
+        request: what is wanted.
+        folder: holds afterwards what `CandidateWriter` writes, `rejected.jsonl`, and the proposals of each round.
+        report: hears how every stage gets on.
+        found: is handed each candidate as soon as it is on disk, those of an interrupted run first.
+        overwrite: start anew where the folder holds another run.
+
+    Raises:
+        WeightsError: weights that are missing or damaged.
+        OutputError: the folder cannot be written.
+        ResumeError: the folder holds another run.
+    """
+    started = time.perf_counter()
+    with CandidateWriter(folder, identity(request), overwrite=overwrite) as writer:
+        if overwrite:
+            for file in (rejected_file(folder), *(_proposal_file(folder, i) for i in range(request.rounds))):
+                file.remove()
+        clock = StageClock(writer, report or Silence())
+        search = Search.resumed(request, writer, found)
+        for number in range(request.rounds):
+            if search.complete:
+                break
+            proposals = _proposals(request, number, folder, clock)
+            search.settle(proposals, clock)
+        clock.stop()
+        return search.outcome(folder, time.perf_counter() - started)
+
+
+def identity(request: Request) -> RunInfo:
+    """What makes a run of this request the run that it is.
+
+    Raises:
+        WeightsError: weights that are missing or damaged.
+    """
+    return RunInfo(__version__, request.seed, to_mapping(request), {kind: weights_hash(kind) for kind in KINDS})
+
+
+def default_folder(request: Request) -> Path:
+    """`designs/` and a name that tells the wishes, and that no other request, version or weights share."""
+    told = identity(request)
+    content = json.dumps([told.version, told.configuration, dict(told.weights)], sort_keys=True)
+    wishes = [
+        f"{wish.name}_{request.properties[name]}" for name, wish in zip(request.properties, request.wishes, strict=True)
+    ]
+    words = [*wishes, *filter(None, [request.formula, "-".join(request.elements)])] or ["anything"]
+    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
+    return Path("designs") / f"{readable}_seed{request.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+
+
+def design(
+    *,
+    n: int = 10,
+    seed: int = 0,
+    elements: Iterable[str] = (),
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    formula: str = "",
+    space_groups: Iterable[int] = (),
+    max_atoms: int = MAX_ATOMS,
+    device: str = "cpu",
+    relax: Literal["none", "chgnet"] = "chgnet",
+    out: str | Path | None = None,
+    report: Report | None = None,
+    **properties: float | str | tuple[float, float],
+) -> list[Candidate]:
+    """Candidates that fulfil wishes: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
+
+    Args:
+        n: how many; fewer come back where fewer survive.
+        seed: of all random numbers.
+        elements: symbols of the only elements that may occur.
+        include: symbols that must occur.
+        exclude: symbols that must not.
+        formula: composition to keep.
+        space_groups: allowed numbers.
+        max_atoms: most atoms in the primitive cell.
+        device: where the models run.
+        relax: potential that relaxes candidates.
+        out: folder to write to, and to resume from; no files are kept if left out.
+        report: hears how every stage gets on.
+        properties: a value, a (low, high) pair, or text such as ">3", by property name.
+
+    Returns:
+        Candidates with `.structure`, `.energies`, `.properties`, `.verdicts`.
+
+    Raises:
+        ValueError: the request cannot be understood or fulfilled; one sentence says why.
+        OutputError: the folder cannot be written.
+    """
+    request = Request(
+        properties={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
+        elements=tuple(elements),
+        include=tuple(include),
+        exclude=tuple(exclude),
+        formula=formula,
+        space_groups=tuple(space_groups),
+        max_atoms=max_atoms,
+        n=n,
+        seed=seed,
+        device=device,
+        relax=relax,
+    )
+    if out is not None:
+        return list(run(request, Path(out), report=report).candidates)
+    with TemporaryDirectory() as folder:
+        return list(run(request, Path(folder), report=report).candidates)
+
+
+class StageClock:
+    """Hands reports on, and notes in run.json how long each stage took and what it counted last."""
+
+    def __init__(self, writer: CandidateWriter, report: Report) -> None:
+        self._writer, self._report = writer, report
+        self._stage, self._since = "", 0.0
+        self._counts: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
+        """Note and hand on."""
+        if stage != self._stage:
+            self.stop()
+            self._stage, self._since = stage, time.perf_counter()
+        self._counts = {"done": done, "total": total, **counts}
+        self._report(stage, done, total, **counts)
+
+    def stop(self) -> None:
+        """End the stage that runs."""
+        if self._stage:
+            self._writer.stage(self._stage, time.perf_counter() - self._since, **self._counts)
+        self._stage = ""
+
+
+def _proposals(request: Request, number: int, folder: Path, clock: StageClock) -> list[Candidate]:
+    """The proposals of a round, best first: from disk if an interrupted run left them."""
+    file = _proposal_file(folder, number)
+    if not file.exists():
+        generator = torch.Generator().manual_seed((request.seed + number * ROUND_STRIDE) % 2**63)
+        proposed = generate(request, load_models(request.device), generator, clock)
+        file.write(_as_candidate(p, number, rank) for rank, p in enumerate(proposed))
+    return file.read()
+
+
+def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
+    formula = proposed.structure.composition.reduced_formula
+    return Candidate(
+        name=f"{number}{rank:03d}-{formula}",
+        structure=proposed.structure,
+        unrelaxed=proposed.structure,
+        space_group=space_group(proposed.structure),
+        template=str(proposed.template),
+        seed=rank,
+        energies=dict(proposed.energies),
+        properties=dict(proposed.properties),
+    )
+
+
+def _proposal_file(folder: Path, number: int) -> CandidateFile:
+    return CandidateFile(folder / f"proposals-{number}.jsonl")

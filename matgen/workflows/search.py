@@ -1,0 +1,176 @@
+"""The search among proposals: relax best first, check, keep what is new, note why the rest is not."""
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from matgen.candidate import Candidate
+from matgen.export import CandidateWriter
+from matgen.models import load
+from matgen.nn.judge import Judge
+from matgen.progress import Report
+from matgen.request import Request
+from matgen.validation.checks import validate
+from matgen.validation.pool import relax_many
+from matgen.validation.symmetry import space_group
+from matgen.workflows.candidate_files import CandidateFile
+from matgen.workflows.selection import Rulebook, Uniqueness, second_opinion, worthwhile
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        folder: where everything lies.
+        requested: candidates asked for.
+        candidates: found ones, in the order in which they were found.
+        proposals: how many were looked at.
+        rejected: how many each check turned away, the most frequent first.
+        reason: why the run ended.
+        seconds: wall time of this call.
+    """
+
+    folder: Path
+    requested: int
+    candidates: tuple[Candidate, ...]
+    proposals: int
+    rejected: dict[str, int]
+    reason: str
+    seconds: float
+
+
+def rejected_file(folder: Path) -> CandidateFile:
+    """Where a run notes what it turned away."""
+    return CandidateFile(folder / "rejected.jsonl")
+
+
+@dataclass
+class Search:
+    """The state of a run: what was found, what was turned away, and the means to decide.
+
+    Attributes:
+        request: what is wanted.
+        writer: keeps the candidates that are found.
+        found: is handed each of them.
+        rulebook: decides.
+        rejects: keeps the others.
+        unique: structures of the candidates.
+        proposed: structures of all proposals so far, unrelaxed.
+        settled: names on which the decision has fallen.
+        tally: how many each check turned away.
+        judge: the second opinion.
+    """
+
+    request: Request
+    writer: CandidateWriter
+    found: Callable[[Candidate], None]
+    judge: Judge
+    rulebook: Rulebook
+    rejects: CandidateFile
+    unique: Uniqueness
+    proposed: Uniqueness = field(default_factory=Uniqueness)
+    settled: set[str] = field(default_factory=set)
+    tally: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def resumed(cls, request: Request, writer: CandidateWriter, found: Callable[[Candidate], None]) -> "Search":
+        """With everything that an earlier call left in the folder."""
+        search = cls(
+            request,
+            writer,
+            found,
+            judge=load("judge"),
+            rulebook=Rulebook.of(request),
+            rejects=rejected_file(writer.folder),
+            unique=Uniqueness(writer.candidates),
+        )
+        for candidate in writer.candidates:
+            search.settled.add(candidate.name)
+            found(candidate)
+        for candidate in search.rejects.read():
+            search.settled.add(candidate.name)
+            search.tally[search._blamed(candidate)] += 1
+        return search
+
+    @property
+    def complete(self) -> bool:
+        """Whether enough are found."""
+        return len(self.writer.candidates) >= self.request.n
+
+    def settle(self, proposals: list[Candidate], report: Report) -> None:
+        """Relax and judge proposals, best first, until enough are found."""
+        kept, dropped = worthwhile(proposals, self.rulebook.before_relaxing(), self.proposed)
+        for candidate in dropped:
+            self._reject(candidate)
+        waiting = [candidate for candidate in kept if candidate.name not in self.settled]
+        self._tell(report)
+        with closing(_relaxed(waiting, self.request)) as relaxed:
+            for candidate in relaxed:
+                self._judge(candidate)
+                self._tell(report)
+                if self.complete:
+                    return
+
+    def outcome(self, folder: Path, seconds: float) -> Outcome:
+        """What it all came to."""
+        found, wanted = len(self.writer.candidates), self.request.n
+        proposals = found + sum(self.tally.values())
+        reason = f"found all {wanted}"
+        if found < wanted:
+            most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
+            reason = (
+                f"found {found} of {wanted}: {self.request.rounds} rounds of proposals are used up "
+                f"({proposals} looked at; turned away by {most or 'nothing'}); widen the wish, or raise rounds"
+            )
+        candidates = tuple(self.writer.candidates)
+        return Outcome(folder, wanted, candidates, proposals, dict(self.tally.most_common()), reason, seconds)
+
+    def _tell(self, report: Report) -> None:
+        away = {f"not_{name}": count for name, count in self.tally.most_common()}
+        report("relax and check", len(self.writer.candidates), self.request.n, **away)
+
+    def _judge(self, candidate: Candidate) -> None:
+        opinions = second_opinion(self.judge, candidate)
+        candidate = replace(candidate, properties={**candidate.properties, **opinions})
+        verdicts = validate(candidate, self.rulebook.checks)
+        if not self.rulebook.objection(verdicts):
+            verdicts["unique"] = self.unique.verdict(candidate)
+        candidate = replace(candidate, verdicts=verdicts)
+        if self.rulebook.objection(verdicts):
+            self._reject(candidate)
+            return
+        self.settled.add(candidate.name)
+        self.found(self.writer.write(candidate))
+
+    def _reject(self, candidate: Candidate) -> None:
+        if candidate.name in self.settled:
+            return
+        self.settled.add(candidate.name)
+        self.tally[self._blamed(candidate)] += 1
+        self.rejects.append(candidate)
+
+    def _blamed(self, candidate: Candidate) -> str:
+        return self.rulebook.objection(candidate.verdicts)
+
+
+def _relaxed(candidates: list[Candidate], request: Request) -> Generator[Candidate]:
+    """Candidates with their final structure, in the order given, however many are at work at once."""
+    if request.relax == "none":
+        yield from candidates
+        return
+    starts = [candidate.structure for candidate in candidates]
+    waiting: dict[int, Candidate] = {}
+    next_index = 0
+    for result in relax_many(starts, config=request.relaxation, n_jobs=request.processes):
+        waiting[result.index] = replace(
+            candidates[result.index],
+            structure=result.structure,
+            space_group=space_group(result.structure),
+            relaxation=result.report,
+        )
+        while next_index in waiting:
+            yield waiting.pop(next_index)
+            next_index += 1

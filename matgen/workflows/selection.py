@@ -1,0 +1,119 @@
+"""Which proposals become candidates: checks, duplicates and a second opinion, every verdict kept."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from pymatgen.core.structure import Structure
+
+from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.nn.judge import Judge
+from matgen.properties import PROPERTIES
+from matgen.request import TOLERANCES, Request
+from matgen.state import State
+from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
+from matgen.validation.duplicates import SeenStructures
+
+JUDGE = "judge_"
+"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """The checks of one request, and which of them decide.
+
+    Attributes:
+        checks: by name, cheap to dear.
+        advisory: names of those that are reported and decide nothing.
+    """
+
+    checks: Mapping[str, Check]
+    advisory: frozenset[str]
+
+    @classmethod
+    def of(cls, request: Request) -> "Rulebook":
+        """The usual checks, with the wishes of a request."""
+        targets = {
+            wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
+            for wish in request.wishes
+        }
+        checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
+        group = request.space_groups[0] if len(request.space_groups) == 1 else None
+        checks = standard_checks(targets | checked, space_group=group, relaxed=request.relax != "none")
+        advisory = {f"target_{name}" for name in checked}
+        if request.formula:  # whoever names a formula has decided about its charges
+            advisory.add("charge_balance")
+        return cls(checks, frozenset(advisory))
+
+    def before_relaxing(self) -> dict[str, Check]:
+        """The deciding checks that no relaxation can change."""
+        lasting = {name: c for name, c in self.checks.items() if name.startswith("target_") or name == "charge_balance"}
+        return {name: check for name, check in lasting.items() if name not in self.advisory}
+
+    def objection(self, verdicts: Mapping[str, Verdict]) -> str:
+        """The first check that decides against a candidate; empty if none does."""
+        failed = (name for name, verdict in verdicts.items() if not verdict.passed and name not in self.advisory)
+        return next(failed, "")
+
+
+def second_opinion(judge: Judge, candidate: Candidate) -> dict[str, Prediction]:
+    """What the judge predicts of the final structure, by property name with the prefix `JUDGE`."""
+    with torch.no_grad():
+        predicted = judge(state_of(candidate.structure))
+    opinions = {}
+    for name in PROPERTIES:
+        numbers = predicted[name].prediction()
+        opinions[f"{JUDGE}{name}"] = Prediction(float(numbers.mean), float(numbers.spread), PROPERTIES[name].unit)
+    return opinions
+
+
+def state_of(structure: Structure) -> State:
+    """A structure as a state of one system, its symmetry not used."""
+    return State.of(
+        torch.from_numpy(structure.cart_coords).float(),
+        torch.tensor(structure.atomic_numbers),
+        torch.from_numpy(structure.lattice.matrix.copy()).float()[None],
+        torch.ones(1, 3, dtype=torch.bool),
+        torch.zeros(len(structure), dtype=torch.long),
+    )
+
+
+def worthwhile(
+    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: "Uniqueness"
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Those worth relaxing, and the rest with the verdicts that speak against them.
+
+    Args:
+        candidates: best first.
+        checks: that decide.
+        unique: what was proposed before.
+    """
+    kept: list[Candidate] = []
+    dropped: list[Candidate] = []
+    for candidate in candidates:
+        verdicts = validate(candidate, checks)
+        if survives(verdicts):
+            verdicts["unique"] = unique.verdict(candidate)
+        if survives(verdicts):
+            kept.append(candidate)
+        else:
+            dropped.append(replace(candidate, verdicts=verdicts))
+    return kept, dropped
+
+
+class Uniqueness:
+    """The structures met so far, by name."""
+
+    def __init__(self, known: Iterable[Candidate] = ()) -> None:
+        self._seen = SeenStructures()
+        self._names: list[str] = []
+        for candidate in known:
+            self.verdict(candidate)
+
+    def verdict(self, candidate: Candidate) -> Verdict:
+        """Whether no earlier structure equals this one, which is remembered."""
+        self._names.append(candidate.name)
+        first = self._seen.add(candidate.structure)
+        if first is None:
+            return Verdict("unique", passed=True, value=0.0, unit="", reason="equals no better candidate of this run")
+        return Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {self._names[first]}")
