@@ -38,6 +38,8 @@ def from_mapping(cls: type[C], raw: Mapping[str, Any], *, where: str = "") -> C:
     Raises:
         ConfigError: unknown or missing keys, or values of another type.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{_place(where)}expected a table, got {raw!r}")
     kinds = get_type_hints(cls)
     known = {f.name: kinds[f.name] for f in fields(cls) if f.init}  # type: ignore[arg-type]
     for name in raw:
@@ -76,10 +78,11 @@ def load_config(cls: type[C], path: Path) -> C:
     Raises:
         ConfigError: the file cannot be read, or says something it cannot mean.
     """
+    raw = read_toml(path)
     try:
-        return from_mapping(cls, read_toml(path))
+        return from_mapping(cls, raw)
     except ConfigError as error:
-        raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def to_toml(config: Any) -> str:
@@ -94,7 +97,7 @@ def _place(where: str) -> str:
 def _value(kind: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        return from_mapping(kind, _typed(value, dict, "a table", where), where=where)  # type: ignore[arg-type]
+        return from_mapping(kind, value, where=where)  # type: ignore[arg-type]
     if origin in {Union, types.UnionType}:
         return _either([k for k in args if k is not types.NoneType], value, where)
     if origin is Literal:

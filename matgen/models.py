@@ -212,6 +212,14 @@ def save(
     return path
 
 
+def round_parameters(model: nn.Module) -> nn.Module:
+    """The model with its parameters as `save` stores them, changed in place."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())
+    return model
+
+
 def weights_hash(kind: str, path: Path | None = None) -> str:
     """SHA-256 of a file of weights.
 

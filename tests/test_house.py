@@ -32,7 +32,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"export", "request", "training"}),
     frozenset({"generation"}),
     frozenset({"workflows"}),
-    frozenset({"cli", "testing"}),
+    frozenset({"cli", "terminal", "testing"}),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 

@@ -23,6 +23,7 @@ from matgen.templates.legal import MAX_ATOMS
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
+from matgen.workflows.selection import as_prediction
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
 
@@ -188,7 +189,7 @@ def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
         template=str(proposed.template),
         seed=rank,
         energies=dict(proposed.energies),
-        properties=dict(proposed.properties),
+        properties={name: as_prediction(name, numbers) for name, numbers in proposed.properties.items()},
     )
 
 

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matgen.candidate import Candidate
+from matgen.energies.graph import GraphPredictor
+from matgen.energies.property import StatePredictor
 from matgen.export import CandidateWriter
 from matgen.models import load
-from matgen.nn.judge import Judge
 from matgen.progress import Report
 from matgen.request import Request
 from matgen.validation.checks import validate
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.selection import Rulebook, Uniqueness, second_opinion, worthwhile
+from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, predictions, worthwhile
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ class Search:
         proposed: structures of all proposals so far, unrelaxed.
         settled: names on which the decision has fallen.
         tally: how many each check turned away.
-        judge: the second opinion.
+        guide: predicts what the sampler was guided by.
+        judge: predicts it again, and guided nothing.
     """
 
     request: Request
     writer: CandidateWriter
     found: Callable[[Candidate], None]
-    judge: Judge
+    guide: StatePredictor
+    judge: StatePredictor
     rulebook: Rulebook
     rejects: CandidateFile
     unique: Uniqueness
@@ -82,6 +85,7 @@ class Search:
             request,
             writer,
             found,
+            guide=GraphPredictor(load("graph_energy")),
             judge=load("judge"),
             rulebook=Rulebook.of(request),
             rejects=rejected_file(writer.folder),
@@ -133,8 +137,9 @@ class Search:
         report("relax and check", len(self.writer.candidates), self.request.n, **away)
 
     def _judge(self, candidate: Candidate) -> None:
-        opinions = second_opinion(self.judge, candidate)
-        candidate = replace(candidate, properties={**candidate.properties, **opinions})
+        guided, judged = (predictions(model, candidate.structure) for model in (self.guide, self.judge))
+        opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
+        candidate = replace(candidate, properties=guided | opinions)
         verdicts = validate(candidate, self.rulebook.checks)
         if not self.rulebook.objection(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)

@@ -6,16 +6,20 @@ from dataclasses import dataclass, replace
 import torch
 from pymatgen.core.structure import Structure
 
+from matgen import properties
 from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.nn.judge import Judge
+from matgen.energies.property import StatePredictor
+from matgen.io import state_of
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES, Request
-from matgen.state import State
 from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
 
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
+
+CLEAN = 0.02
+"""Noise level at which final structures are read, Å: the lowest that models were trained at."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +60,16 @@ class Rulebook:
         return next(failed, "")
 
 
-def second_opinion(judge: Judge, candidate: Candidate) -> dict[str, Prediction]:
-    """What the judge predicts of the final structure, by property name with the prefix `JUDGE`."""
+def predictions(predictor: StatePredictor, structure: Structure) -> dict[str, Prediction]:
+    """Every property of a structure as a model predicts it."""
     with torch.no_grad():
-        predicted = judge(state_of(candidate.structure))
-    opinions = {}
-    for name in PROPERTIES:
-        numbers = predicted[name].prediction()
-        opinions[f"{JUDGE}{name}"] = Prediction(float(numbers.mean), float(numbers.spread), PROPERTIES[name].unit)
-    return opinions
+        predicted = predictor(state_of([structure]), torch.tensor([CLEAN]))
+    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES}
 
 
-def state_of(structure: Structure) -> State:
-    """A structure as a state of one system, its symmetry not used."""
-    return State.of(
-        torch.from_numpy(structure.cart_coords).float(),
-        torch.tensor(structure.atomic_numbers),
-        torch.from_numpy(structure.lattice.matrix.copy()).float()[None],
-        torch.ones(1, 3, dtype=torch.bool),
-        torch.zeros(len(structure), dtype=torch.long),
-    )
+def as_prediction(name: str, numbers: properties.Prediction) -> Prediction:
+    """The prediction for one system, with its unit."""
+    return Prediction(float(numbers.mean), float(numbers.spread), PROPERTIES[name].unit)
 
 
 def worthwhile(

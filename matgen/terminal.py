@@ -1,0 +1,156 @@
+"""What a person sees: stages as they run, and the candidates at the end."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from matgen.candidate import Candidate, Prediction
+from matgen.energies.property import Target
+from matgen.models import ModelInfo
+from matgen.request import TOLERANCES
+from matgen.workflows.selection import JUDGE
+
+NARROWEST = 110
+"""Columns assumed where the output is no terminal."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that is wide enough for tables where nobody looks."""
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=max(found.width, NARROWEST))
+
+
+class StageView(AbstractContextManager["StageView"]):
+    """A bar for each stage on a terminal; one line for each elsewhere. It is a `Report`."""
+
+    def __init__(self, where: Console) -> None:
+        self.console = where
+        self._tasks: dict[str, TaskID] = {}
+        self._last = ""
+        self._progress = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=where,
+            disable=not where.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+        self._tell_last()
+
+    def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
+        """Show how far a stage is."""
+        told = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in counts.items())
+        if not self._last.startswith(f"{stage}:"):
+            self._tell_last()
+        self._last = f"{stage}: {done}/{total}  {told}"
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, told="")
+        self._progress.update(self._tasks[stage], completed=done, total=total, told=told)
+
+    def found(self, candidate: Candidate) -> None:
+        """Tell of a new candidate above the bars."""
+        guided = [told(p) for name, p in candidate.properties.items() if not name.startswith(JUDGE)]
+        self._progress.console.print(
+            f"  found {candidate.name}  {candidate.space_group.symbol}  {'  '.join(guided[:1])}"
+        )
+
+    def _tell_last(self) -> None:
+        if self._last and not self.console.is_terminal:
+            self.console.print(self._last.rstrip(), highlight=False)
+        self._last = ""
+
+
+def told(prediction: Prediction | None) -> str:
+    """Mean ± spread and unit."""
+    return "" if prediction is None else f"{prediction.mean:.2f} ± {prediction.spread:.2f} {prediction.unit}"
+
+
+def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
+    """Symmetry, predictions by the guiding and by the checking model, relaxation and verdicts of each candidate."""
+    shown = [wish.name for wish in wishes] or ["band_gap"]
+    table = Table(title="candidates", title_justify="left")
+    for heading in ("name", "space group", "atoms"):
+        table.add_column(heading)
+    for name in shown:
+        table.add_column(f"{name}, guided by", justify="right")
+        table.add_column("checked by", justify="right")
+    for heading in ("relaxed to", "verdicts"):
+        table.add_column(heading)
+    by_name = {wish.name: wish for wish in wishes}
+    for candidate in candidates:
+        group = candidate.space_group
+        row = [candidate.name, f"{group.symbol} ({group.number})", str(len(candidate.structure))]
+        for name in shown:
+            checked = candidate.properties.get(f"{JUDGE}{name}")
+            row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
+        table.add_row(*row, _relaxed(candidate), _verdicts(candidate))
+    return table
+
+
+def energy_table(candidates: Sequence[Candidate]) -> Table:
+    """Every term of each candidate's energy, and their sum."""
+    names = list(dict.fromkeys(name for candidate in candidates for name in candidate.energies))
+    table = Table(title="energies (dimensionless, weighted; before relaxation)", title_justify="left")
+    table.add_column("name")
+    for name in ("total", *names):
+        table.add_column(name.replace("_", " "), justify="right")
+    for candidate in candidates:
+        values = [candidate.energies.get(name) for name in names]
+        terms = ["" if value is None else f"{value:.2f}" for value in values]
+        table.add_row(candidate.name, f"{sum(candidate.energies.values()):.2f}", *terms)
+    return table
+
+
+def model_table(models: Iterable[ModelInfo]) -> Table:
+    """What ships, trained on what, how good."""
+    table = Table(title="models", title_justify="left")
+    for heading in ("kind", "numbers", "trained on", "figures", "SHA-256"):
+        table.add_column(heading)
+    for found in models:
+        table.add_row(found.kind, f"{found.n_numbers:,}", found.trained_on, _figures(found.figures), found.sha256[:12])
+    return table
+
+
+def rows_table(title: str, rows: Mapping[str, Any]) -> Table:
+    """Names and values."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def _mark(wish: Target | None, prediction: Prediction | None) -> str:
+    """Whether a wish is met, as a sign; nothing where nothing was wished."""
+    if wish is None or prediction is None:
+        return ""
+    return " ✓" if wish.met(prediction.mean, TOLERANCES[wish.name]) else " ✗"
+
+
+def _relaxed(candidate: Candidate) -> str:
+    report = candidate.relaxation
+    return "not relaxed" if report is None else f"{report.energy:.3f} eV/atom in {report.steps} steps"
+
+
+def _verdicts(candidate: Candidate) -> str:
+    failed = [name.replace("_", " ") for name, verdict in candidate.verdicts.items() if not verdict.passed]
+    passed = len(candidate.verdicts) - len(failed)
+    return f"{passed} pass" if not failed else f"{passed} pass; not: {', '.join(failed)}"
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    return "\n".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())

@@ -1,0 +1,248 @@
+"""Training by name: one configuration → one file of weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
+from matgen.datasets.crystals import CrystalTable
+from matgen.models import NETWORKS, round_parameters, save
+from matgen.nn.geometry_density import GeometryDensity
+from matgen.nn.graph_energy import GraphEnergy
+from matgen.nn.judge import Judge, JudgeInputs
+from matgen.nn.template_prior import TemplatePrior
+from matgen.nn.template_properties import TemplateProperties
+from matgen.properties import Distribution
+from matgen.templates.expand import expand
+from matgen.training.geometry import GeometryObjective
+from matgen.training.graph import GraphLoss, GraphObjective
+from matgen.training.loop import Objective, Schedule, fit
+from matgen.training.prior import PriorObjective, unigram_nll
+from matgen.training.properties import (
+    JudgeObjective,
+    PropertyTargets,
+    TemplatePropertiesObjective,
+    calibration_table,
+    described,
+    fold,
+    predicted,
+    trainable,
+)
+
+JUDGE_SEED, JUDGE_SHARE = 2027, 0.8
+"""The judge sees this share of the training formulas, those that hash so with this seed."""
+
+CLEAN = 0.02
+"""Noise level at which the graph energy's property heads are calibrated, Å."""
+
+
+class DataError(ValueError):
+    """Training data that are not there, or not what they should be."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, for how long.
+
+    Attributes:
+        kind: one of `NETWORKS`.
+        model: configuration of that network.
+        data: prepared table.
+        folder: receives checkpoint and log; runs/KIND if left out.
+        weights: file that receives the weights; KIND.safetensors in the folder if left out.
+        schedule: how long and how fast.
+        loss: of the graph energy, the defaults if left out; other kinds have no use for it.
+    """
+
+    kind: str
+    model: Any = None
+    data: Path = Path("cache/crystals.npz")
+    folder: Path | None = None
+    weights: Path | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    loss: GraphLoss | None = None
+
+    @property
+    def run_folder(self) -> Path:
+        """Where checkpoint and log lie."""
+        return self.folder or Path("runs") / self.kind
+
+    @property
+    def weights_file(self) -> Path:
+        """Where the weights will lie."""
+        return self.weights or self.run_folder / f"{self.kind}.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        path: file of weights.
+        figures: on the validation split, of the weights as they are stored.
+    """
+
+    path: Path
+    figures: dict[str, float]
+
+
+Predict = Callable[[nn.Module, Tensor], dict[str, Distribution]]
+"""Raw distributions by property that a network predicts for rows of a table."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a kind of network is trained.
+
+    Attributes:
+        model: a fresh one.
+        objective: what it is trained for.
+        trained_on: on what, in words.
+        targets: labels, where properties are predicted.
+        predict: its property predictions; None where it makes none.
+    """
+
+    model: nn.Module
+    objective: Objective
+    trained_on: str
+    targets: PropertyTargets = field(default_factory=lambda: PropertyTargets({}))
+    predict: Predict | None = None
+
+
+def train_config(raw: Mapping[str, Any]) -> TrainConfig:
+    """A training configuration from what a TOML file holds; `kind` says what [model] may say.
+
+    Raises:
+        ConfigError: it says something it cannot mean.
+    """
+    kind = raw.get("kind", "")
+    if kind not in NETWORKS:
+        raise ConfigError(f"kind: got {kind!r}; {did_you_mean(str(kind), NETWORKS)}")
+    if "loss" in raw and kind != "graph_energy":
+        raise ConfigError(f"[loss] belongs to kind graph_energy, got it for {kind}; leave it out")
+    rest = {name: value for name, value in raw.items() if name != "model"}
+    model: Any = from_mapping(NETWORKS[kind].config, raw.get("model", {}), where="model")
+    return replace(from_mapping(TrainConfig, rest), model=model)
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a training configuration from a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or says something it cannot mean.
+    """
+    raw = read_toml(path)
+    try:
+        return train_config(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trained:
+    """Train, or go on from the checkpoint in the folder; calibrate; write the weights.
+
+    Args:
+        config: what, on what, how long.
+        report: hears every line of the log.
+
+    Raises:
+        DataError: there is no prepared table.
+        DivergedError: the loss is not finite.
+    """
+    if not config.data.is_file():
+        raise DataError(f"expected a prepared table at {config.data}; make one with `matgen data prepare FOLDER`")
+    folder = config.run_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    torch.manual_seed(config.schedule.seed)
+    table = CrystalTable.load(config.data)
+    plan = PLANS[config.kind](table, config)
+    model = round_parameters(fit(plan.model, plan.objective, config.schedule, folder, report=report).eval())
+    if plan.predict is not None:
+        rows = validation(table)
+        found = plan.predict(model, rows)
+        model.heads.calibration.copy_(calibration_table(found, plan.targets.rows(rows)))  # type: ignore[union-attr,operator]
+    figures = plan.objective.validate(model)
+    if config.kind == "template_prior":
+        figures["nll_unigram"] = unigram_nll(table)
+    path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
+    report({"weights": str(path), **figures})
+    return Trained(path, figures)
+
+
+def validation(table: CrystalTable) -> Tensor:
+    """Validation rows whose labels are complete: those of MP-20's own validation split."""
+    return (table.mp20_split == 1).nonzero().ravel()
+
+
+def _template_prior(table: CrystalTable, config: TrainConfig) -> Plan:
+    objective = PriorObjective(table)
+    return Plan(TemplatePrior(config.model), objective, _rows(len(objective.train)))
+
+
+def _template_properties(table: CrystalTable, config: TrainConfig) -> Plan:
+    train = trainable(table).nonzero().ravel()
+    targets = PropertyTargets.of(table, train)
+    objective = TemplatePropertiesObjective(table, targets, train, validation(table))
+    return Plan(TemplateProperties(config.model), objective, _rows(len(train)), targets, objective.predict)
+
+
+def _geometry_density(table: CrystalTable, config: TrainConfig) -> Plan:
+    objective = GeometryObjective(table)
+    return Plan(GeometryDensity(config.model), objective, _rows(len(objective.rows)))
+
+
+def _graph_energy(table: CrystalTable, config: TrainConfig) -> Plan:
+    objective = GraphObjective(table, config.loss or GraphLoss())
+
+    def predict(model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        return predicted(lambda chunk: model.heads(_embedding(model, table, chunk)), rows, batch_size=128)  # type: ignore[operator]
+
+    return Plan(GraphEnergy(config.model), objective, _rows(len(objective.rows)), objective.targets, predict)
+
+
+def _embedding(model: nn.Module, table: CrystalTable, rows: Tensor) -> Tensor:
+    """What the property heads of a graph energy read of noiseless crystals (n_rows, width)."""
+    templates = table.templates.select(rows)
+    state = expand(templates, table.geometry.select(table.templates, rows))
+    return model(state, torch.full((len(rows),), CLEAN)).embedding
+
+
+def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
+    train = (trainable(table) & fold(table, JUDGE_SEED, JUDGE_SHARE)).nonzero().ravel()
+    val = validation(table)
+    targets = PropertyTargets.of(table, train)
+    known = _described_once(table, torch.cat([train, val]), config.run_folder)
+    objective = JudgeObjective.of(known, targets, train, val)
+    model = Judge(config.model)
+    model.standardize(objective.inputs(train))
+    told = f"{_rows(len(train))} (formulas that hash below {JUDGE_SHARE} with seed {JUDGE_SEED})"
+    return Plan(model, objective, told, targets, objective.predict)
+
+
+def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Tensor, JudgeInputs]:
+    """Rows and their descriptors, from the file that an earlier run left in the folder if there is one."""
+    path = folder / "described.pt"
+    if not path.exists():
+        torch.save({"rows": rows, **vars(described(table, rows))}, path)
+    stored = torch.load(path, weights_only=True)
+    if not torch.equal(stored.pop("rows"), rows):
+        raise DataError(f"{path} describes other rows than {len(rows)} of this table; delete it and run again")
+    return rows, JudgeInputs(**stored)
+
+
+def _rows(n: int) -> str:
+    return f"{n} rows of the split `train`"
+
+
+PLANS: dict[str, Callable[[CrystalTable, TrainConfig], Plan]] = {
+    "template_prior": _template_prior,
+    "template_properties": _template_properties,
+    "geometry_density": _geometry_density,
+    "graph_energy": _graph_energy,
+    "judge": _judge,
+}

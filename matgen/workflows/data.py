@@ -1,0 +1,142 @@
+"""Training data: what there is, and the prepared table that training reads."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import pyarrow.parquet as pq
+import torch
+
+from matgen.datasets.crystals import LABELS, SPLITS, CrystalTable
+from matgen.datasets.prepare import prepare
+from matgen.training.run import DataError
+
+TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
+"""What `crystals/` in a data folder must hold."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What preparing gave: a file, its rows, and the rows without a template by cause."""
+
+    path: Path
+    rows: int
+    failures: Counter[str]
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file of a data folder: rows and columns of a Parquet table."""
+
+    path: Path
+    megabytes: float
+    rows: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """A prepared table in numbers.
+
+    Attributes:
+        rows: crystals.
+        splits: crystals by split.
+        labels: crystals with each label.
+        space_groups: how many of them occur.
+        elements: how many of them occur.
+        largest: atoms in the largest primitive cell.
+        free: median count of free site coordinates.
+    """
+
+    rows: int
+    splits: dict[str, int]
+    labels: dict[str, int]
+    space_groups: int
+    elements: int
+    largest: int
+    free: float
+
+
+def data_folder(folder: Path | None) -> Path:
+    """The folder of training tables, checked.
+
+    Raises:
+        DataError: none was named, it is not there, or it lacks a table.
+    """
+    if folder is None:
+        raise DataError(
+            "expected the folder of training tables, got none; name it, or set MATGEN_DATA (data/README.md)"
+        )
+    if not folder.is_dir():
+        raise DataError(f"expected a folder of training tables, got {folder}, which is none; check the name")
+    missing = [name for name in TABLES if not (folder / "crystals" / name).is_file()]
+    if missing:
+        raise DataError(f"expected {', '.join(missing)} in {folder / 'crystals'}, found none; see data/README.md")
+    return folder
+
+
+def prepare_table(
+    folder: Path | None, out: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
+) -> Prepared:
+    """Describe every crystal of a data folder by template and free numbers, and write one table.
+
+    Args:
+        folder: of training tables.
+        out: file to write.
+        jobs: processes.
+        progress: wraps the iteration over rows, to show it.
+
+    Raises:
+        DataError: the folder is not there or lacks a table, or `out` cannot be written.
+    """
+    source = data_folder(folder)
+    if out.is_dir():
+        raise DataError(f"expected a file name for the table, got the folder {out}; write {out / 'crystals.npz'}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}; choose another place with --out") from error
+    found = prepare(source, jobs=jobs, progress=progress)
+    found.table.save(out)
+    return Prepared(out, len(found.table), found.failures)
+
+
+def files(folder: Path | None) -> list[FileFacts]:
+    """The Parquet tables in a data folder.
+
+    Raises:
+        DataError: the folder is not there, or lacks a table.
+    """
+    return [_facts(path) for path in sorted(data_folder(folder).rglob("*.parquet"))]
+
+
+def table_facts(path: Path) -> TableFacts:
+    """A prepared table in numbers.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`")
+    try:
+        table = CrystalTable.load(path)
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise DataError(f"{path} is not a prepared table ({error}); make one with `matgen data prepare`") from error
+    templates = table.templates
+    free = torch.zeros(len(table)).index_add(0, templates.site_system, templates.free_coords.sum(1).float())
+    return TableFacts(
+        rows=len(table),
+        splits={name or "none": int((table.split == i).sum()) for i, name in enumerate(SPLITS)},
+        labels={name: int(torch.isfinite(table.label(name)).sum()) for name in LABELS},
+        space_groups=len(templates.space_group.unique()),
+        elements=len(templates.site_element.unique()),
+        largest=int(templates.n_atoms.max()),
+        free=float(free.median()),
+    )
+
+
+def _facts(path: Path) -> FileFacts:
+    with pq.ParquetFile(path) as file:
+        return FileFacts(path, path.stat().st_size / 1e6, file.metadata.num_rows, tuple(file.schema_arrow.names))

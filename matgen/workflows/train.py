@@ -1,0 +1,52 @@
+"""Which training is meant: a configuration by path, or by the name of one that ships."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from matgen.config import ConfigError, did_you_mean
+from matgen.training.run import TrainConfig, load_train_config
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def find_config(name: str) -> Path:
+    """The file of a configuration.
+
+    Args:
+        name: a path, or a shipped configuration's name such as `template_prior`.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if Path(name).suffix == ".toml" or Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in sorted(CONFIGS.glob("*.toml"))}
+    if name not in shipped:
+        raise ConfigError(
+            f"expected a TOML file, or the name of a shipped one, got {name!r}; {did_you_mean(name, shipped)}"
+        )
+    return shipped[name]
+
+
+def planned(
+    name: str,
+    *,
+    data: Path | None = None,
+    folder: Path | None = None,
+    weights: Path | None = None,
+    minutes: float | None = None,
+) -> TrainConfig:
+    """A configuration with some of its fields replaced.
+
+    Raises:
+        ConfigError: it cannot be read, or says something it cannot mean.
+    """
+    config = load_train_config(find_config(name))
+    schedule = config.schedule if minutes is None else replace(config.schedule, minutes=minutes)
+    return replace(
+        config,
+        data=data or config.data,
+        folder=folder or config.folder,
+        weights=weights or config.weights,
+        schedule=schedule,
+    )
