@@ -18,6 +18,7 @@ HULL_BEND = 0.02
 """Energy above hull (eV/atom) from which on its distribution is logarithmic rather than linear."""
 
 _FAR = 1e6
+_LARGEST_EXPONENT = math.log(500.0)  # 10 eV/atom above the hull: further quantiles mean nothing
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _bent(y: Tensor, bend: float) -> Tensor:
 
 
 def _unbent(z: Tensor, bend: float) -> Tensor:
-    return z if math.isinf(bend) else bend * torch.expm1(z / bend)
+    return z if math.isinf(bend) else bend * torch.expm1((z / bend).clamp_max(_LARGEST_EXPONENT))
 
 
 @dataclass(frozen=True)

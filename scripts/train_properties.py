@@ -7,14 +7,13 @@ matgen/weights/NAME.safetensors unless `--weights` names another file.
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.models import round_parameters, save
 from matgen.nn.judge import Judge, JudgeConfig, JudgeInputs
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.training.loop import Schedule, fit
@@ -30,7 +29,6 @@ from matgen.training.properties import (
 )
 
 JUDGE_SEED, JUDGE_SHARE = 2027, 0.8
-WEIGHTS = Path(__file__).resolve().parents[1] / "matgen" / "weights"
 
 
 def template_properties(table: CrystalTable, _: Path) -> tuple[nn.Module, TemplatePropertiesObjective, str]:
@@ -73,19 +71,6 @@ def validation(table: CrystalTable) -> torch.Tensor:
 MODELS = {"template_properties": template_properties, "judge": judge}
 
 
-def export(model: nn.Module, path: Path, **metadata: object) -> None:
-    """Write float16 weights with a JSON header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, path, metadata={k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
-
-
-def rounded(model: nn.Module) -> nn.Module:
-    """The model with its weights rounded to float16, as they are shipped."""
-    model.load_state_dict({name: value.half().to(value) for name, value in model.state_dict().items()})
-    return model.eval()
-
-
 def main() -> None:
     """Train, calibrate, export."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,11 +82,12 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="default: 0 for the model that guides, 1 for the judge")
     parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(options.seed)
+    seed = list(MODELS).index(options.model) if options.seed is None else options.seed
+    torch.manual_seed(seed)
     table = CrystalTable.load(options.table)
     model, objective, trained_on = MODELS[options.model](table, options.folder)
     schedule = Schedule(
@@ -111,19 +97,14 @@ def main() -> None:
         learning_rate=options.learning_rate,
         ema=options.ema,
         weight_decay=options.weight_decay,
-        seed=options.seed,
+        seed=seed,
     )
-    average = rounded(fit(model, objective, schedule, options.folder, report=lambda line: print(json.dumps(line))))
+    average = fit(model, objective, schedule, options.folder, report=lambda line: print(json.dumps(line), flush=True))
+    average = round_parameters(average).eval()
     targets = objective.targets.rows(objective.val)
     average.heads.calibration.copy_(calibration_table(objective.predict(average, objective.val), targets))
-    export(
-        average,
-        options.weights or WEIGHTS / f"{options.model}.safetensors",
-        kind=options.model,
-        config=asdict(average.config),
-        trained_on=trained_on,
-        figures={"split": "MP-20 val", **errors(objective.predict(average, objective.val), targets)},
-    )
+    figures = {"rows": "MP-20 val", **errors(objective.predict(average, objective.val), targets)}
+    save(average, options.weights, kind=options.model, trained_on=trained_on, figures=figures)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the property models are trained for, and how they are calibrated."""
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -294,7 +295,7 @@ def fold(table: CrystalTable, seed: int, share: float) -> Tensor:
 
 
 def fit_calibration(distribution: Distribution, value: Tensor, level: float = 0.9) -> Calibration:
-    """Temperature at which the central intervals of rows that are not zero cover `level`, and Platt scaling.
+    """Temperature at which central intervals of rows that are not zero cover `level` (or nearly), and Platt scaling.
 
     Args:
         distribution: raw, of labelled rows.
@@ -315,12 +316,12 @@ def fit_calibration(distribution: Distribution, value: Tensor, level: float = 0.
 
 
 def _temperature(distribution: Distribution, value: Tensor, level: float) -> float:
-    low, high = 0.1, 10.0
-    for _ in range(40):
-        middle = (low * high) ** 0.5
-        covered = coverage(calibrated(distribution, Calibration(middle)), value, level).mean()
-        low, high = (middle, high) if covered < level else (low, middle)
-    return (low * high) ** 0.5
+    # The least that comes closest: where labels are a selection (MP-20 stops at 0.08 eV/atom above the hull), wider
+    # intervals need not cover more.
+    temperatures = torch.logspace(math.log10(0.3), math.log10(3.0), 101).tolist()
+    covered = [coverage(calibrated(distribution, Calibration(t)), value, level).mean().item() for t in temperatures]
+    misses = [abs(share - level) for share in covered]
+    return next(t for t, miss in zip(temperatures, misses, strict=True) if miss <= min(misses) + 0.003)
 
 
 def _platt(logit: Tensor, zero: Tensor) -> tuple[float, float]:
