@@ -36,9 +36,9 @@ def basis() -> Tensor:
     b = torch.zeros(6, 3, 3, dtype=torch.float64)
     for i, (row, column) in enumerate(((0, 1), (0, 2), (1, 2))):
         b[i, row, column] = b[i, column, row] = 1 / math.sqrt(2)
-    b[3] = torch.diag(torch.tensor([1.0, -1, 0])) / math.sqrt(2)
-    b[4] = torch.diag(torch.tensor([1.0, 1, -2])) / math.sqrt(6)
-    b[5] = torch.eye(3) / math.sqrt(3)
+    b[3] = torch.diag(torch.tensor([1.0, -1, 0], dtype=b.dtype)) / math.sqrt(2)
+    b[4] = torch.diag(torch.tensor([1.0, 1, -2], dtype=b.dtype)) / math.sqrt(6)
+    b[5] = torch.eye(3, dtype=b.dtype) / math.sqrt(3)
     return b
 
 

@@ -8,7 +8,9 @@ from itertools import product
 import moyopy
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
+from matgen.elements import known_elements
 from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_numbers
 from matgen.templates.wyckoff import alternatives, wyckoff_table
@@ -62,18 +64,24 @@ def _fit(position: int) -> _Fit:
     return _Fit(matrix, shift, inverse, translations[np.all(translations < 1 - 1e-5, axis=1)])
 
 
-def _free_numbers(position: int, frac: np.ndarray) -> np.ndarray | None:
-    """Smallest free numbers that put the first member of a position on one of these atoms, if any do."""
+def _fits(position: int, frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms (n, 3) on which the first member of a position can lie, and the free numbers (n, 3) that put it there."""
     fit = _fit(position)
     points = (frac[:, None] + fit.translations).reshape(-1, 3)
     numbers = (points - fit.shift) @ fit.inverse.T
     miss = numbers @ fit.matrix.T + fit.shift - points
     fits = np.abs(miss - np.round(miss)).max(1) < FIT_TOLERANCE
-    if not fits.any():
+    return points[fits], numbers[fits]
+
+
+def _free_numbers(position: int, frac: np.ndarray) -> np.ndarray | None:
+    """Smallest free numbers that put the first member of a position on one of these atoms, if any do."""
+    _, numbers = _fits(position, frac)
+    if not len(numbers):
         return None
-    wrapped = np.round(numbers[fits] % 1.0, 4) % 1.0
+    wrapped = np.round(numbers % 1.0, 4) % 1.0
     best = min(range(len(wrapped)), key=lambda i: (wrapped[i].sum().round(4), *wrapped[i]))
-    return numbers[fits][best] % 1.0
+    return numbers[best] % 1.0
 
 
 def _sites(
@@ -94,18 +102,20 @@ def _sites(
 def _anchored(
     group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
-    """As `_sites`, with the origin of a polar group moved onto a site of the rarest kind."""
+    """As `_sites`, with the origin of a polar group moved onto the first member of a site of the rarest kind."""
     free = wyckoff_table().free_axis[group - 1].numpy()
+    start = wyckoff_table().positions_of(group).start
     if not free.any():
         return _sites(group, letters, elements, orbits)
     kinds = list(zip(letters.tolist(), elements.tolist(), strict=True))
     rarest = min(kinds, key=lambda kind: (kinds.count(kind), kind))
     candidates = []
     for anchor in (i for i, kind in enumerate(kinds) if kind == rarest):
-        shift = np.where(free, orbits[anchor][0], 0.0)
-        found = _sites(group, letters, elements, [frac - shift for frac in orbits])
-        if found is not None:
-            candidates.append(found)
+        points, _ = _fits(start + int(letters[anchor]), orbits[anchor])
+        for shift in np.unique(np.round(np.where(free, points, 0.0) % 1.0, 6) % 1.0, axis=0):
+            found = _sites(group, letters, elements, [frac - shift for frac in orbits])
+            if found is not None:
+                candidates.append(found)
     return min(candidates, key=lambda f: tuple(np.round(f[1], 3).ravel() % 1.0), default=None)
 
 
@@ -145,8 +155,10 @@ def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: f
         symprec: tolerance of the symmetry search, Å.
 
     Raises:
-        NoTemplateError: the symmetry search or the assignment of Wyckoff positions failed.
+        NoTemplateError: no atoms, an element whose volume is unknown, or the symmetry search or the assignment of
+            Wyckoff positions failed.
     """
+    _check_atoms(numbers)
     atoms = moyopy.Cell(basis=cell.tolist(), positions=frac.tolist(), numbers=[int(z) for z in numbers])
     try:
         found = moyopy.MoyoDataset(atoms, symprec=symprec, setting=moyopy.Setting.standard())
@@ -171,3 +183,12 @@ def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: f
     lattice = np.where(batch.free_lattice[0].numpy(), lattice, 0.0)
     lattice[5] -= float(batch.reference_number[0])
     return Described(template, lattice, np.where(batch.free_coords.numpy(), coords, 0.0))
+
+
+def _check_atoms(numbers: np.ndarray) -> None:
+    if len(numbers) == 0:
+        raise NoTemplateError("expected at least one atom, got none")
+    unknown = sorted({int(z) for z in numbers} - set(known_elements()))
+    if unknown:
+        names = ", ".join(chemical_symbols[z] if 0 < z < len(chemical_symbols) else f"Z = {z}" for z in unknown)
+        raise NoTemplateError(f"no training crystal holds {names}, so how much room it takes is unknown; replace it")
