@@ -1,5 +1,6 @@
 """Laws of the properties: distributions, wishes, the two models, calibration."""
 
+import copy
 import math
 from dataclasses import replace
 from functools import cache
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
 from matgen.energy import forces
+from matgen.models import WEIGHTS, load
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.properties import (
@@ -25,10 +27,11 @@ from matgen.properties import (
     interval,
     median,
 )
-from matgen.state import State
+from matgen.state import Orbits, State
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
+from matgen.testing import check_energy
 from matgen.training.properties import fit_calibration, redescribed
 
 D = torch.float64
@@ -316,6 +319,18 @@ def test_a_wish_has_finite_forces_even_for_atoms_that_meet(text: str) -> None:
     assert torch.isfinite(force).all()
 
 
+@pytest.mark.parametrize("text", ["1.5", ">3"])
+def test_a_wish_keeps_the_contract_of_an_energy(text: str) -> None:
+    single = crystals()
+    state = replace(
+        single.without_symmetry(),
+        positions=single.positions.double() + 0.05 * torch.sin(torch.arange(len(single.positions) * 3.0)).view(-1, 3),
+        cell=single.cell.double(),
+    )
+    energy = StatePropertyTarget(copy.deepcopy(judge()).double(), parse_wish("band_gap", text))
+    check_energy(energy, replace(state, orbits=Orbits.trivial(state.positions)), torch.full((3,), 0.1, dtype=D))
+
+
 def test_wishes_add_up_and_are_told_apart() -> None:
     templates = TemplateBatch.of([ROCK_SALT, RUTILE])
     gap = TemplatePropertyTarget(template_model(), parse_wish("band_gap", "1.5"))
@@ -323,6 +338,25 @@ def test_wishes_add_up_and_are_told_apart() -> None:
     both = gap + 2.0 * hull
     torch.testing.assert_close(both(templates), gap(templates) + 2 * hull(templates))
     assert list(both.breakdown(templates)) == ["band_gap", "energy_above_hull"]
+
+
+SHIPPED = [kind for kind in ("template_properties", "judge") if (WEIGHTS / f"{kind}.safetensors").is_file()]
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_shipped_models_tell_salt_from_metal(kind: str) -> None:
+    copper = CrystalTemplate(225, (site(225, "a", 29),))
+    templates = TemplateBatch.of([ROCK_SALT, copper])
+    # Free numbers at zero: cubic cells of the volume that the composition suggests.
+    state = expand(templates, Geometry(torch.zeros(2, 6), torch.zeros(3, 3)))
+    model = load(kind)
+    with torch.no_grad():
+        answer = model(state if kind == "judge" else templates)
+    gap, energy = median(answer["band_gap"]).tolist(), median(answer["formation_energy"]).tolist()
+    assert 3.5 < gap[0] < 7.0  # PBE: 5.0 eV
+    assert gap[1] == 0.0
+    assert -2.5 < energy[0] < -1.5  # MP2020: -2.1 eV/atom
+    assert abs(energy[1]) < 0.2
 
 
 # ---------------------------------------------------------------- calibration
