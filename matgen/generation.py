@@ -6,8 +6,7 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pymatgen.core import Structure
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from matgen.elements import known_elements
 from matgen.energies.charge import ChargeBalance
-from matgen.energies.graph import GraphPrior, StatePredictor, denoiser_score
+from matgen.energies.graph import GraphPredictor, GraphPrior, denoiser_score
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.template_prior import LearnedTemplatePrior, draw_templates
@@ -30,13 +29,18 @@ from matgen.request import Request
 from matgen.samplers.diffusion import diffuse, energy_score, renoise
 from matgen.samplers.hybrid import refine
 from matgen.samplers.resample import resample, temperature_for
-from matgen.samplers.starts import starts
+from matgen.samplers.starts import Starts, joined, starts
 from matgen.samplers.templates import ElementKernel, element_move, metropolis, substitute, swap
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 
-MOST_STABLE = 0.0  # eV/atom above the hull, asked for where nothing else is
+STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
+"""What is wished for unless the request asks for another energy above the hull, eV/atom."""
+
+
+CHUNK = 48
+"""Templates that are shaped together."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class SamplerConfig:
         temperatures: their ladder.
         likeness: width of the substitution kernel, in units of element descriptors.
         geometries: starts of each template.
+        shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
         prototypes: how many of them may be known prototypes.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
@@ -59,7 +64,10 @@ class SamplerConfig:
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes.
         charge: penalty of a composition that SMACT calls invalid.
+        hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
+        rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
+            of the graph energy per atom.
     """
 
     pool: int = 6
@@ -68,18 +76,22 @@ class SamplerConfig:
     likeness: float = 0.6
     geometries: int = 3
     prototypes: int = 2
+    shaped: int = 5
     start_known: float = 0.15
     start_drawn: float = 0.3
-    levels: int = 16
+    levels: int = 12
     lowest: float = 0.02
     corrector_steps: int = 1
     churn: float = 0.0
     refine_sigma: float = 0.05
-    refine_rounds: int = 3
+    refine_rounds: int = 2
     refine_steps: int = 8
     wish: float = 3.0
     charge: float = 8.0
+    hull: float = 2.0
     graph: float = 1.0
+    rank_prior: float = 0.5
+    rank_graph: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -125,8 +137,8 @@ def template_energy(request: Request, models: Models, config: SamplerConfig) -> 
 def template_wishes(request: Request, models: Models, config: SamplerConfig) -> TemplateEnergy:
     """Charge balance and the property wishes, as templates show them."""
     total: TemplateEnergy = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=config.charge))})
-    for target in targets(request):
-        total = total + config.wish * TemplatePropertyTarget(models.properties, target)
+    for target, weight in targets(request, config):
+        total = total + weight * TemplatePropertyTarget(models.properties, target)
     return total
 
 
@@ -137,25 +149,28 @@ def state_energy(request: Request, models: Models, config: SamplerConfig) -> Ene
 
 
 def state_wishes(request: Request, models: Models, config: SamplerConfig) -> Energy:
-    """The property wishes, as states show them; an empty sum if there are none."""
-    predictor = StatePredictor(models.graph)
+    """The property wishes, as states show them."""
+    predictor = GraphPredictor(models.graph)
     total: Energy = Sum({})
-    for target in targets(request):
-        total = total + config.wish * StatePropertyTarget(predictor, target)
+    for target, weight in targets(request, config):
+        total = total + weight * StatePropertyTarget(predictor, target)
     return total
 
 
-def targets(request: Request) -> Sequence[Target]:
-    """The wishes, as the request states them."""
-    return request.wishes
+def targets(request: Request, config: SamplerConfig) -> list[tuple[Target, float]]:
+    """The wishes with their weights; stability is wished for unless the request speaks of it."""
+    asked = [(target, config.wish) for target in request.wishes]
+    if config.hull and all(target.name != STABLE.name for target, _ in asked):
+        asked.append((STABLE, config.hull))
+    return asked
 
 
 def conditions(request: Request, n: int, generator: torch.Generator | None) -> Conditions:
     """What the template prior is told; a range becomes values drawn from it, or its middle without a generator."""
     asked = Conditions.none(n)
     columns = {"band_gap": (0, 8.0), "formation_energy": (1, 1.0), "energy_above_hull": (2, 0.4)}
-    asked.properties[:, 2] = MOST_STABLE
-    for target in targets(request):
+    asked.properties[:, 2] = 0.0
+    for target in request.wishes:
         column, most = columns[target.name]
         low = target.low if math.isfinite(target.low) else min(0.0 if column != 1 else -4.0, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, most), low)
@@ -234,35 +249,56 @@ def shape(
     report: Report,
     config: SamplerConfig,
 ) -> tuple[TemplateBatch, Geometry]:
-    """Geometries for templates: several starts each, diffused and refined; the one of lowest energy is kept."""
+    """Geometries for templates: several starts each; the most promising are diffused and refined, the best one kept."""
+    begun = _begun(templates, request, models, generator, report, config)
     parts = []
-    chunk = 48
-    for first in range(0, len(templates), chunk):
-        parts.append(_shaped(templates[first : first + chunk], request, models, generator, config))
-        report("shape", min(first + chunk, len(templates)), len(templates))
-    if not parts:
-        return TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3))
-    return concatenated(parts)
+    owners = begun.owner.unique().tolist()
+    for first in range(0, len(owners), CHUNK):
+        chosen = torch.isin(begun.owner, torch.tensor(owners[first : first + CHUNK])).nonzero().ravel()
+        parts.append(_shaped(begun.select(chosen), request, models, generator, config))
+        report("shape", min(first + CHUNK, len(owners)), len(owners))
+    return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
 
 
-def _shaped(
+def _begun(
     templates: list[CrystalTemplate],
     request: Request,
     models: Models,
     generator: torch.Generator,
+    report: Report,
     config: SamplerConfig,
-) -> tuple[TemplateBatch, Geometry]:
+) -> Starts:
+    """All starts of the templates whose best start has the lowest ranking energy."""
     library = PrototypeLibrary.from_tensors(models.prototypes)
-    begun = starts(
-        templates,
-        library,
-        models.geometry.draw,
-        generator,
-        per_template=config.geometries,
-        prototypes=config.prototypes,
-    )
+    parts, lowest = [], []
+    for first in range(0, len(templates), CHUNK):
+        some = templates[first : first + CHUNK]
+        begun = starts(
+            some,
+            library,
+            models.geometry.draw,
+            generator,
+            per_template=config.geometries,
+            prototypes=config.prototypes,
+        )
+        level = torch.full((begun.templates.n_systems,), config.start_known)
+        terms = ranking_terms(begun.templates, begun.geometry, level, request, models, config)
+        total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
+        lowest.append(torch.full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
+        parts.append(replace(begun, owner=begun.owner + first))
+        report("start", min(first + CHUNK, len(templates)), len(templates))
+    if not parts:
+        return starts([], library, models.geometry.draw, generator, per_template=1, prototypes=1)
+    best = torch.cat(lowest).argsort()[: request.n * config.shaped]
+    together = joined(parts)
+    return together.select(torch.isin(together.owner, best).nonzero().ravel())
+
+
+def _shaped(
+    begun: Starts, request: Request, models: Models, generator: torch.Generator, config: SamplerConfig
+) -> tuple[TemplateBatch, Geometry]:
+    """Diffused and refined; the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
-    wishes = state_wishes(request, models, config)
     if request.stages.diffusion:
         sigma = torch.where(begun.from_prototype, config.start_known, config.start_drawn)
         ramp = karras_levels(1.0, config.lowest / config.start_drawn, config.levels)
@@ -272,7 +308,7 @@ def _shaped(
             renoise(batch, geometry, sigma, generator),
             levels=ramp[:, None] * sigma,
             generator=generator,
-            guidance=energy_score(wishes, batch) if targets(request) else None,
+            guidance=energy_score(state_wishes(request, models, config), batch) if request.wishes else None,
             corrector_steps=config.corrector_steps,
             churn=config.churn,
         )
@@ -310,6 +346,25 @@ def _lowest(
     return batch.select(best), geometry.select(batch, best)
 
 
+def ranking_terms(
+    batch: TemplateBatch,
+    geometry: Geometry,
+    level: Tensor,
+    request: Request,
+    models: Models,
+    config: SamplerConfig,
+) -> dict[str, Tensor]:
+    """Every weighted term (n_systems,) by name, the graph energy per atom: cells of different size compete."""
+    state = expand(batch, geometry)
+    with torch.no_grad():
+        of_templates = template_energy(request, models, config).breakdown(batch)
+        of_states = state_energy(request, models, config).breakdown(state, level)
+    terms = {"template_prior": config.rank_prior * of_templates.pop("template_prior")}
+    terms["charge_balance"] = of_templates.pop("charge_balance")
+    terms["graph"] = config.rank_graph / config.graph * of_states.pop("graph") / batch.n_atoms
+    return terms | of_states | {f"{name}_template": value for name, value in of_templates.items()}
+
+
 def rank(
     batch: TemplateBatch,
     geometry: Geometry,
@@ -323,30 +378,22 @@ def rank(
         return []
     state = expand(batch, geometry)
     level = torch.full((batch.n_systems,), config.refine_sigma)
-    of_templates = template_energy(request, models, config)
-    of_states = state_energy(request, models, config)
-    with torch.no_grad():
-        terms = {
-            f"template_{name}".replace("template_template", "template"): v
-            for name, v in of_templates.breakdown(batch).items()
-        }
-        terms |= of_states.breakdown(state, level)
-        predictions = {name: found.prediction() for name, found in StatePredictor(models.graph)(state, level).items()}
+    terms = ranking_terms(batch, geometry, level, request, models, config)
     total = torch.stack(list(terms.values())).sum(0)
-    crystals = structures(state)
-    singles = batch.unbatch()
-    found = []
-    for i in total.argsort().tolist():
-        one = torch.tensor([i])
-        found.append(
-            Proposed(
-                template=singles[i],
-                geometry=geometry.select(batch, one),
-                structure=crystals[i],
-                energies={name: float(values[i]) for name, values in terms.items()},
-                total=float(total[i]),
-                properties={name: Prediction(found.mean[i], found.spread[i]) for name, found in predictions.items()},
-            )
+    with torch.no_grad():
+        predicted = GraphPredictor(models.graph)(state, torch.full_like(level, config.lowest))
+    predictions = {name: distribution.prediction() for name, distribution in predicted.items()}
+    crystals, singles = structures(state), batch.unbatch()
+    found = [
+        Proposed(
+            template=singles[i],
+            geometry=geometry.select(batch, torch.tensor([i])),
+            structure=crystals[i],
+            energies={name: float(values[i]) for name, values in terms.items()},
+            total=float(total[i]),
+            properties={name: Prediction(p.mean[i], p.spread[i]) for name, p in predictions.items()},
         )
+        for i in total.argsort().tolist()
+    ]
     report("rank", len(found), len(found))
     return found

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated, take_sites
 from matgen.templates.prototypes import PrototypeLibrary
 
 Draw = Callable[[TemplateBatch, torch.Generator], Geometry]
@@ -28,6 +29,18 @@ class Starts:
     owner: Tensor
     from_prototype: Tensor
 
+    def select(self, rows: Tensor) -> Self:
+        """Some of the starts."""
+        geometry = self.geometry.select(self.templates, rows)
+        return type(self)(self.templates.select(rows), geometry, self.owner[rows], self.from_prototype[rows])
+
+
+def joined(parts: Sequence[Starts]) -> Starts:
+    """Starts one after another; owners are kept as they are."""
+    templates, geometry = concatenated([(part.templates, part.geometry) for part in parts])
+    owner = torch.cat([part.owner for part in parts])
+    return Starts(templates, geometry, owner, torch.cat([part.from_prototype for part in parts]))
+
 
 def starts(
     templates: Sequence[CrystalTemplate],
@@ -48,19 +61,20 @@ def starts(
         per_template: starts of each template.
         prototypes: how many of them may be prototypes.
     """
-    batch = TemplateBatch.of([t for t in templates for _ in range(per_template)])
-    drawn = draw(batch, generator)
-    lattice, coords = drawn.lattice.clone(), drawn.coords.clone()
-    known = torch.zeros(batch.n_systems, dtype=torch.bool)
-    first = 0
+    rows: list[tuple[int, Geometry | None]] = []
     for i, template in enumerate(templates):
-        n_sites = len(template.sites)
-        for j, match in enumerate(library.nearest(template, min(prototypes, per_template))):
-            row, site = i * per_template + j, first + j * n_sites
-            lattice[row] = match.geometry.lattice[0]
-            coords[site : site + n_sites] = match.geometry.coords
-            known[row] = True
-        first += per_template * n_sites
-    lattice, coords = lattice * batch.free_lattice, coords * batch.free_coords
-    owner = torch.arange(len(templates)).repeat_interleave(per_template)
-    return Starts(batch, Geometry(lattice, coords), owner, known)
+        known = [match.geometry for match in library.nearest(template, min(prototypes, per_template))]
+        rows += [(i, geometry) for geometry in known] + [(i, None)] * (per_template - len(known))
+    batch = TemplateBatch.of([templates[i] for i, _ in rows])
+    from_prototype = torch.tensor([geometry is not None for _, geometry in rows], dtype=torch.bool)
+    unknown = (~from_prototype).nonzero().ravel()
+    lattice, coords = torch.zeros(len(rows), 6), torch.zeros(len(batch.site_system), 3)
+    if len(unknown):
+        drawn = draw(batch.select(unknown), generator)
+        lattice[unknown] = drawn.lattice
+        coords[take_sites(batch.site_system, len(rows), unknown)[0]] = drawn.coords
+    if bool(from_prototype.any()):
+        lattice[from_prototype] = torch.cat([g.lattice for _, g in rows if g is not None])
+        coords[from_prototype[batch.site_system]] = torch.cat([g.coords for _, g in rows if g is not None])
+    geometry = Geometry(lattice * batch.free_lattice, coords * batch.free_coords)
+    return Starts(batch, geometry, torch.tensor([i for i, _ in rows]), from_prototype)
