@@ -65,13 +65,14 @@ class _Energies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, cell: Tensor, state: State, calculator: Calculator) -> Tensor:
         slopes, cell_slopes, energies = [], [], []
-        for atoms in _each(state):
-            atoms.calc = calculator
-            energies.append(float(atoms.get_potential_energy()))
-            if any(ctx.needs_input_grad[:2]):
-                slopes.append(-atoms.get_forces())
-            if ctx.needs_input_grad[1]:
-                cell_slopes.append(_cell_slope(atoms, slopes[-1]))
+        with torch.enable_grad():  # for calculators that are torch models themselves
+            for atoms in _each(state):
+                atoms.calc = calculator
+                energies.append(float(atoms.get_potential_energy()))
+                if any(ctx.needs_input_grad[:2]):
+                    slopes.append(-atoms.get_forces())
+                if ctx.needs_input_grad[1]:
+                    cell_slopes.append(_cell_slope(atoms, slopes[-1]))
         ctx.save_for_backward(
             torch.tensor(np.concatenate(slopes)).to(positions) if slopes else torch.zeros_like(positions),
             torch.tensor(np.array(cell_slopes)).to(cell) if cell_slopes else torch.zeros_like(cell),
