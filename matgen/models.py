@@ -207,6 +207,7 @@ def save(
         "version": __version__,
     }
     save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, path, metadata=header)
+    path.chmod(0o644)  # safetensors writes for the owner only, which an installed package must not be
     hashes = _hashes(path.parent) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     (path.parent / HASHES).write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
@@ -248,12 +249,13 @@ class Models:
     prototypes: dict[str, Tensor]
 
 
-def load_models(device: torch.device | str = "cpu", folder: Path = WEIGHTS) -> Models:
+def load_models(device: torch.device | str = "cpu", folder: Path | None = None) -> Models:
     """The models that guide, on a device.
 
     Raises:
         WeightsError: one of them is missing or damaged.
     """
+    folder = folder or WEIGHTS
     return Models(
         prior=load("template_prior", folder / "template_prior.safetensors").to(device),
         properties=load("template_properties", folder / "template_properties.safetensors").to(device),
@@ -263,12 +265,13 @@ def load_models(device: torch.device | str = "cpu", folder: Path = WEIGHTS) -> M
     )
 
 
-def registry(folder: Path = WEIGHTS) -> list[ModelInfo]:
+def registry(folder: Path | None = None) -> list[ModelInfo]:
     """Headers of all files of weights that ship.
 
     Raises:
         WeightsError: one of them is damaged.
     """
+    folder = folder or WEIGHTS
     paths = {kind: folder / f"{kind}.safetensors" for kind in KINDS}
     return [info(kind, path) for kind, path in paths.items() if path.exists()]
 

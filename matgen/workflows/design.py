@@ -56,13 +56,14 @@ def run(
             for file in (rejected_file(folder), *(_proposal_file(folder, i) for i in range(request.rounds))):
                 file.remove()
         clock = StageClock(writer, report or Silence())
-        search = Search.resumed(request, writer, found)
-        for number in range(request.rounds):
-            if search.complete:
-                break
-            proposals = _proposals(request, number, folder, clock)
-            search.settle(proposals, clock)
-        clock.stop()
+        try:
+            search = Search.resumed(request, writer, found)
+            for number in range(request.rounds):
+                if search.complete:
+                    break
+                search.settle(_proposals(request, number, folder, clock), clock)
+        finally:
+            clock.stop()
         return search.outcome(folder, time.perf_counter() - started)
 
 

@@ -1,0 +1,206 @@
+"""The command line: quick to answer, and one teaching line for whatever is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from matgen import __version__, cli, models
+from matgen.record import from_record
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
+needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `matgen ARGUMENTS`, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["matgen", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["design", "--help"], ["train", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    heavy = ["torch", "e3nn", "pymatgen", "numpy", "ase", "chgnet", "scipy", "pyarrow"]
+    code = (
+        f"import sys; sys.argv = ['matgen', *{arguments}]\nfrom matgen.cli import main\n"
+        f"try:\n    main()\nfinally:\n    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert answer.stderr.strip() == "[]"
+    assert __version__ in answer.stdout or "Usage: " in answer.stdout
+
+
+OPTIONS = [
+    *("--bandgap", "--property", "--elements", "--include", "--exclude", "--formula", "--spacegroup", "--max-atoms"),
+    *("-n", "--seed", "--out", "--overwrite", "--device", "--relax", "--no-moves", "--no-diffusion", "--no-mala"),
+    *("--json", "--config"),
+]
+
+
+def test_every_option_of_the_manual_exists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    called(monkeypatch, "design", "--help")
+    shown = capsys.readouterr().out
+    for option in OPTIONS:
+        assert option in shown, option
+
+
+TOML = {
+    "no.toml": "n = = 3",
+    "key.toml": "sead = 3",
+    "type.toml": 'n = "three"',
+    "wish.toml": "[properties]\nband_gap = -2",
+    "kind.toml": 'kind = "template_prio"',
+    "size.toml": 'kind = "judge"\n[model]\nwidht = 3',
+    "loss.toml": 'kind = "judge"\n[loss]\ncontrast = 3',
+    "lost.toml": 'kind = "template_prior"\ndata = "nowhere.npz"',
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("design --bandgap -1", "expected a band_gap of 0 to 20 eV, got '-1'"),
+        ("design --bandgap 1.8:1.2", "write 1.2:1.8"),
+        ("design --bandgap wide", "expected band_gap as 1.5, 1.2:1.8, '>3' or '<=0.05' (eV), got 'wide'"),
+        ("design --bandgap 99", "no known crystal lies outside"),
+        ("design --property bandgp=1", "did you mean band_gap?"),
+        ("design --property colour=1", "expected one of band_gap"),
+        ("design --property band_gap", "expected --property NAME=VALUE"),
+        ("design --bandgap 1 --property band_gap=2", "got two for band_gap"),
+        ("design --bandgap 1 --property gap=2", "got 2 for band_gap"),
+        ("design --elements Gaa,N", "got 'Gaa'; did you mean Ga?"),
+        ("design --elements Ga,,N", "check the commas"),
+        ("design --include Po", "no training crystal holds Po"),
+        ("design --include Ga --exclude Ga", "Ga is required, but not allowed"),
+        ("design --formula SrTiO3 --max-atoms 4", "more than max_atoms = 4"),
+        ("design --formula Ca3(PO4)2Al20", "more than the 20 that the models know"),
+        ("design --formula salt", "expected a formula such as SrTiO3"),
+        ("design --formula MgAl2O4 --spacegroup 221 --max-atoms 7", "no template of space groups [221]"),
+        ("design --spacegroup 231", "expected space groups from 1 to 230"),
+        ("design --spacegroup Fm-3m", "expected --spacegroup as a number from 1 to 230"),
+        ("design --max-atoms 50", "expected max_atoms from 1 to 20"),
+        ("design -n 0", "expected n of at least 1"),
+        ("design -n ten", "Invalid value for '-n'"),
+        ("design --device cuda:99", "expected a device that is here (cpu"),
+        ("design --relax vasp", "got 'vasp'; choose one of none, chgnet"),
+        ("design --config absent.toml", "cannot read the configuration absent.toml"),
+        ("design --config no.toml", "no.toml is not TOML"),
+        ("design --config key.toml", "key.toml: unknown key 'sead'; did you mean seed?"),
+        ("design --config type.toml", "n: expected a whole number, got 'three'"),
+        ("design --config wish.toml", "expected a band_gap of 0 to 20 eV, got '-2.0'"),
+        ("design --gap 1", "No such option"),
+        ("desing", "No such command"),
+        ("train", "Missing argument"),
+        ("train template_prio", "did you mean template_prior?"),
+        ("train absent.toml", "cannot read the configuration absent.toml"),
+        ("train kind.toml", "did you mean template_prior?"),
+        ("train size.toml", "[model] unknown key 'widht'; did you mean width?"),
+        ("train loss.toml", "[loss] belongs to kind graph_energy"),
+        ("train lost.toml", "expected a prepared table at nowhere.npz; make one with `matgen data prepare FOLDER`"),
+        ("data info", "or set MATGEN_DATA"),
+        ("data info nowhere", "expected a folder of training tables, got nowhere"),
+        ("data info .", "expected mp24_le20.parquet, chgnet_energies.parquet in crystals"),
+        ("data info nowhere.npz", "expected a prepared table at nowhere.npz"),
+        ("data info broken.npz", "broken.npz is not a prepared table"),
+        ("data prepare", "or set MATGEN_DATA"),
+        ("data prepare nowhere", "expected a folder of training tables, got nowhere"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(
+    command: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MATGEN_DATA", raising=False)
+    for name, text in TOML.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "broken.npz").write_bytes(b"no table")
+    assert called(monkeypatch, *command.split(" ")) == cli.BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("matgen: ")
+    assert said.err.count("\n") == 1, said.err
+    assert hint in said.err
+    assert {path.name for path in tmp_path.iterdir()} == {*TOML, "broken.npz"}  # it leaves nothing behind
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [(None, "found none; make them with `matgen train`"), (b"no weights", "has no readable header")],
+)
+def test_weights_that_are_not_there_or_corrupt(
+    content: bytes | None,
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    if content:
+        (tmp_path / "template_prior.safetensors").write_bytes(content)
+    assert called(monkeypatch, "design", "--bandgap", "1.5") == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert hint in said
+    assert said.count("\n") == 1
+
+
+@needs_weights
+def test_an_output_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert called(monkeypatch, "design", "--out", str(tmp_path / "file" / "run")) == cli.BAD_INPUT
+    assert "choose another folder with --out" in capsys.readouterr().err
+
+
+@needs_weights
+def test_a_folder_that_holds_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = {"version": "0", "seed": 5, "weights": {}, "configuration": {}}
+    (tmp_path / "run.json").write_text(json.dumps(report))
+    assert called(monkeypatch, "design", "--out", str(tmp_path)) == cli.BAD_INPUT
+    assert "holds another run: version was '0'" in capsys.readouterr().err
+
+
+@needs_weights
+def test_models_tell_their_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(monkeypatch, "models", "--json") == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["kind"] for entry in told] == list(models.KINDS)
+    assert all(entry["trained_on"] and entry["figures"] for entry in told)
+    assert called(monkeypatch, "models") == 0
+    shown = capsys.readouterr().out
+    assert all(kind in shown for kind in models.KINDS)
+
+
+@needs_weights
+@pytest.mark.slow
+def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('relax = "none"\nover_generation = 8\nmax_atoms = 6\n')
+    command = [
+        "design",
+        "--bandgap",
+        "1.5",
+        "-n",
+        "1",
+        "--config",
+        str(config),
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    code = f"import sys; sys.argv = ['matgen', *{command}]\nfrom matgen.cli import main\nmain()"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    found = [from_record(json.loads(line)) for line in answer.stdout.splitlines()]
+    assert answer.returncode == (0 if found else cli.NOTHING_FOUND)
+    assert len(found) <= 1
+    assert "propose: " in answer.stderr
+    assert f"everything is in {tmp_path / 'out'}" in answer.stderr.splitlines()[-1]

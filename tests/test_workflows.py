@@ -1,0 +1,323 @@
+"""Workflows: decisions and their reasons, runs that survive an interrupt, training and data from end to end."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import TextbookEntry
+from pymatgen.core import Lattice, Structure
+
+import matgen
+from matgen import models
+from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.datasets.crystals import CrystalTable
+from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo
+from matgen.io import described
+from matgen.models import info, load
+from matgen.progress import Silence
+from matgen.request import Request, Stages
+from matgen.templates.crystal import TemplateBatch, concatenated
+from matgen.training.run import DataError, train, train_config
+from matgen.validation.checks import validate
+from matgen.validation.symmetry import space_group
+from matgen.workflows.candidate_files import CandidateFile
+from matgen.workflows.data import files, prepare_table, table_facts
+from matgen.workflows.design import StageClock, default_folder, run
+from matgen.workflows.search import rejected_file
+from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, worthwhile
+from matgen.workflows.train import planned
+
+SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
+needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
+
+
+def candidate(name: str, structure: Structure, gap: float = 1.5, judged: float = 1.5) -> Candidate:
+    """A candidate with a guided and a judged gap."""
+    gaps = {"band_gap": Prediction(gap, 0.1, "eV"), f"{JUDGE}band_gap": Prediction(judged, 0.1, "eV")}
+    return Candidate(name, structure, structure, space_group(structure), properties=gaps)
+
+
+@pytest.fixture
+def rock_salt() -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+@pytest.fixture
+def unbalanced() -> Structure:
+    """NaCl3 in the Cu3Au arrangement: no oxidation states balance it."""
+    return Structure.from_spacegroup("Pm-3m", Lattice.cubic(4.6), ["Na", "Cl"], [[0, 0, 0], [0, 0.5, 0.5]])
+
+
+# ---------------------------------------------------------------- what decides
+
+
+def test_the_guiding_model_decides_and_the_judge_only_speaks(rock_salt: Structure) -> None:
+    book = Rulebook.of(Request(properties={"band_gap": 1.5}, relax="none"))
+    verdicts = validate(candidate("a", rock_salt, gap=1.7, judged=3.0), book.checks)
+    assert not verdicts["target_judge_band_gap"].passed
+    assert book.objection(verdicts) == ""
+    missed = validate(candidate("b", rock_salt, gap=1.8, judged=1.5), book.checks)
+    assert missed["target_judge_band_gap"].passed
+    assert book.objection(missed) == "target_band_gap"
+
+
+def test_whoever_names_a_formula_has_decided_about_its_charges(unbalanced: Structure) -> None:
+    free, named = Rulebook.of(Request(relax="none")), Rulebook.of(Request(formula="NaCl3", relax="none"))
+    assert free.objection(validate(candidate("a", unbalanced), free.checks)) == "charge_balance"
+    verdicts = validate(candidate("a", unbalanced), named.checks)
+    assert not verdicts["charge_balance"].passed
+    assert named.objection(verdicts) == ""
+
+
+def test_one_named_space_group_must_be_kept(rock_salt: Structure) -> None:
+    for group, objection in ((225, ""), (216, ""), (194, "symmetry")):  # 225 lies above 216
+        book = Rulebook.of(Request(space_groups=(group,), relax="none"))
+        assert book.objection(validate(candidate("a", rock_salt), book.checks)) == objection
+
+
+def test_an_unrelaxed_candidate_is_turned_away_where_relaxation_was_asked_for(rock_salt: Structure) -> None:
+    book = Rulebook.of(Request())
+    assert book.objection(validate(candidate("a", rock_salt), book.checks)) == "relaxed"
+
+
+def test_what_no_relaxation_mends_is_turned_away_first(rock_salt: Structure, unbalanced: Structure) -> None:
+    book = Rulebook.of(Request(properties={"band_gap": 1.5}))
+    offered = [
+        candidate("gap", rock_salt, gap=4.0),
+        candidate("good", rock_salt),
+        candidate("charge", unbalanced),
+        candidate("again", rock_salt.copy()),
+    ]
+    kept, dropped = worthwhile(offered, book.before_relaxing(), Uniqueness())
+    assert [c.name for c in kept] == ["good"]
+    assert [(c.name, book.objection(c.verdicts)) for c in dropped] == [
+        ("gap", "target_band_gap"),
+        ("charge", "charge_balance"),
+        ("again", "unique"),
+    ]
+    assert dropped[2].verdicts["unique"].reason == "the same structure as good"
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_candidates_survive_their_file_and_a_cut_line_is_dropped(tmp_path: Path, rock_salt: Structure) -> None:
+    file = CandidateFile(tmp_path / "rejected.jsonl")
+    assert file.read() == []
+    verdict = Verdict("unique", passed=False, value=1.0, unit="", reason="the same")
+    file.append(replace(candidate("a", rock_salt), verdicts={"unique": verdict}))
+    file.append(candidate("b", rock_salt))
+    whole = file.path.read_text()
+    file.path.write_text(whole + whole[:40])
+    assert [c.name for c in file.read()] == ["a", "b"]
+    assert file.path.read_text() == whole
+    file.append(candidate("c", rock_salt))
+    assert [c.name for c in file.read()] == ["a", "b", "c"]
+    assert file.read()[0].verdicts == {"unique": verdict}
+    file.path.write_text("{}\n")
+    with pytest.raises(ResumeError, match="is damaged"):
+        file.read()
+    file.remove()
+    assert not file.exists()
+
+
+def test_a_file_that_cannot_be_written_says_so(tmp_path: Path, rock_salt: Structure) -> None:
+    with pytest.raises(OutputError, match="choose another folder with --out"):
+        CandidateFile(tmp_path / "absent" / "x.jsonl").append(candidate("a", rock_salt))
+
+
+def test_the_clock_notes_every_stage_with_its_last_counts(tmp_path: Path) -> None:
+    heard = Silence()
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        clock = StageClock(writer, heard)
+        clock("propose", 1, 2)
+        clock("propose", 2, 2, kept=5)
+        clock("relax", 1, 1, kept=3)
+        clock.stop()
+    stages = json.loads((tmp_path / "run.json").read_text())["stages"]
+    assert [(stage["name"], stage["counts"]) for stage in stages] == list(heard.counts.items())
+    assert heard.counts["propose"] == {"done": 2, "total": 2, "kept": 5}
+
+
+# ---------------------------------------------------------------- whole runs
+
+SMALL = Request(properties={"band_gap": "0.5:4"}, max_atoms=6, n=2, relax="none", over_generation=6, rounds=2, seed=3)
+
+
+class _Stop:
+    """Interrupts, as Ctrl-C does, when it hears of the first candidate."""
+
+    def __call__(self, _: Candidate) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(SMALL, folder)
+    return folder
+
+
+@needs_weights
+@pytest.mark.slow
+def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
+    outcome = run(SMALL, finished)  # finds it finished
+    assert len(outcome.candidates) <= outcome.requested == 2
+    assert len(outcome.candidates) == 2 or outcome.reason.startswith(f"found {len(outcome.candidates)} of 2")
+    assert outcome.proposals == len(outcome.candidates) + sum(outcome.rejected.values())
+    turned_away = rejected_file(finished).read()
+    assert len(turned_away) == sum(outcome.rejected.values())
+    assert all(not all(v.passed for v in c.verdicts.values()) for c in turned_away)
+    report = json.loads((finished / "run.json").read_text())
+    assert report["status"] == "finished"
+    assert report["version"] == matgen.__version__
+    assert set(report["weights"]) == set(models.KINDS)
+    assert report["configuration"]["properties"] == {"band_gap": "0.5:4"}
+    assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
+    for found in outcome.candidates:
+        assert 0.5 <= found.properties["band_gap"].mean <= 4
+        assert f"{JUDGE}band_gap" in found.properties
+        assert found.energies
+        assert (finished / "cif" / f"{found.name}.cif").exists()
+
+
+@needs_weights
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_end(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path, found=_Stop())
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+    assert len((tmp_path / "candidates.jsonl").read_text().splitlines()) == 1
+    run(SMALL, tmp_path)
+    for name in ("candidates.jsonl", "rejected.jsonl"):  # one seed, one result, however often it was interrupted
+        assert (tmp_path / name).read_text() == (finished / name).read_text()
+
+
+@needs_weights
+@pytest.mark.slow
+def test_another_request_does_not_mix_with_a_run(finished: Path) -> None:
+    with pytest.raises(ResumeError, match="holds another run"):
+        run(replace(SMALL, seed=4), finished)
+    assert default_folder(SMALL) != default_folder(replace(SMALL, stages=Stages(mala=False)))
+    assert default_folder(SMALL) == default_folder(replace(SMALL))
+
+
+@needs_weights
+@pytest.mark.slow
+def test_the_library_hands_out_candidates() -> None:
+    found = matgen.design(formula="NaCl", n=1, relax="none", max_atoms=4)
+    assert all(c.structure.composition.reduced_formula == "NaCl" for c in found)
+    assert all(c.energies and c.properties and c.verdicts for c in found)
+    with pytest.raises(ValueError, match=r"did you mean band_gap\?"):
+        matgen.design(band_gp=1.0)
+
+
+# ---------------------------------------------------------------- training
+
+
+@pytest.fixture(scope="module")
+def table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared table of textbook crystals with made-up labels."""
+    small = [entry.structure for entry in textbook if len(entry.structure.get_primitive_structure()) <= 20]
+    pairs = [described(structure) for structure in small]
+    templates, geometry = concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
+    n = len(pairs)
+    labels = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
+    labels[::3, 0] = 0.0
+    split = torch.arange(n) % 3 // 2  # two thirds train, one third val
+    path = tmp_path_factory.mktemp("table") / "crystals.npz"
+    ones = torch.ones(n)
+    CrystalTable(
+        np.array([f"t{i}" for i in range(n)]), templates, geometry, split, split, labels, ones.bool(), ones
+    ).save(path)
+    return path
+
+
+SIZES = {
+    "template_prior": {"width": 24, "layers": 1, "heads": 2},
+    "template_properties": {"width": 24, "layers": 1, "heads": 2, "hidden": 16},
+    "geometry_density": {"width": 24, "layers": 1, "heads": 2},
+    "graph_energy": {"trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8},
+    "judge": {"width": 16, "layers": 1, "hidden": 16},
+}
+
+
+QUICK = "template_prior"
+KIND_BY_KIND = [pytest.param(kind, marks=() if kind == QUICK else pytest.mark.slow) for kind in SIZES]
+
+
+@pytest.mark.parametrize("kind", KIND_BY_KIND)
+def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, table: Path, tmp_path: Path) -> None:
+    schedule = {"steps": 2, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": 2}
+    raw = {"kind": kind, "model": SIZES[kind], "data": str(table), "folder": str(tmp_path), "schedule": schedule}
+    first = train(train_config(raw))
+    assert first.path == tmp_path / f"{kind}.safetensors"
+    assert all(np.isfinite(value) for value in first.figures.values())
+    told = info(kind, first.path)
+    assert told.figures == pytest.approx(first.figures)
+    assert "rows of the split `train`" in told.trained_on
+    heard: list[dict] = []
+    train(train_config(raw | {"schedule": schedule | {"steps": 4}}), report=heard.append)
+    assert [line["step"] for line in heard if "loss" in line] == [3, 4]
+    assert load(kind, first.path).config == train_config(raw).model
+
+
+def test_shipped_configurations_are_found_by_name(tmp_path: Path) -> None:
+    for kind in models.NETWORKS:
+        plan = planned(kind, data=Path("x.npz"), folder=tmp_path, minutes=1.5)
+        assert (plan.kind, plan.data, plan.run_folder, plan.schedule.minutes) == (kind, Path("x.npz"), tmp_path, 1.5)
+        assert plan.weights_file == Path(f"matgen/weights/{kind}.safetensors")
+
+
+# ---------------------------------------------------------------- data
+
+
+@pytest.mark.slow  # its processes import everything anew
+def test_tables_are_prepared_and_described(textbook: tuple[TextbookEntry, ...], tmp_path: Path) -> None:
+    entries = textbook[:6]
+    rows = [
+        {
+            "material_id": entry.file,
+            "cell": list(entry.structure.lattice.parameters),
+            "frac": entry.structure.frac_coords.ravel().tolist(),
+            "Z": list(entry.structure.atomic_numbers),
+            "band_gap": entry.band_gap,
+            "e_form": -1.0,
+            "e_form_src": "mp20_2021",
+            "ehull": None,
+            "split": "train",
+            "mp20_split": None,
+            "volume_ratio": 1.0,
+        }
+        for entry in entries
+    ]
+    folder = tmp_path / "crystals"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "mp24_le20.parquet")
+    energies = {"material_id": [entries[0].file], "chgnet_energy": [-3.0]}
+    pq.write_table(pa.Table.from_pydict(energies), folder / "chgnet_energies.parquet")
+    shown: list[int] = []
+
+    def counted(items: Iterator) -> Iterator:
+        for item in items:
+            shown.append(1)
+            yield item
+
+    progress: Callable = counted
+    found = prepare_table(tmp_path, tmp_path / "cache" / "table.npz", progress=progress)
+    assert (found.rows, len(shown), sum(found.failures.values())) == (6, 6, 0)
+    facts = table_facts(found.path)
+    assert facts.rows == 6
+    assert facts.labels["chgnet_energy"] == 1
+    assert facts.labels["energy_above_hull"] == 0
+    assert facts.splits == {"train": 6, "val": 0, "test": 0, "none": 0}
+    assert [fact.rows for fact in files(tmp_path)] == [1, 6]
+    with pytest.raises(DataError, match="got the folder"):
+        prepare_table(tmp_path, tmp_path)
