@@ -64,4 +64,4 @@ def read_structure(path: Path) -> Structure:
 
 
 def _tensor(array: object, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(array, dtype=dtype)
+    return torch.tensor(array, dtype=dtype)  # a copy: pymatgen hands out arrays that cannot be written

@@ -81,7 +81,9 @@ def relax_many(
 def _closing(results: Generator[Relaxed]) -> Iterator[Relaxed]:
     """The results; workers are stopped when the reader leaves early, which is no reason for joblib's warning."""
     try:
-        yield from results
+        # `yield from` would close `results` by itself, outside of the block below that silences the warning.
+        for result in results:  # noqa: UP028
+            yield result
     finally:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*tasks have been successfully executed")
