@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
 
 GRID = 72  # divisible by 2, 3, 4, 6, 8, 9: special fractions lie on the grid
 LATTICE_RANGE = (0.5, 0.7, 0.5, 1.8, 1.8, 0.7)  # half-width of the grid of each lattice number
+CHUNK = 64  # systems of similar length that are drawn together
 N_KINDS = 9  # six lattice numbers, three coordinates
 
 
@@ -168,9 +169,20 @@ class GeometryDensity(nn.Module):
         log_normal = -0.5 * (apart / widths) ** 2 - widths.log() - 0.5 * math.log(2 * math.pi)
         return ((weights + log_normal).logsumexp(-1) * numbers.present).sum(1)
 
-    @torch.no_grad()
     def draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float = 1.0) -> Geometry:
         """Geometries of templates; a temperature below one sharpens every choice and narrows every component."""
+        n_coords = torch.zeros_like(templates.space_group)
+        n_coords = n_coords.index_add(0, templates.site_system, templates.free_coords.sum(1))
+        order = (n_coords + templates.free_lattice.sum(1)).argsort(stable=True)
+        lattice, coords = torch.zeros(templates.n_systems, 6), torch.zeros(len(templates.site_system), 3)
+        for some in order.split(CHUNK):
+            drawn = self._draw(templates.select(some), generator, temperature)
+            lattice[some] = drawn.lattice
+            coords[take_sites(templates.site_system, templates.n_systems, some)[0]] = drawn.coords
+        return Geometry(lattice, coords)
+
+    @torch.no_grad()
+    def _draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float) -> Geometry:
         numbers = free_numbers(templates)
         values = torch.zeros(numbers.kind.shape)
         for step in range(numbers.kind.shape[1]):

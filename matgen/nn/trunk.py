@@ -34,6 +34,7 @@ class TrunkConfig:
         n_radial: Gaussians of the distance.
         odd: whether parity-odd channels (0o, 1e, 2o) exist.
         neighbors: average number of neighbours, by whose root messages are divided.
+        highest_degree: of the spherical harmonics that directions enter by, at most 2.
     """
 
     channels: int = 48
@@ -42,6 +43,7 @@ class TrunkConfig:
     n_radial: int = 16
     odd: bool = False
     neighbors: float = 30.0
+    highest_degree: int = 2
 
 
 class Gate(nn.Module):
@@ -124,7 +126,7 @@ class Graph:
 def rectangle(values: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
     """Rows (n_edges, k) laid out in (*shape, k), zero elsewhere."""
     flat = values.new_zeros(shape[0] * shape[1], values.shape[1])
-    return flat.index_copy(0, slot, values).view(*shape, -1)
+    return flat.index_copy(0, slot, values).view(*shape, values.shape[1])
 
 
 class Trunk(nn.Module):
@@ -158,7 +160,9 @@ class Trunk(nn.Module):
         rank[order] = torch.arange(len(centre), device=centre.device) - (counts.cumsum(0) - counts)[centre[order]]
         shape = (len(counts), int(counts.max()))
         slot = centre * shape[1] + rank
-        around = rectangle(harmonics(directions), slot, shape)
+        kept = (self.config.highest_degree + 1) ** 2
+        around = harmonics(directions) * (torch.arange(9, device=slot.device) < kept)
+        around = rectangle(around, slot, shape)
         edge_noise = noise.index_select(0, state.system_idx.index_select(0, edges.centre))
         return Graph(
             neighbor_site=site_idx.index_select(0, edges.neighbor),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,13 @@ from matgen.nn.graph_energy import (
     SIGMA_SITE,
     GraphEnergy,
     GraphOutput,
+    energy_per_atom,
     output_scale,
     predicted_step,
     site_share,
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
@@ -35,7 +37,9 @@ class GraphLoss:
         low_sigma: range of the noise at which real and wrong crystals are told apart, Å.
         lowest_sigma, highest_sigma: bounds of all noise, Å.
         real_share: share of a batch that is used at low noise and contrasted with as many negatives.
-        contrast, properties: weights beside denoising.
+        direct: weight of denoising by the displacement head.
+        conservative: weight of denoising by the slope of the energy itself, which takes a second backward pass.
+        contrast, properties: weights of the other parts.
         sample_share: share of the negatives that are the model's own flawed samples.
     """
 
@@ -45,6 +49,8 @@ class GraphLoss:
     lowest_sigma: float = 0.02
     highest_sigma: float = 3.0
     real_share: float = 0.33
+    direct: float = 1.0
+    conservative: float = 0.0
     contrast: float = 0.3
     properties: float = 0.3
     sample_share: float = 0.25
@@ -105,7 +111,7 @@ class GraphObjective:
         n_false = false_templates.n_systems
         false_sigma = self._low(n_false, generator)
         false_geometry, _ = noised(false_templates, false_geometry, false_sigma, generator)
-        state = expand(joined_templates(templates, false_templates), joined_geometry(dirty, false_geometry))
+        state = expand(*concatenated([(templates, dirty), (false_templates, false_geometry)]))
         all_sigma = torch.cat([sigma, false_sigma])
         output = model(state, all_sigma)
         first = _first_systems(output, templates)
@@ -113,7 +119,10 @@ class GraphObjective:
         level = detached_level(output, state, all_sigma)
         contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).mean()
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
-        total = denoising + w.contrast * contrast + w.properties * likelihood
+        total = w.direct * denoising + w.contrast * contrast + w.properties * likelihood
+        if w.conservative:
+            slope = conservative_loss(model, templates, dirty, back, sigma)
+            total, parts = total + w.conservative * slope, {**parts, "dsm_slope": slope.item()}
         return total, {**parts, "contrast": contrast.item(), "nll": likelihood.item(), **figures}
 
     def _low(self, n: int, generator: torch.Generator) -> Tensor:
@@ -141,10 +150,7 @@ class GraphObjective:
             keep = made[2].nonzero().ravel()
             if len(keep):
                 parts.append((made[0].select(keep), made[1].select(made[0], keep)))
-        batch, numbers = parts[0]
-        for more, where in parts[1:]:
-            batch, numbers = joined_templates(batch, more), joined_geometry(numbers, where)
-        return batch, numbers
+        return concatenated(parts)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -166,13 +172,14 @@ class GraphObjective:
                     figures.setdefault(f"{name}_{level}", []).append(value)
             sigma = torch.full((len(rows),), 0.05)
             real.append(self._levels(model, templates, geometry, sigma, generator))
-            for name in false:
+            for name, levels in false.items():
                 wrong = NEGATIVES[name] if name != "sample" else (lambda t, g, r: own_samples(model, t, g, r))
                 made = wrong(templates, geometry, generator)
                 keep = made[2].nonzero().ravel()
                 if len(keep):
                     some = made[0].select(keep)
-                    false[name].append(self._levels(model, some, made[1].select(made[0], keep), sigma[keep], generator))
+                    where = made[1].select(made[0], keep)
+                    levels.append(self._levels(model, some, where, sigma[keep], generator))
             low = torch.full((len(rows),), 0.02)
             predictions.append(model.heads(model(expand(templates, geometry), low).embedding))
         scores = {f"auroc_{name}": auroc(torch.cat(real), torch.cat(levels)) for name, levels in false.items()}
@@ -200,6 +207,21 @@ def denoising_loss(
     return coords + 0.5 * lattice, {"dsm_sites": coords.item(), "dsm_lattice": lattice.item()}
 
 
+def conservative_loss(
+    model: nn.Module, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
+) -> Tensor:
+    """Squared error of -σ² ∂E/∂x, per atom that moves, as the denoising displacement of the sites."""
+    coords = dirty.coords.detach().requires_grad_()
+    state = expand(templates, replace(dirty, coords=coords))
+    energy = energy_per_atom(model(state, sigma), state, sigma) * state.n_atoms
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(energy.sum(), coords, create_graph=True)
+    square = sigma[templates.site_system, None] ** 2
+    step = -square * slope * scales(templates, dirty).coords / templates.site_multiplicity[:, None]
+    wide = output_scale(sigma, SIGMA_SITE)[templates.site_system, None]
+    return _free_mean(((step - back.coords) / wide) ** 2, templates.free_coords)
+
+
 def _free_mean(values: Tensor, free: Tensor) -> Tensor:
     return (values * free).sum() / free.sum().clamp(min=1)
 
@@ -220,7 +242,7 @@ def own_samples(
     start = 0.5 + torch.rand(n, generator=generator)
     current, _ = noised(templates, geometry, start, generator)
     levels = [start, start / 2, start / 5, torch.zeros_like(start)]
-    for sigma, lower in zip(levels[:-1], levels[1:], strict=True):
+    for sigma, lower in pairwise(levels):
         output = model(expand(templates, current), sigma)
         step = predicted_step(output, templates, current)
         current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
@@ -235,21 +257,6 @@ def auroc(real: Tensor, false: Tensor) -> float:
     order = torch.cat([real, false]).argsort().argsort().double()
     n, m = len(real), len(false)
     return ((order[n:].sum() - m * (m - 1) / 2) / (n * m)).item()
-
-
-def joined_templates(a: TemplateBatch, b: TemplateBatch) -> TemplateBatch:
-    """One batch after the other."""
-    return TemplateBatch(
-        torch.cat([a.space_group, b.space_group]),
-        torch.cat([a.site_position, b.site_position]),
-        torch.cat([a.site_element, b.site_element]),
-        torch.cat([a.site_system, b.site_system + a.n_systems]),
-    )
-
-
-def joined_geometry(a: Geometry, b: Geometry) -> Geometry:
-    """One geometry after the other."""
-    return Geometry(torch.cat([a.lattice, b.lattice]), torch.cat([a.coords, b.coords]))
 
 
 def _first_systems(output: GraphOutput, templates: TemplateBatch) -> GraphOutput:
