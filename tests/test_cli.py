@@ -1,11 +1,13 @@
 """The command line: quick to answer, and one teaching line for whatever is wrong."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from matgen import __version__, cli, models
 from matgen.record import from_record
@@ -48,6 +50,23 @@ def test_every_option_of_the_manual_exists(capsys: pytest.CaptureFixture[str], m
     shown = capsys.readouterr().out
     for option in OPTIONS:
         assert option in shown, option
+
+
+def commands_shown() -> list[str]:
+    """Every `matgen ...` line of the README and the manual."""
+    pages = [(REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/cli.md")]
+    lines = [line.strip() for page in pages for line in page.splitlines() if line.startswith("    matgen ")]
+    return [line for line in lines if "COMMAND" not in line]
+
+
+def test_commands_of_the_readme_are_understood() -> None:
+    shown = commands_shown()
+    assert len(shown) >= 15
+    for line in shown:
+        command, words = typer.main.get_command(cli.app), shlex.split(line, comments=True)[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context("matgen", words)  # raises on an option or argument that does not exist
 
 
 TOML = {

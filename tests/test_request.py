@@ -144,3 +144,9 @@ def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Excepti
     with pytest.raises(kind) as error:
         Request(**asked)
     assert complaint in str(error.value)
+
+
+def test_the_manual_shows_all_defaults() -> None:
+    manual = (Path(__file__).resolve().parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    shown = manual.split("```toml\n")[1].split("```")[0]
+    assert shown == to_toml(Request())
