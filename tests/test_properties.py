@@ -6,14 +6,17 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from matgen.datasets.crystals import CrystalTable
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
 from matgen.energy import forces
 from matgen.models import WEIGHTS, load
 from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.properties import (
     PROPERTIES,
@@ -32,7 +35,7 @@ from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy
-from matgen.training.properties import fit_calibration, redescribed
+from matgen.training.properties import PropertyTargets, compositions, fit_calibration, fold, redescribed
 
 D = torch.float64
 
@@ -378,3 +381,55 @@ def test_calibration_recovers_what_was_spoilt(name: str) -> None:
     low, high = interval(mended)
     assert ((value >= low) & (value <= high)).double().mean() > 0.89
     assert (median(mended) - median(many)).abs().max() < 0.05
+
+
+# ---------------------------------------------------------------- training
+
+
+def table(templates: list[CrystalTemplate], labels: Tensor) -> CrystalTable:
+    batch, n = TemplateBatch.of(templates), len(templates)
+    return CrystalTable(
+        material_id=np.array([f"test-{i}" for i in range(n)]),
+        templates=batch,
+        geometry=Geometry(torch.zeros(n, 6), torch.zeros(len(batch.site_system), 3)),
+        split=torch.zeros(n, dtype=torch.long),
+        mp20_split=torch.full((n,), 3),
+        labels=labels,
+        mp2020=torch.ones(n, dtype=torch.bool),
+        volume_ratio=torch.ones(n),
+    )
+
+
+def rows_of_salts() -> CrystalTable:
+    """Rock salts of several elements, and each again in P1 with two formula units."""
+    cations, anions = (3, 11, 19, 12, 20), (9, 17, 35, 8, 16)
+    pairs = [(c, a) for c in cations for a in anions]
+    general = site(1, "a", 1)[0]
+    cubic = [CrystalTemplate(225, (site(225, "a", c), site(225, "b", a))) for c, a in pairs]
+    plain = [CrystalTemplate(1, ((general, c), (general, c), (general, a), (general, a))) for c, a in pairs]
+    n, generator = 2 * len(pairs), torch.Generator().manual_seed(0)
+    form = torch.randn(n, generator=generator)
+    per_element = torch.zeros(95, dtype=D)
+    per_element[[*cations, *anions]] = torch.randn(10, generator=generator, dtype=D)
+    crystals = table(cubic + plain, torch.full((n, 4), torch.nan))
+    offset = (compositions(crystals.templates) @ per_element).float()
+    labels = torch.stack([crystals.labels[:, 0], form, crystals.labels[:, 2], form + offset], dim=1)
+    return replace(crystals, labels=labels)
+
+
+def test_reference_energies_turn_total_into_formation_energies() -> None:
+    salts = rows_of_salts()
+    targets = PropertyTargets.of(salts, torch.arange(len(salts)))
+    # The fit is pulled weakly towards zero: a thousandth of an atom of each element.
+    torch.testing.assert_close(targets.values[CHGNET], salts.label("e_form"), atol=2e-3, rtol=0)
+    assert torch.isnan(targets.values[LEGACY]).all()
+
+
+def test_a_fold_keeps_the_rows_of_a_formula_together_and_depends_on_its_seed() -> None:
+    salts = rows_of_salts()
+    half = len(salts) // 2
+    folds = [fold(salts, seed, 0.6) for seed in range(20)]
+    assert all(torch.equal(found[:half], found[half:]) for found in folds)
+    assert len({tuple(found.tolist()) for found in folds}) > 10
+    share = torch.stack(folds).double().mean().item()
+    assert share == pytest.approx(0.6, abs=0.07)  # 500 coins: 0.022
