@@ -7,21 +7,18 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from pymatgen.core import Structure
 from torch import Tensor
 
-from matgen.elements import known_elements
-from matgen.energies.charge import ChargeBalance
-from matgen.energies.graph import GraphPredictor, GraphPrior, denoiser_score
-from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
-from matgen.energies.repulsion import ShortRangeRepulsion
-from matgen.energies.template_prior import LearnedTemplatePrior, draw_templates
-from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum
+from matgen.energies.graph import denoiser_score
+from matgen.energies.template_prior import draw_templates
+from matgen.energy import Energy
+from matgen.guide import Guide
 from matgen.io import structures
 from matgen.models import Models
-from matgen.nn.template_prior import N_ELEMENTS, Conditions
 from matgen.noise import karras_levels
 from matgen.progress import Report
 from matgen.properties import Prediction
@@ -34,64 +31,19 @@ from matgen.samplers.templates import ElementKernel, element_move, metropolis, s
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
-
-STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
-"""What is wished for unless the request asks for another energy above the hull, eV/atom."""
-
+from matgen.total_energy import (
+    SamplerConfig,
+    conditions,
+    ranking_terms,
+    repeats,
+    state_energy,
+    state_wishes,
+    template_energy,
+    template_wishes,
+)
 
 CHUNK = 48
 """Templates that are shaped together."""
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How hard each stage works.
-
-    Attributes:
-        pool: templates drawn for each that is kept.
-        move_steps: Metropolis steps on templates.
-        temperatures: their ladder.
-        likeness: width of the substitution kernel, in units of element descriptors.
-        geometries: starts of each template.
-        shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
-        prototypes: how many of them may be known prototypes.
-        start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
-        levels: noise levels of the diffusion.
-        lowest: the last of them, Å.
-        corrector_steps: Langevin steps at each level.
-        churn: noise put back on the way.
-        refine_sigma: noise level of the refinement, Å.
-        refine_rounds, refine_steps: turns, and Langevin steps in each.
-        wish: weight of property wishes.
-        charge: penalty of a composition that SMACT calls invalid.
-        hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
-        graph: weight of the graph energy, which counts all atoms.
-        rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
-            of the graph energy per atom.
-    """
-
-    pool: int = 6
-    move_steps: int = 24
-    temperatures: tuple[float, ...] = (1.0, 2.0)
-    likeness: float = 0.6
-    geometries: int = 3
-    prototypes: int = 2
-    shaped: int = 5
-    start_known: float = 0.15
-    start_drawn: float = 0.3
-    levels: int = 12
-    lowest: float = 0.02
-    corrector_steps: int = 1
-    churn: float = 0.0
-    refine_sigma: float = 0.05
-    refine_rounds: int = 2
-    refine_steps: int = 8
-    wish: float = 3.0
-    charge: float = 8.0
-    hull: float = 2.0
-    graph: float = 1.0
-    rank_prior: float = 0.5
-    rank_graph: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -120,74 +72,12 @@ def generate(
     models: Models,
     generator: torch.Generator,
     report: Report,
-    config: SamplerConfig = SamplerConfig(),
+    config: SamplerConfig = SamplerConfig(),  # noqa: B008 (frozen)
 ) -> list[Proposed]:
     """Proposals for a request, one geometry for each template, lowest energy first."""
     templates = propose(request, models, generator, report, config)
     batch, geometry = shape(templates, request, models, generator, report, config)
     return rank(batch, geometry, request, models, report, config)
-
-
-def template_energy(request: Request, models: Models, config: SamplerConfig) -> TemplateEnergy:
-    """What a template alone is worth: the prior given the request, and the wishes."""
-    total: TemplateEnergy = LearnedTemplatePrior(models.prior, conditions(request, 1, None))
-    return total + template_wishes(request, models, config)
-
-
-def template_wishes(request: Request, models: Models, config: SamplerConfig) -> TemplateEnergy:
-    """Charge balance and the property wishes, as templates show them."""
-    total: TemplateEnergy = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=config.charge))})
-    for target, weight in targets(request, config):
-        total = total + weight * TemplatePropertyTarget(models.properties, target)
-    return total
-
-
-def state_energy(request: Request, models: Models, config: SamplerConfig) -> Energy:
-    """What a state is worth: the graph energy, repulsion, and the wishes."""
-    total: Energy = Sum({"graph": (config.graph, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
-    return total + state_wishes(request, models, config)
-
-
-def state_wishes(request: Request, models: Models, config: SamplerConfig) -> Energy:
-    """The property wishes, as states show them."""
-    predictor = GraphPredictor(models.graph)
-    total: Energy = Sum({})
-    for target, weight in targets(request, config):
-        total = total + weight * StatePropertyTarget(predictor, target)
-    return total
-
-
-def targets(request: Request, config: SamplerConfig) -> list[tuple[Target, float]]:
-    """The wishes with their weights; stability is wished for unless the request speaks of it."""
-    asked = [(target, config.wish) for target in request.wishes]
-    if config.hull and all(target.name != STABLE.name for target, _ in asked):
-        asked.append((STABLE, config.hull))
-    return asked
-
-
-def conditions(request: Request, n: int, generator: torch.Generator | None) -> Conditions:
-    """What the template prior is told; a range becomes values drawn from it, or its middle without a generator."""
-    asked = Conditions.none(n)
-    columns = {"band_gap": (0, 8.0), "formation_energy": (1, 1.0), "energy_above_hull": (2, 0.4)}
-    asked.properties[:, 2] = 0.0
-    for target in request.wishes:
-        column, most = columns[target.name]
-        low = target.low if math.isfinite(target.low) else min(0.0 if column != 1 else -4.0, target.high)
-        high = target.high if math.isfinite(target.high) else max(min(low + 2.0, most), low)
-        place = torch.full((n,), 0.5) if generator is None else torch.rand(n, generator=generator)
-        asked.properties[:, column] = low + (high - low) * place
-    rules = request.rules
-    required = set(rules.required_elements) | {z for z, _ in rules.composition}
-    only = len(rules.allowed_elements) < len(known_elements()) // 2 and rules.allowed_elements
-    if rules.composition:
-        asked.complete[:] = True
-    elif request.elements and only and len(rules.allowed_elements) <= 4:
-        required |= set(rules.allowed_elements)
-        asked.complete[:] = True
-    elements = torch.zeros(N_ELEMENTS, dtype=torch.bool)
-    elements[sorted(required)] = True
-    asked.elements[:] = elements
-    return asked
 
 
 def propose(
@@ -276,12 +166,12 @@ def _begun(
         begun = starts(
             some,
             library,
-            models.geometry.draw,
+            partial(models.geometry.draw, temperature=config.draw_temperature),
             generator,
             per_template=config.geometries,
             prototypes=config.prototypes,
         )
-        level = torch.full((begun.templates.n_systems,), config.start_known)
+        level = torch.full((begun.templates.n_systems,), config.choose_sigma)
         terms = ranking_terms(begun.templates, begun.geometry, level, request, models, config)
         total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
         lowest.append(torch.full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
@@ -289,7 +179,8 @@ def _begun(
         report("start", min(first + CHUNK, len(templates)), len(templates))
     if not parts:
         return starts([], library, models.geometry.draw, generator, per_template=1, prototypes=1)
-    best = torch.cat(lowest).argsort()[: request.n * config.shaped]
+    total = torch.cat(lowest)
+    best = (total + repeats(templates, total, config)).argsort()[: request.n * config.shaped]
     together = joined(parts)
     return together.select(torch.isin(together.owner, best).nonzero().ravel())
 
@@ -329,7 +220,15 @@ def _shaped(
             substitution=substitute(kernel) if free else None,
             rules=request.rules,
         )
-    return _lowest(energy, batch, geometry, level, begun.owner)
+        geometry = diffuse(
+            denoiser_score(models.graph, batch),
+            batch,
+            geometry,
+            levels=karras_levels(config.refine_sigma, config.lowest, 4),
+            generator=generator,
+            corrector_steps=0,
+        )
+    return _lowest(energy, batch, geometry, torch.full_like(level, config.choose_sigma), begun.owner)
 
 
 def _lowest(
@@ -346,25 +245,6 @@ def _lowest(
     return batch.select(best), geometry.select(batch, best)
 
 
-def ranking_terms(
-    batch: TemplateBatch,
-    geometry: Geometry,
-    level: Tensor,
-    request: Request,
-    models: Models,
-    config: SamplerConfig,
-) -> dict[str, Tensor]:
-    """Every weighted term (n_systems,) by name, the graph energy per atom: cells of different size compete."""
-    state = expand(batch, geometry)
-    with torch.no_grad():
-        of_templates = template_energy(request, models, config).breakdown(batch)
-        of_states = state_energy(request, models, config).breakdown(state, level)
-    terms = {"template_prior": config.rank_prior * of_templates.pop("template_prior")}
-    terms["charge_balance"] = of_templates.pop("charge_balance")
-    terms["graph"] = config.rank_graph / config.graph * of_states.pop("graph") / batch.n_atoms
-    return terms | of_states | {f"{name}_template": value for name, value in of_templates.items()}
-
-
 def rank(
     batch: TemplateBatch,
     geometry: Geometry,
@@ -376,13 +256,13 @@ def rank(
     """Everything scored by every term, lowest total first."""
     if batch.n_systems == 0:
         return []
-    state = expand(batch, geometry)
-    level = torch.full((batch.n_systems,), config.refine_sigma)
+    level = torch.full((batch.n_systems,), config.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, models, config)
     total = torch.stack(list(terms.values())).sum(0)
-    with torch.no_grad():
-        predicted = GraphPredictor(models.graph)(state, torch.full_like(level, config.lowest))
-    predictions = {name: distribution.prediction() for name, distribution in predicted.items()}
+    terms["variety"] = repeats(batch.unbatch(), total, config)
+    total = total + terms["variety"]
+    state = expand(batch, geometry)
+    predictions = Guide(models.graph, models.properties).of_batch(batch, state)
     crystals, singles = structures(state), batch.unbatch()
     found = [
         Proposed(

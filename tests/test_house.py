@@ -29,8 +29,8 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
     frozenset({"io", "models", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
-    frozenset({"export", "request", "training"}),
-    frozenset({"generation"}),
+    frozenset({"export", "guide", "request", "training"}),
+    frozenset({"generation", "total_energy"}),
     frozenset({"workflows"}),
     frozenset({"cli", "terminal", "testing"}),
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matgen.candidate import Candidate
-from matgen.energies.graph import GraphPredictor
 from matgen.energies.property import StatePredictor
 from matgen.export import CandidateWriter
+from matgen.guide import Guide
 from matgen.models import load
 from matgen.progress import Report
 from matgen.request import Request
@@ -17,7 +17,7 @@ from matgen.validation.checks import validate
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, predictions, worthwhile
+from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, as_prediction, predictions, worthwhile
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Search:
     request: Request
     writer: CandidateWriter
     found: Callable[[Candidate], None]
-    guide: StatePredictor
+    guide: Guide
     judge: StatePredictor
     rulebook: Rulebook
     rejects: CandidateFile
@@ -85,7 +85,7 @@ class Search:
             request,
             writer,
             found,
-            guide=GraphPredictor(load("graph_energy")),
+            guide=Guide(load("graph_energy"), load("template_properties")),
             judge=load("judge"),
             rulebook=Rulebook.of(request),
             rejects=rejected_file(writer.folder),
@@ -137,7 +137,8 @@ class Search:
         report("relax and check", len(self.writer.candidates), self.request.n, **away)
 
     def _judge(self, candidate: Candidate) -> None:
-        guided, judged = (predictions(model, candidate.structure) for model in (self.guide, self.judge))
+        guided = {name: as_prediction(name, p) for name, p in self.guide.of_structure(candidate.structure).items()}
+        judged = predictions(self.judge, candidate.structure)
         opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
         candidate = replace(candidate, properties=guided | opinions)
         verdicts = validate(candidate, self.rulebook.checks)

@@ -9,6 +9,7 @@ from pymatgen.core.structure import Structure
 from matgen import properties
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
+from matgen.guide import CLEAN
 from matgen.io import state_of
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES, Request
@@ -17,9 +18,6 @@ from matgen.validation.duplicates import SeenStructures
 
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
-
-CLEAN = 0.02
-"""Noise level at which final structures are read, Å: the lowest that models were trained at."""
 
 
 @dataclass(frozen=True)
