@@ -30,7 +30,7 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/mypy
 
 train: $(INSTALLED)
-	$(BIN)/matgen train $(ARGS)
+	for config in matgen/configs/*.toml; do $(BIN)/matgen train $$config $(ARGS) || exit; done
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

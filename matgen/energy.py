@@ -8,6 +8,7 @@ template only, and energies that read a full `State`.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,11 @@ class _Algebra(nn.Module):
 class Energy(_Algebra):
     """Scores full states."""
 
+    if TYPE_CHECKING:
+
+        def __add__(self, other: _Algebra) -> "Sum": ...
+        def __rmul__(self, weight: float) -> "Sum": ...
+
     @abstractmethod
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Energy (n_systems,) of each system at its noise level sigma (n_systems,), Å."""
@@ -56,6 +62,11 @@ class Energy(_Algebra):
 
 class TemplateEnergy(_Algebra):
     """Scores templates."""
+
+    if TYPE_CHECKING:
+
+        def __add__(self, other: _Algebra) -> "TemplateSum": ...
+        def __rmul__(self, weight: float) -> "TemplateSum": ...
 
     @abstractmethod
     def forward(self, templates: TemplateBatch) -> Tensor:

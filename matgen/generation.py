@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
@@ -32,7 +32,6 @@ from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, c
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import (
-    SamplerConfig,
     conditions,
     ranking_terms,
     repeats,
@@ -72,23 +71,20 @@ def generate(
     models: Models,
     generator: torch.Generator,
     report: Report,
-    config: SamplerConfig = SamplerConfig(),  # noqa: B008 (frozen)
 ) -> list[Proposed]:
     """Proposals for a request, one geometry for each template, lowest energy first."""
-    templates = propose(request, models, generator, report, config)
-    batch, geometry = shape(templates, request, models, generator, report, config)
-    return rank(batch, geometry, request, models, report, config)
+    templates = propose(request, models, generator, report)
+    batch, geometry = shape(templates, request, models, generator, report)
+    return rank(batch, geometry, request, models, report)
 
 
-def propose(
-    request: Request, models: Models, generator: torch.Generator, report: Report, config: SamplerConfig
-) -> list[CrystalTemplate]:
+def propose(request: Request, models: Models, generator: torch.Generator, report: Report) -> list[CrystalTemplate]:
     """Distinct templates: drawn from the prior, weighed by the wishes, and moved on the summed template energy."""
     wanted = request.n * request.over_generation
-    wishes = template_wishes(request, models, config)
+    wishes = template_wishes(request, models)
     pool: list[CrystalTemplate] = []
-    goal, attempts = wanted * config.pool, 0
-    while len(pool) < goal and attempts < 4 * config.pool:
+    goal, attempts = wanted * request.sampler.pool, 0
+    while len(pool) < goal and attempts < 4 * request.sampler.pool:
         asked = conditions(request, min(512, goal), generator)
         pool += draw_templates(models.prior, request.rules, asked, generator)
         pool = list(dict.fromkeys(pool))
@@ -100,8 +96,8 @@ def propose(
         energies = wishes(TemplateBatch.of(pool)).double()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
-    if request.stages.moves and config.move_steps:
-        kept = moved_templates(kept, request, models, generator, report, config)
+    if request.stages.moves and request.sampler.move_steps:
+        kept = moved_templates(kept, request, models, generator, report)
     return list(dict.fromkeys(kept))
 
 
@@ -111,23 +107,24 @@ def moved_templates(
     models: Models,
     generator: torch.Generator,
     report: Report,
-    config: SamplerConfig,
 ) -> list[CrystalTemplate]:
     """Metropolis-Hastings moves with tempering on prior + wishes."""
-    energy = template_energy(request, models, config)
+    energy = template_energy(request, models)
     rules = request.rules
     moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
     if not rules.composition:
-        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=config.likeness)
+        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
         moves["substitute"] = element_move(substitute(kernel), rules)
     block = 4
-    for done in range(0, config.move_steps, block):
+    for done in range(0, request.sampler.move_steps, block):
         with torch.no_grad():
             templates, found = metropolis(
-                energy, templates, moves, steps=block, temperatures=config.temperatures, generator=generator
+                energy, templates, moves, steps=block, temperatures=request.sampler.temperatures, generator=generator
             )
         mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
-        report("move templates", done + block, config.move_steps, energy=float(found.energy[-1].mean()), **mean)
+        report(
+            "move templates", done + block, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
+        )
     return templates
 
 
@@ -137,15 +134,14 @@ def shape(
     models: Models,
     generator: torch.Generator,
     report: Report,
-    config: SamplerConfig,
 ) -> tuple[TemplateBatch, Geometry]:
     """Geometries for templates: several starts each; the most promising are diffused and refined, the best one kept."""
-    begun = _begun(templates, request, models, generator, report, config)
+    begun = _begun(templates, request, models, generator, report)
     parts = []
     owners = begun.owner.unique().tolist()
     for first in range(0, len(owners), CHUNK):
         chosen = torch.isin(begun.owner, torch.tensor(owners[first : first + CHUNK])).nonzero().ravel()
-        parts.append(_shaped(begun.select(chosen), request, models, generator, config))
+        parts.append(_shaped(begun.select(chosen), request, models, generator))
         report("shape", min(first + CHUNK, len(owners)), len(owners))
     return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
 
@@ -156,7 +152,6 @@ def _begun(
     models: Models,
     generator: torch.Generator,
     report: Report,
-    config: SamplerConfig,
 ) -> Starts:
     """All starts of the templates whose best start has the lowest ranking energy."""
     library = PrototypeLibrary.from_tensors(models.prototypes)
@@ -166,13 +161,13 @@ def _begun(
         begun = starts(
             some,
             library,
-            partial(models.geometry.draw, temperature=config.draw_temperature),
+            partial(models.geometry.draw, temperature=request.sampler.draw_temperature),
             generator,
-            per_template=config.geometries,
-            prototypes=config.prototypes,
+            per_template=request.sampler.geometries,
+            prototypes=request.sampler.prototypes,
         )
-        level = torch.full((begun.templates.n_systems,), config.choose_sigma)
-        terms = ranking_terms(begun.templates, begun.geometry, level, request, models, config)
+        level = torch.full((begun.templates.n_systems,), request.sampler.choose_sigma)
+        terms = ranking_terms(begun.templates, begun.geometry, level, request, models)
         total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
         lowest.append(torch.full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
         parts.append(replace(begun, owner=begun.owner + first))
@@ -180,43 +175,43 @@ def _begun(
     if not parts:
         return starts([], library, models.geometry.draw, generator, per_template=1, prototypes=1)
     total = torch.cat(lowest)
-    best = (total + repeats(templates, total, config)).argsort()[: request.n * config.shaped]
+    best = (total + repeats(templates, total, request.sampler.variety)).argsort()[: request.n * request.sampler.shaped]
     together = joined(parts)
     return together.select(torch.isin(together.owner, best).nonzero().ravel())
 
 
 def _shaped(
-    begun: Starts, request: Request, models: Models, generator: torch.Generator, config: SamplerConfig
+    begun: Starts, request: Request, models: Models, generator: torch.Generator
 ) -> tuple[TemplateBatch, Geometry]:
     """Diffused and refined; the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
     if request.stages.diffusion:
-        sigma = torch.where(begun.from_prototype, config.start_known, config.start_drawn)
-        ramp = karras_levels(1.0, config.lowest / config.start_drawn, config.levels)
+        sigma = torch.where(begun.from_prototype, request.sampler.start_known, request.sampler.start_drawn)
+        ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.start_drawn, request.sampler.levels)
         geometry = diffuse(
             denoiser_score(models.graph, batch),
             batch,
             renoise(batch, geometry, sigma, generator),
             levels=ramp[:, None] * sigma,
             generator=generator,
-            guidance=energy_score(state_wishes(request, models, config), batch) if request.wishes else None,
-            corrector_steps=config.corrector_steps,
-            churn=config.churn,
+            guidance=energy_score(state_wishes(request, models), batch) if request.wishes else None,
+            corrector_steps=request.sampler.corrector_steps,
+            churn=request.sampler.churn,
         )
-    energy = state_energy(request, models, config)
-    level = torch.full((batch.n_systems,), config.refine_sigma)
+    energy = state_energy(request, models)
+    level = torch.full((batch.n_systems,), request.sampler.refine_sigma)
     if request.stages.mala:
-        kernel = ElementKernel.of(sorted(request.rules.allowed_elements), width=config.likeness)
+        kernel = ElementKernel.of(sorted(request.rules.allowed_elements), width=request.sampler.likeness)
         free = request.stages.moves and not request.rules.composition
         batch, geometry, _ = refine(
             energy,
             batch,
             geometry,
             level,
-            rounds=config.refine_rounds,
-            steps=config.refine_steps,
+            rounds=request.sampler.refine_rounds,
+            steps=request.sampler.refine_steps,
             generator=generator,
-            template_energy=template_energy(request, models, config),
+            template_energy=template_energy(request, models),
             substitution=substitute(kernel) if free else None,
             rules=request.rules,
         )
@@ -224,11 +219,11 @@ def _shaped(
             denoiser_score(models.graph, batch),
             batch,
             geometry,
-            levels=karras_levels(config.refine_sigma, config.lowest, 4),
+            levels=karras_levels(request.sampler.refine_sigma, request.sampler.lowest, 4),
             generator=generator,
             corrector_steps=0,
         )
-    return _lowest(energy, batch, geometry, torch.full_like(level, config.choose_sigma), begun.owner)
+    return _lowest(energy, batch, geometry, torch.full_like(level, request.sampler.choose_sigma), begun.owner)
 
 
 def _lowest(
@@ -251,15 +246,14 @@ def rank(
     request: Request,
     models: Models,
     report: Report,
-    config: SamplerConfig,
 ) -> list[Proposed]:
     """Everything scored by every term, lowest total first."""
     if batch.n_systems == 0:
         return []
-    level = torch.full((batch.n_systems,), config.choose_sigma)
-    terms = ranking_terms(batch, geometry, level, request, models, config)
+    level = torch.full((batch.n_systems,), request.sampler.choose_sigma)
+    terms = ranking_terms(batch, geometry, level, request, models)
     total = torch.stack(list(terms.values())).sum(0)
-    terms["variety"] = repeats(batch.unbatch(), total, config)
+    terms["variety"] = repeats(batch.unbatch(), total, request.sampler.variety)
     total = total + terms["variety"]
     state = expand(batch, geometry)
     predictions = Guide(models.graph, models.properties).of_batch(batch, state)

@@ -7,7 +7,7 @@ errs less than either.
 from collections.abc import Mapping
 
 import torch
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
 from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from matgen.state import State
@@ -45,7 +46,7 @@ def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate
     Raises:
         NoTemplateError: its symmetry could not be found.
     """
-    found = describe(crystal.lattice.matrix, crystal.frac_coords, crystal.atomic_numbers, symprec)
+    found = describe(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers), symprec)
     lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
     return found.template, Geometry(lattice[None].float(), coords.float())
 

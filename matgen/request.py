@@ -12,6 +12,7 @@ import torch
 from matgen.config import did_you_mean
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
 from matgen.energies.property import Target, WishError, parse_wish
+from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
 from matgen.validation.relax import RelaxConfig
 
@@ -62,6 +63,7 @@ class Request:
         stages: of the sampler.
         over_generation: proposals drawn per candidate wanted.
         rounds: how often to draw anew while too few survive.
+        sampler: how hard each stage works.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Request:
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 15
     rounds: int = 3
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
         """Check the request at the border.

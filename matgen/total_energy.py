@@ -6,7 +6,6 @@ E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from matgen.energies.graph import GraphPredictor, GraphPrior
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.template_prior import LearnedTemplatePrior
-from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum
+from matgen.energy import Sum, TemplateSum
 from matgen.models import Models
 from matgen.nn.template_prior import N_ELEMENTS, Conditions
 from matgen.request import Request
@@ -29,97 +28,40 @@ STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
 """What is wished for unless the request asks for another energy above the hull, eV/atom."""
 
 
-@dataclass(frozen=True)
-class SamplerConfig:
-    """How hard each stage works.
-
-    Attributes:
-        pool: templates drawn for each that is kept.
-        move_steps: Metropolis steps on templates.
-        temperatures: their ladder.
-        likeness: width of the substitution kernel, in units of element descriptors.
-        geometries: starts of each template.
-        shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
-        prototypes: how many of them may be known prototypes.
-        start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
-        levels: noise levels of the diffusion.
-        lowest: the last of them, Å.
-        corrector_steps: Langevin steps at each level.
-        churn: noise put back on the way.
-        draw_temperature: of the density that geometries are drawn from; below one it prefers its modes.
-        refine_sigma: noise level of the refinement, Å.
-        choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
-        refine_rounds, refine_steps: turns, and Langevin steps in each.
-        wish: weight of property wishes.
-        charge: penalty of a composition that SMACT calls invalid.
-        hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
-        graph: weight of the graph energy, which counts all atoms.
-        rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
-            of the graph energy per atom.
-        variety: energy that each better-ranked proposal of the same layout adds.
-    """
-
-    pool: int = 6
-    move_steps: int = 24
-    temperatures: tuple[float, ...] = (1.0, 2.0)
-    likeness: float = 0.6
-    geometries: int = 3
-    prototypes: int = 2
-    shaped: int = 5
-    start_known: float = 0.15
-    start_drawn: float = 0.3
-    levels: int = 12
-    lowest: float = 0.02
-    corrector_steps: int = 1
-    churn: float = 0.0
-    draw_temperature: float = 0.7
-    refine_sigma: float = 0.05
-    choose_sigma: float = 0.1
-    refine_rounds: int = 2
-    refine_steps: int = 8
-    wish: float = 3.0
-    charge: float = 8.0
-    hull: float = 2.0
-    graph: float = 1.0
-    rank_prior: float = 0.5
-    rank_graph: float = 2.0
-    variety: float = 0.5
-
-
-def template_energy(request: Request, models: Models, config: SamplerConfig) -> TemplateEnergy:
+def template_energy(request: Request, models: Models) -> TemplateSum:
     """What a template alone is worth: the prior given the request, and the wishes."""
-    total: TemplateEnergy = LearnedTemplatePrior(models.prior, conditions(request, 1, None))
-    return total + template_wishes(request, models, config)
+    total = LearnedTemplatePrior(models.prior, conditions(request, 1, None))
+    return total + template_wishes(request, models)
 
 
-def template_wishes(request: Request, models: Models, config: SamplerConfig) -> TemplateEnergy:
+def template_wishes(request: Request, models: Models) -> TemplateSum:
     """Charge balance and the property wishes, as templates show them."""
-    total: TemplateEnergy = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=config.charge))})
-    for target, weight in targets(request, config):
+    total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
+    for target, weight in targets(request):
         total = total + weight * TemplatePropertyTarget(models.properties, target)
     return total
 
 
-def state_energy(request: Request, models: Models, config: SamplerConfig) -> Energy:
+def state_energy(request: Request, models: Models) -> Sum:
     """What a state is worth: the graph energy, repulsion, and the wishes."""
-    total: Energy = Sum({"graph": (config.graph, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
-    return total + state_wishes(request, models, config)
+    total = Sum({"graph": (request.sampler.graph, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
+    return total + state_wishes(request, models)
 
 
-def state_wishes(request: Request, models: Models, config: SamplerConfig) -> Energy:
+def state_wishes(request: Request, models: Models) -> Sum:
     """The property wishes, as states show them."""
     predictor = GraphPredictor(models.graph)
-    total: Energy = Sum({})
-    for target, weight in targets(request, config):
+    total = Sum({})
+    for target, weight in targets(request):
         total = total + weight * StatePropertyTarget(predictor, target)
     return total
 
 
-def targets(request: Request, config: SamplerConfig) -> list[tuple[Target, float]]:
+def targets(request: Request) -> list[tuple[Target, float]]:
     """The wishes with their weights; stability is wished for unless the request speaks of it."""
-    asked = [(target, config.wish) for target in request.wishes]
-    if config.hull and all(target.name != STABLE.name for target, _ in asked):
-        asked.append((STABLE, config.hull))
+    asked = [(target, request.sampler.wish) for target in request.wishes]
+    if request.sampler.hull and all(target.name != STABLE.name for target, _ in asked):
+        asked.append((STABLE, request.sampler.hull))
     return asked
 
 
@@ -154,25 +96,24 @@ def ranking_terms(
     level: Tensor,
     request: Request,
     models: Models,
-    config: SamplerConfig,
 ) -> dict[str, Tensor]:
     """Every weighted term (n_systems,) by name, the graph energy per atom: cells of different size compete."""
     state = expand(batch, geometry)
     with torch.no_grad():
-        of_templates = template_energy(request, models, config).breakdown(batch)
-        of_states = state_energy(request, models, config).breakdown(state, level)
-    terms = {"template_prior": config.rank_prior * of_templates.pop("template_prior")}
+        of_templates = template_energy(request, models).breakdown(batch)
+        of_states = state_energy(request, models).breakdown(state, level)
+    terms = {"template_prior": request.sampler.rank_prior * of_templates.pop("template_prior")}
     terms["charge_balance"] = of_templates.pop("charge_balance")
-    terms["graph"] = config.rank_graph / config.graph * of_states.pop("graph") / batch.n_atoms
+    terms["graph"] = request.sampler.rank_graph / request.sampler.graph * of_states.pop("graph") / batch.n_atoms
     return terms | of_states | {f"{name}_template": value for name, value in of_templates.items()}
 
 
-def repeats(templates: Sequence[CrystalTemplate], total: Tensor, config: SamplerConfig) -> Tensor:
-    """Energy (n_systems,) for being one more of a layout that better ones have already."""
+def repeats(templates: Sequence[CrystalTemplate], total: Tensor, variety: float) -> Tensor:
+    """Energy (n_systems,) for being one more of a layout: `variety` for each better one."""
     seen: Counter[Layout] = Counter()
     found = torch.zeros_like(total)
     for i in total.argsort().tolist():
         where = layout(templates[i])
-        found[i] = config.variety * seen[where]
+        found[i] = variety * seen[where]
         seen[where] += 1
     return found

@@ -25,7 +25,7 @@ PACKAGE = REPOSITORY / "matgen"
 
 # A room may import rooms of its own rank or below. Give a new room its place here.
 RANKS: tuple[frozenset[str], ...] = (
-    frozenset({"candidate", "charges", "config", "elements", "geometry", "progress", "properties", "state", "units"}),
+    frozenset({"candidate", "charges", "config", "elements", "geometry", "progress", "properties", "sampler_config", "state", "units"}),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
     frozenset({"io", "models", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),

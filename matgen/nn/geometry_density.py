@@ -108,7 +108,7 @@ class GeometryDensity(nn.Module):
     Config = GeometryDensityConfig
     HARMONICS = 8
 
-    def __init__(self, config: GeometryDensityConfig = GeometryDensityConfig()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, config: GeometryDensityConfig = GeometryDensityConfig()) -> None:
         super().__init__()
         self.config = config
         width = config.width

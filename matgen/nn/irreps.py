@@ -44,11 +44,19 @@ class SelfProduct(nn.Module):
     Equal to e3nn's `TensorProduct` in mode `uuu` on the same paths (tested); one matrix product here.
     """
 
+    coupling: Tensor
+    first: Tensor
+    second: Tensor
+    owner: Tensor
+    fold: Tensor
+
     def __init__(self, channels: int, *, odd: bool) -> None:
         super().__init__()
         size = 18 if odd else 9
         self.paths = paths(odd=odd)
-        blocks, target, owner = [], [], []
+        blocks: list[Tensor] = []
+        target: list[int] = []
+        owner: list[int] = []
         for index, (l1, s1, l2, s2, l3, s3) in enumerate(self.paths):
             coupling = torch.zeros(size, size, 2 * l3 + 1)
             coupling[component(l1, s1), component(l2, s2)] = o3.wigner_3j(l1, l2, l3) * (2 * l3 + 1) ** 0.5

@@ -14,6 +14,8 @@ def envelope(distance: Tensor, cutoff: float, p: int = 6) -> Tensor:
 class GaussianBasis(nn.Module):
     """Equally spaced Gaussians of the distance."""
 
+    centres: Tensor
+
     def __init__(self, n: int, cutoff: float) -> None:
         super().__init__()
         self.register_buffer("centres", torch.linspace(0, cutoff, n), persistent=False)

@@ -49,6 +49,8 @@ class TrunkConfig:
 class Gate(nn.Module):
     """SiLU on natural scalars; every other irrep is multiplied by a sigmoid of them."""
 
+    repeats: Tensor
+
     def __init__(self, channels: int, *, odd: bool) -> None:
         super().__init__()
         sizes = [3, 5] + ([1, 3, 5] if odd else [])

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.nn.geometry_density import GeometryDensity
 from matgen.templates.prototypes import layout
 from matgen.training.loop import bucketed
 from matgen.training.properties import trainable
@@ -41,7 +42,7 @@ class GeometryObjective:
             for _ in range(64):
                 yield self.rows[drawn[next(inner)]]
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: GeometryDensity, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean NLL in nats per free number."""
         del generator
         templates = self.table.templates.select(rows)
@@ -51,7 +52,7 @@ class GeometryObjective:
         return loss, {"nll": -log_prob.mean().item()}
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: GeometryDensity) -> dict[str, float]:
         """NLL per crystal and per free number on the validation split (every fourth row)."""
         total, count = 0.0, 0
         for rows in self.val_rows.split(256):

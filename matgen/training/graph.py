@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from matgen.datasets.crystals import CrystalTable
@@ -20,6 +20,7 @@ from matgen.nn.graph_energy import (
     site_share,
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
+from matgen.state import State
 from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
@@ -98,7 +99,7 @@ class GraphObjective:
         for batch in bucketed(self.sizes, batch_size, generator):
             yield self.rows[batch]
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: GraphEnergy, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss of a batch."""
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
@@ -130,7 +131,7 @@ class GraphObjective:
         return low * (high / low) ** torch.rand(n, generator=generator)
 
     def _wrong(
-        self, model: nn.Module, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
+        self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
     ) -> tuple[TemplateBatch, Geometry]:
         """Negatives made of the first n systems, class by class; those that cannot be made wrong are left out."""
         kinds = [*NEGATIVES, "sample"]
@@ -153,7 +154,7 @@ class GraphObjective:
         return concatenated(parts)
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: GraphEnergy) -> dict[str, float]:
         """Denoising error by noise level, AUROC by class of negatives, property errors."""
         generator = torch.Generator().manual_seed(1)
         figures: dict[str, list[float]] = {}
@@ -188,7 +189,7 @@ class GraphObjective:
         return means | scores | errors(joined(predictions), self.targets.rows(self.val_rows))
 
     def _levels(
-        self, model: nn.Module, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, rng: torch.Generator
+        self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, rng: torch.Generator
     ) -> Tensor:
         dirty, _ = noised(templates, geometry, sigma, rng)
         state = expand(templates, dirty)
@@ -208,7 +209,7 @@ def denoising_loss(
 
 
 def conservative_loss(
-    model: nn.Module, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
+    model: GraphEnergy, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
 ) -> Tensor:
     """Squared error of -σ² ∂E/∂x, per atom that moves, as the denoising displacement of the sites."""
     coords = dirty.coords.detach().requires_grad_()
@@ -226,7 +227,7 @@ def _free_mean(values: Tensor, free: Tensor) -> Tensor:
     return (values * free).sum() / free.sum().clamp(min=1)
 
 
-def detached_level(output: GraphOutput, state: object, sigma: Tensor) -> Tensor:
+def detached_level(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
     """E / N of which only the scalar h is trained (n_systems,)."""
     residual = 0.5 * (output.displacement.detach() ** 2).sum(-1) / sigma[state.site_system] ** 2
     per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
@@ -254,9 +255,9 @@ def own_samples(
 
 def auroc(real: Tensor, false: Tensor) -> float:
     """Chance that a wrong crystal lies above a real one; ties count half."""
-    order = torch.cat([real, false]).argsort().argsort().double()
-    n, m = len(real), len(false)
-    return ((order[n:].sum() - m * (m - 1) / 2) / (n * m)).item()
+    ordered = real.sort().values
+    below, up_to = (torch.searchsorted(ordered, false, right=right) for right in (False, True))
+    return ((below + up_to).double().mean() / (2 * len(real))).item()
 
 
 def _first_systems(output: GraphOutput, templates: TemplateBatch) -> GraphOutput:

@@ -3,12 +3,11 @@
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,18 +35,22 @@ class Schedule:
     validate_every: int = 2000
 
 
-class Objective(Protocol):
+ModelT = TypeVar("ModelT", bound=nn.Module)
+ModelT_contra = TypeVar("ModelT_contra", bound=nn.Module, contravariant=True)
+
+
+class Objective(Protocol[ModelT_contra]):
     """What a model is trained for."""
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Endless batches of row numbers."""
         ...
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: ModelT_contra, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Loss of a batch and figures to log."""
         ...
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: ModelT_contra) -> dict[str, float]:
         """Figures on the validation split."""
         ...
 
@@ -74,13 +77,13 @@ def learning_rate(schedule: Schedule, step: int, fraction: float) -> float:
 
 
 def fit(
-    model: nn.Module,
-    objective: Objective,
+    model: ModelT,
+    objective: Objective[ModelT],
     schedule: Schedule,
     folder: Path,
     *,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> nn.Module:
+) -> ModelT:
     """Train, or go on training from the checkpoint that `folder` holds.
 
     Args:
@@ -136,8 +139,8 @@ def fit(
 
 
 def _step(
-    model: nn.Module,
-    objective: Objective,
+    model: ModelT,
+    objective: Objective[ModelT],
     optimizer: torch.optim.Optimizer,
     rows: Tensor,
     generator: torch.Generator,
@@ -156,7 +159,7 @@ def _step(
     return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
 
 
-def _validated(average: nn.Module, objective: Objective) -> dict[str, float]:
+def _validated(average: ModelT, objective: Objective[ModelT]) -> dict[str, float]:
     average.eval()
     return {f"val_{name}": value for name, value in objective.validate(average).items()}
 
@@ -165,17 +168,17 @@ def _validated(average: nn.Module, objective: Objective) -> dict[str, float]:
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(new)
+    for buffer, fresh in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(fresh)
 
 
 def _save(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: _Progress
 ) -> None:
     partial = path.with_suffix(".partial")
-    state = {"model": model, "average": average, "optimizer": optimizer}
-    torch.save({name: part.state_dict() for name, part in state.items()} | {"progress": asdict(progress)}, partial)
-    os.replace(partial, path)
+    state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(state | {"progress": asdict(progress)}, partial)
+    partial.replace(path)
 
 
 def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> _Progress:

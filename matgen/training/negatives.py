@@ -4,6 +4,7 @@ Each function takes a batch and returns a batch of the same systems, made wrong,
 where it could be (a crystal without free coordinates cannot have atoms displaced).
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from matgen.elements import descriptors, known_elements
 from matgen.noise import moved, per_system, scales, standard_normal
 from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 Wrong = tuple[TemplateBatch, Geometry, Tensor]
 
@@ -56,7 +58,10 @@ def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
 
 
 def swapped(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Two elements exchange all their sites: cation for anion, or one cation for another."""
+    """Two elements exchange all their sites: cation for anion, or one cation for another.
+
+    Left out where that may be the same crystal told from another origin, as in rock salt or half-Heusler compounds.
+    """
     elements = templates.site_element.clone()
     possible = torch.zeros(templates.n_systems, dtype=torch.bool)
     for system in range(templates.n_systems):
@@ -67,8 +72,24 @@ def swapped(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
         a, b = kinds[torch.randperm(len(kinds), generator=generator)[:2]]
         old = templates.site_element[here]
         elements[here] = torch.where(old == a, b, torch.where(old == b, a, old))
-        possible[system] = True
+        possible[system] = not _same_template(
+            int(templates.space_group[system]),
+            templates.site_position[here].tolist(),
+            old.tolist(),
+            elements[here].tolist(),
+        )
     return replace(templates, site_element=elements), geometry, possible
+
+
+def _same_template(space_group: int, positions: list[int], elements: list[int], others: list[int]) -> bool:
+    """Whether some equivalent description of the group turns the one decoration of these positions into the other."""
+    if Counter(elements) != Counter(others):
+        return False
+    start, sites = wyckoff_table().positions_of(space_group).start, sorted(zip(positions, elements, strict=True))
+    return any(
+        sorted((start + int(choice.letters[p - start]), z) for p, z in zip(positions, others, strict=True)) == sites
+        for choice in alternatives(space_group)
+    )
 
 
 def substituted(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgen.datasets.crystals import LABELS, CrystalTable
 from matgen.nn.sites import pad_sites
-from matgen.nn.template_prior import N_ELEMENTS, Conditions
+from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
 from matgen.templates.crystal import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
@@ -55,7 +55,7 @@ class PriorObjective:
         """Rows of the training split, similar numbers of sites together."""
         return bucketed(self.sizes, batch_size, generator)
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, model: TemplatePrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean NLL in nats per crystal."""
         templates = self.train.templates.select(rows)
         conditions = dropped(true_conditions(templates, self.train.labels[rows]), generator)
@@ -63,7 +63,7 @@ class PriorObjective:
         return nll, {"nll": nll.item()}
 
     @torch.no_grad()
-    def validate(self, model: nn.Module) -> dict[str, float]:
+    def validate(self, model: TemplatePrior) -> dict[str, float]:
         """NLL per crystal on the validation split (every fourth row), without and with all conditions."""
         rows = torch.arange(0, len(self.val), 4)
         plain, told = [], []

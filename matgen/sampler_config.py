@@ -1,0 +1,60 @@
+"""How hard each stage of the sampler works, and what each term of the energy weighs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How hard each stage works.
+
+    Attributes:
+        pool: templates drawn for each that is kept.
+        move_steps: Metropolis steps on templates.
+        temperatures: their ladder.
+        likeness: width of the substitution kernel, in units of element descriptors.
+        geometries: starts of each template.
+        shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
+        prototypes: how many of them may be known prototypes.
+        start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
+        levels: noise levels of the diffusion.
+        lowest: the last of them, Å.
+        corrector_steps: Langevin steps at each level.
+        churn: noise put back on the way.
+        draw_temperature: of the density that geometries are drawn from; below one it prefers its modes.
+        refine_sigma: noise level of the refinement, Å.
+        choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
+        refine_rounds, refine_steps: turns, and Langevin steps in each.
+        wish: weight of property wishes.
+        charge: penalty of a composition that SMACT calls invalid.
+        hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
+        graph: weight of the graph energy, which counts all atoms.
+        rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
+            of the graph energy per atom.
+        variety: energy that each better-ranked proposal of the same layout adds.
+    """
+
+    pool: int = 6
+    move_steps: int = 24
+    temperatures: tuple[float, ...] = (1.0, 2.0)
+    likeness: float = 0.6
+    geometries: int = 3
+    prototypes: int = 2
+    shaped: int = 5
+    start_known: float = 0.15
+    start_drawn: float = 0.3
+    levels: int = 12
+    lowest: float = 0.02
+    corrector_steps: int = 1
+    churn: float = 0.0
+    draw_temperature: float = 0.7
+    refine_sigma: float = 0.05
+    choose_sigma: float = 0.1
+    refine_rounds: int = 2
+    refine_steps: int = 8
+    wish: float = 3.0
+    charge: float = 8.0
+    hull: float = 2.0
+    graph: float = 1.0
+    rank_prior: float = 0.5
+    rank_graph: float = 2.0
+    variety: float = 0.5
