@@ -4,7 +4,7 @@
 # make train    train the models; needs MATGEN_DATA, see data/README.md
 #
 # PYTHON=python3.12 picks the interpreter; ARGS="-n 20 --seed 1" is handed on to the command;
-# TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu" gets the smaller CPU build of torch.
+# TORCH_FLAGS="--index-url INDEX" names an index that holds the smaller CPU build of torch.
 
 PYTHON ?= python3
 VENV ?= .venv
