@@ -37,7 +37,7 @@ class TrunkConfig:
         highest_degree: of the spherical harmonics that directions enter by, at most 2.
     """
 
-    channels: int = 48
+    channels: int = 64
     layers: int = 3
     cutoff: float = 5.0
     n_radial: int = 16
