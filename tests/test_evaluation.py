@@ -1,0 +1,140 @@
+"""The measurements: parts survive an interrupt, pages are filled in place, and counts count what they say."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from evaluate_design import baseline, shares
+from evaluate_geometry import figures_of, ranking
+from evaluate_judge import CLASSES, scores
+from evaluate_prior import read_formula, reduced
+from evaluate_round_trip import cause
+from evaluation import Measurement, Task, filled, parser, read_lines
+
+from matgen.elements import ATOMIC_NUMBERS
+
+done: list[str] = []
+
+
+def work(task: Task) -> float:
+    done.append(task.key)
+    return float(torch.rand((), generator=task.generator()))
+
+
+def measurement(folder: Path, *more: str, settings: int = 0) -> Measurement:
+    (folder / "table.npz").write_bytes(b"any table")
+    options = ["--table", str(folder / "table.npz"), "--out", str(folder / "found.json"), "--processes", "1", *more]
+    return Measurement(parser("", "found", 3).parse_args(options), {"settings": settings})
+
+
+def test_an_interrupted_measurement_goes_on_and_a_changed_one_begins_anew(tmp_path: Path) -> None:
+    done.clear()
+    tasks = [Task(f"part {i}", tmp_path, seed=0) for i in range(3)]
+    first = measurement(tmp_path)
+    first.run(work, tasks[:2])
+    with first.parts.open("a", encoding="utf-8") as stream:
+        stream.write('{"key": "part 2", "val')  # the interrupt
+    found = measurement(tmp_path).run(work, tasks)
+    assert done == ["part 0", "part 1", "part 2"]
+    assert list(found) == ["part 0", "part 1", "part 2"]
+    assert len(read_lines(first.parts)) == 3
+    for changed in (measurement(tmp_path, settings=1), measurement(tmp_path, "--seed", "1")):
+        assert changed.parts != first.parts
+        assert not read_lines(changed.parts)
+
+
+def test_random_numbers_of_a_task_depend_on_its_key_and_seed_alone(tmp_path: Path) -> None:
+    same = [work(Task("a", tmp_path, seed=0)) for _ in range(2)]
+    assert same[0] == same[1]
+    assert len({same[0], work(Task("b", tmp_path, seed=0)), work(Task("a", tmp_path, seed=1))}) == 3
+
+
+def test_a_page_is_filled_at_its_places_and_nowhere_else() -> None:
+    page = "| bar | <!-- a -->old<!-- /a --> |\n<!-- b -->\nold table\n<!-- /b -->\nend"
+    once = filled(page, {"a": "new", "b": "1\n2"})
+    assert once == "| bar | <!-- a -->new<!-- /a --> |\n<!-- b -->\n1\n2\n<!-- /b -->\nend"
+    assert filled(once, {"a": "new", "b": "1\n2"}) == once
+    with pytest.raises(ValueError, match="a place"):
+        filled(page, {"c": "x"})
+
+
+def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
+    root = Path(__file__).resolve().parents[1]
+    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    places = ("round_trip", "prior", "geometry", "ranking", "judge", "stages", "design")
+    for place in (*places, *(f"bar {place}" for place in places), "bar sound"):
+        assert page.count(f"<!-- {place} -->") == page.count(f"<!-- /{place} -->") == 1, place
+
+
+def test_formulas_of_templates_and_of_the_index_meet() -> None:
+    wanted = {ATOMIC_NUMBERS["O"]: 8, ATOMIC_NUMBERS["Mg"]: 2, ATOMIC_NUMBERS["Sb"]: 4}
+    assert read_formula("O4MgSb2") == reduced(wanted)
+    assert read_formula("Cs8") == ((55, 1),)
+
+
+def test_ranking_counts_chance_choice_and_oracle() -> None:
+    def candidate(energy: float, rms: float | None, source: str = "noise") -> dict[str, Any]:
+        return {"source": source, "total": energy, "graph": -energy, "rms": rms}
+
+    rows = [
+        [candidate(1.0, 0.1), candidate(2.0, None)],  # the lowest total is right, the lowest graph energy wrong
+        [candidate(1.0, None), candidate(2.0, None)],  # nothing to be found
+        [candidate(1.0, 0.1), candidate(2.0, 0.1), candidate(0.0, None, "density")],
+    ]
+    found = ranking(rows, ["noise"])
+    assert (found["rows"], found["random"], found["total"], found["graph"], found["oracle"]) == (3, 1.5, 2, 1, 2)
+    assert ranking(rows)["total"] == 1
+    assert ranking(rows, ["density"])["rows"] == 1
+
+
+def test_rows_without_an_answer_count_as_missed() -> None:
+    rows = [
+        {"free": 0, "smact": True, "answered": True, "rms": 0.02},
+        {"free": 5, "smact": False, "answered": True, "rms": 0.04},
+        {"free": 5, "smact": True, "answered": False, "rms": None},
+    ]
+    found = figures_of(rows)
+    assert (found["rows"], found["matched"], found["answered"], found["matched_and_smact"]) == (3, 2, 2, 1)
+    assert found["rmse"] == pytest.approx(0.03)
+    assert {name: part["matched"] for name, part in found["by_free"].items()} == {"0": 1, "1–3": 0, "4–8": 1, "≥ 9": 0}
+
+
+def test_the_judge_is_scored_one_for_order_a_half_for_chance_and_zero_for_the_reverse() -> None:
+    real = [(float(i), float(i)) for i in range(10)]
+    below = [(value - 20.0, value) for value, _ in real]
+    part = {name: [None] * 10 for name in CLASSES} | {"real": real, "volume": below}
+    part["displaced"] = [None, *((value + 20.0, value) for value, _ in real[1:])]
+    found = scores([part])
+    assert found.keys() == {"volume", "displaced"}
+    assert (found["volume"]["auroc"], found["volume"]["above_own"]) == (0.0, 0.0)
+    assert (found["displaced"]["auroc"], found["displaced"]["above_own"], found["displaced"]["rows"]) == (1.0, 1.0, 9)
+    assert found["volume"]["auroc_noised"] == 0.5  # all the same
+
+
+def test_shares_of_a_design_are_of_what_was_requested() -> None:
+    sound = {"smact": True, "space_group": 225, "contact": 0.9, "distinct": True, "reads_back": True, "new": True}
+    candidates = [sound | {"guide": 1.4, "judge": 1.9}, sound | {"guide": 1.6, "judge": 1.3, "space_group": 1}]
+    run = {"requested": 4, "candidates": candidates, "proposals": candidates, "relaxed": [], "looked_at": 9}
+    found = shares(run | {"rejected": {}, "seconds": {}}, 1.5)
+    assert (found["requested"], found["found"], found["guide"], found["judge"]) == (4, 2, 2, 1)
+    assert (found["symmetric"], found["no_contact"], found["relaxations"]) == (1, 2, None)
+    assert baseline(candidates, "judge") == {"0.5 eV": "0.0 %", "1.5 eV": "50.0 %", "3 eV": "0.0 %"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "supercell", "fine", "word"),
+    [
+        (4, 0, False, True, "no template"),
+        (4, 4, True, True, "as a supercell"),
+        (8, 4, False, True, "smaller primitive cell"),
+        (8, 8, False, True, "more symmetry"),
+        (8, 8, False, False, "not explained"),
+    ],
+)
+def test_failures_are_counted_by_cause(before: int, after: int, supercell: bool, fine: bool, word: str) -> None:  # noqa: FBT001
+    assert word in cause(before, after, supercell=supercell, fine=fine)
