@@ -7,9 +7,9 @@ from pymatgen.core.structure import Structure
 
 @dataclass(frozen=True)
 class Prediction:
-    """A property as a predictor sees it: mean and standard deviation, in `unit`."""
+    """A property as a predictor sees it: median and standard deviation, in `unit`."""
 
-    mean: float
+    value: float
     spread: float
     unit: str
 

@@ -292,7 +292,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     }
     row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
     for name, prediction in candidate.properties.items():
-        row |= {name: prediction.mean, f"{name}_spread": prediction.spread}
+        row |= {name: prediction.value, f"{name}_spread": prediction.spread}
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}

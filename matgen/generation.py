@@ -15,7 +15,6 @@ from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
 from matgen.energies.template_prior import draw_templates
-from matgen.energy import Energy
 from matgen.guide import Guide
 from matgen.io import structures
 from matgen.models import Models
@@ -32,7 +31,7 @@ from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, c
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import (
-    conditions,
+    drawn_conditions,
     ranking_terms,
     repeats,
     state_energy,
@@ -74,6 +73,8 @@ def generate(
 ) -> list[Proposed]:
     """Proposals for a request, one geometry for each template, lowest energy first."""
     templates = propose(request, models, generator, report)
+    if not templates:
+        return []
     batch, geometry = shape(templates, request, models, generator, report)
     return rank(batch, geometry, request, models, report)
 
@@ -85,7 +86,7 @@ def propose(request: Request, models: Models, generator: torch.Generator, report
     pool: list[CrystalTemplate] = []
     goal, attempts = wanted * request.sampler.pool, 0
     while len(pool) < goal and attempts < 4 * request.sampler.pool:
-        asked = conditions(request, min(512, goal), generator)
+        asked = drawn_conditions(request, min(512, goal), generator)
         pool += draw_templates(models.prior, request.rules, asked, generator)
         pool = list(dict.fromkeys(pool))
         attempts += 1
@@ -223,17 +224,17 @@ def _shaped(
             generator=generator,
             corrector_steps=0,
         )
-    return _lowest(energy, batch, geometry, torch.full_like(level, request.sampler.choose_sigma), begun.owner)
+    return _lowest(batch, geometry, begun.owner, request, models)
 
 
 def _lowest(
-    energy: Energy, batch: TemplateBatch, geometry: Geometry, level: Tensor, owner: Tensor
+    batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, models: Models
 ) -> tuple[TemplateBatch, Geometry]:
-    """The geometry of lowest energy of each owner."""
-    with torch.no_grad():
-        values = energy(expand(batch, geometry), level)
-    values = torch.where(values.isfinite(), values, math.inf)
-    order = values.argsort(stable=True)
+    """Of each owner, the one that ranks best: substitution may have given its geometries different elements."""
+    level = torch.full((batch.n_systems,), request.sampler.choose_sigma)
+    terms = ranking_terms(batch, geometry, level, request, models)
+    total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
+    order = total.argsort(stable=True)
     order = order[owner[order].argsort(stable=True)]
     first = torch.cat([torch.ones(1, dtype=torch.bool), owner[order].diff() > 0])
     best = order[first]
@@ -265,7 +266,7 @@ def rank(
             structure=crystals[i],
             energies={name: float(values[i]) for name, values in terms.items()},
             total=float(total[i]),
-            properties={name: Prediction(p.mean[i], p.spread[i]) for name, p in predictions.items()},
+            properties={name: Prediction(p.value[i], p.spread[i]) for name, p in predictions.items()},
         )
         for i in total.argsort().tolist()
     ]

@@ -1,10 +1,8 @@
 """What the guiding models predict of a crystal, together.
 
-One reads the template, the other the state; neither saw how the other was trained, so that an even mixture of the two
-errs less than either.
+One reads the template, the other the state. Both learned from the same rows, but see different things, so that an even
+mixture of the two errs less than either.
 """
-
-from collections.abc import Mapping
 
 import torch
 from pymatgen.core.structure import Structure
@@ -13,7 +11,7 @@ from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.template_properties import TemplateProperties
-from matgen.properties import Distribution, Prediction
+from matgen.properties import Mixture, Prediction
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
 
@@ -22,16 +20,21 @@ CLEAN = 0.02
 
 
 class Guide:
-    """Mean and spread of an even mixture of both models' predictions."""
+    """An even mixture of both models' distributions."""
 
     def __init__(self, graph: GraphEnergy, properties: TemplateProperties) -> None:
         self.graph, self.properties = GraphPredictor(graph), properties
 
     @torch.no_grad()
+    def distributions(self, templates: TemplateBatch, state: State) -> dict[str, Mixture]:
+        """Distributions by property of expanded templates."""
+        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
+        of_state, of_template = self.graph(state, sigma), self.properties(templates)
+        return {name: Mixture(found, of_template[name]) for name, found in of_state.items()}
+
     def of_batch(self, templates: TemplateBatch, state: State) -> dict[str, Prediction]:
         """Predictions (n_systems,) by property of expanded templates."""
-        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
-        return mixture(self.graph(state, sigma), self.properties(templates))
+        return {name: found.prediction() for name, found in self.distributions(templates, state).items()}
 
     def of_structure(self, structure: Structure) -> dict[str, Prediction]:
         """Predictions (1,) by property of one structure.
@@ -41,13 +44,3 @@ class Guide:
         """
         template, _ = described(structure)
         return self.of_batch(TemplateBatch.of([template]), state_of([structure]))
-
-
-def mixture(one: Mapping[str, Distribution], other: Mapping[str, Distribution]) -> dict[str, Prediction]:
-    """Mean and standard deviation of the even mixture of two distributions, by property."""
-    found = {}
-    for name, distribution in one.items():
-        a, b = distribution.prediction(), other[name].prediction()
-        variance = (a.spread**2 + b.spread**2) / 2 + (a.mean - b.mean) ** 2 / 4
-        found[name] = Prediction((a.mean + b.mean) / 2, variance.sqrt())
-    return found

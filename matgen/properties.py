@@ -75,9 +75,12 @@ PROPERTIES: dict[str, Property] = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """Mean and standard deviation of a prediction, both (n_systems,), in the property's unit."""
+    """Median and standard deviation of a prediction, both (n_systems,), in the property's unit.
 
-    mean: Tensor
+    The mean would not do: of a crystal that is as likely a metal as a 3 eV insulator, it is a gap that it cannot have.
+    """
+
+    value: Tensor
     spread: Tensor
 
 
@@ -98,7 +101,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def prediction(self) -> Prediction:
-        """Mean and standard deviation."""
+        """Median and standard deviation."""
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
@@ -146,7 +149,7 @@ class Logistic(Distribution):
         return self.loc + self.scale * torch.logit(level)
 
     def prediction(self) -> Prediction:
-        """Mean and standard deviation."""
+        """Median and standard deviation."""
         return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)))
 
 
@@ -203,11 +206,47 @@ class Hurdle(Distribution):
         return torch.where(level <= zero, 0.0, _unbent(z.clamp_min(0.0), self.bend))
 
     def prediction(self) -> Prediction:
-        """Mean and standard deviation."""
+        """Median and standard deviation."""
         # By quadrature over 200 equal shares of probability, which also tames a logarithmic tail.
         levels = (torch.arange(200, device=self.loc.device) + 0.5) / 200
         values = self.quantile(levels[:, None])
-        return Prediction(values.mean(0), values.std(0, unbiased=False))
+        return Prediction(median(self), values.std(0, unbiased=False))
+
+
+@dataclass(frozen=True)
+class Mixture(Distribution):
+    """Either of two distributions with equal probability.
+
+    Attributes:
+        one, other: of the same systems.
+    """
+
+    one: Distribution
+    other: Distribution
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (n_systems,) at a value."""
+        return torch.logaddexp(self.one.log_prob(value), self.other.log_prob(value)) - math.log(2)
+
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of P(low ≤ y ≤ high) (n_systems,)."""
+        return torch.logaddexp(self.one.log_between(low, high), self.other.log_between(low, high)) - math.log(2)
+
+    def quantile(self, level: Tensor) -> Tensor:
+        """The value (n_systems,) below which a share `level` lies: it lies between the two, found by halving."""
+        a, b = self.one.quantile(level), self.other.quantile(level)
+        low, high = torch.minimum(a, b), torch.maximum(a, b)
+        for _ in range(40):
+            middle = (low + high) / 2
+            below = cdf(self, middle) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return high
+
+    def prediction(self) -> Prediction:
+        """Median and standard deviation."""
+        levels = (torch.arange(200) + 0.5) / 200
+        parts = [torch.stack([d.quantile(level) for level in levels]) for d in (self.one, self.other)]
+        return Prediction(median(self), torch.cat(parts).std(0, unbiased=False))
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:

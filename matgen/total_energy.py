@@ -6,11 +6,11 @@ E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from matgen.elements import known_elements
 from matgen.energies.charge import ChargeBalance
 from matgen.energies.graph import GraphPredictor, GraphPrior
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
@@ -18,7 +18,7 @@ from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.template_prior import LearnedTemplatePrior
 from matgen.energy import Sum, TemplateSum
 from matgen.models import Models
-from matgen.nn.template_prior import N_ELEMENTS, Conditions
+from matgen.nn.template_prior import Conditions
 from matgen.request import Request
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -30,7 +30,7 @@ STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
 
 def template_energy(request: Request, models: Models) -> TemplateSum:
     """What a template alone is worth: the prior given the request, and the wishes."""
-    total = LearnedTemplatePrior(models.prior, conditions(request, 1, None))
+    total = LearnedTemplatePrior(models.prior, settled_conditions(request))
     return total + template_wishes(request, models)
 
 
@@ -65,29 +65,50 @@ def targets(request: Request) -> list[tuple[Target, float]]:
     return asked
 
 
-def conditions(request: Request, n: int, generator: torch.Generator | None) -> Conditions:
-    """What the template prior is told; a range becomes values drawn from it, or its middle without a generator."""
-    asked = Conditions.none(n)
-    columns = {"band_gap": (0, 8.0), "formation_energy": (1, 1.0), "energy_above_hull": (2, 0.4)}
+CONDITION_RANGES = {"band_gap": (0, 0.0, 8.0), "formation_energy": (1, -4.0, 1.0), "energy_above_hull": (2, 0.0, 0.4)}
+"""Column in `Conditions.properties`, and where open ranges end, in the property's unit."""
+
+FEW_ELEMENTS = 6
+"""Up to so many allowed elements, drawn templates are told which of them to hold; beyond, masks alone decide."""
+
+
+def settled_conditions(request: Request) -> Conditions:
+    """One row of what every template is to be: point wishes, required elements; nothing that a range leaves open."""
+    asked = Conditions.none(1)
     asked.properties[:, 2] = 0.0
     for target in request.wishes:
-        column, most = columns[target.name]
-        low = target.low if math.isfinite(target.low) else min(0.0 if column != 1 else -4.0, target.high)
-        high = target.high if math.isfinite(target.high) else max(min(low + 2.0, most), low)
-        place = torch.full((n,), 0.5) if generator is None else torch.rand(n, generator=generator)
-        asked.properties[:, column] = low + (high - low) * place
-    rules = request.rules
-    required = set(rules.required_elements) | {z for z, _ in rules.composition}
-    only = len(rules.allowed_elements) < len(known_elements()) // 2 and rules.allowed_elements
-    if rules.composition:
-        asked.complete[:] = True
-    elif request.elements and only and len(rules.allowed_elements) <= 4:
-        required |= set(rules.allowed_elements)
-        asked.complete[:] = True
-    elements = torch.zeros(N_ELEMENTS, dtype=torch.bool)
-    elements[sorted(required)] = True
-    asked.elements[:] = elements
+        column = CONDITION_RANGES[target.name][0]
+        asked.properties[:, column] = target.low if target.point else math.nan
+    asked.elements[:, sorted(_required(request))] = True
+    asked.complete[:] = bool(request.rules.composition)
     return asked
+
+
+def drawn_conditions(request: Request, n: int, generator: torch.Generator) -> Conditions:
+    """Conditions of n templates to be drawn: values from within each range, and some of the few allowed elements.
+
+    Where a range holds zero, which is special (a metal; a compound on the hull), half of the values are zero.
+    """
+    rows = torch.zeros(n, dtype=torch.long)
+    asked = settled_conditions(request).select(rows)
+    for target in request.wishes:
+        column, lowest, highest = CONDITION_RANGES[target.name]
+        low = target.low if math.isfinite(target.low) else min(lowest, target.high)
+        high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)
+        values = low + (high - low) * torch.rand(n, generator=generator)
+        zero = (torch.rand(n, generator=generator) < 0.5) & (low <= 0.0 <= lowest) & (low < high)
+        asked.properties[:, column] = torch.where(zero, 0.0, values)
+    allowed = sorted(request.rules.allowed_elements)
+    if request.elements and len(allowed) <= FEW_ELEMENTS and not request.rules.composition:
+        some = torch.zeros_like(asked.elements)
+        some[:, allowed] = torch.rand(n, len(allowed), generator=generator) < 0.6
+        asked = replace(asked, elements=asked.elements | some)
+        asked.complete[:] = asked.elements.any(1)
+    return asked
+
+
+def _required(request: Request) -> set[int]:
+    return set(request.rules.required_elements) | {z for z, _ in request.rules.composition}
 
 
 def ranking_terms(
@@ -104,7 +125,8 @@ def ranking_terms(
         of_states = state_energy(request, models).breakdown(state, level)
     terms = {"template_prior": request.sampler.rank_prior * of_templates.pop("template_prior")}
     terms["charge_balance"] = of_templates.pop("charge_balance")
-    terms["graph"] = request.sampler.rank_graph / request.sampler.graph * of_states.pop("graph") / batch.n_atoms
+    per_atom = request.sampler.rank_graph / request.sampler.graph if request.sampler.graph else 0.0
+    terms["graph"] = per_atom * of_states.pop("graph") / batch.n_atoms
     return terms | of_states | {f"{name}_template": value for name, value in of_templates.items()}
 
 

@@ -76,8 +76,8 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
     back = read_cif((folder / "cif" / f"{candidate.name}.cif").read_text(encoding="utf-8"))
     return {
         "formula": structure.composition.reduced_formula,
-        "guide": candidate.properties["band_gap"].mean,
-        "judge": candidate.properties["judge_band_gap"].mean,
+        "guide": candidate.properties["band_gap"].value,
+        "judge": candidate.properties["judge_band_gap"].value,
         "smact": is_valid(structure.composition),
         "space_group": space_group(structure).number,
         "contact": round(closest_contact(structure).ratio, 4),
@@ -93,8 +93,8 @@ def proposals(folder: Path) -> Iterator[dict[str, Any]]:
     for line in lines[::step]:
         candidate = from_record(line)
         yield {
-            "guide": candidate.properties["band_gap"].mean,
-            "judge": predictions(judge, candidate.structure)["band_gap"].mean,
+            "guide": candidate.properties["band_gap"].value,
+            "judge": predictions(judge, candidate.structure)["band_gap"].value,
             "smact": is_valid(candidate.structure.composition),
             "contact": round(closest_contact(candidate.structure).ratio, 4),
         }

@@ -356,7 +356,7 @@ def test_predictions_do_not_grow_with_the_cell(state: State, sigma: Tensor, mode
     one, two = predictor(state, sigma), predictor(doubled(state), sigma)
     assert one.keys() == PROPERTIES.keys()
     for name in PROPERTIES:
-        torch.testing.assert_close(two[name].prediction().mean, one[name].prediction().mean)
+        torch.testing.assert_close(two[name].prediction().value, one[name].prediction().mean)
 
 
 def test_predictions_are_calibrated(state: State, sigma: Tensor, model: GraphEnergy) -> None:

@@ -182,7 +182,7 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     assert report["configuration"]["properties"] == {"band_gap": "1:2.5"}
     assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
     for found in outcome.candidates:
-        assert 1 <= found.properties["band_gap"].mean <= 2.5
+        assert 1 <= found.properties["band_gap"].value <= 2.5
         assert f"{JUDGE}band_gap" in found.properties
         assert found.energies
         assert (finished / "cif" / f"{found.name}.cif").exists()

@@ -69,7 +69,7 @@ class TemplateBatch:
         """Concatenate templates."""
         sites = [(p, z, i) for i, template in enumerate(templates) for p, z in template.sites]
         position, element, system = torch.tensor(sites, dtype=torch.long).reshape(-1, 3).T.contiguous().unbind()
-        return cls(torch.tensor([t.space_group for t in templates]), position, element, system)
+        return cls(torch.tensor([t.space_group for t in templates], dtype=torch.long), position, element, system)
 
     def unbatch(self) -> list[CrystalTemplate]:
         """The single templates again, sites ascending."""

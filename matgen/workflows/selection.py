@@ -67,7 +67,7 @@ def predictions(predictor: StatePredictor, structure: Structure) -> dict[str, Pr
 
 def as_prediction(name: str, numbers: properties.Prediction) -> Prediction:
     """The prediction for one system, with its unit."""
-    return Prediction(float(numbers.mean), float(numbers.spread), PROPERTIES[name].unit)
+    return Prediction(float(numbers.value), float(numbers.spread), PROPERTIES[name].unit)
 
 
 def worthwhile(

@@ -1,0 +1,65 @@
+"""The energy that a request defines, and what templates are told to be."""
+
+import math
+
+import pytest
+import torch
+
+from matgen.elements import ATOMIC_NUMBERS
+from matgen.request import Request
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.total_energy import drawn_conditions, repeats, settled_conditions, targets
+
+GA, N, OX = (ATOMIC_NUMBERS[symbol] for symbol in ("Ga", "N", "O"))
+
+
+def drawn(request: Request, n: int = 400) -> torch.Tensor:
+    return drawn_conditions(request, n, torch.Generator().manual_seed(0)).properties
+
+
+def test_a_range_settles_nothing_and_is_drawn_from() -> None:
+    request = Request(properties={"band_gap": "1:2"})
+    assert settled_conditions(request).properties[0, 0].isnan()
+    values = drawn(request)[:, 0]
+    assert values.min() >= 1.0
+    assert values.max() <= 2.0
+    assert values.std() > 0.2  # uniform: 0.29
+
+
+def test_a_point_is_settled() -> None:
+    assert settled_conditions(Request(properties={"band_gap": 1.5})).properties[0, 0] == pytest.approx(1.5)
+
+
+def test_metals_belong_to_a_range_that_begins_at_zero() -> None:
+    gaps = drawn(Request(properties={"band_gap": "<=0.5"}))[:, 0]
+    assert 0.4 < (gaps == 0).float().mean() < 0.6  # half of 400; five standard deviations are 0.125
+    assert (drawn(Request(properties={"band_gap": ">0"}))[:, 0] > 0).all()
+
+
+def test_open_ranges_of_energies_stay_on_their_side() -> None:
+    assert (drawn(Request(properties={"formation_energy": "<-1"}))[:, 1] <= -1).all()
+
+
+def test_only_these_elements_does_not_mean_all_of_them() -> None:
+    request = Request(elements=("Ga", "N", "O"), include=("N",))
+    assert settled_conditions(request).elements[0].nonzero().ravel().tolist() == [N]
+    told = drawn_conditions(request, 200, torch.Generator().manual_seed(0))
+    counts = told.elements.sum(1)
+    assert told.elements[:, N].all()
+    assert not told.elements[:, [z for z in range(95) if z not in (GA, N, OX)]].any()
+    assert {1, 2, 3} == set(counts.tolist())
+
+
+def test_stability_is_wished_for_unless_the_request_speaks_of_it() -> None:
+    assert [t.name for t, _ in targets(Request())] == ["energy_above_hull"]
+    asked = targets(Request(properties={"energy_above_hull": ">0.2"}))
+    assert [(t.name, t.low > 0, t.high) for t, _ in asked] == [("energy_above_hull", True, math.inf)]
+
+
+def test_each_repeat_of_a_layout_costs_more() -> None:
+    a, b = (wyckoff_table().positions_of(225)[i] for i in (0, 1))
+    salts = [CrystalTemplate(225, ((a, z), (b, 8))) for z in (12, 20, 38)]
+    other = CrystalTemplate(225, ((a, 29),))
+    found = repeats([*salts, other], torch.tensor([3.0, 1.0, 2.0, 0.0]), 0.5)
+    assert found.tolist() == [1.0, 0.0, 0.5, 0.0]
