@@ -1,6 +1,4 @@
-"""The only door to files and to other packages' structures."""
-
-from pathlib import Path
+"""The only door to other packages' structures."""
 
 import numpy as np
 import torch
@@ -10,10 +8,6 @@ from torch import Tensor
 from matgen.state import State
 from matgen.templates.crystal import CrystalTemplate, Geometry
 from matgen.templates.symmetry import describe
-
-
-class UnreadableError(ValueError):
-    """A file that holds no crystal structure."""
 
 
 def structures(state: State) -> list[Structure]:
@@ -49,19 +43,6 @@ def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate
     found = describe(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers), symprec)
     lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
     return found.template, Geometry(lattice[None].float(), coords.float())
-
-
-def read_structure(path: Path) -> Structure:
-    """One structure from a file that pymatgen can read (CIF, POSCAR, JSON, ...).
-
-    Raises:
-        UnreadableError: it cannot.
-    """
-    try:
-        return Structure.from_file(path)
-    except (ValueError, OSError, IndexError, KeyError) as error:
-        message = f"expected a crystal structure in {path}, got none that pymatgen reads ({error}); check the format"
-        raise UnreadableError(message) from error
 
 
 def _tensor(array: object, dtype: torch.dtype) -> Tensor:

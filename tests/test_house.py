@@ -4,10 +4,12 @@ import ast
 import runpy
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +19,32 @@ from ase.data import covalent_radii
 from conftest import TextbookEntry
 from pymatgen.core import Composition, Structure
 
+from matgen.candidate import Candidate
 from matgen.energy import Energy
 from matgen.state import State
+from matgen.validation.symmetry import space_group
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "matgen"
 
 # A room may import rooms of its own rank or below. Give a new room its place here.
 RANKS: tuple[frozenset[str], ...] = (
-    frozenset({"candidate", "charges", "config", "elements", "geometry", "progress", "properties", "sampler_config", "state", "units"}),
+    frozenset(
+        {
+            "candidate",
+            "charges",
+            "config",
+            "elements",
+            "geometry",
+            "progress",
+            "properties",
+            "sampler_config",
+            "state",
+            "units",
+        }
+    ),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
-    frozenset({"io", "models", "record"}),
+    frozenset({"calculator", "io", "models", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
     frozenset({"export", "guide", "request", "training"}),
     frozenset({"generation", "total_energy"}),
@@ -132,11 +149,17 @@ def test_importing_matgen_loads_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_the_energy_that_contributing_shows_works() -> None:
+def shown(section: str) -> dict[str, Any]:
+    """What the first snippet of a section of CONTRIBUTING defines."""
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    source = text.split("## Add an energy in ten lines")[1].split("```python\n")[1].split("```")[0]
-    shown: dict[str, type[Energy]] = {}
-    exec(compile(source, "CONTRIBUTING.md", "exec"), shown)  # noqa: S102 (our own page)
+    source = text.split(f"## {section}\n")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(textwrap.dedent(source), "CONTRIBUTING.md", "exec"), names)  # noqa: S102 (our own page)
+    return names
+
+
+def test_the_energy_that_contributing_shows_works() -> None:
+    energy_shown: type[Energy] = shown("Add an energy in ten lines")["RoomyCell"]
     # Two atoms in 8 Å³ lack 6 of the 10 Å³ that each should have; one atom in 27 Å³ lacks nothing.
     state = State.of(
         torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
@@ -145,8 +168,24 @@ def test_the_energy_that_contributing_shows_works() -> None:
         torch.ones(2, 3, dtype=torch.bool),
         torch.tensor([0, 0, 1]),
     )
-    energy = 3.0 * shown["RoomyCell"](10.0, spread=2.0)
+    energy = 3.0 * energy_shown(10.0, spread=2.0)
     torch.testing.assert_close(energy(state, torch.zeros(2)), torch.tensor([13.5, 0.0]))
+
+
+def test_the_check_that_contributing_shows_works(textbook: tuple[TextbookEntry, ...]) -> None:
+    names = shown("Add a check in ten lines")
+    salt = textbook[0].structure
+    many = Structure(salt.lattice, ["Li", "Na", "K", "O", "S"], np.linspace(0.0, 0.8, 5)[:, None] * np.ones(3))
+    for structure, passed in ((salt, True), (many, False)):
+        candidate = Candidate("one", structure, structure, space_group(structure))
+        verdicts = names["validate"](candidate, names["checks"])
+        assert verdicts["few_elements"].passed is passed
+        assert passed or not names["survives"](verdicts)
+
+
+def test_the_property_that_contributing_shows_works() -> None:
+    entry = shown("Add a property")["bulk_modulus"]
+    assert entry.lowest < 100.0 < entry.highest
 
 
 # ---------------------------------------------------------------- the textbook structures

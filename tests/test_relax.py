@@ -13,8 +13,8 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 from pymatgen.core import Lattice, Structure
 
+from matgen.calculator import chgnet_calculator, potential_name
 from matgen.validation.pool import relax_many
-from matgen.validation.potential import chgnet_calculator, potential_name
 from matgen.validation.relax import RelaxConfig, relax
 from matgen.validation.symmetry import space_group
 

@@ -1,7 +1,5 @@
 """Interatomic potentials as energies: any ASE calculator, over kT."""
 
-import contextlib
-import io
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -102,14 +100,3 @@ def _cell_slope(atoms: Atoms, slope: np.ndarray) -> np.ndarray:
         return np.zeros((3, 3))
     stress = atoms.get_stress(voigt=False)
     return np.linalg.solve(atoms.cell.array.T, atoms.get_volume() * stress - atoms.positions.T @ slope)
-
-
-def chgnet() -> Calculator:
-    """CHGNet as an ASE calculator on the CPU: pretrained weights from its wheel, no network needed.
-
-    Atoms without neighbours score as such instead of ending the run: a sampler passes through them.
-    """
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces itself
-        from chgnet.model.dynamics import CHGNetCalculator
-
-        return CHGNetCalculator(use_device="cpu", on_isolated_atoms="ignore")

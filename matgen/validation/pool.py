@@ -10,8 +10,8 @@ from ase.calculators.calculator import Calculator
 from joblib import Parallel, delayed, parallel_config
 from pymatgen.core.structure import Structure
 
+from matgen.calculator import chgnet_calculator
 from matgen.candidate import Relaxation
-from matgen.validation.potential import chgnet_calculator
 from matgen.validation.relax import RelaxConfig, failed, relax
 
 

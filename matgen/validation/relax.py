@@ -18,8 +18,8 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
+from matgen.calculator import potential_name
 from matgen.candidate import Relaxation
-from matgen.validation.potential import potential_name
 
 RELAXATION_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError)
 """What a structure may provoke without speaking against the program.

@@ -3,16 +3,22 @@
 import contextlib
 import io
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from ase.calculators.calculator import Calculator
 
 
-def chgnet_calculator() -> Calculator:
-    """CHGNet as an ASE calculator on the CPU: pretrained weights from its wheel, no network needed."""
+def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -> Calculator:
+    """CHGNet as an ASE calculator on the CPU: pretrained weights from its wheel, no network needed.
+
+    Args:
+        on_isolated_atoms: what atoms without neighbours do: end a relaxation, or score as they are, for a sampler that
+            passes through them.
+    """
     with contextlib.redirect_stdout(io.StringIO()):  # it announces itself
         from chgnet.model.dynamics import CHGNetCalculator
 
-        return CHGNetCalculator(use_device="cpu", on_isolated_atoms="error")
+        return CHGNetCalculator(use_device="cpu", on_isolated_atoms=on_isolated_atoms)
 
 
 def potential_name(calculator: Calculator) -> str:
