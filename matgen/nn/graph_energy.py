@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from matgen.nn.irreps import symmetric_matrix
 from matgen.nn.property_heads import PropertyHeads
@@ -81,13 +82,9 @@ class GraphEnergy(nn.Module):
         tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
         matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
         share = site_share(state, h.dtype)
-        strain = torch.zeros(state.n_systems, 3, 3, device=h.device, dtype=h.dtype)
-        strain = strain.index_add(0, state.site_system, matrix * share[:, None, None])
-        mean = torch.zeros(state.n_systems, channels, device=h.device, dtype=h.dtype)
-        mean = mean.index_add(0, state.site_system, scalars * share[:, None])
-        spread = torch.zeros_like(mean).index_add(
-            0, state.site_system, (scalars - mean[state.site_system]) ** 2 * share[:, None]
-        )
+        strain = over_sites(matrix * share[:, None, None], state)
+        mean = over_sites(scalars * share[:, None], state)
+        spread = over_sites((scalars - mean[state.site_system]) ** 2 * share[:, None], state)
         return GraphOutput(
             displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None],
             strain=torch.einsum("bij,kij->bk", strain, basis().to(strain))
@@ -102,12 +99,15 @@ def site_share(state: State, dtype: torch.dtype) -> Tensor:
     return state.orbits.multiplicity.to(dtype) / state.n_atoms.to(dtype)[state.site_system]
 
 
+def over_sites(values: Tensor, state: State) -> Tensor:
+    """Sum (n_systems, ...) of what each site holds (n_sites, ...)."""
+    return scatter(values, state.site_system, dim_size=state.n_systems)
+
+
 def energy_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
     """E / N (n_systems,) as the module's docstring has it."""
     residual = 0.5 * (output.displacement**2).sum(-1) / sigma[state.site_system] ** 2
-    zero = torch.zeros(state.n_systems, device=sigma.device, dtype=residual.dtype)
-    per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
-    return zero.index_add(0, state.site_system, per_site)
+    return over_sites((residual + output.site_energy) * site_share(state, residual.dtype), state)
 
 
 def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:
