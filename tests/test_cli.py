@@ -53,8 +53,8 @@ def test_every_option_of_the_manual_exists(capsys: pytest.CaptureFixture[str], m
 
 
 def commands_shown() -> list[str]:
-    """Every `matgen ...` line of the README and the manual."""
-    pages = [(REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/cli.md")]
+    """Every `matgen ...` line of the READMEs and the manual."""
+    pages = [(REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "data/README.md", "docs/cli.md")]
     lines = [line.strip() for page in pages for line in page.splitlines() if line.startswith("    matgen ")]
     return [line for line in lines if "COMMAND" not in line]
 
