@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,16 @@ class PropertyTargets:
 def known_rows(distribution: Distribution, known: Tensor) -> Distribution:
     """The distribution of some systems only."""
     parts = {f.name: getattr(distribution, f.name) for f in fields(distribution)}  # type: ignore[arg-type]
-    return type(distribution)(**{k: v[known] if isinstance(v, Tensor) else v for k, v in parts.items()})
+    return type(distribution)(**{k: _known_part(v, known) for k, v in parts.items()})
+
+
+def _known_part(part: Any, known: Tensor) -> Any:
+    match part:
+        case Tensor():
+            return part[known]
+        case Distribution():  # of a mixture
+            return known_rows(part, known)
+    return part
 
 
 def negative_log_likelihood(
@@ -135,7 +144,7 @@ def errors(predicted: Mapping[str, Distribution], targets: Mapping[str, Tensor])
     return figures
 
 
-def joined(parts: list[dict[str, Distribution]]) -> dict[str, Distribution]:
+def joined(parts: list[Mapping[str, Distribution]]) -> dict[str, Distribution]:
     """Predictions for batches one after another."""
     return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
 
@@ -143,12 +152,21 @@ def joined(parts: list[dict[str, Distribution]]) -> dict[str, Distribution]:
 def _concatenated(parts: list[Distribution]) -> Distribution:
     names = [f.name for f in fields(parts[0])]  # type: ignore[arg-type]
     columns = {name: [getattr(part, name) for part in parts] for name in names}
-    return type(parts[0])(**{k: torch.cat(v) if isinstance(v[0], Tensor) else v[0] for k, v in columns.items()})
+    return type(parts[0])(**{k: _concatenated_part(v) for k, v in columns.items()})
+
+
+def _concatenated_part(parts: list[Any]) -> Any:
+    match parts[0]:
+        case Tensor():
+            return torch.cat(parts)
+        case Distribution():  # of a mixture
+            return _concatenated(parts)
+    return parts[0]
 
 
 @torch.no_grad()
 def predicted(
-    predict: Callable[[Tensor], dict[str, Distribution]], rows: Tensor, batch_size: int = 1024
+    predict: Callable[[Tensor], Mapping[str, Distribution]], rows: Tensor, batch_size: int = 1024
 ) -> dict[str, Distribution]:
     """Predictions for these rows, batch by batch."""
     return joined([predict(chunk) for chunk in rows.split(batch_size)])
