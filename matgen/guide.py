@@ -1,7 +1,7 @@
 """What the guiding models predict of a crystal, together.
 
-One reads the template, the other the state. Both learned from the same rows, but see different things, so that an even
-mixture of the two errs less than either.
+One reads the template, the other the state. On true structures the mixture is as good as the graph network alone
+(docs/properties.md); it is kept because the template's word does not depend on a geometry that may be wrong.
 """
 
 import torch

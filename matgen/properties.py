@@ -235,12 +235,13 @@ class Mixture(Distribution):
     def quantile(self, level: Tensor) -> Tensor:
         """The value (n_systems,) below which a share `level` lies: it lies between the two, found by halving."""
         a, b = self.one.quantile(level), self.other.quantile(level)
-        low, high = torch.minimum(a, b), torch.maximum(a, b)
+        lowest, high = torch.minimum(a, b), torch.maximum(a, b)
+        low = lowest
         for _ in range(40):
             middle = (low + high) / 2
             below = cdf(self, middle) < level
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return high
+        return torch.where(cdf(self, lowest) >= level, lowest, high)
 
     def prediction(self) -> Prediction:
         """Median and standard deviation."""
