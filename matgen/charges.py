@@ -3,6 +3,7 @@
 from functools import cache
 
 from pymatgen.core.composition import Composition
+from smact import Element, metals
 from smact.screening import ICSD24FilterConfig, smact_validity
 from smact.utils.oxidation import ICSD24OxStatesFilter
 
@@ -34,5 +35,29 @@ def is_valid(composition: Composition) -> bool:
 
     Elements and alloys of metals are valid; the rest needs a neutral combination of oxidation states in which
     anions are more electronegative than cations.
+
+    SMACT tries every combination of oxidation states. Its rule comes to this: for some electronegativity, all elements
+    up to it are cations, all beyond it anions, and the charges cancel; sums of charges tell that at once. Where an
+    element has no electronegativity, SMACT itself is asked.
     """
-    return bool(smact_validity(composition))
+    elements = sorted(composition.elements, key=lambda element: _electronegativity(element.symbol) or 0.0)
+    negativity = [_electronegativity(element.symbol) for element in elements]
+    if len(elements) == 1 or None in negativity or {element.symbol for element in elements} <= set(metals):
+        return bool(smact_validity(composition))
+    counts = composition.reduced_composition.get_el_amt_dict()
+    charges = [(round(counts[element.symbol]), oxidation_states().get(element.symbol, ())) for element in elements]
+    splits = [k for k in range(1, len(elements)) if negativity[k - 1] < negativity[k]]
+    return any(_cancel(charges, k) for k in splits)
+
+
+def _cancel(charges: list[tuple[int, tuple[int, ...]]], n_cations: int) -> bool:
+    """Whether the first elements as cations and the others as anions can be neutral together."""
+    sums = {0}
+    for i, (count, states) in enumerate(charges):
+        sums = {total + count * state for total in sums for state in states if (state > 0) is (i < n_cations)}
+    return 0 in sums
+
+
+@cache
+def _electronegativity(symbol: str) -> float | None:
+    return Element(symbol).pauling_eneg
