@@ -40,13 +40,15 @@ def is_valid(composition: Composition) -> bool:
     up to it are cations, all beyond it anions, and the charges cancel; sums of charges tell that at once. Where an
     element has no electronegativity, SMACT itself is asked.
     """
-    elements = sorted(composition.elements, key=lambda element: _electronegativity(element.symbol) or 0.0)
-    negativity = [_electronegativity(element.symbol) for element in elements]
-    if len(elements) == 1 or None in negativity or {element.symbol for element in elements} <= set(metals):
+    symbols = [element.symbol for element in composition.elements]
+    negativity = {symbol: _electronegativity(symbol) for symbol in symbols}
+    known = {symbol: x for symbol, x in negativity.items() if x is not None}
+    if len(symbols) == 1 or len(known) < len(symbols) or set(symbols) <= set(metals):
         return bool(smact_validity(composition))
+    symbols.sort(key=known.__getitem__)
     counts = composition.reduced_composition.get_el_amt_dict()
-    charges = [(round(counts[element.symbol]), oxidation_states().get(element.symbol, ())) for element in elements]
-    splits = [k for k in range(1, len(elements)) if negativity[k - 1] < negativity[k]]
+    charges = [(round(counts[symbol]), oxidation_states().get(symbol, ())) for symbol in symbols]
+    splits = [k for k in range(1, len(symbols)) if known[symbols[k - 1]] < known[symbols[k]]]
     return any(_cancel(charges, k) for k in splits)
 
 
