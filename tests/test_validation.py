@@ -172,16 +172,44 @@ def test_p1_passes_where_it_was_asked_for() -> None:
     crooked = candidate(displaced(rock_salt(), 0.4))
     crooked = replace(crooked, structure=displaced(crooked.structure, 0.3))
     assert space_group(crooked.structure).number == 1
-    assert validate(crooked, standard_checks(space_group=1))["symmetry"].passed
+    assert validate(crooked, standard_checks(space_groups=[1]))["symmetry"].passed
 
 
 def test_the_wanted_space_group_counts_not_that_of_the_proposal() -> None:
-    assert not validate(candidate(zinc_blende()), standard_checks(space_group=225))["symmetry"].passed
+    for structure, wanted, passed in (
+        (zinc_blende(), {225}, False),
+        (rock_salt(), {216}, False),  # a supergroup is another group than was asked for
+        (rock_salt(), {216, 225}, True),
+    ):
+        assert validate(candidate(structure), standard_checks(space_groups=wanted))["symmetry"].passed is passed
 
 
-@pytest.mark.parametrize(("group", "subgroup", "truth"), [(225, 216, True), (216, 225, False), (194, 186, True)])
+@pytest.mark.parametrize(
+    ("group", "subgroup", "truth"),
+    [
+        (225, 216, True),
+        (216, 225, False),
+        (194, 186, True),
+        (225, 166, True),  # by way of others
+        (225, 221, False),  # only with another lattice, and so
+        (221, 225, False),
+        (12, 10, False),
+    ],
+)
 def test_supergroups(group: int, subgroup: int, truth: bool) -> None:  # noqa: FBT001
     assert contains(group, subgroup) is truth
+
+
+def test_lost_centring_is_lost_symmetry() -> None:
+    """Fm-3m whose face-centred atoms move off as one, to Pm-3m."""
+    perovskite = Structure(
+        Lattice.cubic(3.9),
+        ["Sr", "Ti", "O", "O", "O"],
+        [[0, 0, 0], [0.5] * 3, [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
+    )
+    verdict = validate(candidate(perovskite, rock_salt()), CHECKS)["symmetry"]
+    assert not verdict.passed
+    assert "Pm-3m (221) is neither space group 225 nor above it" in verdict.reason
 
 
 def test_no_symmetry_search_no_space_group() -> None:

@@ -5,7 +5,7 @@ the order in which they run; add your own by adding an entry.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -113,22 +113,28 @@ def _usual_volume(structure: Structure) -> float:
     return sum(volumes.get(z, math.nan) for z in structure.atomic_numbers)
 
 
-def symmetry(candidate: Candidate, wanted: int | None = None) -> Verdict:
-    """The final space group is that of the proposal (or `wanted`), or a supergroup; P1 only if it was wanted."""
-    before = space_group(candidate.unrelaxed)
-    target = before.number if wanted is None else wanted
+def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verdict:
+    """The final space group is one of those asked for; if none were, that of the proposal or one above it, but not P1.
+
+    Args:
+        candidate: before and after relaxation.
+        wanted: numbers that were asked for.
+    """
+    before = space_group(candidate.unrelaxed).number
     after = space_group(candidate.structure)
-    kept = contains(after.number, target)
-    passed = kept and (after.number != 1 or wanted == 1)
     name = f"{after.symbol} ({after.number})"
-    if not kept:
-        reason = f"symmetry lost: {name} is neither space group {target} nor above it"
-    elif not passed:
-        reason = "P1: no symmetry at all"
-    elif after.number == target:
-        reason = f"{name} before and after"
+    if wanted:
+        passed = after.number in wanted
+        asked = f"asked for: {', '.join(map(str, sorted(wanted)))}"
+        reason = f"{name}, as {asked}" if passed else f"symmetry missed: {name} is not what was {asked}"
+    elif not contains(after.number, before):
+        passed = False
+        reason = f"symmetry lost: {name} is neither space group {before} nor above it with the same lattice"
+    elif after.number == 1:
+        passed, reason = False, "P1: no symmetry at all"
     else:
-        reason = f"{name} contains space group {target}"
+        passed = True
+        reason = f"{name} before and after" if after.number == before else f"{name} contains space group {before}"
     return Verdict("symmetry", passed, float(after.number), "", reason)
 
 
@@ -147,20 +153,20 @@ def target_met(candidate: Candidate, name: str, target: Interval) -> Verdict:
     label = f"target_{name}"
     if predicted is None:
         return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
-    passed = target.low - target.tolerance <= predicted.mean <= target.high + target.tolerance
+    passed = target.low - target.tolerance <= predicted.value <= target.high + target.tolerance
     met = "is" if passed else "target missed: is not"
-    reason = f"{predicted.mean:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
-    return Verdict(label, passed, predicted.mean, predicted.unit, reason)
+    reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
+    return Verdict(label, passed, predicted.value, predicted.unit, reason)
 
 
 def standard_checks(
-    targets: Mapping[str, Interval] | None = None, *, space_group: int | None = None, relaxed: bool = True
+    targets: Mapping[str, Interval] | None = None, *, space_groups: Iterable[int] = (), relaxed: bool = True
 ) -> dict[str, Check]:
     """The usual checks, cheap to dear.
 
     Args:
         targets: wanted interval of each property.
-        space_group: the number that was asked for; otherwise the proposal's own is to be kept.
+        space_groups: numbers that were asked for; if none were, the proposal's own is to be kept.
         relaxed: whether candidates were relaxed, so that convergence is judged.
     """
     checks: dict[str, Check] = {
@@ -169,7 +175,7 @@ def standard_checks(
     checks |= {"charge_balance": charge_balance, "density": density, "min_distance": min_distance}
     if relaxed:
         checks["relaxed"] = converged
-    return checks | {"symmetry": partial(symmetry, wanted=space_group), "parses": parses}
+    return checks | {"symmetry": partial(symmetry, wanted=frozenset(space_groups)), "parses": parses}
 
 
 def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:

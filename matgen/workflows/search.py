@@ -1,19 +1,21 @@
 """The search among proposals: relax best first, check, keep what is new, note why the rest is not."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from matgen.candidate import Candidate
+from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.export import CandidateWriter
 from matgen.guide import Guide
 from matgen.models import load
 from matgen.progress import Report
 from matgen.request import Request
-from matgen.validation.checks import validate
+from matgen.templates.symmetry import NoTemplateError
+from matgen.validation.checks import min_distance, validate
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
@@ -137,10 +139,16 @@ class Search:
         report("relax and check", len(self.writer.candidates), self.request.n, **away)
 
     def _judge(self, candidate: Candidate) -> None:
-        guided = {name: as_prediction(name, p) for name, p in self.guide.of_structure(candidate.structure).items()}
-        judged = predictions(self.judge, candidate.structure)
-        opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
-        candidate = replace(candidate, properties=guided | opinions)
+        contact = min_distance(candidate)
+        if not contact.passed:  # what the models would say of it means nothing
+            self._reject(replace(candidate, verdicts={contact.name: contact}))
+            return
+        try:
+            candidate = replace(candidate, properties=self._opinions(candidate))
+        except NoTemplateError as error:
+            unseen = Verdict("symmetry", passed=False, value=math.nan, unit="", reason=str(error))
+            self._reject(replace(candidate, verdicts={unseen.name: unseen}))
+            return
         verdicts = validate(candidate, self.rulebook.checks)
         if not self.rulebook.objection(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)
@@ -150,6 +158,13 @@ class Search:
             return
         self.settled.add(candidate.name)
         self.found(self.writer.write(candidate))
+
+    def _opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+        """What the guiding models and the judge predict of the final structure."""
+        guided = {name: as_prediction(name, p) for name, p in self.guide.of_structure(candidate.structure).items()}
+        judged = predictions(self.judge, candidate.structure)
+        opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
+        return guided | opinions
 
     def _reject(self, candidate: Candidate) -> None:
         if candidate.name in self.settled:

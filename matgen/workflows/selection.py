@@ -40,8 +40,7 @@ class Rulebook:
             for wish in request.wishes
         }
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
-        group = request.space_groups[0] if len(request.space_groups) == 1 else None
-        checks = standard_checks(targets | checked, space_group=group, relaxed=request.relax != "none")
+        checks = standard_checks(targets | checked, space_groups=request.space_groups, relaxed=request.relax != "none")
         advisory = {f"target_{name}" for name in checked}
         if request.formula:  # whoever names a formula has decided about its charges
             advisory.add("charge_balance")
