@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 import tomllib
 import types
@@ -50,6 +51,28 @@ def from_mapping(cls: type[C], raw: Mapping[str, Any], *, where: str = "") -> C:
         return cls(**values)
     except TypeError as error:  # a field without a default was left out
         raise ConfigError(f"{_place(where)}{str(error).partition('() ')[2]}; add it") from error
+
+
+def check_least(config: Any, least: float, *names: str) -> None:
+    """Check that fields are at least so large.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        if not least <= getattr(config, name) < math.inf:
+            raise ConfigError(f"expected {name} of at least {least:g}, got {getattr(config, name)}")
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Check that fields are above zero.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"expected {name} above 0, got {getattr(config, name)}")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

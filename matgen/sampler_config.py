@@ -1,6 +1,9 @@
 """How hard each stage of the sampler works, and what each term of the energy weighs."""
 
+import math
 from dataclasses import dataclass
+
+from matgen.config import ConfigError, check_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,17 @@ class SamplerConfig:
     rank_prior: float = 0.5
     rank_graph: float = 2.0
     variety: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check every number at the border.
+
+        Raises:
+            ConfigError: one is out of its range.
+        """
+        check_least(self, 1, "pool", "geometries", "shaped", "levels")
+        check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
+        check_least(self, 0, "wish", "charge", "hull", "graph", "rank_prior", "rank_graph", "variety")
+        check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
+        check_positive(self, "refine_sigma", "choose_sigma")
+        if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):
+            raise ConfigError(f"expected temperatures above 0, at least one, got {list(self.temperatures)}")

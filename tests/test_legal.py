@@ -67,6 +67,7 @@ def test_illegal_templates_keep_no_rules() -> None:
         ({"n_elements": (3, 3), "allowed_elements": frozenset({NA, CL})}, "3 distinct elements are asked for, but 2"),
         ({"max_atoms": 0}, "max_atoms of at least 1"),
         ({"space_groups": frozenset({231})}, "from 1 to 230"),
+        ({"space_groups": frozenset({227}), "max_atoms": 1}, r"groups \[227\] hold 2 atoms or more"),
         ({"composition": ((NA, 1), (NA, 1))}, "each element once"),
         ({"composition": ((NA, 0),)}, "positive count"),
         ({"composition": ((NA, 1), (CL, 1)), "allowed_elements": frozenset({NA})}, "Na1Cl1 holds Cl, which is not"),
@@ -92,6 +93,10 @@ def test_fits_agrees_with_trying_everything() -> None:
         places |= {(a + multiplicity * (w == 0), b + multiplicity * (w == 1)) for (a, b), w in product(places, (0, 1))}
     for counts in product(range(1, 6), repeat=2):
         assert fits(221, counts) == (counts in places), counts
+
+
+def test_groups_too_large_for_the_cap_do_not_fit() -> None:
+    assert fitting_groups(TemplateRules(space_groups=frozenset({225, 227}), max_atoms=1)) == {225}
 
 
 def test_fitting_groups_know_the_structures_there_are(textbook: tuple[TextbookEntry, ...]) -> None:

@@ -1,5 +1,6 @@
 """What is asked: every request survives its TOML file, and an impossible one says why."""
 
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ from matgen.config import ConfigError, from_mapping, load_config, to_mapping, to
 from matgen.elements import UnknownElementError
 from matgen.energies.property import WishError
 from matgen.request import Request, RequestError, Stages, parse_formula
+from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import ContradictionError
+from matgen.validation.relax import RelaxConfig
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,33 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
         ({"max_atoms": 21}, RequestError, "expected max_atoms from 1 to 20"),
         ({"n": 0}, RequestError, "expected n of at least 1"),
         ({"seed": -1}, RequestError, "expected a seed"),
-        ({"device": "cuda:99"}, RequestError, "expected a device that is here (cpu"),
+        ({"device": "cuda"}, RequestError, "this version samples on the CPU only"),
+        ({"space_groups": (227,), "max_atoms": 1}, ContradictionError, "hold 2 atoms or more, but max_atoms is 1"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Exception], complaint: str) -> None:
     with pytest.raises(kind) as error:
         Request(**asked)
     assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "changed"),
+    [
+        *((SamplerConfig, {name: 0}) for name in ("pool", "geometries", "shaped", "levels", "lowest", "start_known")),
+        *((SamplerConfig, {name: 0.0}) for name in ("start_drawn", "refine_sigma", "choose_sigma", "draw_temperature")),
+        *((SamplerConfig, {name: -1}) for name in ("prototypes", "move_steps", "refine_rounds", "refine_steps")),
+        *((SamplerConfig, {name: -1}) for name in ("corrector_steps", "wish", "charge", "hull", "graph", "variety")),
+        *((SamplerConfig, {"temperatures": ladder}) for ladder in ((), (1.0, 0.0), (math.inf,))),
+        (SamplerConfig, {"lowest": math.nan}),
+        *((RelaxConfig, {name: 0}) for name in ("fmax", "smax", "symprec", "max_steps", "patience")),
+        (RelaxConfig, {"progress": -1e-4}),
+        (RelaxConfig, {"max_volume_change": 1.0}),
+    ],
+)
+def test_efforts_that_make_no_sense_are_refused_by_name(config: type, changed: dict) -> None:
+    with pytest.raises(ConfigError, match=f"expected {next(iter(changed))} "):
+        config(**changed)
 
 
 def test_the_manual_shows_all_defaults() -> None:

@@ -93,13 +93,19 @@ def fits(space_group: int, counts: tuple[int, ...]) -> bool:
 
 
 def fitting_groups(rules: TemplateRules) -> frozenset[int]:
-    """The allowed space groups that can hold the composition in some whole number of formula units."""
+    """The allowed space groups that can hold the composition in some whole number of formula units, or any at all."""
     if not rules.composition:
-        return rules.space_groups
+        return frozenset(group for group in rules.space_groups if _fewest_atoms(group) <= rules.max_atoms)
     unit = _reduced(dict(rules.composition))
     most = rules.max_atoms // sum(n for _, n in unit)
     cells = [tuple(n * units for _, n in unit) for units in range(1, most + 1)]
     return frozenset(group for group in rules.space_groups if any(fits(group, cell) for cell in cells))
+
+
+@cache
+def _fewest_atoms(space_group: int) -> int:
+    """Atoms in the smallest primitive cell of a group."""
+    return min(multiplicities()[position] for position in _reusable(space_group))
 
 
 @cache
@@ -165,6 +171,12 @@ def _check_counts(rules: TemplateRules) -> None:
         )
     if not rules.space_groups or not rules.space_groups <= frozenset(range(1, 231)):
         raise ContradictionError(f"expected space groups from 1 to 230, at least one, got {sorted(rules.space_groups)}")
+    smallest = min(map(_fewest_atoms, rules.space_groups))
+    if rules.max_atoms < smallest:
+        raise ContradictionError(
+            f"space groups {sorted(rules.space_groups)} hold {smallest} atoms or more, but max_atoms is "
+            f"{rules.max_atoms}; allow other space groups or more atoms"
+        )
 
 
 def _check_composition(rules: TemplateRules) -> None:

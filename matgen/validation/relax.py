@@ -20,6 +20,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedE
 
 from matgen.calculator import potential_name
 from matgen.candidate import Relaxation
+from matgen.config import ConfigError, check_least, check_positive
 
 RELAXATION_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError)
 """What a structure may provoke without speaking against the program.
@@ -62,6 +63,18 @@ class RelaxConfig:
     patience: int = 25
     progress: float = 1e-4
     max_volume_change: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check every number at the border.
+
+        Raises:
+            ConfigError: one is out of its range.
+        """
+        check_positive(self, "fmax", "smax", "symprec")
+        check_least(self, 1, "max_steps", "patience")
+        check_least(self, 0, "progress")
+        if not self.max_volume_change > 1:
+            raise ConfigError(f"expected max_volume_change above 1, got {self.max_volume_change}; it is a factor")
 
 
 def primitive(structure: Structure, symprec: float) -> Structure:
