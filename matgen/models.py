@@ -139,8 +139,10 @@ def info(kind: str, path: Path | None = None) -> ModelInfo:
     """
     found = _file(kind, path)
     digest = hashlib.sha256(found.read_bytes()).hexdigest()
-    expected = _hashes(found.parent).get(found.name, digest)
-    if digest != expected:
+    expected = _hashes(found.parent).get(found.name)
+    if expected is None and found.parent.resolve() == WEIGHTS.resolve():
+        raise WeightsError(f"{WEIGHTS / HASHES} does not list {found.name}, which should ship; install matgen again")
+    if expected is not None and digest != expected:
         raise WeightsError(
             f"{found} is not the file that was shipped: expected SHA-256 {expected[:12]}…, got {digest[:12]}…; "
             "install matgen again, or name other weights"

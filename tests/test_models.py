@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from matgen import __version__
+from matgen import __version__, models
 from matgen.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
@@ -136,6 +136,18 @@ def test_numbers_beyond_half_precision_are_not_written(tmp_path: Path) -> None:
         prior.element_bias.fill_(1e6)
     with pytest.raises(WeightsError, match="element_bias holds numbers beyond float16"):
         save(prior, tmp_path / "p.safetensors", kind="template_prior", trained_on="", figures={})
+
+
+@pytest.mark.parametrize("listed", [None, {}])
+def test_what_ships_must_be_listed(stored: Path, listed: dict | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = stored.parent / "hashes.json"
+    hashes.unlink()
+    if listed is not None:
+        hashes.write_text(json.dumps(listed))
+    assert load("template_prior", stored).config == SMALL  # somebody's own weights need no list
+    monkeypatch.setattr(models, "WEIGHTS", stored.parent)
+    with pytest.raises(WeightsError, match=r"does not list template_prior\.safetensors"):
+        load("template_prior")
 
 
 def test_what_ships_is_whole() -> None:

@@ -15,6 +15,7 @@ import torch
 from conftest import TextbookEntry
 from torch import Tensor, nn
 
+from matgen.config import ConfigError
 from matgen.datasets.crystals import LABELS, CrystalTable, site_rows
 from matgen.elements import SYMBOLS, descriptors, known_elements
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
@@ -36,7 +37,7 @@ from matgen.training.graph import (
     noised,
     own_samples,
 )
-from matgen.training.loop import DivergedError, Schedule, bucketed, fit, learning_rate
+from matgen.training.loop import CheckpointError, DivergedError, Schedule, bucketed, fit, learning_rate
 from matgen.training.negatives import NEGATIVES, displaced, substituted, swapped, wrong_shape, wrong_volume
 from matgen.training.prior import PriorObjective, dropped, true_conditions, unigram_nll
 
@@ -178,12 +179,28 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -
         fit(broken, Line(stop_at=25), BRIEF, tmp_path / "broken")
     again = Line()
     average_again = fit(resumed, again, BRIEF, tmp_path / "broken")
-    assert again.calls == 20, "from the checkpoint at step 20"
+    assert again.calls == 15, "from the interrupt at step 25"
     for one, other in ((whole, resumed), (average, average_again)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
-    logs = [[(x["step"], x["loss"]) for x in read_log(tmp_path / n) if "loss" in x] for n in ("whole", "broken")]
-    assert logs[0] == logs[1]
+    logs = [{x["step"]: x["loss"] for x in read_log(tmp_path / n) if "loss" in x} for n in ("whole", "broken")]
+    assert logs[0].keys() == logs[1].keys()
+    assert all(logs[0][step] == logs[1][step] for step in (10, 20, 40))  # the mean at 30 lacks what went before 25
+
+
+@pytest.mark.parametrize(
+    "changed", [{"steps": 0}, {"minutes": 0.0}, {"minutes": -1.0}, {"minutes": math.nan}, {"warmup": 0}, {"ema": 1.0}]
+)
+def test_a_schedule_that_cannot_be_kept_is_refused(changed: dict) -> None:
+    with pytest.raises(ConfigError, match=f"expected {next(iter(changed))} "):
+        Schedule(**changed)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_damaged_checkpoint_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        fit(line_model(), Line(), BRIEF, tmp_path)
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:

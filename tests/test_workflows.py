@@ -23,13 +23,15 @@ from matgen.models import info, load
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.templates.crystal import TemplateBatch, concatenated
+from matgen.templates.symmetry import NoTemplateError
+from matgen.training.loop import CheckpointError
 from matgen.training.run import DataError, train, train_config
 from matgen.validation.checks import validate
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.data import files, prepare_table, table_facts
+from matgen.workflows.data import TABLES, files, prepare_table, table_facts
 from matgen.workflows.design import StageClock, default_folder, run
-from matgen.workflows.search import rejected_file
+from matgen.workflows.search import Search, rejected_file
 from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, worthwhile
 from matgen.workflows.train import planned
 
@@ -75,9 +77,9 @@ def test_whoever_names_a_formula_has_decided_about_its_charges(unbalanced: Struc
     assert named.objection(verdicts) == ""
 
 
-def test_one_named_space_group_must_be_kept(rock_salt: Structure) -> None:
-    for group, objection in ((225, ""), (216, ""), (194, "symmetry")):  # 225 lies above 216
-        book = Rulebook.of(Request(space_groups=(group,), relax="none"))
+def test_named_space_groups_must_be_kept(rock_salt: Structure) -> None:
+    for groups, objection in (((225,), ""), ((216, 225), ""), ((216,), "symmetry"), ((194, 227), "symmetry")):
+        book = Rulebook.of(Request(space_groups=groups, relax="none"))
         assert book.objection(validate(candidate("a", rock_salt), book.checks)) == objection
 
 
@@ -143,6 +145,38 @@ def test_the_clock_notes_every_stage_with_its_last_counts(tmp_path: Path) -> Non
     stages = json.loads((tmp_path / "run.json").read_text())["stages"]
     assert [(stage["name"], stage["counts"]) for stage in stages] == list(heard.counts.items())
     assert heard.counts["propose"] == {"done": 2, "total": 2, "kept": 5}
+
+
+# ---------------------------------------------------------------- the search
+
+
+class _Blind:
+    """A guide that finds no symmetry, as where a relaxation ended in a heap."""
+
+    def of_structure(self, _: Structure) -> dict:
+        raise NoTemplateError("the symmetry could not be found")
+
+
+def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, rock_salt: Structure) -> None:
+    heap = Structure(Lattice.cubic(6), ["Na", "Na"], [[0, 0, 0], [0, 0, 0]])
+    offered = [candidate("heap", heap), candidate("blurred", rock_salt)]
+    request = Request(relax="none")
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        search = Search(
+            request,
+            writer,
+            found=lambda _: None,
+            guide=_Blind(),  # type: ignore[arg-type]
+            judge=None,  # type: ignore[arg-type]
+            rulebook=Rulebook.of(request),
+            rejects=rejected_file(tmp_path),
+            unique=Uniqueness(),
+        )
+        search.settle(offered, Silence())
+        assert search.tally == {"min_distance": 1, "symmetry": 1}
+    reasons = [next(iter(c.verdicts.values())).reason for c in rejected_file(tmp_path).read()]
+    assert "overlap" in reasons[0]
+    assert "could not be found" in reasons[1]
 
 
 # ---------------------------------------------------------------- whole runs
@@ -275,10 +309,45 @@ def test_shipped_configurations_are_found_by_name(tmp_path: Path) -> None:
     for kind in models.NETWORKS:
         plan = planned(kind, data=Path("x.npz"), folder=tmp_path, minutes=1.5)
         assert (plan.kind, plan.data, plan.run_folder, plan.schedule.minutes) == (kind, Path("x.npz"), tmp_path, 1.5)
-        assert plan.weights_file == Path(f"matgen/weights/{kind}.safetensors")
+        assert plan.weights_file == tmp_path / f"{kind}.safetensors"  # a trial leaves what ships alone
+        assert planned(kind, weights=Path("w.safetensors")).weights_file == Path("w.safetensors")
+
+
+@pytest.mark.parametrize("option", ["folder", "weights"])
+def test_a_folder_that_takes_no_files_is_told_before_training(option: str, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    places = {"folder": tmp_path / "runs", "weights": tmp_path / "w.safetensors"}
+    places[option] = tmp_path / "file" / "w.safetensors"
+    with pytest.raises(DataError, match=f"choose another place with --{option}"):
+        train(replace(planned(QUICK, data=table, minutes=0.1), **places))
+
+
+def test_a_checkpoint_of_another_size_is_told(table: Path, tmp_path: Path) -> None:
+    schedule = {"steps": 1, "batch_size": 4}
+    raw = {"kind": QUICK, "model": SIZES[QUICK], "data": str(table), "folder": str(tmp_path), "schedule": schedule}
+    train(train_config(raw))
+    with pytest.raises(CheckpointError, match="of a model of another size"):
+        train(train_config(raw | {"model": SIZES[QUICK] | {"width": 32}}))
+
+
+@pytest.mark.parametrize("content", [b"", b"no table", b"PK\x03\x04 cut"])
+def test_a_damaged_table_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.npz").write_bytes(content)
+    with pytest.raises(DataError, match="is not a prepared table"):
+        train(replace(planned(QUICK), data=tmp_path / "t.npz", folder=tmp_path))
 
 
 # ---------------------------------------------------------------- data
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "crystals").mkdir()
+    for name in TABLES:  # unreadable: nothing may be read before the complaint
+        (tmp_path / "crystals" / name).write_text("")
+    with pytest.raises(DataError, match=r"ends in \.npz"):
+        prepare_table(tmp_path, tmp_path / "table.parquet")
+    with pytest.raises(DataError, match="choose another place with --out"):
+        prepare_table(tmp_path, tmp_path / "crystals" / TABLES[0] / "table.npz")
 
 
 @pytest.mark.slow  # its processes import everything anew

@@ -82,7 +82,7 @@ class CrystalTable:
         if not path.exists():
             message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`"
             raise FileNotFoundError(message)
-        with np.load(path, allow_pickle=False) as raw:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as raw:
             site_count = torch.from_numpy(raw["site_count"].astype(np.int64))
             templates = TemplateBatch(
                 torch.from_numpy(raw["space_group"].astype(np.int64)),

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from matgen.config import ConfigError, check_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ class Schedule:
     log_every: int = 100
     validate_every: int = 2000
 
+    def __post_init__(self) -> None:
+        """Check every number at the border.
+
+        Raises:
+            ConfigError: one is out of its range.
+        """
+        check_least(self, 1, "steps", "batch_size", "warmup", "log_every", "validate_every")
+        check_least(self, 0, "final_rate", "weight_decay", "ema")
+        check_positive(self, "minutes", "learning_rate", "clip")
+        if self.ema >= 1:
+            raise ConfigError(f"expected ema below 1, got {self.ema}; the average would never move")
+
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 ModelT_contra = TypeVar("ModelT_contra", bound=nn.Module, contravariant=True)
@@ -53,6 +68,10 @@ class Objective(Protocol[ModelT_contra]):
     def validate(self, model: ModelT_contra) -> dict[str, float]:
         """Figures on the validation split."""
         ...
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, or of another model."""
 
 
 class DivergedError(RuntimeError):
@@ -97,7 +116,9 @@ def fit(
         The exponential moving average of the model.
 
     Raises:
+        CheckpointError: the folder holds a checkpoint that is damaged, or of another model.
         DivergedError: the loss is not finite.
+        KeyboardInterrupt: after the state was saved, so that the next call goes on from it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "schedule.json").write_text(json.dumps(asdict(schedule), indent=1))
@@ -116,25 +137,29 @@ def fit(
             log.flush()
             report(line)
 
-        while progress.fraction(schedule) < 1:
-            started = time.perf_counter()
-            rate = learning_rate(schedule, progress.step, progress.fraction(schedule))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            figures = _step(model, objective, optimizer, next(batches), generator, schedule.clip)
-            _update_average(average, model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
-            for name, value in figures.items():
-                mean.setdefault(name, []).append(value)
-            progress.step += 1
-            progress.seconds += time.perf_counter() - started
-            if progress.step % schedule.log_every == 0:
-                minutes = round(progress.seconds / 60, 2)
-                averages = {name: sum(v) / len(v) for name, v in mean.items()}
-                write({"step": progress.step, "minutes": minutes, "rate": rate, **averages})
-                mean = {}
-            if progress.step % schedule.validate_every == 0 or progress.fraction(schedule) >= 1:
-                write({"step": progress.step, **_validated(average, objective)})
-                _save(folder / "checkpoint.pt", model, average, optimizer, progress)
+        try:
+            while progress.fraction(schedule) < 1:
+                started = time.perf_counter()
+                rate = learning_rate(schedule, progress.step, progress.fraction(schedule))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                figures = _step(model, objective, optimizer, next(batches), generator, schedule.clip)
+                _update_average(average, model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
+                for name, value in figures.items():
+                    mean.setdefault(name, []).append(value)
+                progress.step += 1
+                progress.seconds += time.perf_counter() - started
+                if progress.step % schedule.log_every == 0:
+                    minutes = round(progress.seconds / 60, 2)
+                    averages = {name: sum(v) / len(v) for name, v in mean.items()}
+                    write({"step": progress.step, "minutes": minutes, "rate": rate, **averages})
+                    mean = {}
+                if progress.step % schedule.validate_every == 0 or progress.fraction(schedule) >= 1:
+                    write({"step": progress.step, **_validated(average, objective)})
+                    _save(folder / "checkpoint.pt", model, average, optimizer, progress)
+        except KeyboardInterrupt:
+            _save(folder / "checkpoint.pt", model, average, optimizer, progress)
+            raise
     return average
 
 
@@ -184,11 +209,17 @@ def _save(
 def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> _Progress:
     if not path.exists():
         return _Progress()
-    saved = torch.load(path, weights_only=True)
-    model.load_state_dict(saved["model"])
-    average.load_state_dict(saved["average"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return _Progress(**saved["progress"])
+    try:
+        saved = torch.load(path, weights_only=True)
+        model.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return _Progress(**saved["progress"])
+    except (RuntimeError, ValueError, LookupError, TypeError, EOFError, OSError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is damaged, or of a model of another size ({type(error).__name__}); "
+            "delete it, or train in another folder"
+        ) from error
 
 
 def bucketed(sizes: Tensor, batch_size: int, generator: torch.Generator, pool: int = 32) -> Iterator[Tensor]:

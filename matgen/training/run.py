@@ -1,9 +1,12 @@
 """Training by name: one configuration → one file of weights."""
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -150,16 +153,16 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         report: hears every line of the log.
 
     Raises:
-        DataError: there is no prepared table.
+        DataError: there is no prepared table, it is damaged, or a folder cannot be written.
+        CheckpointError: the checkpoint in the folder is damaged, or of another model.
         DivergedError: the loss is not finite.
     """
-    if not config.data.is_file():
-        raise DataError(f"expected a prepared table at {config.data}; make one with `matgen data prepare FOLDER`")
+    table = read_table(config.data)
     folder = config.run_folder
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--folder")
+    make_folder(config.weights_file.parent, "--weights")
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     torch.manual_seed(config.schedule.seed)
-    table = CrystalTable.load(config.data)
     plan = PLANS[config.kind](table, config)
     model = round_parameters(fit(plan.model, plan.objective, config.schedule, folder, report=report).eval())
     if plan.predict is not None:
@@ -172,6 +175,38 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
     report({"weights": str(path), **figures})
     return Trained(path, figures)
+
+
+def read_table(path: Path) -> CrystalTable:
+    """A prepared table.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`")
+    try:
+        return CrystalTable.load(path)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is not a prepared table ({error}); make one with `matgen data prepare`") from error
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder if it is not there, and find out before long work whether it takes files.
+
+    Args:
+        folder: to make.
+        option: that names another.
+
+    Raises:
+        DataError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror}; choose another place with {option}") from error
 
 
 def validation(table: CrystalTable) -> Tensor:

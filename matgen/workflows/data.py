@@ -1,17 +1,17 @@
 """Training data: what there is, and the prepared table that training reads."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import pyarrow.parquet as pq
 import torch
 
-from matgen.datasets.crystals import LABELS, SPLITS, CrystalTable
+from matgen.datasets.crystals import LABELS, SPLITS
 from matgen.datasets.prepare import prepare
-from matgen.training.run import DataError
+from matgen.training.run import DataError, make_folder, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
 """What `crystals/` in a data folder must hold."""
@@ -94,10 +94,11 @@ def prepare_table(
     source = data_folder(folder)
     if out.is_dir():
         raise DataError(f"expected a file name for the table, got the folder {out}; write {out / 'crystals.npz'}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror}; choose another place with --out") from error
+    if out.suffix != ".npz":  # which numpy would add
+        raise DataError(f"expected a file name that ends in .npz, got {out}; write {out.with_suffix('.npz')}")
+    make_folder(out.parent, "--out")
+    if out.exists() and not os.access(out, os.W_OK):
+        raise DataError(f"cannot write {out}: it is read-only; choose another place with --out")
     found = prepare(source, jobs=jobs, progress=progress)
     found.table.save(out)
     return Prepared(out, len(found.table), found.failures)
@@ -118,12 +119,7 @@ def table_facts(path: Path) -> TableFacts:
     Raises:
         DataError: there is none, or it is damaged.
     """
-    if not path.is_file():
-        raise DataError(f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`")
-    try:
-        table = CrystalTable.load(path)
-    except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise DataError(f"{path} is not a prepared table ({error}); make one with `matgen data prepare`") from error
+    table = read_table(path)
     templates = table.templates
     free = torch.zeros(len(table)).index_add(0, templates.site_system, templates.free_coords.sum(1).float())
     return TableFacts(
