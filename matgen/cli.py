@@ -80,7 +80,7 @@ def design(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ... Default: cpu.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, the only one in this version.")] = None,
     relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
@@ -136,7 +136,7 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             if as_json:
                 typer.echo(json.dumps(to_record(candidate)))
             else:
-                view.found(candidate)
+                view.found(candidate, request.wishes)
 
         try:
             outcome = run(request, folder, report=view, found=found, overwrite=overwrite)
@@ -273,10 +273,11 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from matgen.models import WeightsError
     from matgen.request import RequestError
     from matgen.templates.legal import ContradictionError
-    from matgen.training.loop import DivergedError
+    from matgen.training.loop import CheckpointError, DivergedError
     from matgen.training.run import DataError
 
     return (
+        CheckpointError,
         ConfigError,
         ContradictionError,
         DataError,
@@ -324,9 +325,10 @@ def _joined(table: Any, more: dict[str, Any]) -> Any:
 
 
 def _same_command(folder: Path) -> str:
-    """What was typed, with the folder named."""
-    typed = ["matgen", *sys.argv[1:]]
-    return shlex.join(typed if "--out" in typed else [*typed, "--out", str(folder)])
+    """What was typed, with the folder named; without --overwrite, which would throw away what is to be gone on with."""
+    typed = ["matgen", *(word for word in sys.argv[1:] if word != "--overwrite")]
+    named = any(word == "--out" or word.startswith("--out=") for word in typed)
+    return shlex.join(typed if named else [*typed, "--out", str(folder)])
 
 
 def _short(line: Mapping[str, Any]) -> str:

@@ -62,12 +62,10 @@ class StageView(AbstractContextManager["StageView"]):
             self._tasks[stage] = self._progress.add_task(stage, total=total, told="")
         self._progress.update(self._tasks[stage], completed=done, total=total, told=told)
 
-    def found(self, candidate: Candidate) -> None:
-        """Tell of a new candidate above the bars."""
-        guided = [told(p) for name, p in candidate.properties.items() if not name.startswith(JUDGE)]
-        self._progress.console.print(
-            f"  found {candidate.name}  {candidate.space_group.symbol}  {'  '.join(guided[:1])}"
-        )
+    def found(self, candidate: Candidate, wishes: Sequence[Target]) -> None:
+        """Tell of a new candidate above the bars, with the property that was wished first."""
+        guided = told(candidate.properties.get(_shown(wishes)[0]))
+        self._progress.console.print(f"  found {candidate.name}  {candidate.space_group.symbol}  {guided}")
 
     def _tell_last(self) -> None:
         if self._last and not self.console.is_terminal:
@@ -77,12 +75,12 @@ class StageView(AbstractContextManager["StageView"]):
 
 def told(prediction: Prediction | None) -> str:
     """Mean ± spread and unit."""
-    return "" if prediction is None else f"{prediction.mean:.2f} ± {prediction.spread:.2f} {prediction.unit}"
+    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f} {prediction.unit}"
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
     """Symmetry, predictions by the guiding and by the checking model, relaxation and verdicts of each candidate."""
-    shown = [wish.name for wish in wishes] or ["band_gap"]
+    shown = _shown(wishes)
     table = Table(title="candidates", title_justify="left")
     for heading in ("name", "space group", "atoms"):
         table.add_column(heading)
@@ -134,11 +132,16 @@ def rows_table(title: str, rows: Mapping[str, Any]) -> Table:
     return table
 
 
+def _shown(wishes: Sequence[Target]) -> list[str]:
+    """Names of the properties to show: the wished ones, or the gap."""
+    return [wish.name for wish in wishes] or ["band_gap"]
+
+
 def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     """Whether a wish is met, as a sign; nothing where nothing was wished."""
     if wish is None or prediction is None:
         return ""
-    return " ✓" if wish.met(prediction.mean, TOLERANCES[wish.name]) else " ✗"
+    return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
 
 
 def _relaxed(candidate: Candidate) -> str:

@@ -1,5 +1,7 @@
 """The command line: quick to answer, and one teaching line for whatever is wrong."""
 
+import hashlib
+import io
 import json
 import shlex
 import subprocess
@@ -8,9 +10,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from pymatgen.core import Lattice, Structure
+from rich.console import Console
 
 from matgen import __version__, cli, models
+from matgen.candidate import Candidate, Prediction, SpaceGroup
 from matgen.record import from_record
+from matgen.request import Request
+from matgen.terminal import StageView
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
@@ -73,6 +80,8 @@ TOML = {
     "no.toml": "n = = 3",
     "key.toml": "sead = 3",
     "type.toml": 'n = "three"',
+    "sampler.toml": "[sampler]\nlevels = 0",
+    "relax.toml": "[relaxation]\nfmax = 0.0",
     "wish.toml": "[properties]\nband_gap = -2",
     "kind.toml": 'kind = "template_prio"',
     "size.toml": 'kind = "judge"\n[model]\nwidht = 3',
@@ -106,7 +115,12 @@ TOML = {
         ("design --max-atoms 50", "expected max_atoms from 1 to 20"),
         ("design -n 0", "expected n of at least 1"),
         ("design -n ten", "Invalid value for '-n'"),
-        ("design --device cuda:99", "expected a device that is here (cpu"),
+        ("design --device cuda", "got 'cuda': this version samples on the CPU only"),
+        ("design --spacegroup 227 --max-atoms 1", "space groups [227] hold 2 atoms or more"),
+        ("design --config sampler.toml", "sampler.toml: expected levels of at least 1, got 0"),
+        ("design --config relax.toml", "relax.toml: expected fmax above 0, got 0.0"),
+        ("train template_prior --minutes 0", "expected minutes above 0, got 0.0"),
+        ("train template_prior --data broken.npz", "broken.npz is not a prepared table"),
         ("design --relax vasp", "got 'vasp'; choose one of none, chgnet"),
         ("design --config absent.toml", "cannot read the configuration absent.toml"),
         ("design --config no.toml", "no.toml is not TOML"),
@@ -162,7 +176,9 @@ def test_weights_that_are_not_there_or_corrupt(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
     if content:
-        (tmp_path / "template_prior.safetensors").write_bytes(content)
+        file = tmp_path / "template_prior.safetensors"
+        file.write_bytes(content)
+        (tmp_path / "hashes.json").write_text(json.dumps({file.name: hashlib.sha256(content).hexdigest()}))
     assert called(monkeypatch, "design", "--bandgap", "1.5") == cli.BAD_INPUT
     said = capsys.readouterr().err
     assert hint in said
@@ -186,6 +202,24 @@ def test_a_folder_that_holds_another_run(
     (tmp_path / "run.json").write_text(json.dumps(report))
     assert called(monkeypatch, "design", "--out", str(tmp_path)) == cli.BAD_INPUT
     assert "holds another run: version was '0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [["--out", "x"], ["--out=x"], []])
+def test_the_way_on_never_starts_anew(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["matgen", "design", "--overwrite", *named, "--json"])
+    end = [*named, "--json"] if named else ["--json", "--out", "x"]
+    assert shlex.split(cli._same_command(Path("x"))) == ["matgen", "design", *end]
+
+
+def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:
+    crystal = Structure(Lattice.cubic(3.0), ["Cs"], [[0, 0, 0]])
+    properties = {"band_gap": Prediction(1.5, 0.1, "eV"), "formation_energy": Prediction(-2.0, 0.1, "eV/atom")}
+    found = Candidate("a", crystal, crystal, SpaceGroup(221, "Pm-3m"), properties=properties)
+    screen = Console(file=io.StringIO())
+    StageView(screen).found(found, Request(properties={"formation_energy": -2.0}).wishes)
+    told = screen.file.getvalue()
+    assert "-2.00" in told
+    assert "1.50" not in told
 
 
 @needs_weights
