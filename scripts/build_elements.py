@@ -30,10 +30,11 @@ def fitted_volumes(folder: Path) -> np.ndarray:
 def descriptors(z: int) -> list[float]:
     """Period, group, Mendeleev number, electronegativity, radius, first ionisation, affinity, s p d f, block."""
     e = Element.from_Z(z)
-    shells = {"s": 0, "p": 0, "d": 0, "f": 0}
-    for n, kind, electrons in e.full_electronic_structure:
-        if n + {"d": 1, "f": 2}.get(kind, 0) == e.row:
-            shells[kind] = electrons
+    shells = {"s": 0, "p": 0, "d": 0, "f": 0} | {
+        kind: electrons
+        for n, kind, electrons in e.full_electronic_structure
+        if n + {"d": 1, "f": 2}.get(kind, 0) == e.row
+    }
     x = e.X if np.isfinite(e.X) else 0.0
     radius = float(e.atomic_radius or e.atomic_radius_calculated or 1.5)
     blocks = [float(e.block == b) for b in "spdf"]
