@@ -88,6 +88,20 @@ def _moved(structure: Structure, text: str) -> float:
     return math.nan if back is None else displacement(structure, back)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever the file system objects to into an error that says what to do.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot write to {path}: {reason}; choose another folder with --out") from error
+
+
 class CandidateWriter:
     """Writes the candidates of one run into a folder; opening the folder of an interrupted run resumes it.
 
@@ -116,7 +130,7 @@ class CandidateWriter:
         return frozenset(candidate.name for candidate in self.candidates)
 
     def __enter__(self) -> Self:
-        with self._teaching():
+        with writing(self.folder):
             (self.folder / "cif").mkdir(parents=True, exist_ok=True)
             if self._overwrite:
                 self._clear()
@@ -140,7 +154,7 @@ class CandidateWriter:
             self._report["status"] = "finished"
         else:
             self._report["status"] = "interrupted" if kind is KeyboardInterrupt else f"failed: {kind.__name__}"
-        with self._teaching():
+        with writing(self.folder):
             self._write_report()
 
     def write(self, candidate: Candidate) -> Candidate:
@@ -159,7 +173,7 @@ class CandidateWriter:
             raise ValueError(f"candidate {candidate.name} is already in {self.folder}; names must differ")
         text, verdict = faithful_cif(candidate.structure)
         candidate = replace(candidate, verdicts={**candidate.verdicts, "cif": verdict})
-        with self._teaching():
+        with writing(self.folder):
             _replace_file(self.folder / "cif" / f"{candidate.name}.cif", text)
             _append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
             self.candidates.append(candidate)
@@ -170,19 +184,11 @@ class CandidateWriter:
     def stage(self, name: str, seconds: float, **counts: int) -> None:
         """Note in run.json that a stage ended: its wall time and what it counted, such as requested=10, kept=7."""
         self._report["stages"].append({"name": name, "seconds": round(seconds, 3), "counts": counts})
-        with self._teaching():
+        with writing(self.folder):
             self._write_report()
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"candidates.{kind}"
-
-    @contextmanager
-    def _teaching(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"cannot write to {self.folder}: {reason}; choose another folder with --out") from error
 
     def _write_report(self) -> None:
         _replace_file(self.folder / "run.json", json.dumps(self._report, indent=2) + "\n")

@@ -1,12 +1,11 @@
 """Candidates as JSON lines: proposals that wait for their turn, and rejected ones with their reasons."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from matgen.candidate import Candidate
-from matgen.export import OutputError, ResumeError
+from matgen.export import ResumeError, writing
 from matgen.record import from_record, to_record
 
 
@@ -37,7 +36,7 @@ class CandidateFile:
             found = [from_record(json.loads(line)) for line in whole.splitlines()]
         except (KeyError, TypeError, ValueError) as error:
             raise ResumeError(f"{self.path} is damaged ({error}); overwrite the folder, or name another") from error
-        with self._teaching():
+        with writing(self.path):
             self.path.write_text(whole + newline, encoding="utf-8")
         return found
 
@@ -47,7 +46,7 @@ class CandidateFile:
         Raises:
             OutputError: the disk is full, or the folder has gone.
         """
-        with self._teaching(), self.path.open("a", encoding="utf-8") as stream:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(_line(candidate))
 
     def write(self, candidates: Iterable[Candidate]) -> None:
@@ -57,22 +56,14 @@ class CandidateFile:
             OutputError: the disk is full, or the folder has gone.
         """
         part = self.path.with_name(self.path.name + ".part")
-        with self._teaching():
+        with writing(self.path):
             part.write_text("".join(map(_line, candidates)), encoding="utf-8")
             part.replace(self.path)
 
     def remove(self) -> None:
         """Delete the file if it is there."""
-        with self._teaching():
+        with writing(self.path):
             self.path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _teaching(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"cannot write {self.path}: {reason}; choose another folder with --out") from error
 
 
 def _line(candidate: Candidate) -> str:
