@@ -3,21 +3,35 @@
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
 
+from matgen.calculator import chgnet_calculator
 from matgen.config import did_you_mean
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
+from matgen.energies.potential import Potential
 from matgen.energies.property import Target, WishError, parse_wish
+from matgen.energies.ranking import ForRanking
+from matgen.energy import Energy, TemplateEnergy
+from matgen.properties import PROPERTIES
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
+from matgen.terms import Terms
 from matgen.validation.relax import RelaxConfig
 
 TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
 """How far from a point a prediction may lie and still count as met, in the property's unit."""
+
+POTENTIAL_KT = 0.1
+"""What the energy per atom of a potential is divided by, eV/atom."""
+
+TAKEN = frozenset({"template_prior", "charge_balance", "graph", "repulsion", "variety"}).union(
+    PROPERTIES, (f"{name}_template" for name in PROPERTIES)
+)
+"""Names of the terms that every total energy may have."""
 
 _SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 _GROUP = re.compile(r"\(([^()]*)\)(\d*)")
@@ -59,6 +73,9 @@ class Request:
         device: where the models run; `cpu` is the only one in this version.
         relax: potential that relaxes candidates, or `none`.
         relaxation: when a relaxation is done.
+        potential: whose energy per atom, over 0.1 eV, ranks proposals and chooses among geometries, or `none`.
+        potential_weight: of that term.
+        energies: terms of the requester's own, added to the total energy; no file holds them.
         processes: relaxations side by side.
         stages: of the sampler.
         over_generation: proposals drawn per candidate wanted.
@@ -78,6 +95,9 @@ class Request:
     device: str = "cpu"
     relax: Literal["none", "chgnet"] = "chgnet"
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
+    potential: Literal["none", "chgnet"] = "none"
+    potential_weight: float = 1.0
+    energies: tuple[Energy | TemplateEnergy, ...] = field(default=(), metadata={"in_files": False})
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 15
@@ -91,6 +111,7 @@ class Request:
             RequestError: a number out of its range, or a formula or device that is not there.
             WishError: a wish that cannot be understood or cannot come true.
             ContradictionError: rules that no template satisfies.
+            TermError: an energy that is none, or whose name is taken.
         """
         for name in ("n", "processes", "over_generation", "rounds"):
             if getattr(self, name) < 1:
@@ -102,7 +123,14 @@ class Request:
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
         check_device(self.device)
-        _ = self.wishes, self.rules
+        if not 0 <= self.potential_weight < math.inf:
+            raise RequestError(f"expected potential_weight of at least 0, got {self.potential_weight}")
+        if self.potential != "none" and not self.formula:
+            raise RequestError(
+                f"expected a formula beside the potential {self.potential}, got none: energies per atom of different "
+                "compositions cannot be compared; give --formula, or leave the potential out"
+            )
+        _ = self.wishes, self.rules, self.terms
 
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
@@ -114,6 +142,16 @@ class Request:
                     f"expected one wish for each property, got {count} for {name}; drop one or use low:high"
                 )
         return targets
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The terms that this request adds to the total energy."""
+        own = Terms.of(self.energies, TAKEN | {self.potential})
+        if self.potential == "none":
+            return own
+        made = partial(chgnet_calculator, "ignore")
+        potential = Potential(made, POTENTIAL_KT, per_atom=True, name=self.potential)
+        return replace(own, states=own.states + self.potential_weight * ForRanking(potential))
 
     @cached_property
     def rules(self) -> TemplateRules:

@@ -47,7 +47,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 OPTIONS = [
     *("--bandgap", "--property", "--elements", "--include", "--exclude", "--formula", "--spacegroup", "--max-atoms"),
     *("-n", "--seed", "--out", "--overwrite", "--device", "--relax", "--no-moves", "--no-diffusion", "--no-mala"),
-    *("--json", "--config"),
+    *("--potential", "--potential-weight", "--json", "--config"),
 ]
 
 
@@ -115,6 +115,9 @@ TOML = {
         ("design --max-atoms 50", "expected max_atoms from 1 to 20"),
         ("design -n 0", "expected n of at least 1"),
         ("design -n ten", "Invalid value for '-n'"),
+        ("design --potential chgnet", "energies per atom of different compositions cannot be compared; give --formula"),
+        ("design --formula NaCl --potential emt", "got 'emt'; choose one of none, chgnet"),
+        ("design --potential-weight -1", "expected potential_weight of at least 0, got -1.0"),
         ("design --device cuda", "got 'cuda': this version samples on the CPU only"),
         ("design --spacegroup 227 --max-atoms 1", "space groups [227] hold 2 atoms or more"),
         ("design --config sampler.toml", "sampler.toml: expected levels of at least 1, got 0"),
