@@ -85,8 +85,8 @@ def design(
     potential: Annotated[
         str | None,
         typer.Option(
-            help="none or chgnet: also rank by its energy per atom, over 0.1 eV. Needs --formula; some 60 ms for each "
-            "of a few geometries per proposal. Default: none."
+            help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
+            "each of 65 geometries per candidate and round. Default: none."
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,

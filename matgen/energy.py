@@ -52,8 +52,8 @@ class Energy(_Algebra):
     """Scores full states.
 
     Attributes:
-        use: what a sampler may use of it. An energy that has no slopes says "values"; its gradient is then zero, and
-            Metropolis' correction of moves that other terms drive stays exact, since it weighs the whole sum.
+        use: what a sampler may use of it. One that has no slopes, or none worth their cost, says "values": it then
+            drives no move, but Metropolis' correction of moves that other terms drive weighs it, which is exact.
     """
 
     use: Use = "slopes"

@@ -25,6 +25,9 @@ from matgen.validation.relax import RelaxConfig
 TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
 """How far from a point a prediction may lie and still count as met, in the property's unit."""
 
+POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
+"""Makers of the calculators whose energy may be a term, by name."""
+
 POTENTIAL_KT = 0.1
 """What the energy per atom of a potential is divided by, eV/atom."""
 
@@ -123,13 +126,7 @@ class Request:
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
         check_device(self.device)
-        if not 0 <= self.potential_weight < math.inf:
-            raise RequestError(f"expected potential_weight of at least 0, got {self.potential_weight}")
-        if self.potential != "none" and not self.formula:
-            raise RequestError(
-                f"expected a formula beside the potential {self.potential}, got none: energies per atom of different "
-                "compositions cannot be compared; give --formula, or leave the potential out"
-            )
+        _check_potential(self.potential, self.potential_weight, self.formula)
         _ = self.wishes, self.rules, self.terms
 
     @cached_property
@@ -149,8 +146,7 @@ class Request:
         own = Terms.of(self.energies, TAKEN | {self.potential})
         if self.potential == "none":
             return own
-        made = partial(chgnet_calculator, "ignore")
-        potential = Potential(made, POTENTIAL_KT, per_atom=True, name=self.potential)
+        potential = Potential(POTENTIALS[self.potential], POTENTIAL_KT, per_atom=True, name=self.potential)
         return replace(own, states=own.states + self.potential_weight * ForRanking(potential))
 
     @cached_property
@@ -211,6 +207,21 @@ def parse_formula(text: str) -> dict[int, int]:
 
 def _times(formula: str, factor: int) -> str:
     return "".join(f"{symbol}{int(count or 1) * factor}" for symbol, count in _SYMBOL_COUNT.findall(formula))
+
+
+def _check_potential(name: str, weight: float, formula: str) -> None:
+    if name not in {"none", *POTENTIALS}:
+        raise RequestError(
+            f"expected a potential of none or {', '.join(POTENTIALS)}, got {name!r}; "
+            "any ASE calculator is energies=[Potential(calculator, kT=0.1, per_atom=True)] of the library"
+        )
+    if not 0 <= weight < math.inf:
+        raise RequestError(f"expected potential_weight of at least 0, got {weight}")
+    if name != "none" and not formula:
+        raise RequestError(
+            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
+            "cannot be compared; give --formula, or leave the potential out"
+        )
 
 
 def check_device(name: str) -> torch.device:

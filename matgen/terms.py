@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, Use
@@ -81,7 +82,7 @@ def check_finite(values: Mapping[str, Tensor]) -> None:
 
 
 class _OneEach(Energy):
-    """Somebody's energy of states, held to one number per system, in the dtype of the positions."""
+    """Somebody's energy of states, held to its use, and to one number per system in the dtype of the positions."""
 
     def __init__(self, name: str, energy: Energy) -> None:
         super().__init__()
@@ -89,7 +90,8 @@ class _OneEach(Energy):
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Energies (n_systems,)."""
-        return _one_each(self.name, self.energy(state, sigma), state.n_systems).to(state.positions)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.use == "slopes"):
+            return _one_each(self.name, self.energy(state, sigma), state.n_systems).to(state.positions)
 
 
 class _OneEachTemplate(TemplateEnergy):
@@ -101,7 +103,8 @@ class _OneEachTemplate(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        return _one_each(self.name, self.energy(templates), templates.n_systems).float()
+        value = _one_each(self.name, self.energy(templates), templates.n_systems)
+        return value.to(templates.space_group.device, torch.float32)
 
 
 def _one_each(name: str, value: object, n_systems: int) -> Tensor:

@@ -65,12 +65,9 @@ class Well(Energy):
 
 
 class BlindWell(Well):
-    """The same by its values alone."""
+    """The same, of which only the values may be used."""
 
     use = "values"
-
-    def forward(self, state: State, sigma: Tensor) -> Tensor:
-        return super().forward(state, sigma).detach()
 
 
 class Symmetric(TemplateEnergy):
@@ -161,7 +158,7 @@ def test_a_term_without_slopes_is_sampled_exactly() -> None:
     start = Geometry(torch.zeros(n, 6, dtype=torch.float64), torch.zeros(2 * n, 3, dtype=torch.float64))
     sigma = torch.zeros(n, dtype=torch.float64)
     reference = float(expand(templates, start).volume[0])
-    energy = Well(0.0, width, reference) + BlindWell(2 * width, width, reference, name="blind")
+    energy = Terms.of([Well(0.0, width, reference), BlindWell(2 * width, width, reference, name="blind")]).states
 
     def landscape(geometry: Geometry) -> tuple[Tensor, Geometry]:
         return gradients(energy, templates, geometry, sigma)
@@ -285,6 +282,8 @@ def test_a_potential_ranks_by_its_energy_per_atom(shipped: Models) -> None:
 def test_a_potential_wants_one_formula() -> None:
     with pytest.raises(RequestError, match=r"different compositions cannot be compared; give --formula"):
         Request(potential="chgnet")
+    with pytest.raises(RequestError, match=r"any ASE calculator is energies=\[Potential\("):
+        Request(formula="NaCl", potential="emt")  # type: ignore[arg-type]
     with pytest.raises(TermError, match="got 'chgnet'"):
         Request(formula="NaCl", potential="chgnet", energies=(BlackBox(len, name="chgnet"),))
     assert list(Request(energies=(BlackBox(len, name="chgnet"),)).terms.weights) == ["chgnet"]
@@ -318,3 +317,14 @@ def test_terms_are_in_every_file(tmp_path: Path) -> None:
     assert found
     for candidate in found:
         assert candidate.energies["atoms"] == len(candidate.structure)
+
+
+@needs_weights
+@pytest.mark.slow
+def test_the_energy_that_the_readme_shows_works(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    source = page.split("```python\n")[2].split("```")[0]
+    quick = source.replace("n=10", 'n=1, relax="none", max_atoms=4')
+    assert quick != source
+    exec(compile(quick, "README.md", "exec"), {})  # noqa: S102 (our own page)
+    assert "Verdict(" in capsys.readouterr().out

@@ -16,7 +16,8 @@ class BlackBox(Energy):
     """What a plain function says of each structure: dimensionless, low where you are pleased.
 
     It has no slopes. In Metropolis' steps its values help to decide, which is exact, while other terms alone say where
-    to go: some twenty calls for each geometry. `ForRanking(BlackBox(...))` spares a dear function that.
+    to go: some twenty calls for each geometry. `ForRanking(BlackBox(...))` spares a dear function that. Give a large
+    number, not infinity, for what is ruled out.
     """
 
     use = "values"
