@@ -116,6 +116,8 @@ class Request:
             ContradictionError: rules that no template satisfies.
             TermError: an energy that is none, or whose name is taken.
         """
+        _check_potential(self.potential, self.potential_weight, self.formula)
+        _ = self.terms
         for name in ("n", "processes", "over_generation", "rounds"):
             if getattr(self, name) < 1:
                 raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
@@ -126,8 +128,7 @@ class Request:
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
         check_device(self.device)
-        _check_potential(self.potential, self.potential_weight, self.formula)
-        _ = self.wishes, self.rules, self.terms
+        _ = self.wishes, self.rules
 
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
@@ -170,6 +171,21 @@ class Request:
         )
 
 
+def _check_potential(name: str, weight: float, formula: str) -> None:
+    if name not in {"none", *POTENTIALS}:
+        raise RequestError(
+            f"expected a potential of none or {', '.join(POTENTIALS)}, got {name!r}; "
+            "any ASE calculator is energies=[Potential(calculator, kT=0.1, per_atom=True)] of the library"
+        )
+    if not 0 <= weight < math.inf:
+        raise RequestError(f"expected potential_weight of at least 0, got {weight}")
+    if name != "none" and not formula:
+        raise RequestError(
+            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
+            "cannot be compared; give --formula, or leave the potential out"
+        )
+
+
 def element(symbol: str, *, must_be_known: bool = True) -> int:
     """Atomic number of a symbol.
 
@@ -207,21 +223,6 @@ def parse_formula(text: str) -> dict[int, int]:
 
 def _times(formula: str, factor: int) -> str:
     return "".join(f"{symbol}{int(count or 1) * factor}" for symbol, count in _SYMBOL_COUNT.findall(formula))
-
-
-def _check_potential(name: str, weight: float, formula: str) -> None:
-    if name not in {"none", *POTENTIALS}:
-        raise RequestError(
-            f"expected a potential of none or {', '.join(POTENTIALS)}, got {name!r}; "
-            "any ASE calculator is energies=[Potential(calculator, kT=0.1, per_atom=True)] of the library"
-        )
-    if not 0 <= weight < math.inf:
-        raise RequestError(f"expected potential_weight of at least 0, got {weight}")
-    if name != "none" and not formula:
-        raise RequestError(
-            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
-            "cannot be compared; give --formula, or leave the potential out"
-        )
 
 
 def check_device(name: str) -> torch.device:
