@@ -82,6 +82,14 @@ def design(
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, the only one in this version.")] = None,
     relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
+    potential: Annotated[
+        str | None,
+        typer.Option(
+            help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
+            "each of 65 geometries per candidate and round. Default: none."
+        ),
+    ] = None,
+    potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
@@ -100,6 +108,8 @@ def design(
         "seed": seed,
         "device": device,
         "relax": relax,
+        "potential": potential,
+        "potential_weight": potential_weight,
     }
     off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     asked = _wishes(bandgap, wishes or [])

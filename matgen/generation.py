@@ -32,10 +32,10 @@ from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import (
     drawn_conditions,
+    guidance,
     ranking_terms,
     repeats,
     state_energy,
-    state_wishes,
     template_energy,
     template_wishes,
 )
@@ -187,6 +187,7 @@ def _shaped(
     """Diffused and refined; the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
     if request.stages.diffusion:
+        pull = guidance(request, models)
         sigma = torch.where(begun.from_prototype, request.sampler.start_known, request.sampler.start_drawn)
         ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.start_drawn, request.sampler.levels)
         geometry = diffuse(
@@ -195,7 +196,7 @@ def _shaped(
             renoise(batch, geometry, sigma, generator),
             levels=ramp[:, None] * sigma,
             generator=generator,
-            guidance=energy_score(state_wishes(request, models), batch) if request.wishes else None,
+            guidance=energy_score(pull, batch) if pull.terms() else None,
             corrector_steps=request.sampler.corrector_steps,
             churn=request.sampler.churn,
         )
