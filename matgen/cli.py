@@ -170,6 +170,9 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Prepared table, instead of the one the file names.")] = None,
     folder: Annotated[Path | None, typer.Option(help="For checkpoint and log, likewise.")] = None,
     weights: Annotated[Path | None, typer.Option(help="For the weights, likewise.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to begin from, such as matgen/weights/graph_energy.safetensors.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the schedule, likewise.")] = None,
 ) -> None:
     """Train a model, or go on from the last checkpoint in its folder."""
@@ -178,7 +181,7 @@ def train(
         from matgen.training.run import train as run_training
         from matgen.workflows.train import planned
 
-        plan = planned(config, data=data, folder=folder, weights=weights, minutes=minutes)
+        plan = planned(config, data=data, folder=folder, weights=weights, init=init, minutes=minutes)
         screen = console(stderr=True)
         with StageView(screen) as view:
 

@@ -34,6 +34,7 @@ def planned(
     data: Path | None = None,
     folder: Path | None = None,
     weights: Path | None = None,
+    init: Path | None = None,
     minutes: float | None = None,
 ) -> TrainConfig:
     """A configuration with some of its fields replaced.
@@ -48,5 +49,6 @@ def planned(
         data=data or config.data,
         folder=folder or config.folder,
         weights=weights or config.weights,
+        init=init or config.init,
         schedule=schedule,
     )
