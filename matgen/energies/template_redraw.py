@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from matgen.templates.wyckoff import wyckoff_table
 
 Part = Literal["site", "tail", "sites", "template"]
 """One site; the last ones in a random order; all sites, in the same space group; everything."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class LearnedRedraw:
