@@ -32,15 +32,16 @@ def moved(
     """Templates after so much processor time; steps and seconds it took, and acceptances at the target temperature."""
     energy, generator = template_energy(request, shipped()), torch.Generator().manual_seed(request.seed)
     accepted: dict[str, list[float]] = {name: [] for name in moves}
-    found, steps, began = list(start), 0, time.process_time()
-    while time.process_time() - began < seconds:
+    found, steps, took, began = list(start), 0, 0.0, time.process_time()
+    while took * (1 + BLOCK / max(2 * steps, 1)) < seconds:  # to the nearest block
         found, report = metropolis(
             energy, found, moves, steps=BLOCK, temperatures=request.sampler.temperatures, generator=generator
         )
         steps += BLOCK
         for name, values in report.acceptance.items():
             accepted[name] += values[:1][~values[:1].isnan()].tolist()
-    return found, steps, time.process_time() - began, accepted
+        took = time.process_time() - began
+    return found, steps, took, accepted
 
 
 def line(
@@ -64,7 +65,7 @@ def line(
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=18.0, help="of processor time for each set of moves")
+    options.add_argument("--seconds", type=float, default=20.0, help="of processor time for each set of moves")
     options.add_argument("--formula", default="", help="composition, instead of a band gap of 1.5 eV")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
