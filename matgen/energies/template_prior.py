@@ -199,7 +199,7 @@ def extended(
     may_stop: bool = True,
 ) -> Partial:
     """One more site for each, or its end; without `may_stop` only where no site fits."""
-    sites, here = partial.sites(), (torch.arange(len(partial.group)), partial.length)
+    sites, here = partial.sites(), (torch.arange(len(partial.group), device=partial.group.device), partial.length)
     hidden = prior.hidden(conditions, partial.group, sites)[here[0], 1 + partial.length]
     legal = legal_continuations(partial.group, sites, rules.max_atoms)[here] & _useful(rules, partial)
     legal[:, -1] &= may_stop

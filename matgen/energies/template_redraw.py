@@ -53,7 +53,7 @@ class LearnedRedraw:
         """New templates, the old one where a draw ends badly, and log q(new | old) - log q(old | new) (n_systems,)."""
         n = len(templates)
         old = self._head(templates, generator)
-        columns = torch.arange(old.letter.shape[1])
+        columns = torch.arange(old.letter.shape[1], device=old.length.device)
         kept = columns < old.length[:, None]
         new = replace(
             old, row=old.row + n, letter=torch.where(kept, old.letter, -1), element=torch.where(kept, old.element, -1)
@@ -64,19 +64,19 @@ class LearnedRedraw:
         drawn = ended.select(ended.row >= n).templates()
         found = [b if self._sound(a, b) else a for a, b in zip(templates, drawn, strict=True)]
         extra = [self._log_weight(b) - self._log_weight(a) for a, b in zip(templates, found, strict=True)]
-        return found, log_p + torch.tensor(extra, dtype=log_p.dtype)
+        return found, log_p + torch.tensor(extra, dtype=log_p.dtype, device=log_p.device)
 
     def _head(self, templates: Sequence[CrystalTemplate], generator: torch.Generator) -> Partial:
         """All sites in random order, of which those that are kept count as read."""
         batch = TemplateBatch.of(templates)
         sites, table = pad_sites(batch, generator), wyckoff_table()
         length = self._kept(sites.present.sum(1), generator)
-        n, longest = sites.present.shape
+        (n, longest), device = sites.present.shape, length.device
         room = (0, max(self.rules.max_atoms - longest, 0) + 1)
         letter = torch.where(sites.present, table.letter[sites.position], MAX_POSITIONS)
-        redrawn = sites.present & (torch.arange(longest) >= length[:, None])
-        left = torch.zeros(n, N_ELEMENTS, dtype=torch.long)
-        row = torch.arange(n)
+        redrawn = sites.present & (torch.arange(longest, device=device) >= length[:, None])
+        left = torch.zeros(n, N_ELEMENTS, dtype=torch.long, device=device)
+        row = torch.arange(n, device=device)
         return Partial(
             row=row,
             group=batch.space_group,
@@ -84,15 +84,15 @@ class LearnedRedraw:
             element=pad(sites.element, room),
             length=length,
             left=left.scatter_add(1, sites.element, table.multiplicity[sites.position] * redrawn),
-            log_p=torch.zeros(n, dtype=torch.float64),
+            log_p=torch.zeros(n, dtype=torch.float64, device=device),
             done=row < 0,
         )
 
     def _kept(self, n_sites: Tensor, generator: torch.Generator) -> Tensor:
-        """How many sites to keep (n_systems,); of the tail 1 to n, so that a site more may come and none may go."""
+        """How many sites to keep (n_systems,); before a tail 1 to n, so that it may be empty at first."""
         if self.part == "tail":
-            share = torch.rand(len(n_sites), generator=generator, dtype=torch.float64)
-            return 1 + (share * n_sites).long()
+            share = torch.rand(len(n_sites), generator=generator, device=generator.device, dtype=torch.float64)
+            return 1 + (share.to(n_sites.device) * n_sites).long()
         return n_sites - 1 if self.part == "site" else torch.zeros_like(n_sites)
 
     def _ended(self, both: Partial, generator: torch.Generator) -> Partial:
