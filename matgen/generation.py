@@ -15,6 +15,7 @@ from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
 from matgen.energies.template_prior import draw_templates
+from matgen.energies.template_redraw import PARTS, LearnedRedraw
 from matgen.guide import Guide
 from matgen.io import structures
 from matgen.models import Models
@@ -26,7 +27,7 @@ from matgen.samplers.diffusion import diffuse, energy_score, renoise
 from matgen.samplers.hybrid import refine
 from matgen.samplers.resample import resample, temperature_for
 from matgen.samplers.starts import Starts, joined, starts
-from matgen.samplers.templates import ElementKernel, element_move, metropolis, substitute, swap
+from matgen.samplers.templates import ElementKernel, Move, element_move, metropolis, redraw, substitute, swap
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
@@ -35,6 +36,7 @@ from matgen.total_energy import (
     guidance,
     ranking_terms,
     repeats,
+    settled_conditions,
     state_energy,
     template_energy,
     template_wishes,
@@ -110,12 +112,7 @@ def moved_templates(
     report: Report,
 ) -> list[CrystalTemplate]:
     """Metropolis-Hastings moves with tempering on prior + wishes."""
-    energy = template_energy(request, models)
-    rules = request.rules
-    moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
-    if not rules.composition:
-        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
-        moves["substitute"] = element_move(substitute(kernel), rules)
+    energy, moves = template_energy(request, models), template_moves(request, models)
     block = 4
     for done in range(0, request.sampler.move_steps, block):
         with torch.no_grad():
@@ -127,6 +124,17 @@ def moved_templates(
             "move templates", done + block, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
         )
     return templates
+
+
+def template_moves(request: Request, models: Models) -> dict[str, Move]:
+    """Elements exchanged, and parts drawn anew by the prior."""
+    rules, asked = request.rules, settled_conditions(request)
+    moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
+    if not rules.composition:
+        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
+        moves["substitute"] = element_move(substitute(kernel), rules)
+    redraws = {f"redraw_{part}": redraw(LearnedRedraw(models.prior, rules, asked, part), rules) for part in PARTS}
+    return moves | redraws
 
 
 def shape(
