@@ -35,6 +35,7 @@ def planned(
     folder: Path | None = None,
     weights: Path | None = None,
     minutes: float | None = None,
+    device: str | None = None,
 ) -> TrainConfig:
     """A configuration with some of its fields replaced.
 
@@ -48,5 +49,6 @@ def planned(
         data=data or config.data,
         folder=folder or config.folder,
         weights=weights or config.weights,
+        device=device or config.device,
         schedule=schedule,
     )
