@@ -80,9 +80,7 @@ def design(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
-    device: Annotated[
-        str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,

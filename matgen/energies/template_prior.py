@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from matgen.draws import choice
 from matgen.energy import TemplateEnergy
 from matgen.nn.sites import PaddedSites, pad_sites
 from matgen.nn.template_prior import (
@@ -39,10 +40,10 @@ class LearnedTemplatePrior(TemplateEnergy):
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
-        rows = torch.zeros(templates.n_systems, dtype=torch.long)
-        log_p = self.prior(self.conditions.select(rows), templates.space_group, pad_sites(templates))
+        asked = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
+        log_p = self.prior(asked, templates.space_group, pad_sites(templates))
         orders = [log_orders(template) for template in templates.unbatch()]
-        return -log_p - torch.tensor(orders, dtype=log_p.dtype)
+        return -log_p - log_p.new_tensor(orders)
 
 
 def log_orders(template: CrystalTemplate) -> float:
@@ -115,28 +116,28 @@ def _start(
     temperature: float,
 ) -> _Partial:
     n = len(conditions.n_atoms)
-    empty = torch.zeros(n, 0, dtype=torch.long)
+    empty = conditions.n_atoms.new_zeros(n, 0)
     nothing = PaddedSites(empty, empty, empty.bool(), empty)
-    hidden = prior.hidden(conditions, torch.ones(n, dtype=torch.long), nothing)
+    hidden = prior.hidden(conditions, torch.ones_like(conditions.n_atoms), nothing)
     logits = prior.group_logits(hidden[:, 0]) / temperature
-    allowed = torch.zeros(230, dtype=torch.bool)
+    allowed = torch.zeros_like(logits[0], dtype=torch.bool)
     allowed[torch.tensor(sorted(fitting_groups(rules))) - 1] = True
-    group = torch.multinomial(logits.masked_fill(~allowed, -math.inf).softmax(-1), 1, generator=generator)
-    left = torch.zeros(n, N_ELEMENTS, dtype=torch.long)
+    group = choice(logits.masked_fill(~allowed, -math.inf).softmax(-1), generator) + 1
+    left = empty.new_zeros(n, N_ELEMENTS)
     if rules.composition:
         left = _formula_units(rules, conditions, generator)
-    return _Partial(group.squeeze(1) + 1, empty, empty, left, torch.zeros(n, dtype=torch.bool))
+    return _Partial(group, empty, empty, left, torch.zeros_like(group, dtype=torch.bool))
 
 
 def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torch.Generator) -> Tensor:
     """Atoms of each element (n, 95) in as many units as the conditions ask for, else in a random number of them."""
     n = len(conditions.n_atoms)
-    unit = torch.zeros(N_ELEMENTS, dtype=torch.long)
+    unit = conditions.n_atoms.new_zeros(N_ELEMENTS)
     divisor = math.gcd(*(count for _, count in rules.composition))
     for z, count in rules.composition:
         unit[z] = count // divisor
     most = rules.max_atoms // int(unit.sum())
-    units = torch.randint(1, most + 1, (n,), generator=generator)
+    units = torch.randint(1, most + 1, (n,), generator=generator).to(unit)
     units = torch.where(conditions.n_atoms > 0, (conditions.n_atoms // unit.sum()).clamp(1, most), units)
     return units[:, None] * unit
 
@@ -156,20 +157,20 @@ def _extend(
     legal = legal & _useful(rules, partial)
     legal[:, -1] |= ~legal.any(1)
     logits = prior.position_logits(hidden, partial.group, legal[:, None])[:, 0] / temperature
-    letter = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+    letter = choice(logits.softmax(-1), generator)
     done = letter == MAX_POSITIONS
-    position = group_positions()[0][partial.group - 1, letter.clamp(max=MAX_POSITIONS - 1)]
+    position = group_positions(letter.device)[0][partial.group - 1, letter.clamp(max=MAX_POSITIONS - 1)]
     position = torch.where(done, 0, position)
     allowed = _allowed_elements(rules, partial, position)
     hopeless = ~allowed.any(1)
     allowed[hopeless, 1] = True
     logits = prior.element_logits(hidden[:, 0], position, allowed) / temperature
-    element = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+    element = choice(logits.softmax(-1), generator)
     done = done | hopeless
     element = torch.where(done, 0, element)
     left = partial.left.clone()
-    multiplicity = wyckoff_table().multiplicity[position]
-    left[torch.arange(len(element)), element] -= multiplicity
+    multiplicity = wyckoff_table(position.device).multiplicity[position]
+    left[torch.arange(len(element), device=element.device), element] -= multiplicity
     return _Partial(
         partial.group,
         torch.cat([partial.position, torch.where(done, 0, position)[:, None]], dim=1),
@@ -181,32 +182,32 @@ def _extend(
 
 def _useful(rules: TemplateRules, partial: _Partial) -> Tensor:
     """Continuations (n, 28) that the rules leave open: by letter, and stopping in the last column."""
-    rows, _ = (t[partial.group - 1] for t in group_positions())
+    rows, _ = (t[partial.group - 1] for t in group_positions(partial.group.device))
     n = len(rows)
     if rules.composition:
         most = partial.left[:, 1:].max(1).values
-        fits = wyckoff_table().multiplicity[rows] <= most[:, None]
+        fits = wyckoff_table(rows.device).multiplicity[rows] <= most[:, None]
         return torch.cat([fits, (most <= 0)[:, None]], dim=1)
     present = _present(partial)
-    required = torch.zeros(N_ELEMENTS, dtype=torch.bool)
+    required = present.new_zeros(N_ELEMENTS)
     required[sorted(rules.required_elements)] = True
     enough = (present | ~required).all(1) & (present.sum(1) >= rules.n_elements[0])
-    return torch.cat([torch.ones(n, MAX_POSITIONS, dtype=torch.bool), enough[:, None]], dim=1)
+    return torch.cat([enough.new_ones(n, MAX_POSITIONS), enough[:, None]], dim=1)
 
 
 def _allowed_elements(rules: TemplateRules, partial: _Partial, position: Tensor) -> Tensor:
     """Elements (n, 95) that may take a position (n,)."""
     if rules.composition:
-        return partial.left >= wyckoff_table().multiplicity[position][:, None].clamp(min=1)
-    allowed = torch.zeros(N_ELEMENTS, dtype=torch.bool)
-    allowed[sorted(rules.allowed_elements)] = True
+        return partial.left >= wyckoff_table(position.device).multiplicity[position][:, None].clamp(min=1)
     present = _present(partial)
+    allowed = present.new_zeros(N_ELEMENTS)
+    allowed[sorted(rules.allowed_elements)] = True
     full = present.sum(1) >= rules.n_elements[1]
     return torch.where(full[:, None], present, allowed)
 
 
 def _present(partial: _Partial) -> Tensor:
-    present = torch.zeros(len(partial.group), N_ELEMENTS, dtype=torch.bool)
+    present = partial.done.new_zeros(len(partial.group), N_ELEMENTS)
     present.scatter_(1, partial.element, partial.element > 0)
     present[:, 0] = False
     return present

@@ -171,6 +171,6 @@ def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Te
     counts = torch.bincount(site_system, minlength=n_systems)
     starts = counts.cumsum(0) - counts
     chosen = counts[systems]
-    new_system = torch.repeat_interleave(torch.arange(len(systems), device=systems.device), chosen)
-    within = torch.arange(len(new_system), device=systems.device) - (chosen.cumsum(0) - chosen)[new_system]
+    new_system = torch.repeat_interleave(torch.arange(len(systems), device=counts.device), chosen)
+    within = torch.arange(len(new_system), device=counts.device) - (chosen.cumsum(0) - chosen)[new_system]
     return starts[systems][new_system] + within, new_system
