@@ -245,9 +245,10 @@ class Mixture(Distribution):
 
     def prediction(self) -> Prediction:
         """Median and standard deviation."""
-        levels = (torch.arange(200) + 0.5) / 200
-        parts = [torch.stack([d.quantile(level) for level in levels]) for d in (self.one, self.other)]
-        return Prediction(median(self), torch.cat(parts).std(0, unbiased=False))
+        value = median(self)
+        levels = (torch.arange(200, device=value.device)[:, None] + 0.5) / 200
+        parts = torch.cat([self.one.quantile(levels), self.other.quantile(levels)])
+        return Prediction(value, parts.std(0, unbiased=False))
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:

@@ -8,13 +8,13 @@ put there.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 ELSEWHERE = torch.device("meta")
 """The one device that every build of PyTorch knows, differentiates on, and keeps no numbers on: we keep them."""
@@ -58,7 +58,7 @@ class Elsewhere(Tensor):
 
 def computed(func: Any, args: tuple, kwargs: dict) -> Any:
     """The result of an operation, on the device where it belongs."""
-    leaves = tree_leaves((args, kwargs))
+    leaves = list(_leaves((args, kwargs)))
     asked = kwargs.get("device")
     if asked is None:
         there = any(isinstance(x, Elsewhere) for x in leaves)
@@ -66,13 +66,11 @@ def computed(func: Any, args: tuple, kwargs: dict) -> Any:
         there, kwargs = torch.device(asked) == ELSEWHERE, kwargs | {"device": torch.device("cpu")}
     if func not in MOVES:
         refuse_mixtures(func, args, leaves)
-    found = func(*tree_map_only(Elsewhere, _inner, args), **tree_map_only(Elsewhere, _inner, kwargs))
+    found = func(*_inner(args), **_inner(kwargs))
     if func is aten.copy_.default:
         return args[0]
-    if not there:
-        return found
-    found = tree_map_only(Tensor, Elsewhere, found)
-    return found if func in MOVES else return_and_correct_aliasing(func, args, kwargs, found)
+    found = _outer(found) if there else found
+    return return_and_correct_aliasing(func, args, kwargs, found) if there and _aliases(func) else found
 
 
 def refuse_mixtures(func: Any, args: tuple, leaves: list[Any]) -> None:
@@ -97,8 +95,32 @@ def refuse_mixtures(func: Any, args: tuple, leaves: list[Any]) -> None:
         raise RuntimeError(f"Expected all tensors to be on the same device, got {told} in {func}")
 
 
-def _inner(tensor: Elsewhere) -> Tensor:
-    return tensor.inner
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether what comes out is, or views, what went in."""
+    return any(result.alias_info is not None for result in func._schema.returns)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(part)
+    else:
+        yield value
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(_inner(part) for part in value)
+    if isinstance(value, dict):
+        return {name: _inner(part) for name, part in value.items()}
+    return value.inner if isinstance(value, Elsewhere) else value
+
+
+def _outer(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(_outer(part) for part in value)
+    return Elsewhere(value) if isinstance(value, Tensor) else value
 
 
 class _Operations(TorchDispatchMode):

@@ -121,7 +121,8 @@ def test_slopes_do_not_leave_the_device(other: torch.device) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_gpus", "name", "found"), [(0, "cpu", "cpu"), (1, "cuda", "cuda"), (1, "cuda:0", "cuda:0"), (2, "cuda:1", "cuda:1")]
+    ("n_gpus", "name", "found"),
+    [(0, "cpu", "cpu"), (1, "cuda", "cuda"), (1, "cuda:0", "cuda:0"), (2, "cuda:1", "cuda:1")],
 )
 def test_devices_are_found_by_name(n_gpus: int, name: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
@@ -175,7 +176,11 @@ def test_whatever_holds_tensors_moves_with_them(other: torch.device) -> None:
     moved = placed(_Nested(ones, (2 * ones, {"three": 3 * ones})), other)
     assert {x.device.type for x in (moved.numbers, moved.parts[0], moved.parts[1]["three"])} == {other.type}
     back = placed(moved, "cpu")
-    assert [x.tolist() for x in (back.numbers, back.parts[0], back.parts[1]["three"])] == [[1.0] * 2, [2.0] * 2, [3.0] * 2]
+    assert [x.tolist() for x in (back.numbers, back.parts[0], back.parts[1]["three"])] == [
+        [1.0] * 2,
+        [2.0] * 2,
+        [3.0] * 2,
+    ]
     assert back.name == "n"
 
 
@@ -208,7 +213,9 @@ def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
     torch.testing.assert_close(there.positions.cpu(), here.positions)
     edges = [neighbors(state, 4.0) for state in (here, there)]
     assert edges[1].offset.device.type == other.type
-    lengths = [found.vectors(state).norm(dim=1).sort().values for found, state in zip(edges, (here, there), strict=True)]
+    lengths = [
+        found.vectors(state).norm(dim=1).sort().values for found, state in zip(edges, (here, there), strict=True)
+    ]
     torch.testing.assert_close(lengths[1].cpu(), lengths[0])
 
 
@@ -272,7 +279,7 @@ def sampled(device: torch.device, request: Request) -> list[Proposed]:
 
 
 @needs_weights
-@pytest.mark.parametrize("changed", [{}, {"formula": "TiO2"}])
+@pytest.mark.parametrize("changed", [{}, pytest.param({"formula": "TiO2"}, marks=pytest.mark.slow)])
 def test_sampling_elsewhere_is_sampling(changed: dict, other: torch.device) -> None:
     request = replace(SMALL, **changed)
     here, there = sampled(torch.device("cpu"), request), sampled(other, request)

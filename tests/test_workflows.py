@@ -265,7 +265,13 @@ KIND_BY_KIND = [pytest.param(kind, marks=() if kind == QUICK else pytest.mark.sl
 @pytest.mark.parametrize("kind", KIND_BY_KIND)
 def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, prepared_table: Path, tmp_path: Path) -> None:
     schedule = {"steps": 2, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": 2}
-    raw = {"kind": kind, "model": SMALL_MODELS[kind], "data": str(prepared_table), "folder": str(tmp_path), "schedule": schedule}
+    raw = {
+        "kind": kind,
+        "model": SMALL_MODELS[kind],
+        "data": str(prepared_table),
+        "folder": str(tmp_path),
+        "schedule": schedule,
+    }
     first = train(train_config(raw))
     assert first.path == tmp_path / f"{kind}.safetensors"
     assert all(np.isfinite(value) for value in first.figures.values())
@@ -287,7 +293,9 @@ def test_shipped_configurations_are_found_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["folder", "weights"])
-def test_a_folder_that_takes_no_files_is_told_before_training(option: str, prepared_table: Path, tmp_path: Path) -> None:
+def test_a_folder_that_takes_no_files_is_told_before_training(
+    option: str, prepared_table: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     places = {"folder": tmp_path / "runs", "weights": tmp_path / "w.safetensors"}
     places[option] = tmp_path / "file" / "w.safetensors"
@@ -297,7 +305,13 @@ def test_a_folder_that_takes_no_files_is_told_before_training(option: str, prepa
 
 def test_a_checkpoint_of_another_size_is_told(prepared_table: Path, tmp_path: Path) -> None:
     schedule = {"steps": 1, "batch_size": 4}
-    raw = {"kind": QUICK, "model": SMALL_MODELS[QUICK], "data": str(prepared_table), "folder": str(tmp_path), "schedule": schedule}
+    raw = {
+        "kind": QUICK,
+        "model": SMALL_MODELS[QUICK],
+        "data": str(prepared_table),
+        "folder": str(tmp_path),
+        "schedule": schedule,
+    }
     train(train_config(raw))
     with pytest.raises(CheckpointError, match="of a model of another size"):
         train(train_config(raw | {"model": SMALL_MODELS[QUICK] | {"width": 32}}))
