@@ -32,8 +32,7 @@ def scales(templates: TemplateBatch, geometry: Geometry) -> Geometry:
 
 def standard_normal(geometry: Geometry, generator: torch.Generator) -> Geometry:
     """Independent unit Gaussians in the shape of a geometry."""
-    lattice, coords = (normal(like.shape, generator, like) for like in (geometry.lattice, geometry.coords))
-    return Geometry(lattice, coords)
+    return Geometry(*(normal(x.shape, generator, x) for x in (geometry.lattice, geometry.coords)))
 
 
 def moved(templates: TemplateBatch, geometry: Geometry, step: Geometry, scale: Geometry, size: Tensor) -> Geometry:

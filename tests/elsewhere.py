@@ -1,9 +1,9 @@
 """A second device without a second device: tensors that refuse to meet those of the CPU, as a GPU's do.
 
-Within `second_device()`, what is made on or moved to ELSEWHERE keeps its numbers on the CPU, but an operation that mixes
-it with ordinary tensors raises what CUDA raises. CUDA lets four mixtures pass, and so does this: copies from one device
-to the other, a number without dimensions in arithmetic, a CPU index into a tensor that is elsewhere, and such a number
-put there.
+Within `second_device()`, what is made on or moved to ELSEWHERE keeps its numbers on the CPU, but an operation that
+mixes it with ordinary tensors raises what CUDA raises. CUDA lets four mixtures pass, and so does this: copies from one
+device to the other, a number without dimensions in arithmetic, a CPU index into a tensor that is elsewhere, and such a
+number put there.
 """
 
 from collections.abc import Callable, Iterator

@@ -9,20 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from conftest import SMALL_MODELS, TextbookEntry
 from pymatgen.core import Lattice, Structure
 
 import matgen
 from matgen import models
 from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.datasets.crystals import CrystalTable
 from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo
-from matgen.io import described
 from matgen.models import info, load
 from matgen.progress import Silence
 from matgen.request import Request, Stages
-from matgen.templates.crystal import TemplateBatch, concatenated
 from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError
 from matgen.training.run import DataError, train, train_config
