@@ -42,7 +42,7 @@ def from_mapping(cls: type[C], raw: Mapping[str, Any], *, where: str = "") -> C:
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{_place(where)}expected a table, got {raw!r}")
     kinds = get_type_hints(cls)
-    known = {f.name: kinds[f.name] for f in fields(cls) if f.init}  # type: ignore[arg-type]
+    known = {name: kinds[name] for name in _written(cls)}
     for name in raw:
         if name not in known:
             raise ConfigError(f"{_place(where)}unknown key {name!r}; {did_you_mean(name, known)}")
@@ -77,7 +77,7 @@ def check_positive(config: Any, *names: str) -> None:
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """The same as JSON and TOML types, None left out; `from_mapping` reads it back."""
-    values = {f.name: getattr(config, f.name) for f in fields(config) if f.init}
+    values = {name: getattr(config, name) for name in _written(config)}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
@@ -111,6 +111,11 @@ def load_config(cls: type[C], path: Path) -> C:
 def to_toml(config: Any) -> str:
     """A dataclass as TOML text."""
     return _table(to_mapping(config), ())
+
+
+def _written(config: Any) -> list[str]:
+    """Names of the fields that files hold: not those whose metadata say `in_files=False`."""
+    return [f.name for f in fields(config) if f.init and f.metadata.get("in_files", True)]
 
 
 def _place(where: str) -> str:

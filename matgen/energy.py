@@ -8,7 +8,7 @@ template only, and energies that read a full `State`.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from matgen.state import State
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import expand
+
+Use = Literal["slopes", "values", "ranking"]
+"""What a sampler may use of an energy: slopes and values everywhere; values alone, to accept and to rank; or values
+where proposals are chosen among and ranked, and nowhere else, because they are dear."""
 
 
 class _Algebra(nn.Module):
@@ -45,7 +49,14 @@ class _Algebra(nn.Module):
 
 
 class Energy(_Algebra):
-    """Scores full states."""
+    """Scores full states.
+
+    Attributes:
+        use: what a sampler may use of it. One that has no slopes, or none worth their cost, says "values": it then
+            drives no move, but Metropolis' correction of moves that other terms drive weighs it, which is exact.
+    """
+
+    use: Use = "slopes"
 
     if TYPE_CHECKING:
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from matgen.devices import placed
 from matgen.energies.graph import denoiser_score
 from matgen.energies.template_prior import draw_templates
+from matgen.energies.template_redraw import PARTS, LearnedRedraw
 from matgen.guide import Guide
 from matgen.io import structures
 from matgen.models import Models
@@ -26,16 +27,17 @@ from matgen.samplers.diffusion import diffuse, energy_score, renoise
 from matgen.samplers.hybrid import refine
 from matgen.samplers.resample import resample, temperature_for
 from matgen.samplers.starts import Starts, joined, starts
-from matgen.samplers.templates import ElementKernel, element_move, metropolis, substitute, swap
+from matgen.samplers.templates import ElementKernel, Move, element_move, metropolis, redraw, substitute, swap
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import (
     drawn_conditions,
+    guidance,
     ranking_terms,
     repeats,
+    settled_conditions,
     state_energy,
-    state_wishes,
     template_energy,
     template_wishes,
 )
@@ -110,16 +112,11 @@ def moved_templates(
     report: Report,
 ) -> list[CrystalTemplate]:
     """Metropolis-Hastings moves with tempering on prior + wishes."""
-    total = template_energy(request, models)
+    total, moves = template_energy(request, models), template_moves(request, models)
 
     def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
         return total(batch.to(models.device)).cpu()
 
-    rules = request.rules
-    moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
-    if not rules.composition:
-        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
-        moves["substitute"] = element_move(substitute(kernel), rules)
     block = 4
     for done in range(0, request.sampler.move_steps, block):
         with torch.no_grad():
@@ -131,6 +128,17 @@ def moved_templates(
             "move templates", done + block, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
         )
     return templates
+
+
+def template_moves(request: Request, models: Models) -> dict[str, Move]:
+    """Elements exchanged, and parts drawn anew by the prior."""
+    rules, asked = request.rules, settled_conditions(request).to(models.device)
+    moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
+    if not rules.composition:
+        kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
+        moves["substitute"] = element_move(substitute(kernel), rules)
+    redraws = {f"redraw_{part}": redraw(LearnedRedraw(models.prior, rules, asked, part), rules) for part in PARTS}
+    return moves | redraws
 
 
 def shape(
@@ -195,6 +203,7 @@ def _shaped(
     """Diffused and refined; the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
     if request.stages.diffusion:
+        pull = guidance(request, models)
         sigma = torch.where(begun.from_prototype, request.sampler.start_known, request.sampler.start_drawn)
         ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.start_drawn, request.sampler.levels)
         geometry = diffuse(
@@ -203,7 +212,7 @@ def _shaped(
             renoise(batch, geometry, sigma, generator),
             levels=ramp.to(sigma)[:, None] * sigma,
             generator=generator,
-            guidance=energy_score(state_wishes(request, models), batch) if request.wishes else None,
+            guidance=energy_score(pull, batch) if pull.terms() else None,
             corrector_steps=request.sampler.corrector_steps,
             churn=request.sampler.churn,
         )

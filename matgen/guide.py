@@ -9,8 +9,8 @@ from pymatgen.core.structure import Structure
 
 from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
-from matgen.nn.template_properties import TemplateProperties
 from matgen.properties import Mixture, Prediction
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
@@ -22,7 +22,7 @@ CLEAN = 0.02
 class Guide:
     """An even mixture of both models' distributions."""
 
-    def __init__(self, graph: GraphEnergy, properties: TemplateProperties) -> None:
+    def __init__(self, graph: GraphEnergy, properties: Ensemble) -> None:
         self.graph, self.properties = GraphPredictor(graph), properties
 
     @torch.no_grad()
@@ -30,7 +30,7 @@ class Guide:
         """Distributions by property of expanded templates."""
         sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
         of_state, of_template = self.graph(state, sigma), self.properties(templates)
-        return {name: Mixture(found, of_template[name]) for name, found in of_state.items()}
+        return {name: Mixture((found, of_template[name])) for name, found in of_state.items()}
 
     def of_batch(self, templates: TemplateBatch, state: State) -> dict[str, Prediction]:
         """Predictions (n_systems,) by property of expanded templates."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from matgen import __version__
 from matgen.config import ConfigError, did_you_mean, from_mapping, to_mapping
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
@@ -46,10 +48,10 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "template_prior": Network(TemplatePriorConfig, TemplatePrior),
-    "template_properties": Network(TemplatePropertiesConfig, TemplateProperties),
+    "template_properties": Network(TemplatePropertiesConfig, partial(Ensemble, TemplateProperties)),
     "geometry_density": Network(GeometryDensityConfig, GeometryDensity),
     "graph_energy": Network(GraphEnergyConfig, GraphEnergy),
-    "judge": Network(JudgeConfig, Judge),
+    "judge": Network(JudgeConfig, partial(Ensemble, Judge)),
 }
 
 KINDS = (*NETWORKS, PROTOTYPES)
@@ -81,13 +83,11 @@ class ModelInfo:
 @overload
 def load(kind: Literal["template_prior"], path: Path | None = None) -> TemplatePrior: ...
 @overload
-def load(kind: Literal["template_properties"], path: Path | None = None) -> TemplateProperties: ...
+def load(kind: Literal["template_properties", "judge"], path: Path | None = None) -> Ensemble: ...
 @overload
 def load(kind: Literal["geometry_density"], path: Path | None = None) -> GeometryDensity: ...
 @overload
 def load(kind: Literal["graph_energy"], path: Path | None = None) -> GraphEnergy: ...
-@overload
-def load(kind: Literal["judge"], path: Path | None = None) -> Judge: ...
 @overload
 def load(kind: str, path: Path | None = None) -> nn.Module: ...
 def load(kind: str, path: Path | None = None) -> nn.Module:
@@ -245,7 +245,7 @@ class Models:
     """
 
     prior: TemplatePrior
-    properties: TemplateProperties
+    properties: Ensemble
     geometry: GeometryDensity
     graph: GraphEnergy
     prototypes: dict[str, Tensor]

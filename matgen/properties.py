@@ -99,9 +99,14 @@ class Distribution(ABC):
     def quantile(self, level: Tensor) -> Tensor:
         """The value (n_systems,) below which a share `level` lies."""
 
-    @abstractmethod
+    def samples(self, n: int) -> Tensor:
+        """Quantiles (n, n_systems) at the middles of n equal shares of probability."""
+        levels = (torch.arange(n, device=median(self).device) + 0.5) / n
+        return self.quantile(levels[:, None])
+
     def prediction(self) -> Prediction:
-        """Median and standard deviation."""
+        """Median and standard deviation, which by equal shares of probability stays finite for a logarithmic tail."""
+        return Prediction(median(self), self.samples(200).std(0, unbiased=False))
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
@@ -205,37 +210,34 @@ class Hurdle(Distribution):
         z = self.loc + self.scale * (torch.log1p(-above) - above.log())
         return torch.where(level <= zero, 0.0, _unbent(z.clamp_min(0.0), self.bend))
 
-    def prediction(self) -> Prediction:
-        """Median and standard deviation."""
-        # By quadrature over 200 equal shares of probability, which also tames a logarithmic tail.
-        levels = (torch.arange(200, device=self.loc.device) + 0.5) / 200
-        values = self.quantile(levels[:, None])
-        return Prediction(median(self), values.std(0, unbiased=False))
-
 
 @dataclass(frozen=True)
 class Mixture(Distribution):
-    """Either of two distributions with equal probability.
+    """One of several distributions, each with equal probability.
 
     Attributes:
-        one, other: of the same systems.
+        parts: of the same systems.
     """
 
-    one: Distribution
-    other: Distribution
+    parts: tuple[Distribution, ...]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density (n_systems,) at a value."""
-        return torch.logaddexp(self.one.log_prob(value), self.other.log_prob(value)) - math.log(2)
+        return self._mean([part.log_prob(value) for part in self.parts])
 
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
         """Log of P(low ≤ y ≤ high) (n_systems,)."""
-        return torch.logaddexp(self.one.log_between(low, high), self.other.log_between(low, high)) - math.log(2)
+        return self._mean([part.log_between(low, high) for part in self.parts])
+
+    def _mean(self, logs: list[Tensor]) -> Tensor:
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def quantile(self, level: Tensor) -> Tensor:
-        """The value (n_systems,) below which a share `level` lies: it lies between the two, found by halving."""
-        a, b = self.one.quantile(level), self.other.quantile(level)
-        lowest, high = torch.minimum(a, b), torch.maximum(a, b)
+        """The value (n_systems,) below which a share `level` lies: it lies among those of the parts, by halving."""
+        values = torch.stack([part.quantile(level) for part in self.parts])
+        lowest, high = values.amin(0), values.amax(0)
+        # Reached but for rounding: where a mixture has no density, its lower end counts.
+        level = level.to(lowest) - 8 * torch.finfo(lowest.dtype).eps
         low = lowest
         for _ in range(40):
             middle = (low + high) / 2
@@ -243,12 +245,9 @@ class Mixture(Distribution):
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return torch.where(cdf(self, lowest) >= level, lowest, high)
 
-    def prediction(self) -> Prediction:
-        """Median and standard deviation."""
-        value = median(self)
-        levels = (torch.arange(200, device=value.device)[:, None] + 0.5) / 200
-        parts = torch.cat([self.one.quantile(levels), self.other.quantile(levels)])
-        return Prediction(value, parts.std(0, unbiased=False))
+    def samples(self, n: int) -> Tensor:
+        """Quantiles (n n_parts, n_systems) that stand for the whole distribution."""
+        return torch.cat([part.samples(n) for part in self.parts])
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:

@@ -3,20 +3,37 @@
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal
 
+from matgen.calculator import chgnet_calculator
 from matgen.config import did_you_mean
 from matgen.devices import find_device
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
+from matgen.energies.potential import Potential
 from matgen.energies.property import Target, WishError, parse_wish
+from matgen.energies.ranking import ForRanking
+from matgen.energy import Energy, TemplateEnergy
+from matgen.properties import PROPERTIES
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
+from matgen.terms import Terms
 from matgen.validation.relax import RelaxConfig
 
 TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
 """How far from a point a prediction may lie and still count as met, in the property's unit."""
+
+POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
+"""Makers of the calculators whose energy may be a term, by name."""
+
+POTENTIAL_KT = 0.1
+"""What the energy per atom of a potential is divided by, eV/atom."""
+
+TAKEN = frozenset({"template_prior", "charge_balance", "graph", "repulsion", "variety"}).union(
+    PROPERTIES, (f"{name}_template" for name in PROPERTIES)
+)
+"""Names of the terms that every total energy may have."""
 
 _SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 _GROUP = re.compile(r"\(([^()]*)\)(\d*)")
@@ -58,6 +75,9 @@ class Request:
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
         relax: potential that relaxes candidates, or `none`.
         relaxation: when a relaxation is done.
+        potential: whose energy per atom, over 0.1 eV, ranks proposals and chooses among geometries, or `none`.
+        potential_weight: of that term.
+        energies: terms of the requester's own, added to the total energy; no file holds them.
         processes: relaxations side by side.
         stages: of the sampler.
         over_generation: proposals drawn per candidate wanted.
@@ -77,6 +97,9 @@ class Request:
     device: str = "cpu"
     relax: Literal["none", "chgnet"] = "chgnet"
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
+    potential: Literal["none", "chgnet"] = "none"
+    potential_weight: float = 1.0
+    energies: tuple[Energy | TemplateEnergy, ...] = field(default=(), metadata={"in_files": False})
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 15
@@ -91,7 +114,10 @@ class Request:
             DeviceError: a device that is not there.
             WishError: a wish that cannot be understood or cannot come true.
             ContradictionError: rules that no template satisfies.
+            TermError: an energy that is none, or whose name is taken.
         """
+        _check_potential(self.potential, self.potential_weight, self.formula)
+        _ = self.terms
         for name in ("n", "processes", "over_generation", "rounds"):
             if getattr(self, name) < 1:
                 raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
@@ -115,6 +141,15 @@ class Request:
         return targets
 
     @cached_property
+    def terms(self) -> Terms:
+        """The terms that this request adds to the total energy."""
+        own = Terms.of(self.energies, TAKEN | {self.potential})
+        if self.potential == "none":
+            return own
+        potential = Potential(POTENTIALS[self.potential], POTENTIAL_KT, per_atom=True, name=self.potential)
+        return replace(own, states=own.states + self.potential_weight * ForRanking(potential))
+
+    @cached_property
     def rules(self) -> TemplateRules:
         """The hard constraints on templates."""
         allowed = frozenset(map(element, self.elements)) or frozenset(known_elements())
@@ -132,6 +167,21 @@ class Request:
             composition=tuple(composition.items()),
             space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
             max_atoms=self.max_atoms,
+        )
+
+
+def _check_potential(name: str, weight: float, formula: str) -> None:
+    if name not in {"none", *POTENTIALS}:
+        raise RequestError(
+            f"expected a potential of none or {', '.join(POTENTIALS)}, got {name!r}; "
+            "any ASE calculator is energies=[Potential(calculator, kT=0.1, per_atom=True)] of the library"
+        )
+    if not 0 <= weight < math.inf:
+        raise RequestError(f"expected potential_weight of at least 0, got {weight}")
+    if name != "none" and not formula:
+        raise RequestError(
+            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
+            "cannot be compared; give --formula, or leave the potential out"
         )
 
 

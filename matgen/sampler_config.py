@@ -37,7 +37,7 @@ class SamplerConfig:
     """
 
     pool: int = 6
-    move_steps: int = 24
+    move_steps: int = 12
     temperatures: tuple[float, ...] = (1.0, 2.0)
     likeness: float = 0.6
     geometries: int = 3

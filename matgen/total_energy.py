@@ -23,6 +23,7 @@ from matgen.request import Request
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import Layout, layout
+from matgen.terms import check_finite
 
 STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
 """What is wished for unless the request asks for another energy above the hull, eV/atom."""
@@ -35,17 +36,23 @@ def template_energy(request: Request, models: Models) -> TemplateSum:
 
 
 def template_wishes(request: Request, models: Models) -> TemplateSum:
-    """Charge balance and the property wishes, as templates show them."""
+    """Charge balance, the property wishes as templates show them, and the requester's own terms."""
     total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
     for target, weight in targets(request):
         total = total + weight * TemplatePropertyTarget(models.properties, target)
-    return total
+    return total + request.terms.templates
 
 
 def state_energy(request: Request, models: Models) -> Sum:
-    """What a state is worth: the graph energy, repulsion, and the wishes."""
+    """What a sampler walks on: the graph energy, repulsion, the wishes, and own terms that are not for ranking only."""
     total = Sum({"graph": (request.sampler.graph, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
-    return total + state_wishes(request, models)
+    return total + state_wishes(request, models) + request.terms.used("slopes", "values")
+
+
+def guidance(request: Request, models: Models) -> Sum:
+    """What pulls on the diffusion: the wishes if any were made, and own terms that have slopes."""
+    wishes = state_wishes(request, models) if request.wishes else Sum({})
+    return wishes + request.terms.used("slopes")
 
 
 def state_wishes(request: Request, models: Models) -> Sum:
@@ -122,12 +129,15 @@ def ranking_terms(
     state = expand(batch, geometry)
     with torch.no_grad():
         of_templates = template_energy(request, models).breakdown(batch)
-        of_states = state_energy(request, models).breakdown(state, level)
+        of_states = (state_energy(request, models) + request.terms.used("ranking")).breakdown(state, level)
+    own = {name: value for name, value in (of_templates | of_states).items() if name in request.terms.weights}
+    check_finite(own)
     terms = {"template_prior": request.sampler.rank_prior * of_templates.pop("template_prior")}
     terms["charge_balance"] = of_templates.pop("charge_balance")
     per_atom = request.sampler.rank_graph / request.sampler.graph if request.sampler.graph else 0.0
     terms["graph"] = per_atom * of_states.pop("graph") / batch.n_atoms
-    return terms | of_states | {f"{name}_template": value for name, value in of_templates.items()}
+    seen_twice = {f"{name}_template": value for name, value in of_templates.items() if name not in own}
+    return terms | of_states | seen_twice | own
 
 
 def repeats(templates: Sequence[CrystalTemplate], total: Tensor, variety: float) -> Tensor:

@@ -47,7 +47,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 OPTIONS = [
     *("--bandgap", "--property", "--elements", "--include", "--exclude", "--formula", "--spacegroup", "--max-atoms"),
     *("-n", "--seed", "--out", "--overwrite", "--device", "--relax", "--no-moves", "--no-diffusion", "--no-mala"),
-    *("--json", "--config"),
+    *("--potential", "--potential-weight", "--json", "--config"),
 ]
 
 
@@ -123,6 +123,9 @@ TOML = {
         ("train template_prior --minutes 0", "expected minutes above 0, got 0.0"),
         ("train template_prior --data broken.npz", "broken.npz is not a prepared table"),
         ("design --relax vasp", "got 'vasp'; choose one of none, chgnet"),
+        ("design --potential chgnet", "energies per atom of different compositions cannot be compared; give --formula"),
+        ("design --formula NaCl --potential emt", "got 'emt'; choose one of none, chgnet"),
+        ("design --potential-weight -1", "expected potential_weight of at least 0, got -1.0"),
         ("design --config absent.toml", "cannot read the configuration absent.toml"),
         ("design --config no.toml", "no.toml is not TOML"),
         ("design --config key.toml", "key.toml: unknown key 'sead'; did you mean seed?"),

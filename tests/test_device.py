@@ -225,7 +225,8 @@ def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
 def trained(kind: str, table: Path, folder: Path, device: torch.device, steps: int) -> tuple[list[dict], Path, dict]:
     """Log, weights and figures of a short training without dropout, whose masks a GPU draws by itself."""
     schedule = {"steps": steps, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": steps, "seed": 3}
-    size = SMALL_MODELS[kind] | ({} if kind == "graph_energy" else {"dropout": 0.0})
+    still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "forget": 0.0}}.get(kind, {"dropout": 0.0})
+    size = SMALL_MODELS[kind] | still
     raw = {"kind": kind, "model": size, "data": str(table), "folder": str(folder), "schedule": schedule}
     config: TrainConfig = replace(train_config(raw), device=str(device))
     heard: list[dict] = []

@@ -48,7 +48,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
     frozenset({"calculator", "io", "models", "record"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
-    frozenset({"export", "guide", "request", "training"}),
+    frozenset({"export", "guide", "request", "terms", "training"}),
     frozenset({"generation", "total_energy"}),
     frozenset({"workflows"}),
     frozenset({"cli", "terminal", "testing"}),

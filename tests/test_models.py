@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from matgen import __version__, models
 from matgen.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
@@ -52,10 +53,11 @@ def test_a_nested_configuration_comes_back(tmp_path: Path) -> None:
 
 
 def test_buffers_keep_their_precision(tmp_path: Path) -> None:
-    judge = Judge(JudgeConfig(width=8, layers=1, hidden=8))
-    judge.spread.fill_(1e-9)  # would round to zero in half precision, and divide by it
+    judge = Ensemble(Judge, JudgeConfig(width=8, layers=1, hidden=8, members=2))
+    for member in judge.members:
+        member.spread.fill_(1e-9)  # would round to zero in half precision, and divide by it
     path = save(judge, tmp_path / "judge.safetensors", kind="judge", trained_on="", figures={})
-    assert torch.equal(load("judge", path).spread, judge.spread)
+    assert torch.equal(load("judge", path).members[1].spread, judge.members[1].spread)
 
 
 def test_a_library_keeps_its_tensors(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from matgen.datasets.crystals import CrystalTable
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
 from matgen.energy import forces
 from matgen.models import WEIGHTS, load
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
@@ -52,7 +53,7 @@ HURDLES = {
 }
 DISTRIBUTIONS: dict[str, Distribution] = {
     "energy": Logistic(numbers(-1.2), numbers(0.15)),
-    "either energy": Mixture(Logistic(numbers(-1.2), numbers(0.15)), Logistic(numbers(0.3), numbers(0.4))),
+    "either energy": Mixture((Logistic(numbers(-1.2), numbers(0.15)), Logistic(numbers(0.3), numbers(0.4)))),
     **HURDLES,
 }
 
@@ -99,7 +100,7 @@ def test_median_and_spread_are_those_of_samples(name: str) -> None:
 def test_a_coin_flip_between_metal_and_insulator_is_not_reported_as_a_small_gap() -> None:
     sure = Hurdle(numbers(-8.0), numbers(3.0), numbers(0.05), math.inf, 0.01)
     metal = replace(sure, zero_logit=numbers(8.0))
-    value = Mixture(sure, metal).prediction().value.item()
+    value = Mixture((sure, metal)).prediction().value.item()
     assert min(abs(value), abs(value - 3.0)) < 0.3  # either of the two, never the 1.5 eV between them
 
 
@@ -277,6 +278,27 @@ def test_templates_in_a_batch_are_as_alone() -> None:
         single = torch.cat([outputs(template_model()(TemplateBatch.of([t]))) for t in templates])
     torch.testing.assert_close(together, single, **CLOSE)
     assert (together[0] - together[1]).abs().max() > 0.01  # or the test would pass on a constant
+
+
+def test_an_ensemble_is_the_even_mixture_of_its_members_and_members_differ() -> None:
+    torch.manual_seed(0)
+    config = TemplatePropertiesConfig(width=16, layers=1, heads=2, hidden=8, members=3)
+    together = Ensemble(TemplateProperties, config).eval()
+    templates, value = TemplateBatch.of([ROCK_SALT, RUTILE]), torch.tensor(1.5)
+    with torch.no_grad():
+        densities = [m(templates)["band_gap"].log_prob(value).exp() for m in together.members]
+        found = together(templates)["band_gap"].log_prob(value).exp()
+    torch.testing.assert_close(found, torch.stack(densities).mean(0), rtol=1e-5, atol=0)
+    assert (densities[0] - densities[1]).abs().min() > 1e-4
+
+
+def test_members_that_disagree_spread_the_mixture() -> None:
+    one = Logistic(numbers(1.0), numbers(0.1))
+    agreed = Mixture((one, one)).prediction()
+    torch.testing.assert_close(agreed.value, one.loc, atol=1e-6, rtol=0)
+    apart = Mixture((one, Logistic(numbers(2.0), numbers(0.1)))).prediction()
+    # Two narrow peaks 1 apart: a standard deviation of a half, and the width of each.
+    assert apart.spread.item() == pytest.approx((0.25 + agreed.spread.item() ** 2) ** 0.5, rel=0.02)
 
 
 def test_a_redescribed_template_has_the_same_atoms_and_every_description_turns_up() -> None:

@@ -210,6 +210,18 @@ def test_with_one_element_there_is_nothing_to_substitute() -> None:
     assert swap()(batch, torch.Generator())[0].unbatch() == [only]
 
 
+def test_what_does_not_change_is_not_scored_again() -> None:
+    scored: list[int] = []
+
+    def energy(batch: TemplateBatch) -> Tensor:
+        scored.append(batch.n_systems)
+        return torch.zeros(batch.n_systems)
+
+    start = [template((A, NA)), template((A, NA), (GENERAL, LI))]
+    metropolis(energy, start, {"swap": element_move(swap(), RULES)}, steps=2, generator=torch.Generator())
+    assert scored == [2, 1, 1]  # the first template has nothing to swap
+
+
 def test_proposals_that_break_the_rules_become_no_change() -> None:
     # Na must stay: from NaLiLi no substitution of the fixed site may be accepted.
     rules = TemplateRules(allowed_elements=TRIO, required_elements=frozenset({NA}))

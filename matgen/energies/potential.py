@@ -1,6 +1,8 @@
 """Interatomic potentials as energies: any ASE calculator, over kT."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -63,7 +65,7 @@ class _Energies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, cell: Tensor, state: State, calculator: Calculator) -> Tensor:
         slopes, cell_slopes, energies = [], [], []
-        with torch.enable_grad():  # for calculators that are torch models themselves
+        with torch.enable_grad(), _quiet():  # for calculators that are torch models themselves
             for atoms in _each(state):
                 atoms.calc = calculator
                 energies.append(float(atoms.get_potential_energy()))
@@ -83,6 +85,14 @@ class _Energies(torch.autograd.Function):
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor, None, None]:
         slope, cell_slope, system_idx = ctx.saved_tensors
         return weight[system_idx, None] * slope, weight[:, None, None] * cell_slope, None, None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence CHGNet's warning about its own cell volumes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad=True")
+        yield
 
 
 def _each(state: State) -> list[Atoms]:

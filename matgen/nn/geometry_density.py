@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from matgen.draws import choice, normal
+from matgen.nn.layout_memory import LayoutMemory
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, causal
 from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
@@ -27,12 +28,23 @@ N_KINDS = 9  # six lattice numbers, three coordinates
 
 @dataclass(frozen=True)
 class GeometryDensityConfig:
-    """Size of the network."""
+    """Size of the network.
+
+    Attributes:
+        width, layers, heads, dropout: of the transformer.
+        known_layouts, known_numbers: layouts of the training crystals, free numbers of them all; training sets both.
+        memory: size of the vector that is remembered for each of these numbers.
+        forget: how often training withholds what is remembered of a layout, so that new ones are learned too.
+    """
 
     width: int = 144
     layers: int = 4
     heads: int = 6
     dropout: float = 0.05
+    known_layouts: int = 0
+    known_numbers: int = 0
+    memory: int = 32
+    forget: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class GeometryDensity(nn.Module):
         self.value = nn.Sequential(
             nn.Linear(2 * self.HARMONICS + 1, width), nn.SiLU(), nn.Linear(width, width, bias=False)
         )
+        self.memory = LayoutMemory(config.known_layouts, config.known_numbers, config.memory, width)
         self.transformer = Transformer(width, config.layers, config.heads, dropout=config.dropout)
         self.head = nn.Linear(width, 2 * GRID + 1)
         self.kind_bias = nn.Embedding(N_KINDS, GRID)
@@ -129,6 +142,13 @@ class GeometryDensity(nn.Module):
         """Embedding of values in [0, 1)."""
         angle = 2 * math.pi * x[..., None] * torch.arange(1, self.HARMONICS + 1, dtype=x.dtype, device=x.device)
         return self.value(torch.cat([x[..., None], angle.cos(), angle.sin()], dim=-1))
+
+    def _remembered(self, templates: TemplateBatch, length: int) -> Tensor:
+        """What is remembered of each number of known layouts (n, length, width)."""
+        found = self.memory(templates, length)
+        if not self.training:
+            return found
+        return found * (torch.rand(len(found), 1, 1, device=found.device) >= self.config.forget)
 
     def _components(self, templates: TemplateBatch, numbers: Numbers, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights (n, length, GRID), means in [0, 1] (n, length, GRID) and widths (n, length, 1)."""
@@ -142,7 +162,8 @@ class GeometryDensity(nn.Module):
         own = torch.where((numbers.kind < 6)[..., None], 0.0, own)
         before = torch.cat([numbers.kind.new_full((n, 1), N_KINDS), numbers.kind[:, :-1]], dim=1)
         value = nn.functional.pad(self._value(values[:, :-1]), (0, 0, 1, 0))
-        tokens = self.slot(numbers.kind) + own + self.previous_slot(before) + value
+        remembered = self._remembered(templates, length)
+        tokens = self.slot(numbers.kind) + own + self.previous_slot(before) + value + remembered
         prefix = torch.cat([self.group(templates.space_group)[:, None], site], dim=1)
         n_prefix = prefix.shape[1]
         total = n_prefix + length

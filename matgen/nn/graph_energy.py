@@ -1,11 +1,12 @@
 """The graph energy: one network, a displacement and a scalar.
 
-    E(x, σ) = Σ_i [ ½ ‖v_i‖² / σ² + h_i ]
+    E(x, σ) = Σ_i [ ½ ‖v_i‖² / σ² + ½ ‖s‖² / σ² + h_i ]
 
-v_i is the displacement (Å) that denoises atom i, trained by denoising score matching; ½‖v‖²/σ² is the energy of a
-denoising autoencoder, whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar
-trained by contrast, which sets the levels that denoising cannot see. The sum runs over all atoms, so E is extensive
-and E/N does not depend on the cell that a material is presented in.
+v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.noise` scales lattice numbers, Å)
+that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising autoencoder,
+whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar trained by contrast, which
+sets the levels that denoising cannot see. The sum runs over all atoms, so E is extensive and E/N does not depend on
+the cell that a material is presented in.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class GraphOutput:
 
     Attributes:
         displacement: denoising displacement of each representative (n_sites, 3), Å.
-        strain: scaled denoising displacement of the lattice numbers (n_systems, 6), Å.
+        strain: scaled denoising displacement of the lattice numbers (n_systems, 6), Å; zero where there is no lattice.
         site_energy: h of each representative (n_sites,).
         embedding: mean and spread of the scalar features over atoms (n_systems, 2 channels), which the property
             heads read.
@@ -82,13 +83,13 @@ class GraphEnergy(nn.Module):
         tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
         matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
         share = site_share(state, h.dtype)
-        strain = over_sites(matrix * share[:, None, None], state)
+        strain = over_atoms(matrix, state)
         mean = over_sites(scalars * share[:, None], state)
         spread = over_sites((scalars - mean[state.site_system]) ** 2 * share[:, None], state)
         return GraphOutput(
             displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None],
             strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))
-            * output_scale(sigma, SIGMA_LATTICE)[:, None],
+            * (output_scale(sigma, SIGMA_LATTICE) * state.pbc.all(1))[:, None],
             site_energy=self.site_energy(scalars).squeeze(-1),
             embedding=torch.cat([mean, (spread + 1e-6).sqrt()], dim=1),
         )
@@ -104,10 +105,24 @@ def over_sites(values: Tensor, state: State) -> Tensor:
     return scatter(values, state.site_system, dim_size=state.n_systems)
 
 
+def over_atoms(matrix: Tensor, state: State) -> Tensor:
+    """Mean (n_systems, 3, 3) over atoms of what each site's representative holds (n_sites, 3, 3), turned with it."""
+    rotation, index = state.orbits.rotations.to(matrix), state.orbits.site_idx
+    turned = rotation @ matrix.index_select(0, index) @ rotation.mT
+    total = scatter(turned, state.system_idx, dim_size=state.n_systems)
+    return total / state.n_atoms.to(matrix)[:, None, None]
+
+
+def residual_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
+    """What is left to denoise, (½ Σ_i ‖v_i‖² / σ² + ½ N ‖s‖² / σ²) / N (n_systems,)."""
+    square = over_sites((output.displacement**2).sum(-1) * site_share(state, sigma.dtype), state)
+    return 0.5 * (square + (output.strain**2).sum(-1)) / sigma**2
+
+
 def energy_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
     """E / N (n_systems,) as the module's docstring has it."""
-    residual = 0.5 * (output.displacement**2).sum(-1) / sigma[state.site_system] ** 2
-    return over_sites((residual + output.site_energy) * site_share(state, residual.dtype), state)
+    level = over_sites(output.site_energy * site_share(state, output.site_energy.dtype), state)
+    return residual_per_atom(output, state, sigma) + level
 
 
 def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:

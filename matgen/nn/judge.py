@@ -119,8 +119,9 @@ N_LOCAL = (N_RADIAL + 1) * (1 + len(NEIGHBOUR_COLUMNS)) + 2 * len(SHELL_CENTRES)
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Sizes of the network."""
+    """Sizes of the networks, and how many there are."""
 
+    members: int = 1
     width: int = 192
     layers: int = 2
     hidden: int = 256

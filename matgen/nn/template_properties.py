@@ -14,8 +14,9 @@ from matgen.templates.crystal import TemplateBatch
 
 @dataclass(frozen=True)
 class TemplatePropertiesConfig:
-    """Sizes of the network."""
+    """Sizes of the networks, and how many there are."""
 
+    members: int = 1
     width: int = 128
     layers: int = 4
     heads: int = 4

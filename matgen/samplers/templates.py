@@ -109,7 +109,7 @@ def _move(
 ) -> tuple[list[CrystalTemplate], Tensor, Tensor]:
     """One Metropolis step of every chain; also which of them changed (n_chains,)."""
     proposed, log_q = move(chains, generator)
-    new = energy(TemplateBatch.of(proposed)).detach().double()
+    new = _energies_after(energy, chains, proposed, energies)
     per_chain = beta.repeat_interleave(len(chains) // len(beta))
     log_ratio = per_chain * (energies - new) - log_q.to(energies)
     uniform = _uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
@@ -117,6 +117,21 @@ def _move(
     kept = [b if yes else a for a, b, yes in zip(chains, proposed, accept.tolist(), strict=True)]
     changed = torch.tensor([a != b for a, b in zip(chains, kept, strict=True)])
     return kept, torch.where(accept, new, energies), changed
+
+
+def _energies_after(
+    energy: Callable[[TemplateBatch], Tensor],
+    chains: Sequence[CrystalTemplate],
+    proposed: Sequence[CrystalTemplate],
+    energies: Tensor,
+) -> Tensor:
+    """Energies of proposals (n_chains,); those that are no change cost nothing."""
+    differ = [a != b for a, b in zip(chains, proposed, strict=True)]
+    if not any(differ):
+        return energies
+    changed = [b for b, yes in zip(proposed, differ, strict=True) if yes]
+    new = energy(TemplateBatch.of(changed)).detach().to(energies)
+    return energies.masked_scatter(torch.tensor(differ, device=energies.device), new)
 
 
 def _exchange(

@@ -18,7 +18,6 @@ from matgen.nn.graph_energy import (
     energy_per_atom,
     output_scale,
     predicted_step,
-    site_share,
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
 from matgen.state import State
@@ -230,9 +229,8 @@ def _free_mean(values: Tensor, free: Tensor) -> Tensor:
 
 def detached_level(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
     """E / N of which only the scalar h is trained (n_systems,)."""
-    residual = 0.5 * (output.displacement.detach() ** 2).sum(-1) / sigma[state.site_system] ** 2
-    per_site = (residual + output.site_energy) * site_share(state, residual.dtype)
-    return torch.zeros_like(sigma).index_add(0, state.site_system, per_site)
+    fixed = replace(output, displacement=output.displacement.detach(), strain=output.strain.detach())
+    return energy_per_atom(fixed, state, sigma)
 
 
 @torch.no_grad()

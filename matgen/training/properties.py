@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.devices import per_device
+from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.judge import JudgeInputs
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.properties import (
@@ -110,8 +111,8 @@ def _known_part(part: Any, known: Tensor) -> Any:
     match part:
         case Tensor():
             return part[known]
-        case Distribution():  # of a mixture
-            return known_rows(part, known)
+        case tuple():  # of a mixture
+            return tuple(known_rows(one, known) for one in part)
     return part
 
 
@@ -130,6 +131,15 @@ def negative_log_likelihood(
     return total, figures
 
 
+def mean_likelihood(
+    predictions: list[Mapping[str, Distribution]], targets: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, float]]:
+    """`negative_log_likelihood` of each of several predictions, averaged."""
+    losses, figures = zip(*(negative_log_likelihood(one, targets) for one in predictions), strict=True)
+    means = {name: sum(one[name] for one in figures) / len(figures) for name in figures[0]}
+    return torch.stack(losses).mean(), means
+
+
 def errors(predicted: Mapping[str, Distribution], targets: Mapping[str, Tensor]) -> dict[str, float]:
     """Likelihood, mean absolute error of the median, and accuracy at telling zero from not zero."""
     loss, figures = negative_log_likelihood(predicted, targets)
@@ -140,9 +150,10 @@ def errors(predicted: Mapping[str, Distribution], targets: Mapping[str, Tensor])
             continue
         distribution = known_rows(predicted[name], known)
         figures[f"mae_{name}"] = (median(distribution) - value[known]).abs().mean().item()
-        if isinstance(distribution, Hurdle):
-            right = (distribution.zero_logit > 0) == (value[known] <= distribution.zero)
-            figures[f"accuracy_{name}"] = right.float().mean().item()
+        zero = PROPERTIES[name].zero if name in PROPERTIES else -math.inf
+        if zero >= 0:
+            likely_zero = distribution.log_prob(torch.zeros_like(value[known])).exp() > 0.5
+            figures[f"accuracy_{name}"] = (likely_zero == (value[known] <= zero)).float().mean().item()
     return figures
 
 
@@ -161,8 +172,8 @@ def _concatenated_part(parts: list[Any]) -> Any:
     match parts[0]:
         case Tensor():
             return torch.cat(parts)
-        case Distribution():  # of a mixture
-            return _concatenated(parts)
+        case tuple():  # of a mixture
+            return tuple(_concatenated(list(ones)) for ones in zip(*parts, strict=True))
     return parts[0]
 
 
@@ -195,18 +206,19 @@ class TemplatePropertiesObjective:
         sizes = torch.bincount(self.table.templates.site_system, minlength=len(self.table))[self.train]
         return (self.train[rows] for rows in bucketed(sizes, batch_size, generator))
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Negative log-likelihood of a batch."""
+    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean over the members of the negative log-likelihood of a batch."""
         templates = redescribed(self.table.templates.select(rows), generator)
-        return negative_log_likelihood(model.raw(templates), self.targets.rows(rows))  # type: ignore[operator]
+        return mean_likelihood([member.raw(templates) for member in model.members], self.targets.rows(rows))
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Errors on the validation rows."""
-        return errors(self.predict(model, self.val), self.targets.rows(self.val))
+    def validate(self, model: Ensemble) -> dict[str, float]:
+        """Errors of the mixture on the validation rows."""
+        parts = [self.predict(member, self.val) for member in model.members]
+        return errors(mixed(parts), self.targets.rows(self.val))
 
-    def predict(self, model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
-        """Raw predictions for rows."""
-        return predicted(lambda chunk: model.raw(self.table.templates.select(chunk)), rows)  # type: ignore[operator]
+    def predict(self, member: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        """Raw predictions of one member for rows."""
+        return predicted(lambda chunk: member.raw(self.table.templates.select(chunk)), rows)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -249,17 +261,19 @@ class JudgeObjective:
             order = torch.randperm(len(self.train), generator=generator)
             yield from self.train[order].split(batch_size)
 
-    def loss(self, model: nn.Module, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
-        """Negative log-likelihood of a batch."""
-        return negative_log_likelihood(model.raw(self.inputs(rows)), self.targets.rows(rows))  # type: ignore[operator]
+    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
+        """Mean over the members of the negative log-likelihood of a batch."""
+        inputs = self.inputs(rows)
+        return mean_likelihood([member.raw(inputs) for member in model.members], self.targets.rows(rows))
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Errors on the validation rows."""
-        return errors(self.predict(model, self.val), self.targets.rows(self.val))
+    def validate(self, model: Ensemble) -> dict[str, float]:
+        """Errors of the mixture on the validation rows."""
+        parts = [self.predict(member, self.val) for member in model.members]
+        return errors(mixed(parts), self.targets.rows(self.val))
 
-    def predict(self, model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
-        """Raw predictions for rows."""
-        return predicted(lambda chunk: model.raw(self.inputs(chunk)), rows)  # type: ignore[operator]
+    def predict(self, member: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        """Raw predictions of one member for rows."""
+        return predicted(lambda chunk: member.raw(self.inputs(chunk)), rows)  # type: ignore[operator]
 
 
 @torch.no_grad()

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
 from matgen.devices import find_device, placed
-from matgen.models import NETWORKS, round_parameters, save
+from matgen.models import NETWORKS, round_parameters, save, tensors
+from matgen.nn import layout_memory
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.judge import Judge, JudgeInputs
@@ -58,6 +60,7 @@ class TrainConfig:
         data: prepared table.
         folder: receives checkpoint and log; runs/KIND if left out.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
+        init: file of weights to begin from, such as the ones that ship; parameters that it lacks begin at random.
         device: where; weights and checkpoints can be read on any other.
         schedule: how long and how fast.
         loss: of the graph energy, the defaults if left out; other kinds have no use for it.
@@ -68,6 +71,7 @@ class TrainConfig:
     data: Path = Path("cache/crystals.npz")
     folder: Path | None = None
     weights: Path | None = None
+    init: Path | None = None
     device: str = "cpu"
     schedule: Schedule = field(default_factory=Schedule)
     loss: GraphLoss | None = None
@@ -109,7 +113,7 @@ class Plan:
         objective: what it is trained for.
         trained_on: on what, in words.
         targets: labels, where properties are predicted.
-        predict: its property predictions; None where it makes none.
+        predict: property predictions of it, or of a member where it is an ensemble; None where it makes none.
     """
 
     model: nn.Module
@@ -169,17 +173,39 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     torch.manual_seed(config.schedule.seed)
     plan = PLANS[config.kind](table.to(device), config)
+    if config.init is not None:
+        begin_from(plan.model, config.kind, config.init)
     model = round_parameters(fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report).eval())
     if plan.predict is not None:
         rows = validation(table).to(device)
-        found = placed((plan.predict(model, rows), plan.targets.rows(rows)), "cpu")
-        model.heads.calibration.copy_(calibration_table(*found))  # type: ignore[union-attr,operator]
+        targets = placed(plan.targets.rows(rows), "cpu")
+        for network in model.members if isinstance(model, Ensemble) else [model]:
+            found = calibration_table(placed(plan.predict(network, rows), "cpu"), targets)
+            network.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
     figures = plan.objective.validate(model)
     if config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
     path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
     report({"weights": str(path), **figures})
     return Trained(path, figures)
+
+
+def begin_from(model: nn.Module, kind: str, path: Path) -> None:
+    """Give a fresh network the trained parameters of another of its kind, as far as both have them.
+
+    Raises:
+        WeightsError: no such file, or one that is damaged or of another kind.
+        DataError: a parameter of the file has another size than here.
+    """
+    known, found = model.state_dict(), tensors(kind, path)
+    for name, value in found.items():
+        if name in known and known[name].shape != value.shape:
+            raise DataError(
+                f"{path} holds {name} of size {tuple(value.shape)}, expected {tuple(known[name].shape)}; "
+                "give [model] the sizes of that file, or begin without --init"
+            )
+    buffers = {name for name, _ in model.named_buffers()}
+    model.load_state_dict({n: v.float() for n, v in found.items() if n in known and n not in buffers}, strict=False)
 
 
 def read_table(path: Path) -> CrystalTable:
@@ -228,12 +254,16 @@ def _template_properties(table: CrystalTable, config: TrainConfig) -> Plan:
     train = trainable(table).nonzero().ravel()
     targets = PropertyTargets.of(table, train)
     objective = TemplatePropertiesObjective(table, targets, train, validation(table))
-    return Plan(TemplateProperties(config.model), objective, _rows(len(train)), targets, objective.predict)
+    return Plan(Ensemble(TemplateProperties, config.model), objective, _rows(len(train)), targets, objective.predict)
 
 
 def _geometry_density(table: CrystalTable, config: TrainConfig) -> Plan:
     objective = GeometryObjective(table)
-    return Plan(GeometryDensity(config.model), objective, _rows(len(objective.rows)))
+    known = table.templates.select(objective.rows)
+    n_layouts, n_numbers = layout_memory.sizes(known)
+    model = GeometryDensity(replace(config.model, known_layouts=n_layouts, known_numbers=n_numbers))
+    model.memory.know(known)
+    return Plan(model, objective, _rows(len(objective.rows)))
 
 
 def _graph_energy(table: CrystalTable, config: TrainConfig) -> Plan:
@@ -258,8 +288,9 @@ def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
     targets = PropertyTargets.of(table, train)
     known = _described_once(table, torch.cat([train, val]), config.run_folder)
     objective = JudgeObjective.of(known, targets, train, val)
-    model = Judge(config.model)
-    model.standardize(objective.inputs(train))
+    model = Ensemble(Judge, config.model)
+    for member in model.members:
+        member.standardize(objective.inputs(train))  # type: ignore[operator]
     told = f"{_rows(len(train))} (formulas that hash below {JUDGE_SHARE} with seed {JUDGE_SEED})"
     return Plan(model, objective, told, targets, objective.predict)
 

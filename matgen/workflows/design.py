@@ -14,6 +14,7 @@ import torch
 from matgen import __version__
 from matgen.candidate import Candidate
 from matgen.config import to_mapping
+from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
 from matgen.models import KINDS, load_models, weights_hash
@@ -68,12 +69,14 @@ def run(
 
 
 def identity(request: Request) -> RunInfo:
-    """What makes a run of this request the run that it is.
+    """What makes a run of this request the run that it is; of energies of its own, names and weights.
 
     Raises:
         WeightsError: weights that are missing or damaged.
     """
-    return RunInfo(__version__, request.seed, to_mapping(request), {kind: weights_hash(kind) for kind in KINDS})
+    added = {"energies": request.terms.weights} if request.terms.weights else {}
+    configuration = to_mapping(request) | added
+    return RunInfo(__version__, request.seed, configuration, {kind: weights_hash(kind) for kind in KINDS})
 
 
 def default_folder(request: Request) -> Path:
@@ -100,11 +103,19 @@ def design(
     max_atoms: int = MAX_ATOMS,
     device: str = "cpu",
     relax: Literal["none", "chgnet"] = "chgnet",
+    potential: Literal["none", "chgnet"] = "none",
+    potential_weight: float = 1.0,
+    energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
     report: Report | None = None,
     **properties: float | str | tuple[float, float],
 ) -> list[Candidate]:
     """Candidates that fulfil wishes: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
+
+    Energies of your own are added to the total energy as they are, one number per system, whatever its size: those of
+    states to guidance, refinement, the choice among geometries and ranking, those of templates to the proposal, to
+    substitutions and ranking. Every term comes back under its name in `.energies`. A folder is resumed only with the
+    same names and weights; that a name goes on to mean the same is up to you.
 
     Args:
         n: how many; fewer come back where fewer survive.
@@ -117,6 +128,9 @@ def design(
         max_atoms: most atoms in the primitive cell.
         device: where the models run.
         relax: potential that relaxes candidates.
+        potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
+        potential_weight: of that term.
+        energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
         properties: a value, a (low, high) pair, or text such as ">3", by property name.
@@ -140,6 +154,9 @@ def design(
         seed=seed,
         device=device,
         relax=relax,
+        potential=potential,
+        potential_weight=potential_weight,
+        energies=(energies,) if isinstance(energies, Energy | TemplateEnergy) else tuple(energies),
     )
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)

@@ -34,6 +34,7 @@ def planned(
     data: Path | None = None,
     folder: Path | None = None,
     weights: Path | None = None,
+    init: Path | None = None,
     minutes: float | None = None,
     device: str | None = None,
 ) -> TrainConfig:
@@ -49,6 +50,7 @@ def planned(
         data=data or config.data,
         folder=folder or config.folder,
         weights=weights or config.weights,
+        init=init or config.init,
         device=device or config.device,
         schedule=schedule,
     )

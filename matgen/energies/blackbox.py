@@ -1,0 +1,39 @@
+"""Any function of a structure as an energy."""
+
+from collections.abc import Callable
+from typing import SupportsFloat
+
+import torch
+from pymatgen.core.structure import Structure
+from torch import Tensor
+
+from matgen.energy import Energy
+from matgen.io import structures
+from matgen.state import State
+
+
+class BlackBox(Energy):
+    """What a plain function says of each structure: dimensionless, low where you are pleased.
+
+    It has no slopes. In Metropolis' steps its values help to decide, which is exact, while other terms alone say where
+    to go: some twenty calls for each geometry. `ForRanking(BlackBox(...))` spares a dear function that. Give a large
+    number, not infinity, for what is ruled out.
+    """
+
+    use = "values"
+
+    def __init__(self, function: Callable[[Structure], SupportsFloat], *, name: str) -> None:
+        """Take a function of one structure, a primitive cell, and a name for what it says."""
+        super().__init__()
+        self.function, self.name = function, name
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
+        """Its values (n_systems,)."""
+        values = [self._value(crystal) for crystal in structures(state)]
+        return torch.tensor(values, dtype=torch.float64).to(state.positions)
+
+    def _value(self, crystal: Structure) -> float:
+        value = self.function(crystal)
+        if not isinstance(value, SupportsFloat):
+            raise TypeError(f"expected a number from the function of `{self.name}`, got {value!r}; does it return one?")
+        return float(value)

@@ -1,0 +1,117 @@
+"""Parts of templates drawn anew by the learned prior: proposals of known density for Metropolis-Hastings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from matgen.energies.template_prior import Partial, choose_groups, completed, extended, joined, log_orders
+from matgen.nn.sites import pad_sites
+from matgen.nn.template_prior import MAX_POSITIONS, N_ELEMENTS, Conditions, TemplatePrior
+from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.legal import TemplateRules
+from matgen.templates.wyckoff import wyckoff_table
+
+Part = Literal["site", "tail", "sites", "template"]
+"""One site; the last ones in a random order; all sites, in the same space group; everything."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class LearnedRedraw:
+    """Keeps a part of each template and draws the rest anew, site by site, as `draw_templates` would.
+
+    The n sites of a template S are put in a random order, one of the orders(S) distinct ones, and the first k are kept,
+    k from p(k | n). Order and k are auxiliary variables, which a Metropolis step may draw and forget, so that it is
+    exact with
+
+        q(S' | S) = p(k | n) p(tail' | head) / orders(S),    q(S | S') = p(k | n') p(tail | head) / orders(S')
+
+    where p(tail | head) is that of the masked, renormalised choices that draw. One loop draws the new tail and reads
+    the old one.
+    """
+
+    def __init__(self, prior: TemplatePrior, rules: TemplateRules, conditions: Conditions, part: Part) -> None:
+        """Fix what is drawn.
+
+        Args:
+            prior: the network.
+            rules: hard constraints, masks in drawing; under a composition the cell keeps its formula units.
+            conditions: one row, that serves for all.
+            part: what is drawn anew.
+        """
+        self.prior, self.rules, self.conditions, self.part = prior, rules, conditions, part
+
+    @torch.no_grad()
+    def redraw(
+        self, templates: Sequence[CrystalTemplate], generator: torch.Generator
+    ) -> tuple[list[CrystalTemplate], Tensor]:
+        """New templates, the old one where a draw ends badly, and log q(new | old) - log q(old | new) (n_systems,)."""
+        n = len(templates)
+        old = self._head(templates, generator)
+        columns = torch.arange(old.letter.shape[1], device=old.length.device)
+        kept = columns < old.length[:, None]
+        new = replace(
+            old, row=old.row + n, letter=torch.where(kept, old.letter, -1), element=torch.where(kept, old.element, -1)
+        )
+        ended = self._ended(joined([old, new]), generator)
+        ended = ended.select(ended.row.argsort())
+        log_p = ended.log_p[n:] - ended.log_p[:n]
+        drawn = ended.select(ended.row >= n).templates()
+        found = [b if self._sound(a, b) else a for a, b in zip(templates, drawn, strict=True)]
+        extra = [self._log_weight(b) - self._log_weight(a) for a, b in zip(templates, found, strict=True)]
+        return found, log_p + torch.tensor(extra, dtype=log_p.dtype, device=log_p.device)
+
+    def _head(self, templates: Sequence[CrystalTemplate], generator: torch.Generator) -> Partial:
+        """All sites in random order, of which those that are kept count as read."""
+        batch = TemplateBatch.of(templates).to(self.conditions.n_atoms.device)
+        sites, table = pad_sites(batch, generator), wyckoff_table(batch.device)
+        length = self._kept(sites.present.sum(1), generator)
+        (n, longest), device = sites.present.shape, length.device
+        room = (0, max(self.rules.max_atoms - longest, 0) + 1)
+        letter = torch.where(sites.present, table.letter[sites.position], MAX_POSITIONS)
+        redrawn = sites.present & (torch.arange(longest, device=device) >= length[:, None])
+        left = torch.zeros(n, N_ELEMENTS, dtype=torch.long, device=device)
+        row = torch.arange(n, device=device)
+        return Partial(
+            row=row,
+            group=batch.space_group,
+            letter=pad(letter, room, value=MAX_POSITIONS),
+            element=pad(sites.element, room),
+            length=length,
+            left=left.scatter_add(1, sites.element, table.multiplicity[sites.position] * redrawn),
+            log_p=torch.zeros(n, dtype=torch.float64, device=device),
+            done=row < 0,
+        )
+
+    def _kept(self, n_sites: Tensor, generator: torch.Generator) -> Tensor:
+        """How many sites to keep (n_systems,); before a tail 1 to n, so that it may be empty at first."""
+        if self.part == "tail":
+            share = torch.rand(len(n_sites), generator=generator, device=generator.device, dtype=torch.float64)
+            return 1 + (share.to(n_sites.device) * n_sites).long()
+        return n_sites - 1 if self.part == "site" else torch.zeros_like(n_sites)
+
+    def _ended(self, both: Partial, generator: torch.Generator) -> Partial:
+        """Old ones read and new ones drawn to their end."""
+        conditions = self.conditions.select(torch.zeros_like(both.row))
+        if self.part == "site":
+            return extended(self.prior, self.rules, conditions, both, generator, may_stop=False)
+        if self.part == "template":
+            told = torch.where(both.row < len(both.row) // 2, both.group, 0)
+            group, log_p = choose_groups(self.prior, self.rules, conditions, told, generator)
+            both = replace(both, group=group, log_p=log_p)
+        return completed(self.prior, self.rules, conditions, both, generator)
+
+    def _sound(self, old: CrystalTemplate, new: CrystalTemplate) -> bool:
+        """Whether a draw ended as it should: one site for another, a composition complete."""
+        if self.part == "site" and len(new.sites) < len(old.sites):
+            return False
+        return not self.rules.composition or new.composition == old.composition
+
+    def _log_weight(self, template: CrystalTemplate) -> float:
+        """Logarithm of orders(S) / p(k | n), which does not depend on k."""
+        return log_orders(template) + (math.log(len(template.sites)) if self.part == "tail" else 0.0)
