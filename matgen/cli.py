@@ -80,7 +80,7 @@ def design(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, the only one in this version.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
     potential: Annotated[
         str | None,
@@ -174,6 +174,7 @@ def train(
         Path | None, typer.Option(help="Weights to begin from, such as matgen/weights/graph_energy.safetensors.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the schedule, likewise.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, or cuda:1, likewise. Default: cpu.")] = None,
 ) -> None:
     """Train a model, or go on from the last checkpoint in its folder."""
     with _teaching():
@@ -181,7 +182,7 @@ def train(
         from matgen.training.run import train as run_training
         from matgen.workflows.train import planned
 
-        plan = planned(config, data=data, folder=folder, weights=weights, init=init, minutes=minutes)
+        plan = planned(config, data=data, folder=folder, weights=weights, init=init, minutes=minutes, device=device)
         screen = console(stderr=True)
         with StageView(screen) as view:
 
@@ -280,6 +281,7 @@ def _teaching() -> Iterator[None]:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors that say what was expected, what came, and what to do."""
     from matgen.config import ConfigError
+    from matgen.devices import DeviceError
     from matgen.elements import UnknownElementError
     from matgen.energies.property import WishError
     from matgen.export import OutputError, ResumeError
@@ -294,6 +296,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         ConfigError,
         ContradictionError,
         DataError,
+        DeviceError,
         DivergedError,
         OutputError,
         RequestError,

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from matgen.devices import per_device
+
 
 def _table() -> dict[str, np.ndarray]:
     with (files("matgen") / "elements.npz").open("rb") as file:
@@ -23,13 +25,13 @@ class UnknownElementError(ValueError):
     """A symbol that is no element, or an element that the models have never seen."""
 
 
-@cache
+@per_device
 def atomic_volumes() -> Tensor:
     """Volume of an atom in a crystal (95,), Å³, fitted to training crystals; NaN where there were none."""
     return torch.from_numpy(_table()["volumes"].astype(np.float64))
 
 
-@cache
+@per_device
 def descriptors() -> Tensor:
     """Standardised periodic-table descriptors (95, n_descriptors); row 0 is zero."""
     return torch.from_numpy(_table()["descriptors"])

@@ -116,7 +116,7 @@ class TemplateSum(_Weighted, TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Sum of the weighted terms (n_systems,)."""
-        zero = torch.zeros(templates.n_systems, device=templates.space_group.device)
+        zero = torch.zeros(templates.n_systems, device=templates.device)
         return _total(self.breakdown(templates), zero)
 
     def breakdown(self, templates: TemplateBatch) -> dict[str, Tensor]:

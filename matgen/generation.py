@@ -7,12 +7,12 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
+from matgen.devices import placed
 from matgen.energies.graph import denoiser_score
 from matgen.energies.template_prior import draw_templates
 from matgen.energies.template_redraw import PARTS, LearnedRedraw
@@ -89,14 +89,14 @@ def propose(request: Request, models: Models, generator: torch.Generator, report
     goal, attempts = wanted * request.sampler.pool, 0
     while len(pool) < goal and attempts < 4 * request.sampler.pool:
         asked = drawn_conditions(request, min(512, goal), generator)
-        pool += draw_templates(models.prior, request.rules, asked, generator)
+        pool += draw_templates(models.prior, request.rules, asked.to(models.device), generator)
         pool = list(dict.fromkeys(pool))
         attempts += 1
         report("propose", min(len(pool), goal), goal)
     if not pool:
         return []
     with torch.no_grad():
-        energies = wishes(TemplateBatch.of(pool)).double()
+        energies = wishes(TemplateBatch.of(pool).to(models.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if request.stages.moves and request.sampler.move_steps:
@@ -112,7 +112,11 @@ def moved_templates(
     report: Report,
 ) -> list[CrystalTemplate]:
     """Metropolis-Hastings moves with tempering on prior + wishes."""
-    energy, moves = template_energy(request, models), template_moves(request, models)
+    total, moves = template_energy(request, models), template_moves(request, models)
+
+    def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
+        return total(batch.to(models.device)).cpu()
+
     block = 4
     for done in range(0, request.sampler.move_steps, block):
         with torch.no_grad():
@@ -128,7 +132,7 @@ def moved_templates(
 
 def template_moves(request: Request, models: Models) -> dict[str, Move]:
     """Elements exchanged, and parts drawn anew by the prior."""
-    rules, asked = request.rules, settled_conditions(request)
+    rules, asked = request.rules, settled_conditions(request).to(models.device)
     moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
     if not rules.composition:
         kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
@@ -147,9 +151,9 @@ def shape(
     """Geometries for templates: several starts each; the most promising are diffused and refined, the best one kept."""
     begun = _begun(templates, request, models, generator, report)
     parts = []
-    owners = begun.owner.unique().tolist()
+    owners = begun.owner.unique()
     for first in range(0, len(owners), CHUNK):
-        chosen = torch.isin(begun.owner, torch.tensor(owners[first : first + CHUNK])).nonzero().ravel()
+        chosen = torch.isin(begun.owner, owners[first : first + CHUNK]).nonzero().ravel()
         parts.append(_shaped(begun.select(chosen), request, models, generator))
         report("shape", min(first + CHUNK, len(owners)), len(owners))
     return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
@@ -165,20 +169,24 @@ def _begun(
     """All starts of the templates whose best start has the lowest ranking energy."""
     library = PrototypeLibrary.from_tensors(models.prototypes)
     parts, lowest = [], []
+
+    def draw(unknown: TemplateBatch, generator: torch.Generator) -> Geometry:
+        return models.geometry.draw(unknown.to(models.device), generator, request.sampler.draw_temperature)
+
     for first in range(0, len(templates), CHUNK):
         some = templates[first : first + CHUNK]
         begun = starts(
             some,
             library,
-            partial(models.geometry.draw, temperature=request.sampler.draw_temperature),
+            draw,
             generator,
             per_template=request.sampler.geometries,
             prototypes=request.sampler.prototypes,
-        )
-        level = torch.full((begun.templates.n_systems,), request.sampler.choose_sigma)
+        ).to(models.device)
+        level = begun.geometry.lattice.new_full(begun.owner.shape, request.sampler.choose_sigma)
         terms = ranking_terms(begun.templates, begun.geometry, level, request, models)
         total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
-        lowest.append(torch.full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
+        lowest.append(total.new_full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
         parts.append(replace(begun, owner=begun.owner + first))
         report("start", min(first + CHUNK, len(templates)), len(templates))
     if not parts:
@@ -202,14 +210,14 @@ def _shaped(
             denoiser_score(models.graph, batch),
             batch,
             renoise(batch, geometry, sigma, generator),
-            levels=ramp[:, None] * sigma,
+            levels=ramp.to(sigma)[:, None] * sigma,
             generator=generator,
             guidance=energy_score(pull, batch) if pull.terms() else None,
             corrector_steps=request.sampler.corrector_steps,
             churn=request.sampler.churn,
         )
     energy = state_energy(request, models)
-    level = torch.full((batch.n_systems,), request.sampler.refine_sigma)
+    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.refine_sigma)
     if request.stages.mala:
         kernel = ElementKernel.of(sorted(request.rules.allowed_elements), width=request.sampler.likeness)
         free = request.stages.moves and not request.rules.composition
@@ -240,12 +248,12 @@ def _lowest(
     batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, models: Models
 ) -> tuple[TemplateBatch, Geometry]:
     """Of each owner, the one that ranks best: substitution may have given its geometries different elements."""
-    level = torch.full((batch.n_systems,), request.sampler.choose_sigma)
+    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, models)
     total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
     order = total.argsort(stable=True)
     order = order[owner[order].argsort(stable=True)]
-    first = torch.cat([torch.ones(1, dtype=torch.bool), owner[order].diff() > 0])
+    first = owner[order].diff(prepend=owner.new_full((1,), -1)) > 0
     best = order[first]
     return batch.select(best), geometry.select(batch, best)
 
@@ -260,7 +268,7 @@ def rank(
     """Everything scored by every term, lowest total first."""
     if batch.n_systems == 0:
         return []
-    level = torch.full((batch.n_systems,), request.sampler.choose_sigma)
+    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, models)
     total = torch.stack(list(terms.values())).sum(0)
     terms["variety"] = repeats(batch.unbatch(), total, request.sampler.variety)
@@ -268,6 +276,7 @@ def rank(
     state = expand(batch, geometry)
     predictions = Guide(models.graph, models.properties).of_batch(batch, state)
     crystals, singles = structures(state), batch.unbatch()
+    batch, geometry, terms, predictions = placed((batch, geometry, terms, predictions), "cpu")
     found = [
         Proposed(
             template=singles[i],

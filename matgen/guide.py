@@ -43,4 +43,5 @@ class Guide:
             NoTemplateError: its symmetry could not be found.
         """
         template, _ = described(structure)
-        return self.of_batch(TemplateBatch.of([template]), state_of([structure]))
+        device = next(self.graph.parameters()).device
+        return self.of_batch(TemplateBatch.of([template]).to(device), state_of([structure]).to(device))

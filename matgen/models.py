@@ -250,6 +250,11 @@ class Models:
     graph: GraphEnergy
     prototypes: dict[str, Tensor]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; the prototypes stay on the CPU, where they are looked up."""
+        return next(self.graph.parameters()).device
+
 
 def load_models(device: torch.device | str = "cpu", folder: Path | None = None) -> Models:
     """The models that guide, on a device.

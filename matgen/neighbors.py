@@ -7,6 +7,7 @@ import torch
 import vesin
 from torch import Tensor
 
+from matgen.devices import placed
 from matgen.state import State
 
 
@@ -34,12 +35,17 @@ class Edges:
 def neighbors(state: State, cutoff: float) -> Edges:
     """All pairs closer than `cutoff` (Å) around the representative atoms, periodic images included.
 
-    The list itself is not differentiable; distances come from `Edges.vectors`. Computed on the CPU by vesin, system
-    by system, whatever the device of the state.
+    The list itself is not differentiable; distances come from `Edges.vectors`. Found on the CPU, whatever the device of
+    the state, which the edges return to: where a list is to be made on a GPU, this is the place to choose it.
     """
+    return placed(_by_vesin(state, cutoff), state.positions.device)
+
+
+def _by_vesin(state: State, cutoff: float) -> Edges:
+    """The same on the CPU, system by system."""
     calculator = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    positions = state.positions.detach().double().cpu().numpy()
-    cells = state.cell.detach().double().cpu().numpy()
+    positions = state.positions.detach().cpu().double().numpy()
+    cells = state.cell.detach().cpu().double().numpy()
     periodic = state.pbc.cpu().numpy()
     counts = state.n_atoms.tolist()
     wanted = np.zeros(len(positions), dtype=bool)
@@ -57,9 +63,8 @@ def neighbors(state: State, cutoff: float) -> Edges:
         start += count
     centre = torch.from_numpy(np.concatenate(centres))
     order = centre.argsort(stable=True)
-    device = state.positions.device
     return Edges(
-        centre[order].to(device),
-        torch.from_numpy(np.concatenate(others))[order].to(device),
-        torch.from_numpy(np.concatenate(offsets))[order].to(device, state.positions.dtype),
+        centre[order],
+        torch.from_numpy(np.concatenate(others))[order],
+        torch.from_numpy(np.concatenate(offsets))[order].to(state.positions.dtype),
     )

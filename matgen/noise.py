@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from matgen.draws import normal
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import unit_directions
 
@@ -31,7 +32,7 @@ def scales(templates: TemplateBatch, geometry: Geometry) -> Geometry:
 
 def standard_normal(geometry: Geometry, generator: torch.Generator) -> Geometry:
     """Independent unit Gaussians in the shape of a geometry."""
-    return Geometry(_normal(geometry.lattice, generator), _normal(geometry.coords, generator))
+    return Geometry(*(normal(x.shape, generator, x) for x in (geometry.lattice, geometry.coords)))
 
 
 def moved(templates: TemplateBatch, geometry: Geometry, step: Geometry, scale: Geometry, size: Tensor) -> Geometry:
@@ -68,10 +69,6 @@ def chosen(templates: TemplateBatch, where: Tensor, yes: Geometry, no: Geometry)
         lattice=torch.where(where[:, None], yes.lattice, no.lattice),
         coords=torch.where(where[templates.site_system, None], yes.coords, no.coords),
     )
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, dtype=like.dtype, generator=generator, device=generator.device).to(like)
 
 
 def _ratio(value: Tensor, scale: Tensor) -> Tensor:

@@ -101,7 +101,8 @@ class Distribution(ABC):
 
     def samples(self, n: int) -> Tensor:
         """Quantiles (n, n_systems) at the middles of n equal shares of probability."""
-        return torch.stack([self.quantile(level) for level in (torch.arange(n) + 0.5) / n])
+        levels = (torch.arange(n, device=median(self).device) + 0.5) / n
+        return self.quantile(levels[:, None])
 
     def prediction(self) -> Prediction:
         """Median and standard deviation, which by equal shares of probability stays finite for a logarithmic tail."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
 
-import torch
-
 from matgen.calculator import chgnet_calculator
 from matgen.config import did_you_mean
+from matgen.devices import find_device
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
 from matgen.energies.potential import Potential
 from matgen.energies.property import Target, WishError, parse_wish
@@ -73,7 +72,7 @@ class Request:
         max_atoms: most atoms in the primitive cell.
         n: candidates wanted.
         seed: of all random numbers.
-        device: where the models run; `cpu` is the only one in this version.
+        device: where the models run: `cpu`, `cuda`, `cuda:1`.
         relax: potential that relaxes candidates, or `none`.
         relaxation: when a relaxation is done.
         potential: whose energy per atom, over 0.1 eV, ranks proposals and chooses among geometries, or `none`.
@@ -111,7 +110,8 @@ class Request:
         """Check the request at the border.
 
         Raises:
-            RequestError: a number out of its range, or a formula or device that is not there.
+            RequestError: a number out of its range, or a formula that is none.
+            DeviceError: a device that is not there.
             WishError: a wish that cannot be understood or cannot come true.
             ContradictionError: rules that no template satisfies.
             TermError: an energy that is none, or whose name is taken.
@@ -127,8 +127,7 @@ class Request:
             )
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
-        check_device(self.device)
-        _ = self.wishes, self.rules
+        _ = find_device(self.device), self.wishes, self.rules
 
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
@@ -223,14 +222,3 @@ def parse_formula(text: str) -> dict[int, int]:
 
 def _times(formula: str, factor: int) -> str:
     return "".join(f"{symbol}{int(count or 1) * factor}" for symbol, count in _SYMBOL_COUNT.findall(formula))
-
-
-def check_device(name: str) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        RequestError: it is not the CPU.
-    """
-    if name != "cpu":
-        raise RequestError(f"expected the device cpu, got {name!r}: this version samples on the CPU only; leave it out")
-    return torch.device(name)

@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from matgen.devices import placed
+
 
 @dataclass(frozen=True)
 class Orbits:
@@ -81,3 +83,7 @@ class State:
     def without_symmetry(self) -> Self:
         """The same atoms, each a site of its own."""
         return replace(self, orbits=Orbits.trivial(self.positions))
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)

@@ -5,10 +5,26 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from pymatgen.core import Structure
 
+from matgen.datasets.crystals import CrystalTable
+from matgen.io import described
+from matgen.templates.crystal import TemplateBatch, concatenated
+
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
+
+
+SMALL_MODELS = {
+    "template_prior": {"width": 24, "layers": 1, "heads": 2},
+    "template_properties": {"width": 24, "layers": 1, "heads": 2, "hidden": 16},
+    "geometry_density": {"width": 24, "layers": 1, "heads": 2},
+    "graph_energy": {"trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8},
+    "judge": {"width": 16, "layers": 1, "hidden": 16},
+}
+"""Of every kind of network a configuration that trains in seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,24 @@ def read_textbook(folder: Path) -> tuple[TextbookEntry, ...]:
 def textbook() -> tuple[TextbookEntry, ...]:
     """The textbook structures of data/textbook, in the order of their index."""
     return read_textbook(TEXTBOOK)
+
+
+@pytest.fixture(scope="session")
+def prepared_table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared table of textbook crystals with made-up labels."""
+    small = [entry.structure for entry in textbook if len(entry.structure.get_primitive_structure()) <= 20]
+    pairs = [described(structure) for structure in small]
+    templates, geometry = concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
+    n = len(pairs)
+    labels = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
+    labels[::3, 0] = 0.0
+    split = torch.arange(n) % 3 // 2  # two thirds train, one third val
+    path = tmp_path_factory.mktemp("table") / "crystals.npz"
+    ones = torch.ones(n)
+    CrystalTable(
+        np.array([f"t{i}" for i in range(n)]), templates, geometry, split, split, labels, ones.bool(), ones
+    ).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ RANKS: tuple[frozenset[str], ...] = (
             "candidate",
             "charges",
             "config",
+            "devices",
+            "draws",
             "elements",
             "geometry",
             "progress",

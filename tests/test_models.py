@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from matgen import __version__, models
 from matgen.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
-from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.ensemble import Ensemble
+from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from matgen.config import ConfigError, from_mapping, load_config, to_mapping, to_toml
+from matgen.devices import DeviceError
 from matgen.elements import UnknownElementError
 from matgen.energies.property import WishError
 from matgen.request import Request, RequestError, Stages, parse_formula
@@ -140,7 +141,7 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
         ({"max_atoms": 21}, RequestError, "expected max_atoms from 1 to 20"),
         ({"n": 0}, RequestError, "expected n of at least 1"),
         ({"seed": -1}, RequestError, "expected a seed"),
-        ({"device": "cuda"}, RequestError, "this version samples on the CPU only"),
+        ({"device": "tpu"}, DeviceError, "got 'tpu'; choose one of these"),
         ({"space_groups": (227,), "max_atoms": 1}, ContradictionError, "hold 2 atoms or more, but max_atoms is 1"),
     ],
 )

@@ -9,20 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from conftest import TextbookEntry
+from conftest import SMALL_MODELS, TextbookEntry
 from pymatgen.core import Lattice, Structure
 
 import matgen
 from matgen import models
 from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.datasets.crystals import CrystalTable
 from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo
-from matgen.io import described
 from matgen.models import info, load
 from matgen.progress import Silence
 from matgen.request import Request, Stages
-from matgen.templates.crystal import TemplateBatch, concatenated
 from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError
 from matgen.training.run import DataError, train, train_config
@@ -258,41 +254,20 @@ def test_the_library_hands_out_candidates() -> None:
 # ---------------------------------------------------------------- training
 
 
-@pytest.fixture(scope="module")
-def table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared table of textbook crystals with made-up labels."""
-    small = [entry.structure for entry in textbook if len(entry.structure.get_primitive_structure()) <= 20]
-    pairs = [described(structure) for structure in small]
-    templates, geometry = concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
-    n = len(pairs)
-    labels = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
-    labels[::3, 0] = 0.0
-    split = torch.arange(n) % 3 // 2  # two thirds train, one third val
-    path = tmp_path_factory.mktemp("table") / "crystals.npz"
-    ones = torch.ones(n)
-    CrystalTable(
-        np.array([f"t{i}" for i in range(n)]), templates, geometry, split, split, labels, ones.bool(), ones
-    ).save(path)
-    return path
-
-
-SIZES = {
-    "template_prior": {"width": 24, "layers": 1, "heads": 2},
-    "template_properties": {"width": 24, "layers": 1, "heads": 2, "hidden": 16},
-    "geometry_density": {"width": 24, "layers": 1, "heads": 2},
-    "graph_energy": {"trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8},
-    "judge": {"width": 16, "layers": 1, "hidden": 16},
-}
-
-
 QUICK = "template_prior"
-KIND_BY_KIND = [pytest.param(kind, marks=() if kind == QUICK else pytest.mark.slow) for kind in SIZES]
+KIND_BY_KIND = [pytest.param(kind, marks=() if kind == QUICK else pytest.mark.slow) for kind in SMALL_MODELS]
 
 
 @pytest.mark.parametrize("kind", KIND_BY_KIND)
-def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, table: Path, tmp_path: Path) -> None:
+def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, prepared_table: Path, tmp_path: Path) -> None:
     schedule = {"steps": 2, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": 2}
-    raw = {"kind": kind, "model": SIZES[kind], "data": str(table), "folder": str(tmp_path), "schedule": schedule}
+    raw = {
+        "kind": kind,
+        "model": SMALL_MODELS[kind],
+        "data": str(prepared_table),
+        "folder": str(tmp_path),
+        "schedule": schedule,
+    }
     first = train(train_config(raw))
     assert first.path == tmp_path / f"{kind}.safetensors"
     assert all(np.isfinite(value) for value in first.figures.values())
@@ -314,20 +289,28 @@ def test_shipped_configurations_are_found_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["folder", "weights"])
-def test_a_folder_that_takes_no_files_is_told_before_training(option: str, table: Path, tmp_path: Path) -> None:
+def test_a_folder_that_takes_no_files_is_told_before_training(
+    option: str, prepared_table: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
     places = {"folder": tmp_path / "runs", "weights": tmp_path / "w.safetensors"}
     places[option] = tmp_path / "file" / "w.safetensors"
     with pytest.raises(DataError, match=f"choose another place with --{option}"):
-        train(replace(planned(QUICK, data=table, minutes=0.1), **places))
+        train(replace(planned(QUICK, data=prepared_table, minutes=0.1), **places))
 
 
-def test_a_checkpoint_of_another_size_is_told(table: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_size_is_told(prepared_table: Path, tmp_path: Path) -> None:
     schedule = {"steps": 1, "batch_size": 4}
-    raw = {"kind": QUICK, "model": SIZES[QUICK], "data": str(table), "folder": str(tmp_path), "schedule": schedule}
+    raw = {
+        "kind": QUICK,
+        "model": SMALL_MODELS[QUICK],
+        "data": str(prepared_table),
+        "folder": str(tmp_path),
+        "schedule": schedule,
+    }
     train(train_config(raw))
     with pytest.raises(CheckpointError, match="of a model of another size"):
-        train(train_config(raw | {"model": SIZES[QUICK] | {"width": 32}}))
+        train(train_config(raw | {"model": SMALL_MODELS[QUICK] | {"width": 32}}))
 
 
 @pytest.mark.parametrize("content", [b"", b"no table", b"PK\x03\x04 cut"])

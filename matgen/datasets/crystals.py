@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from matgen.devices import placed
 from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
 
 SPLITS = ("train", "val", "test", "")
@@ -50,11 +51,15 @@ class CrystalTable:
         """These rows (indices or a mask)."""
         rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
         return type(self)(
-            material_id=self.material_id[rows.numpy()],
+            material_id=self.material_id[rows.cpu().numpy()],
             templates=self.templates.select(rows),
             geometry=self.geometry.select(self.templates, rows),
             **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _STRUCTURED},
         )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
 
     def save(self, path: Path) -> None:
         """Write one compressed npz."""

@@ -31,7 +31,7 @@ class ChargeBalance(TemplateEnergy):
     def forward(self, templates: TemplateBatch) -> Tensor:
         """0 or `penalty` (n_systems,)."""
         wrong = [not _is_valid(_reduced(t.composition)) for t in templates.unbatch()]
-        return self.penalty * torch.tensor(wrong, device=templates.space_group.device, dtype=torch.float32)
+        return self.penalty * torch.tensor(wrong, device=templates.device, dtype=torch.float32)
 
 
 class StateChargeBalance(Energy):

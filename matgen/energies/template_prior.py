@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from matgen.draws import choice
 from matgen.energy import TemplateEnergy
 from matgen.nn.sites import PaddedSites, pad_sites
 from matgen.nn.template_prior import (
@@ -39,10 +40,10 @@ class LearnedTemplatePrior(TemplateEnergy):
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
-        rows = torch.zeros(templates.n_systems, dtype=torch.long)
-        log_p = self.prior(self.conditions.select(rows), templates.space_group, pad_sites(templates))
+        asked = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
+        log_p = self.prior(asked, templates.space_group, pad_sites(templates))
         orders = [log_orders(template) for template in templates.unbatch()]
-        return -log_p - torch.tensor(orders, dtype=log_p.dtype)
+        return -log_p - log_p.new_tensor(orders)
 
 
 def log_orders(template: CrystalTemplate) -> float:
@@ -104,7 +105,7 @@ def joined(parts: Sequence[Partial]) -> Partial:
 
 def _positions(group: Tensor, letter: Tensor) -> Tensor:
     """Rows of the Wyckoff table; any for the letter that means the end."""
-    return group_positions()[0][group - 1, letter.clamp(max=MAX_POSITIONS - 1)]
+    return group_positions(letter.device)[0][group - 1, letter.clamp(max=MAX_POSITIONS - 1)]
 
 
 @torch.no_grad()
@@ -128,10 +129,10 @@ def draw_templates(
         Those that end well: under a composition, a draw can paint itself into a corner and is dropped.
     """
     n = len(conditions.n_atoms)
-    row = torch.arange(n)
+    row = torch.arange(n, device=conditions.n_atoms.device)
     group, log_p = choose_groups(prior, rules, conditions, torch.zeros_like(row), generator, temperature)
-    open_sites = torch.full((n, rules.max_atoms + 1), -1)
-    left = torch.zeros(n, N_ELEMENTS, dtype=torch.long)
+    open_sites = row.new_full((n, rules.max_atoms + 1), -1)
+    left = row.new_zeros(n, N_ELEMENTS)
     if rules.composition:
         left = _formula_units(rules, conditions, generator)
     begun = Partial(row, group, open_sites, open_sites, torch.zeros_like(row), left, log_p, row < 0)
@@ -148,11 +149,11 @@ def choose_groups(
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Space groups (n,), as told or (where that is 0) drawn, and their log probabilities among those that fit."""
-    empty = torch.zeros(len(told), 0, dtype=torch.long)
+    empty = told.new_zeros(len(told), 0)
     nothing = PaddedSites(empty, empty, empty.bool(), empty)
     hidden = prior.hidden(conditions, torch.ones_like(told), nothing)
     logits = prior.group_logits(hidden[:, 0]) / temperature
-    allowed = torch.zeros(230, dtype=torch.bool)
+    allowed = torch.zeros_like(logits[0], dtype=torch.bool)
     allowed[torch.tensor(sorted(fitting_groups(rules))) - 1] = True
     group, log_p = _choose(logits.masked_fill(~allowed, -1e9), told - 1, generator)
     return group + 1, log_p
@@ -178,12 +179,12 @@ def completed(
 def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torch.Generator) -> Tensor:
     """Atoms of each element (n, 95) in as many units as the conditions ask for, else in a random number of them."""
     n = len(conditions.n_atoms)
-    unit = torch.zeros(N_ELEMENTS, dtype=torch.long)
+    unit = conditions.n_atoms.new_zeros(N_ELEMENTS)
     divisor = math.gcd(*(count for _, count in rules.composition))
     for z, count in rules.composition:
         unit[z] = count // divisor
     most = rules.max_atoms // int(unit.sum())
-    units = torch.randint(1, most + 1, (n,), generator=generator)
+    units = torch.randint(1, most + 1, (n,), generator=generator).to(unit)
     units = torch.where(conditions.n_atoms > 0, (conditions.n_atoms // unit.sum()).clamp(1, most), units)
     return units[:, None] * unit
 
@@ -214,7 +215,7 @@ def extended(
     element, log_element = _choose(logits, partial.element[here], generator)
     done = hopeless | (letter == MAX_POSITIONS)
     letter, element = torch.where(done, MAX_POSITIONS, letter), torch.where(done, 0, element)
-    placed = torch.where(done, 0, wyckoff_table().multiplicity[position])
+    placed = torch.where(done, 0, wyckoff_table(position.device).multiplicity[position])
     return replace(
         partial,
         letter=partial.letter.index_put(here, letter),
@@ -228,33 +229,32 @@ def extended(
 
 def _choose(logits: Tensor, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """What is told or (where that is negative) drawn (n,), and its log probability under what draws (n,)."""
-    drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
-    chosen = torch.where(told < 0, drawn, told)
+    chosen = torch.where(told < 0, choice(logits.softmax(-1), generator), told)
     return chosen, logits.double().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
 
 def _useful(rules: TemplateRules, partial: Partial) -> Tensor:
     """Continuations (n, 28) that the rules leave open: by letter, and stopping in the last column."""
-    rows, _ = (t[partial.group - 1] for t in group_positions())
+    rows, _ = (t[partial.group - 1] for t in group_positions(partial.group.device))
     n = len(rows)
     if rules.composition:
         most = partial.left[:, 1:].max(1).values
-        fits = wyckoff_table().multiplicity[rows] <= most[:, None]
+        fits = wyckoff_table(rows.device).multiplicity[rows] <= most[:, None]
         return torch.cat([fits, (most <= 0)[:, None]], dim=1)
     present = _present(partial)
-    required = torch.zeros(N_ELEMENTS, dtype=torch.bool)
+    required = present.new_zeros(N_ELEMENTS)
     required[sorted(rules.required_elements)] = True
     enough = (present | ~required).all(1) & (present.sum(1) >= rules.n_elements[0])
-    return torch.cat([torch.ones(n, MAX_POSITIONS, dtype=torch.bool), enough[:, None]], dim=1)
+    return torch.cat([enough.new_ones(n, MAX_POSITIONS), enough[:, None]], dim=1)
 
 
 def _allowed_elements(rules: TemplateRules, partial: Partial, position: Tensor) -> Tensor:
     """Elements (n, 95) that may take a position (n,)."""
     if rules.composition:
-        return partial.left >= wyckoff_table().multiplicity[position][:, None].clamp(min=1)
-    allowed = torch.zeros(N_ELEMENTS, dtype=torch.bool)
-    allowed[sorted(rules.allowed_elements)] = True
+        return partial.left >= wyckoff_table(position.device).multiplicity[position][:, None].clamp(min=1)
     present = _present(partial)
+    allowed = present.new_zeros(N_ELEMENTS)
+    allowed[sorted(rules.allowed_elements)] = True
     full = present.sum(1) >= rules.n_elements[1]
     return torch.where(full[:, None], present, allowed)
 

@@ -68,8 +68,8 @@ class LearnedRedraw:
 
     def _head(self, templates: Sequence[CrystalTemplate], generator: torch.Generator) -> Partial:
         """All sites in random order, of which those that are kept count as read."""
-        batch = TemplateBatch.of(templates)
-        sites, table = pad_sites(batch, generator), wyckoff_table()
+        batch = TemplateBatch.of(templates).to(self.conditions.n_atoms.device)
+        sites, table = pad_sites(batch, generator), wyckoff_table(batch.device)
         length = self._kept(sites.present.sum(1), generator)
         (n, longest), device = sites.present.shape, length.device
         room = (0, max(self.rules.max_atoms - longest, 0) + 1)

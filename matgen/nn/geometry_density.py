@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from matgen.draws import choice, normal
 from matgen.nn.layout_memory import LayoutMemory
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
-from matgen.nn.transformer import Transformer
+from matgen.nn.transformer import Transformer, causal
 from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
 
 GRID = 72  # divisible by 2, 3, 4, 6, 8, 9: special fractions lie on the grid
@@ -81,18 +82,17 @@ def free_numbers(templates: TemplateBatch) -> Numbers:
     )[:, order]
     all_system = all_system[order]
     count = torch.bincount(all_system, minlength=templates.n_systems)
-    place = torch.arange(len(order)) - (count.cumsum(0) - count)[all_system]
-    shape = (templates.n_systems, int(count.max()))
-    filled = torch.zeros(3, *shape, dtype=torch.long)
+    place = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[all_system]
+    filled = columns.new_zeros(3, templates.n_systems, int(count.max()))
     filled[:, all_system, place] = columns
-    present = torch.zeros(shape, dtype=torch.bool)
+    present = torch.zeros_like(filled[0], dtype=torch.bool)
     present[all_system, place] = True
     return Numbers(filled[0], filled[1], filled[2], present)
 
 
 def to_unit(numbers: Numbers, geometry: Geometry) -> Tensor:
     """Values of the numbers in units of their range (n_systems, length)."""
-    half = torch.tensor(LATTICE_RANGE, dtype=geometry.lattice.dtype)
+    half = geometry.lattice.new_tensor(LATTICE_RANGE)
     is_lattice = numbers.kind < 6
     lattice_row, coords_row = torch.where(is_lattice, numbers.row, 0), torch.where(is_lattice, 0, numbers.row)
     kind = numbers.kind.clamp(max=5)
@@ -103,9 +103,8 @@ def to_unit(numbers: Numbers, geometry: Geometry) -> Tensor:
 
 def from_unit(numbers: Numbers, values: Tensor, templates: TemplateBatch) -> Geometry:
     """The geometry that has these values."""
-    half = torch.tensor(LATTICE_RANGE, dtype=values.dtype)
-    lattice = torch.zeros(templates.n_systems, 6, dtype=values.dtype)
-    coords = torch.zeros(len(templates.site_system), 3, dtype=values.dtype)
+    half = values.new_tensor(LATTICE_RANGE)
+    lattice, coords = values.new_zeros(templates.n_systems, 6), values.new_zeros(len(templates.site_system), 3)
     where = numbers.present & (numbers.kind < 6)
     kind = numbers.kind[where]
     lattice[numbers.row[where], kind] = (2 * values[where] - 1) * half[kind]
@@ -141,7 +140,7 @@ class GeometryDensity(nn.Module):
 
     def _value(self, x: Tensor) -> Tensor:
         """Embedding of values in [0, 1)."""
-        angle = 2 * math.pi * x[..., None] * torch.arange(1, self.HARMONICS + 1, dtype=x.dtype)
+        angle = 2 * math.pi * x[..., None] * torch.arange(1, self.HARMONICS + 1, dtype=x.dtype, device=x.device)
         return self.value(torch.cat([x[..., None], angle.cos(), angle.sin()], dim=-1))
 
     def _remembered(self, templates: TemplateBatch, length: int) -> Tensor:
@@ -161,21 +160,21 @@ class GeometryDensity(nn.Module):
         n, length = numbers.kind.shape
         own = site.gather(1, numbers.site[..., None].expand(-1, -1, site.shape[2]))
         own = torch.where((numbers.kind < 6)[..., None], 0.0, own)
-        before = torch.cat([torch.full((n, 1), N_KINDS), numbers.kind[:, :-1]], dim=1)
+        before = torch.cat([numbers.kind.new_full((n, 1), N_KINDS), numbers.kind[:, :-1]], dim=1)
         value = nn.functional.pad(self._value(values[:, :-1]), (0, 0, 1, 0))
         remembered = self._remembered(templates, length)
         tokens = self.slot(numbers.kind) + own + self.previous_slot(before) + value + remembered
         prefix = torch.cat([self.group(templates.space_group)[:, None], site], dim=1)
         n_prefix = prefix.shape[1]
         total = n_prefix + length
-        seen = torch.cat([torch.ones(n, 1, dtype=torch.bool), sites.present], dim=1)
-        allowed = torch.zeros(n, 1, total, total, dtype=torch.bool)
-        allowed[:, 0, :, :n_prefix] = seen[:, None]
-        allowed[:, 0, n_prefix:, n_prefix:] = torch.ones(length, length, dtype=torch.bool).tril()
+        allowed = sites.present.new_zeros(n, 1, total, total)
+        allowed[..., 0] = True
+        allowed[:, 0, :, 1:n_prefix] = sites.present[:, None]
+        allowed[:, :, n_prefix:, n_prefix:] = causal(length, values.device)
         hidden = self.transformer(torch.cat([prefix, tokens], dim=1), allowed)[:, n_prefix:]
         raw = self.head(hidden)
         weights = (raw[..., :GRID] + self.kind_bias(numbers.kind)).log_softmax(-1)
-        centres = torch.arange(GRID, dtype=values.dtype) / GRID
+        centres = torch.arange(GRID, dtype=values.dtype, device=values.device) / GRID
         means = centres + torch.tanh(raw[..., GRID : 2 * GRID]) * 0.75 / GRID
         widths = (torch.sigmoid(raw[..., -1:]) * 1.5 + 0.05) / GRID
         return weights, means, widths
@@ -195,22 +194,23 @@ class GeometryDensity(nn.Module):
         n_coords = torch.zeros_like(templates.space_group)
         n_coords = n_coords.index_add(0, templates.site_system, templates.free_coords.sum(1))
         order = (n_coords + templates.free_lattice.sum(1)).argsort(stable=True)
-        lattice, coords = torch.zeros(templates.n_systems, 6), torch.zeros(len(templates.site_system), 3)
+        numbers = torch.zeros(templates.n_systems, 6, device=templates.device)
+        geometry = Geometry(numbers, numbers.new_zeros(len(templates.site_system), 3))
         for some in order.split(CHUNK):
             drawn = self._draw(templates.select(some), generator, temperature)
-            lattice[some] = drawn.lattice
-            coords[take_sites(templates.site_system, templates.n_systems, some)[0]] = drawn.coords
-        return Geometry(lattice, coords)
+            geometry.lattice[some] = drawn.lattice
+            geometry.coords[take_sites(templates.site_system, templates.n_systems, some)[0]] = drawn.coords
+        return geometry
 
     @torch.no_grad()
     def _draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float) -> Geometry:
         numbers = free_numbers(templates)
-        values = torch.zeros(numbers.kind.shape)
+        values = torch.zeros(numbers.kind.shape, device=templates.device)
         for step in range(numbers.kind.shape[1]):
             upto = Numbers(*(getattr(numbers, f)[:, : step + 1] for f in ("kind", "site", "row", "present")))
             weights, means, widths = self._components(templates, upto, values[:, : step + 1])
             chance = (weights[:, -1] / temperature).softmax(-1)
-            chosen = torch.multinomial(chance, 1, generator=generator)
-            noise = torch.randn(len(chosen), 1, generator=generator) * widths[:, -1] * temperature**0.5
-            values[:, step] = (means[:, -1].gather(1, chosen) + noise).squeeze(1)
+            mean = means[:, -1].gather(1, choice(chance, generator)[:, None])
+            noise = normal(mean.shape, generator, mean) * widths[:, -1] * temperature**0.5
+            values[:, step] = (mean + noise).squeeze(1)
         return from_unit(numbers, values, templates)

@@ -88,7 +88,7 @@ class GraphEnergy(nn.Module):
         spread = over_sites((scalars - mean[state.site_system]) ** 2 * share[:, None], state)
         return GraphOutput(
             displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None],
-            strain=torch.einsum("bij,kij->bk", strain, basis().to(strain))
+            strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))
             * (output_scale(sigma, SIGMA_LATTICE) * state.pbc.all(1))[:, None],
             site_energy=self.site_energy(scalars).squeeze(-1),
             embedding=torch.cat([mean, (spread + 1e-6).sqrt()], dim=1),

@@ -12,6 +12,8 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from matgen.devices import per_device
+
 SLICES = (slice(0, 1), slice(1, 4), slice(4, 9))
 DEGREES = (0, 1, 2)
 NATURAL_PARITY = (1, -1, 1)  # 0e, 1o, 2e
@@ -94,7 +96,7 @@ class DegreeLinear(nn.Module):
         return torch.cat([part @ w for part, w in zip(x.split(self.sizes, dim=1), self.weight, strict=True)], dim=1)
 
 
-@cache
+@per_device
 def _symmetric_basis() -> Tensor:
     """e3nn's l = 2 harmonics as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
     q = o3.wigner_3j(1, 1, 2, dtype=torch.float64).permute(2, 0, 1)
@@ -112,4 +114,4 @@ def harmonics(directions: Tensor) -> Tensor:
 
 def symmetric_matrix(tensor: Tensor) -> Tensor:
     """Symmetric traceless matrices (..., 3, 3) of l = 2 components (..., 5)."""
-    return torch.einsum("...a,aij->...ij", tensor, _symmetric_basis().to(tensor))
+    return torch.einsum("...a,aij->...ij", tensor, _symmetric_basis(tensor.device).to(tensor.dtype))

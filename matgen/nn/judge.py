@@ -67,7 +67,7 @@ class JudgeInputs:
 def surroundings(state: State) -> Tensor:
     """Descriptors (n_sites, n_local) of what stands around each site, whole-crystal invariants."""
     edges = neighbors(state, CUTOFF)
-    table = descriptors().to(state.positions)
+    table = descriptors(state.positions.device).to(state.positions.dtype)
     site = state.orbits.site_idx[edges.centre]
     n_sites = len(state.orbits.representatives)
     vectors = edges.vectors(state)
@@ -176,7 +176,7 @@ class Judge(nn.Module):
     def embed(self, inputs: JudgeInputs) -> Tensor:
         """A vector per crystal (n_systems, hidden)."""
         n_systems, system = len(inputs.volume), inputs.site_system
-        table = descriptors().to(inputs.local)
+        table = descriptors(inputs.local.device).to(inputs.local.dtype)
         x = ((inputs.local - self.center) / self.spread).clamp(-6.0, 6.0)
         x = self.local(x) + self.element(inputs.element) + self.own(table[inputs.element])
         x = self.sites(x)

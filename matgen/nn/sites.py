@@ -96,13 +96,13 @@ def pad_sites(templates: TemplateBatch, generator: torch.Generator | None = None
     """Sites of each system in the order of the batch, or shuffled where a generator is given."""
     n_sites = len(templates.site_system)
     counts = torch.bincount(templates.site_system, minlength=templates.n_systems)
-    order = torch.arange(n_sites)
+    order = torch.arange(n_sites, device=templates.device)
     if generator is not None:
-        order = torch.randperm(n_sites, generator=generator)
+        order = torch.randperm(n_sites, generator=generator).to(templates.device)
         order = order[templates.site_system[order].argsort(stable=True)]
     start = counts.cumsum(0) - counts
-    column = torch.arange(n_sites) - start[templates.site_system]
-    rows = torch.zeros(templates.n_systems, int(counts.max()), dtype=torch.long)
+    column = torch.arange(n_sites, device=templates.device) - start[templates.site_system]
+    rows = counts.new_zeros(templates.n_systems, int(counts.max()))
     present = torch.zeros_like(rows, dtype=torch.bool)
     rows[templates.site_system, column] = order
     present[templates.site_system, column] = True

@@ -7,12 +7,12 @@ groups, a second use of a position without freedom, more atoms than the cap. (Cf
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from matgen.devices import per_device, placed
 from matgen.nn.sites import ElementEmbedding, PaddedSites, PositionEmbedding
 from matgen.nn.transformer import Transformer, causal
 from matgen.templates.wyckoff import wyckoff_table
@@ -69,6 +69,10 @@ class Conditions:
             properties=self.properties[rows],
         )
 
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
+
 
 PROPERTY_GRIDS = ((0.0, 8.0, 33), (-4.5, 1.5, 25), (0.0, 0.4, 17))
 
@@ -102,7 +106,7 @@ def _soft_bins(values: Tensor, low: float, high: float, n: int) -> Tensor:
     return torch.cat([weights * ~unknown, unknown.to(weights.dtype)], dim=1)
 
 
-@cache
+@per_device
 def group_positions() -> tuple[Tensor, Tensor]:
     """Rows of the Wyckoff table by space_group - 1 and letter (230, 27), and which of them exist."""
     table = wyckoff_table()
@@ -136,7 +140,7 @@ class TemplatePrior(nn.Module):
     def hidden(self, conditions: Conditions, space_group: Tensor, sites: PaddedSites) -> Tensor:
         """Hidden states (n_systems, 2 + length, width): after the conditions, the group, each site."""
         asked = self.conditions(conditions)
-        n_atoms = wyckoff_table().multiplicity[sites.position] * sites.present
+        n_atoms = wyckoff_table(asked.device).multiplicity[sites.position] * sites.present
         room = (self.config.max_atoms - n_atoms.cumsum(1)).clamp(min=0)
         tokens = self.position(sites.position) + self.element(sites.element) + self.room(room)
         sequence = torch.cat([torch.zeros_like(asked)[:, None], self.group(space_group)[:, None], tokens], dim=1)
@@ -158,7 +162,7 @@ class TemplatePrior(nn.Module):
         Returns:
             (n_systems, length, 28).
         """
-        rows = group_positions()[0][space_group - 1]
+        rows = group_positions(space_group.device)[0][space_group - 1]
         keys = self.position.table()[rows]
         scores = torch.einsum("btw,bpw->btp", self.to_position(hidden), keys) / keys.shape[-1] ** 0.5
         scores = scores + self.position_bias(rows).squeeze(-1)[:, None]
@@ -177,11 +181,10 @@ class TemplatePrior(nn.Module):
         legal = legal_continuations(space_group, sites, self.config.max_atoms)
         steps = self.position_logits(hidden[:, 1:], space_group, legal)
         count = sites.present.sum(1)
-        total = total + steps[torch.arange(len(count)), count, -1]
-        letter = wyckoff_table().letter[sites.position]
+        total = total + steps[torch.arange(len(count), device=count.device), count, -1]
+        letter = wyckoff_table(count.device).letter[sites.position]
         chosen = steps[:, :-1].gather(2, letter[..., None]).squeeze(2)
-        allowed = torch.ones(N_ELEMENTS, dtype=torch.bool)
-        allowed[0] = False
+        allowed = torch.arange(N_ELEMENTS, device=count.device) > 0
         elements = self.element_logits(hidden[:, 1:-1], sites.position, allowed)
         chosen = chosen + elements.gather(2, sites.element[..., None]).squeeze(2)
         return total + (chosen * sites.present).sum(1)
@@ -189,14 +192,14 @@ class TemplatePrior(nn.Module):
 
 def legal_continuations(space_group: Tensor, sites: PaddedSites, max_atoms: int) -> Tensor:
     """Which letters may come next after the first t sites, and whether stopping may (n_systems, 1 + length, 28)."""
-    table = wyckoff_table()
-    rows, exists = (t[space_group - 1] for t in group_positions())
+    table = wyckoff_table(space_group.device)
+    rows, exists = (t[space_group - 1] for t in group_positions(space_group.device))
     n_systems, length = sites.position.shape
     atoms = (table.multiplicity[sites.position] * sites.present).cumsum(1)
-    room = max_atoms - torch.cat([torch.zeros(n_systems, 1, dtype=torch.long), atoms], dim=1)
+    room = max_atoms - nn.functional.pad(atoms, (1, 0))
     fits = table.multiplicity[rows][:, None] <= room[..., None]
-    used = torch.zeros(n_systems, length + 1, MAX_POSITIONS, dtype=torch.long)
+    used = atoms.new_zeros(n_systems, length + 1, MAX_POSITIONS)
     used[:, 1:].scatter_(2, table.letter[sites.position][..., None], sites.present[..., None].long())
     taken = (used.cumsum(1) > 0) & (table.dof[rows] == 0)[:, None]
-    may_stop = torch.arange(length + 1)[None, :, None] > 0
+    may_stop = torch.arange(length + 1, device=atoms.device)[None, :, None] > 0
     return torch.cat([exists[:, None] & fits & ~taken, may_stop.expand(n_systems, -1, 1)], dim=2)

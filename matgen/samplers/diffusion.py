@@ -9,12 +9,13 @@ does (Du et al. 2023).
 
 import math
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from matgen.devices import per_device
+from matgen.draws import uniform
 from matgen.energy import gradients
 from matgen.noise import STRAIN_PER_ANGSTROM, chosen, moved, scales, standard_normal
 from matgen.samplers.langevin import langevin_step
@@ -163,16 +164,16 @@ def pure_noise(
 
     Coords are uniform where σ_max is at least about half the period, in Å.
     """
-    mean, spread = (t.to(templates.space_group.device)[templates.space_group - 1] for t in _known_lattices())
+    mean, spread = (t[templates.space_group - 1] for t in _known_lattices(templates.device))
     width = (spread**2 + (sigma_max * STRAIN_PER_ANGSTROM) ** 2).sqrt()
-    shape = templates.free_coords.shape
-    uniform = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype).to(mean.device)
-    empty = Geometry(torch.zeros_like(mean, dtype=dtype), torch.zeros_like(uniform))
+    like = torch.zeros_like(mean, dtype=dtype)
+    coords = uniform(templates.free_coords.shape, generator, like)
+    empty = Geometry(like, torch.zeros_like(coords))
     lattice = mean + width * standard_normal(empty, generator).lattice
-    return bounded(Geometry((lattice * templates.free_lattice).to(dtype), uniform * templates.free_coords))
+    return bounded(Geometry((lattice * templates.free_lattice).to(dtype), coords * templates.free_coords))
 
 
-@cache
+@per_device
 def _known_lattices() -> tuple[Tensor, Tensor]:
     """Mean and spread of lattice numbers (230, 6), by space_group - 1."""
     both = torch.tensor([KNOWN_LATTICES[crystal_family(number)] for number in range(1, 231)], dtype=torch.float64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from matgen.draws import uniform
 from matgen.energy import gradients
 from matgen.samplers.langevin import LangevinReport, mala
 from matgen.samplers.templates import LabelledMove
@@ -106,8 +107,7 @@ def _substituted(
 
     log_ratio = total(templates) - total(proposed) - log_q.to(sigma)
     lawful = [rules is None or rules.satisfied(template) for template in proposed.unbatch()]
-    uniform = torch.rand(len(sigma), generator=generator, device=generator.device).to(sigma)
-    accept = (uniform.log() < log_ratio) & torch.tensor(lawful, device=sigma.device)
+    accept = (uniform(sigma.shape, generator, sigma).log() < log_ratio) & torch.tensor(lawful, device=sigma.device)
     element = torch.where(accept[templates.site_system], proposed.site_element, templates.site_element)
     return TemplateBatch(templates.space_group, templates.site_position, element, templates.site_system), accept.to(
         sigma

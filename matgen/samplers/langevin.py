@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from matgen.draws import uniform
 from matgen.noise import chosen, moved, scales, standard_normal
 from matgen.samplers.steps import clipped, finite, n_free, plus, product, square_length, times, within_bounds
 from matgen.templates.crystal import Geometry, TemplateBatch
@@ -147,8 +148,7 @@ def _step(
     log_ratio = here.energy - there.energy + backward_density - forward_density
     possible = legal & there.energy.isfinite() & log_ratio.isfinite()
     probability = torch.where(possible, log_ratio.clamp(max=0.0).exp(), 0.0)
-    uniform = torch.rand(h.shape, generator=generator, device=generator.device, dtype=h.dtype).to(h.device)
-    accept = uniform < probability
+    accept = uniform(h.shape, generator, h) < probability
     new = _Point(
         chosen(templates, accept, there.geometry, here.geometry),
         torch.where(accept, there.energy, here.energy),

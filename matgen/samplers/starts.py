@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from matgen.devices import placed
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated, take_sites
 from matgen.templates.prototypes import PrototypeLibrary
 
@@ -34,6 +35,10 @@ class Starts:
         geometry = self.geometry.select(self.templates, rows)
         return type(self)(self.templates.select(rows), geometry, self.owner[rows], self.from_prototype[rows])
 
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
+
 
 def joined(parts: Sequence[Starts]) -> Starts:
     """Starts one after another; owners are kept as they are."""
@@ -53,6 +58,8 @@ def starts(
 ) -> Starts:
     """The nearest prototypes of each template, as far as there are any, and draws from a density for the rest.
 
+    On the CPU, where the library is.
+
     Args:
         templates: the discrete halves.
         library: known geometries by layout.
@@ -70,7 +77,7 @@ def starts(
     unknown = (~from_prototype).nonzero().ravel()
     lattice, coords = torch.zeros(len(rows), 6), torch.zeros(len(batch.site_system), 3)
     if len(unknown):
-        drawn = draw(batch.select(unknown), generator)
+        drawn = draw(batch.select(unknown), generator).to("cpu")
         lattice[unknown] = drawn.lattice
         coords[take_sites(batch.site_system, len(rows), unknown)[0]] = drawn.coords
     if bool(from_prototype.any()):

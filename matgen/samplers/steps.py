@@ -53,7 +53,7 @@ def finite(templates: TemplateBatch, geometry: Geometry) -> Tensor:
 
 
 def _bounds(lattice: Tensor) -> Tensor:
-    return torch.tensor([MAX_SHAPE] * 5 + [MAX_LOG_VOLUME / math.sqrt(3)]).to(lattice)
+    return lattice.new_tensor([MAX_SHAPE] * 5 + [MAX_LOG_VOLUME / math.sqrt(3)])
 
 
 def within_bounds(geometry: Geometry) -> Tensor:

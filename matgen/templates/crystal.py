@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from matgen.devices import placed
 from matgen.elements import SYMBOLS, atomic_volumes
 from matgen.templates.lattice import family_tables
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
@@ -86,9 +87,14 @@ class TemplateBatch:
         return len(self.space_group)
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.space_group.device
+
+    @property
     def site_multiplicity(self) -> Tensor:
         """Atoms of each site in the primitive cell (n_sites,)."""
-        return wyckoff_table().multiplicity.to(self.site_position.device)[self.site_position]
+        return wyckoff_table(self.device).multiplicity[self.site_position]
 
     @property
     def n_atoms(self) -> Tensor:
@@ -99,19 +105,19 @@ class TemplateBatch:
     @property
     def free_lattice(self) -> Tensor:
         """Which lattice numbers are free (n_systems, 6)."""
-        return family_tables()[0].to(self.space_group.device)[self.space_group - 1]
+        return family_tables(self.device)[0][self.space_group - 1]
 
     @property
     def free_coords(self) -> Tensor:
         """Which site numbers are free (n_sites, 3)."""
-        return wyckoff_table().free.to(self.site_position.device)[self.site_position]
+        return wyckoff_table(self.device).free[self.site_position]
 
     @property
     def reference_number(self) -> Tensor:
         """Lattice number of the conventional cell volume that the composition suggests (n_systems,)."""
-        volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.space_group.device)
-        per_site = atomic_volumes().to(volume.device)[self.site_element] * self.site_multiplicity
-        primitive = wyckoff_table().primitive.to(volume.device)[self.space_group - 1]
+        volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.device)
+        per_site = atomic_volumes(self.device)[self.site_element] * self.site_multiplicity
+        primitive = wyckoff_table(self.device).primitive[self.space_group - 1]
         return (volume.index_add(0, self.site_system, per_site) / torch.linalg.det(primitive)).log() / math.sqrt(3)
 
     def select(self, systems: Tensor) -> Self:
@@ -121,12 +127,7 @@ class TemplateBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(
-            self.space_group.to(device),
-            self.site_position.to(device),
-            self.site_element.to(device),
-            self.site_system.to(device),
-        )
+        return placed(self, device)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Geometry:
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(self.lattice.to(device), self.coords.to(device))
+        return placed(self, device)
 
 
 def concatenated(parts: Sequence[tuple[TemplateBatch, Geometry]]) -> tuple[TemplateBatch, Geometry]:
@@ -170,6 +171,6 @@ def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Te
     counts = torch.bincount(site_system, minlength=n_systems)
     starts = counts.cumsum(0) - counts
     chosen = counts[systems]
-    new_system = torch.repeat_interleave(torch.arange(len(systems), device=systems.device), chosen)
-    within = torch.arange(len(new_system), device=systems.device) - (chosen.cumsum(0) - chosen)[new_system]
+    new_system = torch.repeat_interleave(torch.arange(len(systems), device=counts.device), chosen)
+    within = torch.arange(len(new_system), device=counts.device) - (chosen.cumsum(0) - chosen)[new_system]
     return starts[systems][new_system] + within, new_system

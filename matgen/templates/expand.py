@@ -1,18 +1,18 @@
 """From a template and its free numbers to the atoms of the primitive cell."""
 
 from dataclasses import replace
-from functools import cache
 
 import torch
 from torch import Tensor
 
+from matgen.devices import per_device
 from matgen.state import Orbits, State
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.lattice import family_tables, numbers_to_lattice
 from matgen.templates.wyckoff import wyckoff_table
 
 
-@cache
+@per_device
 def cartesian_rotations() -> Tensor:
     """Rotation from the first member of each position to this member (n_members, 3, 3), on column vectors.
 
@@ -27,10 +27,10 @@ def cartesian_rotations() -> Tensor:
 
 def conventional_cell(templates: TemplateBatch, lattice: Tensor) -> Tensor:
     """Conventional cells (n_systems, 3, 3) in Å of lattice numbers as `Geometry` holds them."""
-    mask, fixed = (t.to(lattice.device)[templates.space_group - 1] for t in family_tables())
-    numbers = torch.where(mask, lattice, fixed.to(lattice))
+    mask, fixed = (t[templates.space_group - 1] for t in family_tables(lattice.device))
+    numbers = torch.where(mask, lattice, fixed.to(lattice.dtype))
     shift = torch.zeros_like(numbers)
-    shift[:, 5] = templates.reference_number.to(lattice)
+    shift[:, 5] = templates.reference_number.to(lattice.dtype)
     return numbers_to_lattice(numbers + shift)
 
 
@@ -44,24 +44,25 @@ def expand(templates: TemplateBatch, geometry: Geometry) -> State:
     Returns:
         A state whose atoms follow the order of the sites, each site's first member first.
     """
-    table, device, dtype = wyckoff_table(), geometry.lattice.device, geometry.lattice.dtype
+    device, dtype = geometry.lattice.device, geometry.lattice.dtype
+    table = wyckoff_table(device)
     cell = conventional_cell(templates, geometry.lattice)
     multiplicity = templates.site_multiplicity
     first = multiplicity.cumsum(0) - multiplicity
     site_idx = torch.repeat_interleave(torch.arange(len(multiplicity), device=device), multiplicity)
     within = torch.arange(len(site_idx), device=device) - first[site_idx]
-    member = table.member_offset.to(device)[templates.site_position][site_idx] + within
+    member = table.member_offset[templates.site_position][site_idx] + within
     system_idx = templates.site_system[site_idx]
     coords = torch.where(templates.free_coords, geometry.coords, 0.0)
-    matrix, shift = table.matrix.to(device, dtype)[member], table.shift.to(device, dtype)[member]
+    matrix, shift = table.matrix[member].to(dtype), table.shift[member].to(dtype)
     frac = torch.einsum("nij,nj->ni", matrix, coords[site_idx]) + shift
     return State(
         positions=torch.einsum("ni,nij->nj", frac, cell[system_idx]),
         atomic_numbers=templates.site_element[site_idx],
-        cell=table.primitive.to(device, dtype)[templates.space_group - 1] @ cell,
+        cell=table.primitive[templates.space_group - 1].to(dtype) @ cell,
         pbc=torch.ones(templates.n_systems, 3, dtype=torch.bool, device=device),
         system_idx=system_idx,
-        orbits=Orbits(site_idx, first, cartesian_rotations().to(device, dtype)[member], multiplicity),
+        orbits=Orbits(site_idx, first, cartesian_rotations(device)[member].to(dtype), multiplicity),
     )
 
 
@@ -72,11 +73,10 @@ def unit_directions(templates: TemplateBatch, geometry: Geometry) -> tuple[Tenso
         Unit Cartesian directions (n_sites, 3 numbers, 3) and the length in Å of one unit of each number
         (n_sites, 3), which is 1 where a number is not free.
     """
-    table, dtype = wyckoff_table(), geometry.lattice.dtype
-    device = geometry.lattice.device
+    table = wyckoff_table(geometry.lattice.device)
     cell = conventional_cell(templates, geometry.lattice)
-    first = table.member_offset.to(device)[templates.site_position]
-    matrix = table.matrix.to(device, dtype)[first]
+    first = table.member_offset[templates.site_position]
+    matrix = table.matrix[first].to(geometry.lattice.dtype)
     directions = torch.einsum("sij,sik->sjk", matrix, cell[templates.site_system])
     length = torch.where(templates.free_coords, directions.norm(dim=-1), 1.0)
     return directions / length.unsqueeze(-1), length

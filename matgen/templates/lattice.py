@@ -6,10 +6,11 @@ rotation, and its volume is exp(√3 k_6).
 """
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
+
+from matgen.devices import per_device
 
 HEXAGONAL_SHEAR = -math.sqrt(2) / 4 * math.log(3)  # the k_1 of γ = 120°, a = b
 
@@ -30,7 +31,7 @@ def crystal_family(space_group: int) -> str:
     return next(name for name, end in FAMILY_ENDS.items() if space_group <= end)
 
 
-@cache
+@per_device
 def basis() -> Tensor:
     """Trace-orthonormal basis B_b of symmetric 3×3 matrices (6, 3, 3)."""
     b = torch.zeros(6, 3, 3, dtype=torch.float64)
@@ -42,7 +43,7 @@ def basis() -> Tensor:
     return b
 
 
-@cache
+@per_device
 def family_tables() -> tuple[Tensor, Tensor]:
     """Mask of free lattice numbers (230, 6) and the values of the others (230, 6), by space_group - 1."""
     families = [crystal_family(number) for number in range(1, 231)]
@@ -56,12 +57,12 @@ def lattice_to_numbers(cell: Tensor) -> Tensor:
     """Lattice numbers of cells (..., 3, 3) in Å: (..., 6), the last one √3 × the mean log length."""
     values, vectors = torch.linalg.eigh(cell @ cell.mT)
     log_metric = (vectors * values.log().unsqueeze(-2)) @ vectors.mT
-    return 0.5 * torch.einsum("...ij,bij->...b", log_metric, basis().to(cell))
+    return 0.5 * torch.einsum("...ij,bij->...b", log_metric, basis(cell.device).to(cell.dtype))
 
 
 def numbers_to_lattice(numbers: Tensor) -> Tensor:
     """Cells (..., 3, 3) in Å whose rows have the metric that the lattice numbers (..., 6) describe."""
-    return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", numbers, basis().to(numbers)))
+    return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", numbers, basis(numbers.device).to(numbers.dtype)))
 
 
 def volume_number(volume: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from matgen.devices import per_device
+
 LETTERS = "abcdefghijklmnopqrstuvwxyzA"
 
 # Row vectors of the primitive cell in units of the conventional ones.
@@ -78,9 +80,9 @@ def _arrays() -> dict[str, np.ndarray]:
         return dict(np.load(file))
 
 
-@cache
+@per_device
 def wyckoff_table() -> WyckoffTable:
-    """The table that ships with the package (float64, CPU; built by `scripts/build_wyckoff_table.py`)."""
+    """The table that ships with the package (float64; built by `scripts/build_wyckoff_table.py`)."""
     raw = _arrays()
     integer = {name: torch.from_numpy(raw[name].astype(np.int64)) for name in raw if raw[name].dtype.kind != "U"}
     member_offset = integer["position_offset"]

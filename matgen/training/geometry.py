@@ -29,7 +29,7 @@ class GeometryObjective:
         index = torch.tensor([number[where] for where in layouts])
         self.weight = torch.bincount(index)[index].double() ** -0.5
         lattice = table.templates.free_lattice.sum(1)
-        coords = torch.zeros(len(table), dtype=torch.long)
+        coords = torch.zeros_like(lattice)
         coords = coords.index_add(0, table.templates.site_system, table.templates.free_coords.sum(1))
         sites = torch.bincount(table.templates.site_system)
         self.sizes = (lattice + coords + sites)[self.rows]

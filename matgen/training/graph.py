@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.draws import normal, uniform
 from matgen.nn.graph_energy import (
     SIGMA_LATTICE,
     SIGMA_SITE,
@@ -75,9 +76,9 @@ def noised(
 
 def centred(templates: TemplateBatch, noise: Geometry) -> Geometry:
     """The same noise without any shift of all atoms along axes where the origin is arbitrary."""
-    free_axis = wyckoff_table().free_axis[templates.space_group - 1]
+    free_axis = wyckoff_table(templates.device).free_axis[templates.space_group - 1]
     weight = templates.site_multiplicity.to(noise.coords)[:, None]
-    zeros = torch.zeros(templates.n_systems, 3, dtype=noise.coords.dtype)
+    zeros = noise.coords.new_zeros(templates.n_systems, 3)
     mean = zeros.index_add(0, templates.site_system, noise.coords * weight)
     mean = mean / templates.n_atoms[:, None].to(mean) * free_axis
     return replace(noise, coords=noise.coords - mean[templates.site_system])
@@ -103,13 +104,13 @@ class GraphObjective:
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
         n_real = int(w.real_share * len(rows))
-        sigma = torch.exp(w.spread_sigma * torch.randn(len(rows), generator=generator))
+        sigma = torch.exp(w.spread_sigma * normal(rows.shape, generator, geometry.lattice))
         sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
-        sigma[:n_real] = self._low(n_real, generator)
+        sigma[:n_real] = self._low(n_real, generator, sigma)
         dirty, back = noised(templates, geometry, sigma, generator)
         false_templates, false_geometry = self._wrong(model, templates, geometry, n_real, generator)
         n_false = false_templates.n_systems
-        false_sigma = self._low(n_false, generator)
+        false_sigma = self._low(n_false, generator, sigma)
         false_geometry, _ = noised(false_templates, false_geometry, false_sigma, generator)
         state = expand(*concatenated([(templates, dirty), (false_templates, false_geometry)]))
         all_sigma = torch.cat([sigma, false_sigma])
@@ -125,9 +126,9 @@ class GraphObjective:
             total, parts = total + w.conservative * slope, {**parts, "dsm_slope": slope.item()}
         return total, {**parts, "contrast": contrast.item(), "nll": likelihood.item(), **figures}
 
-    def _low(self, n: int, generator: torch.Generator) -> Tensor:
+    def _low(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
         low, high = self.weights.low_sigma
-        return low * (high / low) ** torch.rand(n, generator=generator)
+        return low * (high / low) ** uniform((n,), generator, like)
 
     def _wrong(
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
@@ -139,7 +140,7 @@ class GraphObjective:
         kind = torch.multinomial(chance, n, replacement=True, generator=generator)
         parts: list[tuple[TemplateBatch, Geometry]] = []
         for number, name in enumerate(kinds):
-            chosen = (kind == number).nonzero().ravel()
+            chosen = (kind == number).nonzero().ravel().to(templates.device)
             if len(chosen) == 0:
                 continue
             some, where = templates.select(chosen), geometry.select(templates, chosen)
@@ -164,13 +165,13 @@ class GraphObjective:
             templates = self.table.templates.select(rows)
             geometry = self.table.geometry.select(self.table.templates, rows)
             for level in (0.05, 0.2, 0.5, 1.5):
-                sigma = torch.full((len(rows),), level)
+                sigma = geometry.lattice.new_full(rows.shape, level)
                 dirty, back = noised(templates, geometry, sigma, generator)
                 output = model(expand(templates, dirty), sigma)
                 _, parts = denoising_loss(output, templates, dirty, back, sigma)
                 for name, value in parts.items():
                     figures.setdefault(f"{name}_{level}", []).append(value)
-            sigma = torch.full((len(rows),), 0.05)
+            sigma = geometry.lattice.new_full(rows.shape, 0.05)
             real.append(self._levels(model, templates, geometry, sigma, generator))
             for name, levels in false.items():
                 wrong = NEGATIVES[name] if name != "sample" else (lambda t, g, r: own_samples(model, t, g, r))
@@ -180,7 +181,7 @@ class GraphObjective:
                     some = made[0].select(keep)
                     where = made[1].select(made[0], keep)
                     levels.append(self._levels(model, some, where, sigma[keep], generator))
-            low = torch.full((len(rows),), 0.02)
+            low = geometry.lattice.new_full(rows.shape, 0.02)
             predictions.append(model.heads(model(expand(templates, geometry), low).embedding))
         scores = {f"auroc_{name}": auroc(torch.cat(real), torch.cat(levels)) for name, levels in false.items()}
         scores["auroc"] = sum(scores.values()) / len(scores)
@@ -238,7 +239,7 @@ def own_samples(
 ) -> tuple[TemplateBatch, Geometry, Tensor]:
     """Crystals that the model denoises from 0.5 to 1.5 Å of noise in three steps, where they miss the truth."""
     n = templates.n_systems
-    start = 0.5 + torch.rand(n, generator=generator)
+    start = 0.5 + uniform((n,), generator, geometry.lattice)
     current, _ = noised(templates, geometry, start, generator)
     levels = [start, start / 2, start / 5, torch.zeros_like(start)]
     for sigma, lower in pairwise(levels):

@@ -210,7 +210,7 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
     if not path.exists():
         return _Progress()
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)  # may come from another device
         model.load_state_dict(saved["model"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -224,6 +224,7 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
 
 def bucketed(sizes: Tensor, batch_size: int, generator: torch.Generator, pool: int = 32) -> Iterator[Tensor]:
     """Endless shuffled batches of rows of similar size: pools of `pool` batches are sorted by size, then shuffled."""
+    sizes = sizes.cpu()
     while True:
         order = torch.randperm(len(sizes), generator=generator)
         for chunk in order.split(batch_size * pool):

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from matgen.draws import normal, uniform
 from matgen.elements import descriptors, known_elements
 from matgen.noise import moved, per_system, scales, standard_normal
 from matgen.templates.crystal import Geometry, TemplateBatch
@@ -19,30 +20,28 @@ from matgen.templates.wyckoff import alternatives, wyckoff_table
 Wrong = tuple[TemplateBatch, Geometry, Tensor]
 
 
-def _sign(n: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, (n,), generator=generator) * 2.0 - 1
+def _sign(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randint(0, 2, (n,), generator=generator).to(like) * 2.0 - 1
 
 
-def _between(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(n, generator=generator)
+def _between(low: float, high: float, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    return low + (high - low) * uniform((n,), generator, like)
 
 
 def wrong_volume(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
     """Volume larger or smaller by 15 to 25 %."""
-    n = templates.n_systems
-    change = (1 + _sign(n, generator) * _between(0.15, 0.25, n, generator)).log() / 3**0.5
-    lattice = geometry.lattice.clone()
+    n, lattice = templates.n_systems, geometry.lattice.clone()
+    change = (1 + _sign(n, generator, lattice) * _between(0.15, 0.25, n, generator, lattice)).log() / 3**0.5
     lattice[:, 5] += change
-    return templates, replace(geometry, lattice=lattice), torch.ones(n, dtype=torch.bool)
+    return templates, replace(geometry, lattice=lattice), torch.ones_like(change, dtype=torch.bool)
 
 
 def wrong_shape(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
     """Free shape numbers moved by 0.08 to 0.2 in norm, the volume kept."""
-    n = templates.n_systems
-    direction = torch.randn(n, 5, generator=generator) * templates.free_lattice[:, :5]
+    n, lattice = templates.n_systems, geometry.lattice.clone()
+    direction = normal((n, 5), generator, lattice) * templates.free_lattice[:, :5]
     norm = direction.norm(dim=1, keepdim=True)
-    size = _between(0.08, 0.2, n, generator)[:, None]
-    lattice = geometry.lattice.clone()
+    size = _between(0.08, 0.2, n, generator, lattice)[:, None]
     lattice[:, :5] += size * direction / norm.clamp(min=1e-6)
     return templates, replace(geometry, lattice=lattice), norm.squeeze(1) > 0
 
@@ -51,7 +50,7 @@ def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
     """Every free coordinate displaced by a Gaussian of 0.3 to 0.7 Å."""
     noise = standard_normal(geometry, generator)
     still = replace(noise, lattice=torch.zeros_like(noise.lattice))
-    size = _between(0.3, 0.7, templates.n_systems, generator)
+    size = _between(0.3, 0.7, templates.n_systems, generator, noise.lattice)
     wrong = moved(templates, geometry, still, scales(templates, geometry), size)
     free = per_system(templates, Geometry(0.0 * geometry.lattice, templates.free_coords.float())) > 0
     return templates, wrong, free
@@ -62,23 +61,24 @@ def swapped(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
 
     Left out where that may be the same crystal told from another origin, as in rock salt or half-Heusler compounds.
     """
-    elements = templates.site_element.clone()
-    possible = torch.zeros(templates.n_systems, dtype=torch.bool)
-    for system in range(templates.n_systems):
-        here = templates.site_system == system
-        kinds = templates.site_element[here].unique()
+    host = templates.to("cpu")
+    elements = host.site_element.clone()
+    possible = torch.zeros(host.n_systems, dtype=torch.bool)
+    for system in range(host.n_systems):
+        here = host.site_system == system
+        kinds = host.site_element[here].unique()
         if len(kinds) < 2:
             continue
         a, b = kinds[torch.randperm(len(kinds), generator=generator)[:2]]
-        old = templates.site_element[here]
+        old = host.site_element[here]
         elements[here] = torch.where(old == a, b, torch.where(old == b, a, old))
         possible[system] = not _same_template(
-            int(templates.space_group[system]),
-            templates.site_position[here].tolist(),
+            int(host.space_group[system]),
+            host.site_position[here].tolist(),
             old.tolist(),
             elements[here].tolist(),
         )
-    return replace(templates, site_element=elements), geometry, possible
+    return replace(host, site_element=elements).to(templates.device), geometry, possible.to(templates.device)
 
 
 def _same_template(space_group: int, positions: list[int], elements: list[int], others: list[int]) -> bool:
@@ -96,15 +96,17 @@ def substituted(templates: TemplateBatch, geometry: Geometry, generator: torch.G
     """One element replaced by any other that is chemically far from it (the farther half of the periodic table)."""
     known = torch.tensor(known_elements())
     apart = torch.cdist(descriptors(), descriptors()[known])
-    elements = templates.site_element.clone()
-    for system in range(templates.n_systems):
-        here = templates.site_system == system
+    host = templates.to("cpu")
+    elements = host.site_element.clone()
+    for system in range(host.n_systems):
+        here = host.site_system == system
         kinds = elements[here].unique()
         old = kinds[torch.randint(len(kinds), (1,), generator=generator)]
         far = known[apart[old[0]] > apart[old[0]].median()]
         new = far[torch.randint(len(far), (1,), generator=generator)]
         elements[here] = torch.where(elements[here] == old, new, elements[here])
-    return replace(templates, site_element=elements), geometry, torch.ones(templates.n_systems, dtype=torch.bool)
+    wrong = replace(host, site_element=elements).to(templates.device)
+    return wrong, geometry, torch.ones_like(wrong.space_group, dtype=torch.bool)
 
 
 NEGATIVES: dict[str, Callable[[TemplateBatch, Geometry, torch.Generator], Wrong]] = {

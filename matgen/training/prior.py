@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.crystals import LABELS, CrystalTable
+from matgen.draws import uniform
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
 from matgen.templates.crystal import TemplateBatch
@@ -18,10 +19,10 @@ CONDITION_LABELS = ("band_gap", "e_form", "energy_above_hull")
 
 def true_conditions(templates: TemplateBatch, labels: Tensor) -> Conditions:
     """Everything that is known of these crystals; labels (n_systems, 4) in the order of `LABELS`."""
-    elements = torch.zeros(templates.n_systems, N_ELEMENTS, dtype=torch.bool)
+    elements = torch.zeros(templates.n_systems, N_ELEMENTS, dtype=torch.bool, device=templates.device)
     elements[templates.site_system, templates.site_element] = True
     columns = [LABELS.index(name) for name in CONDITION_LABELS]
-    complete = torch.ones(templates.n_systems, dtype=torch.bool)
+    complete = torch.ones_like(templates.space_group, dtype=torch.bool)
     return Conditions(templates.n_atoms, elements, complete, labels[:, columns])
 
 
@@ -30,7 +31,7 @@ def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.35) -
     n = len(known.n_atoms)
 
     def coin(probability: float, *shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=generator) < probability
+        return uniform((n, *shape), generator, known.properties) < probability
 
     complete = coin(keep / 2)
     some = coin(keep / 2, 1) & coin(0.5, N_ELEMENTS)
@@ -65,14 +66,14 @@ class PriorObjective:
     @torch.no_grad()
     def validate(self, model: TemplatePrior) -> dict[str, float]:
         """NLL per crystal on the validation split (every fourth row), without and with all conditions."""
-        rows = torch.arange(0, len(self.val), 4)
+        rows = torch.arange(0, len(self.val), 4, device=self.val.labels.device)
         plain, told = [], []
         generator = torch.Generator().manual_seed(0)
         for chunk in rows.split(512):
             templates = self.val.templates.select(chunk)
             sites = pad_sites(templates, generator)
             known = true_conditions(templates, self.val.labels[chunk])
-            plain.append(-model(Conditions.none(len(chunk)), templates.space_group, sites))
+            plain.append(-model(Conditions.none(len(chunk)).to(chunk.device), templates.space_group, sites))
             told.append(-model(known, templates.space_group, sites))
         return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(told).mean().item()}
 

@@ -4,13 +4,13 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.devices import per_device
 from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.judge import JudgeInputs
 from matgen.nn.property_heads import CHGNET, LEGACY
@@ -42,7 +42,7 @@ def trainable(table: CrystalTable) -> Tensor:
 
 def compositions(templates: TemplateBatch) -> Tensor:
     """Share of each element (n_systems, 95), float64."""
-    counts = torch.zeros(templates.n_systems, 95, dtype=torch.float64)
+    counts = torch.zeros(templates.n_systems, 95, dtype=torch.float64, device=templates.device)
     counts.index_put_(
         (templates.site_system, templates.site_element), templates.site_multiplicity.double(), accumulate=True
     )
@@ -56,7 +56,8 @@ def reference_energies(table: CrystalTable, rows: Tensor) -> Tensor:
     drawn weakly to the same fit with all formation energies, for the element that only those hold.
     """
     known = rows[torch.isfinite(table.label("e_form")[rows]) & torch.isfinite(table.label("chgnet_energy")[rows])]
-    anywhere = _absolute_fit(table, known, torch.zeros(95, dtype=torch.float64))
+    nothing = torch.zeros(95, dtype=torch.float64, device=rows.device)
+    anywhere = _absolute_fit(table, known, nothing)
     return _absolute_fit(table, known[table.mp2020[known]], anywhere)
 
 
@@ -64,7 +65,7 @@ def _absolute_fit(table: CrystalTable, rows: Tensor, towards: Tensor) -> Tensor:
     x = compositions(table.templates.select(rows))
     y = (table.label("chgnet_energy") - table.label("e_form"))[rows].double() - x @ towards
     weight = torch.ones_like(y)
-    ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype)
+    ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(20):
         weighted = x * weight[:, None]
         found = torch.linalg.solve(x.T @ weighted + ridge, weighted.T @ y)
@@ -81,7 +82,8 @@ class PropertyTargets:
     @classmethod
     def of(cls, table: CrystalTable, fitted_on: Tensor) -> Self:
         """Labels of a table; the reference energies of elements are fitted on the rows `fitted_on`."""
-        form, unknown = table.label("e_form"), torch.full((len(table),), torch.nan)
+        form = table.label("e_form")
+        unknown = torch.full_like(form, torch.nan)
         reference = reference_energies(table, fitted_on)
         chgnet = table.label("chgnet_energy") - (compositions(table.templates) @ reference).float()
         return cls(
@@ -241,8 +243,8 @@ class JudgeObjective:
     def of(cls, known: tuple[Tensor, JudgeInputs], targets: PropertyTargets, train: Tensor, val: Tensor) -> Self:
         """From the rows that are described, and their descriptors."""
         rows, inputs = known
-        position = torch.full((len(targets.values[CHGNET]),), -1)
-        position[rows] = torch.arange(len(rows))
+        position = rows.new_full((len(targets.values[CHGNET]),), -1)
+        position[rows] = torch.arange(len(rows), device=rows.device)
         return cls(inputs, position, targets, train, val)
 
     def inputs(self, rows: Tensor) -> JudgeInputs:
@@ -291,7 +293,7 @@ def described(table: CrystalTable, rows: Tensor, batch_size: int = 64) -> JudgeI
     )
 
 
-@cache
+@per_device
 def _equivalents() -> tuple[Tensor, Tensor, Tensor]:
     """Position (n_alternatives, 28) by letter, first alternative of each group, and number of alternatives."""
     offset = wyckoff_table().group_offset
@@ -307,10 +309,11 @@ def _equivalents() -> tuple[Tensor, Tensor, Tensor]:
 
 def redescribed(templates: TemplateBatch, generator: torch.Generator) -> TemplateBatch:
     """Each template in a random one of the equivalent descriptions that its group's normalizer gives."""
-    position, first, count = _equivalents()
+    position, first, count = _equivalents(templates.device)
     group = templates.space_group - 1
-    choice = (torch.rand(templates.n_systems, generator=generator) * count[group]).long()
-    letter = wyckoff_table().letter[templates.site_position]
+    uniform = torch.rand(templates.n_systems, generator=generator).to(templates.device)
+    choice = (uniform * count[group]).long()
+    letter = wyckoff_table(templates.device).letter[templates.site_position]
     renamed = position[(first[group] + choice)[templates.site_system], letter]
     return TemplateBatch(templates.space_group, renamed, templates.site_element, templates.site_system)
 
@@ -318,12 +321,12 @@ def redescribed(templates: TemplateBatch, generator: torch.Generator) -> Templat
 def fold(table: CrystalTable, seed: int, share: float) -> Tensor:
     """Which rows (n,) belong to a random share of the formulas; all rows of a formula go together."""
     counts = torch.round(compositions(table.templates) * table.templates.n_atoms[:, None]).long()
-    divisor = torch.zeros(len(table), dtype=torch.long)
+    divisor = torch.zeros_like(counts[:, 0])
     for column in counts.T:
         divisor = torch.gcd(divisor, column)
-    reduced = (counts // divisor[:, None]).numpy()
+    reduced = (counts // divisor[:, None]).cpu().numpy()
     hashes = [zlib.crc32(row.tobytes(), seed) for row in reduced]
-    return torch.tensor(hashes) < share * 2**32
+    return torch.tensor(hashes, device=counts.device) < share * 2**32
 
 
 def fit_calibration(distribution: Distribution, value: Tensor, level: float = 0.9) -> Calibration:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
+from matgen.devices import find_device, placed
 from matgen.models import NETWORKS, round_parameters, save, tensors
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
@@ -60,6 +61,7 @@ class TrainConfig:
         folder: receives checkpoint and log; runs/KIND if left out.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of weights to begin from, such as the ones that ship; parameters that it lacks begin at random.
+        device: where; weights and checkpoints can be read on any other.
         schedule: how long and how fast.
         loss: of the graph energy, the defaults if left out; other kinds have no use for it.
     """
@@ -70,6 +72,7 @@ class TrainConfig:
     folder: Path | None = None
     weights: Path | None = None
     init: Path | None = None
+    device: str = "cpu"
     schedule: Schedule = field(default_factory=Schedule)
     loss: GraphLoss | None = None
 
@@ -157,24 +160,27 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         report: hears every line of the log.
 
     Raises:
+        DeviceError: the device is not there.
         DataError: there is no prepared table, it is damaged, or a folder cannot be written.
         CheckpointError: the checkpoint in the folder is damaged, or of another model.
         DivergedError: the loss is not finite.
     """
+    device = find_device(config.device)
     table = read_table(config.data)
     folder = config.run_folder
     make_folder(folder, "--folder")
     make_folder(config.weights_file.parent, "--weights")
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     torch.manual_seed(config.schedule.seed)
-    plan = PLANS[config.kind](table, config)
+    plan = PLANS[config.kind](table.to(device), config)
     if config.init is not None:
         begin_from(plan.model, config.kind, config.init)
-    model = round_parameters(fit(plan.model, plan.objective, config.schedule, folder, report=report).eval())
+    model = round_parameters(fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report).eval())
     if plan.predict is not None:
-        rows = validation(table)
+        rows = validation(table).to(device)
+        targets = placed(plan.targets.rows(rows), "cpu")
         for network in model.members if isinstance(model, Ensemble) else [model]:
-            found = calibration_table(plan.predict(network, rows), plan.targets.rows(rows))
+            found = calibration_table(placed(plan.predict(network, rows), "cpu"), targets)
             network.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
     figures = plan.objective.validate(model)
     if config.kind == "template_prior":
@@ -273,7 +279,7 @@ def _embedding(model: nn.Module, table: CrystalTable, rows: Tensor) -> Tensor:
     """What the property heads of a graph energy read of noiseless crystals (n_rows, width)."""
     templates = table.templates.select(rows)
     state = expand(templates, table.geometry.select(table.templates, rows))
-    return model(state, torch.full((len(rows),), CLEAN)).embedding
+    return model(state, state.cell.new_full(rows.shape, CLEAN)).embedding
 
 
 def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
@@ -293,11 +299,11 @@ def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Te
     """Rows and their descriptors, from the file that an earlier run left in the folder if there is one."""
     path = folder / "described.pt"
     if not path.exists():
-        torch.save({"rows": rows, **vars(described(table, rows))}, path)
+        torch.save(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), path)
     stored = torch.load(path, weights_only=True)
-    if not torch.equal(stored.pop("rows"), rows):
+    if not torch.equal(stored.pop("rows"), rows.cpu()):
         raise DataError(f"{path} describes other rows than {len(rows)} of this table; delete it and run again")
-    return rows, JudgeInputs(**stored)
+    return rows, placed(JudgeInputs(**stored), rows.device)
 
 
 def _rows(n: int) -> str:

@@ -87,8 +87,8 @@ class Search:
             request,
             writer,
             found,
-            guide=Guide(load("graph_energy"), load("template_properties")),
-            judge=load("judge"),
+            guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
+            judge=load("judge").to(request.device),
             rulebook=Rulebook.of(request),
             rejects=rejected_file(writer.folder),
             unique=Uniqueness(writer.candidates),
@@ -162,7 +162,7 @@ class Search:
     def _opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """What the guiding models and the judge predict of the final structure."""
         guided = {name: as_prediction(name, p) for name, p in self.guide.of_structure(candidate.structure).items()}
-        judged = predictions(self.judge, candidate.structure)
+        judged = predictions(self.judge, candidate.structure, self.request.device)
         opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
         return guided | opinions
 

@@ -57,10 +57,10 @@ class Rulebook:
         return next(failed, "")
 
 
-def predictions(predictor: StatePredictor, structure: Structure) -> dict[str, Prediction]:
-    """Every property of a structure as a model predicts it."""
+def predictions(predictor: StatePredictor, structure: Structure, device: str = "cpu") -> dict[str, Prediction]:
+    """Every property of a structure as a model on this device predicts it."""
     with torch.no_grad():
-        predicted = predictor(state_of([structure]), torch.tensor([CLEAN]))
+        predicted = predictor(state_of([structure]).to(device), torch.tensor([CLEAN], device=device))
     return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES}
 
 

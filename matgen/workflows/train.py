@@ -36,6 +36,7 @@ def planned(
     weights: Path | None = None,
     init: Path | None = None,
     minutes: float | None = None,
+    device: str | None = None,
 ) -> TrainConfig:
     """A configuration with some of its fields replaced.
 
@@ -50,5 +51,6 @@ def planned(
         folder=folder or config.folder,
         weights=weights or config.weights,
         init=init or config.init,
+        device=device or config.device,
         schedule=schedule,
     )
