@@ -30,7 +30,6 @@ from matgen.samplers.starts import Starts, joined, starts
 from matgen.samplers.templates import ElementKernel, Move, element_move, metropolis, redraw, substitute, swap
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
-from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import (
     drawn_conditions,
     guidance,
@@ -167,7 +166,7 @@ def _begun(
     report: Report,
 ) -> Starts:
     """All starts of the templates whose best start has the lowest ranking energy."""
-    library = PrototypeLibrary.from_tensors(models.prototypes)
+    library = models.library
     parts, lowest = [], []
 
     def draw(unknown: TemplateBatch, generator: torch.Generator) -> Geometry:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -26,6 +26,7 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
+from matgen.templates.prototypes import PrototypeLibrary
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 HASHES = "hashes.json"
@@ -249,6 +250,11 @@ class Models:
     geometry: GeometryDensity
     graph: GraphEnergy
     prototypes: dict[str, Tensor]
+
+    @cached_property
+    def library(self) -> PrototypeLibrary:
+        """The known geometries, to be looked up."""
+        return PrototypeLibrary.from_tensors(self.prototypes)
 
     @property
     def device(self) -> torch.device:

@@ -30,7 +30,7 @@ POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
 POTENTIAL_KT = 0.1
 """What the energy per atom of a potential is divided by, eV/atom."""
 
-TAKEN = frozenset({"template_prior", "charge_balance", "graph", "repulsion", "variety"}).union(
+TAKEN = frozenset({"template_prior", "charge_balance", "familiarity", "graph", "repulsion", "variety"}).union(
     PROPERTIES, (f"{name}_template" for name in PROPERTIES)
 )
 """Names of the terms that every total energy may have."""

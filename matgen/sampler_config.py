@@ -29,6 +29,7 @@ class SamplerConfig:
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes.
         charge: penalty of a composition that SMACT calls invalid.
+        familiarity: weight of chemistry that is known in its layout; zero asks for none.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
@@ -56,6 +57,7 @@ class SamplerConfig:
     refine_steps: int = 8
     wish: float = 3.0
     charge: float = 8.0
+    familiarity: float = 1.0
     hull: float = 2.0
     graph: float = 1.0
     rank_prior: float = 0.5
@@ -70,7 +72,7 @@ class SamplerConfig:
         """
         check_least(self, 1, "pool", "geometries", "shaped", "levels")
         check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
-        check_least(self, 0, "wish", "charge", "hull", "graph", "rank_prior", "rank_graph", "variety")
+        check_least(self, 0, "wish", "charge", "familiarity", "hull", "graph", "rank_prior", "rank_graph", "variety")
         check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.charge import ChargeBalance
+from matgen.energies.familiarity import Familiarity
 from matgen.energies.graph import GraphPredictor, GraphPrior
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
@@ -36,8 +37,10 @@ def template_energy(request: Request, models: Models) -> TemplateSum:
 
 
 def template_wishes(request: Request, models: Models) -> TemplateSum:
-    """Charge balance, the property wishes as templates show them, and the requester's own terms."""
+    """Charge balance, familiar chemistry, the property wishes as templates show them, and the requester's own terms."""
     total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
+    if request.sampler.familiarity:
+        total = total + request.sampler.familiarity * Familiarity(models.library)
     for target, weight in targets(request):
         total = total + weight * TemplatePropertyTarget(models.properties, target)
     return total + request.terms.templates
@@ -133,7 +136,8 @@ def ranking_terms(
     own = {name: value for name, value in (of_templates | of_states).items() if name in request.terms.weights}
     check_finite(own)
     terms = {"template_prior": request.sampler.rank_prior * of_templates.pop("template_prior")}
-    terms["charge_balance"] = of_templates.pop("charge_balance")
+    plain = ("charge_balance", "familiarity")
+    terms |= {name: of_templates.pop(name) for name in plain if name in of_templates}
     per_atom = request.sampler.rank_graph / request.sampler.graph if request.sampler.graph else 0.0
     terms["graph"] = per_atom * of_states.pop("graph") / batch.n_atoms
     seen_twice = {f"{name}_template": value for name, value in of_templates.items() if name not in own}

@@ -84,7 +84,7 @@ def training_tensors(path: Path) -> dict[str, Tensor]:
 @cache
 def shipped_library() -> PrototypeLibrary:
     """The prototypes that ship."""
-    return PrototypeLibrary.from_tensors(shipped().prototypes)
+    return shipped().library
 
 
 def nearest(library: PrototypeLibrary, templates: Sequence[CrystalTemplate]) -> Shaped:

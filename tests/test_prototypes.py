@@ -1,16 +1,21 @@
 """Laws of the prototype library: what is in it comes out of it, and averages stay among their members."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import TextbookEntry
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from matgen.elements import SYMBOLS, descriptors
+from matgen.energies.familiarity import Familiarity
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
-from matgen.templates.prototypes import SAME_COORDINATE, SAME_SHAPE, PrototypeLibrary, layout
+from matgen.templates.prototypes import SAME_COORDINATE, SAME_SHAPE, PrototypeLibrary, _cheapest_pairing, layout
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
+from matgen.testing import check_template_energy
 
 HALF = 1e-3  # float16 holds numbers below 2 to 2^-10
 
@@ -76,6 +81,40 @@ def test_the_distance_is_that_of_the_elements_averaged_over_atoms() -> None:
     apart = (table[SYMBOLS.index("Ca")] - table[SYMBOLS.index("Sr")]).square().mean().sqrt()
     # One of three atoms differs. Float32 descriptors of order one.
     assert library.nearest(fluorite[1])[0].distance == pytest.approx(float(apart) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 6])
+def test_the_cheapest_pairing_is_the_optimal_assignment(m: int) -> None:
+    cost = np.random.default_rng(m).random((20, m, m))
+    expected = [one[linear_sum_assignment(one)].sum() for one in cost]
+    np.testing.assert_allclose(_cheapest_pairing(cost), expected, rtol=1e-12)
+
+
+def test_the_quick_distance_is_that_of_the_nearest_match(
+    crystals: tuple[TemplateBatch, Geometry], library: PrototypeLibrary
+) -> None:
+    # Every crystal with one element exchanged, so that distances are not zero.
+    for template in crystals[0].unbatch():
+        changed = replace(template, sites=tuple((p, 55 if z == template.sites[0][1] else z) for p, z in template.sites))
+        assert library.distance(changed) == pytest.approx(library.nearest(changed)[0].distance, rel=1e-6)
+        assert library.distance(changed) >= library.distance(template) == 0.0
+    assert library.distance(CrystalTemplate(2, (site(2, "i", "Na"),) * 5)) == np.inf
+
+
+def test_familiar_chemistry_costs_nothing_and_unknown_layouts_no_more_than_the_farthest(
+    crystals: tuple[TemplateBatch, Geometry], library: PrototypeLibrary
+) -> None:
+    energy = Familiarity(library, width=0.2, farthest=0.8)
+    check_template_energy(energy, crystals[0].unbatch()[:6])
+    assert not energy(crystals[0]).any()
+    unknown = CrystalTemplate(2, (site(2, "i", "Na"),) * 5)
+    exchanged = CrystalTemplate(225, (site(225, "a", "Na"), site(225, "b", "Br")))
+    far, near = energy(TemplateBatch.of([unknown, exchanged])).tolist()
+    assert far == pytest.approx(0.5 * (0.8 / 0.2) ** 2)
+    assert near == pytest.approx(0.5 * (library.distance(exchanged) / 0.2) ** 2)
+    assert 0 <= near < far
+    with pytest.raises(ValueError, match="width < farthest"):
+        Familiarity(library, width=1.0, farthest=0.5)
 
 
 def test_sites_are_paired_by_chemistry() -> None:

@@ -3,7 +3,7 @@
 Deep ensembles: Lakshminarayanan et al., NeurIPS 2017.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -25,7 +25,7 @@ class Ensemble(nn.Module):
         return mixed([member(*inputs) for member in self.members])
 
 
-def mixed(parts: list[Mapping[str, Distribution]]) -> Mapping[str, Distribution]:
+def mixed(parts: Sequence[Mapping[str, Distribution]]) -> Mapping[str, Distribution]:
     """The even mixture of several predictions, by property."""
     if len(parts) == 1:
         return parts[0]

@@ -9,6 +9,7 @@ geometry and similar chemistry.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from matgen.templates.wyckoff import wyckoff_table
 Layout = tuple[int, ...]
 
 SAME_COORDINATE = 0.06  # of a cell edge: free coordinates of one cluster differ by less
+FEW = 4  # up to so many sites, all ways to pair them are tried at once
 SAME_SHAPE = 0.12  # likewise for lattice numbers, about 12 % of a length
 
 
@@ -72,6 +74,8 @@ class PrototypeLibrary:
         self._by_layout: dict[Layout, list[Prototype]] = defaultdict(list)
         for where, prototype in prototypes:
             self._by_layout[where].append(prototype)
+        self._chemistry: dict[Layout, np.ndarray] = {}
+        self._nearest: dict[CrystalTemplate, float] = {}
 
     @classmethod
     def of_crystals(cls, templates: TemplateBatch, geometry: Geometry) -> Self:
@@ -86,8 +90,24 @@ class PrototypeLibrary:
 
     def nearest(self, template: CrystalTemplate, n: int = 1) -> list[Match]:
         """The n chemically nearest prototypes of a template's layout, nearest first; none if the layout is new."""
-        matches = [_laid_on(template, prototype) for prototype in self._by_layout.get(layout(template), [])]
-        return sorted(matches, key=lambda match: match.distance)[:n]
+        known = self._by_layout.get(layout(template), [])
+        order = self._distances(template).argsort(kind="stable")[:n].tolist()
+        return [_laid_on(template, known[i]) for i in order]
+
+    def distance(self, template: CrystalTemplate) -> float:
+        """Chemical distance to the nearest prototype of a template's layout, as in `Match`; infinite if it is new."""
+        if template not in self._nearest:
+            self._nearest[template] = float(self._distances(template).min(initial=np.inf))
+        return self._nearest[template]
+
+    def _distances(self, template: CrystalTemplate) -> np.ndarray:
+        """Chemical distance of each prototype of a template's layout."""
+        where = layout(template)
+        if where not in self._by_layout:
+            return np.zeros(0)
+        if where not in self._chemistry:
+            self._chemistry[where] = np.array([p.chemistry for p in self._by_layout[where]])
+        return _apart(template, self._chemistry[where])
 
     def averaged(self, smallest: int) -> Self:
         """A library of averages over at least `smallest` crystals of similar geometry and chemistry."""
@@ -134,6 +154,28 @@ def _single(templates: TemplateBatch, geometry: Geometry) -> Iterable[tuple[Layo
         chemistry = table[[z for _, z in template.sites]]
         yield layout(template), Prototype(chemistry, lattice[i], coords[first:last])
         first = last
+
+
+def _apart(template: CrystalTemplate, chemistry: np.ndarray) -> np.ndarray:
+    """`Match.distance` (n,) from a template to prototypes of its layout with this chemistry (n, n_sites, k)."""
+    positions = np.array([p for p, _ in template.sites])
+    wanted = descriptors().numpy()[[z for _, z in template.sites]]
+    multiplicity = wyckoff_table().multiplicity.numpy()[positions]
+    total = np.zeros(len(chemistry))
+    for position in np.unique(positions):
+        sites = np.flatnonzero(positions == position)
+        cost = np.linalg.norm(wanted[sites][None, :, None] - chemistry[:, sites][:, None], axis=-1)
+        total += multiplicity[sites[0]] * _cheapest_pairing(cost)
+    return total / (wanted.shape[1] ** 0.5 * multiplicity.sum())
+
+
+def _cheapest_pairing(cost: np.ndarray) -> np.ndarray:
+    """Least sum (n,) of one entry from each row and column of square matrices (n, m, m)."""
+    m = cost.shape[1]
+    if m <= FEW:
+        rows = range(m)
+        return np.min([cost[:, rows, list(columns)].sum(1) for columns in permutations(rows)], axis=0)
+    return np.array([one[linear_sum_assignment(one)].sum() for one in cost])
 
 
 def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Match:

@@ -209,7 +209,8 @@ class TemplatePropertiesObjective:
     def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean over the members of the negative log-likelihood of a batch."""
         templates = redescribed(self.table.templates.select(rows), generator)
-        return mean_likelihood([member.raw(templates) for member in model.members], self.targets.rows(rows))
+        predictions = [member.raw(templates) for member in model.members]  # type: ignore[operator]
+        return mean_likelihood(predictions, self.targets.rows(rows))
 
     def validate(self, model: Ensemble) -> dict[str, float]:
         """Errors of the mixture on the validation rows."""
@@ -264,7 +265,8 @@ class JudgeObjective:
     def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
         """Mean over the members of the negative log-likelihood of a batch."""
         inputs = self.inputs(rows)
-        return mean_likelihood([member.raw(inputs) for member in model.members], self.targets.rows(rows))
+        predictions = [member.raw(inputs) for member in model.members]  # type: ignore[operator]
+        return mean_likelihood(predictions, self.targets.rows(rows))
 
     def validate(self, model: Ensemble) -> dict[str, float]:
         """Errors of the mixture on the validation rows."""
