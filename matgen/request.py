@@ -102,7 +102,7 @@ class Request:
     energies: tuple[Energy | TemplateEnergy, ...] = field(default=(), metadata={"in_files": False})
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
-    over_generation: int = 15
+    over_generation: int = 20
     rounds: int = 3
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 

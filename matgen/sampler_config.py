@@ -27,13 +27,13 @@ class SamplerConfig:
         refine_sigma: noise level of the refinement, Å.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
         refine_rounds, refine_steps: turns, and Langevin steps in each.
-        wish: weight of property wishes.
+        wish: weight of property wishes where the sampler walks; at 1 it draws from the posterior.
         charge: penalty of a composition that SMACT calls invalid.
         familiarity: weight of chemistry that is known in its layout; zero asks for none.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
-        rank_prior, rank_graph: weights in ranking, where cells of different size compete: of the template prior, and
-            of the graph energy per atom.
+        rank_prior, rank_graph, rank_wish: weights in ranking, where cells of different size compete: of the template
+            prior, of the graph energy per atom, and of the wishes.
         variety: energy that each better-ranked proposal of the same layout adds.
     """
 
@@ -43,7 +43,7 @@ class SamplerConfig:
     likeness: float = 0.6
     geometries: int = 3
     prototypes: int = 2
-    shaped: int = 5
+    shaped: int = 6
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -55,13 +55,14 @@ class SamplerConfig:
     choose_sigma: float = 0.1
     refine_rounds: int = 2
     refine_steps: int = 8
-    wish: float = 3.0
+    wish: float = 1.5
     charge: float = 8.0
-    familiarity: float = 1.0
+    familiarity: float = 2.0
     hull: float = 2.0
     graph: float = 1.0
     rank_prior: float = 0.5
     rank_graph: float = 2.0
+    rank_wish: float = 4.0
     variety: float = 0.5
 
     def __post_init__(self) -> None:
@@ -72,7 +73,19 @@ class SamplerConfig:
         """
         check_least(self, 1, "pool", "geometries", "shaped", "levels")
         check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
-        check_least(self, 0, "wish", "charge", "familiarity", "hull", "graph", "rank_prior", "rank_graph", "variety")
+        check_least(
+            self,
+            0,
+            "wish",
+            "charge",
+            "familiarity",
+            "hull",
+            "graph",
+            "rank_prior",
+            "rank_graph",
+            "rank_wish",
+            "variety",
+        )
         check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):

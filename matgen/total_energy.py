@@ -128,7 +128,11 @@ def ranking_terms(
     request: Request,
     models: Models,
 ) -> dict[str, Tensor]:
-    """Every weighted term (n_systems,) by name, the graph energy per atom: cells of different size compete."""
+    """Every term (n_systems,) by name, weighted for ranking.
+
+    The graph energy counts per atom, since cells of different size compete, and the wishes count more than where the
+    sampler walks: a walk that follows a model too eagerly finds its errors, a choice wants to be sure.
+    """
     state = expand(batch, geometry)
     with torch.no_grad():
         of_templates = template_energy(request, models).breakdown(batch)
@@ -140,6 +144,11 @@ def ranking_terms(
     terms |= {name: of_templates.pop(name) for name in plain if name in of_templates}
     per_atom = request.sampler.rank_graph / request.sampler.graph if request.sampler.graph else 0.0
     terms["graph"] = per_atom * of_states.pop("graph") / batch.n_atoms
+    if request.sampler.wish:
+        surer = request.sampler.rank_wish / request.sampler.wish
+        for wish in request.wishes:
+            of_states[wish.name] = surer * of_states[wish.name]
+            of_templates[wish.name] = surer * of_templates[wish.name]
     seen_twice = {f"{name}_template": value for name, value in of_templates.items() if name not in own}
     return terms | of_states | seen_twice | own
 

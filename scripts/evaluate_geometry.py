@@ -45,7 +45,7 @@ from matgen.total_energy import state_energy
 from matgen.training.properties import trainable
 
 CONFIG = SamplerConfig()
-ONE_START, FIVE_STARTS = replace(CONFIG, geometries=1), replace(CONFIG, geometries=5)
+ONE_START = replace(CONFIG, geometries=1)
 NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
 CHUNK = 25
 
@@ -59,8 +59,7 @@ WAYS = {
     "density": "geometry density alone",
     "diffusion": "start + diffusion, one sample",
     "design": "hybrid as `design` runs it: three starts, diffused, refined, lowest energy",
-    "hybrid": "hybrid: five starts, diffused, refined, lowest energy",
-    "hybrid, own data": "the same, prototypes of the whole training split",
+    "own data": "the same, prototypes of the whole training split",
     "noise": "diffusion from pure noise, one sample",
 }
 FREE = {"0": (0, 0), "1–3": (1, 3), "4–8": (4, 8), "≥ 9": (9, 10**6)}
@@ -141,10 +140,7 @@ SHAPERS: dict[str, Shaper] = {
     "density": lambda _, t, g: from_density(t, g),
     "diffusion": lambda _, t, g: piped(t, g, ONE_START, Stages(moves=False, mala=False)),
     "design": lambda _, t, g: piped(t, g, CONFIG, Stages(moves=False)),
-    "hybrid": lambda _, t, g: piped(t, g, FIVE_STARTS, Stages(moves=False)),
-    "hybrid, own data": lambda task, t, g: piped(
-        t, g, FIVE_STARTS, Stages(moves=False), prototypes=training_tensors(task.table)
-    ),
+    "own data": lambda task, t, g: piped(t, g, CONFIG, Stages(moves=False), prototypes=training_tensors(task.table)),
     "noise": lambda _, t, g: from_noise(t, g),
 }
 
@@ -313,8 +309,8 @@ def bars(one: Mapping[str, Mapping[str, Any]], ranked: Mapping[str, Mapping[str,
     found = {}
     if one.keys() == WAYS.keys():
         rate = {way: percent(f["matched"], f["rows"]) for way, f in one.items()}
-        told = f"one sample {rate['diffusion']}; hybrid, three starts {rate['design']}, five {rate['hybrid']}"
-        told += f", with own data {rate['hybrid, own data']}"
+        told = f"one sample {rate['diffusion']}; hybrid {rate['design']}"
+        told += f", with own data {rate['own data']}"
         told += f"; floor {rate['floor']}; from noise {rate['noise']}"
         found["bar geometry"] = f"{told} (of {one['floor']['rows']})"
     if ranked:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
 from matgen.devices import find_device, placed
-from matgen.models import NETWORKS, round_parameters, save, tensors
+from matgen.models import NETWORKS, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity
@@ -185,7 +185,10 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     figures = plan.objective.validate(model)
     if config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
-    path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
+    told = plan.trained_on
+    if config.init is not None:
+        told += f", begun from {config.init.name} {weights_hash(config.kind, config.init)[:12]}"
+    path = save(model, config.weights_file, kind=config.kind, trained_on=told, figures=figures)
     report({"weights": str(path), **figures})
     return Trained(path, figures)
 
