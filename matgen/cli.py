@@ -86,7 +86,7 @@ def design(
         str | None,
         typer.Option(
             help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
-            "each of 65 geometries per candidate and round. Default: none."
+            "each of some 80 geometries per candidate and round. Default: none."
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,

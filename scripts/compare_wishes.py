@@ -1,0 +1,78 @@
+"""How often the judge sees a wished gap, by what the search for templates weighs: familiar chemistry, and the wish.
+
+`python scripts/compare_wishes.py`: for each pair of weights the templates that `matgen design --bandgap 1.5 -n 20`
+would propose, each laid on its nearest shipped prototype (no diffusion, no refinement), read by guide and judge.
+"""
+
+import argparse
+import time
+
+import torch
+from evaluation import percent, shipped, table
+from torch import Tensor
+
+from matgen.generation import propose
+from matgen.guide import Guide
+from matgen.models import load
+from matgen.progress import Silence
+from matgen.properties import median
+from matgen.request import TOLERANCES, Request
+from matgen.sampler_config import SamplerConfig
+from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.expand import expand
+
+PAIRS = ((0.0, 3.0), (1.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5), (2.0, 1.0))
+"""Weights of familiarity and of the wish."""
+
+SUREST = 30
+CHUNK = 48
+
+
+def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
+    """Proposed templates whose layout is known, with their nearest prototype's geometry."""
+    library = shipped().library
+    found = propose(request, shipped(), torch.Generator().manual_seed(request.seed), Silence())
+    known = [(TemplateBatch.of([t]), matches[0].geometry) for t in found if (matches := library.nearest(t, 1))]
+    return concatenated(known)
+
+
+@torch.no_grad()
+def opinions(templates: TemplateBatch, geometry: Geometry, gap: float, tolerance: float) -> tuple[Tensor, ...]:
+    """Gap by the guide, its probability of being near enough, and gap by the judge, each (n_systems,)."""
+    guide, judge = Guide(shipped().graph, shipped().properties), load("judge")
+    parts = []
+    for some in torch.arange(templates.n_systems).split(CHUNK):
+        batch = templates.select(some)
+        state = expand(batch, geometry.select(templates, some))
+        guided = guide.distributions(batch, state)["band_gap"]
+        chance = guided.log_between(torch.tensor(gap - tolerance), torch.tensor(gap + tolerance)).exp()
+        parts.append((median(guided), chance, median(judge(state)["band_gap"])))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--gap", type=float, default=1.5, help="eV")
+    options.add_argument("--seed", type=int, default=11)
+    options.add_argument("--n", type=int, default=20, help="candidates that the request wants")
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    tolerance, rows = TOLERANCES["band_gap"], []
+    for familiarity, wish in PAIRS:
+        began = time.process_time()
+        sampler = SamplerConfig(familiarity=familiarity, wish=wish)
+        request = Request(properties={"band_gap": given.gap}, n=given.n, seed=given.seed, sampler=sampler)
+        guide, chance, judge = opinions(*laid_on_prototypes(request), given.gap, tolerance)
+        hit, met = (judge - given.gap).abs() <= tolerance, (guide - given.gap).abs() <= tolerance
+        surest = chance.argsort(descending=True)[:SUREST]
+        groups = [torch.ones_like(hit).nonzero().ravel(), met.nonzero().ravel(), surest]
+        cells = [f"{percent(int(hit[g].sum()), len(g))} of {len(g)}, {judge[g].mean():.2f} eV" for g in groups]
+        rows.append((f"{familiarity:g}", f"{wish:g}", *cells, f"{time.process_time() - began:.0f}"))
+        print(rows[-1])
+    words = ("all", "guide within the tolerance", f"{SUREST} of which the guide is surest")
+    print(table(("familiarity", "wish", *(f"judge agrees, its mean: {w}" for w in words), "s"), rows))
+
+
+if __name__ == "__main__":
+    main()
