@@ -86,7 +86,7 @@ def design(
         str | None,
         typer.Option(
             help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
-            "each of some 80 geometries per candidate and round. Default: none."
+            "each of 60 geometries per candidate and round. Default: none."
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
@@ -288,6 +288,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from matgen.models import WeightsError
     from matgen.request import RequestError
     from matgen.templates.legal import ContradictionError
+    from matgen.terms import TermError
     from matgen.training.loop import CheckpointError, DivergedError
     from matgen.training.run import DataError
 
@@ -301,6 +302,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         OutputError,
         RequestError,
         ResumeError,
+        TermError,
         UnknownElementError,
         WeightsError,
         WishError,

@@ -73,6 +73,7 @@ def generate(
     report: Report,
 ) -> list[Proposed]:
     """Proposals for a request, one geometry for each template, lowest energy first."""
+    request.terms.to(models.device)
     templates = propose(request, models, generator, report)
     if not templates:
         return []
@@ -118,13 +119,14 @@ def moved_templates(
 
     block = 4
     for done in range(0, request.sampler.move_steps, block):
+        steps = min(block, request.sampler.move_steps - done)
         with torch.no_grad():
             templates, found = metropolis(
-                energy, templates, moves, steps=block, temperatures=request.sampler.temperatures, generator=generator
+                energy, templates, moves, steps=steps, temperatures=request.sampler.temperatures, generator=generator
             )
         mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
         report(
-            "move templates", done + block, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
+            "move templates", done + steps, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
         )
     return templates
 

@@ -247,7 +247,9 @@ class Mixture(Distribution):
 
     def samples(self, n: int) -> Tensor:
         """Quantiles (n n_parts, n_systems) that stand for the whole distribution."""
-        return torch.cat([part.samples(n) for part in self.parts])
+        samples = [part.samples(n) for part in self.parts]
+        even = math.lcm(*map(len, samples))  # a part that is a mixture itself has more
+        return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:
@@ -298,10 +300,17 @@ def coverage(distribution: Distribution, value: Tensor, level: float = 0.9) -> T
     """
     tail = (1 - level) / 2
     top = cdf(distribution, value)
+    inside = ((top >= tail) & (top <= 1 - tail)).to(top)
+    atom = distribution.log_prob(torch.zeros_like(value)).exp()
+    share = (atom.clamp_max(1 - tail) - tail).clamp_min(0.0) / atom.clamp_min(1e-12)
+    return torch.where(value <= _atom(distribution), share, inside)
+
+
+def _atom(distribution: Distribution) -> float:
+    """Values up to this have a probability of their own; minus infinity if none has."""
     match distribution:
         case Hurdle(zero=zero):
-            at_zero = value <= zero
-            odds = torch.sigmoid(distribution.zero_logit)
-            inside = (odds.clamp_max(1 - tail) - tail).clamp_min(0.0) / odds.clamp_min(1e-12)
-            return torch.where(at_zero, inside, ((top >= tail) & (top <= 1 - tail)).to(top))
-    return ((top >= tail) & (top <= 1 - tail)).to(top)
+            return zero
+        case Mixture(parts=parts):
+            return _atom(parts[0])
+    return -math.inf

@@ -102,7 +102,7 @@ class Request:
     energies: tuple[Energy | TemplateEnergy, ...] = field(default=(), metadata={"in_files": False})
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
-    over_generation: int = 20
+    over_generation: int = 15
     rounds: int = 3
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
@@ -143,7 +143,8 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        own = Terms.of(self.energies, TAKEN | {self.potential})
+        given = self.energies if isinstance(self.energies, list | tuple) else (self.energies,)
+        own = Terms.of(given, TAKEN | {self.potential})
         if self.potential == "none":
             return own
         potential = Potential(POTENTIALS[self.potential], POTENTIAL_KT, per_atom=True, name=self.potential)
@@ -178,6 +179,8 @@ def _check_potential(name: str, weight: float, formula: str) -> None:
         )
     if not 0 <= weight < math.inf:
         raise RequestError(f"expected potential_weight of at least 0, got {weight}")
+    if name == "none" and weight != 1:
+        raise RequestError(f"expected a potential for potential_weight {weight} to weigh, got none; give --potential")
     if name != "none" and not formula:
         raise RequestError(
             f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "

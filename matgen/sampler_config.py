@@ -27,7 +27,7 @@ class SamplerConfig:
         refine_sigma: noise level of the refinement, Å.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
         refine_rounds, refine_steps: turns, and Langevin steps in each.
-        wish: weight of property wishes where the sampler walks; at 1 it draws from the posterior.
+        wish: weight of property wishes where the sampler walks, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
         familiarity: weight of chemistry that is known in its layout; zero asks for none.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
@@ -43,7 +43,7 @@ class SamplerConfig:
     likeness: float = 0.6
     geometries: int = 3
     prototypes: int = 2
-    shaped: int = 6
+    shaped: int = 5
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -73,19 +73,8 @@ class SamplerConfig:
         """
         check_least(self, 1, "pool", "geometries", "shaped", "levels")
         check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
-        check_least(
-            self,
-            0,
-            "wish",
-            "charge",
-            "familiarity",
-            "hull",
-            "graph",
-            "rank_prior",
-            "rank_graph",
-            "rank_wish",
-            "variety",
-        )
+        check_least(self, 0, "wish", "charge", "familiarity", "hull", "graph")
+        check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
         check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):

@@ -1,7 +1,9 @@
 """Energies that whoever asks brings along: sorted by what they read and how they are used, each under its own name."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self, get_args
 
 import torch
 from torch import Tensor
@@ -47,6 +49,11 @@ class Terms:
                     templates = templates + energy
                 case _:
                     raise TermError(_no_energy(energy))
+        for name, (_, energy) in states.terms().items():
+            if isinstance(energy, Energy) and energy.use not in get_args(Use):
+                raise TermError(
+                    f"expected the use of `{name}` to be one of {', '.join(get_args(Use))}, got {energy.use!r}"
+                )
         _check_names([*states.terms(), *templates.terms()], taken)
         held = {name: (w, _OneEach(name, e)) for name, (w, e) in states.terms().items() if isinstance(e, Energy)}
         held_templates = {
@@ -55,6 +62,12 @@ class Terms:
             if isinstance(e, TemplateEnergy)
         }
         return cls(Sum(held), TemplateSum(held_templates))
+
+    def to(self, device: torch.device) -> Self:
+        """The same terms, what they hold moved to a device."""
+        self.states.to(device)
+        self.templates.to(device)
+        return self
 
     @property
     def weights(self) -> dict[str, float]:
@@ -68,17 +81,14 @@ class Terms:
 
 
 def check_finite(values: Mapping[str, Tensor]) -> None:
-    """Check what terms say of systems that were really drawn.
+    """Check that terms leave something to choose from; what one calls infinite is ruled out.
 
     Raises:
-        TermError: one is infinite or no number.
+        TermError: one says something finite of no system at all.
     """
     for name, value in values.items():
-        if not value.isfinite().all():
-            bad = float(value[~value.isfinite()][0])
-            raise TermError(
-                f"expected finite energies from `{name}`, got {bad}; a large number is for what is ruled out"
-            )
+        if len(value) and not value.isfinite().any():
+            raise TermError(f"expected finite energies from `{name}`, got none for {len(value)} systems; mend it")
 
 
 class _OneEach(Energy):
@@ -109,7 +119,7 @@ class _OneEachTemplate(TemplateEnergy):
 
 def _one_each(name: str, value: object, n_systems: int) -> Tensor:
     if isinstance(value, Tensor) and value.shape == (n_systems,):
-        return value
+        return value.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
     got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
     raise TermError(f"expected energies ({n_systems},) from `{name}`, one for each system, got {got}")
 

@@ -32,24 +32,36 @@ STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
 
 def template_energy(request: Request, models: Models) -> TemplateSum:
     """What a template alone is worth: the prior given the request, and the wishes."""
-    total = LearnedTemplatePrior(models.prior, settled_conditions(request))
-    return total + template_wishes(request, models)
+    return _prior(request, models) + template_wishes(request, models)
 
 
-def template_wishes(request: Request, models: Models) -> TemplateSum:
-    """Charge balance, familiar chemistry, the property wishes as templates show them, and the requester's own terms."""
+def _prior(request: Request, models: Models) -> LearnedTemplatePrior:
+    """The template prior, told what every template is to be."""
+    return LearnedTemplatePrior(models.prior, settled_conditions(request))
+
+
+def template_wishes(request: Request, models: Models, weight_of_wishes: float | None = None) -> TemplateSum:
+    """Charge balance, familiar chemistry, the property wishes as templates show them, and the requester's own terms.
+
+    Whoever names a composition has decided about the chemistry.
+    """
     total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
-    if request.sampler.familiarity:
+    if request.sampler.familiarity and not request.rules.composition:
         total = total + request.sampler.familiarity * Familiarity(models.library)
-    for target, weight in targets(request):
+    for target, weight in targets(request, weight_of_wishes):
         total = total + weight * TemplatePropertyTarget(models.properties, target)
     return total + request.terms.templates
 
 
 def state_energy(request: Request, models: Models) -> Sum:
     """What a sampler walks on: the graph energy, repulsion, the wishes, and own terms that are not for ranking only."""
-    total = Sum({"graph": (request.sampler.graph, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
+    total = _physical(request.sampler.graph, models)
     return total + state_wishes(request, models) + request.terms.used("slopes", "values")
+
+
+def _physical(weight: float, models: Models) -> Sum:
+    """The graph energy with this weight, and repulsion."""
+    return Sum({"graph": (weight, GraphPrior(models.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
 
 
 def guidance(request: Request, models: Models) -> Sum:
@@ -58,18 +70,19 @@ def guidance(request: Request, models: Models) -> Sum:
     return wishes + request.terms.used("slopes")
 
 
-def state_wishes(request: Request, models: Models) -> Sum:
+def state_wishes(request: Request, models: Models, weight_of_wishes: float | None = None) -> Sum:
     """The property wishes, as states show them."""
     predictor = GraphPredictor(models.graph)
     total = Sum({})
-    for target, weight in targets(request):
+    for target, weight in targets(request, weight_of_wishes):
         total = total + weight * StatePropertyTarget(predictor, target)
     return total
 
 
-def targets(request: Request) -> list[tuple[Target, float]]:
-    """The wishes with their weights; stability is wished for unless the request speaks of it."""
-    asked = [(target, request.sampler.wish) for target in request.wishes]
+def targets(request: Request, weight_of_wishes: float | None = None) -> list[tuple[Target, float]]:
+    """The wishes with their weights, those of the walk if left out; stability, unless the request speaks of it."""
+    weight = request.sampler.wish if weight_of_wishes is None else weight_of_wishes
+    asked = [(target, weight) for target in request.wishes]
     if request.sampler.hull and all(target.name != STABLE.name for target, _ in asked):
         asked.append((STABLE, request.sampler.hull))
     return asked
@@ -133,24 +146,17 @@ def ranking_terms(
     The graph energy counts per atom, since cells of different size compete, and the wishes count more than where the
     sampler walks: a walk that follows a model too eagerly finds its errors, a choice wants to be sure.
     """
-    state = expand(batch, geometry)
+    state, weights = expand(batch, geometry), request.sampler
+    over_templates = TemplateSum({"template_prior": (weights.rank_prior, _prior(request, models))})
+    over_templates = over_templates + template_wishes(request, models, weights.rank_wish)
+    over_states = _physical(weights.rank_graph, models) + state_wishes(request, models, weights.rank_wish)
     with torch.no_grad():
-        of_templates = template_energy(request, models).breakdown(batch)
-        of_states = (state_energy(request, models) + request.terms.used("ranking")).breakdown(state, level)
-    own = {name: value for name, value in (of_templates | of_states).items() if name in request.terms.weights}
-    check_finite(own)
-    terms = {"template_prior": request.sampler.rank_prior * of_templates.pop("template_prior")}
-    plain = ("charge_balance", "familiarity")
-    terms |= {name: of_templates.pop(name) for name in plain if name in of_templates}
-    per_atom = request.sampler.rank_graph / request.sampler.graph if request.sampler.graph else 0.0
-    terms["graph"] = per_atom * of_states.pop("graph") / batch.n_atoms
-    if request.sampler.wish:
-        surer = request.sampler.rank_wish / request.sampler.wish
-        for wish in request.wishes:
-            of_states[wish.name] = surer * of_states[wish.name]
-            of_templates[wish.name] = surer * of_templates[wish.name]
-    seen_twice = {f"{name}_template": value for name, value in of_templates.items() if name not in own}
-    return terms | of_states | seen_twice | own
+        of_templates = over_templates.breakdown(batch)
+        of_states = (over_states + request.terms.states).breakdown(state, level)
+    of_states["graph"] = of_states["graph"] / batch.n_atoms
+    own, wishes = request.terms.weights, {target.name for target, _ in targets(request)}
+    check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
+    return {f"{name}_template" if name in wishes else name: value for name, value in of_templates.items()} | of_states
 
 
 def repeats(templates: Sequence[CrystalTemplate], total: Tensor, variety: float) -> Tensor:

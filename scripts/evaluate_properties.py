@@ -61,23 +61,13 @@ def figures(distribution: Distribution, value: Tensor, typical: Tensor, zero: fl
         "rows": len(value),
         "mae": (median(distribution) - value).abs().mean(),
         "mae_of_a_constant": (typical - value).abs().mean(),
-        "coverage_90": covered(distribution, value, zero).mean(),
+        "coverage_90": coverage(distribution, value).mean(),
         "coverage_of_plain_interval": ((value >= low) & (value <= high)).float().mean(),
         "nll": -distribution.log_prob(value).mean(),
     }
     if zero >= 0:
         found |= _of_a_hurdle(distribution, value, zero)
     return {name: round(float(number), 4) for name, number in found.items()}
-
-
-def covered(distribution: Distribution, value: Tensor, zero: float, level: float = 0.9) -> Tensor:
-    """Share (n,) of each value's probability rank that lies within the central `level`.
-
-    As `matgen.properties.coverage`, and for mixtures of hurdles too: a value at the atom has the ranks [0, P(0)].
-    """
-    tail, atom = (1 - level) / 2, probability_of_zero(distribution, value)
-    inside = (atom.clamp_max(1 - tail) - tail).clamp_min(0.0) / atom.clamp_min(1e-12)
-    return torch.where(value <= zero, inside, coverage(distribution, value, level))
 
 
 def probability_of_zero(distribution: Distribution, value: Tensor) -> Tensor:

@@ -261,7 +261,7 @@ def test_what_is_for_ranking_orders_geometries_and_shapes_none(plain: list[Propo
 
 @needs_weights
 def test_an_energy_that_is_not_finite_is_named(shipped: Models) -> None:
-    with pytest.raises(TermError, match="expected finite energies from `broken`, got nan"):
+    with pytest.raises(TermError, match="expected finite energies from `broken`, got none"):
         proposals(replace(TINY, energies=(BlackBox(lambda _: math.nan, name="broken"),)), shipped)
 
 

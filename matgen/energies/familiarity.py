@@ -32,4 +32,4 @@ class Familiarity(TemplateEnergy):
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
         apart = torch.tensor([self.library.distance(template) for template in templates.unbatch()])
-        return 0.5 * (apart.clamp(max=self.farthest) / self.width).square().to(templates.space_group.device)
+        return 0.5 * (apart.clamp(max=self.farthest) / self.width).square().to(templates.device)

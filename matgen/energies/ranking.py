@@ -20,6 +20,10 @@ class ForRanking(Energy):
             raise TypeError(
                 f"expected one energy, got the sum of {list(energy.terms())}; write 2.0 * ForRanking(energy)"
             )
+        if not isinstance(energy, Energy):
+            raise TypeError(
+                f"expected an energy of states, got {energy!r}; a function needs BlackBox(function, name=...)"
+            )
         self.name, self.energy = energy.name, energy
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from matgen.config import check_least
 from matgen.elements import descriptors
 from matgen.neighbors import neighbors
 from matgen.nn.property_heads import PropertyHeads
@@ -126,6 +127,14 @@ class JudgeConfig:
     layers: int = 2
     hidden: int = 256
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that there is a network.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        check_least(self, 1, "members")
 
 
 class _Residual(nn.Module):

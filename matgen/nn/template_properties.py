@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from matgen.config import check_least
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, padded_attention
@@ -22,6 +23,14 @@ class TemplatePropertiesConfig:
     heads: int = 4
     hidden: int = 160
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that there is a network.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        check_least(self, 1, "members")
 
 
 class TemplateProperties(nn.Module):

@@ -173,8 +173,7 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     torch.manual_seed(config.schedule.seed)
     plan = PLANS[config.kind](table.to(device), config)
-    if config.init is not None:
-        begin_from(plan.model, config.kind, config.init)
+    origin = _origin(config, plan.model)
     model = round_parameters(fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report).eval())
     if plan.predict is not None:
         rows = validation(table).to(device)
@@ -185,30 +184,53 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     figures = plan.objective.validate(model)
     if config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
-    told = plan.trained_on
-    if config.init is not None:
-        told += f", begun from {config.init.name} {weights_hash(config.kind, config.init)[:12]}"
+    told = f"{plan.trained_on}, begun from {origin}" if origin else plan.trained_on
     path = save(model, config.weights_file, kind=config.kind, trained_on=told, figures=figures)
     report({"weights": str(path), **figures})
     return Trained(path, figures)
 
 
+def _origin(config: TrainConfig, model: nn.Module) -> str:
+    """Begin from the weights that are asked for, unless there is a checkpoint to go on from; what was begun from.
+
+    Raises:
+        DataError: the checkpoint began from other weights than are asked for now.
+    """
+    note = config.run_folder / "begun_from.txt"
+    asked = f"{config.init.name} {weights_hash(config.kind, config.init)[:12]}" if config.init else ""
+    if not (config.run_folder / "checkpoint.pt").exists():
+        if config.init is not None:
+            begin_from(model, config.kind, config.init)
+        note.write_text(asked, encoding="utf-8")
+        return asked
+    begun = note.read_text(encoding="utf-8") if note.exists() else ""
+    if asked and asked != begun:
+        raise DataError(
+            f"expected a training that began from {asked} in {config.run_folder}, which holds one that began from "
+            f"{begun or 'random numbers'}; choose another --folder, or leave --init out to go on"
+        )
+    return begun
+
+
 def begin_from(model: nn.Module, kind: str, path: Path) -> None:
-    """Give a fresh network the trained parameters of another of its kind, as far as both have them.
+    """Give a fresh network all trained parameters of another of its kind; what that one lacks begins at random.
 
     Raises:
         WeightsError: no such file, or one that is damaged or of another kind.
-        DataError: a parameter of the file has another size than here.
+        DataError: the file holds a parameter that this network has not, or not in this size, or other layouts.
     """
     known, found = model.state_dict(), tensors(kind, path)
     for name, value in found.items():
-        if name in known and known[name].shape != value.shape:
+        if name not in known or known[name].shape != value.shape:
+            here = tuple(known[name].shape) if name in known else "nothing of that name"
             raise DataError(
-                f"{path} holds {name} of size {tuple(value.shape)}, expected {tuple(known[name].shape)}; "
-                "give [model] the sizes of that file, or begin without --init"
+                f"{path} holds {name} of size {tuple(value.shape)}, expected {here}; give [model] the sizes of that "
+                "file and train on its crystals, or begin without --init"
             )
+    if "memory.keys" in found and not torch.equal(found["memory.keys"], known["memory.keys"].cpu()):
+        raise DataError(f"{path} remembers other layouts than these crystals have; begin without --init")
     buffers = {name for name, _ in model.named_buffers()}
-    model.load_state_dict({n: v.float() for n, v in found.items() if n in known and n not in buffers}, strict=False)
+    model.load_state_dict({n: v.float() for n, v in found.items() if n not in buffers}, strict=False)
 
 
 def read_table(path: Path) -> CrystalTable:
