@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from matgen.config import ConfigError
 from matgen.datasets.crystals import CrystalTable
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
 from matgen.energy import forces
@@ -299,6 +300,25 @@ def test_members_that_disagree_spread_the_mixture() -> None:
     apart = Mixture((one, Logistic(numbers(2.0), numbers(0.1)))).prediction()
     # Two narrow peaks 1 apart: a standard deviation of a half, and the width of each.
     assert apart.spread.item() == pytest.approx((0.25 + agreed.spread.item() ** 2) ** 0.5, rel=0.02)
+
+
+def test_a_mixture_of_mixtures_gives_every_branch_its_share() -> None:
+    low, high = Logistic(numbers(0.0), numbers(1e-3)), Logistic(numbers(1.0), numbers(1e-3))
+    nested = Mixture((low, Mixture((high, high))))
+    # Half at zero and half at one, however many parts say so: a standard deviation of a half.
+    assert nested.prediction().spread.item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_coverage_counts_an_atom_alike_in_a_hurdle_and_in_a_mixture_of_equal_hurdles() -> None:
+    one = DISTRIBUTIONS["gap"]
+    value = torch.stack([torch.tensor(0.0, dtype=D), one.quantile(torch.tensor(0.99, dtype=D))[0]])
+    many = type(one)(**{k: v.expand(2) if isinstance(v, Tensor) else v for k, v in vars(one).items()})
+    torch.testing.assert_close(coverage(Mixture((many, many)), value), coverage(many, value))
+
+
+def test_an_ensemble_has_a_member() -> None:
+    with pytest.raises(ConfigError, match="expected members of at least 1, got 0"):
+        JudgeConfig(members=0)
 
 
 def test_a_redescribed_template_has_the_same_atoms_and_every_description_turns_up() -> None:
