@@ -179,6 +179,14 @@ def test_the_energy_keeps_the_contract(
     check_gradients(energy, templates, geometry, sigma)
 
 
+def test_what_would_have_to_be_strained_costs_energy(model: GraphEnergy, state: State, sigma: Tensor) -> None:
+    output = model(state, sigma)
+    unstrained = replace(output, strain=torch.zeros_like(output.strain))
+    more = energy_per_atom(output, state, sigma) - energy_per_atom(unstrained, state, sigma)
+    torch.testing.assert_close(more, 0.5 * output.strain.square().sum(-1) / sigma**2)
+    assert more.max() > 0
+
+
 def test_denoising_steps_turn_with_the_crystal_and_know_its_symmetry(
     model: GraphEnergy, state: State, templates: TemplateBatch, geometry: Geometry, sigma: Tensor
 ) -> None:

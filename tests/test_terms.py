@@ -92,6 +92,10 @@ def test_a_list_of_energies_is_their_sum() -> None:
     assert listed.weights == summed.weights == {"roomy_cell": 2.0, "roomy_cell_2": 1.0, "symmetric": 3.0}
 
 
+class Mistyped(RoomyCell):
+    use = "value"  # type: ignore[assignment]
+
+
 def test_terms_go_where_they_may_be_used() -> None:
     terms = Terms.of([RoomyCell(15.0), BlackBox(len, name="atoms"), ForRanking(Well(0.0, 1.0, 1.0))])
     assert list(terms.used("slopes").terms()) == ["roomy_cell"]
@@ -104,6 +108,8 @@ def test_terms_go_where_they_may_be_used() -> None:
     [
         ([len], r"wrap a function Structure -> float: BlackBox\(function, name=\.\.\.\)"),
         ([RoomyCell], r"got the class RoomyCell; make one of it: RoomyCell\(\.\.\.\)"),
+        (len, r"wrap a function Structure -> float: BlackBox"),
+        ([Mistyped(15.0)], "expected the use of `roomy_cell` to be one of slopes, values, ranking, got 'value'"),
         (["band_gap"], "expected an Energy or a TemplateEnergy .* got 'band_gap'"),
         ([BlackBox(len, name="graph")], "names that no term of the program has, got 'graph'"),
         ([2.0 * BlackBox(len, name="band_gap_template")], "got 'band_gap_template'"),
@@ -112,7 +118,7 @@ def test_terms_go_where_they_may_be_used() -> None:
 )
 def test_what_cannot_be_added_is_refused(energies: list, complaint: str) -> None:
     with pytest.raises(TermError, match=complaint):
-        Request(energies=tuple(energies))
+        Request(energies=energies)
     with pytest.raises(ValueError, match=complaint):
         design(energies=energies)
 

@@ -6,10 +6,16 @@ import pytest
 import torch
 
 from matgen.elements import ATOMIC_NUMBERS
+from matgen.models import PROTOTYPES, WEIGHTS, load_models
 from matgen.request import Request
-from matgen.templates.crystal import CrystalTemplate
+from matgen.sampler_config import SamplerConfig
+from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.total_energy import drawn_conditions, repeats, settled_conditions, targets
+from matgen.total_energy import drawn_conditions, ranking_terms, repeats, settled_conditions, targets
+
+needs_weights = pytest.mark.skipif(
+    not (WEIGHTS / f"{PROTOTYPES}.safetensors").exists(), reason="needs the shipped weights"
+)
 
 GA, N, OX = (ATOMIC_NUMBERS[symbol] for symbol in ("Ga", "N", "O"))
 
@@ -55,6 +61,27 @@ def test_stability_is_wished_for_unless_the_request_speaks_of_it() -> None:
     assert [t.name for t, _ in targets(Request())] == ["energy_above_hull"]
     asked = targets(Request(properties={"energy_above_hull": ">0.2"}))
     assert [(t.name, t.low > 0, t.high) for t, _ in asked] == [("energy_above_hull", True, math.inf)]
+
+
+@needs_weights
+def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
+    models = load_models()
+    salt = CrystalTemplate(225, tuple((wyckoff_table().positions_of(225)[i], z) for i, z in enumerate((11, 17))))
+    batch, geometry = TemplateBatch.of([salt]), Geometry(torch.zeros(1, 6), torch.zeros(2, 3))
+
+    def terms(formula: str = "", **weights: float) -> dict[str, float]:
+        request = Request(properties={"band_gap": 1.5}, formula=formula, sampler=SamplerConfig(**weights))
+        found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, models)
+        return {name: value.item() for name, value in found.items()}
+
+    usual, walking, choosing = terms(rank_wish=4.0), terms(rank_wish=4.0, wish=0.0), terms(rank_wish=8.0)
+    assert walking == usual  # however eagerly the sampler walks
+    for name in ("band_gap", "band_gap_template"):
+        assert choosing[name] == pytest.approx(2 * usual[name])
+    others = usual.keys() - {"band_gap", "band_gap_template"}
+    assert {name: choosing[name] for name in others} == {name: usual[name] for name in others}
+    assert "familiarity" in usual
+    assert "familiarity" not in terms(formula="NaCl")  # whoever names a composition has decided
 
 
 def test_each_repeat_of_a_layout_costs_more() -> None:

@@ -156,7 +156,7 @@ def design(
         relax=relax,
         potential=potential,
         potential_weight=potential_weight,
-        energies=(energies,) if isinstance(energies, Energy | TemplateEnergy) else tuple(energies),
+        energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
     )
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)
