@@ -21,7 +21,7 @@ from matgen.sampler_config import SamplerConfig
 from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 
-PAIRS = ((0.0, 3.0), (1.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5), (2.0, 1.0))
+PAIRS = ((0.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5))
 """Weights of familiarity and of the wish."""
 
 SUREST = 30
