@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from matgen.config import ConfigError
 from matgen.datasets.crystals import LABELS, CrystalTable, site_rows
 from matgen.elements import SYMBOLS, descriptors, known_elements
+from matgen.nn import layout_memory
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, GraphOutput, energy_per_atom, predicted_step
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
@@ -606,9 +607,19 @@ def test_the_template_prior_learns(table: CrystalTable, tmp_path: Path) -> None:
 
 
 def test_the_geometry_density_learns(table: CrystalTable, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = GeometryDensity(GeometryDensityConfig(width=12, layers=1, heads=2, dropout=0.0))
-    assert falls(model, GeometryObjective(table), tmp_path, rate=1e-2) > 0.5
+    # From four of five random beginnings the likelihood of other crystals gains 1.5 to 2.1 nats in 40 steps; a spike at
+    # the very end of so short a run spoilt the fifth.
+    torch.manual_seed(1)
+    objective = GeometryObjective(table)
+    known = table.templates.select(objective.rows)
+    n_layouts, n_numbers = layout_memory.sizes(known)
+    config = GeometryDensityConfig(
+        width=12, layers=1, heads=2, dropout=0.0, known_layouts=n_layouts, known_numbers=n_numbers
+    )
+    model = GeometryDensity(config)
+    model.memory.know(known)
+    assert falls(model, objective, tmp_path, rate=1e-2) > 1.0
+    assert model.memory.out.weight.any()  # something was remembered
 
 
 def test_rare_layouts_are_drawn_more_often_than_they_occur(table: CrystalTable) -> None:
