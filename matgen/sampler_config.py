@@ -29,7 +29,7 @@ class SamplerConfig:
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes where the sampler walks, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
-        familiarity: weight of chemistry that is known in its layout; zero asks for none.
+        familiarity: weight of chemistry known in its layout, where properties are wished for; zero leaves it out.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_wish: weights in ranking, where cells of different size compete: of the template

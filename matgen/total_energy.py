@@ -43,10 +43,11 @@ def _prior(request: Request, models: Models) -> LearnedTemplatePrior:
 def template_wishes(request: Request, models: Models, weight_of_wishes: float | None = None) -> TemplateSum:
     """Charge balance, familiar chemistry, the property wishes as templates show them, and the requester's own terms.
 
-    Whoever names a composition has decided about the chemistry.
+    Familiar chemistry is where predictions hold: it is weighed where properties are wished for, and not against a
+    composition that was named.
     """
     total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
-    if request.sampler.familiarity and not request.rules.composition:
+    if request.sampler.familiarity and request.wishes and not request.rules.composition:
         total = total + request.sampler.familiarity * Familiarity(models.library)
     for target, weight in targets(request, weight_of_wishes):
         total = total + weight * TemplatePropertyTarget(models.properties, target)

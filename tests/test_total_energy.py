@@ -1,6 +1,7 @@
 """The energy that a request defines, and what templates are told to be."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -69,8 +70,10 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
     salt = CrystalTemplate(225, tuple((wyckoff_table().positions_of(225)[i], z) for i, z in enumerate((11, 17))))
     batch, geometry = TemplateBatch.of([salt]), Geometry(torch.zeros(1, 6), torch.zeros(2, 3))
 
-    def terms(formula: str = "", **weights: float) -> dict[str, float]:
-        request = Request(properties={"band_gap": 1.5}, formula=formula, sampler=SamplerConfig(**weights))
+    def terms(
+        formula: str = "", properties: Mapping[str, float | str] = {"band_gap": 1.5}, **weights: float
+    ) -> dict[str, float]:
+        request = Request(properties=dict(properties), formula=formula, sampler=SamplerConfig(**weights))
         found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, models)
         return {name: value.item() for name, value in found.items()}
 
@@ -82,6 +85,7 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
     assert {name: choosing[name] for name in others} == {name: usual[name] for name in others}
     assert "familiarity" in usual
     assert "familiarity" not in terms(formula="NaCl")  # whoever names a composition has decided
+    assert "familiarity" not in terms(properties={})  # no prediction to be kept from misleading
 
 
 def test_each_repeat_of_a_layout_costs_more() -> None:
