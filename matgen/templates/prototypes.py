@@ -91,8 +91,9 @@ class PrototypeLibrary:
     def nearest(self, template: CrystalTemplate, n: int = 1) -> list[Match]:
         """The n chemically nearest prototypes of a template's layout, nearest first; none if the layout is new."""
         known = self._by_layout.get(layout(template), [])
-        order = self._distances(template).argsort(kind="stable")[:n].tolist()
-        return [_laid_on(template, known[i]) for i in order]
+        distances = self._distances(template)
+        order = distances.argsort(kind="stable")[:n].tolist()
+        return [Match(float(distances[i]), known[i].count, _laid_on(template, known[i])) for i in order]
 
     def distance(self, template: CrystalTemplate) -> float:
         """Chemical distance to the nearest prototype of a template's layout, as in `Match`; infinite if it is new."""
@@ -178,21 +179,16 @@ def _cheapest_pairing(cost: np.ndarray) -> np.ndarray:
     return np.array([one[linear_sum_assignment(one)].sum() for one in cost])
 
 
-def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Match:
-    """Sites on equal positions are paired so that the elements differ least."""
+def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Geometry:
+    """The prototype's geometry, sites on equal positions paired so that the elements differ least."""
     positions = np.array([p for p, _ in template.sites])
     wanted = descriptors().numpy()[[z for _, z in template.sites]]
-    multiplicity = wyckoff_table().multiplicity.numpy()[positions]
     order = np.arange(len(positions))
     for position in np.unique(positions):
         sites = np.flatnonzero(positions == position)
         cost = np.linalg.norm(wanted[sites][:, None] - prototype.chemistry[sites][None], axis=-1)
-        rows, columns = linear_sum_assignment(cost)
-        order[sites[rows]] = sites[columns]
-    apart = np.linalg.norm(wanted - prototype.chemistry[order], axis=-1) / wanted.shape[1] ** 0.5
-    distance = float((apart * multiplicity).sum() / multiplicity.sum())
-    lattice, coords = torch.from_numpy(prototype.lattice), torch.from_numpy(prototype.coords[order])
-    return Match(distance, prototype.count, Geometry(lattice[None], coords))
+        order[sites] = sites[linear_sum_assignment(cost)[1]]
+    return Geometry(torch.from_numpy(prototype.lattice)[None], torch.from_numpy(prototype.coords[order]))
 
 
 def _averages(known: list[Prototype], where: Layout, smallest: int) -> Iterable[Prototype]:
