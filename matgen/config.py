@@ -11,13 +11,15 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from matgen.errors import UserError
+
 C = TypeVar("C")
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALARS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that says something it cannot mean."""
 
 

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from matgen.errors import UserError
+
 T = TypeVar("T")
 
 CPU = torch.device("cpu")
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError, ValueError):
     """A device that is not there, or on which the models cannot run."""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from matgen.devices import per_device
+from matgen.errors import UserError
 
 
 def _table() -> dict[str, np.ndarray]:
@@ -21,7 +22,7 @@ SYMBOLS: tuple[str, ...] = tuple(_table()["symbols"].tolist())
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if symbol}
 
 
-class UnknownElementError(ValueError):
+class UnknownElementError(UserError, ValueError):
     """A symbol that is no element, or an element that the models have never seen."""
 
 

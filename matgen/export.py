@@ -24,6 +24,7 @@ from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
 from matgen.candidate import Candidate, Verdict
+from matgen.errors import UserError
 from matgen.record import from_record, to_record
 from matgen.validation.cif import cif_text, displacement, read_cif
 from matgen.validation.symmetry import space_group
@@ -34,11 +35,11 @@ SYMPRECS = (0.1, 0.01)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
 
-class OutputError(OSError):
+class OutputError(UserError, OSError):
     """The output folder cannot be written."""
 
 
-class ResumeError(ValueError):
+class ResumeError(UserError, ValueError):
     """The output folder holds something else than the beginning of this run."""
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from matgen import __version__
 from matgen.config import ConfigError, did_you_mean, from_mapping, to_mapping
+from matgen.errors import UserError
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
@@ -35,7 +36,7 @@ PROTOTYPES = "prototypes"
 """The one kind that is a library of tensors rather than a network."""
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """A file of weights that is missing, damaged, or of another kind."""
 
 

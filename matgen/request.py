@@ -15,6 +15,7 @@ from matgen.energies.potential import Potential
 from matgen.energies.property import Target, WishError, parse_wish
 from matgen.energies.ranking import ForRanking
 from matgen.energy import Energy, TemplateEnergy
+from matgen.errors import UserError
 from matgen.properties import PROPERTIES
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
@@ -39,7 +40,7 @@ _SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 _GROUP = re.compile(r"\(([^()]*)\)(\d*)")
 
 
-class RequestError(ValueError):
+class RequestError(UserError, ValueError):
     """A request that cannot be fulfilled as it stands."""
 
 

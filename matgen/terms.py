@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, Use
+from matgen.errors import UserError
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
 
 
-class TermError(ValueError):
+class TermError(UserError, ValueError):
     """An energy that cannot be added to the total energy."""
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from matgen import __version__, cli, models
 from matgen.candidate import Candidate, Prediction, SpaceGroup
+from matgen.cli.common import same_command
 from matgen.record import from_record
 from matgen.request import Request
 from matgen.terminal import StageView
@@ -212,7 +213,7 @@ def test_a_folder_that_holds_another_run(
 def test_the_way_on_never_starts_anew(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["matgen", "design", "--overwrite", *named, "--json"])
     end = [*named, "--json"] if named else ["--json", "--out", "x"]
-    assert shlex.split(cli._same_command(Path("x"))) == ["matgen", "design", *end]
+    assert shlex.split(same_command(Path("x"))) == ["matgen", "design", *end]
 
 
 def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:

@@ -37,6 +37,7 @@ RANKS: tuple[frozenset[str], ...] = (
             "devices",
             "draws",
             "elements",
+            "errors",
             "geometry",
             "progress",
             "properties",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from matgen.energy import Energy, TemplateEnergy
+from matgen.errors import UserError
 from matgen.properties import PROPERTIES, Distribution, Property
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
@@ -30,7 +31,7 @@ ABOVE_ZERO = 1e-6
 """What `>0` means to a property whose zero is something special, in its unit."""
 
 
-class WishError(ValueError):
+class WishError(UserError, ValueError):
     """A wish that cannot be understood or cannot come true."""
 
 

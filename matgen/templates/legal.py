@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from matgen.elements import SYMBOLS, known_elements
+from matgen.errors import UserError
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
@@ -26,7 +27,7 @@ def _reusable(space_group: int) -> dict[int, bool]:
     return {position: bool(table.dof[position]) for position in table.positions_of(space_group)}
 
 
-class ContradictionError(ValueError):
+class ContradictionError(UserError, ValueError):
     """Rules that no template satisfies."""
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from matgen.config import ConfigError, check_least, check_positive
+from matgen.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class Objective(Protocol[ModelT_contra]):
         ...
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is damaged, or of another model."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError, RuntimeError):
     """Training produced a loss that is not a number."""
 
 

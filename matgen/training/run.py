@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
 from matgen.devices import find_device, placed
+from matgen.errors import UserError
 from matgen.models import NETWORKS, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
@@ -46,7 +47,7 @@ CLEAN = 0.02
 """Noise level at which the graph energy's property heads are calibrated, Å."""
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Training data that are not there, or not what they should be."""
 
 

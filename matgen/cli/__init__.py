@@ -1,0 +1,55 @@
+"""The command line: parse, call a workflow, print. One module for each command."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from matgen import __version__
+from matgen.cli import data
+from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
+from matgen.cli.design import design
+from matgen.cli.models import models
+from matgen.cli.train import train
+
+# typer brings its own click or uses the one beside it; either way this is the class of all complaints about usage.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Inverse design of crystals: say what you want, get candidate structures with reasons.",
+)
+app.command()(design)
+app.command()(train)
+app.add_typer(data.app, name="data")
+app.command()(models)
+
+
+def main() -> None:
+    """Run the program; whatever is wrong with the command is one line on standard error."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown
+            complain(message)
+        code = BAD_INPUT
+    except typer.Abort:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Inverse design of crystals: say what you want, get candidate structures with reasons."""

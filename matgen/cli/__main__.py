@@ -1,0 +1,5 @@
+"""`python -m matgen.cli`."""
+
+from matgen.cli import main
+
+main()

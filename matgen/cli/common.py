@@ -1,0 +1,51 @@
+"""What all commands share: exit codes, complaints, and texts taken apart."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from matgen.errors import UserError
+
+INTERRUPTED = 130
+NOTHING_FOUND = 1
+BAD_INPUT = 2
+
+
+@contextmanager
+def teaching() -> Iterator[None]:
+    """Turn what the person who typed can put right into one line and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        complain(" ".join(str(error).split()))
+        raise typer.Exit(BAD_INPUT) from error
+
+
+def complain(message: str) -> None:
+    """Say it on standard error, where nothing reads along."""
+    typer.echo(f"matgen: {message}", err=True)
+
+
+def split(text: str | None) -> list[str] | None:
+    """Parts between commas."""
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """Numbers between commas."""
+    parts = split(text)
+    if parts is not None and not all(re.fullmatch(r"\d{1,4}", part) for part in parts):
+        raise typer.BadParameter(f"expected {option} as a number from 1 to 230, such as 225 or 225,227, got {text!r}")
+    return None if parts is None else [int(part) for part in parts]
+
+
+def same_command(folder: Path) -> str:
+    """What was typed, with the folder named; without --overwrite, which would throw away what is to be gone on with."""
+    typed = ["matgen", *(word for word in sys.argv[1:] if word != "--overwrite")]
+    named = any(word == "--out" or word.startswith("--out=") for word in typed)
+    return shlex.join(typed if named else [*typed, "--out", str(folder)])

@@ -1,0 +1,57 @@
+"""`matgen data prepare` and `matgen data info`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgen.cli.common import teaching
+
+app = typer.Typer(no_args_is_help=True, help="Training data: what there is, and tables made ready for training.")
+
+
+@app.command("prepare")
+def prepare(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of training tables.", envvar="MATGEN_DATA", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("cache/crystals.npz"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Find the symmetry of every crystal, and cache templates and geometries as tensors."""
+    with teaching():
+        from rich.progress import track
+
+        from matgen.terminal import console, rows_table
+        from matgen.workflows.data import prepare_table
+
+        screen = console(stderr=True)
+
+        def shown(rows: Any) -> Any:
+            return track(rows, description="describe", console=screen, total=None)
+
+        found = prepare_table(folder, out, jobs=jobs, progress=shown)
+        console().print(rows_table(f"{found.path}: {found.rows} crystals; left out:", dict(found.failures)))
+
+
+@app.command("info")
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of training tables, or a prepared table.", envvar="MATGEN_DATA", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Say what training data there are."""
+    with teaching():
+        from matgen.terminal import console, rows_table
+        from matgen.workflows.data import files, table_facts
+
+        if path is not None and path.suffix == ".npz":
+            console().print(rows_table(str(path), vars(table_facts(path))))
+            return
+        for fact in files(path):
+            facts = {"rows": fact.rows, "MB": f"{fact.megabytes:.1f}", "columns": ", ".join(fact.columns)}
+            console().print(rows_table(str(fact.path), facts))

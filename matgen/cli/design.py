@@ -1,0 +1,132 @@
+"""`matgen design`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching
+
+
+def design(
+    bandgap: Annotated[
+        str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
+    ] = None,
+    wishes: Annotated[
+        list[str] | None,
+        typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+    ] = None,
+    elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
+    include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
+    formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3.")] = None,
+    spacegroup: Annotated[str | None, typer.Option(help="Number of the space group, or several: 225,227.")] = None,
+    max_atoms: Annotated[int | None, typer.Option(help="Most atoms in the primitive cell, up to 20.")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
+    relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
+    potential: Annotated[
+        str | None,
+        typer.Option(
+            help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
+            "each of 60 geometries per candidate and round. Default: none."
+        ),
+    ] = None,
+    potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
+    no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
+    no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
+    no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options win over it.")] = None,
+) -> None:
+    """Propose crystals that fulfil wishes, relax and check them, and write them as CIF."""
+    given = {
+        "elements": split(elements),
+        "include": split(include),
+        "exclude": split(exclude),
+        "formula": formula,
+        "space_groups": numbers("--spacegroup", spacegroup),
+        "max_atoms": max_atoms,
+        "n": n,
+        "seed": seed,
+        "device": device,
+        "relax": relax,
+        "potential": potential,
+        "potential_weight": potential_weight,
+    }
+    off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
+    asked = _wishes(bandgap, wishes or [])
+    with teaching():
+        from matgen.config import ConfigError, from_mapping, read_toml
+        from matgen.request import Request
+        from matgen.workflows.design import default_folder
+
+        raw = read_toml(config) if config else {}
+        told = {name: value for name, value in given.items() if value is not None}
+        tables = {
+            "properties": _joined(raw.get("properties", {}), asked),
+            "stages": _joined(raw.get("stages", {}), {name: False for name, is_off in off.items() if is_off}),
+        }
+        try:
+            request = from_mapping(Request, raw | told | tables)
+        except ConfigError as error:
+            raise ConfigError(f"{config}: {error}" if config else str(error)) from error
+        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
+
+
+def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Run a request and show what comes of it."""
+    from matgen.record import to_record
+    from matgen.terminal import StageView, candidate_table, console, energy_table
+    from matgen.workflows.design import run
+
+    screen = console(stderr=True)
+    names: list[str] = []
+    with StageView(screen) as view:
+
+        def found(candidate: Any) -> None:
+            names.append(candidate.name)
+            if as_json:
+                typer.echo(json.dumps(to_record(candidate)))
+            else:
+                view.found(candidate, request.wishes)
+
+        try:
+            outcome = run(request, folder, report=view, found=found, overwrite=overwrite)
+        except KeyboardInterrupt:
+            interrupted = f"interrupted: {len(names)} of {request.n} candidates are in {folder}"
+        else:
+            interrupted = ""
+    if interrupted:
+        complain(f"{interrupted}; to go on, run {same_command(folder)}")
+        raise typer.Exit(INTERRUPTED)
+    if not as_json and outcome.candidates:
+        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.wishes)):
+            console().print(table)
+    complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
+
+
+def _wishes(bandgap: str | None, wishes: list[str]) -> dict[str, str]:
+    """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
+    found = {} if bandgap is None else {"band_gap": bandgap}
+    for wish in wishes:
+        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
+        if match is None:
+            raise typer.BadParameter(f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {wish!r}")
+        if match[1] in found:
+            raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
+        found[match[1]] = match[2]
+    return found
+
+
+def _joined(table: Any, more: dict[str, Any]) -> Any:
+    """A table of the configuration with options put over it; what is no table is left for the reader to refuse."""
+    return table | more if isinstance(table, dict) else table

@@ -1,0 +1,53 @@
+"""`matgen train`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgen.cli.common import INTERRUPTED, complain, teaching
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="TOML file, or the name of a shipped one such as template_prior.")],
+    data: Annotated[Path | None, typer.Option(help="Prepared table, instead of the one the file names.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="For checkpoint and log, likewise.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="For the weights, likewise.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to begin from, such as matgen/weights/graph_energy.safetensors.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the schedule, likewise.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, or cuda:1, likewise. Default: cpu.")] = None,
+) -> None:
+    """Train a model, or go on from the last checkpoint in its folder."""
+    with teaching():
+        from matgen.terminal import StageView, console, rows_table
+        from matgen.training.run import train as run_training
+        from matgen.workflows.train import planned
+
+        plan = planned(config, data=data, folder=folder, weights=weights, init=init, minutes=minutes, device=device)
+        screen = console(stderr=True)
+        with StageView(screen) as view:
+
+            def heard(line: Mapping[str, Any]) -> None:
+                if "loss" in line:
+                    passed = max(line["step"] / plan.schedule.steps, line["minutes"] / plan.schedule.minutes)
+                    view(f"train {plan.kind}", round(100 * passed), 100, step=line["step"], loss=line["loss"])
+                elif "step" in line:
+                    screen.print(f"  {_short(line)}", highlight=False)
+
+            try:
+                trained = run_training(plan, heard)
+            except KeyboardInterrupt:
+                trained = None
+        if trained is None:
+            complain(f"interrupted: the last checkpoint is in {plan.run_folder}; run the same command to go on")
+            raise typer.Exit(INTERRUPTED)
+        console().print(rows_table(f"{trained.path}, on the validation split", trained.figures))
+
+
+def _short(line: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in line.items()
+    )
