@@ -53,8 +53,8 @@ class SeenStructures:
         Raises:
             NoFingerprintError: the structure is disordered or broken; it counts as a call, and is not remembered.
         """
-        new = _Seen(self._count, structure, fingerprint(structure))
-        self._count += 1
+        index, self._count = self._count, self._count + 1
+        new = _Seen(index, structure, fingerprint(structure))
         alike = self._by_formula[new.fingerprint.formula]
         near = [
             (difference(new.fingerprint, other.fingerprint), other)
