@@ -31,7 +31,7 @@ VOLUME_WINDOW = 0.2
 """Largest relative difference in volume per atom that two forms of one crystal may have. Of 461 pairs of entries that
 `StructureMatcher` calls equal, whatever their volumes, 99 % are closer."""
 
-RANKS = {1: 48, 2: 48}
+RANKS = {1: 48, 2: 48, 3: 32}
 """Nearest neighbours kept of each element, by number of elements in the crystal. Polytypes differ only far away: the
 first eighteen neighbours of hcp and fcc are equally far, and polytypes of ZnS repeat after four layers and more. More
 elements make more pairs of elements, any of which can show the difference."""

@@ -64,9 +64,9 @@ class KnownIndex:
     """
 
     source: str
-    shelves: Mapping[str, Shelf]
-    others: Mapping[str, int] = field(default_factory=dict)
-    structures: Mapping[str, Structure] = field(default_factory=dict)
+    shelves: Mapping[str, Shelf] = field(repr=False)
+    others: Mapping[str, int] = field(default_factory=dict, repr=False)
+    structures: Mapping[str, Structure] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -170,7 +170,7 @@ def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TO
         return Verdict("novel", passed=False, value=math.nan, unit="", reason=f"cannot be compared: {error}")
     nearest = known.nearest(wanted)
     value = math.inf if nearest is None else nearest.difference
-    found = known.find(structure, tolerance)
+    found = known.find(structure if known.structures else wanted, tolerance)
     if found is not None:
         reason = f"known: {_named(found)}, by {found.how}; they differ by {found.difference:.3f}"
         return Verdict("novel", passed=False, value=found.difference, unit="", reason=reason)

@@ -32,10 +32,13 @@ SHIPPED = Path(str(files("matgen") / "references" / "known.npz"))
 STEP = 0.005
 """To which logarithms are rounded: an error of 0.25 % in a distance at most, a tenth of the tolerance."""
 
+COARSE = 20
+"""Steps within which shells are alike when entries are put in order."""
+
 ZERO = -3.0
 """Logarithm that is stored as 0; that of the shortest mean distance that a fingerprint can have is -2.996."""
 
-KIND = {"format": 1, "ranks": [RANKS[1], RANKS[2], RANKS_OTHERWISE], "ranks_per_shell": RANKS_PER_SHELL, "step": STEP}
+KIND = {"format": 1, "ranks": [*RANKS.values(), RANKS_OTHERWISE], "ranks_per_shell": RANKS_PER_SHELL, "step": STEP}
 
 
 class KnownFileError(UserError, ValueError):
@@ -88,6 +91,7 @@ def write_known(path: Path, source: str, shelves: Mapping[str, Shelf], others: M
     arrays: dict[str, Any] = {}
     order: list[str] = []
     for n, formulas in sorted(by_size.items()):
+        formulas.sort(key=lambda formula: _likeness(formula, shelves[formula]))
         some = [shelves[formula] for formula in formulas]
         arrays[f"names_{n}"] = _bytes([name for shelf in some for name in shelf.names])
         arrays[f"groups_{n}"] = np.concatenate([shelf.groups for shelf in some])
@@ -133,6 +137,11 @@ def read_known(path: Path) -> tuple[str, dict[str, Shelf], dict[str, int]]:
             start, done = end, done + 1
     others = dict(zip(_content(arrays["others"]), arrays["other_counts"].astype(int).tolist(), strict=True))
     return header["source"], shelves, others
+
+
+def _likeness(formula: str, shelf: Shelf) -> tuple[Any, ...]:
+    """Sorts formulas of one prototype side by side, where they compress best."""
+    return sorted(Composition(formula).values()), int(shelf.groups[0]), (shelf.steps[:, 0] // COARSE).tolist()
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
