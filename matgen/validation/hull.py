@@ -125,6 +125,13 @@ class ReferenceHull:
         diagram = self._of(composition, frozenset(without))
         return stability(diagram, composition, energy)
 
+    def ceiling(self, composition: Composition, limit: float) -> float:
+        """The highest energy, eV/atom, at most `limit` above the hull; infinite where the hull knows nothing."""
+        try:
+            return limit - self.above_hull(composition, 0.0, self.potential).above_hull
+        except UnknownChemistryError:
+            return math.inf
+
     def _of(self, composition: Composition, without: frozenset[str]) -> PhaseDiagram:
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -54,15 +55,16 @@ def run(
     started = time.perf_counter()
     with CandidateWriter(folder, identity(request), overwrite=overwrite) as writer:
         if overwrite:
-            for file in (rejected_file(folder), *(_proposal_file(folder, i) for i in range(request.rounds))):
+            for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
                 file.remove()
         clock = StageClock(writer, report or Silence())
         try:
-            search = Search.resumed(request, writer, found)
+            search = Search.resumed(request, writer, found, deadline=started + 60 * request.budget)
             for number in range(request.rounds):
-                if search.complete:
+                if search.over:
                     break
-                search.settle(_proposals(request, number, folder, clock), clock)
+                asked = replace(request, n=search.asked)
+                search.settle(_proposals(asked, number, folder, clock), clock)
         finally:
             clock.stop()
         return search.outcome(folder, time.perf_counter() - started)
@@ -105,6 +107,9 @@ def design(
     relax: Literal["none", "chgnet"] = "chgnet",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
+    max_ehull: float = 0.1,
+    allow_known: bool = False,
+    budget: float = 10.0,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
     report: Report | None = None,
@@ -130,6 +135,9 @@ def design(
         relax: potential that relaxes candidates.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
+        max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
+        allow_known: keep candidates that are known crystals.
+        budget: minutes after which no more is looked for.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
@@ -156,6 +164,9 @@ def design(
         relax=relax,
         potential=potential,
         potential_weight=potential_weight,
+        max_ehull=max_ehull,
+        allow_known=allow_known,
+        budget=budget,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
     )
     if out is not None:
