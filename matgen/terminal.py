@@ -79,7 +79,7 @@ def told(prediction: Prediction | None) -> str:
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
-    """Symmetry, predictions by the guiding and by the checking model, relaxation and verdicts of each candidate."""
+    """Symmetry, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
     shown = _shown(wishes)
     table = Table(title="candidates", title_justify="left")
     for heading in ("name", "space group", "atoms"):
@@ -87,8 +87,8 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
         table.add_column("checked by", justify="right")
-    for heading in ("relaxed to", "verdicts"):
-        table.add_column(heading)
+    table.add_column("above hull", justify="right")
+    table.add_column("verdicts")
     by_name = {wish.name: wish for wish in wishes}
     for candidate in candidates:
         group = candidate.space_group
@@ -96,7 +96,7 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         for name in shown:
             checked = candidate.properties.get(f"{JUDGE}{name}")
             row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
-        table.add_row(*row, _relaxed(candidate), _verdicts(candidate))
+        table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
     return table
 
 
@@ -144,9 +144,11 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
 
 
-def _relaxed(candidate: Candidate) -> str:
-    report = candidate.relaxation
-    return "not relaxed" if report is None else f"{report.energy:.3f} eV/atom in {report.steps} steps"
+def _above_hull(candidate: Candidate) -> str:
+    if candidate.relaxation is None:
+        return "not relaxed"
+    verdict = candidate.verdicts.get("hull")
+    return f"{candidate.relaxation.energy:.3f} eV/atom" if verdict is None else f"{verdict.value:+.3f} {verdict.unit}"
 
 
 def _verdicts(candidate: Candidate) -> str:
