@@ -18,7 +18,7 @@ from matgen.config import to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
-from matgen.models import KINDS, load_models, weights_hash
+from matgen.models import load_models, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import Request
 from matgen.templates.legal import MAX_ATOMS
@@ -26,6 +26,9 @@ from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
 from matgen.workflows.selection import as_prediction
+
+EFFORT = ("budget", "rounds", "processes")
+"""Settings that change how far a run goes, and nothing that it finds on the way."""
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
 
@@ -73,12 +76,14 @@ def run(
 def identity(request: Request) -> RunInfo:
     """What makes a run of this request the run that it is; of energies of its own, names and weights.
 
+    Effort is no part of it: a run may go on with another budget.
+
     Raises:
         WeightsError: weights that are missing or damaged.
     """
     added = {"energies": request.terms.weights} if request.terms.weights else {}
-    configuration = to_mapping(request) | added
-    return RunInfo(__version__, request.seed, configuration, {kind: weights_hash(kind) for kind in KINDS})
+    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in EFFORT}
+    return RunInfo(__version__, request.seed, configuration, shipped_hashes())
 
 
 def default_folder(request: Request) -> Path:
