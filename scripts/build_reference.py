@@ -136,16 +136,18 @@ def relatives(formula: str, rows: Sequence[Row]) -> list[Row]:
 
 
 @cache
+def shares(formula: str) -> dict[str, float]:
+    """Share of the atoms of each element."""
+    return {element.symbol: round(share, 6) for element, share in Composition(formula).fractional_composition.items()}
+
+
+@cache
 def pairing(source: str, target: str) -> tuple[float, dict[str, str]]:
     """How unlike the elements of two formulas of one type are, and which stands for which."""
-    old, new = Composition(source).reduced_composition, Composition(target).reduced_composition
-    names = [element.symbol for element in old.elements]
-    found: tuple[float, dict[str, str]] = (np.inf, {})
-    for order in permutations(new.elements):
-        if all(abs(old[a] - new[b]) < 1e-6 for a, b in zip(names, order, strict=True)):
-            pairs = {a: b.symbol for a, b in zip(names, order, strict=True)}
-            found = min(found, (sum(unlike(a, b) for a, b in pairs.items()), pairs), key=lambda pair: pair[0])
-    return found
+    old, new = shares(source), shares(target)
+    orders = (order for order in permutations(new) if all(old[a] == new[b] for a, b in zip(old, order, strict=True)))
+    pairs = (dict(zip(old, order, strict=True)) for order in orders)
+    return min(((sum(unlike(a, b) for a, b in each.items()), each) for each in pairs), key=lambda found: found[0])
 
 
 @cache

@@ -80,6 +80,7 @@ class ReferenceHull:
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
         self._rows = by_elements(reference.formulas)
+        self._elements = frozenset(elements[0] for elements in self._rows if len(elements) == 1)
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._diagram)
 
     @classmethod
@@ -102,7 +103,7 @@ class ReferenceHull:
     @property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements that have a reference phase."""
-        return frozenset(elements[0] for elements in self._rows if len(elements) == 1)
+        return self._elements
 
     def above_hull(
         self, composition: Composition, energy: float, potential: str, *, without: Collection[str] = ()
