@@ -140,14 +140,17 @@ def from_record(record: Mapping[str, Any]) -> FirstPrinciples:
     Raises:
         KeyError, TypeError, ValueError: the record is none of theirs.
     """
-    numbers = {name: math.nan if record[name] is None else float(record[name]) for name in NUMBERS}
-    rest = {"settings": dict(record["settings"]), "reason": str(record["reason"])}
-    found = FirstPrinciples(
-        **numbers, **rest, converged=bool(record["converged"]), seconds=float(record.get("seconds", 0.0))
-    )
-    if found.converged and not all(map(math.isfinite, numbers.values())):
+    gap, direct_gap, energy, moment = (_number(record[name]) for name in NUMBERS)
+    settings, reason = dict(record["settings"]), str(record["reason"])
+    seconds = float(record.get("seconds", 0.0))
+    found = FirstPrinciples(gap, direct_gap, energy, moment, settings, bool(record["converged"]), reason, seconds)
+    if found.converged and not all(map(math.isfinite, (gap, direct_gap, energy, moment))):
         raise ValueError("expected finite numbers of a converged result")
     return found
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def failed(reason: str, seconds: float = 0.0) -> FirstPrinciples:
