@@ -182,11 +182,11 @@ def find_interpreter(named: str | None = None) -> Interpreter:
 
 
 def _candidates() -> Iterator[str]:
-    """Interpreters in the order of the search: ours, that of a `gpaw` command, those on the path, the system's."""
+    """Interpreters in the order of the search: ours, those on the path, that of a `gpaw` command, the system's."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     gpaw = shutil.which("gpaw")
     beside = [Path(gpaw).parent] if gpaw else []
-    paths = [Path(sys.executable), *(folder / "python3" for folder in (*beside, *folders, Path("/usr/bin")))]
+    paths = [Path(sys.executable), *(folder / "python3" for folder in (*folders, *beside, Path("/usr/bin")))]
     yield from dict.fromkeys(str(path) for path in paths if path.is_file())  # links stay: they make a venv what it is
 
 
@@ -270,8 +270,8 @@ def calculate_many(
         take(n_jobs)
         while at_work:
             for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                take(1)  # first, so that nothing waits for the reader
                 yield at_work.pop(future), future.result()
-                take(1)
 
 
 def log_name(name: str) -> str:
