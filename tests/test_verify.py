@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -567,7 +568,9 @@ def gpaw() -> dict[str, FirstPrinciples]:
     cerium = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.16), ["Ce"], [[0, 0, 0]])
     crystals = {"silicon": SILICON, "turned": turned, "aluminium": aluminium, "cerium": cerium}
     config = FirstPrinciplesConfig(cutoff=200, kpoint_density=1.5, smearing=0.1)
-    return dict(calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2))
+    finer = replace(config, gap_kpoint_density=3.6)
+    [(_, denser)] = calculate_many([("silicon", SILICON)], interpreter, finer, minutes=3)
+    return {"denser": denser} | dict(calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2))
 
 
 def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPrinciples]) -> None:
@@ -580,6 +583,16 @@ def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPri
     # The egg-box of the real-space grid is what is left: some meV.
     assert turned.energy == pytest.approx(silicon.energy, abs=5e-3)
     assert turned.gap == pytest.approx(silicon.gap, abs=5e-3)
+
+
+def test_a_denser_mesh_lowers_the_gap_and_leaves_the_energy(gpaw: dict[str, FirstPrinciples]) -> None:
+    silicon, denser = gpaw["silicon"], gpaw["denser"]
+    assert (denser.settings["kpoints"], denser.settings["gap_kpoints"]) == ([4, 4, 4], [8, 8, 8])
+    assert denser.energy == pytest.approx(silicon.energy, abs=1e-5)  # same calculation
+    # Every point of the coarse mesh is one of the fine one; states are converged to about a meV.
+    assert denser.gap < silicon.gap + 2e-3
+    assert denser.direct_gap < silicon.direct_gap + 2e-3
+    assert denser.gap == pytest.approx(silicon.gap, abs=0.2)
 
 
 def test_gpaw_finds_aluminium_a_metal(gpaw: dict[str, FirstPrinciples]) -> None:
