@@ -1,16 +1,16 @@
 """Gaps by the guide, by the judge and by GPAW: of known semiconductors, and of designs.
 
 `python scripts/evaluate_verify.py --data FOLDER --designs designs/A designs/B`: 50 small semiconductors of MP-20 test
-with their PBE label, and up to 30 candidates of `matgen design`, spread evenly over the folders, best first. GPAW's
-results are kept in `results/verify/`, by crystal and settings, whatever becomes of the rest of the program; predictions
-in parts as in every measurement. Draws docs/figures/verify.png.
+with their PBE label, and up to 30 small candidates of `matgen design`, spread evenly over the folders, best first.
+GPAW's results are kept in `results/verify/`, by crystal and settings, whatever becomes of the rest of the program;
+predictions in parts as in every measurement. Draws docs/figures/verify.png.
 """
 
 import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median
@@ -31,6 +31,7 @@ from matgen.record import from_record
 from matgen.request import Request
 from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, find_interpreter
 from matgen.validation.gpaw_worker import MOMENTS
+from matgen.validation.relax import primitive
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 from matgen.workflows.data import data_folder
 from matgen.workflows.selection import predictions
@@ -67,11 +68,28 @@ def _structure(row: Mapping[str, Any]) -> Structure:
     return Structure(Lattice.from_parameters(*row["cell"]), list(row["Z"]), coords)
 
 
-def designed(folders: Sequence[Path], n: int) -> list[tuple[str, Structure, Target]]:
-    """Name, crystal and wish of candidates, the same number of each folder as far as they go, best first."""
+def designed(
+    folders: Sequence[Path], n: int, largest: int, datasets: Collection[str]
+) -> tuple[list[tuple[str, Structure, Target]], dict[str, int]]:
+    """Name, crystal and wish of candidates, the same number of each folder as far as they go, best first.
+
+    Returns:
+        Those to calculate, and how many before the last of them were passed over, by cause.
+    """
     each = [_designs(folder) for folder in folders]
     turns = [one for turn in range(max(map(len, each), default=0)) for some in each for one in some[turn : turn + 1]]
-    return turns[:n]
+    found: list[tuple[str, Structure, Target]] = []
+    passed: Counter[str] = Counter()
+    for name, crystal, wish in turns:
+        if len(found) == n:
+            break
+        if len(primitive(crystal, FirstPrinciplesConfig().symprec)) > largest:
+            passed[f"more than {largest} atoms"] += 1
+        elif not {element.symbol for element in crystal.elements} <= set(datasets):
+            passed["an element without dataset"] += 1
+        else:
+            found.append((name, crystal, wish))
+    return found, dict(passed)
 
 
 def _designs(folder: Path) -> list[tuple[str, Structure, Target]]:
@@ -216,14 +234,22 @@ def markdown(figures: Mapping[str, Any]) -> str:
     ]
     lines.append(table(head, body))
     if designs := figures.get("designs"):
-        n = designs["on_target"]["rows"]
-        hits = [
-            (kind, *(percent(designs["on_target"][kind][f"within_{limit:g}"], n) for limit in NEAR))
-            for kind in ("guide", "judge", "gpaw")
-        ]
-        lines.append(f"Of all {n} designs asked about, the gap lies as near to the wish:")
-        lines.append(table(("by", *(f"± {limit:g} eV" for limit in NEAR)), hits))
+        lines += _targets(designs)
     return "\n\n".join(lines)
+
+
+def _targets(designs: Mapping[str, Any]) -> list[str]:
+    """How many designs have the gap that was wished for; of all asked about, and for GPAW also of those answered."""
+    hits, answered = designs["on_target"], designs["outcome"]["converged"]
+    n = hits["rows"]
+    passed = "; ".join(f"{number} with {cause}" for cause, number in designs["passed_over"].items()) or "none"
+    rows = [(words, kind, n) for words, kind in (("guide", "guide"), ("judge", "judge"), ("GPAW", "gpaw"))]
+    rows.append(("GPAW, of those it answered for", "gpaw", answered))
+    body = [(words, of, *(percent(hits[kind][f"within_{limit:g}"], of) for limit in NEAR)) for words, kind, of in rows]
+    return [
+        f"Candidates passed over before the last of these {n}: {passed}. How near to the wish the gap lies:",
+        table(("by", "of", *(f"± {limit:g} eV" for limit in NEAR)), body),
+    ]
 
 
 def _comparisons(figures: Mapping[str, Any]) -> Iterable[tuple[str, str, str, Mapping[str, Any]]]:
@@ -298,14 +324,16 @@ def of_known(options: argparse.Namespace, measurement: Measurement) -> list[dict
     return [row | {"label": label} for row, (_, _, label) in zip(rows, crystals, strict=True)]
 
 
-def of_designs(options: argparse.Namespace, measurement: Measurement) -> list[dict[str, Any]]:
-    """Rows of designs."""
-    crystals = designed(options.designs, options.designed)
+def of_designs(options: argparse.Namespace, measurement: Measurement) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Rows of designs, and how many were passed over, by cause."""
+    datasets = find_interpreter(options.python).datasets
+    crystals, passed = designed(options.designs, options.designed, options.largest, datasets)
     named = [(name, crystal) for name, crystal, _ in crystals]
     gpaw = first_principles("designs", named, options)
     told = predict(measurement, "designs", named)
     rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
-    return [row | {"low": wish.low, "high": wish.high} for row, (_, _, wish) in zip(rows, crystals, strict=True)]
+    wished = [{"low": wish.low, "high": wish.high} for _, _, wish in crystals]
+    return [row | wish for row, wish in zip(rows, wished, strict=True)], passed
 
 
 def main() -> None:
@@ -313,16 +341,19 @@ def main() -> None:
     options = parser(__doc__, "verify", 50, processes=1)
     options.add_argument("--designs", type=Path, nargs="*", default=[], help="folders of `matgen design`")
     options.add_argument("--designed", type=int, default=30, help="candidates of them at most")
+    options.add_argument("--largest", type=int, default=10, help="atoms in their primitive cell at most")
     options.add_argument("--python", help="interpreter that has GPAW; found by itself if left out")
     options.add_argument("--minutes", type=float, default=10.0, help="after which a crystal is given up")
     options.add_argument("--figure", type=Path, default=Path("docs/figures/verify.png"))
     options = options.parse_args()
     single_thread()
-    settings = {"first_principles": asdict(FirstPrinciplesConfig()), "designed": options.designed}
+    settings = {"first_principles": asdict(FirstPrinciplesConfig())}
+    settings |= {"designed": options.designed, "largest": options.largest}
     measurement = Measurement(options, settings | {"designs": [folder.name for folder in options.designs]})
     parts = {"known semiconductors": of_known(options, measurement)} if options.n else {}
+    passed: dict[str, int] = {}
     if options.designs:
-        parts["designs"] = of_designs(options, measurement)
+        parts["designs"], passed = of_designs(options, measurement)
     figures: dict[str, Any] = {}
     if rows := parts.get("known semiconductors"):
         figures["known"] = {
@@ -333,6 +364,7 @@ def main() -> None:
     if rows := parts.get("designs"):
         against = {kind: compared(rows, kind) for kind in ("guide", "judge")}
         figures["designs"] = {"outcome": outcome(rows), "against_gpaw": against, "on_target": on_target(rows)}
+        figures["designs"]["passed_over"] = passed
     draw(parts, options.figure)
     picture = f"\n\n![Gaps by guide, judge and table over those by GPAW](figures/{options.figure.name})\n"
     measurement.finish(figures | {"rows": parts}, {"verify": markdown(figures) + picture, "bar verify": bar(figures)})

@@ -121,11 +121,13 @@ class Interpreter:
         command: path of the interpreter.
         gpaw: version of GPAW.
         ase: version of its ASE.
+        datasets: symbols of the elements that it has a PBE dataset of.
     """
 
     command: str
     gpaw: str
     ase: str
+    datasets: frozenset[str] = frozenset()
 
 
 def to_record(found: FirstPrinciples) -> dict[str, Any]:
@@ -208,13 +210,13 @@ def _asked(command: str) -> Interpreter:
         ) from error
     try:
         found = json.loads(answer.stdout)
-        interpreter, datasets = Interpreter(command, found["gpaw"], found["ase"]), found["datasets"]
+        interpreter = Interpreter(command, found["gpaw"], found["ase"], frozenset(found["datasets"]))
     except (ValueError, KeyError, TypeError) as error:
         said = _last_line(answer.stderr) or f"exit code {answer.returncode}"
         raise MissingGpawError(
             f"expected an interpreter that can import gpaw, but {command} says: {said}; {INSTALL}"
         ) from error
-    if not datasets:
+    if not interpreter.datasets:
         raise MissingGpawError(
             f"GPAW {interpreter.gpaw} of {command} has no PBE datasets; install them with `apt install gpaw-data` or "
             "`gpaw install-data FOLDER`, or set GPAW_SETUP_PATH"
