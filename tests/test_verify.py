@@ -576,7 +576,7 @@ def gpaw() -> dict[str, FirstPrinciples]:
 def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPrinciples]) -> None:
     silicon, turned = gpaw["silicon"], gpaw["turned"]
     assert silicon.converged, silicon.reason
-    assert 0.4 < silicon.gap < 1.0  # 0.58 eV on the mesh of the defaults
+    assert 0.4 < silicon.gap < 0.8  # 0.58 eV on the mesh of the defaults
     assert silicon.direct_gap == pytest.approx(2.55, abs=0.2)  # at Γ, 2.56 eV with the defaults
     assert silicon.magnetic_moment == 0.0
     assert not silicon.settings["spin_polarised"]

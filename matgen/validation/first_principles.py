@@ -30,6 +30,9 @@ from matgen.config import ConfigError, check_least, check_positive
 from matgen.errors import UserError
 from matgen.validation.relax import primitive
 
+RECIPE = 1
+"""Of the worker; another one where it would give other figures for the same settings."""
+
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 VARIABLE = "MATGEN_GPAW_PYTHON"
 PROBE_SECONDS = 60.0
@@ -227,7 +230,7 @@ def _asked(command: str) -> Interpreter:
 def key(structure: Structure, config: FirstPrinciplesConfig, interpreter: Interpreter) -> str:
     """What makes a calculation the same as another one: the crystal as given, the settings, the version of GPAW."""
     crystal = [structure.lattice.matrix.tolist(), [str(s) for s in structure.species_and_occu]]
-    content = json.dumps([*crystal, structure.frac_coords.tolist(), asdict(config), interpreter.gpaw])
+    content = json.dumps([*crystal, structure.frac_coords.tolist(), asdict(config), interpreter.gpaw, RECIPE])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -29,6 +29,9 @@ MOMENTS = {
 ABOVE = 0.1
 """Empty states are converged up to this much above the lowest one, eV: GPAW by itself converges occupied ones only."""
 
+EMPTY = 4
+"""Empty bands beside one for each atom; GPAW by itself has only as many bands as orbitals, too few for some salts."""
+
 
 def starting_moments(symbols: list[str], n_electrons: int) -> list[float] | None:
     """Magnetic moments to start from, all of them parallel; None where a calculation without spin will do.
@@ -112,11 +115,12 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
     calculator = GPAW(
         mode=PW(job["cutoff"]),
         xc="PBE",
-        kpts={"density": job["kpoint_density"], "gamma": True},
+        kpts=mesh(job["kpoint_density"]),
         occupations=FermiDirac(job["smearing"]),
         spinpol=moments is not None,
         symmetry=symmetry,
         convergence=convergence,
+        nbands=-(EMPTY + len(atoms)),
         maxiter=job["max_iterations"],
         txt=job["log"],
     )
@@ -129,7 +133,7 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
         moment = float(calculator.get_magnetic_moment()) if moments is not None else 0.0
         if job["gap_kpoint_density"]:
             calculator = calculator.fixed_density(
-                kpts={"density": job["gap_kpoint_density"], "gamma": True},
+                kpts=mesh(job["gap_kpoint_density"]),
                 symmetry=symmetry,
                 convergence=convergence,
                 txt=job["log"] + ".gap" if job["log"] else None,
@@ -140,6 +144,14 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
     gap, direct = gaps(eigenvalues_of(calculator), fermi, electrons)
     found = {"gap": gap, "direct_gap": direct, "energy": float(energy), "magnetic_moment": moment}
     return {**found, "settings": settings, "converged": True, "reason": ""}
+
+
+def mesh(density: float) -> dict[str, Any]:
+    """A mesh of at least this density, points per Å⁻¹, that holds Γ and, being even, the middle of the zone's faces.
+
+    Band edges are often there: a mesh of 11 points gives LiH a gap of 3.16 eV, one of 12 a gap of 2.96 eV.
+    """
+    return {"density": density, "gamma": True, "even": True}
 
 
 def eigenvalues_of(calculator: Any) -> np.ndarray:
