@@ -127,18 +127,19 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
 
 def verified_table(verified: Iterable[Verified]) -> Table:
     """What first principles say of each crystal, beside the gaps that were predicted."""
-    table = Table(title="first principles (PBE)", title_justify="left")
+    table = Table(title="gaps as predicted (eV), and from first principles (PBE)", title_justify="left")
     table.add_column("name")
-    for heading in ("gap, guided by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
+    for heading in ("guided by", "checked by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
         table.add_column(heading, justify="right")
-    table.add_column("not")
+    table.add_column("why not")
     for one in verified:
-        found, guess = one.result, one.subject.row.get("band_gap")
+        found = one.result
+        guesses = [one.subject.row.get(name) for name in ("band_gap", f"{JUDGE}band_gap")]
         numbers = [f"{found.gap:.2f}", f"{found.direct_gap:.2f}", f"{found.energy:.3f}", f"{found.magnetic_moment:.2f}"]
         told = numbers if found.converged else [""] * len(numbers)
         mesh = "×".join(map(str, found.settings.get("kpoints", ())))
-        guided = f"{float(guess):.2f}" if guess else ""
-        table.add_row(one.subject.name, guided, *told, mesh, f"{found.seconds:.0f}", found.reason)
+        predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
+        table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
 
 
