@@ -343,7 +343,7 @@ def main() -> None:
     options.add_argument("--designed", type=int, default=30, help="candidates of them at most")
     options.add_argument("--largest", type=int, default=10, help="atoms in their primitive cell at most")
     options.add_argument("--python", help="interpreter that has GPAW; found by itself if left out")
-    options.add_argument("--minutes", type=float, default=10.0, help="after which a crystal is given up")
+    options.add_argument("--minutes", type=float, default=60.0, help="after which a crystal is given up")
     options.add_argument("--figure", type=Path, default=Path("docs/figures/verify.png"))
     options = options.parse_args()
     single_thread()
