@@ -14,6 +14,7 @@ from matgen.energies.property import Target
 from matgen.models import ModelInfo
 from matgen.request import TOLERANCES
 from matgen.workflows.selection import JUDGE
+from matgen.workflows.verify import Verified
 
 NARROWEST = 110
 """Columns assumed where the output is no terminal."""
@@ -121,6 +122,24 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
         table.add_column(heading)
     for found in models:
         table.add_row(found.kind, f"{found.n_numbers:,}", found.trained_on, _figures(found.figures), found.sha256[:12])
+    return table
+
+
+def verified_table(verified: Iterable[Verified]) -> Table:
+    """What first principles say of each crystal, beside the gaps that were predicted."""
+    table = Table(title="gaps as predicted (eV), and from first principles (PBE)", title_justify="left")
+    table.add_column("name")
+    for heading in ("guided by", "checked by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("why not")
+    for one in verified:
+        found = one.result
+        guesses = [one.subject.row.get(name) for name in ("band_gap", f"{JUDGE}band_gap")]
+        numbers = [f"{found.gap:.2f}", f"{found.direct_gap:.2f}", f"{found.energy:.3f}", f"{found.magnetic_moment:.2f}"]
+        told = numbers if found.converged else [""] * len(numbers)
+        mesh = "×".join(map(str, found.settings.get("kpoints", ())))
+        predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
+        table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
 
 

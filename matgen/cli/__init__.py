@@ -11,6 +11,7 @@ from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.models import models
 from matgen.cli.train import train
+from matgen.cli.verify import verify
 
 # typer brings its own click or uses the one beside it; either way this is the class of all complaints about usage.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -26,6 +27,7 @@ app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
 app.add_typer(reference.app, name="reference")
+app.command()(verify)
 
 
 def main() -> None:
