@@ -1,5 +1,6 @@
 """What a person sees: stages as they run, and the candidates at the end."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -9,10 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from matgen.candidate import Candidate, Prediction
+from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import Target
 from matgen.models import ModelInfo
 from matgen.request import TOLERANCES
+from matgen.screening.row import Row
 from matgen.workflows.selection import JUDGE
 
 NARROWEST = 110
@@ -114,6 +116,46 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
     return table
 
 
+def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Table:
+    """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
+    shown = _shown(wishes)
+    table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
+    for heading in ("", "name", "formula", "space group"):
+        table.add_column(heading, overflow="fold")
+    for name in shown:
+        table.add_column(f"{name}, by guide", justify="right")
+        table.add_column("by judge", justify="right")
+    for heading in ("above hull", "density energy"):
+        table.add_column(heading, justify="right")
+    table.add_column("against it")
+    by_name = {wish.name: wish for wish in wishes}
+    for row in rows[:top]:
+        candidate = row.candidate
+        if candidate is None:
+            table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
+            continue
+        formula = candidate.structure.composition.reduced_formula
+        told_row = [
+            str(row.rank),
+            row.name,
+            formula,
+            f"{candidate.space_group.symbol} ({candidate.space_group.number})",
+        ]
+        for name in shown:
+            opinions = (candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}"))
+            told_row += [told(found) + _mark(by_name.get(name), found) for found in opinions]
+        heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
+        table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
+    return table
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """How many structures there were, and how many passed each check."""
+    rows = {name: summary[name] for name in ("structures", "broken")}
+    rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
+    return rows_table("screened", rows | {"passed all": summary["passed"]})
+
+
 def model_table(models: Iterable[ModelInfo]) -> Table:
     """What ships, trained on what, how good."""
     table = Table(title="models", title_justify="left")
@@ -142,6 +184,13 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     if wish is None or prediction is None:
         return ""
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
+
+
+def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
+    """The number that decided a check; a dash where there was none."""
+    found = verdicts.get(name)
+    # Zero is added so that a negative number that rounds to nothing loses its sign.
+    return "–" if found is None or math.isnan(found.value) else f"{round(found.value, digits) + 0.0:.{digits}f}"
 
 
 def _relaxed(candidate: Candidate) -> str:

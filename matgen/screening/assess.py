@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import spglib
 import torch
+from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
-from matgen.candidate import Candidate, SpaceGroup, Verdict
-from matgen.elements import SYMBOLS, known_elements
+from matgen.candidate import Candidate, Verdict
+from matgen.elements import known_elements
 from matgen.guide import Guide
 from matgen.io import described, state_of
 from matgen.models import load
@@ -35,7 +36,7 @@ from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
-from matgen.validation.hull import ReferenceHull, UnknownChemistryError, told
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, told
 from matgen.validation.relax import relax
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
 from matgen.workflows.selection import JUDGE, as_prediction
@@ -53,7 +54,9 @@ BATCH = 32
 def digest(found: Found) -> str:
     """Of what a file says of a structure."""
     content = found.piece.content if isinstance(found.piece.content, str) else json.dumps(found.piece.content)
-    return hashlib.sha256(f"{found.piece.form}\n{found.piece.error}\n{content}".encode(errors="replace")).hexdigest()[:16]
+    return hashlib.sha256(f"{found.piece.form}\n{found.piece.error}\n{content}".encode(errors="replace")).hexdigest()[
+        :16
+    ]
 
 
 def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
@@ -85,12 +88,12 @@ def primitive_cell(structure: Structure) -> Structure:
     """The smallest cell of the same crystal, nothing moved by more than `SAME_ATOM`; as it is where none is found."""
     if math.gcd(*Counter(structure.atomic_numbers).values()) == 1:  # the count of each element is a multiple
         return structure
-    cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SAME_ATOM)
     if found is None or len(found[2]) >= len(structure):
         return structure
     lattice, coords, numbers = found
-    return Structure(lattice, [SYMBOLS[z] if z < len(SYMBOLS) else z for z in map(int, numbers)], coords)
+    return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
 
 
 def _checked(row: Row) -> Row:
@@ -153,7 +156,9 @@ def _out_of_scope(candidate: Candidate) -> str:
     if not candidate.verdicts["min_distance"].passed:
         return _OVERLAP
     if len(structure) > MAX_ATOMS:
-        return f"{len(structure)} atoms in the primitive cell; the models know up to {MAX_ATOMS}, so nothing is predicted"
+        return (
+            f"{len(structure)} atoms in the primitive cell; the models know up to {MAX_ATOMS}, so nothing is predicted"
+        )
     strange = sorted({site.specie.symbol for site in structure if site.specie.Z not in known_elements()})
     return f"the models have never seen {', '.join(strange)}, so nothing is predicted" if strange else ""
 
@@ -216,11 +221,7 @@ def _static(rows: list[Row]) -> list[Row]:
     some = {i: row.candidate.structure for i, row in enumerate(rows) if row.candidate and not _overlaps(row)}
     for index, energy in zip(some, potential(list(some.values())), strict=True):
         row = replace(rows[index], potential=potential.potential, geometry=GIVEN)
-        if isinstance(energy, str):
-            row = row.told(_no_hull(energy))
-        else:
-            row = replace(row, energy=energy)
-        rows[index] = row
+        rows[index] = row.told(_no_hull(energy)) if isinstance(energy, str) else replace(row, energy=energy)
     return rows
 
 
@@ -283,3 +284,21 @@ def reference_hull(name: str) -> ReferenceHull:
         ReferenceFileError: the file holds none.
     """
     return ReferenceHull.load(None if name == SHIPPED else Path(name))
+
+
+def check_files(config: ScreenConfig) -> None:
+    """Load what every worker will load, so that what is wrong with it is told before any work is done.
+
+    Raises:
+        ReferenceFileError: the hull's file holds none.
+        PotentialMismatchError: the hull is of another potential than the one that will be asked.
+        WeightsError, DomainError: weights that are missing, damaged, or not those that the domain was measured with.
+    """
+    domain()
+    if config.reference == NONE:
+        return
+    hull, potential = reference_hull(config.reference), _potential().potential
+    if hull.potential != potential:
+        raise PotentialMismatchError(
+            f"expected a reference by {potential}, whose energies are compared with it, got one by {hull.potential}"
+        )

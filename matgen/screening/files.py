@@ -61,8 +61,11 @@ class Journal(AbstractContextManager["Journal"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stopped = {None: "finished", KeyboardInterrupt: "interrupted", GeneratorExit: "interrupted"}
-        self._report["status"] = stopped.get(kind) or f"failed: {kind.__name__ if kind else ''}"
+        if kind is None:
+            self._report["status"] = "finished"
+        else:
+            gone = kind in {KeyboardInterrupt, GeneratorExit}
+            self._report["status"] = "interrupted" if gone else f"failed: {kind.__name__}"
         with writing(self.folder):
             self._write_report()
 

@@ -1,15 +1,14 @@
 """Chunks of structures to workers and rows back, as they come: in this process, or in a pool of processes.
 
-A worker that dies loses nothing: the chunks at work go back into the queue, first whole, then structure by structure,
-so that the one that kills its worker, for want of memory, is found and gets a row that says so.
+A worker that dies loses nothing. What was at work is done again by itself, in halves if that kills its worker too, so
+that the structure at fault is found and gets a row that says so.
 """
 
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from joblib import Parallel, delayed, parallel_config
@@ -25,53 +24,21 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Chunk:
-    """Structures that are judged together, and how many workers have died over them."""
+    """Structures that are judged together, and how many workers have died over just these."""
 
     found: tuple[Found, ...]
     deaths: int = 0
 
+    def after_death(self) -> "tuple[Chunk, ...]":
+        """What to try once a worker has died over it; nothing if it is to be given up."""
+        if len(self.found) > 1:
+            half = len(self.found) // 2
+            return Chunk(self.found[:half]), Chunk(self.found[half:])
+        return (Chunk(self.found, self.deaths + 1),) if self.deaths + 1 < TRIES else ()
+
 
 Workers = Callable[[Iterable[Chunk], ScreenConfig], Iterator[list[Row]]]
 """Takes chunks as it gets free, gives the rows of each, in any order."""
-
-
-@dataclass
-class Queue:
-    """Chunks yet to be done, and those at work by number.
-
-    Attributes:
-        source: of chunks.
-        at_work: what workers have.
-        again: what they lost.
-    """
-
-    source: Iterator[Chunk]
-    at_work: dict[int, Chunk] = field(default_factory=dict)
-    again: deque[Chunk] = field(default_factory=deque)
-    handed_out: int = 0
-
-    def __iter__(self) -> Iterator[tuple[int, Chunk]]:
-        while True:
-            chunk = self.again.popleft() if self.again else next(self.source, None)
-            if chunk is None:
-                return
-            number, self.handed_out = self.handed_out, self.handed_out + 1
-            self.at_work[number] = chunk
-            yield number, chunk
-
-    def lost(self, number: int) -> list[Row]:
-        """Put a chunk back whose worker died; gives the rows of what is given up."""
-        chunk = self.at_work.pop(number)
-        deaths = chunk.deaths + 1
-        if len(chunk.found) > 1 and deaths == 1:
-            self.again.append(Chunk(chunk.found, deaths))
-        elif len(chunk.found) > 1:
-            self.again.extend(Chunk((found,)) for found in chunk.found)
-        elif deaths < TRIES:
-            self.again.append(Chunk(chunk.found, deaths))
-        else:
-            return [given_up(chunk.found[0])]
-        return []
 
 
 def given_up(found: Found) -> Row:
@@ -90,25 +57,45 @@ def processes(jobs: int) -> Workers:
     """A pool of processes with one thread each; an interrupt, or leaving the loop early, stops them."""
 
     def work(chunks: Iterable[Chunk], config: ScreenConfig) -> Iterator[list[Row]]:
-        queue = Queue(iter(chunks))
+        queue = enumerate(chunks)
+        at_work: dict[int, Chunk] = {}
+
+        def tasks() -> Iterator[tuple]:
+            for number, chunk in queue:
+                at_work[number] = chunk
+                yield delayed(_numbered)(number, chunk, config)
+
         while True:
-            # A pool of its own after a death: the old one is broken.
-            with parallel_config(backend="loky", inner_max_num_threads=1):
-                parallel = Parallel(
-                    n_jobs=jobs, return_as="generator_unordered", pre_dispatch=2 * jobs, batch_size=1
-                )
             try:
-                for number, rows in _closing(parallel(delayed(_numbered)(n, c, config) for n, c in queue)):
-                    del queue.at_work[number]
+                for number, rows in _closing(_pool(jobs)(tasks())):
+                    del at_work[number]
                     yield rows
             except BrokenExecutor:
-                for number in list(queue.at_work):
-                    if rows := queue.lost(number):
-                        yield rows
+                for chunk in at_work.values():
+                    yield from _by_itself(chunk, config)
+                at_work.clear()
             else:
                 return
 
     return work
+
+
+def _by_itself(chunk: Chunk, config: ScreenConfig) -> Iterator[list[Row]]:
+    """The rows of a chunk that is alone at work, so that a death is of its making."""
+    try:
+        # Of two workers one stays idle; a pool of one would be this very process.
+        yield from (rows for _, rows in list(_pool(2)([delayed(_numbered)(0, chunk, config)])))
+    except BrokenExecutor:
+        rest = chunk.after_death()
+        for part in rest:
+            yield from _by_itself(part, config)
+        if not rest:
+            yield [given_up(chunk.found[0])]
+
+
+def _pool(jobs: int) -> Parallel:
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        return Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2 * n_jobs", batch_size=1)
 
 
 def assess_alone(found: tuple[Found, ...], config: ScreenConfig) -> list[Row]:
