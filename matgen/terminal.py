@@ -13,6 +13,7 @@ from rich.table import Table
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import Target
 from matgen.models import ModelInfo
+from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
 from matgen.screening.row import Row
 from matgen.workflows.selection import JUDGE
@@ -120,10 +121,12 @@ def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Ta
     """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
     shown = _shown(wishes)
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
-    for heading in ("", "name", "formula", "space group"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("", justify="right")
+    table.add_column("name", overflow="fold", min_width=16)
+    for heading in ("formula", "space group"):
+        table.add_column(heading)
     for name in shown:
-        table.add_column(f"{name}, by guide", justify="right")
+        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right")
         table.add_column("by judge", justify="right")
     for heading in ("above hull", "density energy"):
         table.add_column(heading, justify="right")
@@ -143,7 +146,7 @@ def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Ta
         ]
         for name in shown:
             opinions = (candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}"))
-            told_row += [told(found) + _mark(by_name.get(name), found) for found in opinions]
+            told_row += [_short(found) + _mark(by_name.get(name), found) for found in opinions]
         heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
         table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
     return table
@@ -184,6 +187,11 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     if wish is None or prediction is None:
         return ""
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
+
+
+def _short(prediction: Prediction | None) -> str:
+    """Median ± spread, in a table whose head names the unit."""
+    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f}"
 
 
 def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
