@@ -35,6 +35,7 @@ from matgen.screening.workers import TRIES, Chunk, here
 from matgen.structure_files import MissingPathError, found, given
 from matgen.validation.cif import cif_text
 from matgen.validation.hull import PotentialMismatchError
+from matgen.validation.known import KnownIndex
 from matgen.validation.reference import Reference
 from matgen.workflows.screen import Tray, chunks, run, screen
 
@@ -200,6 +201,14 @@ def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[S
     for row in assess(list(given(some[:4])), config):
         assert row.failed == ("target_band_gap",)
         assert not row.verdicts["target_judge_band_gap"].passed
+
+
+def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_path: Path) -> None:
+    KnownIndex.from_structures({"rock": some[0], "other": some[1]}).save(tmp_path / "known.npz")
+    config = ScreenConfig(reference=NONE, known=str(tmp_path / "known.npz"))
+    rows = assess(list(given([some[0] * (1, 1, 2), some[1], some[2]])), config)
+    assert [row.verdicts["novel"].passed for row in rows] == [False, False, True]
+    assert "rock" in rows[0].verdicts["novel"].reason
 
 
 # ---------------------------------------------------------------- the domain

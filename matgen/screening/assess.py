@@ -37,6 +37,7 @@ from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
 from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, told
+from matgen.validation.known import KnownIndex, novel_verdict
 from matgen.validation.relax import relax
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
 from matgen.workflows.selection import JUDGE, as_prediction
@@ -248,7 +249,11 @@ def _no_hull(reason: str) -> Verdict:
 
 def _compared(row: Row, config: ScreenConfig) -> Row:
     """With the verdict on novelty."""
-    return row
+    if row.candidate is None or config.known == NONE:
+        return row
+    if _overlaps(row):
+        return row.told(_unasked("novel", ""))
+    return row.told(novel_verdict(row.candidate, known_index(config.known)))
 
 
 _OVERLAP = "not asked, since atoms overlap"
@@ -286,15 +291,27 @@ def reference_hull(name: str) -> ReferenceHull:
     return ReferenceHull.load(None if name == SHIPPED else Path(name))
 
 
+@cache
+def known_index(name: str) -> KnownIndex:
+    """The known structures by their file, or those that ship.
+
+    Raises:
+        KnownFileError: the file holds none.
+    """
+    return KnownIndex.load(None if name == SHIPPED else Path(name))
+
+
 def check_files(config: ScreenConfig) -> None:
     """Load what every worker will load, so that what is wrong with it is told before any work is done.
 
     Raises:
-        ReferenceFileError: the hull's file holds none.
+        ReferenceFileError, KnownFileError: a file holds no reference, or no known structures.
         PotentialMismatchError: the hull is of another potential than the one that will be asked.
         WeightsError, DomainError: weights that are missing, damaged, or not those that the domain was measured with.
     """
     domain()
+    if config.known != NONE:
+        known_index(config.known)
     if config.reference == NONE:
         return
     hull, potential = reference_hull(config.reference), _potential().potential
