@@ -1,5 +1,6 @@
 """Screening: one row for each structure whatever it holds, whatever happens, and whoever does the work."""
 
+import contextlib
 import csv
 import json
 import math
@@ -428,21 +429,30 @@ def many(some: list[Structure], tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for workers in /proc")
-@pytest.mark.parametrize(("options", "mark"), [((), "loky"), (("--executor", "local"), "process_worker_pool")])
+@pytest.mark.parametrize(
+    ("options", "mark"),
+    [
+        pytest.param((), "loky", id="a process of the pool"),
+        pytest.param(("--executor", "local"), "spawn_main", id="a worker of Parsl"),
+        pytest.param(("--executor", "local"), "process_worker_pool.py", id="a manager of Parsl, with its worker"),
+    ],
+)
 def test_a_killed_worker_loses_nothing(many: Path, tmp_path: Path, options: tuple[str, ...], mark: str) -> None:
     if options:
         pytest.importorskip("parsl")
     out = tmp_path / "out"
     process = screening(out, many, *options)
-    when_rows(out, 1, process)
-    workers = workers_of(process, mark)
-    assert workers
-    os.kill(max(workers), signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    lines = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert sorted(line["name"] for line in lines) == sorted(f"many/{i:03d}.cif" for i in range(200))
-    assert not any(line["error"] for line in lines)
+    try:
+        when_rows(out, 1, process)
+        os.kill(max(workers_of(process, mark)), signal.SIGKILL)  # the last one started
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+        lines = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert sorted(line["name"] for line in lines) == sorted(f"many/{i:03d}.cif" for i in range(200))
+        assert not any(line["error"] for line in lines)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # a killed manager leaves its worker behind
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -453,7 +463,7 @@ def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     process = screening(out, many)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     names = [json.loads(line)["name"] for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(names) == sorted(f"many/{i:03d}.cif" for i in range(200))
@@ -463,7 +473,7 @@ def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_two_processes_say_what_one_says(many: Path, tmp_path: Path) -> None:
     process = screening(tmp_path / "two", many)
-    process.communicate(timeout=300)
+    process.communicate(timeout=600)
     one = run([many], CHEAP, tmp_path / "one")
     lines = (tmp_path / "two" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     two = {row.name: row for row in map(row_of, map(json.loads, lines))}
