@@ -28,7 +28,7 @@ class _Seen:
 
     @cached_property
     def reduced(self) -> Structure:
-        """As the matcher reduces it, which few are asked for."""
+        """As the matcher would reduce it for every comparison."""
         return reduced_for_matching(self.structure)
 
 
@@ -71,8 +71,8 @@ class SeenStructures:
 
 
 def reduced_for_matching(structure: Structure) -> Structure:
-    """The primitive Niggli cell, as `StructureMatcher` makes it of both structures for every comparison."""
-    return structure.get_primitive_structure().get_reduced_structure()
+    """A primitive cell in the way in which `StructureMatcher` finds it (within 0.25 Å, from the Niggli cell)."""
+    return structure.get_reduced_structure().get_primitive_structure()
 
 
 def unique(structures: Iterable[Structure]) -> list[int]:
