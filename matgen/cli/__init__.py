@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from matgen import __version__
-from matgen.cli import data
+from matgen.cli import data, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.models import models
@@ -27,6 +27,7 @@ app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.add_typer(reference.app, name="reference")
 
 
 def main() -> None:
