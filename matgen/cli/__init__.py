@@ -10,6 +10,7 @@ from matgen.cli import data, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.models import models
+from matgen.cli.screen import screen
 from matgen.cli.train import train
 from matgen.cli.verify import verify
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Inverse design of crystals: say what you want, get candidate structures with reasons.",
 )
 app.command()(design)
+app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
