@@ -53,6 +53,9 @@ BINS = {"density": 0.5, "volume_per_atom": 1.0, "n_elements": 1.0, "space_group"
 
 QUANTITIES = (*STEPS, "elements")
 
+SHIPPED = {"mp20": Path(__file__).parent / "mp20_test.json"}
+"""Profiles that come with the package (scripts/build_reference_profile.py), by name of the data set."""
+
 
 def traits(structure: Structure) -> Traits:
     """Density, volume, symmetry and elements of a structure."""

@@ -48,8 +48,7 @@ def is_balanced_smact14(composition: Composition) -> bool:
 
     Valid are elements, alloys (all elements metals), and whatever has a neutral choice of one oxidation state per
     element in which every cation is less electronegative than every anion. Where an element has no electronegativity
-    (He, Ne, Ar, Pm, Rn) neutrality suffices. `matgen.charges.is_valid` is today's rule with the table of 2024, under
-    which fewer compositions pass.
+    (He, Ne, Ar, Pm, Rn) neutrality suffices. `matgen.charges.is_valid` is today's rule, with the table of 2024.
     """
     amounts = {symbol: round(amount) for symbol, amount in composition.get_el_amt_dict().items()}
     symbols = list(amounts)
