@@ -1,5 +1,6 @@
 """What a person sees: stages as they run, and the candidates at the end."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -13,6 +14,7 @@ from matgen.candidate import Candidate, Prediction
 from matgen.energies.property import Target
 from matgen.models import ModelInfo
 from matgen.request import TOLERANCES
+from matgen.validation.metrics import Estimate
 from matgen.workflows.selection import JUDGE
 
 NARROWEST = 110
@@ -122,6 +124,28 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
     for found in models:
         table.add_row(found.kind, f"{found.n_numbers:,}", found.trained_on, _figures(found.figures), found.sha256[:12])
     return table
+
+
+def estimate_table(estimates: Iterable[Estimate], title: str) -> Table:
+    """Every figure with its interval, its denominator, and what it depends on."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    for heading in ("value", "95 %", "counted"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("how")
+    for one in estimates:
+        interval = f"{figure(one, one.low, unit=False)}–{figure(one, one.high, unit=False)}"
+        table.add_row(one.name, figure(one, one.value), interval, f"{one.numerator}/{one.denominator}", one.how)
+    return table
+
+
+def figure(estimate: Estimate, value: float, *, unit: bool = True) -> str:
+    """A value of this estimate as it is read: shares in per cent, a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if estimate.share:
+        return f"{100 * value:.1f}" + (" %" if unit else "")
+    return f"{value:.3f}" + (f" {estimate.unit}" if unit and estimate.unit else "")
 
 
 def rows_table(title: str, rows: Mapping[str, Any]) -> Table:

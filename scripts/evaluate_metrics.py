@@ -173,9 +173,10 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{cutoffs['structure'][0]:.2f} and {cutoffs['structure'][1]:.2f}, in composition "
         f"{cutoffs['composition'][0]:.2f} and {cutoffs['composition'][1]:.2f}.\n\n"
         f"{m['n']} test crystals, every atom displaced by {STEP:g} Å: match rate "
-        f"{100 * e['match rate']['value']:.1f} %, RMSE {e['RMSE']['value']:.4f} ({m['expected']:.4f} by arithmetic); in doubled cells "
-        f"{100 * e['match rate, doubled cells']['value']:.1f} %, {e['RMSE, doubled cells']['value']:.4f}; in reverse "
-        f"order METRe {100 * e['METRe']['value']:.1f} %, cRMSE {e['cRMSE']['value']:.4f}."
+        f"{100 * e['match rate']['value']:.1f} %, RMSE {e['RMSE']['value']:.4f} ({m['expected']:.4f} by arithmetic); "
+        f"in doubled cells {100 * e['match rate, doubled cells']['value']:.1f} %, "
+        f"{e['RMSE, doubled cells']['value']:.4f}; in reverse order METRe {100 * e['METRe']['value']:.1f} %, cRMSE "
+        f"{e['cRMSE']['value']:.4f}."
     )
     return f"{first}\n\n{second}\n\n{third}"
 
@@ -192,6 +193,6 @@ if __name__ == "__main__":
     bar = (
         f"MP-20 test: composition {percent(test['smact14'], test['n'])} of {test['n']:,}, structure "
         f"{percent(test['separated'], test['n'])}; against itself coverage {100 * itself['coverage recall']:.0f} % / "
-        f"{100 * itself['coverage precision']:.0f} %, every distance ≤ {farthest:.0e}"
+        f"{100 * itself['coverage precision']:.0f} %, largest distance {farthest:.3g}"
     )
     measurement.finish(found, {"metrics": markdown(found), "bar metrics": bar})

@@ -186,7 +186,7 @@ def distances(
         width = BINS.get(quantity, 1.0)
         table = _Table.of(found, reference, quantity, width)
         name = f"Jensen–Shannon: {quantity.replace('_', ' ')}"
-        how = f"{against}{'' if width == 1.0 else f', in bins of {width:g}'}; square root of bits"
+        how = against if width == 1.0 else f"{against}, in bins of {width:g}"
         estimates.append(table.estimate(name, jensen_shannon, total, bootstrap, "", how))
     return estimates
 
