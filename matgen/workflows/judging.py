@@ -151,8 +151,10 @@ def judged_alike(
         name = "" if match is None else match.material_id
         found.append(replace(row, unique=first, known=name, novel=structure is not None and match is None))
         report("compare", len(found), len(rows), novel=sum(one.novel for one in found))
-    for field, limit in (("sun_on_hull", ON_HULL), ("sun", NEAR_HULL)):
-        fit = [row.novel and is_stable(row.above_hull, limit) for row in found]
-        flags = first_of_kind(finals, fit)
-        found = [replace(row, **{field: flag}) for row, flag in zip(found, flags, strict=True)]
-    return found
+    on_hull, near = (_stable_firsts(found, finals, limit) for limit in (ON_HULL, NEAR_HULL))
+    return [replace(row, sun_on_hull=on, sun=by) for row, on, by in zip(found, on_hull, near, strict=True)]
+
+
+def _stable_firsts(rows: Sequence[Judged], finals: Sequence[Structure | None], limit: float) -> list[bool]:
+    """One flag per row: the first of its kind among those that are novel and within the limit (eV/atom)."""
+    return first_of_kind(finals, [row.novel and is_stable(row.above_hull, limit) for row in rows])
