@@ -84,16 +84,22 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     Raises:
         MissingPathError: one of the paths is not there; before anything is read.
     """
-    given = list(dict.fromkeys(map(Path, paths)))
-    for path in given:
+    named = list(dict.fromkeys(map(Path, paths)))
+    for path in named:
         if not path.exists():
             raise MissingPathError(f"expected {KINDS}, got {path}, which is not there; check the path")
-    return _distinct(_found(given))
+    return _distinct(_found(named))
 
 
-def _found(given: list[Path]) -> Iterator[Found]:
+def given(structures: Iterable[Structure]) -> Iterator[Found]:
+    """Structures of a program as if they had been found in a file: "structure#0", "structure#1"."""
+    for index, structure in enumerate(structures):
+        yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))
+
+
+def _found(named: list[Path]) -> Iterator[Found]:
     met: set[Path] = set()
-    for path, label in zip(given, _labels(given), strict=True):
+    for path, label in zip(named, _labels(named), strict=True):
         inside = _below(path) if path.is_dir() else [path]
         empty = True
         for file in inside:
@@ -107,10 +113,10 @@ def _found(given: list[Path]) -> Iterator[Found]:
             yield _broken(f"the folder holds no file that is {KINDS} by its name", label, str(path))
 
 
-def _labels(given: list[Path]) -> list[str]:
+def _labels(named: list[Path]) -> list[str]:
     """The last part of each path, and as many before it as tell it from the others."""
-    whole = [path.resolve().parts for path in given]
-    depth = [1] * len(given)
+    whole = [path.resolve().parts for path in named]
+    depth = [1] * len(named)
     while True:
         tails = [parts[-k:] for parts, k in zip(whole, depth, strict=True)]
         counts = Counter(tails)

@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from matgen.candidate import Candidate, Prediction
+from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import Target
 from matgen.models import ModelInfo
+from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
+from matgen.screening.row import Row
 from matgen.validation.metrics import Estimate
 from matgen.workflows.selection import JUDGE
 
@@ -116,6 +118,48 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
     return table
 
 
+def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Table:
+    """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
+    shown = _shown(wishes)
+    table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("name", overflow="fold", min_width=16)
+    for heading in ("formula", "space group"):
+        table.add_column(heading)
+    for name in shown:
+        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right")
+        table.add_column("by judge", justify="right")
+    for heading in ("above hull", "density energy"):
+        table.add_column(heading, justify="right")
+    table.add_column("against it")
+    by_name = {wish.name: wish for wish in wishes}
+    for row in rows[:top]:
+        candidate = row.candidate
+        if candidate is None:
+            table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
+            continue
+        formula = candidate.structure.composition.reduced_formula
+        told_row = [
+            str(row.rank),
+            row.name,
+            formula,
+            f"{candidate.space_group.symbol} ({candidate.space_group.number})",
+        ]
+        for name in shown:
+            opinions = (candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}"))
+            told_row += [_short(found) + _mark(by_name.get(name), found) for found in opinions]
+        heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
+        table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
+    return table
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """How many structures there were, and how many passed each check."""
+    rows = {name: summary[name] for name in ("structures", "broken")}
+    rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
+    return rows_table("screened", rows | {"passed all": summary["passed"]})
+
+
 def model_table(models: Iterable[ModelInfo]) -> Table:
     """What ships, trained on what, how good."""
     table = Table(title="models", title_justify="left")
@@ -166,6 +210,18 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     if wish is None or prediction is None:
         return ""
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
+
+
+def _short(prediction: Prediction | None) -> str:
+    """Median ± spread, in a table whose head names the unit."""
+    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f}"
+
+
+def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
+    """The number that decided a check; a dash where there was none."""
+    found = verdicts.get(name)
+    # Zero is added so that a negative number that rounds to nothing loses its sign.
+    return "–" if found is None or math.isnan(found.value) else f"{round(found.value, digits) + 0.0:.{digits}f}"
 
 
 def _relaxed(candidate: Candidate) -> str:

@@ -51,7 +51,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"datasets", "energies", "samplers", "validation"}),
     frozenset({"export", "guide", "request", "terms", "training"}),
     frozenset({"generation", "total_energy"}),
-    frozenset({"workflows"}),
+    frozenset({"screening", "workflows"}),
     frozenset({"cli", "terminal", "testing"}),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -11,6 +11,7 @@ from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.models import models
+from matgen.cli.screen import screen
 from matgen.cli.train import train
 
 # typer brings its own click or uses the one beside it; either way this is the class of all complaints about usage.
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(design)
 app.command()(evaluate)
+app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)

@@ -1,13 +1,12 @@
 """`matgen design`."""
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching, wished
 
 
 def design(
@@ -62,7 +61,7 @@ def design(
         "potential_weight": potential_weight,
     }
     off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
-    asked = _wishes(bandgap, wishes or [])
+    asked = wished(bandgap, wishes or [])
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
         from matgen.request import Request
@@ -112,19 +111,6 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             console().print(table)
     complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
-
-
-def _wishes(bandgap: str | None, wishes: list[str]) -> dict[str, str]:
-    """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
-    found = {} if bandgap is None else {"band_gap": bandgap}
-    for wish in wishes:
-        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
-        if match is None:
-            raise typer.BadParameter(f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {wish!r}")
-        if match[1] in found:
-            raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
-        found[match[1]] = match[2]
-    return found
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -96,7 +96,7 @@ class ReferenceHull:
         """Name and version of the potential."""
         return self.reference.potential
 
-    @property
+    @cached_property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements that have a reference phase."""
         return frozenset(elements[0] for elements in self._rows if len(elements) == 1)
