@@ -42,8 +42,10 @@ def hull() -> ReferenceHull:
 
 
 @pytest.fixture(scope="module")
-def known() -> KnownIndex:
-    return KnownIndex.load()
+def known(textbook: tuple[TextbookEntry, ...]) -> KnownIndex:
+    """An index of the textbook structures."""
+    small = {one.file: one.structure for one in textbook if len(one.structure) <= 16}
+    return KnownIndex.from_structures(small, "textbook structures")
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +84,20 @@ def entry(name: str, structure: Structure | None) -> Entry:
 # ---------------------------------------------------------------- the whole command
 
 
-def test_a_broken_file_is_a_row_and_a_failure_of_everything(folder: Path) -> None:
-    found = evaluate([folder], QUICK)
+def test_a_broken_file_is_a_row_and_a_failure_of_everything(folder: Path, known: KnownIndex) -> None:
+    found = evaluate([folder], QUICK, known=known)
     by_name = {one.name: one for one in found.estimates}
     assert by_name["readable"].value == 0.9
     assert by_name["structure valid, CDVAE"].value == 0.9
     assert by_name["unique"].value == 0.8
+    assert by_name["novel"].value == 0.0  # all that can be read are in the index
     assert len(found.structures) == 10
     assert [row.name for row in found.structures if row.error] == ["made/broken.cif"]
     assert by_name["Wasserstein: density"].numerator == 9
 
 
-def test_the_number_requested_is_the_denominator(folder: Path) -> None:
-    came, asked = (evaluate([folder], replace(QUICK, requested=n)) for n in (0, 20))
+def test_the_number_requested_is_the_denominator(folder: Path, known: KnownIndex) -> None:
+    came, asked = (evaluate([folder], replace(QUICK, requested=n), known=known) for n in (0, 20))
     for one, other in zip(came.estimates, asked.estimates, strict=True):
         assert other.denominator == 20 or "–" in one.name or "Wasserstein" in one.name
         assert other.value == pytest.approx(one.value / 2 if one.share else one.value)
@@ -102,25 +105,28 @@ def test_the_number_requested_is_the_denominator(folder: Path) -> None:
         evaluate([folder], replace(QUICK, requested=9))
 
 
-def test_the_order_of_the_structures_does_not_matter(folder: Path) -> None:
+def test_the_order_of_the_structures_does_not_matter(folder: Path, known: KnownIndex) -> None:
     files = sorted(folder.iterdir())
-    assert values(evaluate(files, QUICK).estimates) == pytest.approx(values(evaluate(files[::-1], QUICK).estimates))
+    forth, back = (values(evaluate(order, QUICK, known=known).estimates) for order in (files, files[::-1]))
+    assert forth == pytest.approx(back)
 
 
-def test_a_set_compared_with_itself_is_covered_and_no_distance_away(folder: Path) -> None:
-    found = values(evaluate([folder], replace(QUICK, reference=str(folder))).estimates)
+def test_a_set_compared_with_itself_is_covered_and_no_distance_away(folder: Path, known: KnownIndex) -> None:
+    found = values(evaluate([folder], replace(QUICK, reference=str(folder)), known=known).estimates)
     assert found["coverage recall"] == 1.0
     assert found["coverage precision"] == 0.9  # the broken one covers nothing
     assert all(value < 1e-6 for name, value in found.items() if "Wasserstein" in name or "Jensen" in name)
 
 
-def test_structures_that_were_to_be_found_are_matched_by_name_or_by_order(folder: Path, tmp_path: Path) -> None:
+def test_structures_that_were_to_be_found_are_matched_by_name_or_by_order(
+    folder: Path, tmp_path: Path, known: KnownIndex
+) -> None:
     truth = tmp_path / "truth"
     truth.mkdir()
     for file in folder.glob("[0-7].cif"):
         (truth / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
     some = [folder / f"{i}.cif" for i in (5, 2, 0, 7)]
-    by_name = values(evaluate(some, replace(QUICK, csp=truth)).estimates)
+    by_name = values(evaluate(some, replace(QUICK, csp=truth), known=known).estimates)
     assert by_name["match rate"] == by_name["METRe"] == 0.5
     assert by_name["match rate: RMSE"] == pytest.approx(0.0, abs=1e-6)
     assert by_name["METRe: cRMSE"] == pytest.approx(0.25, abs=1e-6)
@@ -136,9 +142,9 @@ def test_pairs_by_order_need_as_many_of_both(crystals: list[Structure]) -> None:
         paired(truth, guesses)
 
 
-def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path) -> None:
+def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: KnownIndex) -> None:
     out = tmp_path / "out"
-    found = evaluate([folder], QUICK, folder=out)
+    found = evaluate([folder], QUICK, folder=out, known=known)
     document = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert [figure["name"] for figure in document["figures"]] == [one.name for one in found.estimates]
     assert document["requested"] == 10
@@ -184,7 +190,7 @@ def test_a_wrong_command_is_told_in_one_line(
     assert complaint in capsys.readouterr().err
 
 
-def test_relaxations_are_kept_and_not_done_again(tmp_path: Path) -> None:
+def test_relaxations_are_kept_and_not_done_again(tmp_path: Path, known: KnownIndex) -> None:
     made, out = tmp_path / "made", tmp_path / "out"
     made.mkdir()
     for name, stretch in (("salt", 1.01), ("again", 0.99)):
@@ -192,7 +198,7 @@ def test_relaxations_are_kept_and_not_done_again(tmp_path: Path) -> None:
         salt = Structure.from_spacegroup("Fm-3m", lattice, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         (made / f"{name}.cif").write_text(cif_text(salt.get_primitive_structure()), encoding="utf-8")
     config = replace(QUICK, relax="chgnet")
-    first = evaluate([made], config, folder=out)
+    first = evaluate([made], config, folder=out, known=known)
     (kept,) = out.glob("relaxed_*.jsonl")
     lines = kept.read_text(encoding="utf-8")
     found = values(first.estimates)
@@ -202,13 +208,13 @@ def test_relaxations_are_kept_and_not_done_again(tmp_path: Path) -> None:
     assert found["S.U.N. ≤ 0.1 eV/atom"] == 0.0  # rock salt is no news
     assert found["RMSD to relaxed"] == pytest.approx(0.0, abs=1e-4)  # both sites are fixed by symmetry
     seen = Silence()
-    again = evaluate([made], config, folder=out, report=seen)
+    again = evaluate([made], config, folder=out, known=known, report=seen)
     assert kept.read_text(encoding="utf-8") == lines
     assert again.estimates == first.estimates
     # A structure that changed is relaxed anew, under its old name.
     text = (made / "salt.cif").read_text(encoding="utf-8")
     (made / "again.cif").write_text(text, encoding="utf-8")
-    evaluate([made], config, folder=out)
+    evaluate([made], config, folder=out, known=known)
     assert len(kept.read_text(encoding="utf-8").splitlines()) == 3
 
 

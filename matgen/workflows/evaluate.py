@@ -13,13 +13,14 @@ from typing import Any, Literal
 from pymatgen.core.structure import Structure
 
 from matgen import __version__
+from matgen.calculator import chgnet_calculator, potential_name
 from matgen.config import ConfigError, check_least, to_mapping
 from matgen.errors import UserError
 from matgen.export import writing
 from matgen.progress import Report, Silence
 from matgen.structure_files import Entry, read_structures
 from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.hull import DOUBTFUL, ReferenceHull
+from matgen.validation.hull import DOUBTFUL, PotentialMismatchError, ReferenceHull
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import (
     Bootstrap,
@@ -99,6 +100,8 @@ def evaluate(
     *,
     data: Path | None = None,
     folder: Path | None = None,
+    hull: ReferenceHull | None = None,
+    known: KnownIndex | None = None,
     report: Report | None = None,
 ) -> Evaluation:
     """Judge the structures of files.
@@ -109,11 +112,14 @@ def evaluate(
         data: folder of the training tables, where named data sets are.
         folder: relaxations stream into it, and are not done again; holds `evaluation.json` and `structures.csv` in the
             end. No files are kept if left out.
+        hull: of the potential that relaxes; the one that ships if left out.
+        known: what is not novel; the index that ships if left out.
         report: hears how every stage gets on.
 
     Raises:
         EvaluationError: nothing to judge, fewer requested than came, or truth and predictions that make no pairs.
         DataSetError: an unknown reference, or one that is not at hand.
+        PotentialMismatchError: a hull of another potential than the one that relaxes.
         MissingPathError: a path that is not there.
         OutputError: the folder cannot be written.
     """
@@ -122,32 +128,27 @@ def evaluate(
         entries = _read(paths)
         bootstrap = Bootstrap(config.bootstrap, config.seed)
         requested = _requested(config, len(entries))
-        reference = read_reference(config.reference, data)
+        # All that may be missing is asked for before anything takes long.
+        known = KnownIndex.load() if known is None else known
+        hull = None if config.relax == "none" else _fitting(hull or ReferenceHull.load())
         pairs = None if config.csp is None else paired(entries, _read([config.csp]))
-
+        report("reference", 0, 1)
+        reference = read_reference(config.reference, data)
+        report("reference", 1, 1, structures=reference.profile.n)
         rows = judged_as_read(entries, report)
-        fit = {entry.name: entry.structure for entry, row in zip(entries, rows, strict=True) if row.separated}
-        starts = {name: structure for name, structure in fit.items() if structure is not None}
-        outcomes: dict[str, Outcome] = {}
-        hull_of = ""
-        if config.relax != "none":
-            hull = ReferenceHull.load()
-            hull_of = hull.potential
-            outcomes = relaxations(starts, report, folder, config.jobs)
-            rows = judged_relaxed(rows, entries, outcomes, hull)
-        finals = [outcomes[row.name].structure if row.name in outcomes else starts.get(row.name) for row in rows]
-        rows = judged_alike(rows, finals, KnownIndex.load(), report)
-
+        valid = {e.name: e.structure for e, row in zip(entries, rows, strict=True) if row.separated and e.structure}
+        rows = _judged(rows, entries, valid, hull, known, folder, config.jobs, report)
         report("count", 0, 1)
+        potential = "" if hull is None else hull.potential
         estimates = [
             *validity_figures(rows, requested, bootstrap),
-            *kind_figures(rows, requested, bootstrap, hull_of),
-            *(stability_figures(rows, requested, bootstrap, hull_of) if hull_of else ()),
-            *set_figures(list(starts.values()), reference, requested, bootstrap),
+            *kind_figures(rows, requested, bootstrap, potential, known),
+            *(stability_figures(rows, requested, bootstrap, potential) if potential else ()),
+            *set_figures(list(valid.values()), reference, requested, bootstrap),
             *(() if pairs is None else csp_figures(entries, rows, pairs, bootstrap)),
         ]
         report("count", 1, 1)
-    notes = [reference.note, "" if hull_of else "stability and S.U.N. need energies: relax with chgnet", doubts(rows)]
+    unmeasured = "" if potential else "stability and S.U.N. need energies: relax with chgnet"
     about = {
         "version": __version__,
         "settings": to_mapping(config),
@@ -155,12 +156,45 @@ def evaluate(
         "readable": sum(not row.error for row in rows),
         "requested": requested,
         "reference": {"name": reference.profile.name, "source": reference.profile.source, "n": reference.profile.n},
-        "potential": hull_of,
+        "potential": potential,
+        "known": known.source,
     }
-    evaluation = Evaluation(tuple(estimates), tuple(rows), tuple(filter(None, notes)), about)
+    notes = tuple(filter(None, (reference.note, unmeasured, doubts(rows))))
+    evaluation = Evaluation(tuple(estimates), tuple(rows), notes, about)
     if folder is not None:
         write(evaluation, folder)
     return evaluation
+
+
+def _judged(
+    rows: Sequence[Judged],
+    entries: Sequence[Entry],
+    valid: dict[str, Structure],
+    hull: ReferenceHull | None,
+    known: KnownIndex,
+    folder: Path | None,
+    jobs: int,
+    report: Report,
+) -> list[Judged]:
+    """The rows with everything but validity: relaxed if there is a hull, then compared."""
+    outcomes: dict[str, Outcome] = {}
+    if hull is not None:
+        outcomes = relaxations(valid, report, folder, jobs)
+        rows = judged_relaxed(rows, entries, outcomes, hull)
+    finals = [outcomes[row.name].structure if row.name in outcomes else valid.get(row.name) for row in rows]
+    return judged_alike(rows, finals, known, report)
+
+
+def _fitting(hull: ReferenceHull) -> ReferenceHull:
+    """The hull, if it is of the potential that will relax.
+
+    Raises:
+        PotentialMismatchError: it is of another.
+    """
+    name = potential_name(chgnet_calculator())
+    if hull.potential != name:
+        raise PotentialMismatchError(f"expected a hull of {name}, which relaxes here, got one of {hull.potential}")
+    return hull
 
 
 def _read(paths: Iterable[Path]) -> list[Entry]:
@@ -207,20 +241,15 @@ def validity_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstra
     ]
 
 
-def kind_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstrap, potential: str) -> list[Estimate]:
+def kind_figures(
+    rows: Sequence[Judged], requested: int, bootstrap: Bootstrap, potential: str, known: KnownIndex
+) -> list[Estimate]:
     """Shares of the number requested that are unique, and that are novel."""
     state = f"relaxed by {potential}" if potential else "as read"
+    alike, new = "one of each kind, pymatgen's tolerances", f"none of {len(known):,} of {known.source}"
     return [
-        share(
-            "unique",
-            [r.unique for r in rows],
-            requested,
-            bootstrap,
-            f"one of each kind, pymatgen's tolerances; {state}",
-        ),
-        share(
-            "novel", [r.novel for r in rows], requested, bootstrap, f"not in the shipped index of known ones; {state}"
-        ),
+        share("unique", [r.unique for r in rows], requested, bootstrap, f"{alike}; {state}"),
+        share("novel", [r.novel for r in rows], requested, bootstrap, f"{new}; {state}"),
     ]
 
 

@@ -9,6 +9,7 @@ from pymatgen.core.structure import Structure
 from matgen.charges import is_valid
 from matgen.progress import Report
 from matgen.structure_files import Entry
+from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import ON_HULL as RESOLUTION
 from matgen.validation.hull import ReferenceHull, UnknownChemistryError
 from matgen.validation.known import KnownIndex
@@ -147,12 +148,20 @@ def judged_alike(
     unique = first_of_kind(finals)
     found = []
     for row, structure, first in zip(rows, finals, unique, strict=True):
-        match = None if structure is None else known.find(structure)
-        name = "" if match is None else match.material_id
-        found.append(replace(row, unique=first, known=name, novel=structure is not None and match is None))
+        name, novel = ("", False) if structure is None else _looked_up(structure, known)
+        found.append(replace(row, unique=first, known=name, novel=novel))
         report("compare", len(found), len(rows), novel=sum(one.novel for one in found))
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (ON_HULL, NEAR_HULL))
     return [replace(row, sun_on_hull=on, sun=by) for row, on, by in zip(found, on_hull, near, strict=True)]
+
+
+def _looked_up(structure: Structure, known: KnownIndex) -> tuple[str, bool]:
+    """The known material that a structure is, and whether it is none; neither if it cannot be compared."""
+    try:
+        match = known.find(structure)
+    except NoFingerprintError:
+        return "", False
+    return ("", True) if match is None else (match.material_id, False)
 
 
 def _stable_firsts(rows: Sequence[Judged], finals: Sequence[Structure | None], limit: float) -> list[bool]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pymatgen.core.structure import Structure
 
 from matgen.validation.duplicates import SeenStructures
+from matgen.validation.fingerprint import NoFingerprintError
 
 
 def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] | None = None) -> list[bool]:
@@ -14,7 +15,7 @@ def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] 
     compared in an order of their own, by formula, volume per atom and size.
 
     Args:
-        structures: None where there is none, which is of no kind.
+        structures: None where there is none, which is of no kind; nor is one that cannot be compared.
         among: which of them take part; all if left out.
     """
     taking_part = [
@@ -26,5 +27,12 @@ def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] 
     flags = [False] * len(structures)
     for *_, index in sorted(taking_part):
         structure = structures[index]
-        flags[index] = structure is not None and seen.add(structure) is None
+        flags[index] = structure is not None and _is_new(structure, seen)
     return flags
+
+
+def _is_new(structure: Structure, seen: SeenStructures) -> bool:
+    try:
+        return seen.add(structure) is None
+    except NoFingerprintError:
+        return False
