@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
@@ -19,11 +20,16 @@ Project entries that it calls equal differ by more than 0.28; of those that it c
 
 @dataclass(frozen=True)
 class _Seen:
-    """A structure met before: which one it was, as the matcher reduces it, and its fingerprint."""
+    """A structure met before: which one it was, and its fingerprint."""
 
     index: int
-    reduced: Structure
+    structure: Structure
     fingerprint: Fingerprint
+
+    @cached_property
+    def reduced(self) -> Structure:
+        """As the matcher would reduce it for every comparison."""
+        return reduced_for_matching(self.structure)
 
 
 class SeenStructures:
@@ -48,24 +54,25 @@ class SeenStructures:
             NoFingerprintError: the structure is disordered or broken; it counts as a call, and is not remembered.
         """
         index, self._count = self._count, self._count + 1
-        found = fingerprint(structure)
-        reduced = reduced_for_matching(structure)
-        alike = self._by_formula[found.formula]
+        new = _Seen(index, structure, fingerprint(structure))
+        alike = self._by_formula[new.fingerprint.formula]
         near = [
-            (difference(found, other.fingerprint), other) for other in alike if similar_volume(found, other.fingerprint)
+            (difference(new.fingerprint, other.fingerprint), other)
+            for other in alike
+            if similar_volume(new.fingerprint, other.fingerprint)
         ]
         for apart, other in sorted(near, key=lambda pair: pair[0]):
             if apart > MATCHER_WINDOW:
                 break
-            if MATCHER.fit(reduced, other.reduced, skip_structure_reduction=True):
+            if MATCHER.fit(new.reduced, other.reduced, skip_structure_reduction=True):
                 return other.index
-        alike.append(_Seen(index, reduced, found))
+        alike.append(new)
         return None
 
 
 def reduced_for_matching(structure: Structure) -> Structure:
-    """The primitive Niggli cell, as `StructureMatcher` makes it of both structures for every comparison."""
-    return structure.get_primitive_structure().get_reduced_structure()
+    """A primitive cell in the way in which `StructureMatcher` finds it (within 0.25 Å, from the Niggli cell)."""
+    return structure.get_reduced_structure().get_primitive_structure()
 
 
 def unique(structures: Iterable[Structure]) -> list[int]:
