@@ -16,6 +16,7 @@ from matgen.models import ModelInfo
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
 from matgen.screening.row import Row
+from matgen.validation.metrics import Estimate
 from matgen.workflows.selection import JUDGE
 from matgen.workflows.verify import Verified
 
@@ -186,6 +187,28 @@ def verified_table(verified: Iterable[Verified]) -> Table:
         predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
         table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
+
+
+def estimate_table(estimates: Iterable[Estimate], title: str) -> Table:
+    """Every figure with its interval, its denominator, and what it depends on."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    for heading in ("value", "95 %", "counted"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("how")
+    for one in estimates:
+        interval = f"{figure(one, one.low, unit=False)}–{figure(one, one.high, unit=False)}"
+        table.add_row(one.name, figure(one, one.value), interval, f"{one.numerator}/{one.denominator}", one.how)
+    return table
+
+
+def figure(estimate: Estimate, value: float, *, unit: bool = True) -> str:
+    """A value of this estimate as it is read: shares in per cent, a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if estimate.share:
+        return f"{100 * value:.1f}" + (" %" if unit else "")
+    return f"{value:.3f}" + (f" {estimate.unit}" if unit and estimate.unit else "")
 
 
 def rows_table(title: str, rows: Mapping[str, Any]) -> Table:
