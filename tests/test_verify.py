@@ -542,7 +542,7 @@ def test_an_interrupt_of_the_command_kills_its_children_and_keeps_the_results(tm
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         cwd=tmp_path,
     )
-    assert wait_until(lambda: note.exists() and len(note.read_text().split()) == 2, 60)
+    assert wait_until(lambda: note.exists() and len(note.read_text().split()) == 2, 240)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert process.stderr is not None
