@@ -328,9 +328,7 @@ def main() -> None:
     line = "\n\nWithout a wish, within ±0.25 eV of the same targets by the judge: "
     line += ", ".join(f"{share} of {name}" for name, share in without["judge"].items()) + "."
     line += "\n\n![Predicted gaps of proposals and candidates, with and without a wish](figures/gaps.png)\n"
-    stable = "; ".join(
-        f"{name}: {percent(f['sun'], f['requested'])} of {f['requested']}" for name, f in figures.items()
-    )
+    suns = (f"{name}: {percent(f['sun'], f['requested'])} of {f['requested']}" for name, f in figures.items())
     places = {"design": markdown(figures) + line, "bar design": told, "bar returned": "; ".join(suns)}
     measurement.finish({"runs": figures, "baseline": without}, places | {"bar sound": _sound(figures)})
 
