@@ -1,8 +1,8 @@
 """Elements substituted in known crystals, what people do today: by pymatgen's probabilities, the likeliest first.
 
 Hautier et al., Inorg. Chem. 50, 656 (2011) give the probability that an ion takes another one's place, learned from
-known ionic compounds. An alloy has no ions; there, metals near each other on the modified Pettifor scale (Glawe et al.,
-New J. Phys. 18, 093011 (2016)) take each other's places.
+known ionic compounds. Half of the known crystals, alloys above all, have no oxidation states; there, elements near each
+other on the modified Pettifor scale (Glawe et al., New J. Phys. 18, 093011 (2016)) take each other's places.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ TEMPERATURE = 1.0
 """Probabilities are raised to its inverse before a substitution is drawn."""
 
 PETTIFOR_WIDTH = 2.0
-"""Places on the modified Pettifor scale over which the probability of an exchange of metals falls by e."""
+"""Places on the modified Pettifor scale over which the probability of an exchange falls by e."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def ions() -> Kernel:
 
 
 @cache
-def metals() -> Kernel:
-    """exp(−distance on the modified Pettifor scale / width), normalised, among the metals of the data."""
-    allowed = [Element(SYMBOLS[z]) for z in known_elements() if SYMBOLS[z] in smact.metals]
+def neighbours() -> Kernel:
+    """exp(−distance on the modified Pettifor scale / width), normalised, among the elements of the data, uncharged."""
+    allowed = [Element(SYMBOLS[z]) for z in known_elements()]
     place = np.array([element.mendeleev_no for element in allowed])
     weight = np.exp(-np.abs(place[:, None] - place) / PETTIFOR_WIDTH)
     return Kernel(tuple(Species(element.symbol, 0) for element in allowed), np.log(weight / weight.sum(0)))
@@ -104,22 +104,17 @@ def prototype(table: Path, row: int) -> Prototype | None:
 
 
 def charged(structure: Structure, space_group: int) -> Prototype | None:
-    """Oxidation states by bond valences, else by composition, zero in an alloy; None where none can be assigned."""
+    """Oxidation states by bond valences, else by composition, else none at all; None for an ion that is never replaced."""
     symbols = [site.specie.symbol for site in structure]
-    if set(symbols) <= set(smact.metals):
-        return _prototype(structure, space_group, [0.0] * len(symbols), metals())
-    try:
-        return _prototype(structure, space_group, BVAnalyzer().get_valences(structure), ions())
-    except ValueError:  # no assignment, or elements that it does not know
-        guesses = structure.composition.oxi_state_guesses()
-    states = guesses[0] if guesses else {}
-    if not states or any(state != round(state) for state in states.values()):
-        return None
-    return _prototype(structure, space_group, [states[symbol] for symbol in symbols], ions())
-
-
-def _prototype(structure: Structure, space_group: int, charges: Sequence[float], kernel: Kernel) -> Prototype | None:
-    sites = tuple(Species(site.specie.symbol, round(q)) for site, q in zip(structure, charges, strict=True))
+    charges, kernel = [0.0] * len(symbols), neighbours()
+    if not set(symbols) <= set(smact.metals):
+        try:
+            charges, kernel = BVAnalyzer().get_valences(structure), ions()
+        except ValueError:  # no assignment, or elements that it does not know
+            guess = next(iter(structure.composition.oxi_state_guesses()), None)
+            if guess and all(state == round(state) for state in guess.values()):
+                charges, kernel = [guess[symbol] for symbol in symbols], ions()
+    sites = tuple(Species(symbol, round(q)) for symbol, q in zip(symbols, charges, strict=True))
     return Prototype(structure, sites, kernel, space_group) if kernel.index(sites) is not None else None
 
 
@@ -176,8 +171,8 @@ def substitutions(prototype: Prototype, draws: int, rng: np.random.Generator) ->
 class Substitution:
     """Each round substitutes into random known crystals and proposes the likeliest products.
 
-    Probabilities of ions and of metals cannot be compared; alloys get the share of the proposals that they have among
-    the crystals substituted into.
+    Probabilities of ions and of uncharged elements cannot be compared; each kind gets the share of the proposals that it
+    has among the crystals substituted into.
     """
 
     quota = None
@@ -186,7 +181,7 @@ class Substitution:
         self.setting = setting
         gap = None if setting.gap is None else (max(setting.gap - GAP_MARGIN, 0.01), setting.gap + GAP_MARGIN)
         self.rows = training_rows(setting.table, highest_hull=HIGHEST_HULL, gap=gap)
-        ions(), metals(), crystals(setting.table)
+        ions(), neighbours(), crystals(setting.table)
 
     def round(self, number: int) -> Iterator[Structure]:
         """Products of a number of known crystals, the likeliest first."""
@@ -195,7 +190,7 @@ class Substitution:
         found = (prototype(self.setting.table, row) for row in self.rows[chosen].tolist())
         known = [one for one in found if one is not None]
         ranked: list[tuple[float, Substituted]] = []
-        for kernel in (ions(), metals()):
+        for kernel in (ions(), neighbours()):
             prototypes = [one for one in known if one.kernel is kernel]
             kept = int(KEPT * len(prototypes) / max(len(known), 1))
             products = sorted((one for p in prototypes for one in substitutions(p, DRAWS, rng)), key=_unlikeliness)
