@@ -47,7 +47,7 @@ RANKS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
-    frozenset({"calculator", "io", "models", "record"}),
+    frozenset({"calculator", "io", "models", "record", "structure_files", "structure_formats"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
     frozenset({"export", "guide", "request", "terms", "training"}),
     frozenset({"generation", "total_energy"}),
