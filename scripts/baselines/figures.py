@@ -12,6 +12,8 @@ from baselines.proposals import GAP_TOLERANCE
 from baselines.race import Record, cpu_seconds
 from evaluation import percent, table
 
+from matgen.validation.hull import DOUBTFUL
+
 RESAMPLES = 2000
 RULE_OF_THREE = 3.0
 """Where nothing was found, so many finds are the upper end of a 95 % interval (−ln 0.05)."""
@@ -88,6 +90,7 @@ def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
         "relaxed": len(relaxed),
         "converged": sum(record["converged"] for record in relaxed),
         "stable": sum(record["stable"] for record in relaxed),
+        "doubtful": sum(height < -DOUBTFUL for height in above),
         "novel_and_stable": sum(bool(record.get("novel")) for record in relaxed),
         "sun": int(sun.sum()),
         "on_target": None if gap is None else int(target.sum()),

@@ -14,6 +14,7 @@ from typing import Any
 from ase.calculators.calculator import Calculator
 from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Source
 from evaluation import read_lines, shipped
+from matgen.validation.known import KnownIndex
 from pymatgen.core import Structure
 
 from matgen.calculator import chgnet_calculator, potential_name
@@ -26,14 +27,13 @@ from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
-from matgen.validation.hull import ReferenceHull, UnknownChemistryError
-from matgen.validation.known import KnownIndex
+from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
 from matgen.validation.relax import RelaxConfig, relax
 from matgen.validation.symmetry import space_group
 from matgen.workflows.selection import predictions
 
 MAX_EHULL = 0.1
-"""Stable is what lies at most so far above the hull, eV/atom."""
+"""Stable is what lies at most so far above the hull, eV/atom, and not so far below it that the potential is doubted."""
 
 Record = dict[str, Any]
 
@@ -183,8 +183,8 @@ class Race:
         record["valid"] = closest_contact(final).ratio >= MIN_CONTACT
         if not (report.converged and record["valid"]):
             return record | {"stable": False, "sun": False}
-        found = self.judges.hull.above_hull(final.composition, report.energy, self.judges.potential)
-        record |= {"energy": report.energy, "above_hull": found.above_hull, "stable": found.above_hull <= MAX_EHULL}
+        above = self.judges.hull.above_hull(final.composition, report.energy, self.judges.potential).above_hull
+        record |= {"energy": report.energy, "above_hull": above, "stable": -DOUBTFUL <= above <= MAX_EHULL}
         if not record["stable"]:
             return record | {"sun": False}
         record["unique"] = self.finished.add(final) is None

@@ -18,8 +18,9 @@ from baselines.proposals import Setting
 from evaluation import crystals, true_structures
 from pymatgen.analysis.bond_valence import BVAnalyzer
 from pymatgen.analysis.structure_prediction.substitution_probability import SubstitutionProbability
-from pymatgen.core import Element, Species, Structure
+from pymatgen.core import Composition, Element, Species, Structure
 
+from matgen.charges import is_valid
 from matgen.elements import SYMBOLS, atomic_volumes, known_elements
 
 HIGHEST_HULL = 0.05
@@ -72,11 +73,14 @@ def ions() -> Kernel:
 
 @cache
 def neighbours() -> Kernel:
-    """exp(−distance on the modified Pettifor scale / width), normalised, among the elements of the data, uncharged."""
+    """exp(−distance on the modified Pettifor scale / width), among the elements of the data, uncharged.
+
+    Not normalised, so that elements at the ends of the scale, with fewer neighbours, don't come out likelier.
+    """
     allowed = [Element(SYMBOLS[z]) for z in known_elements()]
     place = np.array([element.mendeleev_no for element in allowed])
-    weight = np.exp(-np.abs(place[:, None] - place) / PETTIFOR_WIDTH)
-    return Kernel(tuple(Species(element.symbol, 0) for element in allowed), np.log(weight / weight.sum(0)))
+    log_p = -np.abs(place[:, None] - place) / PETTIFOR_WIDTH
+    return Kernel(tuple(Species(element.symbol, 0) for element in allowed), log_p)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,10 @@ def prototype(table: Path, row: int) -> Prototype | None:
 
 
 def charged(structure: Structure, space_group: int) -> Prototype | None:
-    """Oxidation states by bond valences, else by composition, else none at all; None for an ion that is never replaced."""
+    """Oxidation states by bond valences, else by composition, else none at all.
+
+    None for a crystal with an ion that the probabilities don't know.
+    """
     symbols = [site.specie.symbol for site in structure]
     charges, kernel = [0.0] * len(symbols), neighbours()
     if not set(symbols) <= set(smact.metals):
@@ -125,6 +132,12 @@ class Substituted:
     prototype: Prototype
     replaced: tuple[tuple[Species, Species], ...]
     log_p: float
+
+    @property
+    def atoms(self) -> dict[str, int]:
+        """How many of each element."""
+        new = dict(self.replaced)
+        return dict(Counter(new[one].symbol for one in self.prototype.sites))
 
     @property
     def key(self) -> tuple[tuple[tuple[str, int], ...], int]:
@@ -165,14 +178,14 @@ def substitutions(prototype: Prototype, draws: int, rng: np.random.Generator) ->
             continue
         log_p = float(sum(kernel.log_p[i, j] for i, j in zip(row, columns, strict=True)))
         found[tuple(row)] = Substituted(prototype, tuple(zip(old, new, strict=True)), log_p)
-    return list(found.values())
+    return [one for one in found.values() if is_valid(Composition(one.atoms))]
 
 
 class Substitution:
     """Each round substitutes into random known crystals and proposes the likeliest products.
 
-    Probabilities of ions and of uncharged elements cannot be compared; each kind gets the share of the proposals that it
-    has among the crystals substituted into.
+    Probabilities of ions and of uncharged elements cannot be compared; each kind gets the share of the proposals that
+    it has among the crystals substituted into.
     """
 
     quota = None
