@@ -14,17 +14,12 @@ from matgen.workflows.design import ROUND_STRIDE
 
 
 class Designed:
-    """Rounds as a design runs them: one is left for the next when it has given as many candidates as were asked for."""
+    """All proposals that the rounds of a design relax in turn, none left out once enough candidates are found."""
 
     def __init__(self, setting: Setting) -> None:
         wish = {} if setting.gap is None else {"band_gap": setting.gap}
         self.request, self.models = Request(properties=wish, n=setting.n, seed=setting.seed), shipped()
         self.models.library  # noqa: B018  # sorts its prototypes once
-
-    @property
-    def quota(self) -> int:
-        """Candidates asked for."""
-        return self.request.n
 
     def round(self, number: int) -> Iterator[Structure]:
         """Proposals of one run of the generator."""

@@ -93,6 +93,7 @@ def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
         "doubtful": sum(height < -DOUBTFUL for height in above),
         "novel_and_stable": sum(bool(record.get("novel")) for record in relaxed),
         "sun": int(sun.sum()),
+        "sun_of_new_formula": sum(record["new_formula"] for record in relaxed if record["sun"]),
         "on_target": None if gap is None else int(target.sum()),
         "median_above_hull": median(above) if above else None,
         "sun_per_proposed": vars(rate(sun, ones)),
@@ -131,13 +132,27 @@ def markdown(figures: Mapping[str, Mapping[str, Any]], gap: float | None) -> str
     for name, f in figures.items():
         away = ", ".join(f"{why} {n}" for why, n in sorted(f["objections"].items(), key=lambda pair: -pair[1]))
         row = [WORDS[name], f["proposed"], away or "–", f["relaxed"], percent(f["converged"], f["relaxed"])]
-        row += [percent(f["stable"], f["relaxed"]), f["sun"], Rate(**f["sun_per_proposed"]).shown(100, 1)]
+        row += [
+            percent(f["stable"], f["relaxed"]),
+            f["sun"],
+            f["sun_of_new_formula"],
+            Rate(**f["sun_per_proposed"]).shown(100, 1),
+        ]
         row += [Rate(**f["sun_per_hour"]).shown()]
         if gap is not None:
             row += [f["on_target"], Rate(**f["on_target_per_hour"]).shown()]
         row += [_number(f["median_above_hull"], 3), _number(f["median_relaxation"], 1), f"{60 * f['cpu_hours']:.1f}"]
         rows.append(row)
-    words = ["method", "proposed", "turned away unrelaxed", "relaxed", "converged", "stable", "S.U.N."]
+    words = [
+        "method",
+        "proposed",
+        "turned away unrelaxed",
+        "relaxed",
+        "converged",
+        "stable",
+        "S.U.N.",
+        "of a new formula",
+    ]
     words += ["S.U.N. per 100 proposed", "S.U.N. per CPU-hour"]
     words += [] if gap is None else ["on target", "on target per CPU-hour"]
     words += ["median above hull, eV/atom", "median CPU-s of a relaxation", "CPU-minutes"]

@@ -31,8 +31,6 @@ MIDDLE = (0.05, 0.95)
 class PriorAlone:
     """Templates as our designs draw them, on the hull and with the wished gap, but neither weighed nor moved."""
 
-    quota = None
-
     def __init__(self, setting: Setting) -> None:
         self.setting, self.prior = setting, shipped().prior
         self.request = Request(properties={} if setting.gap is None else {"band_gap": setting.gap})

@@ -53,10 +53,6 @@ class Proposal:
 class Source(Protocol):
     """A way of making crystals, prepared for one setting."""
 
-    @property
-    def quota(self) -> int | None:
-        """Stable, unique and novel crystals after which a round is left for the next; None to take it to its end."""
-
     def round(self, number: int) -> Iterator[Structure]:
         """The crystals of a round, best first if there is such an order; the same ones for the same seed and number."""
 
@@ -78,13 +74,9 @@ class Proposals:
             if structure is not None:
                 self._index += 1
                 return Proposal(structure, time.process_time() - started, self._number, self._index - 1)
-            self.leave_round()
+            self._number, self._index = self._number + 1, 0
+            self._structures = self._source.round(self._number)
         raise RuntimeError(f"expected a proposal within {EMPTY_ROUNDS} rounds of {self._source}, got none")
-
-    def leave_round(self) -> None:
-        """Go on with the next round."""
-        self._number, self._index = self._number + 1, 0
-        self._structures = self._source.round(self._number)
 
 
 def generator_of(setting: Setting, name: str, number: int) -> torch.Generator:

@@ -14,7 +14,6 @@ from typing import Any
 from ase.calculators.calculator import Calculator
 from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Source
 from evaluation import read_lines, shipped
-from matgen.validation.known import KnownIndex
 from pymatgen.core import Structure
 
 from matgen.calculator import chgnet_calculator, potential_name
@@ -27,7 +26,9 @@ from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
+from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
+from matgen.validation.known import KnownIndex
 from matgen.validation.relax import RelaxConfig, relax
 from matgen.validation.symmetry import space_group
 from matgen.workflows.selection import predictions
@@ -112,24 +113,16 @@ class Race:
 
     def run(self, source: Source, budget: float, tell: Callable[[Record, float], None] = lambda *_: None) -> None:
         """Take proposals until so many CPU seconds are spent, and hand on each record with the seconds so far."""
-        number = self.records[-1]["round"] if self.records else 0
-        proposals = Proposals(source, number)
-        begun = [record for record in self.records if record["round"] == number]
-        if _full(source, begun):
-            proposals.leave_round()
+        number, done = (self.records[-1]["round"], self.records[-1]["index"]) if self.records else (0, -1)
         spent = sum(map(cpu_seconds, self.records))
+        proposals = Proposals(source, number)
         while spent < budget:
             proposal = next(proposals)
-            if proposal.round == number and proposal.index < len(begun):
+            if proposal.round == number and proposal.index <= done:
                 continue  # made again after an interrupt; its time has been counted
-            if proposal.round != number:
-                number, begun = proposal.round, []
             record = self._settled(proposal)
-            begun.append(record)
             spent += cpu_seconds(record)
             tell(record, spent)
-            if _full(source, begun):
-                proposals.leave_round()
 
     def _settled(self, proposal: Proposal) -> Record:
         """Look at a proposal, relax and judge it, and put the record on disk."""
@@ -175,7 +168,14 @@ class Race:
                 return "guide"
             if abs(gap - self.setting.gap) > GAP_TOLERANCE:
                 return "guide"
-        return "known" if self.judges.known.find(structure) is not None else ""
+        return "" if self._novel(structure) else "known"
+
+    def _novel(self, structure: Structure) -> bool:
+        """Whether no known crystal has its fingerprint; what has none itself is not called novel."""
+        try:
+            return self.judges.known.find(structure) is None
+        except NoFingerprintError:
+            return False
 
     def _judged(self, final: Structure, report: Relaxation) -> Record:
         """Verdicts on a relaxed structure; those that only a stable one needs are missing for the others."""
@@ -188,7 +188,8 @@ class Race:
         if not record["stable"]:
             return record | {"sun": False}
         record["unique"] = self.finished.add(final) is None
-        record["novel"] = self.judges.known.find(final) is None
+        record["novel"] = self._novel(final)
+        record["new_formula"] = not self.judges.known.formula_known(final.composition)
         record["sun"] = record["unique"] and record["novel"]
         record["gap"] = predictions(self.judges.judge, final)["band_gap"].value
         return record
@@ -209,11 +210,6 @@ class _Clock:
 
     def __exit__(self, *_: object) -> None:
         self._record[self._name] = time.process_time() - self._since
-
-
-def _full(source: Source, records: list[Record]) -> bool:
-    """Whether a round has given as much as was asked for."""
-    return source.quota is not None and sum(bool(record.get("sun")) for record in records) >= source.quota
 
 
 def cpu_seconds(record: Record) -> float:

@@ -34,8 +34,6 @@ class RandomSymmetric:
     Every try has random numbers of its own, so that one which runs out of time changes none of the others.
     """
 
-    quota = None
-
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 

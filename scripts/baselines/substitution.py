@@ -188,8 +188,6 @@ class Substitution:
     it has among the crystals substituted into.
     """
 
-    quota = None
-
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         gap = None if setting.gap is None else (max(setting.gap - GAP_MARGIN, 0.01), setting.gap + GAP_MARGIN)
