@@ -8,7 +8,7 @@ other on the modified Pettifor scale (Glawe et al., New J. Phys. 18, 093011 (201
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,16 @@ class Kernel:
 
     def index(self, species: Sequence[Species]) -> list[int] | None:
         """Places among the species; None if one of them is not there."""
-        known = {one: i for i, one in enumerate(self.species)}
-        return [known[one] for one in species] if known.keys() >= set(species) else None
+        return [self._places[one] for one in species] if self._places.keys() >= set(species) else None
+
+    @cached_property
+    def _places(self) -> dict[Species, int]:
+        return {one: i for i, one in enumerate(self.species)}
+
+    @cached_property
+    def charges(self) -> np.ndarray:
+        """Oxidation states (n,)."""
+        return np.array([one.oxi_state for one in self.species])
 
 
 @cache
@@ -170,9 +178,8 @@ def substitutions(prototype: Prototype, draws: int, rng: np.random.Generator) ->
     noise = rng.gumbel(size=(draws, len(old), len(kernel.species)))
     rows = (kernel.log_p[:, columns].T / TEMPERATURE + noise).argmax(-1)  # draws from the tempered probabilities
     amounts = np.array([prototype.sites.count(one) for one in old])
-    charges = np.array([one.oxi_state for one in kernel.species])
     found = {}
-    for row in rows[(charges[rows] @ amounts) == 0]:
+    for row in rows[(kernel.charges[rows] @ amounts) == 0]:
         new = [kernel.species[i] for i in row]
         if len({one.symbol for one in new}) < len({one.symbol for one in old}) or new == old:
             continue
