@@ -66,7 +66,8 @@ def test_a_page_is_filled_at_its_places_and_nowhere_else() -> None:
 def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
     root = Path(__file__).resolve().parents[1]
     page = (root / "docs" / "results.md").read_text(encoding="utf-8")
-    places = ("round_trip", "prior", "geometry", "ranking", "judge", "stages", "design", "hull")
+    places = ("round_trip", "prior", "geometry", "ranking", "judge", "stages", "design", "hull", "novelty", "draws")
+    places += ("verify", "relaxation", "metrics", "baselines")
     for place in (*places, *(f"bar {place}" for place in places), "bar sound"):
         assert page.count(f"<!-- {place} -->") == page.count(f"<!-- /{place} -->") == 1, place
 
