@@ -429,10 +429,18 @@ def test_the_shipped_index_is_small_quick_and_whole() -> None:
     assert shipped.formula_count(Composition("SiO2")) > 100
 
 
+LAYERED = {"C", "BN", "P", "MoS2", "CdI2", "Bi2Te3", "SnS"}
+"""Held together by dispersion, which PBE lacks: the cells of the index are 5 to 16 % larger than the measured ones."""
+
+
 def test_the_shipped_index_knows_textbook_crystals(textbook: tuple[TextbookEntry, ...], shipped: KnownIndex) -> None:
-    # Textbook cells are measured, the index is PBE: layered crystals and soft ones come out with other proportions.
-    unknown = {entry.file for entry in textbook if shipped.find(entry.structure) is None}
-    assert len(unknown) <= 0.1 * len(textbook), unknown
+    on_file = [entry for entry in textbook if fingerprint(entry.structure).formula in shipped.shelves]
+    assert {entry.formula for entry in textbook} - {entry.formula for entry in on_file} == {"CaWO4"}
+    verdicts = {entry.file: novel_verdict(candidate(entry.structure), shipped) for entry in on_file}
+    for entry in on_file:
+        verdict = verdicts[entry.file]
+        assert not verdict.passed or entry.formula in LAYERED, verdict
+        assert not verdict.passed or "it may be a form of it" in verdict.reason, verdict
 
 
 def test_looking_up_is_quick(textbook: tuple[TextbookEntry, ...], shipped: KnownIndex) -> None:
