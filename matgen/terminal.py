@@ -124,31 +124,27 @@ def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Ta
     shown = _shown(wishes)
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
     table.add_column("", justify="right")
-    table.add_column("name", overflow="fold", min_width=16)
-    for heading in ("formula", "space group"):
-        table.add_column(heading)
+    table.add_column("name", overflow="fold", min_width=14)
+    table.add_column("formula", overflow="fold")
+    table.add_column("group", no_wrap=True)
     for name in shown:
-        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right")
-        table.add_column("by judge", justify="right")
+        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        table.add_column("judge", justify="right", no_wrap=True)
     for heading in ("above hull", "density energy"):
-        table.add_column(heading, justify="right")
-    table.add_column("against it")
+        table.add_column(heading, justify="right", max_width=7)
+    table.add_column("against it", overflow="fold", min_width=10)
     by_name = {wish.name: wish for wish in wishes}
     for row in rows[:top]:
         candidate = row.candidate
         if candidate is None:
             table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
             continue
-        formula = candidate.structure.composition.reduced_formula
-        told_row = [
-            str(row.rank),
-            row.name,
-            formula,
-            f"{candidate.space_group.symbol} ({candidate.space_group.number})",
-        ]
+        told_row = [str(row.rank), row.name, row.formula, candidate.space_group.symbol]
         for name in shown:
-            opinions = (candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}"))
-            told_row += [_short(found) + _mark(by_name.get(name), found) for found in opinions]
+            guided, judged = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
+            spread = "" if guided is None else f" ± {guided.spread:.2f}"
+            told_row.append(_short(guided) + spread + _mark(by_name.get(name), guided))
+            told_row.append(_short(judged) + _mark(by_name.get(name), judged))
         heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
         table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
     return table
@@ -239,8 +235,8 @@ def _above_hull(candidate: Candidate) -> str:
 
 
 def _short(prediction: Prediction | None) -> str:
-    """Median ± spread, in a table whose head names the unit."""
-    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f}"
+    """The median, in a table whose head names the unit."""
+    return "" if prediction is None else f"{prediction.value:.2f}"
 
 
 def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:

@@ -8,6 +8,7 @@ made for cells of up to 20 atoms of elements that the models know.
 import hashlib
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,12 +63,14 @@ def digest(found: Found) -> str:
 
 def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
     """The row of each structure of a chunk, in order, without what only all of them together tell."""
-    rows = [_checked(_read(found)) for found in chunk]
-    if config.relax != NONE:
-        rows = [_relaxed(row, config) for row in rows]
-    rows = _predicted(rows, config)
-    rows = _on_hull(rows, config)
-    return [_compared(row, config) for row in rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what packages say of the inputs of others is in the verdicts
+        rows = [_checked(_read(found)) for found in chunk]
+        if config.relax != NONE:
+            rows = [_relaxed(row, config) for row in rows]
+        rows = _predicted(rows, config)
+        rows = _on_hull(rows, config)
+        return [_compared(row, config) for row in rows]
 
 
 # ---------------------------------------------------------------- reading, and what costs nothing
