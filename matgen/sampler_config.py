@@ -17,6 +17,7 @@ class SamplerConfig:
         likeness: width of the substitution kernel, in units of element descriptors.
         geometries: starts of each template.
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
+        shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
         prototypes: how many of them may be known prototypes.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
@@ -45,6 +46,7 @@ class SamplerConfig:
     geometries: int = 3
     prototypes: int = 2
     shaped: int = 5
+    shaped_starts: int = 1
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -73,7 +75,7 @@ class SamplerConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_least(self, 1, "pool", "geometries", "shaped", "levels")
+        check_least(self, 1, "pool", "geometries", "shaped", "shaped_starts", "levels")
         check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
         check_least(self, 0, "wish", "charge", "familiarity", "novelty", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")

@@ -165,7 +165,7 @@ class Race:
         for (record, _), (final, report) in zip(worth, ends, strict=True):
             record["relaxing"] = share
             with _Clock(record)("judging"):
-                record |= self._judged(final, report)
+                record.update(self._judged(final, report))
             record["relaxed"] = _as_dict(final)
         records = [record for record, _ in waiting]
         self.records += records
