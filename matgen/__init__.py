@@ -6,13 +6,17 @@ Importing this package loads nothing heavy, so that `matgen --help` answers at o
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "design"]
+__all__ = ["__version__", "design", "screen"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `design` when it is first asked for."""
+    """Load `design` and `screen` when they are first asked for."""
     if name == "design":
         from matgen.workflows.design import design
 
         return design
+    if name == "screen":
+        from matgen.workflows.screen import screen
+
+        return screen
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,6 +35,9 @@ SYMPRECS = (0.1, 0.01)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
 
+ADVICE = "name another folder with --out, or overwrite it"
+
+
 class OutputError(UserError, OSError):
     """The output folder cannot be written."""
 
@@ -51,7 +54,7 @@ class RunInfo:
         version: of the program.
         seed: of the run.
         configuration: all settings, as JSON types.
-        weights: hash of each file of weights by name.
+        weights: hash of each file of weights or references by name.
     """
 
     version: str
@@ -141,7 +144,7 @@ class CandidateWriter:
             self._report = {
                 "status": "running",
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                **_identity(self._run),
+                **identity(self._run),
                 "candidates": len(self.candidates),
                 "stages": earlier.get("stages", []),
             }
@@ -175,8 +178,8 @@ class CandidateWriter:
         text, verdict = faithful_cif(candidate.structure)
         candidate = replace(candidate, verdicts={**candidate.verdicts, "cif": verdict})
         with writing(self.folder):
-            _replace_file(self.folder / "cif" / f"{candidate.name}.cif", text)
-            _append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
+            replace_file(self.folder / "cif" / f"{candidate.name}.cif", text)
+            append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
             self.candidates.append(candidate)
             self._append_tables(candidate)
             self._report["candidates"] = len(self.candidates)
@@ -192,7 +195,7 @@ class CandidateWriter:
         return self.folder / f"candidates.{kind}"
 
     def _write_report(self) -> None:
-        _replace_file(self.folder / "run.json", json.dumps(self._report, indent=2) + "\n")
+        replace_file(self.folder / "run.json", json.dumps(self._report, indent=2) + "\n")
 
     def _clear(self) -> None:
         """Remove what a run has left, and nothing from a folder where none has been."""
@@ -204,20 +207,9 @@ class CandidateWriter:
             path.unlink()
 
     def _earlier_report(self) -> dict[str, Any]:
-        path = self.folder / "run.json"
-        advice = "name another folder with --out, or overwrite it"
-        if not path.exists():
-            if self._path("jsonl").exists():
-                raise ResumeError(f"{self.folder} holds candidates but no run.json to resume from; {advice}")
-            return {}
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            found = {name: report[name] for name in _identity(self._run)}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResumeError(f"{path} is not a report of a run; {advice}") from error
-        different = [name for name, value in _identity(self._run).items() if found[name] != value]
-        if different:
-            raise ResumeError(f"{self.folder} holds another run: {_differences(found, self._run, different)}; {advice}")
+        report = earlier_report(self.folder, self._run)
+        if not report and self._path("jsonl").exists():
+            raise ResumeError(f"{self.folder} holds candidates but no run.json to resume from; {ADVICE}")
         return report
 
     def _earlier_candidates(self) -> list[Candidate]:
@@ -226,7 +218,7 @@ class CandidateWriter:
             return []
         try:
             whole, newline, _ = self._path("jsonl").read_text(encoding="utf-8").rpartition("\n")
-            _replace_file(self._path("jsonl"), whole + newline)
+            replace_file(self._path("jsonl"), whole + newline)
             return [from_record(json.loads(line)) for line in whole.splitlines()]
         except (KeyError, TypeError, ValueError) as error:
             raise ResumeError(f"{self._path('jsonl')} is damaged ({error}); overwrite the folder") from error
@@ -234,31 +226,51 @@ class CandidateWriter:
     def _rebuild(self) -> None:
         """Write the tables anew from the candidates."""
         self._columns = list(dict.fromkeys(column for c in self.candidates for column in _row(c)))
-        _replace_file(self._path("csv"), _csv(self._columns, self.candidates, header=True))
-        _replace_file(self._path("extxyz"), "".join(map(_extxyz, self.candidates)))
+        replace_file(self._path("csv"), _csv(self._columns, self.candidates, header=True))
+        replace_file(self._path("extxyz"), "".join(map(_extxyz, self.candidates)))
 
     def _append_tables(self, candidate: Candidate) -> None:
         if set(_row(candidate)) <= set(self._columns):
-            _append(self._path("csv"), _csv(self._columns, [candidate], header=False))
-            _append(self._path("extxyz"), _extxyz(candidate))
+            append(self._path("csv"), _csv(self._columns, [candidate], header=False))
+            append(self._path("extxyz"), _extxyz(candidate))
         else:
             self._rebuild()
 
 
-def _identity(run: RunInfo) -> dict[str, Any]:
+def earlier_report(folder: Path, run: RunInfo) -> dict[str, Any]:
+    """What `run.json` tells of an earlier call of the same run; nothing where there is none.
+
+    Raises:
+        ResumeError: it tells of another run, or is no such report.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        return {}
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: report[name] for name in identity(run)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResumeError(f"{path} is not a report of a run; {ADVICE}") from error
+    different = [name for name, value in identity(run).items() if found[name] != value]
+    if different:
+        raise ResumeError(f"{folder} holds another run: {_differences(found, run, different)}; {ADVICE}")
+    return report
+
+
+def identity(run: RunInfo) -> dict[str, Any]:
     """What two runs must share to be the same, as it comes back from JSON."""
-    identity = {
+    whole = {
         "version": run.version,
         "seed": run.seed,
         "weights": dict(run.weights),
         "configuration": dict(run.configuration),
     }
-    return json.loads(json.dumps(identity))
+    return json.loads(json.dumps(whole))
 
 
 def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> str:
     """In words, what an earlier run had and this one has."""
-    wanted = _identity(run)
+    wanted = identity(run)
     told = []
     for name in names:
         if isinstance(wanted[name], dict) and isinstance(found[name], dict):
@@ -270,14 +282,14 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
     return ", ".join(told)
 
 
-def _replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="")
     part.replace(path)
 
 
-def _append(path: Path, text: str) -> None:
+def append(path: Path, text: str) -> None:
     """Append and wait until it is on the disk."""
     with path.open("a", encoding="utf-8", newline="") as stream:
         stream.write(text)

@@ -6,11 +6,12 @@ One reads the template, the other the state. On true structures the mixture is a
 
 import torch
 from pymatgen.core.structure import Structure
+from torch import Tensor
 
 from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
 from matgen.nn.ensemble import Ensemble
-from matgen.nn.graph_energy import GraphEnergy
+from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
 from matgen.properties import Mixture, Prediction
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
@@ -26,11 +27,22 @@ class Guide:
         self.graph, self.properties = GraphPredictor(graph), properties
 
     @torch.no_grad()
+    def read(self, templates: TemplateBatch, state: State) -> tuple[dict[str, Mixture], Tensor]:
+        """Distributions by property, and the graph energy per atom (n_systems,), out of one pass.
+
+        Args:
+            templates: of the systems.
+            state: their geometries, with or without symmetry.
+        """
+        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
+        output = self.graph.model(state, sigma)
+        of_state, of_template = self.graph.model.heads.calibrated(output.embedding), self.properties(templates)
+        mixed = {name: Mixture((found, of_template[name])) for name, found in of_state.items()}
+        return mixed, energy_per_atom(output, state, sigma)
+
     def distributions(self, templates: TemplateBatch, state: State) -> dict[str, Mixture]:
         """Distributions by property of expanded templates."""
-        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
-        of_state, of_template = self.graph(state, sigma), self.properties(templates)
-        return {name: Mixture((found, of_template[name])) for name, found in of_state.items()}
+        return self.read(templates, state)[0]
 
     def of_batch(self, templates: TemplateBatch, state: State) -> dict[str, Prediction]:
         """Predictions (n_systems,) by property of expanded templates."""

@@ -1,5 +1,6 @@
 """What a person sees: stages as they run, and the candidates at the end."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -9,11 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from matgen.candidate import Candidate, Prediction
+from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import Target
 from matgen.models import ModelInfo
+from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
+from matgen.screening.row import Row
+from matgen.validation.metrics import Estimate
 from matgen.workflows.selection import JUDGE
+from matgen.workflows.verify import Verified
 
 NARROWEST = 110
 """Columns assumed where the output is no terminal."""
@@ -79,7 +84,7 @@ def told(prediction: Prediction | None) -> str:
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
-    """Symmetry, predictions by the guiding and by the checking model, relaxation and verdicts of each candidate."""
+    """Symmetry, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
     shown = _shown(wishes)
     table = Table(title="candidates", title_justify="left")
     for heading in ("name", "space group", "atoms"):
@@ -87,8 +92,8 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
         table.add_column("checked by", justify="right")
-    for heading in ("relaxed to", "verdicts"):
-        table.add_column(heading)
+    table.add_column("above hull", justify="right")
+    table.add_column("verdicts")
     by_name = {wish.name: wish for wish in wishes}
     for candidate in candidates:
         group = candidate.space_group
@@ -96,7 +101,7 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         for name in shown:
             checked = candidate.properties.get(f"{JUDGE}{name}")
             row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
-        table.add_row(*row, _relaxed(candidate), _verdicts(candidate))
+        table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
     return table
 
 
@@ -114,6 +119,44 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
     return table
 
 
+def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Table:
+    """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
+    shown = _shown(wishes)
+    table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("name", overflow="fold", min_width=14)
+    table.add_column("formula", overflow="fold")
+    table.add_column("group", no_wrap=True)
+    for name in shown:
+        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        table.add_column("judge", justify="right", no_wrap=True)
+    for heading in ("above hull", "density energy"):
+        table.add_column(heading, justify="right", max_width=7)
+    table.add_column("against it", overflow="fold", min_width=10)
+    by_name = {wish.name: wish for wish in wishes}
+    for row in rows[:top]:
+        candidate = row.candidate
+        if candidate is None:
+            table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
+            continue
+        told_row = [str(row.rank), row.name, row.formula, candidate.space_group.symbol]
+        for name in shown:
+            guided, judged = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
+            spread = "" if guided is None else f" ± {guided.spread:.2f}"
+            told_row.append(_short(guided) + spread + _mark(by_name.get(name), guided))
+            told_row.append(_short(judged) + _mark(by_name.get(name), judged))
+        heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
+        table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
+    return table
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """How many structures there were, and how many passed each check."""
+    rows = {name: summary[name] for name in ("structures", "broken")}
+    rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
+    return rows_table("screened", rows | {"passed all": summary["passed"]})
+
+
 def model_table(models: Iterable[ModelInfo]) -> Table:
     """What ships, trained on what, how good."""
     table = Table(title="models", title_justify="left")
@@ -122,6 +165,46 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
     for found in models:
         table.add_row(found.kind, f"{found.n_numbers:,}", found.trained_on, _figures(found.figures), found.sha256[:12])
     return table
+
+
+def verified_table(verified: Iterable[Verified]) -> Table:
+    """What first principles say of each crystal, beside the gaps that were predicted."""
+    table = Table(title="gaps as predicted (eV), and from first principles (PBE)", title_justify="left")
+    table.add_column("name")
+    for heading in ("guided by", "checked by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("why not")
+    for one in verified:
+        found = one.result
+        guesses = [one.subject.row.get(name) for name in ("band_gap", f"{JUDGE}band_gap")]
+        numbers = [f"{found.gap:.2f}", f"{found.direct_gap:.2f}", f"{found.energy:.3f}", f"{found.magnetic_moment:.2f}"]
+        told = numbers if found.converged else [""] * len(numbers)
+        mesh = "×".join(map(str, found.settings.get("kpoints", ())))
+        predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
+        table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
+    return table
+
+
+def estimate_table(estimates: Iterable[Estimate], title: str) -> Table:
+    """Every figure with its interval, its denominator, and what it depends on."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    for heading in ("value", "95 %", "counted"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("how")
+    for one in estimates:
+        interval = f"{figure(one, one.low, unit=False)}–{figure(one, one.high, unit=False)}"
+        table.add_row(one.name, figure(one, one.value), interval, f"{one.numerator}/{one.denominator}", one.how)
+    return table
+
+
+def figure(estimate: Estimate, value: float, *, unit: bool = True) -> str:
+    """A value of this estimate as it is read: shares in per cent, a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    if estimate.share:
+        return f"{100 * value:.1f}" + (" %" if unit else "")
+    return f"{value:.3f}" + (f" {estimate.unit}" if unit and estimate.unit else "")
 
 
 def rows_table(title: str, rows: Mapping[str, Any]) -> Table:
@@ -144,9 +227,23 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
 
 
-def _relaxed(candidate: Candidate) -> str:
-    report = candidate.relaxation
-    return "not relaxed" if report is None else f"{report.energy:.3f} eV/atom in {report.steps} steps"
+def _above_hull(candidate: Candidate) -> str:
+    if candidate.relaxation is None:
+        return "not relaxed"
+    verdict = candidate.verdicts.get("hull")
+    return f"{candidate.relaxation.energy:.3f} eV/atom" if verdict is None else f"{verdict.value:+.3f} {verdict.unit}"
+
+
+def _short(prediction: Prediction | None) -> str:
+    """The median, in a table whose head names the unit."""
+    return "" if prediction is None else f"{prediction.value:.2f}"
+
+
+def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
+    """The number that decided a check; a dash where there was none."""
+    found = verdicts.get(name)
+    # Zero is added so that a negative number that rounds to nothing loses its sign.
+    return "–" if found is None or math.isnan(found.value) else f"{round(found.value, digits) + 0.0:.{digits}f}"
 
 
 def _verdicts(candidate: Candidate) -> str:

@@ -47,11 +47,11 @@ RANKS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"energy", "neighbors", "nn", "noise", "templates"}),
-    frozenset({"calculator", "io", "models", "record"}),
+    frozenset({"calculator", "io", "models", "record", "structure_files", "structure_formats"}),
     frozenset({"datasets", "energies", "samplers", "validation"}),
     frozenset({"export", "guide", "request", "terms", "training"}),
     frozenset({"generation", "total_energy"}),
-    frozenset({"workflows"}),
+    frozenset({"screening", "workflows"}),
     frozenset({"cli", "terminal", "testing"}),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

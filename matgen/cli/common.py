@@ -49,3 +49,16 @@ def same_command(folder: Path) -> str:
     typed = ["matgen", *(word for word in sys.argv[1:] if word != "--overwrite")]
     named = any(word == "--out" or word.startswith("--out=") for word in typed)
     return shlex.join(typed if named else [*typed, "--out", str(folder)])
+
+
+def wished(bandgap: str | None, wishes: list[str]) -> dict[str, str]:
+    """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
+    found = {} if bandgap is None else {"band_gap": bandgap}
+    for wish in wishes:
+        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
+        if match is None:
+            raise typer.BadParameter(f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {wish!r}")
+        if match[1] in found:
+            raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
+        found[match[1]] = match[2]
+    return found

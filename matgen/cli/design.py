@@ -1,13 +1,12 @@
 """`matgen design`."""
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching, wished
 
 
 def design(
@@ -40,6 +39,14 @@ def design(
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
+    max_ehull: Annotated[
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+    ] = None,
+    allow_known: Annotated[
+        bool, typer.Option("--allow-known", help="Keep candidates that are known crystals.")
+    ] = False,
+    budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
@@ -60,9 +67,12 @@ def design(
         "relax": relax,
         "potential": potential,
         "potential_weight": potential_weight,
+        "max_ehull": max_ehull,
+        "allow_known": allow_known or None,
+        "budget": budget,
     }
     off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
-    asked = _wishes(bandgap, wishes or [])
+    asked = wished(bandgap, wishes or [])
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
         from matgen.request import Request
@@ -72,6 +82,7 @@ def design(
         told = {name: value for name, value in given.items() if value is not None}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
+            "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
             "stages": _joined(raw.get("stages", {}), {name: False for name, is_off in off.items() if is_off}),
         }
         try:
@@ -112,19 +123,6 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             console().print(table)
     complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
-
-
-def _wishes(bandgap: str | None, wishes: list[str]) -> dict[str, str]:
-    """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
-    found = {} if bandgap is None else {"band_gap": bandgap}
-    for wish in wishes:
-        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
-        if match is None:
-            raise typer.BadParameter(f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {wish!r}")
-        if match[1] in found:
-            raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
-        found[match[1]] = match[2]
-    return found
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -88,6 +89,11 @@ class KnownIndex:
         groups = {name: space_group(structure).number for name, structure in structures.items()}
         return cls(source, shelved(prints, groups), structures=dict(structures))
 
+    @property
+    def formulas(self) -> frozenset[str]:
+        """All known formulas, reduced."""
+        return frozenset(self.shelves) | frozenset(self.others)
+
     def __len__(self) -> int:
         """Entries with a fingerprint."""
         return sum(len(shelf.names) for shelf in self.shelves.values())
@@ -156,6 +162,12 @@ class KnownIndex:
             Known(shelf.names[k], wanted.formula, int(shelf.groups[k]), "fingerprint", float(differences[k]))
             for k in order
         ]
+
+
+@cache
+def known_formulas() -> frozenset[str]:
+    """The formulas of the index that ships, reduced."""
+    return KnownIndex.load().formulas
 
 
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:

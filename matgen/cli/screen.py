@@ -1,0 +1,87 @@
+"""`matgen screen`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, same_command, teaching, wished
+
+
+def screen(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV.", show_default=False)
+    ],
+    bandgap: Annotated[
+        str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
+    ] = None,
+    wishes: Annotated[
+        list[str] | None,
+        typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+    ] = None,
+    relax: Annotated[
+        str | None, typer.Option(help="none or chgnet: seconds for each. Default: none, geometries as given.")
+    ] = None,
+    max_ehull: Annotated[float | None, typer.Option(help="eV/atom above the hull that pass. Default: 0.1.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="File of the hull's phases, or none. Default: the one that ships.")
+    ] = None,
+    known: Annotated[
+        str | None, typer.Option(help="File of known structures, or none. Default: the one that ships.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one for each core.")] = None,
+    executor: Annotated[
+        str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: screens/....")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the ranking to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
+) -> None:
+    """Judge structures of any origin: valid, stable, novel, unique, on target? One row each, and a ranking."""
+    given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
+    asked = wished(bandgap, wishes or [])
+    with teaching():
+        from matgen.config import from_mapping
+        from matgen.screening.config import ScreenConfig
+        from matgen.screening.workers import usable_cores
+        from matgen.workflows.screen import default_folder
+
+        told = {name: value for name, value in given.items() if value is not None}
+        config = from_mapping(ScreenConfig, told | {"properties": asked})
+        folder = out or default_folder(config, paths)
+        options = {"jobs": jobs or usable_cores(), "executor": executor, "overwrite": overwrite}
+        _screen(paths, config, folder, options, top=top, as_json=as_json)
+
+
+def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any], *, top: int, as_json: bool) -> None:
+    """Run a screening and show what comes of it."""
+    from matgen.screening.files import ROWS
+    from matgen.screening.row import row_record
+    from matgen.terminal import StageView, console, ranking_table, summary_table
+    from matgen.workflows.screen import run
+
+    def known(row: Any) -> None:
+        if as_json:
+            typer.echo(json.dumps(row_record(row)))
+
+    with StageView(console(stderr=True)) as view:
+        try:
+            done = run(paths, config, folder, report=view, known=known, **options)
+        except KeyboardInterrupt:
+            done = None
+    if done is None:
+        complain(f"interrupted: what was judged is in {folder / ROWS}; to go on, run {same_command(folder)}")
+        raise typer.Exit(INTERRUPTED)
+    if not as_json:
+        for table in (ranking_table(done.rows, config.wishes, top), summary_table(done.summary)):
+            console().print(table)
+    judged = done.summary["structures"] - done.summary["broken"]
+    complain(
+        f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} judged now, "
+        f"in {done.seconds:.0f} s; everything is in {done.folder}"
+    )
+    raise typer.Exit(0 if judged else NOTHING_FOUND)

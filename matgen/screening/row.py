@@ -1,0 +1,149 @@
+"""What a screening says of one structure, as a JSON object and as a line of a table."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matgen.candidate import Candidate, Verdict
+from matgen.properties import PROPERTIES
+from matgen.record import Record, from_record, to_record
+from matgen.validation.hull import quiet
+from matgen.workflows.selection import JUDGE
+
+DENSITY_ENERGY = "graph"
+"""Name of the graph energy per atom among a row's energies."""
+
+CHECKS = ("reads", "min_distance", "density", "charge_balance", "in_domain", "relaxed", "hull", "novel", "unique")
+"""The verdicts that a row can have beside those on wishes, cheap to dear."""
+
+GIVEN, RELAXED = "as given", "relaxed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One structure with all verdicts; of a broken file, the reason.
+
+    Attributes:
+        name: unique among the rows, as `matgen.structure_files` gives it.
+        path: of the file.
+        index: place in the file.
+        digest: of what the file says of the structure: the same content is judged once.
+        error: why there is no structure; empty if there is one.
+        n_atoms: of the cell as given.
+        candidate: the primitive cell that was judged, relaxed if that was asked for; None where there is none.
+        energy: by the potential, eV/atom; NaN where it was not computed.
+        potential: name and version; empty where it was not asked for.
+        geometry: what the energy belongs to: "as given" or "relaxed".
+        rank: from 1, best first; 0 as long as not all rows are known.
+    """
+
+    name: str
+    path: str
+    index: int
+    digest: str
+    error: str = ""
+    n_atoms: int = 0
+    candidate: Candidate | None = None
+    energy: float = math.nan
+    potential: str = ""
+    geometry: str = ""
+    rank: int = 0
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula; empty of a broken file."""
+        with quiet():
+            return "" if self.candidate is None else self.candidate.structure.composition.reduced_formula
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Outcome of every check by name."""
+        if self.candidate is None:
+            return {"reads": Verdict("reads", passed=False, value=math.nan, unit="", reason=self.error)}
+        return self.candidate.verdicts
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the deciding checks that speak against it; what the judge says of wishes decides nothing."""
+        return tuple(
+            name for name, v in self.verdicts.items() if not v.passed and not name.startswith(f"target_{JUDGE}")
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether no deciding check speaks against it."""
+        return not self.failed
+
+    def told(self, *verdicts: Verdict) -> "Row":
+        """The same with more verdicts; of a broken file, as it is."""
+        if self.candidate is None:
+            return self
+        more = {verdict.name: verdict for verdict in verdicts}
+        return replace(self, candidate=replace(self.candidate, verdicts={**self.candidate.verdicts, **more}))
+
+
+def row_record(row: Row) -> Record:
+    """A row as JSON types; numbers that are not finite become null."""
+    told = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
+    potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
+    with quiet():
+        candidate = None if row.candidate is None else to_record(row.candidate)
+    return told | potential | {"candidate": candidate}
+
+
+def row_of(record: Record) -> Row:
+    """The row that `row_record` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is not one of ours.
+    """
+    candidate, energy = record["candidate"], record["energy"]
+    read = {
+        "candidate": None if candidate is None else from_record(candidate),
+        "energy": math.nan if energy is None else float(energy),
+    }
+    return Row(**record | read)
+
+
+def cells(row: Row) -> dict[str, Any]:
+    """A row as one line of a table, the same columns whatever it holds; None where nothing is known."""
+    candidate, verdicts = row.candidate, row.verdicts
+    told: dict[str, Any] = {
+        "rank": row.rank or None,
+        "name": row.name,
+        "passed": row.passed,
+        "failed": ", ".join(row.failed),
+        "reason": "; ".join(verdicts[name].reason for name in row.failed),
+        "formula": row.formula or None,
+        "n_atoms": row.n_atoms or None,
+        "n_atoms_primitive": candidate and len(candidate.structure),
+        "space_group": candidate and candidate.space_group.number,
+        "space_group_symbol": candidate and candidate.space_group.symbol,
+        "g_per_cm3": _value(verdicts.get("density")),
+        "closest_contact": _value(verdicts.get("min_distance")),
+        "net_charge": _value(verdicts.get("charge_balance")),
+        "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
+    }
+    for prefix in ("", JUDGE):
+        for name in PROPERTIES:
+            found = candidate and candidate.properties.get(f"{prefix}{name}")
+            told |= {f"{prefix}{name}": found and found.value, f"{prefix}{name}_spread": found and found.spread}
+    told |= {
+        "eV_per_atom": _finite(row.energy),
+        "potential": row.potential or None,
+        "geometry": row.geometry or None,
+        "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
+        "e_above_hull": _value(verdicts.get("hull")),
+    }
+    targets = [f"target_{prefix}{name}" for name in PROPERTIES for prefix in ("", JUDGE)]
+    passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS, *targets)}
+    told |= {f"check_{name}": found for name, found in passed.items()}
+    return told | {"path": row.path, "index": row.index}
+
+
+def _value(verdict: Verdict | None) -> float | None:
+    return None if verdict is None else _finite(verdict.value)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
