@@ -2,10 +2,21 @@
 
 import contextlib
 import io
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator, Calculator
+
+from matgen.errors import UserError
+
+
+class CalculatorError(UserError, ValueError):
+    """A name that stands for no calculator."""
 
 
 def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -> Calculator:
@@ -33,3 +44,47 @@ def potential_name(calculator: Calculator) -> str:
         return f"{name} ({package} {version(package)})"
     except PackageNotFoundError:
         return name
+
+
+def calculator_maker(name: str) -> Callable[[], Calculator]:
+    """What makes the calculator that a name stands for; it can be sent to other processes.
+
+    Args:
+        name: "chgnet", or "module:function", a function without arguments that returns an ASE calculator; the module
+            may lie in the current folder.
+
+    Raises:
+        CalculatorError: the name stands for nothing that can be called.
+    """
+    _function(name)
+    return partial(_make, name)
+
+
+def _function(name: str) -> Callable[[], Calculator]:
+    if name == "chgnet":
+        return chgnet_calculator
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise CalculatorError(f'expected "chgnet" or "module:function" as the calculator, got {name!r}')
+    here = os.getcwd()  # noqa: PTH109 (sys.path holds texts)
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(import_module(module), function, None)
+    except ImportError as error:
+        raise CalculatorError(f"cannot import {module} for the calculator {name!r}: {error}; install it") from error
+    if not callable(found):
+        raise CalculatorError(f"expected a function {function} in {module}, found none; check the calculator {name!r}")
+    return found
+
+
+def _make(name: str) -> Calculator:
+    """One calculator, checked.
+
+    Raises:
+        CalculatorError: the function gives something else.
+    """
+    made = _function(name)()
+    if not isinstance(made, BaseCalculator):
+        raise CalculatorError(f"expected an ASE calculator from {name!r}, got {type(made).__name__}")
+    return made

@@ -54,7 +54,7 @@ class RunInfo:
         version: of the program.
         seed: of the run.
         configuration: all settings, as JSON types.
-        weights: hash of each file of weights by name.
+        weights: hash of each file of weights or references by name.
     """
 
     version: str

@@ -149,7 +149,7 @@ def shape(
     generator: torch.Generator,
     report: Report,
 ) -> tuple[TemplateBatch, Geometry]:
-    """Geometries for templates: several starts each; the most promising are diffused and refined, the best one kept."""
+    """Geometries for templates: the most promising starts are diffused and refined, the best of each template kept."""
     begun = _begun(templates, request, models, generator, report)
     parts = []
     owners = begun.owner.unique()
@@ -167,9 +167,9 @@ def _begun(
     generator: torch.Generator,
     report: Report,
 ) -> Starts:
-    """All starts of the templates whose best start has the lowest ranking energy."""
+    """Of the templates whose best start has the lowest ranking energy, the best starts."""
     library = models.library
-    parts, lowest = [], []
+    parts, lowest, energies = [], [], []
 
     def draw(unknown: TemplateBatch, generator: torch.Generator) -> Geometry:
         return models.geometry.draw(unknown.to(models.device), generator, request.sampler.draw_temperature)
@@ -188,6 +188,7 @@ def _begun(
         terms = ranking_terms(begun.templates, begun.geometry, level, request, models)
         total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
         lowest.append(total.new_full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
+        energies.append(total)
         parts.append(replace(begun, owner=begun.owner + first))
         report("start", min(first + CHUNK, len(templates)), len(templates))
     if not parts:
@@ -195,7 +196,18 @@ def _begun(
     total = torch.cat(lowest)
     best = (total + repeats(templates, total, request.sampler.variety)).argsort()[: request.n * request.sampler.shaped]
     together = joined(parts)
-    return together.select(torch.isin(together.owner, best).nonzero().ravel())
+    leading = _places(together.owner, torch.cat(energies)) < request.sampler.shaped_starts
+    return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
+
+
+def _places(owner: Tensor, energy: Tensor) -> Tensor:
+    """The place (n_starts,) of each start among those of its owner, the lowest energy first; owners ascend."""
+    order = energy.argsort(stable=True)
+    order = order[owner[order].argsort(stable=True)]
+    first = torch.searchsorted(owner, owner[order])
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device) - first
+    return places
 
 
 def _shaped(
@@ -252,10 +264,7 @@ def _lowest(
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, models)
     total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
-    order = total.argsort(stable=True)
-    order = order[owner[order].argsort(stable=True)]
-    first = owner[order].diff(prepend=owner.new_full((1,), -1)) > 0
-    best = order[first]
+    best = (_places(owner, total) == 0).nonzero().ravel()
     return batch.select(best), geometry.select(batch, best)
 
 

@@ -6,8 +6,10 @@ from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry
-from matgen.templates.symmetry import describe
+from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.lattice import lattice_to_numbers
+from matgen.templates.symmetry import check_atoms, describe
+from matgen.templates.wyckoff import wyckoff_table
 
 
 def structures(state: State) -> list[Structure]:
@@ -43,6 +45,21 @@ def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate
     found = describe(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers), symprec)
     lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
     return found.template, Geometry(lattice[None].float(), coords.float())
+
+
+def without_symmetry(crystal: Structure) -> tuple[CrystalTemplate, Geometry]:
+    """The same as in P1, every atom a site of its own, cell and atoms as they are but for a rotation.
+
+    Raises:
+        NoTemplateError: it holds an element whose volume is unknown.
+    """
+    check_atoms(np.array(crystal.atomic_numbers))
+    order = np.argsort(crystal.atomic_numbers, kind="stable")
+    general = wyckoff_table().positions_of(1)[-1]
+    template = CrystalTemplate(1, tuple((general, int(crystal.atomic_numbers[i])) for i in order))
+    lattice = lattice_to_numbers(torch.tensor(crystal.lattice.matrix))
+    lattice[5] -= TemplateBatch.of([template]).reference_number[0]
+    return template, Geometry(lattice[None].float(), _tensor(crystal.frac_coords[order], torch.float32))
 
 
 def _tensor(array: object, dtype: torch.dtype) -> Tensor:

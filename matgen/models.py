@@ -30,6 +30,7 @@ from matgen.nn.template_properties import TemplateProperties, TemplateProperties
 from matgen.templates.prototypes import PrototypeLibrary
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
+REFERENCES = Path(__file__).resolve().parent / "references"
 HASHES = "hashes.json"
 
 PROTOTYPES = "prototypes"
@@ -232,6 +233,16 @@ def weights_hash(kind: str, path: Path | None = None) -> str:
         WeightsError: as `info`.
     """
     return info(kind, path).sha256
+
+
+def shipped_hashes() -> dict[str, str]:
+    """SHA-256 of all that ships and decides about results: weights by kind, references by file name.
+
+    Raises:
+        WeightsError: weights that are missing or damaged.
+    """
+    references = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(REFERENCES.iterdir())}
+    return {kind: weights_hash(kind) for kind in KINDS} | references
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
 POTENTIAL_KT = 0.1
 """What the energy per atom of a potential is divided by, eV/atom."""
 
-TAKEN = frozenset({"template_prior", "charge_balance", "familiarity", "graph", "repulsion", "variety"}).union(
-    PROPERTIES, (f"{name}_template" for name in PROPERTIES)
-)
+TAKEN = frozenset(
+    {"template_prior", "charge_balance", "familiarity", "graph", "novelty", "repulsion", "variety"}
+).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
 """Names of the terms that every total energy may have."""
 
 _SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
@@ -82,7 +82,10 @@ class Request:
         processes: relaxations side by side.
         stages: of the sampler.
         over_generation: proposals drawn per candidate wanted.
-        rounds: how often to draw anew while too few survive.
+        max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
+        allow_known: keep candidates that are known crystals; they are always kept where a formula is named.
+        budget: minutes after which no more is drawn, relaxed or checked, however few were found.
+        rounds: how often to draw anew, at most, while too few survive.
         sampler: how hard each stage works.
     """
 
@@ -104,7 +107,10 @@ class Request:
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 15
-    rounds: int = 3
+    max_ehull: float = 0.1
+    allow_known: bool = False
+    budget: float = 10.0
+    rounds: int = 50
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
     def __post_init__(self) -> None:
@@ -126,6 +132,10 @@ class Request:
             raise RequestError(
                 f"expected max_atoms from 1 to {MAX_ATOMS}, got {self.max_atoms}; the models know no larger cells"
             )
+        if not self.budget > 0:
+            raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
+        if math.isnan(self.max_ehull):
+            raise RequestError("expected max_ehull as a number of eV/atom, got none; inf lets everything pass")
         if not 0 <= self.seed < 2**63:
             raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
         _ = find_device(self.device), self.wishes, self.rules

@@ -17,6 +17,7 @@ class SamplerConfig:
         likeness: width of the substitution kernel, in units of element descriptors.
         geometries: starts of each template.
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
+        shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
         prototypes: how many of them may be known prototypes.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
@@ -30,6 +31,7 @@ class SamplerConfig:
         wish: weight of property wishes where the sampler walks, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
         familiarity: weight of chemistry known in its layout, where properties are wished for; zero leaves it out.
+        novelty: weight of a formula that is known already, where known crystals are not wanted.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_wish: weights in ranking, where cells of different size compete: of the template
@@ -44,6 +46,7 @@ class SamplerConfig:
     geometries: int = 3
     prototypes: int = 2
     shaped: int = 5
+    shaped_starts: int = 1
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -58,6 +61,7 @@ class SamplerConfig:
     wish: float = 1.5
     charge: float = 8.0
     familiarity: float = 2.0
+    novelty: float = 3.0
     hull: float = 2.0
     graph: float = 1.0
     rank_prior: float = 0.5
@@ -71,9 +75,9 @@ class SamplerConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_least(self, 1, "pool", "geometries", "shaped", "levels")
+        check_least(self, 1, "pool", "geometries", "shaped", "shaped_starts", "levels")
         check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
-        check_least(self, 0, "wish", "charge", "familiarity", "hull", "graph")
+        check_least(self, 0, "wish", "charge", "familiarity", "novelty", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
         check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma")

@@ -18,6 +18,7 @@ from matgen.request import TOLERANCES
 from matgen.screening.row import Row
 from matgen.validation.metrics import Estimate
 from matgen.workflows.selection import JUDGE
+from matgen.workflows.verify import Verified
 
 NARROWEST = 110
 """Columns assumed where the output is no terminal."""
@@ -83,7 +84,7 @@ def told(prediction: Prediction | None) -> str:
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
-    """Symmetry, predictions by the guiding and by the checking model, relaxation and verdicts of each candidate."""
+    """Symmetry, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
     shown = _shown(wishes)
     table = Table(title="candidates", title_justify="left")
     for heading in ("name", "space group", "atoms"):
@@ -91,8 +92,8 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
         table.add_column("checked by", justify="right")
-    for heading in ("relaxed to", "verdicts"):
-        table.add_column(heading)
+    table.add_column("above hull", justify="right")
+    table.add_column("verdicts")
     by_name = {wish.name: wish for wish in wishes}
     for candidate in candidates:
         group = candidate.space_group
@@ -100,7 +101,7 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         for name in shown:
             checked = candidate.properties.get(f"{JUDGE}{name}")
             row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
-        table.add_row(*row, _relaxed(candidate), _verdicts(candidate))
+        table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
     return table
 
 
@@ -123,31 +124,27 @@ def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Ta
     shown = _shown(wishes)
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
     table.add_column("", justify="right")
-    table.add_column("name", overflow="fold", min_width=16)
-    for heading in ("formula", "space group"):
-        table.add_column(heading)
+    table.add_column("name", overflow="fold", min_width=14)
+    table.add_column("formula", overflow="fold")
+    table.add_column("group", no_wrap=True)
     for name in shown:
-        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right")
-        table.add_column("by judge", justify="right")
+        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        table.add_column("judge", justify="right", no_wrap=True)
     for heading in ("above hull", "density energy"):
-        table.add_column(heading, justify="right")
-    table.add_column("against it")
+        table.add_column(heading, justify="right", max_width=7)
+    table.add_column("against it", overflow="fold", min_width=10)
     by_name = {wish.name: wish for wish in wishes}
     for row in rows[:top]:
         candidate = row.candidate
         if candidate is None:
             table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
             continue
-        formula = candidate.structure.composition.reduced_formula
-        told_row = [
-            str(row.rank),
-            row.name,
-            formula,
-            f"{candidate.space_group.symbol} ({candidate.space_group.number})",
-        ]
+        told_row = [str(row.rank), row.name, row.formula, candidate.space_group.symbol]
         for name in shown:
-            opinions = (candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}"))
-            told_row += [_short(found) + _mark(by_name.get(name), found) for found in opinions]
+            guided, judged = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
+            spread = "" if guided is None else f" ± {guided.spread:.2f}"
+            told_row.append(_short(guided) + spread + _mark(by_name.get(name), guided))
+            told_row.append(_short(judged) + _mark(by_name.get(name), judged))
         heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
         table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
     return table
@@ -167,6 +164,24 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
         table.add_column(heading)
     for found in models:
         table.add_row(found.kind, f"{found.n_numbers:,}", found.trained_on, _figures(found.figures), found.sha256[:12])
+    return table
+
+
+def verified_table(verified: Iterable[Verified]) -> Table:
+    """What first principles say of each crystal, beside the gaps that were predicted."""
+    table = Table(title="gaps as predicted (eV), and from first principles (PBE)", title_justify="left")
+    table.add_column("name")
+    for heading in ("guided by", "checked by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("why not")
+    for one in verified:
+        found = one.result
+        guesses = [one.subject.row.get(name) for name in ("band_gap", f"{JUDGE}band_gap")]
+        numbers = [f"{found.gap:.2f}", f"{found.direct_gap:.2f}", f"{found.energy:.3f}", f"{found.magnetic_moment:.2f}"]
+        told = numbers if found.converged else [""] * len(numbers)
+        mesh = "×".join(map(str, found.settings.get("kpoints", ())))
+        predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
+        table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
 
 
@@ -212,9 +227,16 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
 
 
+def _above_hull(candidate: Candidate) -> str:
+    if candidate.relaxation is None:
+        return "not relaxed"
+    verdict = candidate.verdicts.get("hull")
+    return f"{candidate.relaxation.energy:.3f} eV/atom" if verdict is None else f"{verdict.value:+.3f} {verdict.unit}"
+
+
 def _short(prediction: Prediction | None) -> str:
-    """Median ± spread, in a table whose head names the unit."""
-    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f}"
+    """The median, in a table whose head names the unit."""
+    return "" if prediction is None else f"{prediction.value:.2f}"
 
 
 def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
@@ -222,11 +244,6 @@ def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
     found = verdicts.get(name)
     # Zero is added so that a negative number that rounds to nothing loses its sign.
     return "–" if found is None or math.isnan(found.value) else f"{round(found.value, digits) + 0.0:.{digits}f}"
-
-
-def _relaxed(candidate: Candidate) -> str:
-    report = candidate.relaxation
-    return "not relaxed" if report is None else f"{report.energy:.3f} eV/atom in {report.steps} steps"
 
 
 def _verdicts(candidate: Candidate) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from matgen.energies.charge import ChargeBalance
 from matgen.energies.familiarity import Familiarity
 from matgen.energies.graph import GraphPredictor, GraphPrior
+from matgen.energies.novelty import Novelty
 from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.template_prior import LearnedTemplatePrior
@@ -25,6 +26,7 @@ from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import Layout, layout
 from matgen.terms import check_finite
+from matgen.validation.known import known_formulas
 
 STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
 """What is wished for unless the request asks for another energy above the hull, eV/atom."""
@@ -41,12 +43,14 @@ def _prior(request: Request, models: Models) -> LearnedTemplatePrior:
 
 
 def template_wishes(request: Request, models: Models, weight_of_wishes: float | None = None) -> TemplateSum:
-    """Charge balance, familiar chemistry, the property wishes as templates show them, and the requester's own terms.
+    """Charge balance, novelty, familiar chemistry, the property wishes as templates show them, and own terms.
 
-    Familiar chemistry is where predictions hold: it is weighed where properties are wished for, and not against a
-    composition that was named.
+    Familiar chemistry is where predictions hold: it is weighed where properties are wished for. Neither it nor novelty
+    speaks against a composition that was named.
     """
     total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
+    if request.sampler.novelty and not (request.allow_known or request.rules.composition):
+        total = total + request.sampler.novelty * Novelty(known_formulas())
     if request.sampler.familiarity and request.wishes and not request.rules.composition:
         total = total + request.sampler.familiarity * Familiarity(models.library)
     for target, weight in targets(request, weight_of_wishes):

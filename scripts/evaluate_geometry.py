@@ -44,7 +44,7 @@ from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import state_energy
 from matgen.training.properties import trainable
 
-CONFIG = SamplerConfig()
+CONFIG = replace(SamplerConfig(), shaped_starts=3)
 ONE_START = replace(CONFIG, geometries=1)
 NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
 CHUNK = 25
@@ -58,7 +58,7 @@ WAYS = {
     "prototype": "nearest shipped prototype (averages)",
     "density": "geometry density alone",
     "diffusion": "start + diffusion, one sample",
-    "design": "hybrid as `design` runs it: three starts, diffused, refined, lowest energy",
+    "design": "hybrid: three starts, diffused, refined, lowest energy",
     "own data": "the same, prototypes of the whole training split",
     "noise": "diffusion from pure noise, one sample",
 }

@@ -45,7 +45,7 @@ WAYS = {
     ("start", True, False): "diffusion only",
     ("start", False, True): "MALA only",
     ("start", True, True): "diffusion, then MALA",
-    ("design", True, False): "hybrid, as `design` runs it",
+    ("design", True, False): "hybrid, three starts",
     ("noise", False, False): "pure noise itself",
     ("noise", True, False): "noise, diffusion only",
     ("noise", False, True): "noise, MALA only",

@@ -30,7 +30,7 @@ from torch import Tensor
 import matgen
 from matgen.datasets.crystals import CrystalTable
 from matgen.io import structures
-from matgen.models import Models, load_models, registry
+from matgen.models import Models, load_models, shipped_hashes
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
@@ -98,7 +98,7 @@ class Measurement:
             "version": matgen.__version__,
             "source": source_hash(),
             "table": hashlib.sha256(options.table.read_bytes()).hexdigest(),
-            "weights": {info.kind: info.sha256 for info in registry()},
+            "weights": shipped_hashes(),
         }
         self.fingerprint = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
         self.parts = options.out.parent / "parts" / f"{options.out.stem}-{self.fingerprint}.jsonl"

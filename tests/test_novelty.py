@@ -122,7 +122,7 @@ def test_shells_are_the_mean_distances_that_pymatgen_finds() -> None:
     symbols = np.array([site.specie.symbol for site in rutile])
     expected = []
     for a, b in (("O", "O"), ("O", "Ti"), ("Ti", "Ti")):
-        rows = [np.sort(distance[(centre == i) & (symbols[other] == b)])[:32] for i in np.flatnonzero(symbols == a)]
+        rows = [np.sort(distance[(centre == i) & (symbols[other] == b)])[:48] for i in np.flatnonzero(symbols == a)]
         expected.append(np.mean(rows, axis=0).reshape(-1, 2).mean(axis=1))
     found = fingerprint(rutile)
     wanted = np.log(np.concatenate(expected) / found.volume ** (1 / 3))
@@ -355,7 +355,9 @@ def test_other_files_are_refused_with_a_reason(index: KnownIndex, tmp_path: Path
     index.save(tmp_path / "known.npz")
     with np.load(tmp_path / "known.npz") as file:
         arrays = dict(file)
-    arrays["header"] = np.frombuffer(arrays["header"].tobytes().replace(b'"ranks":[48', b'"ranks":[40'), dtype=np.uint8)
+    arrays["header"] = np.frombuffer(
+        arrays["header"].tobytes().replace(b'"step":0.005', b'"step":0.004'), dtype=np.uint8
+    )
     np.savez(tmp_path / "old.npz", **arrays)
     with pytest.raises(KnownFileError, match="build the index again"):
         KnownIndex.load(tmp_path / "old.npz")
@@ -427,10 +429,18 @@ def test_the_shipped_index_is_small_quick_and_whole() -> None:
     assert shipped.formula_count(Composition("SiO2")) > 100
 
 
+LAYERED = {"C", "BN", "P", "MoS2", "CdI2", "Bi2Te3", "SnS"}
+"""Held together by dispersion, which PBE lacks: the cells of the index are 5 to 16 % larger than the measured ones."""
+
+
 def test_the_shipped_index_knows_textbook_crystals(textbook: tuple[TextbookEntry, ...], shipped: KnownIndex) -> None:
-    # Textbook cells are measured, the index is PBE: layered crystals and soft ones come out with other proportions.
-    unknown = {entry.file for entry in textbook if shipped.find(entry.structure) is None}
-    assert len(unknown) <= 0.1 * len(textbook), unknown
+    on_file = [entry for entry in textbook if fingerprint(entry.structure).formula in shipped.shelves]
+    assert {entry.formula for entry in textbook} - {entry.formula for entry in on_file} == {"CaWO4"}
+    verdicts = {entry.file: novel_verdict(candidate(entry.structure), shipped) for entry in on_file}
+    for entry in on_file:
+        verdict = verdicts[entry.file]
+        assert not verdict.passed or entry.formula in LAYERED, verdict
+        assert not verdict.passed or "it may be a form of it" in verdict.reason, verdict
 
 
 def test_looking_up_is_quick(textbook: tuple[TextbookEntry, ...], shipped: KnownIndex) -> None:

@@ -210,7 +210,7 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     report = json.loads((finished / "run.json").read_text())
     assert report["status"] == "finished"
     assert report["version"] == matgen.__version__
-    assert set(report["weights"]) == set(models.KINDS)
+    assert set(models.KINDS) < set(report["weights"])
     assert report["configuration"]["properties"] == {"band_gap": "1:2.5"}
     assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
     for found in outcome.candidates:

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from matgen import __version__
-from matgen.cli import data
+from matgen.cli import data, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.models import models
 from matgen.cli.screen import screen
 from matgen.cli.train import train
+from matgen.cli.verify import verify
 
 # typer brings its own click or uses the one beside it; either way this is the class of all complaints about usage.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -29,6 +30,8 @@ app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.add_typer(reference.app, name="reference")
+app.command()(verify)
 
 
 def main() -> None:

@@ -39,6 +39,14 @@ def design(
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
+    max_ehull: Annotated[
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+    ] = None,
+    allow_known: Annotated[
+        bool, typer.Option("--allow-known", help="Keep candidates that are known crystals.")
+    ] = False,
+    budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
+    free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
@@ -59,6 +67,9 @@ def design(
         "relax": relax,
         "potential": potential,
         "potential_weight": potential_weight,
+        "max_ehull": max_ehull,
+        "allow_known": allow_known or None,
+        "budget": budget,
     }
     off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     asked = wished(bandgap, wishes or [])
@@ -71,6 +82,7 @@ def design(
         told = {name: value for name, value in given.items() if value is not None}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
+            "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
             "stages": _joined(raw.get("stages", {}), {name: False for name, is_off in off.items() if is_off}),
         }
         try:

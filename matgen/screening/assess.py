@@ -8,6 +8,7 @@ made for cells of up to 20 atoms of elements that the models know.
 import hashlib
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,6 +38,7 @@ from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
 from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, told
+from matgen.validation.known import KnownIndex, novel_verdict
 from matgen.validation.relax import relax
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
 from matgen.workflows.selection import JUDGE, as_prediction
@@ -61,12 +63,14 @@ def digest(found: Found) -> str:
 
 def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
     """The row of each structure of a chunk, in order, without what only all of them together tell."""
-    rows = [_checked(_read(found)) for found in chunk]
-    if config.relax != NONE:
-        rows = [_relaxed(row, config) for row in rows]
-    rows = _predicted(rows, config)
-    rows = _on_hull(rows, config)
-    return [_compared(row, config) for row in rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what packages say of the inputs of others is in the verdicts
+        rows = [_checked(_read(found)) for found in chunk]
+        if config.relax != NONE:
+            rows = [_relaxed(row, config) for row in rows]
+        rows = _predicted(rows, config)
+        rows = _on_hull(rows, config)
+        return [_compared(row, config) for row in rows]
 
 
 # ---------------------------------------------------------------- reading, and what costs nothing
@@ -248,7 +252,11 @@ def _no_hull(reason: str) -> Verdict:
 
 def _compared(row: Row, config: ScreenConfig) -> Row:
     """With the verdict on novelty."""
-    return row
+    if row.candidate is None or config.known == NONE:
+        return row
+    if _overlaps(row):
+        return row.told(_unasked("novel", ""))
+    return row.told(novel_verdict(row.candidate, known_index(config.known)))
 
 
 _OVERLAP = "not asked, since atoms overlap"
@@ -286,15 +294,27 @@ def reference_hull(name: str) -> ReferenceHull:
     return ReferenceHull.load(None if name == SHIPPED else Path(name))
 
 
+@cache
+def known_index(name: str) -> KnownIndex:
+    """The known structures by their file, or those that ship.
+
+    Raises:
+        KnownFileError: the file holds none.
+    """
+    return KnownIndex.load(None if name == SHIPPED else Path(name))
+
+
 def check_files(config: ScreenConfig) -> None:
     """Load what every worker will load, so that what is wrong with it is told before any work is done.
 
     Raises:
-        ReferenceFileError: the hull's file holds none.
+        ReferenceFileError, KnownFileError: a file holds no reference, or no known structures.
         PotentialMismatchError: the hull is of another potential than the one that will be asked.
         WeightsError, DomainError: weights that are missing, damaged, or not those that the domain was measured with.
     """
     domain()
+    if config.known != NONE:
+        known_index(config.known)
     if config.reference == NONE:
         return
     hull, potential = reference_hull(config.reference), _potential().potential

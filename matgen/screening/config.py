@@ -14,15 +14,22 @@ from matgen.errors import UserError
 from matgen.export import RunInfo
 from matgen.models import weights_hash
 from matgen.request import TOLERANCES
+from matgen.validation import known_file, reference
 from matgen.validation.checks import Interval
 from matgen.validation.hull import MARGIN
 from matgen.validation.relax import RelaxConfig
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 SHIPPED, NONE = "shipped", "none"
 """Words in the place of a file: the one that comes with the package, or no such judgement at all."""
 
 MODELS = ("graph_energy", "template_properties", "judge")
 """Kinds of weights that a screening reads."""
+
+
+FILES = {"reference": PACKAGE / reference.SHIPPED, "known": known_file.SHIPPED}
+"""The files that ship, by what they are for."""
 
 
 class ScreenError(UserError, ValueError):
@@ -60,7 +67,7 @@ class ScreenConfig:
         if self.relax not in {"none", "chgnet"}:
             raise ScreenError(f"expected relax as none or chgnet, got {self.relax!r}")
         check_least(self, 0, "max_ehull")
-        for name in ("reference", "known"):
+        for name in FILES:
             value = getattr(self, name)
             if value not in {SHIPPED, NONE} and not Path(value).is_file():
                 raise ScreenError(f"expected {name} as a file, or {SHIPPED}, or {NONE}, got {value}; check the name")
@@ -90,13 +97,22 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     """What makes a screening the one that it is: version, settings, weights, and the content of the files named.
 
     Raises:
+        ScreenError: a file that cannot be read.
         WeightsError: weights that are missing or damaged.
     """
-    named = {name: getattr(config, name) for name in ("reference", "known")}
-    hashes = {name: _digest(Path(value)) for name, value in named.items() if value not in {SHIPPED, NONE}}
+    named = {name: getattr(config, name) for name in FILES}
+    paths_of = {
+        name: FILES[name] if value == SHIPPED else Path(value) for name, value in named.items() if value != NONE
+    }
+    hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
     return RunInfo(__version__, 0, configuration, {kind: weights_hash(kind) for kind in MODELS} | hashes)
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ScreenError(
+            f"cannot read {path}: {error.strerror}; install matgen again, or name another file"
+        ) from error

@@ -51,6 +51,7 @@ def on_parsl(executor: str, jobs: int, run_folder: Path) -> Workers:
 
 def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
     """Rows as they come; what a lost worker had is handed out anew."""
+    from parsl.executors.errors import ExecutorError
     from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
     at_work: dict[Future, Chunk] = {submit(chunk): chunk for chunk in islice(chunks, IN_FLIGHT)}
@@ -65,22 +66,30 @@ def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
                 at_work |= {submit(part): part for part in rest}
                 if not rest:
                     yield [given_up(chunk.found[0])]
+            except ExecutorError as error:
+                told = " ".join(str(error).split())
+                raise ScreenError(f"Parsl has no workers left: {told[:300]}; call it again to go on") from error
         at_work |= {submit(chunk): chunk for chunk in islice(chunks, max(0, IN_FLIGHT - len(at_work)))}
 
 
 def _local(jobs: int, run_folder: Path) -> Any:
-    """Worker processes on this machine, one thread each, which Parsl starts anew when they die."""
+    """Worker processes on this machine, one thread and one manager each, which Parsl starts anew when they die."""
     parsl = _parsl()
     from parsl.executors import HighThroughputExecutor
     from parsl.providers import LocalProvider
 
     executor = HighThroughputExecutor(
         label="matgen",
-        max_workers_per_node=jobs,
+        max_workers_per_node=1,
+        cores_per_worker=1e-3,  # as many as were asked for, whatever the machine has
         address="127.0.0.1",
-        provider=LocalProvider(init_blocks=1, max_blocks=1, worker_init="export OMP_NUM_THREADS=1"),
+        heartbeat_period=5,
+        heartbeat_threshold=20,
+        provider=LocalProvider(
+            init_blocks=jobs, min_blocks=jobs, max_blocks=jobs, worker_init="export OMP_NUM_THREADS=1"
+        ),
     )
-    return parsl.Config(executors=[executor], run_dir=str(run_folder), strategy="none", usage_tracking=0)
+    return parsl.Config(executors=[executor], run_dir=str(run_folder), strategy="simple", usage_tracking=0)
 
 
 def _config_in(path: Path) -> Any:

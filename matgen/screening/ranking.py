@@ -9,6 +9,7 @@ from typing import Any
 from matgen.candidate import Verdict
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.duplicates import SeenStructures
+from matgen.validation.fingerprint import NoFingerprintError
 
 
 class FirstOfItsKind:
@@ -23,7 +24,11 @@ class FirstOfItsKind:
         if row.candidate is None:
             return row
         self._names.append(row.name)
-        first = self._seen.add(row.candidate.structure)
+        try:
+            first = self._seen.add(row.candidate.structure)
+        except NoFingerprintError as error:
+            reason = f"cannot be compared: {error}"
+            return row.told(Verdict("unique", passed=False, value=math.nan, unit="", reason=reason))
         if first is None:
             return row.told(Verdict("unique", passed=True, value=0.0, unit="", reason="equals no structure before it"))
         reason = f"the same structure as {self._names[first]}"

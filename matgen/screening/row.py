@@ -7,6 +7,7 @@ from typing import Any
 from matgen.candidate import Candidate, Verdict
 from matgen.properties import PROPERTIES
 from matgen.record import Record, from_record, to_record
+from matgen.validation.hull import quiet
 from matgen.workflows.selection import JUDGE
 
 DENSITY_ENERGY = "graph"
@@ -49,6 +50,12 @@ class Row:
     rank: int = 0
 
     @property
+    def formula(self) -> str:
+        """Reduced formula; empty of a broken file."""
+        with quiet():
+            return "" if self.candidate is None else self.candidate.structure.composition.reduced_formula
+
+    @property
     def verdicts(self) -> dict[str, Verdict]:
         """Outcome of every check by name."""
         if self.candidate is None:
@@ -79,7 +86,9 @@ def row_record(row: Row) -> Record:
     """A row as JSON types; numbers that are not finite become null."""
     told = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
     potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
-    return told | potential | {"candidate": None if row.candidate is None else to_record(row.candidate)}
+    with quiet():
+        candidate = None if row.candidate is None else to_record(row.candidate)
+    return told | potential | {"candidate": candidate}
 
 
 def row_of(record: Record) -> Row:
@@ -105,7 +114,7 @@ def cells(row: Row) -> dict[str, Any]:
         "passed": row.passed,
         "failed": ", ".join(row.failed),
         "reason": "; ".join(verdicts[name].reason for name in row.failed),
-        "formula": candidate and candidate.structure.composition.reduced_formula,
+        "formula": row.formula or None,
         "n_atoms": row.n_atoms or None,
         "n_atoms_primitive": candidate and len(candidate.structure),
         "space_group": candidate and candidate.space_group.number,

@@ -99,11 +99,9 @@ def _pool(jobs: int) -> Parallel:
 
 
 def assess_alone(found: tuple[Found, ...], config: ScreenConfig) -> list[Row]:
-    """Judge a chunk in a worker of its own: one thread, and no warnings about the inputs of others."""
+    """Judge a chunk in a worker of its own, by one thread."""
     torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return assess(found, config)
+    return assess(found, config)
 
 
 def usable_cores() -> int:

@@ -158,7 +158,7 @@ def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: f
         NoTemplateError: no atoms, an element whose volume is unknown, or the symmetry search or the assignment of
             Wyckoff positions failed.
     """
-    _check_atoms(numbers)
+    check_atoms(numbers)
     atoms = moyopy.Cell(basis=cell.tolist(), positions=frac.tolist(), numbers=[int(z) for z in numbers])
     try:
         found = moyopy.MoyoDataset(atoms, symprec=symprec, setting=moyopy.Setting.standard())
@@ -185,7 +185,12 @@ def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: f
     return Described(template, lattice, np.where(batch.free_coords.numpy(), coords, 0.0))
 
 
-def _check_atoms(numbers: np.ndarray) -> None:
+def check_atoms(numbers: np.ndarray) -> None:
+    """Check that every element's volume is known.
+
+    Raises:
+        NoTemplateError: one is not, or there are no atoms.
+    """
     if len(numbers) == 0:
         raise NoTemplateError("expected at least one atom, got none")
     unknown = sorted({int(z) for z in numbers} - set(known_elements()))

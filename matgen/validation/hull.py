@@ -34,6 +34,9 @@ ON_HULL = 1e-6
 DOUBTFUL = 0.3
 """Further below the hull than this, eV/atom, the potential or the reference is to be doubted rather than believed."""
 
+REFUTED = 0.25
+"""A phase that first principles put so much further above the hull than the potential does is no reference, eV/atom."""
+
 REMEMBERED = 512
 """Chemical systems kept in memory by each hull."""
 
@@ -77,6 +80,7 @@ class ReferenceHull:
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
         self._rows = by_elements(reference.formulas)
+        self._elements = frozenset(elements[0] for elements in self._rows if len(elements) == 1)
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._diagram)
 
     @classmethod
@@ -99,7 +103,7 @@ class ReferenceHull:
     @cached_property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements that have a reference phase."""
-        return frozenset(elements[0] for elements in self._rows if len(elements) == 1)
+        return self._elements
 
     def above_hull(
         self, composition: Composition, energy: float, potential: str, *, without: Collection[str] = ()
@@ -125,12 +129,21 @@ class ReferenceHull:
         diagram = self._of(composition, frozenset(without))
         return stability(diagram, composition, energy)
 
+    def ceiling(self, composition: Composition, limit: float) -> float:
+        """The highest energy, eV/atom, at most `limit` above the hull; infinite where the hull knows nothing."""
+        try:
+            return limit - self.above_hull(composition, 0.0, self.potential).above_hull
+        except UnknownChemistryError:
+            return math.inf
+
     def _of(self, composition: Composition, without: frozenset[str]) -> PhaseDiagram:
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):
+            with quiet():
+                formula = composition.reduced_formula
             raise UnknownChemistryError(
-                f"expected elements that the reference has a phase of, got {', '.join(missing)} in "
-                f"{composition.reduced_formula}; build a reference with `matgen reference build` that holds them"
+                f"expected elements that the reference has a phase of, got {', '.join(missing)} in {formula}; build a "
+                "reference with `matgen reference build` that holds them"
             )
         return self._diagram(elements, without) if without else self._remembered(elements)
 
@@ -162,19 +175,23 @@ def stability(diagram: PhaseDiagram, composition: Composition, energy: float) ->
     )
 
 
-def near_hull(reference: Reference, margin: float = MARGIN) -> Reference:
+def near_hull(reference: Reference, margin: float = MARGIN, labels: np.ndarray | None = None) -> Reference:
     """The phases within a margin of the hull of them all, with their energies above it.
 
     Chemical systems are taken in the order of their number of elements, so that each is decided by its own phases and
-    by those on the hull of its parts.
+    by those on the hull of its parts. A potential may have a hole where a phase is: one whose energy is refuted by
+    first principles is left out, lest it condemn its whole neighbourhood.
 
     Args:
         reference: phases; `above_hull` is not read.
         margin: eV/atom.
+        labels: energies above the hull by first principles (n,), eV/atom, NaN where not known. A phase that the
+            potential puts within the margin and `REFUTED` or more below its label is left out.
 
     Returns:
         Those phases in the same order. Phases of elements that have no phase by themselves are left out.
     """
+    labels = np.full(len(reference), math.nan) if labels is None else labels
     rows = by_elements(reference.formulas)
     on_hull: dict[Elements, list[PDEntry]] = {}
     heights = np.full(len(reference), math.inf)
@@ -183,9 +200,15 @@ def near_hull(reference: Reference, margin: float = MARGIN) -> Reference:
         if len(elements) > 1 and not all((element,) in on_hull for element in elements):
             continue
         own = {row: entry(reference, row) for row in rows[elements]}
-        whole = diagram([*below, *own.values()])
-        for row, phase in own.items():
-            heights[row] = stability(whole, phase.composition, reference.energies[row]).above_hull
+        refuted: list[int] | None = None
+        while refuted is None or refuted:
+            for row in refuted or ():
+                del own[row]
+                heights[row] = math.inf
+            whole = diagram([*below, *own.values()])
+            for row, phase in own.items():
+                heights[row] = stability(whole, phase.composition, reference.energies[row]).above_hull
+            refuted = [row for row in own if heights[row] <= margin and labels[row] - heights[row] > REFUTED]
         stable = {id(phase) for phase in whole.stable_entries}
         on_hull[elements] = [phase for phase in own.values() if id(phase) in stable]
     kept = np.flatnonzero(heights <= margin)

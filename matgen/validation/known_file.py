@@ -29,13 +29,13 @@ from matgen.validation.fingerprint import RANKS, RANKS_OTHERWISE, RANKS_PER_SHEL
 SHIPPED = Path(str(files("matgen") / "references" / "known.npz"))
 """Made by `scripts/build_known.py`."""
 
-STEP = 0.004
-"""To which logarithms are rounded: an error of 0.2 % in a distance, a fifteenth of the tolerance."""
+STEP = 0.005
+"""To which logarithms are rounded: an error of 0.25 % in a distance at most, a tenth of the tolerance."""
 
 ZERO = -3.0
 """Logarithm that is stored as 0; that of the shortest mean distance that a fingerprint can have is -2.996."""
 
-KIND = {"format": 1, "ranks": [RANKS[1], RANKS[2], RANKS_OTHERWISE], "ranks_per_shell": RANKS_PER_SHELL}
+KIND = {"format": 1, "ranks": [RANKS[1], RANKS[2], RANKS_OTHERWISE], "ranks_per_shell": RANKS_PER_SHELL, "step": STEP}
 
 
 class KnownFileError(UserError, ValueError):

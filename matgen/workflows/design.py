@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from matgen.config import to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
-from matgen.models import KINDS, load_models, weights_hash
+from matgen.models import load_models, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import Request
 from matgen.templates.legal import MAX_ATOMS
@@ -25,6 +26,9 @@ from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
 from matgen.workflows.selection import as_prediction
+
+EFFORT = ("budget", "rounds", "processes")
+"""Settings that change how far a run goes, and nothing that it finds on the way."""
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
 
@@ -54,15 +58,16 @@ def run(
     started = time.perf_counter()
     with CandidateWriter(folder, identity(request), overwrite=overwrite) as writer:
         if overwrite:
-            for file in (rejected_file(folder), *(_proposal_file(folder, i) for i in range(request.rounds))):
+            for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
                 file.remove()
         clock = StageClock(writer, report or Silence())
         try:
-            search = Search.resumed(request, writer, found)
+            search = Search.resumed(request, writer, found, deadline=started + 60 * request.budget)
             for number in range(request.rounds):
-                if search.complete:
+                if search.over:
                     break
-                search.settle(_proposals(request, number, folder, clock), clock)
+                asked = replace(request, n=search.asked)
+                search.settle(_proposals(asked, number, folder, clock), clock)
         finally:
             clock.stop()
         return search.outcome(folder, time.perf_counter() - started)
@@ -71,12 +76,14 @@ def run(
 def identity(request: Request) -> RunInfo:
     """What makes a run of this request the run that it is; of energies of its own, names and weights.
 
+    Effort is no part of it: a run may go on with another budget.
+
     Raises:
         WeightsError: weights that are missing or damaged.
     """
     added = {"energies": request.terms.weights} if request.terms.weights else {}
-    configuration = to_mapping(request) | added
-    return RunInfo(__version__, request.seed, configuration, {kind: weights_hash(kind) for kind in KINDS})
+    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in EFFORT}
+    return RunInfo(__version__, request.seed, configuration, shipped_hashes())
 
 
 def default_folder(request: Request) -> Path:
@@ -105,6 +112,9 @@ def design(
     relax: Literal["none", "chgnet"] = "chgnet",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
+    max_ehull: float = 0.1,
+    allow_known: bool = False,
+    budget: float = 10.0,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
     report: Report | None = None,
@@ -130,6 +140,9 @@ def design(
         relax: potential that relaxes candidates.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
+        max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
+        allow_known: keep candidates that are known crystals.
+        budget: minutes after which no more is looked for.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
@@ -156,6 +169,9 @@ def design(
         relax=relax,
         potential=potential,
         potential_weight=potential_weight,
+        max_ehull=max_ehull,
+        allow_known=allow_known,
+        budget=budget,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
     )
     if out is not None:

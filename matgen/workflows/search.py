@@ -1,6 +1,7 @@
 """The search among proposals: relax best first, check, keep what is new, note why the rest is not."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -16,10 +17,17 @@ from matgen.progress import Report
 from matgen.request import Request
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import min_distance, validate
+from matgen.validation.chgnet_surface import CHGNetSurface
+from matgen.validation.dynamics import falls_back
+from matgen.validation.hull import ReferenceHull
+from matgen.validation.known import KnownIndex
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, as_prediction, predictions, worthwhile
+
+LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
+"""Candidates that one round proposes for."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,9 @@ class Search:
         tally: how many each check turned away.
         guide: predicts what the sampler was guided by.
         judge: predicts it again, and guided nothing.
+        deadline: on the clock of `time.perf_counter`, when the budget is spent.
+        hull: of known phases; None where nothing is relaxed by its potential.
+        shaker: tells whether a candidate falls back; None where nothing is relaxed.
     """
 
     request: Request
@@ -79,19 +90,29 @@ class Search:
     proposed: Uniqueness = field(default_factory=Uniqueness)
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
+    deadline: float = math.inf
+    hull: ReferenceHull | None = None
+    shaker: CHGNetSurface | None = None
 
     @classmethod
-    def resumed(cls, request: Request, writer: CandidateWriter, found: Callable[[Candidate], None]) -> "Search":
+    def resumed(
+        cls, request: Request, writer: CandidateWriter, found: Callable[[Candidate], None], deadline: float = math.inf
+    ) -> "Search":
         """With everything that an earlier call left in the folder."""
+        relaxed = request.relax != "none"
+        hull = ReferenceHull.load() if relaxed else None
         search = cls(
             request,
             writer,
             found,
             guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
             judge=load("judge").to(request.device),
-            rulebook=Rulebook.of(request),
+            rulebook=Rulebook.of(request, hull, KnownIndex.load()),
             rejects=rejected_file(writer.folder),
             unique=Uniqueness(writer.candidates),
+            deadline=deadline,
+            hull=hull,
+            shaker=CHGNetSurface() if relaxed else None,
         )
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
@@ -106,18 +127,29 @@ class Search:
         """Whether enough are found."""
         return len(self.writer.candidates) >= self.request.n
 
+    @property
+    def over(self) -> bool:
+        """Whether enough are found, or the budget is spent."""
+        return self.complete or time.perf_counter() > self.deadline
+
+    @property
+    def asked(self) -> int:
+        """Candidates that the next round is to propose for: those missing, but neither few nor many at once."""
+        missing = self.request.n - len(self.writer.candidates)
+        return min(MOST_AT_ONCE, max(missing, min(self.request.n, LEAST_AT_ONCE)))
+
     def settle(self, proposals: list[Candidate], report: Report) -> None:
-        """Relax and judge proposals, best first, until enough are found."""
+        """Relax and judge proposals, best first, until enough are found or the budget is spent."""
         kept, dropped = worthwhile(proposals, self.rulebook.before_relaxing(), self.proposed)
         for candidate in dropped:
             self._reject(candidate)
         waiting = [candidate for candidate in kept if candidate.name not in self.settled]
         self._tell(report)
-        with closing(_relaxed(waiting, self.request)) as relaxed:
+        with closing(_relaxed(waiting, self.request, self.hull)) as relaxed:
             for candidate in relaxed:
                 self._judge(candidate)
                 self._tell(report)
-                if self.complete:
+                if self.over:
                     return
 
     def outcome(self, folder: Path, seconds: float) -> Outcome:
@@ -127,9 +159,13 @@ class Search:
         reason = f"found all {wanted}"
         if found < wanted:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
+            rounds, minutes = self.request.rounds, self.request.budget
+            spent, more = f"{rounds} rounds of proposals are used up", "rounds"
+            if self.over:
+                spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
             reason = (
-                f"found {found} of {wanted}: {self.request.rounds} rounds of proposals are used up "
-                f"({proposals} looked at; turned away by {most or 'nothing'}); widen the wish, or raise rounds"
+                f"found {found} of {wanted}: {spent} ({proposals} looked at; turned away by {most or 'nothing'}); "
+                f"widen the wish, or raise {more}"
             )
         candidates = tuple(self.writer.candidates)
         return Outcome(folder, wanted, candidates, proposals, dict(self.tally.most_common()), reason, seconds)
@@ -156,6 +192,9 @@ class Search:
         if self.rulebook.objection(verdicts):
             self._reject(candidate)
             return
+        if self.shaker is not None:
+            shaken = falls_back(candidate, self.shaker, self.request.relaxation)
+            candidate = replace(candidate, verdicts=verdicts | {shaken.name: shaken})
         self.settled.add(candidate.name)
         self.found(self.writer.write(candidate))
 
@@ -177,7 +216,7 @@ class Search:
         return self.rulebook.objection(candidate.verdicts)
 
 
-def _relaxed(candidates: list[Candidate], request: Request) -> Generator[Candidate]:
+def _relaxed(candidates: list[Candidate], request: Request, hull: ReferenceHull | None) -> Generator[Candidate]:
     """Candidates with their final structure, in the order given, however many are at work at once."""
     if request.relax == "none":
         yield from candidates
@@ -185,7 +224,9 @@ def _relaxed(candidates: list[Candidate], request: Request) -> Generator[Candida
     starts = [candidate.structure for candidate in candidates]
     waiting: dict[int, Candidate] = {}
     next_index = 0
-    for result in relax_many(starts, config=request.relaxation, n_jobs=request.processes):
+    ceilings = None if hull is None else [hull.ceiling(start.composition, request.max_ehull) for start in starts]
+    relaxing = relax_many(starts, config=request.relaxation, n_jobs=request.processes, ceilings=ceilings)
+    for result in relaxing:
         waiting[result.index] = replace(
             candidates[result.index],
             structure=result.structure,

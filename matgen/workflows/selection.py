@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from pymatgen.core.structure import Structure
@@ -15,9 +16,16 @@ from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES, Request
 from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
+from matgen.validation.dynamics import FALLS_BACK
+from matgen.validation.hull import ReferenceHull, hull_verdict
+from matgen.validation.known import KnownIndex, novel_verdict
 
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
+
+
+LASTING = frozenset({"charge_balance", "novel"})
+"""Checks besides targets that are worth asking before a relaxation: who fails then will fail afterwards."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +41,34 @@ class Rulebook:
     advisory: frozenset[str]
 
     @classmethod
-    def of(cls, request: Request) -> "Rulebook":
-        """The usual checks, with the wishes of a request."""
+    def of(cls, request: Request, hull: ReferenceHull | None = None, known: KnownIndex | None = None) -> "Rulebook":
+        """The usual checks, with the wishes of a request.
+
+        Args:
+            request: what is wanted.
+            hull: of known phases, where candidates are relaxed by its potential.
+            known: crystals that are not new.
+        """
         targets = {
             wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
             for wish in request.wishes
         }
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
         checks = standard_checks(targets | checked, space_groups=request.space_groups, relaxed=request.relax != "none")
-        advisory = {f"target_{name}" for name in checked}
-        if request.formula:  # whoever names a formula has decided about its charges
-            advisory.add("charge_balance")
+        if hull is not None:
+            checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
+        if known is not None:
+            checks["novel"] = partial(novel_verdict, known=known)
+        advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
+        if request.formula:  # whoever names a formula has decided about its charges, and that it may be known
+            advisory |= {"charge_balance", "novel"}
+        if request.allow_known:
+            advisory.add("novel")
         return cls(checks, frozenset(advisory))
 
     def before_relaxing(self) -> dict[str, Check]:
-        """The deciding checks that no relaxation can change."""
-        lasting = {name: c for name, c in self.checks.items() if name.startswith("target_") or name == "charge_balance"}
+        """The deciding checks that a relaxation hardly changes."""
+        lasting = {name: c for name, c in self.checks.items() if name.startswith("target_") or name in LASTING}
         return {name: check for name, check in lasting.items() if name not in self.advisory}
 
     def objection(self, verdicts: Mapping[str, Verdict]) -> str:

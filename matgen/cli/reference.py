@@ -1,0 +1,67 @@
+"""`matgen reference build` and `matgen reference info`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matgen.cli.common import teaching
+
+app = typer.Typer(no_args_is_help=True, help="Known phases and their energies, by which stability is judged.")
+
+
+@app.command("build")
+def build(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Crystals: files, folders, zips; one of each pure element among them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Reference to write (.parquet).")] = Path("reference.parquet"),
+    calculator: Annotated[
+        str, typer.Option(help="chgnet, or module:function, which makes an ASE calculator.")
+    ] = "chgnet",
+    relax: Annotated[
+        bool, typer.Option("--relax/--as-they-are", help="Relax each crystal, or take its energy as it is.")
+    ] = True,
+    margin: Annotated[float, typer.Option(min=0.0, help="Keep phases up to here above the hull, eV/atom.")] = 0.1,
+    source: Annotated[str, typer.Option(help="Where the crystals come from, for the header.")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Compute energies of known crystals by a potential, and keep those near their hull. Resumes."""
+    with teaching():
+        from matgen.calculator import calculator_maker
+        from matgen.structure_files import found
+        from matgen.terminal import StageView, console, rows_table
+        from matgen.workflows.reference import build_reference
+
+        with StageView(console(stderr=True)) as view:
+            built = build_reference(
+                list(found(paths)),
+                out,
+                calculator_maker(calculator),
+                relaxing=relax,
+                margin=margin,
+                source=source or ", ".join(map(str, paths)),
+                jobs=jobs,
+                report=view,
+            )
+        rows = {"potential": built.reference.potential, "energies": built.energies, "phases kept": len(built.reference)}
+        rows |= {f"no energy: {reason}": n for reason, n in built.failures.most_common()}
+        if built.lacking:
+            rows["left out, for want of a pure crystal of"] = ", ".join(built.lacking)
+        console().print(rows_table(str(built.path), rows))
+
+
+@app.command("info")
+def info(
+    path: Annotated[
+        Path | None, typer.Argument(help="A reference; the one that ships if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Say what is in a reference, by which potential, and from where."""
+    with teaching():
+        from matgen.terminal import console, rows_table
+        from matgen.workflows.reference import reference_facts
+
+        found = vars(reference_facts(path))
+        header = found.pop("header")
+        console().print(rows_table(str(path or "the reference that ships"), found | header))

@@ -1,0 +1,75 @@
+"""`matgen verify`."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, teaching
+
+
+def verify(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of `matgen design`, or structure files and folders of any kind.")
+    ],
+    name: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the first so many; candidates are best first.")] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="Interpreter that has GPAW. Default: MATGEN_GPAW_PYTHON, or the first that can import it."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Crystals side by side, one core each.")] = 2,
+    minutes: Annotated[float, typer.Option(min=0.01, help="After which a crystal is given up.")] = 10.0,
+    cutoff: Annotated[float, typer.Option(help="Of the plane waves, eV.")] = 400.0,
+    kpoints: Annotated[float, typer.Option(help="Density of the mesh, points per Å⁻¹.")] = 4.0,
+    gap_kpoints: Annotated[
+        float, typer.Option(help="Of a second, denser mesh for the gap, at fixed density; 0 for none.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: that of the designs, else verified/.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Calculate anew what failed before.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per crystal on standard output.")] = False,
+) -> None:
+    """Calculate gap, energy and magnetic moment of crystals from first principles (GPAW, PBE)."""
+    with teaching():
+        from matgen.validation.first_principles import FirstPrinciplesConfig, find_interpreter
+        from matgen.workflows.calculations import Plan
+        from matgen.workflows.verify import chosen, default_folder, subjects
+
+        config = FirstPrinciplesConfig(cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints)
+        every = subjects(paths)
+        picked = chosen(every, name or (), top)
+        plan = Plan(find_interpreter(python), config, minutes, jobs, retry)
+        _verify(every, picked, out or default_folder(paths), plan, as_json=as_json)
+
+
+def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) -> None:
+    """Run the calculations and show what comes of them."""
+    from matgen.terminal import StageView, console, verified_table
+    from matgen.workflows.verify import run, to_record
+
+    screen = console(stderr=True)
+    done: list[Any] = []
+    with StageView(screen) as view:
+
+        def found(one: Any) -> None:
+            done.append(one)
+            if as_json:
+                typer.echo(json.dumps(to_record(one)))
+
+        try:
+            outcome = run(every, picked, folder, plan, report=view, found=found)
+        except KeyboardInterrupt:
+            outcome = None
+    if outcome is None:
+        again = shlex.join(["matgen", *sys.argv[1:]])
+        complain(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to go on, run {again}")
+        raise typer.Exit(INTERRUPTED)
+    if not as_json and outcome.verified:
+        console().print(verified_table(outcome.verified))
+    complain(f"{outcome.converged} of {len(picked)} calculated by GPAW {plan.interpreter.gpaw}; see {outcome.table}")
+    raise typer.Exit(0 if outcome.converged else NOTHING_FOUND)

@@ -1,0 +1,40 @@
+"""Whether a template's formula is one that is known already."""
+
+from collections.abc import Container
+from functools import lru_cache
+
+import torch
+from pymatgen.core.composition import Composition
+from torch import Tensor
+
+from matgen.energy import TemplateEnergy
+from matgen.templates.crystal import TemplateBatch
+
+
+class Novelty(TemplateEnergy):
+    """One for a known formula, zero for any other.
+
+    A prior learned from known crystals likes them best, and a search for low energies finds them again. This term
+    makes them e times rarer for each unit of its weight. What counts as known is for the one who asks to say; whether a
+    candidate is a known crystal is decided by its structure, afterwards.
+
+    Attributes:
+        known: reduced formulas, as pymatgen writes them.
+    """
+
+    name = "novelty"
+
+    def __init__(self, known: Container[str]) -> None:
+        super().__init__()
+        self.known = known
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """Energies (n_systems,)."""
+        formulas = (reduced_formula(tuple(t.composition.items())) for t in templates.unbatch())
+        return torch.tensor([float(formula in self.known) for formula in formulas], device=templates.device)
+
+
+@lru_cache(maxsize=100_000)
+def reduced_formula(counts: tuple[tuple[int, int], ...]) -> str:
+    """Reduced formula of atoms by atomic number, as pymatgen writes it."""
+    return Composition(dict(counts)).reduced_formula

@@ -1,0 +1,194 @@
+"""One crystal by GPAW: a program of its own, run by whatever interpreter has GPAW, which need not be ours.
+
+`python gpaw_worker.py JOB.json` reads one JSON object, from standard input without a file, and writes one to standard
+output; GPAW's own words go to the log. `--probe` says what the interpreter has. With `--watch` it leaves as soon as its
+standard input is closed, so that it does not outlive the program that started it. It needs json, numpy, ase and gpaw,
+and Python 3.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Electrons that an open d shell commonly lines up, μB per atom: what the self-consistency starts from. Zn, Cd, Hg and
+# the elements of group 3 have no open d shell in crystals; Ag, Au, Pd, Pt, Zr, Hf, Nb and Ta hardly ever a moment.
+MOMENTS = {
+    "Ti": 1.0, "V": 3.0, "Cr": 4.0, "Mn": 5.0, "Fe": 4.0, "Co": 3.0, "Ni": 2.0, "Cu": 1.0,
+    "Mo": 2.0, "Tc": 3.0, "Ru": 2.0, "Rh": 1.0, "W": 2.0, "Re": 3.0, "Os": 2.0, "Ir": 1.0,
+    "Ce": 1.0, "Pr": 2.0, "Nd": 3.0, "Pm": 4.0, "Sm": 5.0, "Eu": 7.0, "Gd": 7.0, "Tb": 6.0, "Dy": 5.0, "Ho": 4.0,
+    "Er": 3.0, "Tm": 2.0, "Yb": 1.0, "Pa": 2.0, "U": 3.0, "Np": 4.0, "Pu": 5.0,
+}  # fmt: skip
+
+ABOVE = 0.1
+"""Empty states are converged up to this much above the lowest one, eV: GPAW by itself converges occupied ones only."""
+
+EMPTY = 4
+"""Empty bands beside one for each atom; GPAW by itself has only as many bands as orbitals, too few for some salts."""
+
+
+def starting_moments(symbols: list[str], n_electrons: int) -> list[float] | None:
+    """Magnetic moments to start from, all of them parallel; None where a calculation without spin will do.
+
+    Spin is needed where an element with an open shell occurs, and where the electrons of the cell cannot all be paired.
+
+    Args:
+        symbols: of the atoms.
+        n_electrons: in the cell; valence or all, the parity is the same.
+    """
+    moments = [MOMENTS.get(symbol, 0.0) for symbol in symbols]
+    if any(moments):
+        return moments
+    return [1.0 / len(symbols)] * len(symbols) if n_electrons % 2 else None
+
+
+def gaps(eigenvalues: np.ndarray, fermi: float, n_electrons: float) -> tuple[float, float]:
+    """Gap and smallest direct gap, eV; zero of a metal.
+
+    A metal's bands may by chance not cross the Fermi level on a coarse mesh: where the states below it do not hold the
+    electrons that there are, none of it is a gap.
+
+    Args:
+        eigenvalues: eV, (spins, k points, bands).
+        fermi: eV.
+        n_electrons: valence electrons in the cell.
+    """
+    from ase.dft.bandgap import bandgap
+
+    below = (eigenvalues < fermi).sum(axis=2)  # (spins, k points)
+    held = below.mean(axis=1).sum() * 2 / len(eigenvalues)
+    if abs(held - n_electrons) > 0.1 or np.ptp(below, axis=1).any():
+        return 0.0, 0.0
+    if (below == eigenvalues.shape[2]).any():
+        raise ValueError("expected empty bands above the filled ones, found none")
+    both = [bandgap(eigenvalues=eigenvalues, efermi=fermi, direct=direct, output=None)[0] for direct in (False, True)]
+    return float(both[0]), float(both[1])
+
+
+def datasets() -> list[str]:
+    """Symbols of the elements that have a PBE dataset."""
+    from gpaw import setup_paths
+
+    files = [file for folder in map(Path, setup_paths) if folder.is_dir() for file in folder.iterdir()]
+    parts = [file.name.split(".") for file in files]
+    return sorted({part[0] for part in parts if part[1:] in (["PBE"], ["PBE", "gz"])})
+
+
+def probe() -> dict[str, Any]:
+    """What this interpreter has."""
+    import ase
+    import gpaw
+
+    return {"gpaw": gpaw.__version__, "ase": ase.__version__, "datasets": datasets()}
+
+
+def calculate(job: dict[str, Any]) -> dict[str, Any]:
+    """Self-consistency of one crystal, and its gap.
+
+    Args:
+        job: `cell` (3, 3) in Å, `frac_coords` (n, 3), `symbols` (n), `cutoff` in eV, `kpoint_density` in points per
+            Å⁻¹, `gap_kpoint_density` (0, or that of a second mesh, for the gap alone), `smearing` in eV,
+            `max_iterations`, `log` (a path).
+
+    Returns:
+        `gap` and `direct_gap` in eV, `energy` in eV/atom, `magnetic_moment` in μB per cell, `settings`, `converged`,
+        `reason`; the first four are null where there is no result.
+    """
+    from ase import Atoms
+    from gpaw import GPAW, PW, FermiDirac, KohnShamConvergenceError
+
+    missing = sorted(set(job["symbols"]) - set(datasets()))
+    if missing:
+        return refused(f"no PAW dataset for {', '.join(missing)}", {})
+    atoms = Atoms(job["symbols"], cell=job["cell"], scaled_positions=job["frac_coords"], pbc=True)
+    moments = starting_moments(job["symbols"], int(atoms.numbers.sum()))
+    if moments is not None:
+        atoms.set_initial_magnetic_moments(moments)
+    symmetry = {"symmorphic": False, "tolerance": 1e-5}
+    convergence = {"bands": f"CBM+{ABOVE}"}
+    calculator = GPAW(
+        mode=PW(job["cutoff"]),
+        xc="PBE",
+        kpts=mesh(job["kpoint_density"]),
+        occupations=FermiDirac(job["smearing"]),
+        spinpol=moments is not None,
+        symmetry=symmetry,
+        convergence=convergence,
+        nbands=-(EMPTY + len(atoms)),
+        maxiter=job["max_iterations"],
+        txt=job["log"],
+    )
+    atoms.calc = calculator
+    settings: dict[str, Any] = {"spin_polarised": moments is not None}
+    try:
+        energy = atoms.get_potential_energy() / len(atoms)
+        settings["kpoints"] = [int(n) for n in calculator.wfs.kd.N_c]
+        fermi, electrons = calculator.get_fermi_level(), calculator.get_number_of_electrons()
+        moment = float(calculator.get_magnetic_moment()) if moments is not None else 0.0
+        if job["gap_kpoint_density"]:
+            calculator = calculator.fixed_density(
+                kpts=mesh(job["gap_kpoint_density"]),
+                symmetry=symmetry,
+                convergence=convergence,
+                txt=job["log"] + ".gap" if job["log"] else None,
+            )
+            settings["gap_kpoints"] = [int(n) for n in calculator.wfs.kd.N_c]
+    except KohnShamConvergenceError:
+        return refused(f"not self-consistent within {job['max_iterations']} iterations", settings)
+    gap, direct = gaps(eigenvalues_of(calculator), fermi, electrons)
+    found = {"gap": gap, "direct_gap": direct, "energy": float(energy), "magnetic_moment": moment}
+    return {**found, "settings": settings, "converged": True, "reason": ""}
+
+
+def mesh(density: float) -> dict[str, Any]:
+    """A mesh of at least this density, points per Å⁻¹, that holds Γ and, being even, the middle of the zone's faces.
+
+    Band edges are often there: a mesh of 11 points gives LiH a gap of 3.16 eV, one of 12 a gap of 2.96 eV.
+    """
+    return {"density": density, "gamma": True, "even": True}
+
+
+def eigenvalues_of(calculator: Any) -> np.ndarray:
+    """Eigenvalues, eV, (spins, k points of the irreducible wedge, bands)."""
+    spins, points = range(calculator.get_number_of_spins()), range(len(calculator.get_ibz_k_points()))
+    return np.array([[calculator.get_eigenvalues(kpt=k, spin=s) for k in points] for s in spins])
+
+
+def refused(reason: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The result where there is none."""
+    nothing = dict.fromkeys(("gap", "direct_gap", "energy", "magnetic_moment"))
+    return {**nothing, "settings": settings, "converged": False, "reason": reason}
+
+
+def leave_with_the_parent() -> None:
+    """End this process when its standard input is closed."""
+    sys.stdin.read()
+    os._exit(3)
+
+
+def main(words: list[str]) -> None:
+    """Answer, on the real standard output, while everything that libraries print goes to standard error."""
+    files = [word for word in words if not word.startswith("--")]
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        if "--watch" in words:
+            threading.Thread(target=leave_with_the_parent, daemon=True).start()
+        answer.write(json.dumps(probe() if "--probe" in words else calculate(read(files))) + "\n")
+
+
+def read(files: list[str]) -> dict[str, Any]:
+    """The job in the file, or on standard input."""
+    return dict(json.loads(Path(files[0]).read_text(encoding="utf-8") if files else sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    # The folder of this file holds modules whose names must not shadow those of other packages.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != here]
+    main(sys.argv[1:])

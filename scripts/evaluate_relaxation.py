@@ -1,0 +1,205 @@
+"""How fast crystals relax, and to what: in free numbers, side by side, against the usual loop over one after another.
+
+`python scripts/evaluate_relaxation.py`: crystals of MP-20 test with their free numbers moved at random, and proposals
+of the template prior at their starts. Every way has the same potential (CHGNet) and the same thresholds. Times are of
+one core, in one process, one way after another on the same structures.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.constraints import FixSymmetry
+from ase.filters import FrechetCellFilter
+from ase.optimize import FIRE
+from evaluation import Measurement, Task, chunks, crystals, parser, percent, sample_rows, shipped, table
+from pymatgen.core import Structure
+
+from matgen.calculator import chgnet_calculator
+from matgen.config import to_mapping
+from matgen.generation import generate
+from matgen.io import structures
+from matgen.progress import Silence
+from matgen.request import Request, Stages
+from matgen.templates.crystal import Geometry
+from matgen.templates.expand import expand, unit_directions
+from matgen.validation.chgnet_surface import CHGNetSurface
+from matgen.validation.relax import RelaxConfig, relax
+from matgen.validation.relax_free import relax_batch
+
+CHUNK = 16
+STRAIN, MOVE = 0.03, 0.1
+"""Standard deviations of what is added to lattice numbers, and to each free coordinate in Å."""
+
+EQUAL = 0.005
+"""eV/atom within which two ends count as equal."""
+
+FIRE_STEPS = 500
+FREE = "free numbers, side by side"
+WAYS = {
+    "fire": "ASE: FIRE, cell and atoms, symmetry fixed",
+    "bfgs": "ASE: BFGS that knows cells, symmetry fixed",
+    "free": FREE,
+    "p1": f"{FREE}, without symmetry",
+}
+
+surface = cache(CHGNetSurface)
+calculator = cache(chgnet_calculator)
+
+End = dict[str, Any]
+
+
+def relaxed(task: Task) -> dict[str, list[End]]:
+    """How each structure of a chunk ended, by way."""
+    starts = _shaken(task) if task.how["kind"] == "known" else _proposed(task)
+    surface().model, calculator()  # loading is no part of the time
+    list(relax_batch([(0, starts[0], math.inf)], surface()))
+    return {way: RUNS[way](starts) for way in WAYS}
+
+
+def _shaken(task: Task) -> list[Structure]:
+    whole, rows = crystals(task.table), torch.tensor(task.rows)
+    batch, geometry = whole.templates.select(rows), whole.geometry.select(whole.templates, rows)
+    _, length = unit_directions(batch, geometry)
+    generator = task.generator()
+    lattice = geometry.lattice + STRAIN * batch.free_lattice * torch.randn(geometry.lattice.shape, generator=generator)
+    moves = torch.randn(geometry.coords.shape, generator=generator) / length
+    return structures(expand(batch, Geometry(lattice, geometry.coords + MOVE * batch.free_coords * moves)))
+
+
+def _proposed(task: Task) -> list[Structure]:
+    plain = Request(n=CHUNK // 4, stages=Stages(diffusion=False, mala=False, moves=False))
+    return [found.structure for found in generate(plain, shipped(), task.generator(), Silence())[:CHUNK]]
+
+
+def _timed(starts: Sequence[Structure], one: Callable[[Structure], End]) -> list[End]:
+    found = []
+    for start in starts:
+        began = time.process_time()
+        end = one(start)
+        found.append(end | {"seconds": time.process_time() - began})
+    return found
+
+
+def _fire(start: Structure) -> End:
+    """What a script of a few lines does."""
+    atoms = Atoms(start.atomic_numbers, start.cart_coords, cell=start.lattice.matrix, pbc=True, calculator=calculator())
+    atoms.set_constraint(FixSymmetry(atoms, symprec=0.01))
+    config = RelaxConfig()
+    try:
+        optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)  # type: ignore[arg-type]
+        optimizer.run(fmax=config.fmax, steps=FIRE_STEPS)
+    except (RuntimeError, ValueError, ArithmeticError):
+        return {"converged": False, "steps": 0, "energy": None}
+    force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    energy = float(atoms.get_potential_energy()) / len(atoms)
+    return {"converged": force < config.fmax, "steps": optimizer.nsteps, "energy": energy}
+
+
+def _bfgs(start: Structure) -> End:
+    report = relax(start, calculator())[1]
+    return _end(report.converged, report.steps, report.energy)
+
+
+def _free(starts: Sequence[Structure], *, keep_symmetry: bool) -> list[End]:
+    config = replace(RelaxConfig(), keep_symmetry=keep_symmetry)
+    began = time.process_time()
+    ends = {
+        index: _end(report.converged, report.steps, report.energy)
+        for index, _, report in relax_batch(((i, s, math.inf) for i, s in enumerate(starts)), surface(), config)
+    }
+    share = (time.process_time() - began) / len(starts)
+    missing = _end(False, 0, math.nan)
+    return [ends.get(index, missing) | {"seconds": share} for index in range(len(starts))]
+
+
+def _end(converged: bool, steps: int, energy: float) -> End:  # noqa: FBT001
+    return {"converged": converged, "steps": steps, "energy": energy if math.isfinite(energy) else None}
+
+
+RUNS: dict[str, Callable[[Sequence[Structure]], list[End]]] = {
+    "fire": lambda starts: _timed(starts, _fire),
+    "bfgs": lambda starts: _timed(starts, _bfgs),
+    "free": lambda starts: _free(starts, keep_symmetry=True),
+    "p1": lambda starts: _free(starts, keep_symmetry=False),
+}
+
+
+def summary(ends: Sequence[End], usual: Sequence[End]) -> dict[str, Any]:
+    """Counts over the structures of one way, against the usual one."""
+    pairs = [
+        (end["energy"] - other["energy"])
+        for end, other in zip(ends, usual, strict=True)
+        if end["converged"] and other["converged"]
+    ]
+    return {
+        "structures": len(ends),
+        "converged": sum(end["converged"] for end in ends),
+        "steps": fmean(end["steps"] for end in ends),
+        "seconds": fmean(end["seconds"] for end in ends),
+        "median_seconds": median(end["seconds"] for end in ends),
+        "both": len(pairs),
+        "equal": sum(abs(difference) <= EQUAL for difference in pairs),
+        "lower": sum(difference < -EQUAL for difference in pairs),
+        "higher": sum(difference > EQUAL for difference in pairs),
+    }
+
+
+def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """A line for each kind of start and way."""
+    rows = [
+        (
+            kind,
+            WAYS[way],
+            f"{f['converged']} of {f['structures']}",
+            f"{f['steps']:.1f}",
+            f"{f['seconds']:.2f}",
+            f"{ways['fire']['seconds'] / f['seconds']:.1f}",
+            f"{percent(f['equal'], f['both'])} of {f['both']}",
+            f"{f['lower']} / {f['higher']}",
+        )
+        for kind, ways in figures.items()
+        for way, f in ways.items()
+    ]
+    header = ("starts", "way", "converged", "steps", "core s", "× FIRE", "equal to FIRE", "lower / higher")
+    return table(header, rows)
+
+
+KINDS = {"known": "MP-20 test, moved", "proposed": "proposals of the prior"}
+
+
+def main() -> None:
+    """Measure, then write record and page."""
+    options = parser(__doc__, "relaxation", 96, processes=1).parse_args()
+    measurement = Measurement(options, {"relaxation": to_mapping(RelaxConfig()), "strain": STRAIN, "move": MOVE})
+    half = options.n // 2
+    rows = sample_rows(crystals(options.table), half)
+    tasks = [
+        Task(f"known {i}", options.table, options.seed, tuple(part), {"kind": "known"})
+        for i, part in enumerate(chunks(rows, CHUNK))
+    ]
+    tasks += [
+        Task(f"proposed {i}", options.table, options.seed, (), {"kind": "proposed"}) for i in range(half // CHUNK)
+    ]
+    results = measurement.run(relaxed, tasks)
+    figures = {}
+    for kind, name in KINDS.items():
+        parts = [results[task.key] for task in tasks if task.how["kind"] == kind]
+        ends = {way: [end for part in parts for end in part[way]] for way in WAYS}
+        figures[name] = {way: summary(ends[way], ends["fire"]) for way in WAYS}
+    total = {way: [figures[name][way] for name in figures] for way in WAYS}
+    ratio = fmean(f["seconds"] for f in total["fire"]) / fmean(f["seconds"] for f in total["free"])
+    equal, both = (sum(f[key] for f in total["free"]) for key in ("equal", "both"))
+    bar = f"{ratio:.1f} × the throughput of FIRE; {percent(equal, both)} of {both} within 5 meV/atom of its energy"
+    measurement.finish({"kinds": figures}, {"relaxation": markdown(figures), "bar relaxation": bar})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""A search keeps what is stable, new and distinct, and says truly why it ended."""
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from matgen.candidate import Candidate
+from matgen.energies.novelty import Novelty
+from matgen.export import CandidateWriter, RunInfo
+from matgen.progress import Silence
+from matgen.request import Request, RequestError
+from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.validation.chgnet_surface import CHGNetSurface
+from matgen.validation.dynamics import falls_back
+from matgen.validation.known import KnownIndex
+from matgen.validation.pool import relax_many
+from matgen.validation.symmetry import space_group
+from matgen.workflows.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
+
+
+def rock_salt(a: float, cation: str, anion: str) -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def zinc_blende(a: float, cation: str, anion: str) -> Structure:
+    return Structure.from_spacegroup("F-43m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.25, 0.25, 0.25]])
+
+
+def offered(name: str, structure: Structure) -> Candidate:
+    return Candidate(name, structure, structure, space_group(structure))
+
+
+PROPOSALS = [
+    offered("known", rock_salt(5.7, "Na", "Cl")),
+    offered("high", zinc_blende(5.3, "Sr", "O")),
+    offered("once", zinc_blende(5.2, "Ca", "S")),
+    offered("twice", zinc_blende(5.3, "Ca", "S")),
+]
+
+
+def searched(request: Request, folder: Path, deadline: float = math.inf) -> Search:
+    with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
+        search = Search.resumed(request, writer, lambda _: None, deadline)
+        search.settle(PROPOSALS, Silence())
+        return search
+
+
+def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> None:
+    search = searched(Request(n=4, max_ehull=0.3, processes=1), tmp_path)
+    verdicts = {c.name: c.verdicts for c in search.rejects.read()}
+    assert "NaCl" in verdicts["known"]["novel"].reason
+    assert verdicts["known"]["novel"].passed is False
+    assert search.tally["novel"] == 1
+    found = search.writer.candidates
+    assert all(c.verdicts["hull"].passed and c.verdicts["novel"].passed and c.verdicts["unique"].passed for c in found)
+    assert len({c.structure.composition.reduced_formula for c in found}) == len(found)
+    assert all(c.verdicts["hull"].value <= 0.3 for c in found)
+    assert len(found) + sum(search.tally.values()) == len(PROPOSALS)
+
+
+def test_a_stricter_limit_keeps_less(tmp_path: Path) -> None:
+    loose = searched(Request(n=4, max_ehull=1.0, processes=1), tmp_path / "loose")
+    strict = searched(Request(n=4, max_ehull=-1.0, processes=1), tmp_path / "strict")
+    assert loose.writer.candidates
+    assert not strict.writer.candidates
+    assert "found 0 of 4" in strict.outcome(tmp_path, 0.0).reason
+
+
+def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    search = searched(Request(n=1, allow_known=True, processes=1), tmp_path)
+    assert [c.name for c in search.writer.candidates] == ["known"]
+    assert not search.writer.candidates[0].verdicts["novel"].passed
+    assert search.writer.candidates[0].verdicts["falls_back"].passed
+    assert search.outcome(tmp_path, 0.0).reason == "found all 1"
+
+
+def test_a_spent_budget_is_what_the_outcome_names(tmp_path: Path) -> None:
+    search = searched(Request(n=4, processes=1), tmp_path, deadline=time.perf_counter())
+    assert search.over
+    assert not search.complete
+    assert "the budget of 10 minutes is spent" in search.outcome(tmp_path, 0.0).reason
+    assert len(search.settled) < len(PROPOSALS)
+
+
+@pytest.mark.parametrize(("n", "found", "asked"), [(1, 0, 1), (10, 0, 10), (10, 9, 5), (500, 0, MOST_AT_ONCE)])
+def test_a_round_proposes_for_what_is_missing(n: int, found: int, asked: int, tmp_path: Path) -> None:
+    assert LEAST_AT_ONCE == 5
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        search = Search.resumed(Request(n=n, relax="none"), writer, lambda _: None)
+        writer.candidates = [PROPOSALS[0]] * found
+        assert search.asked == asked
+
+
+def test_bad_limits_are_refused() -> None:
+    with pytest.raises(RequestError, match="budget"):
+        Request(budget=0)
+    with pytest.raises(RequestError, match="max_ehull"):
+        Request(max_ehull=math.nan)
+
+
+def test_the_term_for_novelty_speaks_against_known_formulas_alone() -> None:
+    salt, other = (
+        CrystalTemplate(225, tuple((wyckoff_table().positions_of(225)[i], z) for i, z in enumerate(pair)))
+        for pair in ((11, 17), (11, 54))
+    )
+    formulas = KnownIndex.load().formulas
+    assert "NaCl" in formulas
+    energies = Novelty(formulas)(TemplateBatch.of([salt, other]))
+    assert energies.tolist() == [1.0, 0.0]
+
+
+def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
+    """Body-centred copper shears towards the face-centred one; rock-salt magnesia stays what it is."""
+    surface = CHGNetSurface()
+    magnesia = rock_salt(4.2, "Mg", "O")
+    copper = Structure(Lattice.cubic(2.87), ["Cu", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    verdicts = []
+    for structure in (magnesia, copper):
+        (outcome,) = relax_many([structure])
+        candidate = Candidate("a", outcome.structure, structure, space_group(structure), relaxation=outcome.report)
+        verdicts.append(falls_back(candidate, surface))
+    assert verdicts[0].passed
+    assert verdicts[0].value < 0.003
+    assert not verdicts[1].passed
+    unrelaxed = falls_back(offered("b", magnesia), surface)
+    assert not unrelaxed.passed
+    assert math.isnan(unrelaxed.value)
