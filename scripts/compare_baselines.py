@@ -28,6 +28,7 @@ from baselines.substitution import Substitution
 from evaluation import Measurement, parser, read_lines, single_thread
 
 from matgen.validation.relax import RelaxConfig
+from matgen.workflows.data import data_folder
 
 SOURCES: dict[str, Callable[[Setting], Source]] = {
     "random": RandomSymmetric,
@@ -56,11 +57,12 @@ class Run:
     setting: Setting
     file: Path
     budget: float
+    data: Path
 
     def go(self) -> None:
         """Spend the budget, or what is left of it."""
         single_thread()
-        race = Race(self.setting, Judges.loaded(), self.file)
+        race = Race(self.setting, Judges.loaded(self.data), self.file)
         race.run(SOURCES[self.method](self.setting), self.budget, self._tell)
 
     def records(self) -> list[Record]:
@@ -82,10 +84,11 @@ def source_of_scripts() -> str:
 
 def runs_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Run]]:
     """Every method of every race, by race."""
+    data = data_folder(options.data)
     settings = {name: Setting(options.table, options.seed, gap, options.n) for name, gap in RACES.items()}
     return {
         race: {
-            method: Run(method, race, settings[race], folder / f"{method}-{race}.jsonl", 60 * options.minutes)
+            method: Run(method, race, settings[race], folder / f"{method}-{race}.jsonl", 60 * options.minutes, data)
             for method in SOURCES
         }
         for race in RACES

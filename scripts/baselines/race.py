@@ -14,7 +14,7 @@ from typing import Any
 
 from ase.calculators.calculator import Calculator
 from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Source
-from evaluation import read_lines, shipped
+from evaluation import known_crystals, read_lines, shipped
 from pymatgen.core import Structure
 
 from matgen.calculator import chgnet_calculator
@@ -66,14 +66,14 @@ class Judges:
     judge: Ensemble
 
     @classmethod
-    def loaded(cls) -> "Judges":
-        """Those that ship."""
+    def loaded(cls, data: Path) -> "Judges":
+        """Those that ship; known structures are those of the training tables in a folder."""
         models = shipped()
         return cls(
             CHGNetSurface(),
             chgnet_calculator(),
             ReferenceHull.load(),
-            KnownIndex.load(),
+            known_crystals(data),
             Guide(models.graph, models.properties),
             load("judge"),
         )
