@@ -1,7 +1,7 @@
 """Stable, unique, novel: raw draws, none of them chosen among others, one geometry each.
 
 `python scripts/evaluate_draws.py --data FOLDER`: 500 templates as the prior draws them, and 500 samples of the sum of
-prior, charge balance, stability and novelty, each shaped by the hybrid sampler, then relaxed by CHGNet with its symmetry
+prior, charge balance, stability and novelty, each shaped by the hybrid sampler, then relaxed by CHGNet, symmetry
 kept. Every share is of the number requested; what fails on the way counts as a failure.
 """
 
