@@ -441,9 +441,9 @@ def many(some: list[Structure], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "mark"),
     [
-        pytest.param((), "loky", id="a process of the pool"),
-        pytest.param(("--executor", "local"), "spawn_main", id="a worker of Parsl"),
-        pytest.param(("--executor", "local"), "process_worker_pool.py", id="a manager of Parsl, with its worker"),
+        pytest.param((), "loky", id="process"),
+        pytest.param(("--executor", "local"), "spawn_main", id="parsl_worker"),
+        pytest.param(("--executor", "local"), "process_worker_pool.py", id="parsl_manager"),
     ],
 )
 def test_a_killed_worker_loses_nothing(many: Path, tmp_path: Path, options: tuple[str, ...], mark: str) -> None:
