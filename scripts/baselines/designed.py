@@ -28,8 +28,8 @@ class Designed:
         self.request, self.models = from_mapping(Request, asked), shipped()
         self.models.library  # noqa: B018  # sorts its prototypes once
 
-    def round(self, number: int) -> Iterator[Structure]:
-        """Proposals of one run of the generator."""
+    def round(self, number: int) -> Iterator[tuple[Structure, float]]:
+        """Proposals of one run of the generator, which asks the guide about each when it ranks them."""
         generator = torch.Generator().manual_seed((self.request.seed + number * ROUND_STRIDE) % 2**63)
         for proposal in generate(self.request, self.models, generator, Silence()):
-            yield proposal.structure
+            yield proposal.structure, float(proposal.properties["band_gap"].value)
