@@ -1,10 +1,10 @@
 """How fast crystals relax, and to what: in free numbers, side by side, against the usual loop over one after another.
 
 `python scripts/evaluate_relaxation.py`: crystals of MP-20 test with their free numbers moved at random, and proposals
-of the template prior at their starts. Every way has the same potential (CHGNet). FIRE runs until its own criterion, forces
-and scaled stress below 0.05 eV/Å, within 500 steps; the others until forces and stress are below the thresholds of
-`RelaxConfig`. Times are of one core, in one process, one way after another on the same structures. The last way gives up
-what can no more come to lie within 0.1 eV/atom of the hull; how often that is wrong is counted.
+of the template prior at their starts. Every way has the same potential (CHGNet). FIRE runs until its own criterion,
+forces and scaled stress below 0.05 eV/Å, within 500 steps; the others until forces and stress are below the thresholds
+of `RelaxConfig`. Times are of one core, in one process, one way after another on the same structures. The last way gives
+up what can no more come to lie within 0.1 eV/atom of the hull; how often that is wrong is counted.
 """
 
 import math
@@ -197,7 +197,7 @@ KINDS = {"known": "MP-20 test, moved", "proposed": "proposals of the prior"}
 
 def main() -> None:
     """Measure, then write record and page."""
-    options = parser(__doc__, "relaxation", 96, processes=1).parse_args()
+    options = parser(__doc__, "relaxation", 64, processes=1).parse_args()
     measurement = Measurement(options, {"relaxation": to_mapping(RelaxConfig()), "strain": STRAIN, "move": MOVE})
     half = options.n // 2
     rows = sample_rows(crystals(options.table), half)
@@ -217,8 +217,8 @@ def main() -> None:
         figures[name] = {way: summary(ends[way], ends["fire"]) for way in WAYS}
         lost = given_up(ends["ceiling"], ends["free"])
         hopeless.append(
-            f"Of {lost['structures']} ({name}), {lost['above']} end above 0.1 eV/atom; {lost['given_up']} were given up "
-            f"on the way, {lost['wrongly']} of them wrongly."
+            f"Of {lost['structures']} ({name}), {lost['above']} end above 0.1 eV/atom; {lost['given_up']} were given "
+            f"up on the way, {lost['wrongly']} of them wrongly."
         )
     total = {way: [figures[name][way] for name in figures] for way in WAYS}
     ratio = fmean(f["seconds"] for f in total["fire"]) / fmean(f["seconds"] for f in total["free"])
