@@ -3,8 +3,8 @@
 `python scripts/evaluate_relaxation.py`: crystals of MP-20 test with their free numbers moved at random, and proposals
 of the template prior at their starts. Every way has the same potential (CHGNet). FIRE runs until its own criterion,
 forces and scaled stress below 0.05 eV/Å, within 500 steps; the others until forces and stress are below the thresholds
-of `RelaxConfig`. Times are of one core, in one process, one way after another on the same structures. The last way gives
-up what can no more come to lie within 0.1 eV/atom of the hull; how often that is wrong is counted.
+of `RelaxConfig`. Times are of one core, in one process, one way after another on the same structures. The last way
+gives up what can no more come to lie within 0.1 eV/atom of the hull; how often that is wrong is counted.
 """
 
 import math
