@@ -21,7 +21,7 @@ from pymatgen.core.structure import Structure
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.validation.fingerprint import fingerprint
 from matgen.validation.known import KnownIndex, shelved, without_fingerprint
-from matgen.validation.known_file import SHIPPED
+from matgen.validation.known_file import KIND, SHIPPED
 from matgen.validation.symmetry import SYMPREC
 from matgen.workflows.data import data_folder
 
@@ -71,7 +71,7 @@ def kind_of_fingerprint() -> str:
         [[0, 0, 0], [0.5, 0.5, 0.5], [0.305, 0.305, 0], [-0.305, -0.305, 0], [0.805, 0.195, 0.5], [0.195, 0.805, 0.5]],
     )
     steps = shelved({"probe": fingerprint(rutile)}, {"probe": 136})["TiO2"].steps
-    return hashlib.sha256(steps.tobytes()).hexdigest()[:12]
+    return hashlib.sha256(f"{KIND} {steps.tolist()}".encode()).hexdigest()[:12]
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ TOLERANCE = 0.025
 """Largest difference between the shells of two forms of one crystal. docs/novelty.md shows what it was chosen by."""
 
 VOLUME_WINDOW = 0.2
-"""Largest relative difference in volume per atom that two forms of one crystal may have. Of 461 pairs of entries that
-`StructureMatcher` calls equal, whatever their volumes, 99 % are closer."""
+"""Largest relative difference in volume per atom that two forms of one crystal may have. Of 745 pairs of Materials
+Project entries that `StructureMatcher` calls equal, whatever their volumes, 99.5 % are closer."""
 
 RANKS = {1: 48, 2: 48, 3: 32}
 """Nearest neighbours kept of each element, by number of elements in the crystal. Polytypes differ only far away: the

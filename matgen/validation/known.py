@@ -30,8 +30,8 @@ from matgen.validation.known_file import SHIPPED, Shelf, read_known, write_known
 from matgen.validation.symmetry import space_group
 
 DOUBT = 0.11
-"""Difference up to which a novel crystal may be a form of the known one: 90 % of the pairs of entries that
-`StructureMatcher` calls equal are as near, and 10 % of those that it calls different."""
+"""Difference up to which a novel crystal may be a form of the known one: 94 % of the pairs of entries that
+`StructureMatcher` calls equal are as near, and 11 % of those that it calls different."""
 
 
 @dataclass(frozen=True)
