@@ -18,7 +18,7 @@ from matgen.validation.checks import Check, Interval, standard_checks, survives,
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
 from matgen.validation.hull import ReferenceHull, hull_verdict
-from matgen.validation.known import KnownIndex, novel_verdict
+from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
 
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
@@ -47,7 +47,7 @@ class Rulebook:
         Args:
             request: what is wanted.
             hull: of known phases, where candidates are relaxed by its potential.
-            known: crystals that are not new.
+            known: crystals that are not new; one that may be a form of a known one is not called new either.
         """
         targets = {
             wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
@@ -58,7 +58,7 @@ class Rulebook:
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
         if known is not None:
-            checks["novel"] = partial(novel_verdict, known=known)
+            checks["novel"] = partial(novel_verdict, known=known, tolerance=DOUBT)
         advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
         if request.formula:  # whoever names a formula has decided about its charges, and that it may be known
             advisory |= {"charge_balance", "novel"}
