@@ -28,6 +28,7 @@ from matgen.export import ResumeError
 from matgen.screening.assess import LARGEST, assess, primitive_cell
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.domain import LIMIT, domain
+from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import ranked, summary
@@ -219,6 +220,28 @@ def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_
     rows = assess(list(given([some[0] * (1, 1, 2), some[1], some[2]])), config)
     assert [row.verdicts["novel"].passed for row in rows] == [False, False, True]
     assert "rock" in rows[0].verdicts["novel"].reason
+
+
+def test_a_structure_beyond_the_potential_takes_no_other_with_it(some: list[Structure]) -> None:
+    heavy = block(["Cm", "O"], 5.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    lonely = block(["Na"], 20.0, [[0, 0, 0]])
+    config = ScreenConfig(known=NONE)
+    one, curium, isolated, other = assess(list(given([some[0], heavy, lonely, some[1]])), config)
+    assert "does not know Cm" in curium.verdicts["hull"].reason
+    assert "isolated" in isolated.verdicts["hull"].reason
+    for row, alone in zip((one, other), assess(list(given(some[:2])), config), strict=True):
+        assert row.energy == pytest.approx(alone.energy, abs=1e-4)
+
+
+def test_one_crystals_fault_in_a_batch_is_not_anothers(some: list[Structure]) -> None:
+    potential = StaticEnergies()
+    converter = potential.calculator.model.graph_converter  # type: ignore[attr-defined]
+    sound, damaged = converter(some[0]), converter(some[1])
+    damaged.atomic_number = damaged.atomic_number + 100  # embeddings that there are not
+    energy, reason, again = potential._of_graphs([sound, damaged, sound])
+    assert energy == again == pytest.approx(potential(some[:1])[0], abs=1e-4)
+    assert isinstance(reason, str)
+    assert "cannot read it" in reason
 
 
 # ---------------------------------------------------------------- the domain

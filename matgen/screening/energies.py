@@ -33,16 +33,36 @@ class StaticEnergies:
         found: list[float | str] = [""] * len(structures)
         graphs: dict[int, Any] = {}
         for index, structure in enumerate(structures):
+            if strange := self._strange(structure):
+                found[index] = f"{self.potential} does not know {', '.join(strange)}"
+                continue
             try:
                 graphs[index] = self._model.graph_converter(structure)
             except RELAXATION_ERRORS as error:
-                found[index] = f"{self.potential} cannot read it: {' '.join(str(error).split())}"
+                found[index] = self._unread(error)
         for batch in batches(graphs, [len(structure) for structure in structures]):
-            with torch.no_grad():
-                energies = self._model([graphs[index] for index in batch], task="e")["e"]
-            for index, energy in zip(batch, energies.tolist(), strict=True):
+            energies = self._of_graphs([graphs[index] for index in batch])
+            for index, energy in zip(batch, energies, strict=True):
                 found[index] = energy
         return found
+
+    def _of_graphs(self, graphs: list[Any]) -> list[float | str]:
+        """Together; one by one where that fails, so that one crystal's fault is not another's."""
+        try:
+            with torch.no_grad():
+                return self._model(graphs, task="e")["e"].tolist()
+        except RELAXATION_ERRORS as error:
+            if len(graphs) == 1:
+                return [self._unread(error)]
+        return [self._of_graphs([graph])[0] for graph in graphs]
+
+    def _strange(self, structure: Structure) -> list[str]:
+        """Elements beyond those that the network has weights for."""
+        last = self._model.composition_model.fc.weight.shape[1]
+        return sorted({site.specie.symbol for site in structure if site.specie.Z > last})
+
+    def _unread(self, error: Exception) -> str:
+        return f"{self.potential} cannot read it: {' '.join(str(error).split())}"
 
     @property
     def _model(self) -> Any:
