@@ -5,6 +5,8 @@ dear and can be left to other processes: `found(paths)` gives what `read` reads,
 """
 
 import gzip
+import hashlib
+import json
 import os
 import zipfile
 import zlib
@@ -76,6 +78,16 @@ def read(one: Found) -> Entry:
         return Entry(one.name, one.path, one.index, structure_of(one.piece), "")
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error))
+
+
+def digest(one: Found | Entry) -> str:
+    """Of what a file says of a structure: the same content need not be worked on twice."""
+    if isinstance(one, Found):
+        said = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        said = f"{one.piece.form}\n{one.piece.error}\n{said}"
+    else:
+        said = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+    return hashlib.sha256(said.encode(errors="replace")).hexdigest()[:16]
 
 
 def found(paths: Iterable[Path]) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +43,8 @@ from matgen.validation.hull import (
     parts,
 )
 from matgen.validation.reference import Reference, ReferenceFileError
-from matgen.workflows.reference import ReferenceBuildError, build_reference, reference_facts
+from matgen.validation.relax import relax
+from matgen.workflows.reference import ReferenceBuildError, build_reference, phase_energies, reference_facts
 
 TOY = "Toy 1"
 
@@ -449,6 +452,82 @@ def test_energies_of_two_kinds_are_not_joined(tmp_path: Path) -> None:
     build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT)
     with pytest.raises(ReferenceBuildError, match="choose another name with --out"):
         build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+
+
+def test_what_did_not_reach_a_minimum_enters_no_hull(tmp_path: Path) -> None:
+    """Gold blown up to twice its size falls together by more than a relaxation may, to an energy of its own."""
+    atoms = bulk("Au", "fcc", a=5.0)
+    blown = Entry("blown", "", 0, AseAtomsAdaptor.get_structure(atoms), "")
+    _, final = relax(blown.structure, EMT())
+    assert not final.converged
+    assert math.isfinite(final.energy)
+    built = build_reference([*entries(("cu", "au", "cuau")), blown], tmp_path / "r.parquet", EMT, margin=9.0)
+    assert "blown" not in built.reference.names
+    assert built.energies == 3
+    assert dict(built.failures) == {f"not relaxed to a minimum: {final.reason.partition(':')[0]}": 1}
+    given = build_reference([*entries(("cu", "au")), blown], tmp_path / "s.parquet", EMT, relaxing=False, margin=9.0)
+    assert "blown" in given.reference.names
+
+
+def test_another_crystal_of_the_same_name_is_computed_anew(tmp_path: Path) -> None:
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False, margin=9.0)
+    dense = replace(entries(("dense",))[0], name="au")
+    built = build_reference([entries(("cu",))[0], dense], tmp_path / "r.parquet", EMT, relaxing=False, margin=9.0)
+    atoms = crystals()["dense"]
+    atoms.calc = EMT()
+    assert built.reference.energies[built.reference.names.index("au")] == pytest.approx(atoms.get_potential_energy())
+
+
+def test_a_damaged_file_of_energies_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    log = tmp_path / "r.jsonl"
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+    sound = log.read_bytes()
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+    assert log.read_bytes() == sound
+    lines = sound.splitlines(keepends=True)
+    for damaged in (lines[0] + b"{,\n" + lines[2], lines[0] + b'{"name": "cu"}\n', b"[]\n", b"\xff\n"):
+        log.write_bytes(damaged)
+        with pytest.raises(ReferenceBuildError, match="or remove that file"):
+            build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+        assert log.read_bytes() == damaged
+
+
+class DeadlyEMT(EMT):
+    """Ends the process that asks it about gold."""
+
+    def calculate(self, atoms: Atoms, *rest: Any) -> None:
+        """As EMT."""
+        if "Au" in atoms.symbols:
+            os._exit(1)
+        super().calculate(atoms, *rest)
+
+
+def test_a_crystal_that_kills_its_workers_ends_no_build(tmp_path: Path) -> None:
+    lines = phase_energies(
+        entries(("cu", "au", "cu3au")), tmp_path / "r.jsonl", DeadlyEMT, "EMT", relaxing=False, jobs=2
+    )
+    assert [line.stands for line in lines] == [True, False, False]
+    assert all("workers died over it" in line.failure for line in lines[1:])
+
+
+def test_an_interrupted_build_says_how_to_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "impatient_potential.py").write_text(
+        "from ase.calculators.emt import EMT\n\n\nclass Impatient(EMT):\n"
+        "    def calculate(self, *arguments):\n        raise KeyboardInterrupt\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    command = ["matgen", "reference", "build", str(folder), "--calculator", "impatient_potential:Impatient"]
+    monkeypatch.setattr(sys, "argv", [*command, "--as-they-are"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    last = " ".join(capsys.readouterr().err.splitlines()[-1:])
+    assert "to go on, run matgen reference build" in last
+    assert last.endswith("--out reference.parquet")
 
 
 def test_a_folder_without_pure_elements_makes_no_hull(tmp_path: Path) -> None:

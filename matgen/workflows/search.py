@@ -11,7 +11,7 @@ from pathlib import Path
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.export import CandidateWriter
-from matgen.guide import Guide
+from matgen.guide import JUDGE, Guide, as_prediction
 from matgen.models import load
 from matgen.progress import Report
 from matgen.request import Request
@@ -24,7 +24,7 @@ from matgen.validation.known import KnownIndex
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, as_prediction, predictions, worthwhile
+from matgen.workflows.selection import Rulebook, Uniqueness, predictions, worthwhile
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Candidates that one round proposes for."""

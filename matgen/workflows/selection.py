@@ -7,10 +7,9 @@ from functools import partial
 import torch
 from pymatgen.core.structure import Structure
 
-from matgen import properties
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
-from matgen.guide import CLEAN
+from matgen.guide import CLEAN, JUDGE, as_prediction
 from matgen.io import state_of
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES, Request
@@ -19,10 +18,6 @@ from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
 from matgen.validation.hull import ReferenceHull, hull_verdict
 from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
-
-JUDGE = "judge_"
-"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
-
 
 LASTING = frozenset({"charge_balance", "novel"})
 """Checks besides targets that are worth asking before a relaxation: who fails then will fail afterwards."""
@@ -82,11 +77,6 @@ def predictions(predictor: StatePredictor, structure: Structure, device: str = "
     with torch.no_grad():
         predicted = predictor(state_of([structure]).to(device), torch.tensor([CLEAN], device=device))
     return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES}
-
-
-def as_prediction(name: str, numbers: properties.Prediction) -> Prediction:
-    """The prediction for one system, with its unit."""
-    return Prediction(float(numbers.value), float(numbers.spread), PROPERTIES[name].unit)
 
 
 def worthwhile(
