@@ -25,8 +25,8 @@ from matgen.candidate import Candidate, SpaceGroup, Verdict
 from matgen.config import ConfigError
 from matgen.energies.property import WishError
 from matgen.export import ResumeError
-from matgen.screening.assess import LARGEST, assess, primitive_cell
-from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
+from matgen.screening.assess import LARGEST, _height, assess, primitive_cell, reference_hull
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
 from matgen.screening.domain import LIMIT, domain
 from matgen.screening.files import Journal
 from matgen.screening.parsl_workers import on_parsl
@@ -34,6 +34,7 @@ from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import TRIES, Chunk, here
 from matgen.structure_files import MissingPathError, found, given
+from matgen.validation.checks import min_distance
 from matgen.validation.cif import cif_text
 from matgen.validation.hull import PotentialMismatchError, quiet
 from matgen.validation.known import KnownIndex
@@ -206,6 +207,20 @@ def test_the_limit_on_the_hull_is_the_one_asked_for(some: list[Structure]) -> No
     assert heights[0] == heights[1] > 0.05
 
 
+def test_an_energy_too_low_to_be_believed_fails() -> None:
+    """A search over a potential would else end in its holes."""
+    hull = reference_hull(SHIPPED)
+    crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
+    row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).told(min_distance(candidate))
+    ground = -hull.above_hull(crystal.composition, 0.0, hull.potential).above_hull
+    found = [
+        _height(replace(row, energy=ground + height), ScreenConfig()).verdicts["hull"] for height in (-2.0, -0.2, 0.05)
+    ]
+    assert [verdict.passed for verdict in found] == [False, True, True]
+    assert "to be doubted" in found[0].reason
+
+
 def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[Structure]) -> None:
     config = ScreenConfig(reference=NONE, known=NONE, properties={"band_gap": ">19"})
     for row in assess(list(given(some[:4])), config):
@@ -361,13 +376,14 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
         made("low", 0, 0.01, 3.0),
         made("same height, denser", 0, 0.01, -3.0),
         made("no height", 0, math.nan, -9.0),
+        made("hole", 1, -2.0, -9.0),  # of the potential: no merit
     ]
     order = [row.name for row in ranked(rows)]
-    assert order == ["same height, denser", "low", "high", "no height", "one", "two", "broken"]
-    assert [row.rank for row in ranked(rows)] == list(range(1, 8))
+    assert order == ["same height, denser", "low", "high", "no height", "one", "hole", "two", "broken"]
+    assert [row.rank for row in ranked(rows)] == list(range(1, 9))
     counts = summary(rows)
-    assert (counts["structures"], counts["broken"], counts["passed"]) == (7, 1, 4)
-    assert counts["checks"]["hull"] == {"passed": 6, "of": 6}
+    assert (counts["structures"], counts["broken"], counts["passed"]) == (8, 1, 4)
+    assert counts["checks"]["hull"] == {"passed": 7, "of": 7}
 
 
 # ---------------------------------------------------------------- workers that die

@@ -29,7 +29,7 @@ from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
+from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.relax import RelaxConfig, relax
 from matgen.validation.relax_free import relax_batch
@@ -210,7 +210,7 @@ class Race:
         if not (report.converged and record["valid"]):
             return record | {"stable": False, "sun": False}
         above = self.judges.hull.above_hull(final.composition, report.energy, self.judges.potential).above_hull
-        record |= {"energy": report.energy, "above_hull": above, "stable": -DOUBTFUL <= above <= MAX_EHULL}
+        record |= {"energy": report.energy, "above_hull": above, "stable": is_stable(above, MAX_EHULL)}
         if not record["stable"]:
             return record | {"sun": False}
         record["unique"] = self.finished.add(final) is None
