@@ -224,6 +224,13 @@ def test_energies_of_another_potential_are_refused() -> None:
         hull_of(BINARY).above_hull(Composition("NaCl"), -3.5, "Toy 2")
 
 
+def test_an_element_whose_phases_are_all_left_out_is_told() -> None:
+    hull = hull_of(BINARY)
+    names = [name for name, f in zip(hull.reference.names, hull.reference.formulas, strict=True) if f == "Na"]
+    with pytest.raises(UnknownChemistryError, match="none of Na without"):
+        hull.above_hull(Composition("NaCl"), -3.5, TOY, without=names)
+
+
 def test_a_hull_goes_to_another_process() -> None:
     hull = hull_of(BINARY)
     asked = (Composition("NaCl3"), -2.6, TOY)

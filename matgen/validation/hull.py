@@ -128,7 +128,7 @@ class ReferenceHull:
 
         Raises:
             PotentialMismatchError: the energy is of another potential.
-            UnknownChemistryError: an element has no reference phase.
+            UnknownChemistryError: an element has no reference phase, or none that is not left out.
         """
         if potential != self.potential:
             raise PotentialMismatchError(
@@ -166,6 +166,12 @@ class ReferenceHull:
         rows = [row for part in parts(elements) for row in self._rows.get(part, ())]
         if without:
             kept = [row for row in rows if self.reference.names[row] not in without]
+            alone = {found[0] for row in kept if len(found := elements_of(self.reference.formulas[row])) == 1}
+            if lost := sorted(set(elements) - alone):
+                raise UnknownChemistryError(
+                    f"expected a phase of each element to be left, got none of {', '.join(lost)} without "
+                    f"{', '.join(sorted(without))}; leave out fewer"
+                )
         else:
             kept = [row for row in rows if self.reference.above_hull[row] <= ON_HULL]
         return diagram(entry(self.reference, row) for row in kept)

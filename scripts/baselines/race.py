@@ -111,9 +111,9 @@ class Race:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.records = read_lines(self.file)
         for record in self.records:
-            self.proposals.add(Structure.from_dict(record["proposed"]))
+            _met(self.proposals, Structure.from_dict(record["proposed"]))
             if record.get("stable"):
-                self.finished.add(Structure.from_dict(record["relaxed"]))
+                _met(self.finished, Structure.from_dict(record["relaxed"]))
 
     @property
     def spent(self) -> float:
@@ -182,8 +182,8 @@ class Race:
             self.judges.hull.above_hull(structure.composition, 0.0, self.judges.potential)
         except UnknownChemistryError:
             return "no reference"
-        if self.proposals.add(structure) is not None:
-            return "duplicate"
+        if met := _met(self.proposals, structure):
+            return met
         if self.setting.gap is not None:
             try:
                 gap = self._guided(structure) if proposal.gap is None else proposal.gap
@@ -213,7 +213,7 @@ class Race:
         record |= {"energy": report.energy, "above_hull": above, "stable": is_stable(above, MAX_EHULL)}
         if not record["stable"]:
             return record | {"sun": False}
-        record["unique"] = self.finished.add(final) is None
+        record["unique"] = not _met(self.finished, final)
         record["novel"] = self._novel(final)
         record["new_formula"] = not self.judges.known.formula_known(final.composition)
         record["sun"] = record["unique"] and record["novel"]
@@ -229,6 +229,14 @@ def relaxed(structures: list[Structure], judges: Judges, config: RelaxConfig) ->
         ends[index] if index in ends else relax(structure, judges.calculator, config)
         for index, structure in enumerate(structures)
     ]
+
+
+def _met(seen: SeenStructures, structure: Structure) -> str:
+    """Why a structure is none that is new to those seen, and remember it; empty if it is new."""
+    try:
+        return "" if seen.add(structure) is None else "duplicate"
+    except NoFingerprintError:
+        return "no fingerprint"
 
 
 class _Clock:
