@@ -18,7 +18,7 @@ from matgen.datasets.named import DataSetError, named_structures
 from matgen.progress import Silence
 from matgen.structure_files import Entry, read_structures
 from matgen.validation.cif import cif_text
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import Bootstrap, Profile, profile, traits
 from matgen.validation.metrics.distributions import SHIPPED
@@ -30,7 +30,7 @@ from matgen.workflows.evaluate import (
     paired,
     stability_figures,
 )
-from matgen.workflows.judging import Judged, is_stable, judged_alike, judged_as_read, judged_relaxed
+from matgen.workflows.judging import Judged, judged_alike, judged_as_read, judged_relaxed
 from matgen.workflows.relaxations import Outcome
 
 QUICK = EvaluationConfig(relax="none", bootstrap=100)
@@ -296,7 +296,10 @@ def test_energies_of_another_potential_are_refused(crystals: list[Structure], hu
 
 
 def test_energies_too_good_to_be_true_are_told(hull: ReferenceHull, known: KnownIndex) -> None:
-    assert "2 lie more than 0.3" in doubts(judged(strangers(), [-0.5, -0.4, -0.1], hull, known))
+    rows = judged(strangers(), [-0.5, -0.4, -0.1], hull, known)
+    assert "2 lie more than 0.3" in doubts(rows)
+    found = values(stability_figures(rows, 3, Bootstrap(50), hull.potential))
+    assert found["stable ≤ 0 eV/atom"] == found["S.U.N. ≤ 0.1 eV/atom"] == pytest.approx(1 / 3)
     assert not doubts(judged(strangers(), [0.0, 0.0, 0.0], hull, known))
 
 

@@ -32,6 +32,7 @@ from matgen.structure_files import Entry, found
 from matgen.validation.hull import (
     DOUBTFUL,
     MARGIN,
+    ON_HULL,
     REFUTED,
     PotentialMismatchError,
     ReferenceHull,
@@ -39,6 +40,7 @@ from matgen.validation.hull import (
     by_elements,
     elements_of,
     hull_verdict,
+    is_stable,
     near_hull,
     parts,
 )
@@ -225,6 +227,13 @@ def test_energies_of_another_potential_are_refused() -> None:
         hull_of(BINARY).above_hull(Composition("NaCl"), -3.5, "Toy 2")
 
 
+def test_an_element_whose_phases_are_all_left_out_is_told() -> None:
+    hull = hull_of(BINARY)
+    names = [name for name, f in zip(hull.reference.names, hull.reference.formulas, strict=True) if f == "Na"]
+    with pytest.raises(UnknownChemistryError, match="none of Na without"):
+        hull.above_hull(Composition("NaCl"), -3.5, TOY, without=names)
+
+
 def test_a_hull_goes_to_another_process() -> None:
     hull = hull_of(BINARY)
     asked = (Composition("NaCl3"), -2.6, TOY)
@@ -248,7 +257,7 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
         ("NaCl", -3.45, True, 0.05, r"0\.050 eV/atom above NaCl \(Toy 1\), limit 0\.1"),
         ("NaCl3", -2.6, False, 0.15, r"unstable: 0\.150 eV/atom above .*NaCl"),
         ("NaCl", -3.55, True, -0.05, "below NaCl.*more stable than the known phases$"),
-        ("NaCl", -3.6 - DOUBTFUL, True, -0.1 - DOUBTFUL, "to be doubted"),
+        ("NaCl", -3.6 - DOUBTFUL, False, -0.1 - DOUBTFUL, "to be doubted.*below NaCl"),
         ("KCl", -3.0, False, math.nan, "got K in KCl"),
         ("NaCl", math.nan, False, math.nan, "no relaxed energy"),
     ],
@@ -259,6 +268,15 @@ def test_a_verdict_says_how_far_above_what(formula: str, energy: float, passed: 
     assert (verdict.name, verdict.passed, verdict.unit) == ("hull", passed, "eV/atom")
     assert verdict.value == pytest.approx(value, nan_ok=True)
     assert re.search(told, verdict.reason), verdict.reason
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.1])
+def test_stable_is_one_interval(limit: float) -> None:
+    """From the floor to the limit, at the resolution of a reference; what is not known is not stable."""
+    for height in (-DOUBTFUL, -0.1, 0.0, limit, limit + 0.9 * ON_HULL):
+        assert is_stable(height, limit)
+    for height in (-2.0, -DOUBTFUL - 1e-9, limit + 1.1 * ON_HULL, math.inf, -math.inf, math.nan):
+        assert not is_stable(height, limit)
 
 
 def test_a_verdict_wants_a_relaxation_by_the_same_potential() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ from matgen.config import ConfigError
 from matgen.energies.property import WishError
 from matgen.export import ResumeError
 from matgen.processes import TRIES, Chunk
-from matgen.screening.assess import LARGEST, assess, primitive_cell
-from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
+from matgen.screening.assess import LARGEST, _height, assess, primitive_cell, reference_hull
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
 from matgen.screening.domain import LIMIT, domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
@@ -37,6 +38,7 @@ from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import here
 from matgen.structure_files import MissingPathError, found, given
+from matgen.validation.checks import min_distance
 from matgen.validation.cif import cif_text
 from matgen.validation.hull import PotentialMismatchError, quiet
 from matgen.validation.known import KnownIndex
@@ -208,6 +210,20 @@ def test_the_limit_on_the_hull_is_the_one_asked_for(some: list[Structure]) -> No
         heights.append(row.verdicts["hull"].value)
         assert row.verdicts["hull"].passed is (heights[-1] <= limit)
     assert heights[0] == heights[1] > 0.05
+
+
+def test_an_energy_too_low_to_be_believed_fails() -> None:
+    """A search over a potential would else end in its holes."""
+    hull = reference_hull(SHIPPED)
+    crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
+    row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).told(min_distance(candidate))
+    ground = -hull.above_hull(crystal.composition, 0.0, hull.potential).above_hull
+    found = [
+        _height(replace(row, energy=ground + height), ScreenConfig()).verdicts["hull"] for height in (-2.0, -0.2, 0.05)
+    ]
+    assert [verdict.passed for verdict in found] == [False, True, True]
+    assert "to be doubted" in found[0].reason
 
 
 def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[Structure]) -> None:
@@ -387,13 +403,14 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
         made("low", 0, 0.01, 3.0),
         made("same height, denser", 0, 0.01, -3.0),
         made("no height", 0, math.nan, -9.0),
+        made("hole", 1, -2.0, -9.0),  # of the potential: no merit
     ]
     order = [row.name for row in ranked(rows)]
-    assert order == ["same height, denser", "low", "high", "no height", "one", "two", "broken"]
-    assert [row.rank for row in ranked(rows)] == list(range(1, 8))
+    assert order == ["same height, denser", "low", "high", "no height", "one", "hole", "two", "broken"]
+    assert [row.rank for row in ranked(rows)] == list(range(1, 9))
     counts = summary(rows)
-    assert (counts["structures"], counts["broken"], counts["passed"]) == (7, 1, 4)
-    assert counts["checks"]["hull"] == {"passed": 6, "of": 6}
+    assert (counts["structures"], counts["broken"], counts["passed"]) == (8, 1, 4)
+    assert counts["checks"]["hull"] == {"passed": 7, "of": 7}
 
 
 # ---------------------------------------------------------------- workers that die

@@ -35,7 +35,7 @@ from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, told
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
 from matgen.validation.known import KnownIndex, novel_verdict
 from matgen.validation.pool import relaxed_together
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
@@ -232,7 +232,7 @@ def _height(row: Row, config: ScreenConfig) -> Row:
         found = hull.above_hull(row.candidate.structure.composition, row.energy, row.potential)
     except UnknownChemistryError as error:
         return row.told(_no_hull(str(error)))
-    passed = found.above_hull <= config.max_ehull
+    passed = is_stable(found.above_hull, config.max_ehull)
     reason = f"{told(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
     return row.told(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
 

@@ -20,7 +20,7 @@ from matgen.export import writing
 from matgen.progress import Report, Silence
 from matgen.structure_files import Entry, read_structures
 from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.hull import DOUBTFUL, PotentialMismatchError, ReferenceHull
+from matgen.validation.hull import DOUBTFUL, PotentialMismatchError, ReferenceHull, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import (
     Bootstrap,
@@ -34,7 +34,7 @@ from matgen.validation.metrics import (
     share,
     traits,
 )
-from matgen.workflows.judging import NEAR_HULL, ON_HULL, Judged, is_stable, judged_alike, judged_as_read, judged_relaxed
+from matgen.workflows.judging import NEAR_HULL, NOT_ABOVE, Judged, judged_alike, judged_as_read, judged_relaxed
 from matgen.workflows.references import Reference, read_reference
 from matgen.workflows.relaxations import Outcome, relaxations
 
@@ -220,7 +220,8 @@ def _requested(config: EvaluationConfig, came: int) -> int:
 def doubts(rows: Sequence[Judged]) -> str:
     """How many energies are too good to be true; empty if none is."""
     n = sum(row.above_hull < -DOUBTFUL for row in rows)
-    return f"{n} lie more than {DOUBTFUL:g} eV/atom below the hull, counted as stable: doubt the potential" if n else ""
+    told = f"{n} lie more than {DOUBTFUL:g} eV/atom below the hull, counted as not stable: doubt the potential"
+    return told if n else ""
 
 
 def validity_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstrap) -> list[Estimate]:
@@ -258,7 +259,7 @@ def stability_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstr
     hull = f"hull and relaxation by {potential}; unconverged ones fail"
     sun = "unique and novel among the stable"
     found = [share("relaxation converges", [r.converged for r in rows], requested, bootstrap, potential)]
-    for limit, together in ((ON_HULL, [r.sun_on_hull for r in rows]), (NEAR_HULL, [r.sun for r in rows])):
+    for limit, together in ((NOT_ABOVE, [r.sun_on_hull for r in rows]), (NEAR_HULL, [r.sun for r in rows])):
         stable = [is_stable(row.above_hull, limit) for row in rows]
         found += [
             share(f"stable ≤ {limit:g} eV/atom", stable, requested, bootstrap, hull),

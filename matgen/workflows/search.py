@@ -160,7 +160,7 @@ class Search:
         if found < wanted:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
             rounds, minutes = self.request.rounds, self.request.budget
-            spent, more = f"{rounds} rounds of proposals are used up", "rounds"
+            spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
             if self.over:
                 spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
             reason = (

@@ -1,5 +1,6 @@
 """Which proposals become candidates: checks, duplicates and a second opinion, every verdict kept."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from matgen.request import TOLERANCES, Request
 from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
+from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import ReferenceHull, hull_verdict
 from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
 
@@ -114,7 +116,11 @@ class Uniqueness:
     def verdict(self, candidate: Candidate) -> Verdict:
         """Whether no earlier structure equals this one, which is remembered."""
         self._names.append(candidate.name)
-        first = self._seen.add(candidate.structure)
+        try:
+            first = self._seen.add(candidate.structure)
+        except NoFingerprintError as error:
+            reason = f"cannot be compared: {error}"
+            return Verdict("unique", passed=False, value=math.nan, unit="", reason=reason)
         if first is None:
             return Verdict("unique", passed=True, value=0.0, unit="", reason="equals no better candidate of this run")
         return Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {self._names[first]}")
