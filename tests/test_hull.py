@@ -455,7 +455,7 @@ def test_energies_of_two_kinds_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_what_did_not_reach_a_minimum_enters_no_hull(tmp_path: Path) -> None:
-    """Gold blown up to more than thrice its volume falls together by more than a relaxation may, to an energy of its own."""
+    """Gold blown up to thrice its volume falls together by more than a relaxation may, to an energy of its own."""
     atoms = bulk("Au", "fcc", a=6.2)
     blown = Entry("blown", "", 0, AseAtomsAdaptor.get_structure(atoms), "")
     _, final = relax(blown.structure, EMT())
