@@ -473,8 +473,8 @@ def test_energies_of_two_kinds_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_what_did_not_reach_a_minimum_enters_no_hull(tmp_path: Path) -> None:
-    """Gold blown up to twice its size falls together by more than a relaxation may, to an energy of its own."""
-    atoms = bulk("Au", "fcc", a=5.0)
+    """Gold blown up to thrice its volume falls together by more than a relaxation may, to an energy of its own."""
+    atoms = bulk("Au", "fcc", a=6.2)
     blown = Entry("blown", "", 0, AseAtomsAdaptor.get_structure(atoms), "")
     _, final = relax(blown.structure, EMT())
     assert not final.converged
@@ -521,11 +521,10 @@ class DeadlyEMT(EMT):
 
 
 def test_a_crystal_that_kills_its_workers_ends_no_build(tmp_path: Path) -> None:
-    lines = phase_energies(
-        entries(("cu", "au", "cu3au")), tmp_path / "r.jsonl", DeadlyEMT, "EMT", relaxing=False, jobs=2
-    )
-    assert [line.stands for line in lines] == [True, False, False]
-    assert all("workers died over it" in line.failure for line in lines[1:])
+    given = entries(("cu", "au"))
+    lines = phase_energies(given, tmp_path / "r.jsonl", DeadlyEMT, "EMT", relaxing=False, jobs=2)
+    assert [line.stands for line in lines] == [True, False]
+    assert "workers died over it" in lines[1].failure
 
 
 def test_an_interrupted_build_says_how_to_go_on(
