@@ -168,7 +168,7 @@ def test_a_cell_too_large_to_be_judged_is_a_row_with_a_reason(folder: Path, know
     (folder / "large.cif").write_text(cif_text(large), encoding="utf-8")
     row = next(row for row in evaluate([folder], QUICK, known=known).structures if row.name.endswith("large.cif"))
     assert "512 atoms" in row.error
-    assert not (row.separated or row.unique or row.novel)
+    assert (row.separated, row.unique, row.novel) == (False, False, False)
 
 
 def test_the_command_prints_every_figure(

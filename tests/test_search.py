@@ -17,11 +17,11 @@ from matgen.request import FAST, Request, RequestError
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.validation import dynamics
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back
 from matgen.validation.known import KnownIndex
 from matgen.validation.pool import relax_many
+from matgen.validation.relax import RelaxConfig
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
 from matgen.workflows.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
 from matgen.workflows.selection import Uniqueness
@@ -81,12 +81,10 @@ def test_what_cannot_be_compared_ends_nothing() -> None:
     assert "first" in verdicts[2].reason
 
 
-def test_a_walk_that_ends_without_an_energy_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    surface, crystal = CHGNetSurface(), rock_salt(4.2, "Mg", "O")
-    report = Relaxation(True, "converged", 3, -6.0, -6.0, 0.0, 0.0, 0.1, surface.name)
-    lost = replace(report, converged=False, reason="lost", energy=math.nan)
-    monkeypatch.setattr(dynamics, "relax_batch", lambda *_: iter([(0, crystal, lost)]))
-    verdict = falls_back(replace(offered("a", crystal), relaxation=report), surface)
+def test_an_energy_that_is_no_number_tells_nothing() -> None:
+    surface, crystal = CHGNetSurface(), rock_salt(4.2, "Mg", "O").get_primitive_structure()
+    report = Relaxation(True, "converged", 3, math.nan, -6.0, 0.0, 0.0, 0.1, surface.name)
+    verdict = falls_back(replace(offered("a", crystal), relaxation=report), surface, RelaxConfig(max_steps=1))
     assert not verdict.passed
     assert verdict.reason.startswith("not known")
 

@@ -47,8 +47,8 @@ MARGIN = 1.15
 
 
 MOST_PAIRS = 1_000_000
-"""Pairs of atoms that are listed at once. What is dilute in a large cell is far apart: it is looked up for its own element
-alone, since all atoms within that distance would be too many."""
+"""Pairs of atoms that are listed at once. What is dilute in a large cell is far apart and looked up for its own element
+alone: all atoms within that distance would be too many."""
 
 
 class NoFingerprintError(UserError, ValueError):
