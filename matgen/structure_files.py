@@ -112,7 +112,7 @@ def given(structures: Iterable[Structure]) -> Iterator[Found]:
 def _found(named: list[Path]) -> Iterator[Found]:
     met: set[Path] = set()
     for path, label in zip(named, _labels(named), strict=True):
-        inside = _below(path) if path.is_dir() else [path]
+        inside = files_below(path) if path.is_dir() else [path]
         empty = True
         for file in inside:
             empty = False
@@ -139,7 +139,7 @@ def _labels(named: list[Path]) -> list[str]:
             depth[i] += 1
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Files of a known kind, hidden ones left out, in the order of their names."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

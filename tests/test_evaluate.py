@@ -25,6 +25,7 @@ from matgen.validation.metrics.distributions import SHIPPED
 from matgen.workflows.evaluate import (
     EvaluationConfig,
     EvaluationError,
+    default_folder,
     doubts,
     evaluate,
     paired,
@@ -151,6 +152,23 @@ def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: Known
     rows = (out / "structures.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 11
     assert rows[0].startswith("name,error,formula")
+
+
+def test_other_paths_and_settings_have_another_folder(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "made", tmp_path / "b" / "made"
+    cases = [(QUICK, [one]), (QUICK, [other]), (QUICK, [one, other]), (replace(QUICK, relax="chgnet"), [one])]
+    folders = [default_folder(config, paths) for config, paths in cases]
+    assert len(set(folders)) == len(cases)
+    assert all(folder.name.startswith("made_") for folder in folders)
+    assert default_folder(replace(QUICK, jobs=2), [one]) == folders[0]  # it goes on, with more processes
+
+
+def test_a_cell_too_large_to_be_judged_is_a_row_with_a_reason(folder: Path, known: KnownIndex) -> None:
+    large = Structure(Lattice.cubic(2.5), ["Cu"], [[0, 0, 0]]).make_supercell((8, 8, 8))
+    (folder / "large.cif").write_text(cif_text(large), encoding="utf-8")
+    row = next(row for row in evaluate([folder], QUICK, known=known).structures if row.name.endswith("large.cif"))
+    assert "512 atoms" in row.error
+    assert (row.separated, row.unique, row.novel) == (False, False, False)
 
 
 def test_the_command_prints_every_figure(

@@ -36,7 +36,7 @@ from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
 from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
-from matgen.validation.known import KnownIndex, novel_verdict
+from matgen.validation.known import KnownIndex, novel_verdict, shipped_index
 from matgen.validation.pool import relaxed_together
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
 
@@ -292,7 +292,7 @@ def known_index(name: str) -> KnownIndex:
     Raises:
         KnownFileError: the file holds none.
     """
-    return KnownIndex.load(None if name == SHIPPED else Path(name))
+    return shipped_index() if name == SHIPPED else KnownIndex.load(Path(name))
 
 
 def check_files(config: ScreenConfig) -> None:

@@ -165,9 +165,15 @@ class KnownIndex:
 
 
 @cache
+def shipped_index() -> KnownIndex:
+    """The index that ships, read once."""
+    return KnownIndex.load()
+
+
+@cache
 def known_formulas() -> frozenset[str]:
     """The formulas of the index that ships, reduced."""
-    return KnownIndex.load().formulas
+    return shipped_index().formulas
 
 
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:

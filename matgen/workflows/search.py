@@ -20,7 +20,7 @@ from matgen.validation.checks import min_distance, validate
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back
 from matgen.validation.hull import ReferenceHull
-from matgen.validation.known import KnownIndex
+from matgen.validation.known import shipped_index
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
@@ -107,7 +107,7 @@ class Search:
             found,
             guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
             judge=load("judge").to(request.device),
-            rulebook=Rulebook.of(request, hull, KnownIndex.load()),
+            rulebook=Rulebook.of(request, hull, shipped_index()),
             rejects=rejected_file(writer.folder),
             unique=Uniqueness(writer.candidates),
             deadline=deadline,
