@@ -138,6 +138,8 @@ def template_moves(request: Request, models: Models) -> dict[str, Move]:
     if not rules.composition:
         kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
         moves["substitute"] = element_move(substitute(kernel), rules)
+    if not request.stages.redraws:
+        return moves
     redraws = {f"redraw_{part}": redraw(LearnedRedraw(models.prior, rules, asked, part), rules) for part in PARTS}
     return moves | redraws
 

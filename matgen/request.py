@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 
 from matgen.calculator import chgnet_calculator
 from matgen.config import did_you_mean
@@ -50,13 +50,22 @@ class Stages:
 
     Attributes:
         moves: Metropolis–Hastings moves on templates.
+        redraws: among them, parts drawn anew by the prior; without, elements are exchanged and nothing else.
         diffusion: reverse diffusion of the geometry.
         mala: Metropolis-adjusted Langevin refinement on the total energy.
     """
 
     moves: bool = True
+    redraws: bool = True
     diffusion: bool = True
     mala: bool = True
+
+
+FAST: dict[str, dict[str, Any]] = {
+    "stages": {"redraws": False, "diffusion": False, "mala": False},
+    "sampler": {"temperatures": [1.0], "shaped": 10},
+}
+"""Fields of a request that leave the geometry to the relaxation: twice as many crystals, from their best starts."""
 
 
 @dataclass(frozen=True)

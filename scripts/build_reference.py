@@ -230,7 +230,7 @@ def main() -> None:
     filled = relaxed("missing", guessed(missing(folder, rows), folder, geometries))
     facts = {
         "source": "Materials Project (before GNoME, CC BY 4.0) and MP-20; energies computed by CHGNet",
-        "elements": f"relaxed: the lowest of {len(elements)} crystals",
+        "pure elements": f"relaxed: the lowest of {len(elements)} crystals",
         "filled in": f"{len(filled)} phases that the tables lack, relaxed",
         "left out": f"phases that first principles put {REFUTED} eV/atom further above the hull",
     }

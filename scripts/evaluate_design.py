@@ -14,12 +14,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from evaluate_prior import known, reduced
-from evaluation import Measurement, Task, parser, percent, read_lines, table
+from evaluation import Measurement, Task, known_crystals, parser, percent, read_lines, table
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Structure
 
 from matgen.candidate import Candidate
 from matgen.charges import is_valid
@@ -29,7 +27,7 @@ from matgen.request import TOLERANCES, Request
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.cif import displacement, read_cif
 from matgen.validation.contacts import closest_contact
-from matgen.validation.duplicates import MATCHER, unique
+from matgen.validation.duplicates import unique
 from matgen.validation.hull import DOUBTFUL
 from matgen.validation.symmetry import space_group
 from matgen.workflows.data import data_folder
@@ -53,7 +51,7 @@ def designed(task: Task) -> dict[str, Any]:
     folder = task.how["folder"] / task.key
     outcome = run(request, folder)
     groups = known(task.how["data"])[0]
-    alike = same_formula(task.how["data"], [candidate.structure for candidate in outcome.candidates])
+    index = known_crystals(task.how["data"])
     same = unique(candidate.structure for candidate in outcome.candidates)
     seconds: Counter[str] = Counter()
     for stage in json.loads((folder / "run.json").read_text(encoding="utf-8"))["stages"]:
@@ -67,7 +65,7 @@ def designed(task: Task) -> dict[str, Any]:
             | {
                 "distinct": same[i] == i,
                 "new": formula(candidate.structure) not in groups,
-                "novel": not any(MATCHER.fit(candidate.structure, other) for other in alike[i]),
+                "novel": index.find(candidate.structure) is None,
             }
             for i, candidate in enumerate(outcome.candidates)
         ],
@@ -75,23 +73,6 @@ def designed(task: Task) -> dict[str, Any]:
         "relaxed": list(relaxed(folder, outcome.candidates)),
         "seconds": dict(seconds),
     }
-
-
-def same_formula(data: Path, found: Sequence[Structure]) -> list[list[Structure]]:
-    """For each structure the crystals of the training tables with the same reduced formula."""
-    columns = ["formula", "cell", "Z", "frac"]
-    wanted = [structure.composition.reduced_formula for structure in found]
-    shelves: dict[str, list[Structure]] = {name: [] for name in wanted}
-    spelled: dict[str, str] = {}
-    for name in ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet"):
-        for row in pq.read_table(data / "crystals" / name, columns=columns).to_pylist():
-            spelling = row["formula"]
-            if spelling not in spelled:
-                spelled[spelling] = Composition(spelling).reduced_formula
-            if spelled[spelling] in shelves:
-                coords = np.array(row["frac"]).reshape(-1, 3)
-                shelves[spelled[spelling]].append(Structure(Lattice.from_parameters(*row["cell"]), row["Z"], coords))
-    return [shelves[name] for name in wanted]
 
 
 def formula(structure: Structure) -> tuple[tuple[int, int], ...]:

@@ -1,18 +1,19 @@
 """Stable, unique, novel: raw draws, none of them chosen among others, one geometry each.
 
-`python scripts/evaluate_draws.py`: 500 templates as the prior draws them, and 500 samples of the sum of prior, charge
-balance, stability and novelty, each shaped by the hybrid sampler, then relaxed by CHGNet with its symmetry kept. Every
-share is of the number requested; what fails on the way counts as a failure.
+`python scripts/evaluate_draws.py --data FOLDER`: 500 templates as the prior draws them, and 500 samples of the sum of
+prior, charge balance, stability and novelty, each shaped by the hybrid sampler, then relaxed by CHGNet, symmetry
+kept. Every share is of the number requested; what fails on the way counts as a failure.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from evaluation import Measurement, Task, parser, percent, shipped, table
+from evaluation import Measurement, Task, known_crystals, parser, percent, shipped, table
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
@@ -31,10 +32,10 @@ from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
-from matgen.validation.known import KnownIndex
 from matgen.validation.relax import RelaxConfig
 from matgen.validation.relax_free import relax_batch
 from matgen.validation.symmetry import contains, space_group
+from matgen.workflows.data import data_folder
 
 WAYS = {"prior": "the prior alone", "sum": "the sum"}
 CHUNK = 25
@@ -44,7 +45,6 @@ SINGLE = Request(n=CHUNK, over_generation=1, sampler=replace(SamplerConfig(), sh
 
 surface = cache(CHGNetSurface)
 hull = cache(ReferenceHull.load)
-known = cache(KnownIndex.load)
 
 
 def drawn(task: Task) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def drawn(task: Task) -> list[dict[str, Any]]:
             "converged": report.converged,
             "sound": closest_contact(final).ratio >= MIN_CONTACT,
             "above": _above(final, report.energy),
-            "new": _new(final),
+            "new": _new(final, task.how["data"]),
             "kept": after != 1 and contains(after, before),
             "rmsd": None if moved is None else float(moved[0]) * (final.volume / len(final)) ** (1 / 3),
         }
@@ -88,9 +88,9 @@ def _above(structure: Structure, energy: float) -> float | None:
         return None
 
 
-def _new(structure: Structure) -> bool:
+def _new(structure: Structure, data: Path) -> bool:
     try:
-        return known().find(structure) is None
+        return known_crystals(data).find(structure) is None
     except NoFingerprintError:
         return False
 
@@ -152,8 +152,9 @@ def main() -> None:
     options = parser(__doc__, "draws", 500).parse_args()
     settings = {"request": to_mapping(SINGLE), "relaxation": to_mapping(RelaxConfig()), "limits": LIMITS}
     measurement = Measurement(options, settings)
+    data = data_folder(options.data)
     tasks = [
-        Task(f"{way} {i}", options.table, options.seed, how={"way": way})
+        Task(f"{way} {i}", options.table, options.seed, how={"way": way, "data": data})
         for way in WAYS
         for i in range(options.n // CHUNK)
     ]

@@ -14,6 +14,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ FORMATION = {"mp20_2021", "mpts52_2022"}
 
 TABLES = ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet")
 COLUMNS = ["material_id", "formula", "n_atoms", "e_form", "e_form_src", "ehull", "ehull_src"]
+LIMITS = (0.05, 0.06, 0.07, 0.08, 0.09, 0.1)  # eV/atom
+BANDS = (0.02, 0.06, 0.1, 0.12, 0.15, 0.2, 0.3, 10.0)  # eV/atom
 LARGEST = 12  # atoms in the crystals that are relaxed
 CHUNK = 400
 LABELS = "labels"
@@ -258,10 +261,25 @@ def verdict_figures(names: Sequence[str], static: np.ndarray, known: Mapping[str
     eras = grouped(names, lambda name: era(known[name]))
     best = eras[NEWEST]
     kinds = grouped([names[i] for i in best], lambda name: chemistry(known[name]["formula"]))
-    groups = eras | {f"{NEWEST}, {name}": [best[i] for i in at] for name, at in kinds.items()}
+    groups = {NEWEST: best} | eras | {f"{NEWEST}, {name}": [best[i] for i in at] for name, at in kinds.items()}
     label, height = labels[best], static[best]
     return {
         "verdicts": {name: sorted_out(labels[at], static[at]) for name, at in groups.items()},
+        "limits": {
+            str(limit): {
+                "sensitivity": float((height[label <= MARGIN] <= limit).mean()),
+                "specificity": float((height[label > MARGIN] > limit).mean()),
+            }
+            for limit in LIMITS
+        },
+        "bands": {
+            f"{low:g} to {high:g}": {
+                "rows": int(((label > low) & (label <= high)).sum()),
+                "unstable_found": int(((label > low) & (label <= high) & (height > MARGIN)).sum()),
+                "median": float(np.median((height - label)[(label > low) & (label <= high)])),
+            }
+            for low, high in pairwise(BANDS)
+        },
         "holes": {
             "on_hull": int((height <= ON_HULL).sum()),
             "of_these_unstable": int(((height <= ON_HULL) & (label > MARGIN)).sum()),
@@ -320,6 +338,20 @@ def verdict_table(figures: Mapping[str, Mapping[str, float]]) -> str:
         found = [(f"{f[side]:,}", percent(f[f"{side}_found"], f[side])) for side in ("stable", "unstable")]
         lines.append((name, *found[0], *found[1], meV(f["mae"]), f"{f['rank_correlation']:.2f}"))
     return table(header, lines)
+
+
+def limit_tables(figures: Figures) -> list[str]:
+    """What another limit would do, and where the mistakes lie."""
+    header = (f"limit for CHGNet, eV/atom ({NEWEST}, label at 0.1)", "sensitivity", "specificity")
+    limits = [
+        (limit, percent(f["sensitivity"], 1), percent(f["specificity"], 1)) for limit, f in figures["limits"].items()
+    ]
+    other = (f"label, eV/atom ({NEWEST})", "rows", "CHGNet says > 0.1", "CHGNet less label, meV/atom (median)")
+    bands = [
+        (band, f["rows"], percent(f["unstable_found"], f["rows"]), meV(f["median"]))
+        for band, f in figures["bands"].items()
+    ]
+    return [table(header, limits), table(other, bands)]
 
 
 def in_words(figures: Figures) -> list[str]:
@@ -396,7 +428,7 @@ def main() -> None:
     figures["signed"] = signed_figures(measured(signed, tested))
     figures |= verdict_figures(with_label, static, known)
     figures["relaxation"] = relaxation_figures(measured(relaxation, near_sample(known, 60)), static)
-    tables = [agreement_table(figures["agreement"]), verdict_table(figures["verdicts"])]
+    tables = [agreement_table(figures["agreement"]), verdict_table(figures["verdicts"]), *limit_tables(figures)]
     measurement.finish(figures, {"hull": "\n\n".join([*tables, *in_words(figures)]), "bar hull": bar(figures)})
 
 

@@ -13,18 +13,20 @@ import platform
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
 import matgen
@@ -33,6 +35,7 @@ from matgen.io import structures
 from matgen.models import Models, load_models, shipped_hashes
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import expand
+from matgen.validation.known import KnownIndex
 
 MP20_MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 """The tolerances at which crystal structure prediction is scored on MP-20."""
@@ -251,3 +254,35 @@ def _timed(work: Callable[[Task], Any], task: Task) -> dict[str, Any]:
     started = time.perf_counter()
     value = work(task)
     return {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "value": value}
+
+
+class TableStructures(Mapping[str, Structure]):
+    """The crystals of the training tables by name, built when asked for.
+
+    Args:
+        data: folder of the training tables.
+    """
+
+    def __init__(self, data: Path) -> None:
+        columns = ["material_id", "cell", "Z", "frac"]
+        self._rows = {
+            row["material_id"]: row
+            for name in ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet")
+            for row in pq.read_table(data / "crystals" / name, columns=columns).to_pylist()
+        }
+
+    def __getitem__(self, name: str) -> Structure:
+        row = self._rows[name]
+        return Structure(Lattice.from_parameters(*row["cell"]), row["Z"], np.array(row["frac"]).reshape(-1, 3))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+@cache
+def known_crystals(data: Path) -> KnownIndex:
+    """The index that ships with the structures behind it, so that `StructureMatcher` decides what is in doubt."""
+    return replace(KnownIndex.load(), structures=TableStructures(data))

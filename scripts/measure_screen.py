@@ -86,8 +86,9 @@ def rows_on_disk(out: Path) -> list[dict[str, Any]]:
 
 def wait_for(out: Path, least: int, process: subprocess.Popen) -> None:
     """Until so many rows are on disk."""
-    while process.poll() is None and (not (out / "rows.jsonl").exists() or len(rows_on_disk(out)) < least):
-        time.sleep(0.2)
+    path = out / "rows.jsonl"
+    while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < least):
+        time.sleep(1.0)
 
 
 def cost(work: Callable[[], Any]) -> tuple[float, float]:

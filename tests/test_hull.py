@@ -496,6 +496,8 @@ def test_the_command_builds_and_tells(
     assert called(monkeypatch, "reference", "info", str(out)) == 0
     assert "EMT" in capsys.readouterr().out
     assert called(monkeypatch, "reference", "info") == 0
-    assert "CHGNet 0.3.0" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "CHGNet 0.3.0" in told
+    assert re.search(r"elements +│ 89 ", told)
     assert called(monkeypatch, "reference", "build", str(tmp_path / "nowhere"), *emt) == 2
     assert called(monkeypatch, "reference", "info", str(folder / "cu.cif")) == 2

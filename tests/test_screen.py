@@ -426,10 +426,10 @@ def when_rows(out: Path, least: int, process: subprocess.Popen, seconds: float =
 
 @pytest.fixture
 def many(some: list[Structure], tmp_path: Path) -> Path:
-    """Two hundred slightly different crystals."""
+    """A hundred and twenty-eight slightly different crystals."""
     place = tmp_path / "many"
     place.mkdir()
-    for index in range(200):
+    for index in range(128):
         structure = some[index % 12].copy()
         structure.scale_lattice(structure.volume * (0.95 + 0.0005 * index))
         (place / f"{index:03d}.cif").write_text(cif_text(structure), encoding="utf-8")
@@ -441,9 +441,9 @@ def many(some: list[Structure], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "mark"),
     [
-        pytest.param((), "loky", id="a process of the pool"),
-        pytest.param(("--executor", "local"), "spawn_main", id="a worker of Parsl"),
-        pytest.param(("--executor", "local"), "process_worker_pool.py", id="a manager of Parsl, with its worker"),
+        pytest.param((), "loky", id="process"),
+        pytest.param(("--executor", "local"), "spawn_main", id="parsl_worker"),
+        pytest.param(("--executor", "local"), "process_worker_pool.py", id="parsl_manager"),
     ],
 )
 def test_a_killed_worker_loses_nothing(many: Path, tmp_path: Path, options: tuple[str, ...], mark: str) -> None:
@@ -457,7 +457,7 @@ def test_a_killed_worker_loses_nothing(many: Path, tmp_path: Path, options: tupl
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         lines = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-        assert sorted(line["name"] for line in lines) == sorted(f"many/{i:03d}.cif" for i in range(200))
+        assert sorted(line["name"] for line in lines) == sorted(f"many/{i:03d}.cif" for i in range(128))
         assert not any(line["error"] for line in lines)
     finally:
         with contextlib.suppress(ProcessLookupError):  # a killed manager leaves its worker behind
@@ -475,8 +475,8 @@ def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     names = [json.loads(line)["name"] for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert sorted(names) == sorted(f"many/{i:03d}.cif" for i in range(200))
-    assert f"{200 - before} judged now" in errors
+    assert sorted(names) == sorted(f"many/{i:03d}.cif" for i in range(128))
+    assert f"{128 - before} judged now" in errors
 
 
 @pytest.mark.slow

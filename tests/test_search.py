@@ -8,10 +8,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgen.candidate import Candidate
+from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
 from matgen.export import CandidateWriter, RunInfo
 from matgen.progress import Silence
-from matgen.request import Request, RequestError
+from matgen.request import FAST, Request, RequestError
+from matgen.sampler_config import SamplerConfig
 from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.validation.chgnet_surface import CHGNetSurface
@@ -129,3 +131,9 @@ def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
     unrelaxed = falls_back(offered("b", magnesia), surface)
     assert not unrelaxed.passed
     assert math.isnan(unrelaxed.value)
+
+
+def test_the_fast_preset_leaves_the_geometry_to_the_relaxation() -> None:
+    request = from_mapping(Request, FAST)
+    assert (request.stages.diffusion, request.stages.mala, request.stages.redraws) == (False, False, False)
+    assert request.sampler.shaped > SamplerConfig().shaped

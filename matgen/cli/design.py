@@ -47,6 +47,9 @@ def design(
     ] = False,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Leave the geometry to the relaxation: more crystals for the time.")
+    ] = False,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
@@ -71,19 +74,22 @@ def design(
         "allow_known": allow_known or None,
         "budget": budget,
     }
-    off = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
+    left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
+    off = [stage for stage, is_off in left_out.items() if is_off]
     asked = wished(bandgap, wishes or [])
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
-        from matgen.request import Request
+        from matgen.request import FAST, Request
         from matgen.workflows.design import default_folder
 
         raw = read_toml(config) if config else {}
         told = {name: value for name, value in given.items() if value is not None}
+        preset = {name: table if fast else {} for name, table in FAST.items()}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
             "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
-            "stages": _joined(raw.get("stages", {}), {name: False for name, is_off in off.items() if is_off}),
+            "stages": _joined(raw.get("stages", {}), preset["stages"] | dict.fromkeys(off, False)),
+            "sampler": _joined(raw.get("sampler", {}), preset["sampler"]),
         }
         try:
             request = from_mapping(Request, raw | told | tables)

@@ -14,13 +14,14 @@ import torch
 
 from matgen import __version__
 from matgen.candidate import Candidate
-from matgen.config import to_mapping
+from matgen.config import from_mapping, to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
 from matgen.models import load_models, shipped_hashes
 from matgen.progress import Report, Silence
-from matgen.request import Request
+from matgen.request import FAST, Request, Stages
+from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
@@ -115,6 +116,7 @@ def design(
     max_ehull: float = 0.1,
     allow_known: bool = False,
     budget: float = 10.0,
+    fast: bool = False,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
     report: Report | None = None,
@@ -143,6 +145,7 @@ def design(
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
         allow_known: keep candidates that are known crystals.
         budget: minutes after which no more is looked for.
+        fast: leave the geometry to the relaxation: more crystals for the time.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
@@ -173,6 +176,8 @@ def design(
         allow_known=allow_known,
         budget=budget,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
+        stages=from_mapping(Stages, FAST["stages"] if fast else {}),
+        sampler=from_mapping(SamplerConfig, FAST["sampler"] if fast else {}),
     )
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)

@@ -7,22 +7,29 @@ from baselines.proposals import Setting
 from evaluation import shipped
 from pymatgen.core import Structure
 
+from matgen.config import from_mapping
 from matgen.generation import generate
 from matgen.progress import Silence
-from matgen.request import Request
+from matgen.request import FAST, Request
 from matgen.workflows.design import ROUND_STRIDE
 
 
 class Designed:
-    """All proposals that the rounds of a design relax in turn, none left out once enough candidates are found."""
+    """All proposals that the rounds of a design relax in turn, none left out once enough candidates are found.
 
-    def __init__(self, setting: Setting) -> None:
+    Args:
+        setting: what the race is about.
+        fast: with the preset that leaves the geometry to the relaxation.
+    """
+
+    def __init__(self, setting: Setting, *, fast: bool = False) -> None:
         wish = {} if setting.gap is None else {"band_gap": setting.gap}
-        self.request, self.models = Request(properties=wish, n=setting.n, seed=setting.seed), shipped()
+        asked = {"properties": wish, "n": setting.n, "seed": setting.seed} | (FAST if fast else {})
+        self.request, self.models = from_mapping(Request, asked), shipped()
         self.models.library  # noqa: B018  # sorts its prototypes once
 
-    def round(self, number: int) -> Iterator[Structure]:
-        """Proposals of one run of the generator."""
+    def round(self, number: int) -> Iterator[tuple[Structure, float]]:
+        """Proposals of one run of the generator, which asks the guide about each when it ranks them."""
         generator = torch.Generator().manual_seed((self.request.seed + number * ROUND_STRIDE) % 2**63)
         for proposal in generate(self.request, self.models, generator, Silence()):
-            yield proposal.structure
+            yield proposal.structure, float(proposal.properties["band_gap"].value)

@@ -25,6 +25,7 @@ WORDS = {
     "substitution": "(b) element substitution",
     "prior": "(c) our prior, random geometry",
     "ours": "(d) ours",
+    "fast": "(d) ours, `--fast`",
 }
 """Names of the methods, in the order in which they are shown."""
 
@@ -180,7 +181,7 @@ def draw(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> No
         rates = {name: Rate(**f["on_target_per_hour"] or f["sun_per_hour"]) for name, f in figures.items()}
         values = [r.value for r in rates.values()]
         errors = [[r.value - r.low for r in rates.values()], [r.high - r.value for r in rates.values()]]
-        colours = ["#c65d21" if name == "ours" else "0.65" for name in rates]
+        colours = ["#c65d21" if name in {"ours", "fast"} else "0.65" for name in rates]
         bars = axis.barh([WORDS[name] for name in rates], values, xerr=errors, color=colours, capsize=3)
         axis.bar_label(bars, [f"{v:.0f}" for v in values], padding=4, fontsize=9)
         axis.invert_yaxis()

@@ -42,18 +42,24 @@ class Proposal:
         structure: it.
         cpu_seconds: of this process, since the proposal before it was asked for another one.
         round, index: its place; the same seed gives the same crystal there.
+        gap: by the guide, eV, where the method asked it anyway.
     """
 
     structure: Structure
     cpu_seconds: float
     round: int
     index: int
+    gap: float | None = None
+
+
+Made = Structure | tuple[Structure, float]
+"""A crystal, or a crystal with the gap in eV that the guide sees in it."""
 
 
 class Source(Protocol):
     """A way of making crystals, prepared for one setting."""
 
-    def round(self, number: int) -> Iterator[Structure]:
+    def round(self, number: int) -> Iterator[Made]:
         """The crystals of a round, best first if there is such an order; the same ones for the same seed and number."""
 
 
@@ -70,10 +76,11 @@ class Proposals:
     def __next__(self) -> Proposal:
         started = time.process_time()
         for _ in range(EMPTY_ROUNDS):
-            structure = next(self._structures, None)
-            if structure is not None:
+            made = next(self._structures, None)
+            if made is not None:
                 self._index += 1
-                return Proposal(structure, time.process_time() - started, self._number, self._index - 1)
+                structure, gap = made if isinstance(made, tuple) else (made, None)
+                return Proposal(structure, time.process_time() - started, self._number, self._index - 1, gap)
             self._number, self._index = self._number + 1, 0
             self._structures = self._source.round(self._number)
         raise RuntimeError(f"expected a proposal within {EMPTY_ROUNDS} rounds of {self._source}, got none")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ase.calculators.calculator import Calculator
 from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Source
-from evaluation import read_lines, shipped
+from evaluation import known_crystals, read_lines, shipped
 from pymatgen.core import Structure
 
 from matgen.calculator import chgnet_calculator
@@ -66,14 +66,14 @@ class Judges:
     judge: Ensemble
 
     @classmethod
-    def loaded(cls) -> "Judges":
-        """Those that ship."""
+    def loaded(cls, data: Path) -> "Judges":
+        """Those that ship; known structures are those of the training tables in a folder."""
         models = shipped()
         return cls(
             CHGNetSurface(),
             chgnet_calculator(),
             ReferenceHull.load(),
-            KnownIndex.load(),
+            known_crystals(data),
             Guide(models.graph, models.properties),
             load("judge"),
         )
@@ -152,7 +152,7 @@ class Race:
         }
         clock = _Clock(record)
         with clock("screening"):
-            record["objection"] = self._objection(structure)
+            record["objection"] = self._objection(proposal)
         record["proposed"] = _as_dict(structure)
         return record
 
@@ -173,8 +173,9 @@ class Race:
             stream.writelines(json.dumps(record) + "\n" for record in records)
         return records
 
-    def _objection(self, structure: Structure) -> str:
+    def _objection(self, proposal: Proposal) -> str:
         """Why a proposal is not worth a relaxation: cheap questions first, the same for all methods."""
+        structure = proposal.structure
         if not is_valid(structure.composition):
             return "charge"
         try:
@@ -185,12 +186,15 @@ class Race:
             return "duplicate"
         if self.setting.gap is not None:
             try:
-                gap = float(self.judges.guide.of_structure(structure)["band_gap"].value)
+                gap = self._guided(structure) if proposal.gap is None else proposal.gap
             except NoTemplateError:
                 return "guide"
             if abs(gap - self.setting.gap) > GAP_TOLERANCE:
                 return "guide"
         return "" if self._novel(structure) else "known"
+
+    def _guided(self, structure: Structure) -> float:
+        return float(self.judges.guide.of_structure(structure)["band_gap"].value)
 
     def _novel(self, structure: Structure) -> bool:
         """Whether no known crystal has its fingerprint; what has none itself is not called novel."""
