@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -32,6 +32,12 @@ def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -
         return CHGNetCalculator(use_device="cpu", on_isolated_atoms=on_isolated_atoms)
 
 
+@lru_cache(maxsize=1)
+def kept_calculator(make: Callable[[], Calculator]) -> Calculator:
+    """What `make` makes, once per process: loading costs seconds, and a calculator keeps state."""
+    return make()
+
+
 def potential_name(calculator: Calculator) -> str:
     """Name and version of a calculator, such as "CHGNet 0.3.0"."""
     kind = type(calculator)
@@ -56,8 +62,8 @@ def calculator_maker(name: str) -> Callable[[], Calculator]:
     Raises:
         CalculatorError: the name stands for nothing that can be called.
     """
-    _function(name)
-    return partial(_make, name)
+    made = _function(name)
+    return made if made is chgnet_calculator else partial(_make, name)
 
 
 def _function(name: str) -> Callable[[], Calculator]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -104,6 +105,24 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"cannot write to {path}: {reason}; choose another folder with --out") from error
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder if it is not there, and find out before long work whether it takes files.
+
+    Args:
+        folder: to make.
+        option: that names another.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another place with {option}") from error
 
 
 class CandidateWriter:

@@ -8,16 +8,20 @@ import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
+from matgen import candidate
 from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
-from matgen.properties import Mixture, Prediction
+from matgen.properties import PROPERTIES, Mixture, Prediction
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
 
 CLEAN = 0.02
 """Noise level at which final structures are read, Å: the lowest that models were trained at."""
+
+JUDGE = "judge_"
+"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
 
 
 class Guide:
@@ -57,3 +61,8 @@ class Guide:
         template, _ = described(structure)
         device = next(self.graph.parameters()).device
         return self.of_batch(TemplateBatch.of([template]).to(device), state_of([structure]).to(device))
+
+
+def as_prediction(name: str, numbers: Prediction) -> candidate.Prediction:
+    """The prediction for one system, with its unit."""
+    return candidate.Prediction(float(numbers.value), float(numbers.spread), PROPERTIES[name].unit)

@@ -5,6 +5,8 @@ dear and can be left to other processes: `found(paths)` gives what `read` reads,
 """
 
 import gzip
+import hashlib
+import json
 import os
 import zipfile
 import zlib
@@ -78,6 +80,16 @@ def read(one: Found) -> Entry:
         return Entry(one.name, one.path, one.index, None, str(error))
 
 
+def digest(one: Found | Entry) -> str:
+    """Of what a file says of a structure: the same content need not be worked on twice."""
+    if isinstance(one, Found):
+        said = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        said = f"{one.piece.form}\n{one.piece.error}\n{said}"
+    else:
+        said = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+    return hashlib.sha256(said.encode(errors="replace")).hexdigest()[:16]
+
+
 def found(paths: Iterable[Path]) -> Iterator[Found]:
     """What there is to read, in the order in which it will always be found.
 
@@ -100,7 +112,7 @@ def given(structures: Iterable[Structure]) -> Iterator[Found]:
 def _found(named: list[Path]) -> Iterator[Found]:
     met: set[Path] = set()
     for path, label in zip(named, _labels(named), strict=True):
-        inside = _below(path) if path.is_dir() else [path]
+        inside = files_below(path) if path.is_dir() else [path]
         empty = True
         for file in inside:
             empty = False
@@ -127,7 +139,7 @@ def _labels(named: list[Path]) -> list[str]:
             depth[i] += 1
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Files of a known kind, hidden ones left out, in the order of their names."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import Target
+from matgen.guide import JUDGE
 from matgen.models import ModelInfo
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
 from matgen.screening.row import Row
 from matgen.validation.metrics import Estimate
-from matgen.workflows.selection import JUDGE
 from matgen.workflows.verify import Verified
 
 NARROWEST = 110

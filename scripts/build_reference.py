@@ -172,7 +172,7 @@ def usual_volume(found: Structure) -> float:
 
 def joined(rows: Sequence[Row], relaxed: Sequence[PhaseEnergy], facts: dict[str, Any], potential: str) -> Reference:
     """Static and relaxed energies in one table; where a phase has both, the relaxed one."""
-    better = {line.name: line for line in relaxed if np.isfinite(line.energy)}
+    better = {line.name: line for line in relaxed if line.stands}
     static = {
         row["material_id"]: PhaseEnergy(row["material_id"], reduced(row["formula"]), row["energy"], False, "")
         for row in rows

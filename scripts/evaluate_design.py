@@ -28,7 +28,7 @@ from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.cif import displacement, read_cif
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import unique
-from matgen.validation.hull import DOUBTFUL
+from matgen.validation.hull import is_stable
 from matgen.validation.symmetry import space_group
 from matgen.workflows.data import data_folder
 from matgen.workflows.design import run
@@ -150,11 +150,9 @@ def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
         "reads_back": sum(row["reads_back"] for row in candidates),
         "new_formula": sum(row["new"] for row in candidates),
         "novel": sum(row["novel"] for row in candidates),
-        "on_hull": sum(row["above_hull"] <= 0 for row in candidates),
+        "on_hull": sum(is_stable(row["above_hull"], 0.0) for row in candidates),
         "falls_back": sum(row["falls_back"] for row in candidates),
-        "sun": sum(
-            -DOUBTFUL <= row["above_hull"] <= MAX_EHULL and row["distinct"] and row["novel"] for row in candidates
-        ),
+        "sun": sum(is_stable(row["above_hull"], MAX_EHULL) and row["distinct"] and row["novel"] for row in candidates),
         "mean_above_hull": fmean([row["above_hull"] for row in candidates] or [math.nan]),
         "judge_mean_error": None
         if target is None

@@ -31,7 +31,7 @@ from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
+from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.validation.relax import RelaxConfig
 from matgen.validation.relax_free import relax_batch
 from matgen.validation.symmetry import contains, space_group
@@ -105,7 +105,7 @@ def summary(rows: Sequence[Mapping[str, Any]], requested: int) -> dict[str, Any]
     counts |= {"relaxed": len(ended), "unique": sum(unique), "novel": sum(row["new"] for row in ended)}
     counts["symmetry"] = sum(row["kept"] for row in ended)
     for limit in LIMITS:
-        stable = [row["above"] is not None and -DOUBTFUL <= row["above"] <= limit for row in ended]
+        stable = [row["above"] is not None and is_stable(row["above"], limit) for row in ended]
         counts[f"stable_{limit:g}"] = sum(stable)
         counts[f"sun_{limit:g}"] = sum(s and u and row["new"] for s, u, row in zip(stable, unique, ended, strict=True))
     heights = [row["above"] for row in ended if row["above"] is not None]

@@ -18,19 +18,20 @@ from matgen.datasets.named import DataSetError, named_structures
 from matgen.progress import Silence
 from matgen.structure_files import Entry, read_structures
 from matgen.validation.cif import cif_text
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import Bootstrap, Profile, profile, traits
 from matgen.validation.metrics.distributions import SHIPPED
 from matgen.workflows.evaluate import (
     EvaluationConfig,
     EvaluationError,
+    default_folder,
     doubts,
     evaluate,
     paired,
     stability_figures,
 )
-from matgen.workflows.judging import Judged, is_stable, judged_alike, judged_as_read, judged_relaxed
+from matgen.workflows.judging import Judged, judged_alike, judged_as_read, judged_relaxed
 from matgen.workflows.relaxations import Outcome
 
 QUICK = EvaluationConfig(relax="none", bootstrap=100)
@@ -151,6 +152,23 @@ def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: Known
     rows = (out / "structures.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 11
     assert rows[0].startswith("name,error,formula")
+
+
+def test_other_paths_and_settings_have_another_folder(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "made", tmp_path / "b" / "made"
+    cases = [(QUICK, [one]), (QUICK, [other]), (QUICK, [one, other]), (replace(QUICK, relax="chgnet"), [one])]
+    folders = [default_folder(config, paths) for config, paths in cases]
+    assert len(set(folders)) == len(cases)
+    assert all(folder.name.startswith("made_") for folder in folders)
+    assert default_folder(replace(QUICK, jobs=2), [one]) == folders[0]  # it goes on, with more processes
+
+
+def test_a_cell_too_large_to_be_judged_is_a_row_with_a_reason(folder: Path, known: KnownIndex) -> None:
+    large = Structure(Lattice.cubic(2.5), ["Cu"], [[0, 0, 0]]).make_supercell((8, 8, 8))
+    (folder / "large.cif").write_text(cif_text(large), encoding="utf-8")
+    row = next(row for row in evaluate([folder], QUICK, known=known).structures if row.name.endswith("large.cif"))
+    assert "512 atoms" in row.error
+    assert (row.separated, row.unique, row.novel) == (False, False, False)
 
 
 def test_the_command_prints_every_figure(
@@ -296,7 +314,10 @@ def test_energies_of_another_potential_are_refused(crystals: list[Structure], hu
 
 
 def test_energies_too_good_to_be_true_are_told(hull: ReferenceHull, known: KnownIndex) -> None:
-    assert "2 lie more than 0.3" in doubts(judged(strangers(), [-0.5, -0.4, -0.1], hull, known))
+    rows = judged(strangers(), [-0.5, -0.4, -0.1], hull, known)
+    assert "2 lie more than 0.3" in doubts(rows)
+    found = values(stability_figures(rows, 3, Bootstrap(50), hull.potential))
+    assert found["stable ≤ 0 eV/atom"] == found["S.U.N. ≤ 0.1 eV/atom"] == pytest.approx(1 / 3)
     assert not doubts(judged(strangers(), [0.0, 0.0, 0.0], hull, known))
 
 

@@ -39,6 +39,7 @@ RANKS: tuple[frozenset[str], ...] = (
             "elements",
             "errors",
             "geometry",
+            "processes",
             "progress",
             "properties",
             "sampler_config",
@@ -51,7 +52,8 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"datasets", "energies", "samplers", "validation"}),
     frozenset({"export", "guide", "request", "terms", "training"}),
     frozenset({"generation", "total_energy"}),
-    frozenset({"screening", "workflows"}),
+    frozenset({"screening"}),
+    frozenset({"workflows"}),
     frozenset({"cli", "terminal", "testing"}),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

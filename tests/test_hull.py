@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,7 @@ from matgen.structure_files import Entry, found
 from matgen.validation.hull import (
     DOUBTFUL,
     MARGIN,
+    ON_HULL,
     REFUTED,
     PotentialMismatchError,
     ReferenceHull,
@@ -37,11 +40,13 @@ from matgen.validation.hull import (
     by_elements,
     elements_of,
     hull_verdict,
+    is_stable,
     near_hull,
     parts,
 )
 from matgen.validation.reference import Reference, ReferenceFileError
-from matgen.workflows.reference import ReferenceBuildError, build_reference, reference_facts
+from matgen.validation.relax import relax
+from matgen.workflows.reference import ReferenceBuildError, build_reference, phase_energies, reference_facts
 
 TOY = "Toy 1"
 
@@ -222,6 +227,13 @@ def test_energies_of_another_potential_are_refused() -> None:
         hull_of(BINARY).above_hull(Composition("NaCl"), -3.5, "Toy 2")
 
 
+def test_an_element_whose_phases_are_all_left_out_is_told() -> None:
+    hull = hull_of(BINARY)
+    names = [name for name, f in zip(hull.reference.names, hull.reference.formulas, strict=True) if f == "Na"]
+    with pytest.raises(UnknownChemistryError, match="none of Na without"):
+        hull.above_hull(Composition("NaCl"), -3.5, TOY, without=names)
+
+
 def test_a_hull_goes_to_another_process() -> None:
     hull = hull_of(BINARY)
     asked = (Composition("NaCl3"), -2.6, TOY)
@@ -245,7 +257,7 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
         ("NaCl", -3.45, True, 0.05, r"0\.050 eV/atom above NaCl \(Toy 1\), limit 0\.1"),
         ("NaCl3", -2.6, False, 0.15, r"unstable: 0\.150 eV/atom above .*NaCl"),
         ("NaCl", -3.55, True, -0.05, "below NaCl.*more stable than the known phases$"),
-        ("NaCl", -3.6 - DOUBTFUL, True, -0.1 - DOUBTFUL, "to be doubted"),
+        ("NaCl", -3.6 - DOUBTFUL, False, -0.1 - DOUBTFUL, "to be doubted.*below NaCl"),
         ("KCl", -3.0, False, math.nan, "got K in KCl"),
         ("NaCl", math.nan, False, math.nan, "no relaxed energy"),
     ],
@@ -256,6 +268,15 @@ def test_a_verdict_says_how_far_above_what(formula: str, energy: float, passed: 
     assert (verdict.name, verdict.passed, verdict.unit) == ("hull", passed, "eV/atom")
     assert verdict.value == pytest.approx(value, nan_ok=True)
     assert re.search(told, verdict.reason), verdict.reason
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.1])
+def test_stable_is_one_interval(limit: float) -> None:
+    """From the floor to the limit, at the resolution of a reference; what is not known is not stable."""
+    for height in (-DOUBTFUL, -0.1, 0.0, limit, limit + 0.9 * ON_HULL):
+        assert is_stable(height, limit)
+    for height in (-2.0, -DOUBTFUL - 1e-9, limit + 1.1 * ON_HULL, math.inf, -math.inf, math.nan):
+        assert not is_stable(height, limit)
 
 
 def test_a_verdict_wants_a_relaxation_by_the_same_potential() -> None:
@@ -449,6 +470,81 @@ def test_energies_of_two_kinds_are_not_joined(tmp_path: Path) -> None:
     build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT)
     with pytest.raises(ReferenceBuildError, match="choose another name with --out"):
         build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+
+
+def test_what_did_not_reach_a_minimum_enters_no_hull(tmp_path: Path) -> None:
+    """Gold blown up to thrice its volume falls together by more than a relaxation may, to an energy of its own."""
+    atoms = bulk("Au", "fcc", a=6.2)
+    blown = Entry("blown", "", 0, AseAtomsAdaptor.get_structure(atoms), "")
+    _, final = relax(blown.structure, EMT())
+    assert not final.converged
+    assert math.isfinite(final.energy)
+    built = build_reference([*entries(("cu", "au", "cuau")), blown], tmp_path / "r.parquet", EMT, margin=9.0)
+    assert "blown" not in built.reference.names
+    assert built.energies == 3
+    assert dict(built.failures) == {f"not relaxed to a minimum: {final.reason.partition(':')[0]}": 1}
+    given = build_reference([*entries(("cu", "au")), blown], tmp_path / "s.parquet", EMT, relaxing=False, margin=9.0)
+    assert "blown" in given.reference.names
+
+
+def test_another_crystal_of_the_same_name_is_computed_anew(tmp_path: Path) -> None:
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False, margin=9.0)
+    dense = replace(entries(("dense",))[0], name="au")
+    built = build_reference([entries(("cu",))[0], dense], tmp_path / "r.parquet", EMT, relaxing=False, margin=9.0)
+    atoms = crystals()["dense"]
+    atoms.calc = EMT()
+    assert built.reference.energies[built.reference.names.index("au")] == pytest.approx(atoms.get_potential_energy())
+
+
+def test_a_damaged_file_of_energies_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    log = tmp_path / "r.jsonl"
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+    sound = log.read_bytes()
+    build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+    assert log.read_bytes() == sound
+    lines = sound.splitlines(keepends=True)
+    for damaged in (lines[0] + b"{,\n" + lines[2], lines[0] + b'{"name": "cu"}\n', b"[]\n", b"\xff\n"):
+        log.write_bytes(damaged)
+        with pytest.raises(ReferenceBuildError, match="or remove that file"):
+            build_reference(entries(("cu", "au")), tmp_path / "r.parquet", EMT, relaxing=False)
+        assert log.read_bytes() == damaged
+
+
+class DeadlyEMT(EMT):
+    """Ends the process that asks it about gold."""
+
+    def calculate(self, atoms: Atoms, *rest: Any) -> None:
+        """As EMT."""
+        if "Au" in atoms.symbols:
+            os._exit(1)
+        super().calculate(atoms, *rest)
+
+
+def test_a_crystal_that_kills_its_workers_ends_no_build(tmp_path: Path) -> None:
+    given = entries(("cu", "au"))
+    lines = phase_energies(given, tmp_path / "r.jsonl", DeadlyEMT, "EMT", relaxing=False, jobs=2)
+    assert [line.stands for line in lines] == [True, False]
+    assert "workers died over it" in lines[1].failure
+
+
+def test_an_interrupted_build_says_how_to_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "impatient_potential.py").write_text(
+        "from ase.calculators.emt import EMT\n\n\nclass Impatient(EMT):\n"
+        "    def calculate(self, *arguments):\n        raise KeyboardInterrupt\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    command = ["matgen", "reference", "build", str(folder), "--calculator", "impatient_potential:Impatient"]
+    monkeypatch.setattr(sys, "argv", [*command, "--as-they-are"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    last = " ".join(capsys.readouterr().err.splitlines()[-1:])
+    assert "to go on, run matgen reference build" in last
+    assert last.endswith("--out reference.parquet")
 
 
 def test_a_folder_without_pure_elements_makes_no_hull(tmp_path: Path) -> None:

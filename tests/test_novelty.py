@@ -15,6 +15,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from matgen.candidate import Candidate, SpaceGroup
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.errors import UserError
+from matgen.validation import fingerprint as fingerprints
 from matgen.validation.duplicates import MATCHER, SeenStructures, reduced_for_matching
 from matgen.validation.fingerprint import (
     TOLERANCE,
@@ -280,6 +281,27 @@ def test_what_has_no_fingerprint_says_why() -> None:
     verdict = novel_verdict(candidate(lost), KnownIndex.from_structures({"salt": salt}))
     assert not verdict.passed
     assert "NaN" in verdict.reason
+
+
+def test_neighbours_of_each_element_alone_are_those_of_all(
+    textbook: tuple[TextbookEntry, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    written = [structure for entry in textbook[::6] for structure in (entry.structure, rewritten(entry.structure, rng))]
+    together = [fingerprint(structure) for structure in written]
+    monkeypatch.setattr(fingerprints, "MOST_PAIRS", 0)
+    for structure, one in zip(written, together, strict=True):
+        np.testing.assert_allclose(fingerprint(structure).shells, one.shells, atol=1e-6)
+
+
+def test_one_foreign_atom_in_a_large_cell_is_quick() -> None:
+    dilute = Structure(Lattice.cubic(2.5), ["Cu"], [[0, 0, 0]]).make_supercell((8, 8, 8))
+    dilute[0] = "Ni"
+    began = time.process_time()
+    found = fingerprint(dilute)
+    assert time.process_time() - began < 5.0
+    shells = np.exp(found.shells.reshape(3, -1)) * 2.5  # nickel to itself, copper to nickel, copper to itself
+    assert np.isclose(shells, 20.0, rtol=1e-5).any(axis=1).tolist() == [True, False, False]  # its own six images
 
 
 def test_charges_isotopes_and_overlaps_do_not_matter() -> None:

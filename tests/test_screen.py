@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +22,28 @@ from pymatgen.core import Lattice, Structure
 
 import matgen
 from matgen import cli
+from matgen.calculator import chgnet_calculator
 from matgen.candidate import Candidate, SpaceGroup, Verdict
 from matgen.config import ConfigError
 from matgen.energies.property import WishError
 from matgen.export import ResumeError
-from matgen.screening.assess import LARGEST, assess, primitive_cell
-from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
+from matgen.processes import TRIES, Chunk
+from matgen.screening.assess import LARGEST, _height, assess, primitive_cell, reference_hull
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
 from matgen.screening.domain import LIMIT, domain
+from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row, cells, row_of, row_record
-from matgen.screening.workers import TRIES, Chunk, here
+from matgen.screening.workers import here
 from matgen.structure_files import MissingPathError, found, given
+from matgen.validation.checks import min_distance
 from matgen.validation.cif import cif_text
 from matgen.validation.hull import PotentialMismatchError, quiet
 from matgen.validation.known import KnownIndex
 from matgen.validation.reference import Reference
+from matgen.validation.relax import relax
 from matgen.workflows.screen import Tray, chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE)
@@ -206,6 +212,20 @@ def test_the_limit_on_the_hull_is_the_one_asked_for(some: list[Structure]) -> No
     assert heights[0] == heights[1] > 0.05
 
 
+def test_an_energy_too_low_to_be_believed_fails() -> None:
+    """A search over a potential would else end in its holes."""
+    hull = reference_hull(SHIPPED)
+    crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
+    row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).told(min_distance(candidate))
+    ground = -hull.above_hull(crystal.composition, 0.0, hull.potential).above_hull
+    found = [
+        _height(replace(row, energy=ground + height), ScreenConfig()).verdicts["hull"] for height in (-2.0, -0.2, 0.05)
+    ]
+    assert [verdict.passed for verdict in found] == [False, True, True]
+    assert "to be doubted" in found[0].reason
+
+
 def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[Structure]) -> None:
     config = ScreenConfig(reference=NONE, known=NONE, properties={"band_gap": ">19"})
     for row in assess(list(given(some[:4])), config):
@@ -219,6 +239,28 @@ def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_
     rows = assess(list(given([some[0] * (1, 1, 2), some[1], some[2]])), config)
     assert [row.verdicts["novel"].passed for row in rows] == [False, False, True]
     assert "rock" in rows[0].verdicts["novel"].reason
+
+
+def test_a_structure_beyond_the_potential_takes_no_other_with_it(some: list[Structure]) -> None:
+    heavy = block(["Cm", "O"], 5.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    lonely = block(["Na"], 20.0, [[0, 0, 0]])
+    config = ScreenConfig(known=NONE)
+    one, curium, isolated, other = assess(list(given([some[0], heavy, lonely, some[1]])), config)
+    assert "does not know Cm" in curium.verdicts["hull"].reason
+    assert "isolated" in isolated.verdicts["hull"].reason
+    for row, alone in zip((one, other), assess(list(given(some[:2])), config), strict=True):
+        assert row.energy == pytest.approx(alone.energy, abs=1e-4)
+
+
+def test_one_crystals_fault_in_a_batch_is_not_anothers(some: list[Structure]) -> None:
+    potential = StaticEnergies()
+    converter = potential.calculator.model.graph_converter  # type: ignore[attr-defined]
+    sound, damaged = converter(some[0]), converter(some[1])
+    damaged.atomic_number = damaged.atomic_number + 100  # embeddings that there are not
+    energy, reason, again = potential._of_graphs([sound, damaged, sound])
+    assert energy == again == pytest.approx(potential(some[:1])[0], abs=1e-4)
+    assert isinstance(reason, str)
+    assert "cannot read it" in reason
 
 
 # ---------------------------------------------------------------- the domain
@@ -255,7 +297,7 @@ def test_rows_in_any_order_come_to_the_same(folder: Path, tmp_path: Path) -> Non
             parts = list(chunks(tray.unknown(entries), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                tray.put(assess(part.found, CHEAP))
+                tray.put(assess(part.items, CHEAP))
         assert seen == [entry.name for entry in entries]
         return texts(ranked(tray.finished))
 
@@ -361,13 +403,14 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
         made("low", 0, 0.01, 3.0),
         made("same height, denser", 0, 0.01, -3.0),
         made("no height", 0, math.nan, -9.0),
+        made("hole", 1, -2.0, -9.0),  # of the potential: no merit
     ]
     order = [row.name for row in ranked(rows)]
-    assert order == ["same height, denser", "low", "high", "no height", "one", "two", "broken"]
-    assert [row.rank for row in ranked(rows)] == list(range(1, 8))
+    assert order == ["same height, denser", "low", "high", "no height", "one", "hole", "two", "broken"]
+    assert [row.rank for row in ranked(rows)] == list(range(1, 9))
     counts = summary(rows)
-    assert (counts["structures"], counts["broken"], counts["passed"]) == (7, 1, 4)
-    assert counts["checks"]["hull"] == {"passed": 6, "of": 6}
+    assert (counts["structures"], counts["broken"], counts["passed"]) == (8, 1, 4)
+    assert counts["checks"]["hull"] == {"passed": 7, "of": 7}
 
 
 # ---------------------------------------------------------------- workers that die
@@ -381,13 +424,13 @@ def test_what_kills_its_workers_is_found_and_nothing_else_is_given_up(some: list
         given_up = []
         while waiting:
             chunk = waiting.pop()
-            if entries[culprit] in chunk.found:
+            if entries[culprit] in chunk.items:
                 deaths += 1
                 rest = chunk.after_death()
                 waiting += rest
-                given_up += [] if rest else list(chunk.found)
+                given_up += [] if rest else list(chunk.items)
             else:
-                through += chunk.found
+                through += chunk.items
         assert given_up == [entries[culprit]]
         assert sorted(e.index for e in through) == [i for i in range(12) if i != culprit]
         assert deaths <= math.ceil(math.log2(12)) + TRIES
@@ -536,8 +579,8 @@ def test_chunks_give_every_worker_something_and_keep_the_order(some: list[Struct
     entries = list(given(some))
     for n, size, jobs in ((12, 4, 2), (12, 32, 2), (12, 32, 5), (1, 32, 2), (0, 32, 2), (12, 1, 3)):
         parts = list(chunks(iter(entries[:n]), size, jobs))
-        assert [e for part in parts for e in part.found] == entries[:n]
-        assert all(1 <= len(part.found) <= size for part in parts)
+        assert [e for part in parts for e in part.items] == entries[:n]
+        assert all(1 <= len(part.items) <= size for part in parts)
         assert len(parts) >= min(n, jobs) or n <= size * jobs
 
 
@@ -566,6 +609,29 @@ def test_the_command_prints_a_ranking_or_json(
     assert "holds another run" in capsys.readouterr().err
     assert called(monkeypatch, str(tmp_path / "nowhere"), *common) == 2
     assert called(monkeypatch, str(folder), "--relax", "dft", "--out", out) == 2
+
+
+def test_a_row_that_workers_lose_is_no_success(folder: Path, tmp_path: Path) -> None:
+    entries = list(found([folder]))[:4]
+    with Journal(tmp_path / "out", run_info(CHEAP, [])) as journal:
+        tray = Tray(journal, lambda *_, **__: None, lambda _: None)
+        known = list(tray.unknown(entries))
+        tray.put([row for row in assess(known, CHEAP) if row.name != entries[1].name])
+        with pytest.raises(RuntimeError, match=r"4 structures, got 1; none of \['set/1.cif'\]"):
+            tray.check_complete()
+
+
+def test_relaxing_a_chunk_says_of_each_what_relaxing_it_alone_does(some: list[Structure]) -> None:
+    config = ScreenConfig(reference=NONE, known=NONE, relax="chgnet")
+    heavy = block(["Cm", "O"], 5.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    overlapping = block(["Na", "Cl"], 5.0, [[0, 0, 0], [0.05, 0, 0]])
+    stretched = some[0].copy()
+    stretched.scale_lattice(1.04 * stretched.volume)
+    rows = assess(list(given([heavy, stretched, overlapping, some[1]])), config)
+    assert [row.verdicts["relaxed"].passed for row in rows] == [False, True, False, True]
+    assert "overlap" in rows[2].verdicts["relaxed"].reason
+    for index, start in ((1, stretched), (3, some[1])):
+        assert rows[index].energy == pytest.approx(relax(start, chgnet_calculator())[1].energy, abs=2e-3)
 
 
 def test_workers_here_are_workers(folder: Path) -> None:

@@ -41,7 +41,7 @@ from matgen.validation.first_principles import (
 from matgen.validation.gpaw_worker import gaps, starting_moments
 from matgen.validation.symmetry import space_group
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
-from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, run, subjects
+from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, passed_over, run, subjects
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
@@ -481,6 +481,14 @@ def test_two_runs_are_told_apart_by_their_folder(tmp_path: Path, designs: Path) 
     with CandidateWriter(tmp_path / "other" / "two", RunInfo("1", 0, {})) as writer:
         writer.write(Candidate("a-NaCl", SALT, SALT, space_group(SALT)))
     assert [one.name for one in subjects([tmp_path / "other"])] == ["one/a-NaCl", "one/b-Si", "two/a-NaCl"]
+
+
+def test_files_beside_designs_are_counted(tmp_path: Path, designs: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    SALT.to(filename=str(tmp_path / "mine" / "salt.cif"))
+    assert len(subjects([tmp_path])) == 2
+    assert passed_over([tmp_path]) == 1
+    assert passed_over([designs]) == passed_over([tmp_path / "mine"]) == 0  # a design's own; taken, not passed over
 
 
 def test_the_first_ones_and_those_of_a_name_are_chosen() -> None:

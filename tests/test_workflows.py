@@ -17,6 +17,7 @@ import matgen
 from matgen import models
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo
+from matgen.guide import JUDGE
 from matgen.models import info, load
 from matgen.nn.template_prior import TemplatePriorConfig
 from matgen.progress import Silence
@@ -30,7 +31,7 @@ from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
 from matgen.workflows.design import StageClock, default_folder, run
 from matgen.workflows.search import Search, rejected_file
-from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, worthwhile
+from matgen.workflows.selection import Rulebook, Uniqueness, worthwhile
 from matgen.workflows.train import planned
 
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
@@ -330,7 +331,7 @@ def test_a_folder_that_takes_no_files_is_told_before_training(
     (tmp_path / "file").write_text("in the way")
     places = {"folder": tmp_path / "runs", "weights": tmp_path / "w.safetensors"}
     places[option] = tmp_path / "file" / "w.safetensors"
-    with pytest.raises(DataError, match=f"choose another place with --{option}"):
+    with pytest.raises(OutputError, match=f"choose another place with --{option}"):
         train(replace(planned(QUICK, data=prepared_table, minutes=0.1), **places))
 
 
@@ -364,7 +365,7 @@ def test_a_table_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
         (tmp_path / "crystals" / name).write_text("")
     with pytest.raises(DataError, match=r"ends in \.npz"):
         prepare_table(tmp_path, tmp_path / "table.parquet")
-    with pytest.raises(DataError, match="choose another place with --out"):
+    with pytest.raises(OutputError, match="choose another place with --out"):
         prepare_table(tmp_path, tmp_path / "crystals" / TABLES[0] / "table.npz")
 
 

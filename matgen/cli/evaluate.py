@@ -40,13 +40,13 @@ def evaluate(
     with teaching():
         from matgen.config import from_mapping
         from matgen.terminal import StageView, console, estimate_table
-        from matgen.workflows.evaluate import EvaluationConfig, to_document
+        from matgen.workflows.evaluate import EvaluationConfig, default_folder, to_document
         from matgen.workflows.evaluate import evaluate as run
 
         given = {"reference": reference, "relax": relax, "jobs": jobs, "requested": requested}
         given |= {"bootstrap": bootstrap, "seed": seed} | ({} if csp is None else {"csp": str(csp)})
         config = from_mapping(EvaluationConfig, given)
-        folder = out or Path("evaluations") / paths[0].resolve().name
+        folder = out or default_folder(config, paths)
         with StageView(console(stderr=True)) as view:
             try:
                 found = run(paths, config, data=data, folder=folder, report=view)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from matgen.cli.common import teaching
+from matgen.cli.common import INTERRUPTED, complain, same_command, teaching
 
 app = typer.Typer(no_args_is_help=True, help="Known phases and their energies, by which stability is judged.")
 
@@ -34,18 +34,24 @@ def build(
         from matgen.workflows.reference import build_reference
 
         with StageView(console(stderr=True)) as view:
-            built = build_reference(
-                list(found(paths)),
-                out,
-                calculator_maker(calculator),
-                relaxing=relax,
-                margin=margin,
-                source=source or ", ".join(map(str, paths)),
-                jobs=jobs,
-                report=view,
-            )
+            try:
+                built = build_reference(
+                    list(found(paths)),
+                    out,
+                    calculator_maker(calculator),
+                    relaxing=relax,
+                    margin=margin,
+                    source=source or ", ".join(map(str, paths)),
+                    jobs=jobs,
+                    report=view,
+                )
+            except KeyboardInterrupt:
+                built = None
+        if built is None:
+            complain(f"interrupted: energies are in {out.with_suffix('.jsonl')}; to go on, run {same_command(out)}")
+            raise typer.Exit(INTERRUPTED)
         rows = {"potential": built.reference.potential, "energies": built.energies, "phases kept": len(built.reference)}
-        rows |= {f"no energy: {reason}": n for reason, n in built.failures.most_common()}
+        rows |= {f"left out: {reason}": n for reason, n in built.failures.most_common()}
         if built.lacking:
             rows["left out, for want of a pure crystal of"] = ", ".join(built.lacking)
         console().print(rows_table(str(built.path), rows))

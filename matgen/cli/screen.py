@@ -46,8 +46,8 @@ def screen(
     asked = wished(bandgap, wishes or [])
     with teaching():
         from matgen.config import from_mapping
+        from matgen.processes import usable_cores
         from matgen.screening.config import ScreenConfig
-        from matgen.screening.workers import usable_cores
         from matgen.workflows.screen import default_folder
 
         told = {name: value for name, value in given.items() if value is not None}

@@ -38,10 +38,12 @@ def verify(
     with teaching():
         from matgen.validation.first_principles import FirstPrinciplesConfig, find_interpreter
         from matgen.workflows.calculations import Plan
-        from matgen.workflows.verify import chosen, default_folder, subjects
+        from matgen.workflows.verify import chosen, default_folder, passed_over, subjects
 
         config = FirstPrinciplesConfig(cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints)
         every = subjects(paths)
+        if left := passed_over(paths):
+            complain(f"{left} structure files beside the designs are passed over; name them to have them verified")
         picked = chosen(every, name or (), top)
         plan = Plan(find_interpreter(python), config, minutes, jobs, retry)
         _verify(every, picked, out or default_folder(paths), plan, as_json=as_json)

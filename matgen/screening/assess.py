@@ -5,8 +5,6 @@ read many structures at once. Whatever a structure lacks is said in its row, and
 made for cells of up to 20 atoms of elements that the models know.
 """
 
-import hashlib
-import json
 import math
 import warnings
 from collections import Counter
@@ -23,7 +21,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.candidate import Candidate, Verdict
 from matgen.elements import known_elements
-from matgen.guide import Guide
+from matgen.guide import JUDGE, Guide, as_prediction
 from matgen.io import described, state_of
 from matgen.models import load
 from matgen.nn.ensemble import Ensemble
@@ -32,16 +30,15 @@ from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.row import DENSITY_ENERGY, GIVEN, RELAXED, Row
-from matgen.structure_files import Found, read
+from matgen.structure_files import Found, digest, read
 from matgen.templates.crystal import CrystalTemplate, TemplateBatch
 from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, told
-from matgen.validation.known import KnownIndex, novel_verdict
-from matgen.validation.relax import relax
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
+from matgen.validation.known import KnownIndex, novel_verdict, shipped_index
+from matgen.validation.pool import relaxed_together
 from matgen.validation.symmetry import NO_SYMMETRY, space_group
-from matgen.workflows.selection import JUDGE, as_prediction
 
 LARGEST = 500
 """Atoms in the cell as given beyond which a structure is not judged at all: it would hold up thousands of others."""
@@ -53,21 +50,13 @@ BATCH = 32
 """Structures that the networks read at once; more gain nothing on a core."""
 
 
-def digest(found: Found) -> str:
-    """Of what a file says of a structure."""
-    content = found.piece.content if isinstance(found.piece.content, str) else json.dumps(found.piece.content)
-    return hashlib.sha256(f"{found.piece.form}\n{found.piece.error}\n{content}".encode(errors="replace")).hexdigest()[
-        :16
-    ]
-
-
 def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
     """The row of each structure of a chunk, in order, without what only all of them together tell."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what packages say of the inputs of others is in the verdicts
         rows = [_checked(_read(found)) for found in chunk]
         if config.relax != NONE:
-            rows = [_relaxed(row, config) for row in rows]
+            rows = _relaxed(rows, config)
         rows = _predicted(rows, config)
         rows = _on_hull(rows, config)
         return [_compared(row, config) for row in rows]
@@ -116,17 +105,19 @@ def _overlaps(row: Row) -> bool:
 # ---------------------------------------------------------------- relaxation
 
 
-def _relaxed(row: Row, config: ScreenConfig) -> Row:
-    """The relaxed structure, with the cheap checks done anew."""
-    candidate = row.candidate
-    if candidate is None:
-        return row
-    if _overlaps(row):
-        return row.told(_unasked("relaxed", "eV/Å"))
-    structure, report = relax(candidate.structure, _potential().calculator, config.relaxation)
-    moved = replace(candidate, structure=structure, relaxation=report)
-    row = _checked(replace(row, candidate=moved)).told(converged(moved))
-    return replace(row, energy=report.energy, potential=report.potential, geometry=RELAXED)
+def _relaxed(rows: list[Row], config: ScreenConfig) -> list[Row]:
+    """Rows with the relaxed structures, the cheap checks done anew."""
+    rows = [row.told(_unasked("relaxed", "eV/Å")) if _overlaps(row) else row for row in rows]
+    starts = [(i, row.candidate.structure, math.inf) for i, row in enumerate(rows) if row.candidate]
+    starts = [start for start in starts if not _overlaps(rows[start[0]])]
+    for found in relaxed_together(starts, config=config.relaxation):
+        row = rows[found.index]
+        if row.candidate is not None:
+            moved = replace(row.candidate, structure=found.structure, relaxation=found.report)
+            row = _checked(replace(row, candidate=moved)).told(converged(moved))
+        energy, potential = found.report.energy, found.report.potential
+        rows[found.index] = replace(row, energy=energy, potential=potential, geometry=RELAXED)
+    return rows
 
 
 # ---------------------------------------------------------------- networks
@@ -241,7 +232,7 @@ def _height(row: Row, config: ScreenConfig) -> Row:
         found = hull.above_hull(row.candidate.structure.composition, row.energy, row.potential)
     except UnknownChemistryError as error:
         return row.told(_no_hull(str(error)))
-    passed = found.above_hull <= config.max_ehull
+    passed = is_stable(found.above_hull, config.max_ehull)
     reason = f"{told(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
     return row.told(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
 
@@ -301,7 +292,7 @@ def known_index(name: str) -> KnownIndex:
     Raises:
         KnownFileError: the file holds none.
     """
-    return KnownIndex.load(None if name == SHIPPED else Path(name))
+    return shipped_index() if name == SHIPPED else KnownIndex.load(Path(name))
 
 
 def check_files(config: ScreenConfig) -> None:

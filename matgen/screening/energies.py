@@ -1,6 +1,6 @@
 """Energies of many structures by CHGNet, in batches, without forces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import chgnet_calculator, potential_name
+from matgen.calculator import chgnet_calculator, kept_calculator, potential_name
+from matgen.validation.pool import batches
 from matgen.validation.relax import RELAXATION_ERRORS
 
 ATOMS_PER_BATCH = 128
@@ -21,7 +22,7 @@ class StaticEnergies:
     @cached_property
     def calculator(self) -> Calculator:
         """The same potential for ASE."""
-        return chgnet_calculator()
+        return kept_calculator(chgnet_calculator)
 
     @cached_property
     def potential(self) -> str:
@@ -33,31 +34,37 @@ class StaticEnergies:
         found: list[float | str] = [""] * len(structures)
         graphs: dict[int, Any] = {}
         for index, structure in enumerate(structures):
+            if strange := self._strange(structure):
+                found[index] = f"{self.potential} does not know {', '.join(strange)}"
+                continue
             try:
                 graphs[index] = self._model.graph_converter(structure)
             except RELAXATION_ERRORS as error:
-                found[index] = f"{self.potential} cannot read it: {' '.join(str(error).split())}"
-        for batch in batches(graphs, [len(structure) for structure in structures]):
-            with torch.no_grad():
-                energies = self._model([graphs[index] for index in batch], task="e")["e"]
-            for index, energy in zip(batch, energies.tolist(), strict=True):
+                found[index] = self._unread(error)
+        for batch in batches(graphs, [len(structure) for structure in structures], ATOMS_PER_BATCH):
+            energies = self._of_graphs([graphs[index] for index in batch])
+            for index, energy in zip(batch, energies, strict=True):
                 found[index] = energy
         return found
+
+    def _of_graphs(self, graphs: list[Any]) -> list[float | str]:
+        """Together; one by one where that fails, so that one crystal's fault is not another's."""
+        try:
+            with torch.no_grad():
+                return self._model(graphs, task="e")["e"].tolist()
+        except RELAXATION_ERRORS as error:
+            if len(graphs) == 1:
+                return [self._unread(error)]
+        return [self._of_graphs([graph])[0] for graph in graphs]
+
+    def _strange(self, structure: Structure) -> list[str]:
+        """Elements beyond those that the network has weights for."""
+        known = range(1, self._model.composition_model.fc.weight.shape[1] + 1)
+        return sorted({site.specie.symbol for site in structure if site.specie.Z not in known})
+
+    def _unread(self, error: Exception) -> str:
+        return f"{self.potential} cannot read it: {' '.join(str(error).split())}"
 
     @property
     def _model(self) -> Any:
         return self.calculator.model  # type: ignore[attr-defined]  # of CHGNet's calculator
-
-
-def batches(indices: Iterable[int], sizes: Sequence[int]) -> Iterable[list[int]]:
-    """Indices, small ones first, in batches of at most `ATOMS_PER_BATCH` atoms; a larger one alone."""
-    batch: list[int] = []
-    atoms = 0
-    for index in sorted(indices, key=lambda i: sizes[i]):
-        if batch and atoms + sizes[index] > ATOMS_PER_BATCH:
-            yield batch
-            batch, atoms = [], 0
-        batch.append(index)
-        atoms += sizes[index]
-    if batch:
-        yield batch

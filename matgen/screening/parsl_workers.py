@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from matgen.processes import Chunk
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.row import Row
-from matgen.screening.workers import Chunk, Workers, assess_alone, given_up
+from matgen.screening.workers import Workers, assess_alone, given_up
 
 LOCAL = "local"
 """The word for worker processes of Parsl on this machine."""
@@ -44,7 +45,7 @@ def on_parsl(executor: str, jobs: int, run_folder: Path) -> Workers:
 
         with _interchange_on_path(), parsl.load(config) as kernel:
             submit = parsl.python_app(assess_alone, data_flow_kernel=kernel, cache=False)
-            yield from _rows(iter(chunks), lambda chunk: submit(chunk.found, screen_config))
+            yield from _rows(iter(chunks), lambda chunk: submit(chunk.items, screen_config))
 
     return work
 
@@ -65,7 +66,7 @@ def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
                 rest = chunk.after_death()
                 at_work |= {submit(part): part for part in rest}
                 if not rest:
-                    yield [given_up(chunk.found[0])]
+                    yield [given_up(chunk.items[0])]
             except ExecutorError as error:
                 told = " ".join(str(error).split())
                 raise ScreenError(f"Parsl has no workers left: {told[:300]}; call it again to go on") from error

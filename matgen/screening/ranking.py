@@ -10,6 +10,7 @@ from matgen.candidate import Verdict
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
+from matgen.validation.hull import DOUBTFUL
 
 
 class FirstOfItsKind:
@@ -38,6 +39,8 @@ class FirstOfItsKind:
 def ranked(rows: Sequence[Row]) -> list[Row]:
     """Rows best first, with their rank: fewest failed checks, then lowest above the hull, then lowest density energy.
 
+    A height that is not known, or too far below the hull to be believed, counts as the greatest.
+
     What is equal in all of it, broken files at the very end among them, stays in the order of the input.
     """
     order = sorted(rows, key=_merit)
@@ -48,7 +51,7 @@ def _merit(row: Row) -> tuple[bool, int, float, float]:
     if row.candidate is None:
         return True, 0, 0.0, 0.0
     hull = row.verdicts.get("hull")
-    height = math.inf if hull is None or math.isnan(hull.value) else hull.value
+    height = hull.value if hull is not None and hull.value >= -DOUBTFUL else math.inf
     return False, len(row.failed), height, row.candidate.energies.get(DENSITY_ENERGY, math.inf)
 
 

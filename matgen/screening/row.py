@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from matgen.candidate import Candidate, Verdict
+from matgen.guide import JUDGE
 from matgen.properties import PROPERTIES
 from matgen.record import Record, from_record, to_record
 from matgen.validation.hull import quiet
-from matgen.workflows.selection import JUDGE
 
 DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""

@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 from zipfile import BadZipFile
 
@@ -15,6 +14,7 @@ from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to
 from matgen.datasets.crystals import CrystalTable
 from matgen.devices import find_device, placed
 from matgen.errors import UserError
+from matgen.export import make_folder
 from matgen.models import NETWORKS, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
@@ -162,7 +162,8 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
 
     Raises:
         DeviceError: the device is not there.
-        DataError: there is no prepared table, it is damaged, or a folder cannot be written.
+        DataError: there is no prepared table, or it is damaged.
+        OutputError: a folder cannot be written.
         CheckpointError: the checkpoint in the folder is damaged, or of another model.
         DivergedError: the loss is not finite.
     """
@@ -246,24 +247,6 @@ def read_table(path: Path) -> CrystalTable:
         return CrystalTable.load(path)
     except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a prepared table ({error}); make one with `matgen data prepare`") from error
-
-
-def make_folder(folder: Path, option: str) -> None:
-    """Make a folder if it is not there, and find out before long work whether it takes files.
-
-    Args:
-        folder: to make.
-        option: that names another.
-
-    Raises:
-        DataError: it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror}; choose another place with {option}") from error
 
 
 def validation(table: CrystalTable) -> Tensor:

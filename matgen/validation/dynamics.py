@@ -50,6 +50,9 @@ def falls_back(
         return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     _, _, report = found[0]
     lower = candidate.relaxation.energy - report.energy
+    if not math.isfinite(lower):
+        reason = f"not known: no energies to compare; without symmetry the relaxation ended {report.reason}"
+        return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     if not report.converged and lower <= SAME_ENERGY:
         reason = f"not known: without symmetry the relaxation ended {report.reason}"
         return Verdict(FALLS_BACK, passed=False, value=lower, unit="eV/atom", reason=reason)

@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 import vesin
 from pymatgen.core.composition import Composition
+from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
@@ -43,6 +44,11 @@ SHORTEST = 0.05
 
 MARGIN = 1.15
 """First guess of a cutoff over the radius of a sphere that holds the wanted number of neighbours on average."""
+
+
+MOST_PAIRS = 1_000_000
+"""Pairs of atoms that are listed at once. What is far apart, since it is dilute in a large cell, is looked up for its
+own element alone: all atoms within that distance would be too many."""
 
 
 class NoFingerprintError(UserError, ValueError):
@@ -178,12 +184,39 @@ def _lists(
     cell: np.ndarray, positions: np.ndarray, kind: np.ndarray, wanted: np.ndarray, cutoffs: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Keys (centre · n_elements + element of the neighbour, ascending) and distances, within growing cutoffs."""
+    per_volume = len(kind) ** 2 / abs(np.linalg.det(cell))
     while True:
-        calculator = vesin.NeighborList(cutoff=float(cutoffs.max()), full_list=True)
-        centre, other, distance = calculator.compute(points=positions, box=cell, periodic=True, quantities="ijd")
-        element = kind[other.astype(np.int64)]
-        keep = wanted[kind[centre.astype(np.int64)], element] & (distance <= cutoffs[element])
-        keys = centre[keep].astype(np.int64) * len(cutoffs) + element[keep]
-        order = np.lexsort((distance[keep], keys))
-        yield keys[order], distance[keep][order]
+        far = per_volume * 4.0 / 3.0 * np.pi * cutoffs**3 > MOST_PAIRS
+        found = [_far(cell, positions, kind, wanted, int(b), float(cutoffs[b])) for b in np.flatnonzero(far)]
+        if not far.all():
+            calculator = vesin.NeighborList(cutoff=float(cutoffs[~far].max()), full_list=True)
+            centre, other, distance = calculator.compute(points=positions, box=cell, periodic=True, quantities="ijd")
+            element = kind[other.astype(np.int64)]
+            keep = wanted[kind[centre.astype(np.int64)], element] & (distance <= cutoffs[element]) & ~far[element]
+            found.append((centre[keep].astype(np.int64) * len(cutoffs) + element[keep], distance[keep]))
+        keys, distances = (np.concatenate(part) for part in zip(*found, strict=True))
+        order = np.lexsort((distances, keys))
+        yield keys[order], distances[order]
         cutoffs = cutoffs * MARGIN
+
+
+def _far(
+    cell: np.ndarray, positions: np.ndarray, kind: np.ndarray, wanted: np.ndarray, element: int, cutoff: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and distances of the neighbours of one element alone, unordered: every image in reach of every centre."""
+    short = Lattice(cell).get_lll_reduced_lattice().matrix
+    frac = positions @ np.linalg.inv(short)
+    reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(short), axis=0) + 0.5).astype(int)
+    images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    neighbours = np.flatnonzero(kind == element)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for centre in np.flatnonzero(wanted[kind, element]):
+        apart = frac[neighbours] - frac[centre]
+        apart -= np.round(apart)  # so that no image out of reach is nearer
+        distance = np.linalg.norm((apart[:, None] + images) @ short, axis=2)
+        keep = distance <= cutoff
+        keep[neighbours == centre, len(images) // 2] = False  # itself
+        some = distance[keep]
+        found.append((np.full(len(some), centre * len(wanted) + element), some))
+    keys, distances = (np.concatenate(part) for part in zip(*found, strict=True))
+    return keys, distances

@@ -32,7 +32,7 @@ ON_HULL = 1e-6
 """What counts as on the hull, eV/atom: the resolution of a reference file."""
 
 DOUBTFUL = 0.3
-"""Further below the hull than this, eV/atom, the potential or the reference is to be doubted rather than believed."""
+"""Further below the hull than this, eV/atom, nothing is stable: the potential or the reference is wrong there."""
 
 REFUTED = 0.25
 """A phase that first principles put so much further above the hull than the potential does is no reference, eV/atom."""
@@ -66,6 +66,16 @@ class Stability:
     formation_energy: float
     decomposition: dict[str, float]
     n_phases: int
+
+
+def is_stable(height: float, limit: float) -> bool:
+    """Whether an energy above the hull counts as stable: not above the limit, nor too far below to be believed.
+
+    Args:
+        height: eV/atom; NaN is not stable.
+        limit: eV/atom, taken at the resolution of a reference, `ON_HULL`. The floor is `-DOUBTFUL`.
+    """
+    return -DOUBTFUL <= height <= limit + ON_HULL
 
 
 class ReferenceHull:
@@ -118,7 +128,7 @@ class ReferenceHull:
 
         Raises:
             PotentialMismatchError: the energy is of another potential.
-            UnknownChemistryError: an element has no reference phase.
+            UnknownChemistryError: an element has no reference phase, or none that is not left out.
         """
         if potential != self.potential:
             raise PotentialMismatchError(
@@ -156,6 +166,12 @@ class ReferenceHull:
         rows = [row for part in parts(elements) for row in self._rows.get(part, ())]
         if without:
             kept = [row for row in rows if self.reference.names[row] not in without]
+            alone = {found[0] for row in kept if len(found := elements_of(self.reference.formulas[row])) == 1}
+            if lost := sorted(set(elements) - alone):
+                raise UnknownChemistryError(
+                    f"expected a phase of each element to be left, got none of {', '.join(lost)} without "
+                    f"{', '.join(sorted(without))}; leave out fewer"
+                )
         else:
             kept = [row for row in rows if self.reference.above_hull[row] <= ON_HULL]
         return diagram(entry(self.reference, row) for row in kept)
@@ -225,7 +241,7 @@ def near_hull(reference: Reference, margin: float = MARGIN, labels: np.ndarray |
 
 
 def hull_verdict(candidate: Candidate, hull: ReferenceHull, limit: float = MARGIN) -> Verdict:
-    """The relaxed energy lies at most `limit` (eV/atom) above the known phases.
+    """The relaxed energy is stable within a limit, eV/atom above the known phases: see `is_stable`.
 
     Raises:
         PotentialMismatchError: the candidate was relaxed by another potential than the hull's.
@@ -239,20 +255,20 @@ def hull_verdict(candidate: Candidate, hull: ReferenceHull, limit: float = MARGI
         found = hull.above_hull(composition, report.energy, report.potential)
     except UnknownChemistryError as error:
         return Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason=str(error))
-    passed = found.above_hull <= limit
+    passed = is_stable(found.above_hull, limit)
     return Verdict("hull", passed, found.above_hull, "eV/atom", told(found, hull.potential, limit))
 
 
 def told(found: Stability, potential: str, limit: float) -> str:
     """A stability in one sentence."""
     rivals = " + ".join(found.decomposition)
-    height = f"{abs(found.above_hull):.3f} eV/atom"
-    if found.above_hull > limit:
-        return f"unstable: {height} above {rivals} ({potential}), limit {limit:g}"
-    if found.above_hull >= 0:
-        return f"{height} above {rivals} ({potential}), limit {limit:g}"
-    doubt = "; so far that the potential or the reference is to be doubted" if found.above_hull < -DOUBTFUL else ""
-    return f"{height} below {rivals} ({potential}): more stable than the known phases{doubt}"
+    side = "above" if found.above_hull >= 0 else "below"
+    where = f"{abs(found.above_hull):.3f} eV/atom {side} {rivals} ({potential})"
+    if found.above_hull < -DOUBTFUL:
+        return f"to be doubted: {where}; so far below ({DOUBTFUL:g}) the potential or the reference is wrong"
+    if not is_stable(found.above_hull, limit):
+        return f"unstable: {where}, limit {limit:g}"
+    return f"{where}, limit {limit:g}" if found.above_hull >= 0 else f"{where}: more stable than the known phases"
 
 
 def by_elements(formulas: Iterable[str]) -> dict[Elements, list[int]]:

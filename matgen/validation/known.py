@@ -165,9 +165,15 @@ class KnownIndex:
 
 
 @cache
+def shipped_index() -> KnownIndex:
+    """The index that ships, read once."""
+    return KnownIndex.load()
+
+
+@cache
 def known_formulas() -> frozenset[str]:
     """The formulas of the index that ships, reduced."""
-    return KnownIndex.load().formulas
+    return shipped_index().formulas
 
 
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:
@@ -184,7 +190,8 @@ def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TO
     value = math.inf if nearest is None else nearest.difference
     found = known.find(structure if known.structures else wanted, tolerance)
     if found is not None:
-        reason = f"known: {_named(found)}, by {found.how}; they differ by {found.difference:.3f}"
+        sure = "known: " if found.difference <= TOLERANCE or known.structures else "perhaps known, a form of "
+        reason = f"{sure}{_named(found)}, by {found.how}; they differ by {found.difference:.3f}"
         return Verdict("novel", passed=False, value=found.difference, unit="", reason=reason)
     if nearest is None:
         reason = f"no known crystal of formula {wanted.formula} to compare with"

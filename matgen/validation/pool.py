@@ -1,21 +1,19 @@
-"""Many relaxations side by side, each result as soon as it is there."""
+"""Many relaxations, together and side by side, each result as soon as it is there."""
 
 import math
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain, islice, repeat
+from functools import lru_cache, partial
+from itertools import repeat
 
 from ase.calculators.calculator import Calculator
-from joblib import Parallel, delayed, parallel_config
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import chgnet_calculator
+from matgen.calculator import chgnet_calculator, kept_calculator
 from matgen.candidate import Relaxation
+from matgen.processes import DIED, in_chunks, in_pool
 from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.relax import RelaxConfig, failed, relax
+from matgen.validation.relax import RELAXATION_ERRORS, RelaxConfig, failed, relax
 from matgen.validation.relax_free import relax_batch
 
 
@@ -28,23 +26,14 @@ class Relaxed:
     report: Relaxation
 
 
+Start = tuple[int, Structure, float]
+"""A structure to relax: its place in the input, itself, and the energy in eV/atom above which it is hopeless."""
+
 TOGETHER = 16
 """Structures that one process relaxes side by side."""
 
-
-@dataclass(frozen=True)
-class _Start:
-    """A structure to relax: its place in the input, and the energy in eV/atom above which it is hopeless."""
-
-    index: int
-    structure: Structure
-    ceiling: float
-
-
-@lru_cache(maxsize=1)
-def _calculator(make: Callable[[], Calculator]) -> Calculator:
-    """One calculator per process: loading costs seconds, and a calculator keeps state."""
-    return make()
+ATOMS_TOGETHER = 512
+"""Atoms in all of them at most, so that large cells do not ask for too much memory; a larger one walks alone."""
 
 
 @lru_cache(maxsize=1)
@@ -52,15 +41,56 @@ def _surface() -> CHGNetSurface:
     return CHGNetSurface()
 
 
-def _relax_some(starts: list[_Start], make: Callable[[], Calculator], config: RelaxConfig) -> list[Relaxed]:
-    """Together in their free numbers where the potential is CHGNet, the rest by ASE, one by one."""
+def relaxed_together(
+    starts: Sequence[Start],
+    make_calculator: Callable[[], Calculator] = chgnet_calculator,
+    config: RelaxConfig | None = None,
+) -> list[Relaxed]:
+    """Together in their free numbers where the potential is CHGNet, the rest by ASE, one by one.
+
+    Args:
+        starts: structures, each with its index and its ceiling.
+        make_calculator: function of a module that builds an ASE calculator; each process calls it once.
+        config: thresholds; the defaults if left out.
+
+    Returns:
+        One outcome for each start, in any order.
+    """
+    config = config or RelaxConfig()
     found: list[Relaxed] = []
-    if make is chgnet_calculator:
-        rows = [(start.index, start.structure, start.ceiling) for start in starts]
-        found = [Relaxed(*row) for row in relax_batch(rows, _surface(), config)]
+    if make_calculator is chgnet_calculator:
+        for group in batches(range(len(starts)), [len(structure) for _, structure, _ in starts], ATOMS_TOGETHER):
+            found += _free([starts[index] for index in group], config)
     done = {result.index for result in found}
-    alone = [start for start in starts if start.index not in done]
-    return found + [Relaxed(start.index, *relax(start.structure, _calculator(make), config)) for start in alone]
+    alone = [(index, structure) for index, structure, _ in starts if index not in done]
+    return found + [Relaxed(i, *relax(structure, kept_calculator(make_calculator), config)) for i, structure in alone]
+
+
+def _free(starts: list[Start], config: RelaxConfig) -> list[Relaxed]:
+    """In free numbers; where that fails each by itself, so that one crystal's fault is not another's."""
+    found: list[Relaxed] = []
+    try:
+        for result in relax_batch(starts, _surface(), config, slots=TOGETHER):
+            found.append(Relaxed(*result))  # noqa: PERF401 (what is there before an error stays)
+    except RELAXATION_ERRORS:
+        done = {result.index for result in found}
+        rest = [start for start in starts if start[0] not in done] if len(starts) > 1 else []
+        found += [result for start in rest for result in _free([start], config)]
+    return found
+
+
+def batches(indices: Iterable[int], sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Indices, small ones first, in batches of at most so many atoms; a larger one alone."""
+    batch: list[int] = []
+    atoms = 0
+    for index in sorted(indices, key=lambda i: sizes[i]):
+        if batch and atoms + sizes[index] > most:
+            yield batch
+            batch, atoms = [], 0
+        batch.append(index)
+        atoms += sizes[index]
+    if batch:
+        yield batch
 
 
 def relax_many(
@@ -90,47 +120,13 @@ def relax_many(
     Yields:
         Results in the order in which they finish. Every structure yields one, also if its worker died.
     """
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
     limits = repeat(math.inf) if ceilings is None else ceilings
-    pairs = enumerate(zip(structures, limits, strict=False))
-    chunks = _chunks((_Start(i, *pair) for i, pair in pairs), TOGETHER if make_calculator is chgnet_calculator else 1)
-    at_work: dict[int, tuple[_Start, bool]] = {}
-
-    def tasks(chunks: Iterable[list[_Start]]) -> Iterator[tuple]:
-        for chunk in chunks:
-            at_work.update((start.index, (start, len(chunk) == 1)) for start in chunk)
-            yield delayed(_relax_some)(chunk, make_calculator, config or RelaxConfig())
-
-    died = failed("its worker process, or one beside it, died; perhaps for want of memory", "unknown")
-    while True:
-        try:
-            for results in _closing(parallel(tasks(chunks))):
-                for result in results:
-                    del at_work[result.index]
-                    yield result
-        except BrokenExecutor:
-            yield from (Relaxed(start.index, start.structure, died) for start, alone in at_work.values() if alone)
-            # Of a chunk one structure may have been at fault: each of them gets a process to itself.
-            chunks = chain([[start] for start, alone in at_work.values() if not alone], chunks)
-            at_work.clear()
-        else:
-            return
+    starts = ((i, *pair) for i, pair in enumerate(zip(structures, limits, strict=False)))
+    size = TOGETHER if make_calculator is chgnet_calculator else 1
+    work = partial(relaxed_together, make_calculator=make_calculator, config=config)
+    for results in in_pool(work, in_chunks(starts, size), _given_up, n_jobs):
+        yield from results
 
 
-def _chunks(starts: Iterator[_Start], size: int) -> Iterator[list[_Start]]:
-    while chunk := list(islice(starts, size)):
-        yield chunk
-
-
-def _closing(results: Generator[list[Relaxed]]) -> Iterator[list[Relaxed]]:
-    """The results; workers are stopped when the reader leaves early, which is no reason for joblib's warning."""
-    try:
-        # `yield from` would close `results` by itself, outside of the block below that silences the warning.
-        for result in results:  # noqa: UP028
-            yield result
-    finally:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*tasks have been successfully executed")
-            warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
-            results.close()
+def _given_up(start: Start) -> Relaxed:
+    return Relaxed(start[0], start[1], failed(DIED, "unknown"))

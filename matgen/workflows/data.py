@@ -11,7 +11,8 @@ import torch
 
 from matgen.datasets.crystals import LABELS, SPLITS
 from matgen.datasets.prepare import prepare
-from matgen.training.run import DataError, make_folder, read_table
+from matgen.export import make_folder
+from matgen.training.run import DataError, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
 """What `crystals/` in a data folder must hold."""
@@ -89,7 +90,8 @@ def prepare_table(
         progress: wraps the iteration over rows, to show it.
 
     Raises:
-        DataError: the folder is not there or lacks a table, or `out` cannot be written.
+        DataError: the folder is not there or lacks a table.
+        OutputError: `out` cannot be written.
     """
     source = data_folder(folder)
     if out.is_dir():

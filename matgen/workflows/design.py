@@ -18,6 +18,7 @@ from matgen.config import from_mapping, to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
+from matgen.guide import as_prediction
 from matgen.models import load_models, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import FAST, Request, Stages
@@ -26,7 +27,6 @@ from matgen.templates.legal import MAX_ATOMS
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
-from matgen.workflows.selection import as_prediction
 
 EFFORT = ("budget", "rounds", "processes")
 """Settings that change how far a run goes, and nothing that it finds on the way."""

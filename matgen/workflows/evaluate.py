@@ -1,12 +1,14 @@
 """How good a set of structures is, whoever made it: every figure with denominator, interval and what it depends on."""
 
 import csv
+import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -18,10 +20,11 @@ from matgen.config import ConfigError, check_least, to_mapping
 from matgen.errors import UserError
 from matgen.export import writing
 from matgen.progress import Report, Silence
+from matgen.screening.assess import LARGEST
 from matgen.structure_files import Entry, read_structures
 from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.hull import DOUBTFUL, PotentialMismatchError, ReferenceHull
-from matgen.validation.known import KnownIndex
+from matgen.validation.hull import DOUBTFUL, PotentialMismatchError, ReferenceHull, is_stable
+from matgen.validation.known import KnownIndex, shipped_index
 from matgen.validation.metrics import (
     Bootstrap,
     Estimate,
@@ -34,8 +37,8 @@ from matgen.validation.metrics import (
     share,
     traits,
 )
-from matgen.workflows.judging import NEAR_HULL, ON_HULL, Judged, is_stable, judged_alike, judged_as_read, judged_relaxed
-from matgen.workflows.references import Reference, read_reference
+from matgen.workflows.comparison import ComparisonSet, read_comparison
+from matgen.workflows.judging import NEAR_HULL, NOT_ABOVE, Judged, judged_alike, judged_as_read, judged_relaxed
 from matgen.workflows.relaxations import Outcome, relaxations
 
 
@@ -129,11 +132,11 @@ def evaluate(
         bootstrap = Bootstrap(config.bootstrap, config.seed)
         requested = _requested(config, len(entries))
         # All that may be missing is asked for before anything takes long.
-        known = KnownIndex.load() if known is None else known
+        known = shipped_index() if known is None else known
         hull = None if config.relax == "none" else _fitting(hull or ReferenceHull.load())
         pairs = None if config.csp is None else paired(entries, _read([config.csp]))
         report("reference", 0, 1)
-        reference = read_reference(config.reference, data)
+        reference = read_comparison(config.reference, data)
         report("reference", 1, 1, structures=reference.profile.n)
         rows = judged_as_read(entries, report)
         valid = {e.name: e.structure for e, row in zip(entries, rows, strict=True) if row.separated and e.structure}
@@ -199,13 +202,33 @@ def _fitting(hull: ReferenceHull) -> ReferenceHull:
 
 def _read(paths: Iterable[Path]) -> list[Entry]:
     paths = list(paths)
-    entries = list(read_structures(paths))
+    entries = [_small(entry) for entry in read_structures(paths)]
     if not any(entry.structure for entry in entries):
         reason = f": {entries[0].name}: {entries[0].error}" if entries else ""
         raise EvaluationError(
             f"expected structures in {', '.join(map(str, paths))}, found none that can be read{reason}"
         )
     return entries
+
+
+def _small(entry: Entry) -> Entry:
+    """The entry, or a reason in place of a structure that would hold up all others."""
+    if entry.structure is None or len(entry.structure) <= LARGEST:
+        return entry
+    reason = f"{len(entry.structure)} atoms in the cell; more than {LARGEST} are not judged"
+    return replace(entry, structure=None, error=reason)
+
+
+def default_folder(config: EvaluationConfig, paths: Sequence[Path]) -> Path:
+    """`evaluations/` and a name that tells the input, and that no other input, settings or version share.
+
+    The number of processes is no part of it: an interrupted evaluation may go on with more.
+    """
+    told = {"paths": [str(path.resolve()) for path in paths], "version": __version__, **to_mapping(config), "jobs": 0}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:6]
+    words = "_".join(path.resolve().name for path in paths[:3])
+    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", words).strip("_")[:60]
+    return Path("evaluations") / f"{readable}_{digest}"
 
 
 def _requested(config: EvaluationConfig, came: int) -> int:
@@ -220,7 +243,8 @@ def _requested(config: EvaluationConfig, came: int) -> int:
 def doubts(rows: Sequence[Judged]) -> str:
     """How many energies are too good to be true; empty if none is."""
     n = sum(row.above_hull < -DOUBTFUL for row in rows)
-    return f"{n} lie more than {DOUBTFUL:g} eV/atom below the hull, counted as stable: doubt the potential" if n else ""
+    told = f"{n} lie more than {DOUBTFUL:g} eV/atom below the hull, counted as not stable: doubt the potential"
+    return told if n else ""
 
 
 def validity_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstrap) -> list[Estimate]:
@@ -258,7 +282,7 @@ def stability_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstr
     hull = f"hull and relaxation by {potential}; unconverged ones fail"
     sun = "unique and novel among the stable"
     found = [share("relaxation converges", [r.converged for r in rows], requested, bootstrap, potential)]
-    for limit, together in ((ON_HULL, [r.sun_on_hull for r in rows]), (NEAR_HULL, [r.sun for r in rows])):
+    for limit, together in ((NOT_ABOVE, [r.sun_on_hull for r in rows]), (NEAR_HULL, [r.sun for r in rows])):
         stable = [is_stable(row.above_hull, limit) for row in rows]
         found += [
             share(f"stable ≤ {limit:g} eV/atom", stable, requested, bootstrap, hull),
@@ -279,7 +303,7 @@ def stability_figures(rows: Sequence[Judged], requested: int, bootstrap: Bootstr
 
 
 def set_figures(
-    structures: Sequence[Structure], reference: Reference, requested: int, bootstrap: Bootstrap
+    structures: Sequence[Structure], reference: ComparisonSet, requested: int, bootstrap: Bootstrap
 ) -> list[Estimate]:
     """What the set as a whole is like: coverage and distances, of the structures that CDVAE calls valid, as read."""
     covered: Sequence[Estimate] = ()

@@ -10,8 +10,7 @@ from matgen.charges import is_valid
 from matgen.progress import Report
 from matgen.structure_files import Entry
 from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import ON_HULL as RESOLUTION
-from matgen.validation.hull import ReferenceHull, UnknownChemistryError
+from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import (
     first_of_kind,
@@ -22,13 +21,8 @@ from matgen.validation.metrics import (
 )
 from matgen.workflows.relaxations import Outcome
 
-ON_HULL, NEAR_HULL = 0.0, 0.1
-"""Energies above the hull, eV/atom, up to which a structure counts as stable."""
-
-
-def is_stable(above_hull: float, limit: float) -> bool:
-    """Whether an energy above the hull is within a limit (eV/atom), at the resolution of the reference."""
-    return above_hull <= limit + RESOLUTION
+NOT_ABOVE, NEAR_HULL = 0.0, 0.1
+"""Limits, eV/atom above the hull, at which stable structures are counted."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Judged:
         unique: the first of its kind.
         known: the known material that it is.
         novel: it is none.
-        sun: at most 0.1 eV/atom above the hull, novel, and the first of its kind among those.
+        sun: stable at 0.1 eV/atom above the hull, novel, and the first of its kind among those.
         sun_on_hull: the same at 0.
     """
 
@@ -151,7 +145,7 @@ def judged_alike(
         name, novel = ("", False) if structure is None else _looked_up(structure, known)
         found.append(replace(row, unique=first, known=name, novel=novel))
         report("compare", len(found), len(rows), novel=sum(one.novel for one in found))
-    on_hull, near = (_stable_firsts(found, finals, limit) for limit in (ON_HULL, NEAR_HULL))
+    on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))
     return [replace(row, sun_on_hull=on, sun=by) for row, on, by in zip(found, on_hull, near, strict=True)]
 
 

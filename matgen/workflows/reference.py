@@ -8,26 +8,27 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from joblib import Parallel, delayed, parallel_config
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import potential_name
+from matgen.calculator import chgnet_calculator, kept_calculator, potential_name
 from matgen.errors import UserError
+from matgen.export import append, make_folder, replace_file, writing
+from matgen.processes import DIED, in_chunks, in_pool
 from matgen.progress import Report, Silence
-from matgen.structure_files import Entry, Found, read
-from matgen.training.run import make_folder
+from matgen.structure_files import Entry, Found, digest, read
 from matgen.validation.hull import MARGIN, ON_HULL, near_hull, quiet
+from matgen.validation.pool import TOGETHER, relaxed_together
 from matgen.validation.reference import Reference, elements_of
-from matgen.validation.relax import RELAXATION_ERRORS, RelaxConfig, relax
+from matgen.validation.relax import RELAXATION_ERRORS
 
 
 class ReferenceBuildError(UserError, ValueError):
@@ -44,6 +45,7 @@ class PhaseEnergy:
         energy: eV/atom; NaN (null in the file) if there is none.
         relaxed: whether the energy is at a minimum of the potential.
         error: why there is no energy, or no minimum; empty if all is well.
+        digest: of what was said of the crystal, so that another one of the same name is not taken for it.
     """
 
     name: str
@@ -51,6 +53,17 @@ class PhaseEnergy:
     energy: float
     relaxed: bool
     error: str
+    digest: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the energy may enter a hull: that of a relaxation which led nowhere must not."""
+        return math.isfinite(self.energy) and not self.error
+
+    @property
+    def failure(self) -> str:
+        """The reason why not, without the numbers of this one."""
+        return f"not relaxed to a minimum: {self.error.partition(':')[0]}" if math.isfinite(self.energy) else self.error
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Built:
     Attributes:
         path: file of the reference.
         reference: what is in it.
-        energies: crystals with an energy.
+        energies: crystals with an energy, of a minimum if they were to be relaxed.
         failures: crystals without one, by reason.
         lacking: elements that have no crystal of their own; whatever holds them was left out.
     """
@@ -123,7 +136,7 @@ def build_reference(
 
     Raises:
         ReferenceBuildError: nothing is left to make a hull of, or the file of energies is of another potential.
-        DataError: the folder of `out` cannot be written.
+        OutputError: the folder of `out` cannot be written.
     """
     if out.suffix != ".parquet":
         raise ReferenceBuildError(f"expected a file name that ends in .parquet, got {out}")
@@ -132,8 +145,8 @@ def build_reference(
     lines = phase_energies(
         crystals, out.with_suffix(".jsonl"), make_calculator, potential, relaxing=relaxing, jobs=jobs, report=report
     )
-    found = [line for line in lines if math.isfinite(line.energy)]
-    failures = Counter(line.error for line in lines if not math.isfinite(line.energy))
+    found = [line for line in lines if line.stands]
+    failures = Counter(line.failure for line in lines if not line.stands)
     facts = {"source": source, "made": datetime.now(UTC).date().isoformat(), "crystals": len(found)}
     everything = reference_of(found, potential, facts)
     lacking = lacking_elements(everything)
@@ -161,6 +174,8 @@ def phase_energies(
 ) -> list[PhaseEnergy]:
     """The energy of every crystal; those of an earlier call are read from the file, not computed again.
 
+    A crystal is found again by its name and by what was said of it: a file that has changed is computed anew.
+
     Args:
         crystals: found or read.
         path: of the file of energies, one JSON object a line; the first says what they are of.
@@ -171,44 +186,63 @@ def phase_energies(
         report: hears how far it is.
 
     Raises:
-        ReferenceBuildError: the file is of another potential, or of the other way of taking energies.
+        ReferenceBuildError: the file is damaged, of another potential, or of the other way of taking energies.
+        OutputError: it cannot be written.
     """
     report = report or Silence()
     identity = {"potential": potential, "relaxing": relaxing}
     done = _earlier(path, identity)
-    waiting = [crystal for crystal in crystals if crystal.name not in done]
-    report("energies", len(crystals) - len(waiting), len(crystals))
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=2 * jobs)
-    with path.open("a", encoding="utf-8") as stream:
-        results = parallel(delayed(phase_energy)(crystal, make_calculator, relaxing=relaxing) for crystal in waiting)
-        for n, line in enumerate(results, start=1):
-            stream.write(json.dumps(_nulled(asdict(line))) + "\n")
-            stream.flush()
-            done[line.name] = line
-            report("energies", len(crystals) - len(waiting) + n, len(crystals))
-    return [done[crystal.name] for crystal in crystals]
+    keys = [(crystal.name, digest(crystal)) for crystal in crystals]
+    waiting = [crystal for crystal, key in zip(crystals, keys, strict=True) if key not in done]
+    ready = len(crystals) - len(waiting)
+    report("energies", ready, len(crystals))
+    work = partial(phases_together, make_calculator=make_calculator, relaxing=relaxing)
+    size = TOGETHER if relaxing and make_calculator is chgnet_calculator else 1
+    for lines in in_pool(work, in_chunks(waiting, min(size, -(-len(waiting) // jobs) or 1)), _given_up, jobs, ahead=2):
+        with writing(path):
+            append(path, "".join(map(_line, lines)))
+        done |= {(line.name, line.digest): line for line in lines}
+        ready += len(lines)
+        report("energies", ready, len(crystals))
+    return [done[key] for key in keys]
 
 
-def phase_energy(crystal: Found | Entry, make_calculator: Callable[[], Calculator], *, relaxing: bool) -> PhaseEnergy:
-    """The energy of one crystal; whatever stands in its way is said in the result."""
-    entry = read(crystal) if isinstance(crystal, Found) else crystal
-    structure = entry.structure
-    if structure is None:
-        return PhaseEnergy(entry.name, "", math.nan, relaxed=False, error=entry.error)
-    with quiet():
-        formula = structure.composition.element_composition.reduced_formula
-    if not structure.is_ordered:
-        return PhaseEnergy(entry.name, formula, math.nan, relaxed=False, error="sites are shared or partly occupied")
-    calculator = _calculator(make_calculator)
+def phases_together(
+    crystals: Sequence[Found | Entry], make_calculator: Callable[[], Calculator], *, relaxing: bool
+) -> list[PhaseEnergy]:
+    """The energy of each crystal of a chunk; whatever stands in its way is said in the result."""
+    lines: list[PhaseEnergy] = []
+    sound: dict[int, Structure] = {}
+    for index, crystal in enumerate(crystals):
+        entry = read(crystal) if isinstance(crystal, Found) else crystal
+        structure, error, formula = entry.structure, entry.error, ""
+        if structure is not None:
+            with quiet():
+                formula = structure.composition.element_composition.reduced_formula
+            if structure.is_ordered:
+                sound[index] = structure
+            else:
+                error = "sites are shared or partly occupied"
+        lines.append(PhaseEnergy(entry.name, formula, math.nan, relaxed=False, error=error, digest=digest(crystal)))
     if relaxing:
-        final = relax(structure, calculator, RelaxConfig())[1]
-        return PhaseEnergy(entry.name, formula, final.energy, final.converged, "" if final.converged else final.reason)
-    try:
-        energy = static_energy(structure, calculator)
-    except RELAXATION_ERRORS as error:
-        return PhaseEnergy(entry.name, formula, math.nan, relaxed=False, error=f"{type(error).__name__}: {error}")
-    return PhaseEnergy(entry.name, formula, energy, relaxed=False, error="")
+        starts = [(index, structure, math.inf) for index, structure in sound.items()]
+        for found in relaxed_together(starts, make_calculator):
+            final = found.report
+            error = "" if final.converged else final.reason
+            lines[found.index] = replace(lines[found.index], energy=final.energy, relaxed=final.converged, error=error)
+        return lines
+    for index, structure in sound.items():
+        try:
+            energy = static_energy(structure, kept_calculator(make_calculator))
+        except RELAXATION_ERRORS as reason:
+            lines[index] = replace(lines[index], error=f"{type(reason).__name__}: {reason}")
+        else:
+            lines[index] = replace(lines[index], energy=energy)
+    return lines
+
+
+def _given_up(crystal: Found | Entry) -> PhaseEnergy:
+    return PhaseEnergy(crystal.name, "", math.nan, relaxed=False, error=DIED, digest=digest(crystal))
 
 
 def static_energy(structure: Structure, calculator: Calculator) -> float:
@@ -259,29 +293,31 @@ def reference_facts(path: Path | None = None) -> ReferenceFacts:
     )
 
 
-@lru_cache(maxsize=1)
-def _calculator(make: Callable[[], Calculator]) -> Calculator:
-    """One per process: loading costs seconds."""
-    return make()
+def _earlier(path: Path, identity: Mapping[str, Any]) -> dict[tuple[str, str], PhaseEnergy]:
+    """What an earlier call wrote, by name and digest; a last line that was cut short is dropped from the file.
+
+    Raises:
+        ReferenceBuildError: the file is damaged, or of something else.
+        OutputError: it cannot be written.
+    """
+    advice = "choose another name with --out, or remove that file"
+    try:
+        whole, newline, rest = path.read_text(encoding="utf-8").rpartition("\n") if path.exists() else ("", "", "")
+        first, *lines = [json.loads(line) for line in whole.splitlines()] or [identity]
+        found = [PhaseEnergy(**{**line, "energy": _number(line["energy"])}) for line in lines]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReferenceBuildError(f"expected {path} to hold energies, found it damaged ({error}); {advice}") from error
+    if first != identity:
+        raise ReferenceBuildError(f"expected {path} to hold energies of {identity}, found {first}; {advice}")
+    with writing(path):
+        if rest or not newline:
+            replace_file(path, whole + newline if newline else json.dumps(identity) + "\n")
+    return {(line.name, line.digest): line for line in found}
 
 
-def _earlier(path: Path, identity: Mapping[str, Any]) -> dict[str, PhaseEnergy]:
-    """What an earlier call wrote; a last line that an interrupt cut short is dropped from the file."""
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
-    lines = [json.loads(line) for line in whole.splitlines()]
-    if lines and lines[0] != identity:
-        raise ReferenceBuildError(
-            f"expected {path} to hold energies of {identity}, found {lines[0]}; choose another name with --out, or "
-            "remove that file"
-        )
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines or [identity]), encoding="utf-8")
-    earlier = [PhaseEnergy(**{**line, "energy": _number(line["energy"])}) for line in lines[1:]]
-    return {line.name: line for line in earlier}
-
-
-def _nulled(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {**line, "energy": line["energy"] if math.isfinite(line["energy"]) else None}
+def _line(line: PhaseEnergy) -> str:
+    return json.dumps(asdict(line) | {"energy": line.energy if math.isfinite(line.energy) else None}) + "\n"
 
 
 def _number(energy: float | None) -> float:
-    return math.nan if energy is None else energy
+    return math.nan if energy is None else float(energy)

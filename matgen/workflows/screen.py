@@ -15,15 +15,17 @@ from pymatgen.core.structure import Structure
 
 from matgen.config import from_mapping
 from matgen.export import identity
+from matgen.processes import Chunk, in_chunks
 from matgen.progress import Report, Silence
-from matgen.screening.assess import BATCH, check_files, digest
+from matgen.screening.assess import BATCH, check_files
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import FirstOfItsKind, ranked, summary
 from matgen.screening.row import Row
-from matgen.screening.workers import Chunk, Workers, here, processes
-from matgen.structure_files import Found, found, given
+from matgen.screening.workers import Workers, here, processes
+from matgen.structure_files import Found, digest, found, given
+from matgen.validation.pool import TOGETHER
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,12 @@ def _run(
     check_files(config)
     with Journal(folder, run_info(config, named), overwrite=overwrite) as journal:
         tray = Tray(journal, report or Silence(), known)
-        size = 1 if config.relax != NONE else BATCH
+        size = TOGETHER if config.relax != NONE else BATCH
         for rows in workers(chunks(tray.unknown(entries), size, jobs), config):
             journal.write(rows)
             tray.put(rows)
         tray.put([])
+        tray.check_complete()
         best_first = ranked(tray.finished)
         counts = summary(best_first)
         journal.finish(best_first, counts)
@@ -202,15 +205,25 @@ class Tray:
         done = len(self.finished) + len(self._waiting)
         self._report("screen", done, len(self._order), passed=self._passed, broken=self._broken)
 
+    def check_complete(self) -> None:
+        """Make sure that everything that was found has its row.
 
-def chunks(entries: Iterator[Found], size: int, jobs: int) -> Iterator[Chunk]:
+        Raises:
+            RuntimeError: workers have lost some, which is a fault of the program.
+        """
+        if len(self.finished) != len(self._order):
+            missing = [name for name in self._order[len(self.finished) :] if name not in self._waiting]
+            raise RuntimeError(
+                f"expected a row for each of {len(self._order)} structures, got {len(self.finished)}; none of {missing}"
+            )
+
+
+def chunks(entries: Iterator[Found], size: int, jobs: int) -> Iterator[Chunk[Found]]:
     """Entries in chunks of at most this size, smaller ones where there are few, so that every worker gets some."""
     first = list(islice(entries, size * jobs))
     if len(first) < size * jobs:
         size = max(1, -(-len(first) // jobs))
-    rest = chain(first, entries)
-    while part := tuple(islice(rest, size)):
-        yield Chunk(part)
+    return in_chunks(chain(first, entries), size)
 
 
 def _workers(jobs: int, executor: str, folder: Path) -> Workers:

@@ -11,7 +11,7 @@ from pathlib import Path
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.export import CandidateWriter
-from matgen.guide import Guide
+from matgen.guide import JUDGE, Guide, as_prediction
 from matgen.models import load
 from matgen.progress import Report
 from matgen.request import Request
@@ -20,11 +20,11 @@ from matgen.validation.checks import min_distance, validate
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back
 from matgen.validation.hull import ReferenceHull
-from matgen.validation.known import KnownIndex
+from matgen.validation.known import shipped_index
 from matgen.validation.pool import relax_many
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.selection import JUDGE, Rulebook, Uniqueness, as_prediction, predictions, worthwhile
+from matgen.workflows.selection import Rulebook, Uniqueness, predictions, worthwhile
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Candidates that one round proposes for."""
@@ -107,7 +107,7 @@ class Search:
             found,
             guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
             judge=load("judge").to(request.device),
-            rulebook=Rulebook.of(request, hull, KnownIndex.load()),
+            rulebook=Rulebook.of(request, hull, shipped_index()),
             rejects=rejected_file(writer.folder),
             unique=Uniqueness(writer.candidates),
             deadline=deadline,
@@ -160,7 +160,7 @@ class Search:
         if found < wanted:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
             rounds, minutes = self.request.rounds, self.request.budget
-            spent, more = f"{rounds} rounds of proposals are used up", "rounds"
+            spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
             if self.over:
                 spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
             reason = (

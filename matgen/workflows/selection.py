@@ -1,5 +1,6 @@
 """Which proposals become candidates: checks, duplicates and a second opinion, every verdict kept."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,22 +8,18 @@ from functools import partial
 import torch
 from pymatgen.core.structure import Structure
 
-from matgen import properties
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
-from matgen.guide import CLEAN
+from matgen.guide import CLEAN, JUDGE, as_prediction
 from matgen.io import state_of
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES, Request
 from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
+from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import ReferenceHull, hull_verdict
-from matgen.validation.known import KnownIndex, novel_verdict
-
-JUDGE = "judge_"
-"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
-
+from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
 
 LASTING = frozenset({"charge_balance", "novel"})
 """Checks besides targets that are worth asking before a relaxation: who fails then will fail afterwards."""
@@ -47,7 +44,7 @@ class Rulebook:
         Args:
             request: what is wanted.
             hull: of known phases, where candidates are relaxed by its potential.
-            known: crystals that are not new.
+            known: crystals that are not new; one that may be a form of a known one is not called new either.
         """
         targets = {
             wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
@@ -58,7 +55,7 @@ class Rulebook:
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
         if known is not None:
-            checks["novel"] = partial(novel_verdict, known=known)
+            checks["novel"] = partial(novel_verdict, known=known, tolerance=DOUBT)
         advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
         if request.formula:  # whoever names a formula has decided about its charges, and that it may be known
             advisory |= {"charge_balance", "novel"}
@@ -82,11 +79,6 @@ def predictions(predictor: StatePredictor, structure: Structure, device: str = "
     with torch.no_grad():
         predicted = predictor(state_of([structure]).to(device), torch.tensor([CLEAN], device=device))
     return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES}
-
-
-def as_prediction(name: str, numbers: properties.Prediction) -> Prediction:
-    """The prediction for one system, with its unit."""
-    return Prediction(float(numbers.value), float(numbers.spread), PROPERTIES[name].unit)
 
 
 def worthwhile(
@@ -124,7 +116,11 @@ class Uniqueness:
     def verdict(self, candidate: Candidate) -> Verdict:
         """Whether no earlier structure equals this one, which is remembered."""
         self._names.append(candidate.name)
-        first = self._seen.add(candidate.structure)
+        try:
+            first = self._seen.add(candidate.structure)
+        except NoFingerprintError as error:
+            reason = f"cannot be compared: {error}"
+            return Verdict("unique", passed=False, value=math.nan, unit="", reason=reason)
         if first is None:
             return Verdict("unique", passed=True, value=0.0, unit="", reason="equals no better candidate of this run")
         return Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {self._names[first]}")

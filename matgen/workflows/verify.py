@@ -17,7 +17,7 @@ from matgen.errors import UserError
 from matgen.export import ResumeError, writing
 from matgen.progress import Report, Silence
 from matgen.record import from_record
-from matgen.structure_files import read_structures
+from matgen.structure_files import files_below, read_structures
 from matgen.validation.first_principles import FirstPrinciples, failed
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 
@@ -91,6 +91,16 @@ def subjects(paths: Sequence[Path]) -> list[Subject]:
     found = [one for folder in designs for one in _candidates(folder, prefix=len(designs) > 1 or bool(others))]
     entries = read_structures(others) if others else iter(())
     return found + [_subject(entry) for entry in entries if Path(entry.path).name not in OWN_FILES]
+
+
+def passed_over(paths: Sequence[Path]) -> int:
+    """How many structure files lie in these folders beside designs, whose candidates alone `subjects` takes."""
+    beside: set[Path] = set()
+    for path in paths:
+        if path.is_dir() and (runs := _runs(path)):
+            files = (file for file in files_below(path) if file.name not in OWN_FILES)
+            beside |= {file.resolve() for file in files if not any(file.is_relative_to(run) for run in runs)}
+    return len(beside)
 
 
 def chosen(every: Sequence[Subject], names: Iterable[str] = (), top: int | None = None) -> list[Subject]:

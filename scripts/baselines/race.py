@@ -29,7 +29,7 @@ from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.contacts import closest_contact
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import DOUBTFUL, ReferenceHull, UnknownChemistryError
+from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.validation.known import KnownIndex
 from matgen.validation.relax import RelaxConfig, relax
 from matgen.validation.relax_free import relax_batch
@@ -111,9 +111,9 @@ class Race:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.records = read_lines(self.file)
         for record in self.records:
-            self.proposals.add(Structure.from_dict(record["proposed"]))
+            _met(self.proposals, Structure.from_dict(record["proposed"]))
             if record.get("stable"):
-                self.finished.add(Structure.from_dict(record["relaxed"]))
+                _met(self.finished, Structure.from_dict(record["relaxed"]))
 
     @property
     def spent(self) -> float:
@@ -182,8 +182,8 @@ class Race:
             self.judges.hull.above_hull(structure.composition, 0.0, self.judges.potential)
         except UnknownChemistryError:
             return "no reference"
-        if self.proposals.add(structure) is not None:
-            return "duplicate"
+        if met := _met(self.proposals, structure):
+            return met
         if self.setting.gap is not None:
             try:
                 gap = self._guided(structure) if proposal.gap is None else proposal.gap
@@ -210,10 +210,10 @@ class Race:
         if not (report.converged and record["valid"]):
             return record | {"stable": False, "sun": False}
         above = self.judges.hull.above_hull(final.composition, report.energy, self.judges.potential).above_hull
-        record |= {"energy": report.energy, "above_hull": above, "stable": -DOUBTFUL <= above <= MAX_EHULL}
+        record |= {"energy": report.energy, "above_hull": above, "stable": is_stable(above, MAX_EHULL)}
         if not record["stable"]:
             return record | {"sun": False}
-        record["unique"] = self.finished.add(final) is None
+        record["unique"] = not _met(self.finished, final)
         record["novel"] = self._novel(final)
         record["new_formula"] = not self.judges.known.formula_known(final.composition)
         record["sun"] = record["unique"] and record["novel"]
@@ -229,6 +229,14 @@ def relaxed(structures: list[Structure], judges: Judges, config: RelaxConfig) ->
         ends[index] if index in ends else relax(structure, judges.calculator, config)
         for index, structure in enumerate(structures)
     ]
+
+
+def _met(seen: SeenStructures, structure: Structure) -> str:
+    """Why a structure is none that is new to those seen, and remember it; empty if it is new."""
+    try:
+        return "" if seen.add(structure) is None else "duplicate"
+    except NoFingerprintError:
+        return "no fingerprint"
 
 
 class _Clock:

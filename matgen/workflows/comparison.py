@@ -12,7 +12,7 @@ from matgen.validation.metrics.distributions import SHIPPED
 
 
 @dataclass(frozen=True)
-class Reference:
+class ComparisonSet:
     """What to compare with.
 
     Attributes:
@@ -26,8 +26,8 @@ class Reference:
     note: str = ""
 
 
-def read_reference(name: str, folder: Path | None) -> Reference:
-    """The reference of this name, or at this path.
+def read_comparison(name: str, folder: Path | None) -> ComparisonSet:
+    """The set of this name, or at this path.
 
     The make-up of MP-20 test comes with the package; its structures, and other data sets, are in the folder of training
     tables.
@@ -47,12 +47,12 @@ def read_reference(name: str, folder: Path | None) -> Reference:
     except DataSetError as error:
         if name not in SHIPPED:
             raise
-        return Reference(Profile.load(SHIPPED[name]), (), f"coverage needs the structures of {one.title}: {error}")
+        return ComparisonSet(Profile.load(SHIPPED[name]), (), f"coverage needs the structures of {one.title}: {error}")
     made_up = Profile.load(SHIPPED[name]) if name in SHIPPED else _profile(one.title, one.source, structures)
-    return Reference(made_up, tuple(map(features, structures)))
+    return ComparisonSet(made_up, tuple(map(features, structures)))
 
 
-def _from_files(name: str) -> Reference:
+def _from_files(name: str) -> ComparisonSet:
     path = Path(name)
     if not path.exists():
         named(name)  # which says what there is
@@ -60,7 +60,7 @@ def _from_files(name: str) -> Reference:
     structures = [structure for structure in readable if is_separated(structure)]
     if not structures:
         raise DataSetError(f"expected structures to compare with in {path}, found none that can be read")
-    return Reference(_profile(path.name, str(path), structures), tuple(map(features, structures)))
+    return ComparisonSet(_profile(path.name, str(path), structures), tuple(map(features, structures)))
 
 
 def _profile(title: str, source: str, structures: list[Structure]) -> Profile:
