@@ -2,13 +2,12 @@
 
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate, Relaxation
+from matgen.candidate import Candidate
 from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
 from matgen.export import CandidateWriter, RunInfo
@@ -21,10 +20,8 @@ from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back
 from matgen.validation.known import KnownIndex
 from matgen.validation.pool import relax_many
-from matgen.validation.relax import RelaxConfig
-from matgen.validation.symmetry import NO_SYMMETRY, space_group
+from matgen.validation.symmetry import space_group
 from matgen.workflows.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
-from matgen.workflows.selection import Uniqueness
 
 
 def rock_salt(a: float, cation: str, anion: str) -> Structure:
@@ -55,38 +52,17 @@ def searched(request: Request, folder: Path, deadline: float = math.inf) -> Sear
 
 
 def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> None:
-    search = searched(Request(n=4, max_ehull=0.3, processes=1), tmp_path)
+    """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
+    search = searched(Request(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
+    blamed = {name: search.rulebook.objection(found) for name, found in verdicts.items()}
+    assert blamed.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
+    assert blamed == {"known": "novel", "twice": "unique"}
     assert "NaCl" in verdicts["known"]["novel"].reason
-    assert verdicts["known"]["novel"].passed is False
-    assert search.tally["novel"] == 1
-    found = search.writer.candidates
-    assert all(c.verdicts["hull"].passed and c.verdicts["novel"].passed and c.verdicts["unique"].passed for c in found)
-    assert len({c.structure.composition.reduced_formula for c in found}) == len(found)
-    assert all(c.verdicts["hull"].value <= 0.3 for c in found)
-    assert len(found) + sum(search.tally.values()) == len(PROPOSALS)
-
-
-def test_what_cannot_be_compared_ends_nothing() -> None:
-    flat = Structure(Lattice([[3, 0, 0], [0, 3, 0], [3, 3, 0]]), ["Po"], [[0, 0, 0]])
-    unique = Uniqueness()
-    names = ("first", "flat", "again")
-    structures = (rock_salt(5.7, "Na", "Cl"), flat, rock_salt(5.7, "Na", "Cl"))
-    verdicts = [
-        unique.verdict(Candidate(name, structure, structure, NO_SYMMETRY))
-        for name, structure in zip(names, structures, strict=True)
-    ]
-    assert [verdict.passed for verdict in verdicts] == [True, False, False]
-    assert "flat cell" in verdicts[1].reason
-    assert "first" in verdicts[2].reason
-
-
-def test_an_energy_that_is_no_number_tells_nothing() -> None:
-    surface, crystal = CHGNetSurface(), rock_salt(4.2, "Mg", "O").get_primitive_structure()
-    report = Relaxation(True, "converged", 3, math.nan, -6.0, 0.0, 0.0, 0.1, surface.name)
-    verdict = falls_back(replace(offered("a", crystal), relaxation=report), surface, RelaxConfig(max_steps=1))
-    assert not verdict.passed
-    assert verdict.reason.startswith("not known")
+    (survivor,) = search.writer.candidates
+    assert survivor.name == "high"
+    assert 0.1 < survivor.verdicts["hull"].value <= 0.2
+    assert 1 + sum(search.tally.values()) == len(PROPOSALS)
 
 
 def test_a_stricter_limit_keeps_less(tmp_path: Path) -> None:
