@@ -1,7 +1,7 @@
 """Does the index of known crystals know them again, and does it tell polymorphs apart?
 
 `python scripts/evaluate_novelty.py --data FOLDER`: entries of FOLDER/crystals/mp24_le20.parquet whose formulas are in
-the validation and test splits (the tolerance was chosen on the training split), looked up in the index that ships:
+the validation and test splits, looked up in the index that ships:
 
 * perturbed by 1 % (and 2 %, 3 %) and written in another cell;
 * in pairs of one formula, random ones and those of nearest fingerprints, against `StructureMatcher`;
