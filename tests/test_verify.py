@@ -552,7 +552,7 @@ def test_an_interrupt_of_the_command_kills_its_children_and_keeps_the_results(tm
     )
     assert wait_until(lambda: note.exists() and len(note.read_text().split()) == 2, 240)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(120) == 130  # a busy machine takes its time
     assert process.stderr is not None
     with process.stderr as stream:
         assert "1 of 2 results" in stream.read()
