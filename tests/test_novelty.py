@@ -299,7 +299,7 @@ def test_one_foreign_atom_in_a_large_cell_is_quick() -> None:
     dilute[0] = "Ni"
     began = time.process_time()
     found = fingerprint(dilute)
-    assert time.process_time() - began < 5.0
+    assert time.process_time() - began < 30.0  # 1 s on an idle core; without the bound, minutes
     shells = np.exp(found.shells.reshape(3, -1)) * 2.5  # nickel to itself, copper to nickel, copper to itself
     assert np.isclose(shells, 20.0, rtol=1e-5).any(axis=1).tolist() == [True, False, False]  # its own six images
 
