@@ -17,13 +17,20 @@ from baselines.compositions import balanced_compositions
 from baselines.figures import Rate, advantage, counted, found, rate, spread_costs
 from baselines.prior_alone import PriorAlone
 from baselines.proposals import Proposals, Setting
-from baselines.race import cpu_seconds, within
+from baselines.race import Judges, Race, cpu_seconds, within
 from baselines.random_symmetric import RandomSymmetric, random_crystal
 from baselines.substitution import Prototype, Substituted, Substitution, charged, substitutions
 from compare_baselines import report
+from evaluation import read_lines, shipped
 
+from matgen.calculator import chgnet_calculator
 from matgen.charges import is_valid
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, atomic_volumes
+from matgen.guide import Guide
+from matgen.models import load
+from matgen.validation.chgnet_surface import CHGNetSurface
+from matgen.validation.hull import ReferenceHull
+from matgen.validation.known import KnownIndex
 from matgen.validation.symmetry import space_group
 
 SOURCES = {"random": RandomSymmetric, "substitution": Substitution, "prior": PriorAlone}
@@ -82,7 +89,7 @@ def test_compositions_balance_and_follow_the_table(prepared_table: Path) -> None
 
 
 def test_a_random_crystal_has_the_atoms_asked_for_and_symmetry() -> None:
-    counts = {ATOMIC_NUMBERS["Mg"]: 2, ATOMIC_NUMBERS["O"]: 4, ATOMIC_NUMBERS["Ti"]: 1}
+    counts = {ATOMIC_NUMBERS["Mg"]: 1, ATOMIC_NUMBERS["Ti"]: 1, ATOMIC_NUMBERS["O"]: 3}
     for seed in range(3):
         structure = random_crystal(counts, np.random.default_rng(seed))
         assert {z: list(structure.atomic_numbers).count(z) for z in counts} == counts
@@ -164,6 +171,42 @@ def test_time_is_counted_while_making_and_not_while_reading() -> None:
         end = time.process_time() + 0.05
         while time.process_time() < end:
             pass
+
+
+class RockSalts:
+    """In every round a known crystal, a new one, and the new one again."""
+
+    def __init__(self) -> None:
+        self.new = [one.structure() for one in substitutions(rock_salt(), 100, np.random.default_rng(0))]
+
+    def round(self, number: int) -> Iterator[Structure]:
+        yield ROCK_SALT
+        yield from [self.new[number], self.new[number].copy()]
+
+
+def places(records: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(one["round"], one["index"], one["formula"], one["objection"]) for one in records]
+
+
+def test_a_race_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, prepared_table: Path) -> None:
+    models = shipped()
+    known = KnownIndex.from_structures({"halite": ROCK_SALT})
+    guide = Guide(models.graph, models.properties)
+    judges = Judges(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, guide, load("judge"))
+    setting, file = Setting(prepared_table), tmp_path / "records.jsonl"
+    source = RockSalts()
+    first = Race(setting, judges, file)
+    while len(first.records) < 4:
+        first.run(source, first.spent + 1e-6)  # spent by whatever comes next
+    assert {objection for *_, objection in places(first.records)} == {"known", "duplicate", ""}
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[:2]) + lines[2][:40], encoding="utf-8")  # the interrupt
+    again = Race(setting, judges, file)
+    assert places(again.records) == places(first.records)[:2]
+    while len(again.records) < 4:
+        again.run(source, again.spent + 1e-6)
+    assert places(again.records)[:4] == places(first.records)[:4]
+    assert places(read_lines(file)) == places(again.records)
 
 
 def record(number: int, *, sun: bool = False, gap: float = 0.0, generating: float = 0.0, **more: Any) -> dict[str, Any]:
