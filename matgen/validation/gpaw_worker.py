@@ -101,12 +101,15 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
         `reason`; the first four are null where there is no result.
     """
     from ase import Atoms
+    from ase.cell import Cell
     from gpaw import GPAW, PW, FermiDirac, KohnShamConvergenceError
 
     missing = sorted(set(job["symbols"]) - set(datasets()))
     if missing:
         return refused(f"no PAW dataset for {', '.join(missing)}", {})
-    atoms = Atoms(job["symbols"], cell=job["cell"], scaled_positions=job["frac_coords"], pbc=True)
+    # Lengths and angles put the first vector along x: of cells turned otherwise GPAW may fail to draw its picture.
+    shape = Cell(job["cell"]).cellpar()
+    atoms = Atoms(job["symbols"], cell=shape, scaled_positions=job["frac_coords"], pbc=True)
     moments = starting_moments(job["symbols"], int(atoms.numbers.sum()))
     if moments is not None:
         atoms.set_initial_magnetic_moments(moments)
