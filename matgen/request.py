@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from matgen.config import did_you_mean
 from matgen.devices import find_device
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
 from matgen.energies.potential import Potential
-from matgen.energies.property import Target, WishError, parse_wish
+from matgen.energies.property import Target, parse_wishes
 from matgen.energies.ranking import ForRanking
 from matgen.energy import Energy, TemplateEnergy
 from matgen.errors import UserError
@@ -20,6 +21,7 @@ from matgen.properties import PROPERTIES
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
 from matgen.terms import Terms
+from matgen.validation.checks import Interval
 from matgen.validation.relax import RelaxConfig
 
 TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
@@ -152,13 +154,7 @@ class Request:
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
         """The wishes, understood."""
-        targets = tuple(parse_wish(name, str(text)) for name, text in self.properties.items())
-        for name, count in Counter(target.name for target in targets).items():
-            if count > 1:
-                raise WishError(
-                    f"expected one wish for each property, got {count} for {name}; drop one or use low:high"
-                )
-        return targets
+        return parse_wishes(self.properties)
 
     @cached_property
     def terms(self) -> Terms:
@@ -189,6 +185,11 @@ class Request:
             space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
             max_atoms=self.max_atoms,
         )
+
+
+def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:
+    """The interval in which each wished property must lie, by name."""
+    return {wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0) for wish in wishes}
 
 
 def _check_potential(name: str, weight: float, formula: str) -> None:

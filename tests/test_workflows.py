@@ -26,6 +26,7 @@ from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError, Schedule
 from matgen.training.run import DataError, TrainConfig, train, train_config
 from matgen.validation.checks import validate
+from matgen.validation.relax import RelaxConfig
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
@@ -80,6 +81,22 @@ def test_named_space_groups_must_be_kept(rock_salt: Structure) -> None:
     for groups, objection in (((225,), ""), ((216, 225), ""), ((216,), "symmetry"), ((194, 227), "symmetry")):
         book = Rulebook.of(Request(space_groups=groups, relax="none"))
         assert book.objection(validate(candidate("a", rock_salt), book.checks)) == objection
+
+
+def test_symmetry_decides_unless_it_was_let_go(rock_salt: Structure) -> None:
+    free = RelaxConfig(keep_symmetry=False)
+    displaced = rock_salt.copy()
+    displaced.translate_sites([0], [0.02, 0.03, 0.05])
+    lost = replace(candidate("a", rock_salt), structure=displaced)
+    for request, decides in (
+        (Request(relax="none"), True),
+        (Request(relax="none", relaxation=free), False),
+        (Request(relax="none", relaxation=free, space_groups=(225,)), True),
+    ):
+        book = Rulebook.of(request)
+        verdicts = validate(lost, book.checks)
+        assert not verdicts["symmetry"].passed
+        assert book.objection(verdicts) == ("symmetry" if decides else "")
 
 
 def test_an_unrelaxed_candidate_is_turned_away_where_relaxation_was_asked_for(rock_salt: Structure) -> None:

@@ -8,6 +8,7 @@ model becomes sure of a metal; a wish for a gap of zero is a wish for P(metal).
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -138,6 +139,19 @@ def parse_wish(name: str, text: str) -> Target:
     if match := _BOUND.fullmatch(text):
         return _possible(wished, _one_sided(wished, match[1], float(match[2])), text)
     raise WishError(f"expected {wished.name} as 1.5, 1.2:1.8, '>3' or '<=0.05' ({wished.unit}), got {text!r}")
+
+
+def parse_wishes(texts: Mapping[str, object]) -> tuple[Target, ...]:
+    """Wishes by property name, understood.
+
+    Raises:
+        WishError: one cannot be understood or cannot come true, or two speak of one property.
+    """
+    targets = tuple(parse_wish(name, str(text)) for name, text in texts.items())
+    for name, count in Counter(target.name for target in targets).items():
+        if count > 1:
+            raise WishError(f"expected one wish for each property, got {count} for {name}; drop one or use low:high")
+    return targets
 
 
 def _one_sided(wished: Property, sign: str, value: float) -> Target:

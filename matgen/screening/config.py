@@ -1,7 +1,6 @@
 """What a screening asks of every structure."""
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any, Literal
 
 from matgen import __version__
 from matgen.config import check_least, to_mapping
-from matgen.energies.property import Target, WishError, parse_wish
+from matgen.energies.property import Target, parse_wishes
 from matgen.errors import UserError
 from matgen.export import RunInfo
 from matgen.models import weights_hash
-from matgen.request import TOLERANCES
+from matgen.request import intervals
 from matgen.validation import known_file, reference
 from matgen.validation.checks import Interval
 from matgen.validation.hull import MARGIN
@@ -76,21 +75,12 @@ class ScreenConfig:
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
         """The wishes, understood."""
-        targets = tuple(parse_wish(name, str(text)) for name, text in self.properties.items())
-        for name, count in Counter(target.name for target in targets).items():
-            if count > 1:
-                raise WishError(
-                    f"expected one wish for each property, got {count} for {name}; drop one or use low:high"
-                )
-        return targets
+        return parse_wishes(self.properties)
 
     @property
     def targets(self) -> dict[str, Interval]:
         """The interval in which each wished property must lie, by name."""
-        return {
-            wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
-            for wish in self.wishes
-        }
+        return intervals(self.wishes)
 
 
 def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:

@@ -13,8 +13,8 @@ from matgen.energies.property import StatePredictor
 from matgen.guide import CLEAN, JUDGE, as_prediction
 from matgen.io import state_of
 from matgen.properties import PROPERTIES
-from matgen.request import TOLERANCES, Request
-from matgen.validation.checks import Check, Interval, standard_checks, survives, validate
+from matgen.request import Request, intervals
+from matgen.validation.checks import Check, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
 from matgen.validation.fingerprint import NoFingerprintError
@@ -46,10 +46,7 @@ class Rulebook:
             hull: of known phases, where candidates are relaxed by its potential.
             known: crystals that are not new; one that may be a form of a known one is not called new either.
         """
-        targets = {
-            wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0)
-            for wish in request.wishes
-        }
+        targets = intervals(request.wishes)
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
         checks = standard_checks(targets | checked, space_groups=request.space_groups, relaxed=request.relax != "none")
         if hull is not None:
@@ -61,6 +58,8 @@ class Rulebook:
             advisory |= {"charge_balance", "novel"}
         if request.allow_known:
             advisory.add("novel")
+        if not (request.relaxation.keep_symmetry or request.space_groups):  # it was let go
+            advisory.add("symmetry")
         return cls(checks, frozenset(advisory))
 
     def before_relaxing(self) -> dict[str, Check]:
