@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,6 +15,15 @@ from matgen.errors import UserError
 INTERRUPTED = 130
 NOTHING_FOUND = 1
 BAD_INPUT = 2
+
+
+BandGap = Annotated[
+    str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
+]
+Wishes = Annotated[
+    list[str] | None,
+    typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+]
 
 
 @contextmanager

@@ -6,17 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, numbers, same_command, split, teaching, wished
+from matgen.cli.common import (
+    INTERRUPTED,
+    NOTHING_FOUND,
+    BandGap,
+    Wishes,
+    complain,
+    numbers,
+    same_command,
+    split,
+    teaching,
+    wished,
+)
 
 
 def design(
-    bandgap: Annotated[
-        str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
-    ] = None,
-    wishes: Annotated[
-        list[str] | None,
-        typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
-    ] = None,
+    bandgap: BandGap = None,
+    wishes: Wishes = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,

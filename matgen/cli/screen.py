@@ -6,20 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, same_command, teaching, wished
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, BandGap, Wishes, complain, same_command, teaching, wished
 
 
 def screen(
     paths: Annotated[
         list[Path], typer.Argument(help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV.", show_default=False)
     ],
-    bandgap: Annotated[
-        str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
-    ] = None,
-    wishes: Annotated[
-        list[str] | None,
-        typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
-    ] = None,
+    bandgap: BandGap = None,
+    wishes: Wishes = None,
     relax: Annotated[
         str | None, typer.Option(help="none or chgnet: seconds for each. Default: none, geometries as given.")
     ] = None,
