@@ -1,5 +1,6 @@
 """Whether a composition can be neutral, as SMACT counts."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from pymatgen.core.composition import Composition
@@ -7,16 +8,22 @@ from smact import Element, metals
 from smact.screening import ICSD24FilterConfig, smact_validity
 from smact.utils.oxidation import ICSD24OxStatesFilter
 
+COMMON = 10.0
+"""Per cent of an element's reports in the ICSD from which on an oxidation state is common: SMACT's `medium`."""
+
 
 @cache
-def oxidation_states() -> dict[str, tuple[int, ...]]:
-    """Oxidation states by symbol that `smact_validity` uses by default: ICSD 2024, three reports or more."""
+def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
+    """Oxidation states by symbol that make so many per cent of an element's reports: ICSD 2024, three reports or more.
+
+    Those of 0 % or more are what `smact_validity` uses by default.
+    """
     config = ICSD24FilterConfig()
     table = ICSD24OxStatesFilter().filter(
-        consensus=config.consensus, include_zero=config.include_zero, commonality=config.commonality
+        consensus=config.consensus, include_zero=config.include_zero, commonality=at_least or config.commonality
     )
     return {
-        symbol: tuple(int(state) for state in str(states).split())
+        symbol: tuple(int(state) for state in str(states or "").split())
         for symbol, states in zip(table["element"], table["oxidation_state"], strict=True)
     }
 
@@ -31,24 +38,41 @@ def smallest_net_charge(composition: Composition) -> float:
 
 
 def is_valid(composition: Composition) -> bool:
-    """`smact_validity` with its defaults, as validity is reported in the literature.
+    """`smact_validity` with its defaults, as validity is reported in the literature; see `can_be_neutral`."""
+    return can_be_neutral(composition.get_el_amt_dict())
+
+
+def can_be_neutral(amounts: Mapping[str, float]) -> bool:
+    """What `smact_validity` says of so much of each element, by symbol, in a formula unit.
 
     Elements and alloys of metals are valid; the rest needs a neutral combination of oxidation states in which
     anions are more electronegative than cations.
 
-    SMACT tries every combination of oxidation states. Its rule comes to this: for some electronegativity, all elements
-    up to it are cations, all beyond it anions, and the charges cancel; sums of charges tell that at once. Where an
-    element has no electronegativity, SMACT itself is asked.
+    SMACT tries every combination of oxidation states; `_neutral` tells the same at once. Where an element has no
+    electronegativity, SMACT itself is asked.
     """
-    symbols = [element.symbol for element in composition.elements]
-    negativity = {symbol: _electronegativity(symbol) for symbol in symbols}
-    known = {symbol: x for symbol, x in negativity.items() if x is not None}
-    if len(symbols) == 1 or len(known) < len(symbols) or set(symbols) <= set(metals):
-        return bool(smact_validity(composition))
-    symbols.sort(key=known.__getitem__)
-    counts = composition.reduced_composition.get_el_amt_dict()
-    charges = [(round(counts[symbol]), oxidation_states().get(symbol, ())) for symbol in symbols]
-    splits = [k for k in range(1, len(symbols)) if known[symbols[k - 1]] < known[symbols[k]]]
+    symbols = list(amounts)
+    if len(symbols) == 1 or None in map(_electronegativity, symbols) or set(symbols) <= set(metals):
+        return bool(smact_validity(Composition(amounts)))
+    return _neutral(amounts, oxidation_states())
+
+
+def commonly_neutral(amounts: Mapping[str, float]) -> bool:
+    """Whether common oxidation states (`COMMON`) cancel, for so much of each element, by symbol.
+
+    As in SMACT's rule, anions are more electronegative than cations; but alloys must cancel too, and elements without
+    an electronegativity never do.
+    """
+    known = None not in map(_electronegativity, amounts)
+    return known and _neutral(amounts, oxidation_states(COMMON))
+
+
+def _neutral(amounts: Mapping[str, float], states: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether charges cancel with cations up to some electronegativity and anions beyond it."""
+    negativity = {symbol: _electronegativity(symbol) or 0.0 for symbol in amounts}
+    symbols = sorted(amounts, key=negativity.__getitem__)
+    charges = [(round(amounts[symbol]), states.get(symbol, ())) for symbol in symbols]
+    splits = [k for k in range(1, len(symbols)) if negativity[symbols[k - 1]] < negativity[symbols[k]]]
     return any(_cancel(charges, k) for k in splits)
 
 

@@ -1,7 +1,9 @@
 """The elements as numbers: symbols, descriptors, and the volume an atom takes in a crystal."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from math import gcd
 
 import numpy as np
 import torch
@@ -58,3 +60,9 @@ def atomic_number(symbol: str) -> int:
         message = f"no training crystal holds {SYMBOLS[z]}; choose another element"
         raise UnknownElementError(message)
     return z
+
+
+def reduced(composition: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
+    """(atomic number, atoms per formula unit), ascending, of atoms by atomic number."""
+    divisor = gcd(*composition.values())
+    return tuple((z, n // divisor) for z, n in sorted(composition.items()))

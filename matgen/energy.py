@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from matgen.sharing import shared_answers
 from matgen.state import State
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -108,7 +109,8 @@ class Sum(_Weighted, Energy):
 
     def breakdown(self, state: State, sigma: Tensor) -> dict[str, Tensor]:
         """Each weighted term (n_systems,) by name."""
-        return {name: weight * part(state, sigma) for name, (weight, part) in self.terms().items()}
+        with shared_answers():
+            return {name: weight * part(state, sigma) for name, (weight, part) in self.terms().items()}
 
 
 class TemplateSum(_Weighted, TemplateEnergy):
@@ -121,7 +123,8 @@ class TemplateSum(_Weighted, TemplateEnergy):
 
     def breakdown(self, templates: TemplateBatch) -> dict[str, Tensor]:
         """Each weighted term (n_systems,) by name."""
-        return {name: weight * part(templates) for name, (weight, part) in self.terms().items()}
+        with shared_answers():
+            return {name: weight * part(templates) for name, (weight, part) in self.terms().items()}
 
 
 def _total(parts: Mapping[str, Tensor], like: Tensor) -> Tensor:

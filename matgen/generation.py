@@ -38,8 +38,12 @@ from matgen.total_energy import (
     settled_conditions,
     state_energy,
     template_energy,
+    template_ranking,
     template_wishes,
 )
+
+MOVES_BETWEEN = 4
+"""Metropolis steps from one look at the chains of templates to the next."""
 
 CHUNK = 48
 """Templates that are shaped together."""
@@ -101,7 +105,17 @@ def propose(request: Request, models: Models, generator: torch.Generator, report
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if request.stages.moves and request.sampler.move_steps:
         kept = moved_templates(kept, request, models, generator, report)
-    return list(dict.fromkeys(kept))
+    return _promising(list(dict.fromkeys(kept)), request, models)
+
+
+def _promising(templates: list[CrystalTemplate], request: Request, models: Models) -> list[CrystalTemplate]:
+    """As many as are to be started, those that rank best without a geometry; in the order given."""
+    most = request.n * request.sampler.started
+    if len(templates) <= most:
+        return templates
+    with torch.no_grad():
+        energies = template_ranking(request, models)(TemplateBatch.of(templates).to(models.device))
+    return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
 
 
 def moved_templates(
@@ -111,15 +125,15 @@ def moved_templates(
     generator: torch.Generator,
     report: Report,
 ) -> list[CrystalTemplate]:
-    """Metropolis-Hastings moves with tempering on prior + wishes."""
+    """Metropolis-Hastings moves with tempering on prior + wishes: where the chains are after burn-in, look by look."""
     total, moves = template_energy(request, models), template_moves(request, models)
 
     def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
         return total(batch.to(models.device)).cpu()
 
-    block = 4
-    for done in range(0, request.sampler.move_steps, block):
-        steps = min(block, request.sampler.move_steps - done)
+    visited: list[CrystalTemplate] = []
+    for done in range(0, request.sampler.move_steps, MOVES_BETWEEN):
+        steps = min(MOVES_BETWEEN, request.sampler.move_steps - done)
         with torch.no_grad():
             templates, found = metropolis(
                 energy, templates, moves, steps=steps, temperatures=request.sampler.temperatures, generator=generator
@@ -128,7 +142,9 @@ def moved_templates(
         report(
             "move templates", done + steps, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
         )
-    return templates
+        if done + steps >= min(request.sampler.burn_in, request.sampler.move_steps):
+            visited += templates
+    return visited
 
 
 def template_moves(request: Request, models: Models) -> dict[str, Move]:
@@ -138,7 +154,7 @@ def template_moves(request: Request, models: Models) -> dict[str, Move]:
     if not rules.composition:
         kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
         moves["substitute"] = element_move(substitute(kernel), rules)
-    if not request.stages.redraws:
+    if not (request.stages.redraws or rules.composition):
         return moves
     redraws = {f"redraw_{part}": redraw(LearnedRedraw(models.prior, rules, asked, part), rules) for part in PARTS}
     return moves | redraws

@@ -34,7 +34,7 @@ POTENTIAL_KT = 0.1
 """What the energy per atom of a potential is divided by, eV/atom."""
 
 TAKEN = frozenset(
-    {"template_prior", "charge_balance", "familiarity", "graph", "novelty", "repulsion", "variety"}
+    {"template_prior", "charge_balance", "closed_shell", "familiarity", "graph", "novelty", "repulsion", "variety"}
 ).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
 """Names of the terms that every total energy may have."""
 
@@ -52,22 +52,28 @@ class Stages:
 
     Attributes:
         moves: Metropolis–Hastings moves on templates.
-        redraws: among them, parts drawn anew by the prior; without, elements are exchanged and nothing else.
+        redraws: among them, parts drawn anew by the prior. Without, elements are exchanged and nothing else, which is
+            cheaper; where a formula is named, which leaves little to exchange, redraws are always made.
         diffusion: reverse diffusion of the geometry.
         mala: Metropolis-adjusted Langevin refinement on the total energy.
     """
 
     moves: bool = True
-    redraws: bool = True
+    redraws: bool = False
     diffusion: bool = True
     mala: bool = True
 
 
-FAST: dict[str, dict[str, Any]] = {
-    "stages": {"redraws": False, "diffusion": False, "mala": False},
-    "sampler": {"temperatures": [1.0], "shaped": 10},
+FAST: dict[str, Any] = {
+    "stages": {"diffusion": False, "mala": False},
+    "sampler": {
+        "started": 12,
+        "geometries": 1,
+        "prototypes": 1,
+        "shaped": 8,
+    },
 }
-"""Fields of a request that leave the geometry to the relaxation: twice as many crystals, from their best starts."""
+"""Fields of a request that leave the geometry to the relaxation."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Request:
         energies: terms of the requester's own, added to the total energy; no file holds them.
         processes: relaxations side by side.
         stages: of the sampler.
-        over_generation: proposals drawn per candidate wanted.
+        over_generation: chains of templates per candidate wanted.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
         allow_known: keep candidates that are known crystals; they are always kept where a formula is named.
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
@@ -117,7 +123,7 @@ class Request:
     energies: tuple[Energy | TemplateEnergy, ...] = field(default=(), metadata={"in_files": False})
     processes: int = 2
     stages: Stages = field(default_factory=Stages)
-    over_generation: int = 15
+    over_generation: int = 5
     max_ehull: float = 0.1
     allow_known: bool = False
     budget: float = 10.0

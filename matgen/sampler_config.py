@@ -13,8 +13,10 @@ class SamplerConfig:
     Attributes:
         pool: templates drawn for each that is kept.
         move_steps: Metropolis steps on templates.
+        burn_in: after how many of them what a chain is at counts as a proposal; then every four steps anew.
         temperatures: their ladder.
         likeness: width of the substitution kernel, in units of element descriptors.
+        started: templates that get a geometry for each candidate wanted, those that rank best without one.
         geometries: starts of each template.
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
         shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
@@ -32,6 +34,7 @@ class SamplerConfig:
         charge: penalty of a composition that SMACT calls invalid.
         familiarity: weight of chemistry known in its layout, where properties are wished for; zero leaves it out.
         novelty: weight of a formula that is known already, where known crystals are not wanted.
+        closed_shell: weight of electrons that cannot close their shells, where a band gap is wished for.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_wish: weights in ranking, where cells of different size compete: of the template
@@ -40,10 +43,12 @@ class SamplerConfig:
     """
 
     pool: int = 6
-    move_steps: int = 12
-    temperatures: tuple[float, ...] = (1.0, 2.0)
+    move_steps: int = 40
+    burn_in: int = 8
+    temperatures: tuple[float, ...] = (1.0,)
     likeness: float = 0.6
-    geometries: int = 3
+    started: int = 10
+    geometries: int = 2
     prototypes: int = 2
     shaped: int = 5
     shaped_starts: int = 1
@@ -62,6 +67,7 @@ class SamplerConfig:
     charge: float = 8.0
     familiarity: float = 2.0
     novelty: float = 3.0
+    closed_shell: float = 8.0
     hull: float = 2.0
     graph: float = 1.0
     rank_prior: float = 0.5
@@ -75,9 +81,11 @@ class SamplerConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_least(self, 1, "pool", "geometries", "shaped", "shaped_starts", "levels")
-        check_least(self, 0, "prototypes", "move_steps", "refine_rounds", "refine_steps", "corrector_steps", "churn")
-        check_least(self, 0, "wish", "charge", "familiarity", "novelty", "hull", "graph")
+        check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels")
+        check_least(
+            self, 0, "prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps", "corrector_steps", "churn"
+        )
+        check_least(self, 0, "wish", "charge", "familiarity", "novelty", "closed_shell", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
         check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.charge import ChargeBalance
+from matgen.energies.closed_shell import ClosedShell
 from matgen.energies.familiarity import Familiarity
 from matgen.energies.graph import GraphPredictor, GraphPrior
 from matgen.energies.novelty import Novelty
@@ -43,16 +44,19 @@ def _prior(request: Request, models: Models) -> LearnedTemplatePrior:
 
 
 def template_wishes(request: Request, models: Models, weight_of_wishes: float | None = None) -> TemplateSum:
-    """Charge balance, novelty, familiar chemistry, the property wishes as templates show them, and own terms.
+    """Charge balance, novelty, familiar chemistry, closed shells, property wishes as templates show them, own terms.
 
-    Familiar chemistry is where predictions hold: it is weighed where properties are wished for. Neither it nor novelty
-    speaks against a composition that was named.
+    Familiar chemistry is where predictions hold: it is weighed where properties are wished for; closed shells where a
+    gap is. None of these speaks against a composition that was named.
     """
-    total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=request.sampler.charge))})
-    if request.sampler.novelty and not (request.allow_known or request.rules.composition):
-        total = total + request.sampler.novelty * Novelty(known_formulas())
-    if request.sampler.familiarity and request.wishes and not request.rules.composition:
-        total = total + request.sampler.familiarity * Familiarity(models.library)
+    weights, named = request.sampler, bool(request.rules.composition)
+    total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
+    if weights.novelty and not (request.allow_known or named):
+        total = total + weights.novelty * Novelty(known_formulas())
+    if weights.familiarity and request.wishes and not named:
+        total = total + weights.familiarity * Familiarity(models.library)
+    if weights.closed_shell and any(w.name == "band_gap" and w.low > 0 for w in request.wishes) and not named:
+        total = total + weights.closed_shell * ClosedShell()
     for target, weight in targets(request, weight_of_wishes):
         total = total + weight * TemplatePropertyTarget(models.properties, target)
     return total + request.terms.templates
@@ -139,6 +143,13 @@ def _required(request: Request) -> set[int]:
     return set(request.rules.required_elements) | {z for z, _ in request.rules.composition}
 
 
+def template_ranking(request: Request, models: Models) -> TemplateSum:
+    """What templates are ranked by, as far as they alone tell."""
+    weights = request.sampler
+    prior = TemplateSum({"template_prior": (weights.rank_prior, _prior(request, models))})
+    return prior + template_wishes(request, models, weights.rank_wish)
+
+
 def ranking_terms(
     batch: TemplateBatch,
     geometry: Geometry,
@@ -152,8 +163,7 @@ def ranking_terms(
     sampler walks: a walk that follows a model too eagerly finds its errors, a choice wants to be sure.
     """
     state, weights = expand(batch, geometry), request.sampler
-    over_templates = TemplateSum({"template_prior": (weights.rank_prior, _prior(request, models))})
-    over_templates = over_templates + template_wishes(request, models, weights.rank_wish)
+    over_templates = template_ranking(request, models)
     over_states = _physical(weights.rank_graph, models) + state_wishes(request, models, weights.rank_wish)
     with torch.no_grad():
         of_templates = over_templates.breakdown(batch)

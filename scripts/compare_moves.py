@@ -71,7 +71,9 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(1)
     wishes: dict[str, float | str] = {} if given.formula else {"band_gap": 1.5}
-    request = Request(properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none")
+    request = Request(
+        properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(redraws=True)
+    )
     unmoved = replace(request, stages=Stages(moves=False))
     start = propose(unmoved, shipped(), torch.Generator().manual_seed(request.seed), Silence())
     moves = template_moves(request, shipped())

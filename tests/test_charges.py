@@ -5,7 +5,7 @@ import random
 from pymatgen.core.composition import Composition
 from smact.screening import smact_validity
 
-from matgen.charges import is_valid
+from matgen.charges import COMMON, commonly_neutral, is_valid, oxidation_states
 from matgen.elements import SYMBOLS, known_elements
 
 
@@ -19,3 +19,19 @@ def test_the_short_way_agrees_with_smact() -> None:
     ours, theirs = [is_valid(c) for c in compositions], [bool(smact_validity(c)) for c in compositions]
     assert ours == theirs
     assert 0.2 < sum(theirs) / len(theirs) < 0.8  # both answers occur
+
+
+def test_common_states_are_some_of_all() -> None:
+    common, known = oxidation_states(COMMON), oxidation_states()
+    assert all(set(states) <= set(known[symbol]) for symbol, states in common.items())
+    assert (common["Sn"], common["Sb"], common["O"]) == ((2, 4), (-3, 3, 5), (-2,))
+
+
+def test_what_is_commonly_neutral_is_valid() -> None:
+    chance = random.Random(1)
+    symbols = [SYMBOLS[z] for z in known_elements()]
+    amounts = [{s: chance.randint(1, 4) for s in chance.sample(symbols, chance.randint(2, 4))} for _ in range(2000)]
+    found = [one for one in amounts if commonly_neutral(one)]
+    assert 20 < len(found) < 1000
+    assert all(is_valid(Composition(one)) for one in found)
+    assert not any(is_valid(Composition(one)) and commonly_neutral(one) for one in ({"Na": 3, "Te": 1}, {"Ar": 1}))

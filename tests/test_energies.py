@@ -18,6 +18,7 @@ from matgen.calculator import chgnet_calculator
 from matgen.charges import is_valid
 from matgen.elements import SYMBOLS
 from matgen.energies.charge import ChargeBalance, StateChargeBalance
+from matgen.energies.closed_shell import ClosedShell
 from matgen.energies.graph import GraphPredictor, GraphPrior, denoiser_score
 from matgen.energies.potential import Potential
 from matgen.energies.property import StatePropertyTarget, parse_wish
@@ -112,6 +113,7 @@ def test_the_repulsion_keeps_the_contract(
 def test_charge_balance_keeps_the_contract(state: State, sigma: Tensor) -> None:
     check_energy(StateChargeBalance(), state, sigma)
     check_template_energy(ChargeBalance(), TEMPLATES)
+    check_template_energy(ClosedShell(), TEMPLATES)
 
 
 def test_a_potential_keeps_the_contract(
@@ -163,6 +165,25 @@ def test_charge_balance_agrees_with_the_check_of_candidates(textbook: tuple[Text
     compositions = [entry.structure.composition.reduced_composition for entry in textbook]
     batch = TemplateBatch.of([composed(c.formula.replace(" ", "")) for c in compositions])
     assert (ChargeBalance()(batch) == 0).tolist() == [is_valid(c) for c in compositions]
+
+
+SHELLS = {
+    "Ga1As1": 0.0,
+    "Na1Cl1": 0.0,
+    "Cs2Sn1I6": 0.0,  # Sn(IV)
+    "Cs2Sb1I6": 2.0,  # Sb(IV), and an odd number of electrons
+    "Cs4Sb2I12": 1.0,  # the same in two formula units: an even number
+    "Na3Te1": 2.0,
+    "Rb2Bi1As1Br6": 1.0,  # Bi(I) or As(I)
+    "Ti2O3": 1.0,  # Ti(III) is rare
+    "Cu1Au3": 1.0,  # an alloy: 29 + 3 * 79 electrons, even
+    "Cu1Cl2": 1.0,  # Cu(II) is common, its electron unpaired
+}
+
+
+@pytest.mark.parametrize(("formula", "cost"), SHELLS.items())
+def test_shells_close_where_common_charges_cancel_and_electrons_pair(formula: str, cost: float) -> None:
+    assert ClosedShell()(TemplateBatch.of([composed(formula)])).tolist() == [cost]
 
 
 # ---------------------------------------------------------------- repulsion

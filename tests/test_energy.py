@@ -9,6 +9,7 @@ from torch import Tensor
 
 from matgen.elements import ATOMIC_NUMBERS
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
+from matgen.sharing import asked
 from matgen.state import State
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -306,3 +307,49 @@ def test_the_contract_wants_float64(state: State) -> None:
     single = State.of(state.positions.float(), state.atomic_numbers, state.cell.float(), state.pbc, state.system_idx)
     with pytest.raises(AssertionError, match="float64"):
         check_energy(Density(), single, torch.full((3,), math.pi))
+
+
+# ---------------------------------------------------------------- networks that several terms read
+
+
+class Reader(Energy):
+    """A multiple of what a network says of a state."""
+
+    def __init__(self, network: "Network", power: int) -> None:
+        super().__init__()
+        self.network, self.power, self.name = network, power, f"reader_{power}"
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        return asked(self.network, state, sigma) ** self.power
+
+
+class Network(torch.nn.Module):
+    """The volume of each cell, and how often it was asked for."""
+
+    times = 0
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        self.times += 1
+        return state.cell.det().abs() / 50 + 0 * sigma
+
+
+def test_a_sum_asks_a_network_once(batch: tuple[TemplateBatch, Geometry], sigma: Tensor) -> None:
+    network = Network()
+    total = Reader(network, 1) + 2.0 * Reader(network, 2) + 1.0 * (Reader(network, 3) + Density())
+    value, slope = gradients(total, *batch, sigma)
+    assert network.times == 1
+    apart = [gradients(part, *batch, sigma) for _, part in total.terms().values()]
+    assert network.times == 4  # outside of the sum each asks for itself
+    weights = [weight for weight, _ in total.terms().values()]
+    assert torch.allclose(value, sum(w * e for w, (e, _) in zip(weights, apart, strict=True)), rtol=1e-12)
+    summed = sum(w * g.lattice for w, (_, g) in zip(weights, apart, strict=True))
+    assert torch.allclose(slope.lattice, summed, rtol=1e-12)
+
+
+def test_a_sum_may_be_asked_again_about_the_same_state(state: State, sigma: Tensor) -> None:
+    total = Reader(Network(), 1) + Reader(Network(), 2)
+    first, _ = forces(total, state, sigma)
+    again, _ = forces(total, state, sigma)  # with an autograd graph of its own
+    assert torch.equal(first, again)
+    with torch.no_grad():
+        assert torch.equal(total(state, sigma), first)

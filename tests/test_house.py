@@ -43,6 +43,7 @@ RANKS: tuple[frozenset[str], ...] = (
             "progress",
             "properties",
             "sampler_config",
+            "sharing",
             "state",
             "units",
         }

@@ -11,6 +11,7 @@ from matgen.candidate import Candidate
 from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
 from matgen.export import CandidateWriter, RunInfo
+from matgen.generation import MOVES_BETWEEN
 from matgen.progress import Silence
 from matgen.request import FAST, Request, RequestError
 from matgen.sampler_config import SamplerConfig
@@ -138,3 +139,5 @@ def test_the_fast_preset_leaves_the_geometry_to_the_relaxation() -> None:
     request = from_mapping(Request, FAST)
     assert (request.stages.diffusion, request.stages.mala, request.stages.redraws) == (False, False, False)
     assert request.sampler.shaped > SamplerConfig().shaped
+    chains, looks = request.over_generation, (request.sampler.move_steps - request.sampler.burn_in) // MOVES_BETWEEN + 1
+    assert chains * looks > 2 * request.sampler.started  # there is a choice of what to start

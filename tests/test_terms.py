@@ -234,6 +234,22 @@ def test_a_term_of_templates_acts_on_what_is_proposed(shipped: Models) -> None:
 
 
 @needs_weights
+def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Models) -> None:
+    def proposed(**effort: int) -> list[CrystalTemplate]:
+        sampler = replace(EFFORT, move_steps=12, **effort)
+        request = Request(n=2, over_generation=8, sampler=sampler, energies=(20.0 * Symmetric(),))
+        return propose(request, shipped, torch.Generator().manual_seed(0), Silence())
+
+    last, every, best = proposed(burn_in=12), proposed(burn_in=4, started=99), proposed(burn_in=4, started=3)
+    assert len(last) <= 16 < len(every)
+    assert set(last) < set(every)  # the same chains
+    assert len(best) == 6
+    assert set(best) < set(every)
+    lowest = sorted(template.space_group for template in every)[-6:]  # the term outweighs all others by far
+    assert sorted(template.space_group for template in best) == lowest
+
+
+@needs_weights
 def test_a_term_of_templates_is_told_by_its_own_name(shipped: Models) -> None:
     for p in proposals(replace(TINY, energies=(2.0 * Symmetric(),)), shipped):
         assert p.energies["symmetric"] == pytest.approx(-2.0 * p.template.space_group / 230)

@@ -84,8 +84,11 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
     others = usual.keys() - {"band_gap", "band_gap_template"}
     assert {name: choosing[name] for name in others} == {name: usual[name] for name in others}
     assert "familiarity" in usual
-    assert "familiarity" not in terms(formula="NaCl")  # whoever names a composition has decided
+    assert not {"familiarity", "closed_shell"} & terms(formula="NaCl").keys()  # who names a composition has decided
     assert "familiarity" not in terms(properties={})  # no prediction to be kept from misleading
+    assert "closed_shell" in usual
+    for metals_too in ({}, {"band_gap": "<=1"}, {"band_gap": 0}):
+        assert "closed_shell" not in terms(properties=metals_too)
 
 
 def test_each_repeat_of_a_layout_costs_more() -> None:

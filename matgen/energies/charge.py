@@ -2,14 +2,12 @@
 
 from collections import Counter
 from functools import cache
-from math import gcd
 
 import torch
-from pymatgen.core.composition import Composition
 from torch import Tensor
 
-from matgen.charges import is_valid
-from matgen.elements import SYMBOLS
+from matgen.charges import can_be_neutral
+from matgen.elements import SYMBOLS, reduced
 from matgen.energy import Energy, TemplateEnergy
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
@@ -30,7 +28,7 @@ class ChargeBalance(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """0 or `penalty` (n_systems,)."""
-        wrong = [not _is_valid(_reduced(t.composition)) for t in templates.unbatch()]
+        wrong = [not _is_valid(reduced(t.composition)) for t in templates.unbatch()]
         return self.penalty * torch.tensor(wrong, device=templates.device, dtype=torch.float32)
 
 
@@ -46,16 +44,10 @@ class StateChargeBalance(Energy):
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
         """0 or `penalty` (n_systems,)."""
         numbers = state.atomic_numbers.cpu().split(state.n_atoms.tolist())
-        wrong = [not _is_valid(_reduced(Counter(z.tolist()))) for z in numbers]
+        wrong = [not _is_valid(reduced(Counter(z.tolist()))) for z in numbers]
         return self.penalty * torch.tensor(wrong).to(state.positions)
-
-
-def _reduced(composition: dict[int, int]) -> tuple[tuple[int, int], ...]:
-    """(atomic number, atoms per formula unit), ascending."""
-    divisor = gcd(*composition.values())
-    return tuple((z, n // divisor) for z, n in sorted(composition.items()))
 
 
 @cache
 def _is_valid(reduced: tuple[tuple[int, int], ...]) -> bool:
-    return is_valid(Composition({SYMBOLS[z]: n for z, n in reduced}))
+    return can_be_neutral({SYMBOLS[z]: n for z, n in reduced})

@@ -33,6 +33,8 @@ class ElementEmbedding(nn.Module):
 class PositionEmbedding(nn.Module):
     """A learned vector per Wyckoff position plus a map of what its orbit looks like."""
 
+    features: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         features = position_features()
@@ -47,7 +49,9 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Embeddings (..., width) of rows of the Wyckoff table (...)."""
-        return self.table()[positions]
+        if positions.numel() > len(self.features):
+            return self.table()[positions]
+        return self.free(positions) + self.shared(self.features[positions])
 
 
 def position_features() -> Tensor:

@@ -1,11 +1,10 @@
 """Which templates there can be, and which of them a user asks for."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 
-from matgen.elements import SYMBOLS, known_elements
+from matgen.elements import SYMBOLS, known_elements, reduced
 from matgen.errors import UserError
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
@@ -72,7 +71,7 @@ class TemplateRules:
             and self.required_elements <= present
             and fewest <= len(present) <= most
             and sum(composition.values()) <= self.max_atoms
-            and (not self.composition or _reduced(composition) == _reduced(dict(self.composition)))
+            and (not self.composition or reduced(composition) == reduced(dict(self.composition)))
             and is_legal(template)
         )
 
@@ -97,7 +96,7 @@ def fitting_groups(rules: TemplateRules) -> frozenset[int]:
     """The allowed space groups that can hold the composition in some whole number of formula units, or any at all."""
     if not rules.composition:
         return frozenset(group for group in rules.space_groups if _fewest_atoms(group) <= rules.max_atoms)
-    unit = _reduced(dict(rules.composition))
+    unit = reduced(dict(rules.composition))
     most = rules.max_atoms // sum(n for _, n in unit)
     cells = [tuple(n * units for _, n in unit) for units in range(1, most + 1)]
     return frozenset(group for group in rules.space_groups if any(fits(group, cell) for cell in cells))
@@ -130,11 +129,6 @@ def _placeable(counts: tuple[int, ...], once: tuple[tuple[int, int], ...], often
 @cache
 def _payable(count: int, coins: tuple[int, ...]) -> bool:
     return count == 0 or any(coin <= count and _payable(count - coin, coins) for coin in coins)
-
-
-def _reduced(composition: dict[int, int]) -> tuple[tuple[int, int], ...]:
-    divisor = math.gcd(*composition.values())
-    return tuple((z, n // divisor) for z, n in sorted(composition.items()))
 
 
 def _names(elements: frozenset[int]) -> str:
@@ -186,7 +180,7 @@ def _check_composition(rules: TemplateRules) -> None:
     counts = dict(rules.composition)
     if len(counts) < len(rules.composition) or min(counts.values()) < 1:
         raise ContradictionError(f"expected each element once with a positive count, got {rules.composition}")
-    formula = "".join(f"{SYMBOLS[z]}{n}" for z, n in _reduced(counts))
+    formula = "".join(f"{SYMBOLS[z]}{n}" for z, n in reduced(counts))
     present = frozenset(counts)
     if not present <= rules.allowed_elements:
         raise ContradictionError(f"{formula} holds {_names(present - rules.allowed_elements)}, which is not allowed")
@@ -194,7 +188,7 @@ def _check_composition(rules: TemplateRules) -> None:
         raise ContradictionError(f"{_names(rules.required_elements - present)} is required, but {formula} holds none")
     if not rules.n_elements[0] <= len(present) <= rules.n_elements[1]:
         raise ContradictionError(f"{formula} has {len(present)} elements, outside n_elements = {rules.n_elements}")
-    atoms = sum(n for _, n in _reduced(counts))
+    atoms = sum(n for _, n in reduced(counts))
     if atoms > rules.max_atoms:
         raise ContradictionError(f"{formula} has {atoms} atoms, more than max_atoms = {rules.max_atoms}; raise it")
     if not fitting_groups(rules):

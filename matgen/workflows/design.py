@@ -21,8 +21,7 @@ from matgen.generation import Proposed, generate
 from matgen.guide import as_prediction
 from matgen.models import load_models, shipped_hashes
 from matgen.progress import Report, Silence
-from matgen.request import FAST, Request, Stages
-from matgen.sampler_config import SamplerConfig
+from matgen.request import FAST, Request
 from matgen.templates.legal import MAX_ATOMS
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
@@ -158,6 +157,7 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
+    preset = from_mapping(Request, FAST if fast else {})
     request = Request(
         properties={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
         elements=tuple(elements),
@@ -176,8 +176,9 @@ def design(
         allow_known=allow_known,
         budget=budget,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
-        stages=from_mapping(Stages, FAST["stages"] if fast else {}),
-        sampler=from_mapping(SamplerConfig, FAST["sampler"] if fast else {}),
+        over_generation=preset.over_generation,
+        stages=preset.stages,
+        sampler=preset.sampler,
     )
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)

@@ -1,0 +1,45 @@
+"""Whether a template's electrons can close their shells, as they must where there is a band gap."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from matgen.charges import commonly_neutral
+from matgen.elements import SYMBOLS, reduced
+from matgen.energy import TemplateEnergy
+from matgen.templates.crystal import TemplateBatch
+
+
+class ClosedShell(TemplateEnergy):
+    """One where no common charges cancel, plus one where the primitive cell holds an odd number of electrons.
+
+    A band holds two electrons in each primitive cell, so that an odd number leaves one half filled, unless spins
+    polarise; and a compound that is neutral only with rare charges, Sn(III) or Sb(IV) or Bi(I), seldom has a gap. Of
+    32,570 compounds with nonmetals of the Materials Project, at most 20 atoms in the cell, a gap above 0.1 eV have
+
+        |                                              | even number | odd number |
+        | -------------------------------------------- | ----------- | ---------- |
+        | common charges cancel (`commonly_neutral`)   | 87 %        | 75 %       |
+        | they don't                                   | 47 %        | 33 %       |
+
+    Models that predict gaps from atoms and bonds cannot count; a search for what they predict finds where it matters.
+    """
+
+    name = "closed_shell"
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """0, 1 or 2 (n_systems,)."""
+        found = [_cost(tuple(sorted(t.composition.items()))) for t in templates.unbatch()]
+        return torch.tensor(found, device=templates.device, dtype=torch.float32)
+
+
+@cache
+def _cost(composition: tuple[tuple[int, int], ...]) -> int:
+    odd = sum(z * n for z, n in composition) % 2
+    return odd + (not _common(reduced(dict(composition))))
+
+
+@cache
+def _common(formula: tuple[tuple[int, int], ...]) -> bool:
+    return commonly_neutral({SYMBOLS[z]: n for z, n in formula})
