@@ -38,7 +38,17 @@ from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy
-from matgen.training.properties import PropertyTargets, compositions, fit_calibration, fold, redescribed
+from matgen.training.properties import (
+    LISTED_GAPS,
+    UNLISTED,
+    PropertyTargets,
+    compositions,
+    fit_calibration,
+    fold,
+    known_rows,
+    negative_log_likelihood,
+    redescribed,
+)
 
 D = torch.float64
 
@@ -477,6 +487,35 @@ def test_reference_energies_turn_total_into_formation_energies() -> None:
     # The fit is pulled weakly towards zero: a thousandth of an atom of each element.
     torch.testing.assert_close(targets.values[CHGNET], salts.label("e_form"), atol=2e-3, rtol=0)
     assert torch.isnan(targets.values[LEGACY]).all()
+
+
+def test_missing_gaps_put_right_what_the_selection_of_labels_spoils() -> None:
+    truth = Hurdle(numbers(0.8), numbers(2.5), numbers(0.5), math.inf, 0.01)
+    generator, n = torch.Generator().manual_seed(0), 20_000
+    value = truth.quantile(torch.rand(n, 1, dtype=D, generator=generator))[:, 0]
+    listed = (value >= LISTED_GAPS[0]) & (value <= LISTED_GAPS[1])
+    labelled = torch.rand(n, dtype=D, generator=generator) > torch.where(listed, UNLISTED, 1.0) * 0.6
+    targets = {"band_gap": torch.where(labelled, value, torch.nan)}
+
+    def fitted(*, missing: bool) -> float:
+        logit = torch.zeros(1, dtype=D, requires_grad=True)
+        optimizer = torch.optim.LBFGS([logit], max_iter=50, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            rows = torch.ones(n, dtype=torch.bool) if missing else labelled
+            raw = Hurdle(logit.expand(n), truth.loc.expand(n), truth.scale.expand(n), math.inf, 0.01)
+            loss, _ = negative_log_likelihood(
+                {"band_gap": known_rows(raw, rows)}, {"band_gap": targets["band_gap"][rows]}
+            )
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return logit.item()
+
+    assert fitted(missing=True) == pytest.approx(0.8, abs=0.08)  # three standard deviations of 20,000 draws
+    assert fitted(missing=False) < 0.3  # half of the metals have no label
 
 
 def test_a_fold_keeps_the_rows_of_a_formula_together_and_depends_on_its_seed() -> None:

@@ -38,12 +38,17 @@ from matgen.validation.first_principles import (
     log_name,
     to_record,
 )
-from matgen.validation.gpaw_worker import gaps, starting_moments
+from matgen.validation.gpaw_worker import gaps, hubbard_u, starting_moments
 from matgen.validation.symmetry import space_group
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, passed_over, run, subjects
 
-SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+def rock_salt(cation: str, anion: str, a: float = 5.0) -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+SALT = rock_salt("Na", "Cl", 5.64)
 SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
 
 ANSWER = {
@@ -181,6 +186,20 @@ def test_the_key_tells_crystals_settings_and_versions_apart() -> None:
     ]
     assert len(set(keys)) == len(keys)
     assert key(SALT.copy(), config, Interpreter("elsewhere", "22.8.0", "3.22.1")) == keys[0]
+
+
+def test_the_key_tells_a_hubbard_u_apart_only_where_there_is_one() -> None:
+    interpreter, without = Interpreter("a", "22.8.0", "3.22.1"), FirstPrinciplesConfig(hubbard=False)
+    oxide, sulphide = (rock_salt("Mn", anion) for anion in "OS")
+    for structure, differs in ((oxide, True), (sulphide, False), (SALT, False)):
+        keys = {key(structure, config, interpreter) for config in (FirstPrinciplesConfig(), without)}
+        assert len(keys) == 1 + differs
+
+
+def test_a_u_is_that_of_the_materials_project_in_oxides_and_fluorides() -> None:
+    assert hubbard_u(["Mn", "O", "Ni", "O"]) == {"Mn": 3.9, "Ni": 6.2}
+    assert hubbard_u(["V", "F", "F"]) == {"V": 3.25}
+    assert hubbard_u(["Mn", "S"]) == hubbard_u(["Ti", "O", "O"]) == {}
 
 
 def test_logs_of_different_names_lie_in_different_files() -> None:
@@ -579,10 +598,14 @@ def gpaw() -> dict[str, FirstPrinciples]:
     aluminium = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.05), ["Al"], [[0, 0, 0]])
     cerium = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.16), ["Ce"], [[0, 0, 0]])
     crystals = {"silicon": SILICON, "turned": turned, "aluminium": aluminium, "cerium": cerium}
+    crystals["oxide"] = rock_salt("Mn", "O", 4.44)
     config = FirstPrinciplesConfig(cutoff=200, kpoint_density=1.5, smearing=0.1)
-    finer = replace(config, gap_kpoint_density=3.6)
+    finer, plain = replace(config, gap_kpoint_density=3.6), replace(config, hubbard=False)
     [(_, denser)] = calculate_many([("silicon", SILICON)], interpreter, finer, minutes=3)
-    return {"denser": denser} | dict(calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2))
+    [(_, without_u)] = calculate_many([("oxide", crystals["oxide"])], interpreter, plain, minutes=3)
+    return {"denser": denser, "without U": without_u} | dict(
+        calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2)
+    )
 
 
 def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPrinciples]) -> None:
@@ -611,6 +634,16 @@ def test_gpaw_finds_aluminium_a_metal(gpaw: dict[str, FirstPrinciples]) -> None:
     assert gpaw["aluminium"].converged, gpaw["aluminium"].reason
     assert gpaw["aluminium"].gap == 0.0
     assert gpaw["aluminium"].settings["spin_polarised"]  # three valence electrons cannot be paired
+
+
+def test_a_hubbard_u_lines_up_the_electrons_of_manganese(gpaw: dict[str, FirstPrinciples]) -> None:
+    oxide, without = gpaw["oxide"], gpaw["without U"]
+    assert oxide.converged, oxide.reason
+    assert without.converged, without.reason
+    assert (oxide.settings["hubbard_u"], without.settings["hubbard_u"]) == ({"Mn": 3.9}, {})
+    assert 4.8 < oxide.magnetic_moment < 5.2  # five electrons in the d shell
+    assert oxide.magnetic_moment > without.magnetic_moment + 0.3
+    assert oxide.energy > without.energy  # partly filled orbitals cost, ½ U Σ n (1 - n)
 
 
 def test_gpaw_lacks_a_dataset_of_cerium_and_says_so(gpaw: dict[str, FirstPrinciples]) -> None:

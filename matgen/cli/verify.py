@@ -28,6 +28,10 @@ def verify(
     gap_kpoints: Annotated[
         float, typer.Option(help="Of a second, denser mesh for the gap, at fixed density; 0 for none.")
     ] = 0.0,
+    no_hubbard: Annotated[
+        bool,
+        typer.Option("--no-hubbard", help="Without the Hubbard U of the Materials Project in oxides and fluorides."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: that of the designs, else verified/.")
     ] = None,
@@ -40,7 +44,9 @@ def verify(
         from matgen.workflows.calculations import Plan
         from matgen.workflows.verify import chosen, default_folder, passed_over, subjects
 
-        config = FirstPrinciplesConfig(cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints)
+        config = FirstPrinciplesConfig(
+            cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard
+        )
         every = subjects(paths)
         if left := passed_over(paths):
             complain(f"{left} structure files beside the designs are passed over; name them to have them verified")

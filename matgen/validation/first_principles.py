@@ -28,6 +28,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.config import ConfigError, check_least, check_positive
 from matgen.errors import UserError
+from matgen.validation.gpaw_worker import hubbard_u
 from matgen.validation.relax import primitive
 
 RECIPE = 1
@@ -61,6 +62,8 @@ class FirstPrinciplesConfig:
         smearing: width of the Fermi–Dirac occupations, eV.
         max_iterations: steps to self-consistency at most.
         symprec: tolerance at which the primitive cell is found, Å.
+        hubbard: with the U of the Materials Project in oxides and fluorides of some metals, as the gaps that models
+            learn are.
     """
 
     cutoff: float = 400.0
@@ -69,6 +72,7 @@ class FirstPrinciplesConfig:
     smearing: float = 0.05
     max_iterations: int = 200
     symprec: float = 0.01
+    hubbard: bool = True
 
     def __post_init__(self) -> None:
         """Check every number at the border.
@@ -230,7 +234,11 @@ def _asked(command: str) -> Interpreter:
 def key(structure: Structure, config: FirstPrinciplesConfig, interpreter: Interpreter) -> str:
     """What makes a calculation the same as another one: the crystal as given, the settings, the version of GPAW."""
     crystal = [structure.lattice.matrix.tolist(), [str(s) for s in structure.species_and_occu]]
-    content = json.dumps([*crystal, structure.frac_coords.tolist(), asdict(config), interpreter.gpaw, RECIPE])
+    settings = asdict(config)
+    shifts = hubbard_u([element.symbol for element in structure.elements]) if settings.pop("hubbard") else {}
+    content = json.dumps(
+        [*crystal, structure.frac_coords.tolist(), settings, interpreter.gpaw, RECIPE, *filter(None, [shifts])]
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
