@@ -6,6 +6,7 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,7 +43,7 @@ from matgen.total_energy import (
     template_wishes,
 )
 
-MOVES_BETWEEN = 4
+STEPS_BETWEEN_LOOKS = 4
 """Metropolis steps from one look at the chains of templates to the next."""
 
 CHUNK = 48
@@ -86,8 +87,9 @@ def generate(
 
 
 def propose(request: Request, models: Models, generator: torch.Generator, report: Report) -> list[CrystalTemplate]:
-    """Distinct templates: drawn from the prior, weighed by the wishes, and moved on the summed template energy."""
-    wanted = request.n * request.over_generation
+    """Distinct templates: drawn from the prior, weighed by the wishes, moved on the summed template energy, chosen."""
+    moving = bool(request.stages.moves and request.sampler.move_steps)
+    wanted = request.n * (request.over_generation if moving else max(request.over_generation, request.sampler.started))
     wishes = template_wishes(request, models)
     pool: list[CrystalTemplate] = []
     goal, attempts = wanted * request.sampler.pool, 0
@@ -103,7 +105,7 @@ def propose(request: Request, models: Models, generator: torch.Generator, report
         energies = wishes(TemplateBatch.of(pool).to(models.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
-    if request.stages.moves and request.sampler.move_steps:
+    if moving:
         kept = moved_templates(kept, request, models, generator, report)
     return _promising(list(dict.fromkeys(kept)), request, models)
 
@@ -115,6 +117,7 @@ def _promising(templates: list[CrystalTemplate], request: Request, models: Model
         return templates
     with torch.no_grad():
         energies = template_ranking(request, models)(TemplateBatch.of(templates).to(models.device))
+    energies = energies + repeats(templates, energies, request.sampler.variety)
     return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
 
 
@@ -125,26 +128,33 @@ def moved_templates(
     generator: torch.Generator,
     report: Report,
 ) -> list[CrystalTemplate]:
-    """Metropolis-Hastings moves with tempering on prior + wishes: where the chains are after burn-in, look by look."""
+    """Metropolis-Hastings moves on prior + wishes: where the chains are after burn-in, look by look."""
     total, moves = template_energy(request, models), template_moves(request, models)
+    steps = request.sampler.move_steps
+    first = max(1, min(request.sampler.burn_in, steps))
+    seen: list[CrystalTemplate] = []
 
     def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
         return total(batch.to(models.device)).cpu()
 
-    visited: list[CrystalTemplate] = []
-    for done in range(0, request.sampler.move_steps, MOVES_BETWEEN):
-        steps = min(MOVES_BETWEEN, request.sampler.move_steps - done)
-        with torch.no_grad():
-            templates, found = metropolis(
-                energy, templates, moves, steps=steps, temperatures=request.sampler.temperatures, generator=generator
-            )
-        mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
-        report(
-            "move templates", done + steps, request.sampler.move_steps, energy=float(found.energy[-1].mean()), **mean
+    def visit(done: int, chains: Sequence[CrystalTemplate]) -> None:
+        if done >= first and (done - first) % STEPS_BETWEEN_LOOKS == 0:
+            seen.extend(chains)
+        report("move templates", done, steps)
+
+    with torch.no_grad():
+        _, found = metropolis(
+            energy,
+            templates,
+            moves,
+            steps=steps,
+            temperatures=request.sampler.temperatures,
+            generator=generator,
+            visit=visit,
         )
-        if done + steps >= min(request.sampler.burn_in, request.sampler.move_steps):
-            visited += templates
-    return visited
+    mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
+    report("move templates", steps, steps, energy=float(found.energy[-1].mean()), **mean)
+    return seen
 
 
 def template_moves(request: Request, models: Models) -> dict[str, Move]:
@@ -154,7 +164,7 @@ def template_moves(request: Request, models: Models) -> dict[str, Move]:
     if not rules.composition:
         kernel = ElementKernel.of(sorted(rules.allowed_elements), width=request.sampler.likeness)
         moves["substitute"] = element_move(substitute(kernel), rules)
-    if not (request.stages.redraws or rules.composition):
+    if request.stages.redraws == "never" or (request.stages.redraws == "formula" and not rules.composition):
         return moves
     redraws = {f"redraw_{part}": redraw(LearnedRedraw(models.prior, rules, asked, part), rules) for part in PARTS}
     return moves | redraws

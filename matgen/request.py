@@ -52,19 +52,19 @@ class Stages:
 
     Attributes:
         moves: Metropolis–Hastings moves on templates.
-        redraws: among them, parts drawn anew by the prior. Without, elements are exchanged and nothing else, which is
-            cheaper; where a formula is named, which leaves little to exchange, redraws are always made.
+        redraws: among them, parts drawn anew by the prior: always, never, or where a formula is named, which leaves
+            little to exchange; elsewhere exchanges of elements find more for the time.
         diffusion: reverse diffusion of the geometry.
         mala: Metropolis-adjusted Langevin refinement on the total energy.
     """
 
     moves: bool = True
-    redraws: bool = False
+    redraws: Literal["formula", "always", "never"] = "formula"
     diffusion: bool = True
     mala: bool = True
 
 
-FAST: dict[str, Any] = {
+FAST: dict[str, dict[str, Any]] = {
     "stages": {"diffusion": False, "mala": False},
     "sampler": {
         "started": 12,

@@ -34,7 +34,8 @@ class SamplerConfig:
         charge: penalty of a composition that SMACT calls invalid.
         familiarity: weight of chemistry known in its layout, where properties are wished for; zero leaves it out.
         novelty: weight of a formula that is known already, where known crystals are not wanted.
-        closed_shell: weight of electrons that cannot close their shells, where a band gap is wished for.
+        closed_shell: weight of electrons that cannot close their shells, where a band gap is wished for; zero leaves
+            it out.
         hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_wish: weights in ranking, where cells of different size compete: of the template

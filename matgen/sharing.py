@@ -18,22 +18,23 @@ _answers: ContextVar[dict[tuple[Any, ...], tuple[Any, ...]] | None] = ContextVar
 
 @contextmanager
 def shared_answers() -> Iterator[None]:
-    """Inside, `asked` keeps its answers; they are forgotten at the end of the outermost of such blocks.
+    """Inside, `answer_of` keeps its answers; a block within a block knows those of the outer one, not the reverse.
 
-    Nothing outlives the block, so that each evaluation of a sum has an autograd graph of its own.
+    Nothing outlives its block, so that each evaluation of a sum has an autograd graph of its own.
     """
-    if _answers.get() is not None:
-        yield
-        return
-    token = _answers.set({})
+    token = _answers.set(dict(_answers.get() or {}))
     try:
         yield
     finally:
         _answers.reset(token)
 
 
-def asked(network: Callable[..., Answer], *inputs: Any) -> Answer:
-    """`network(*inputs)`, or what it answered to these very objects before in the same block."""
+def answer_of(network: Callable[..., Answer], *inputs: Any) -> Answer:
+    """`network(*inputs)`, or what it answered to these very objects before in the same block.
+
+    Others may read the same answer: write to neither inputs nor answer, and take slopes by `matgen.energy.gradients` or
+    `forces`, which evaluate anew, not by a backward pass through the answer, which would free its graph.
+    """
     known = _answers.get()
     if known is None:
         return network(*inputs)

@@ -72,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wishes: dict[str, float | str] = {} if given.formula else {"band_gap": 1.5}
     request = Request(
-        properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(redraws=True)
+        properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(redraws="always")
     )
     unmoved = replace(request, stages=Stages(moves=False))
     start = propose(unmoved, shipped(), torch.Generator().manual_seed(request.seed), Silence())

@@ -41,7 +41,9 @@ WAYS = {"prior": "the prior alone", "sum": "the sum"}
 CHUNK = 25
 LIMITS = (0.0, 0.1)  # eV/atom
 UNSCALED = StructureMatcher(scale=False)
-SINGLE = Request(n=CHUNK, over_generation=1, sampler=replace(SamplerConfig(), shaped=1))
+SINGLE = Request(
+    n=CHUNK, over_generation=1, sampler=replace(SamplerConfig(), shaped=1, burn_in=SamplerConfig().move_steps)
+)
 
 surface = cache(CHGNetSurface)
 hull = cache(ReferenceHull.load)

@@ -44,7 +44,7 @@ from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import state_energy
 from matgen.training.properties import trainable
 
-CONFIG = replace(SamplerConfig(), shaped_starts=3)
+CONFIG = replace(SamplerConfig(), geometries=3, shaped_starts=3)
 ONE_START = replace(CONFIG, geometries=1)
 NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
 CHUNK = 25

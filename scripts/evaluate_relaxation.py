@@ -83,7 +83,7 @@ def _shaken(task: Task) -> list[Structure]:
 
 
 def _proposed(task: Task) -> list[Structure]:
-    plain = Request(n=CHUNK // 4, stages=Stages(diffusion=False, mala=False, moves=False))
+    plain = Request(n=CHUNK // 4, over_generation=15, stages=Stages(diffusion=False, mala=False, moves=False))
     return [found.structure for found in generate(plain, shipped(), task.generator(), Silence())[:CHUNK]]
 
 

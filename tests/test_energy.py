@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from matgen.elements import ATOMIC_NUMBERS
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
-from matgen.sharing import asked
+from matgen.sharing import answer_of, shared_answers
 from matgen.state import State
 from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -320,7 +321,7 @@ class Reader(Energy):
         self.network, self.power, self.name = network, power, f"reader_{power}"
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        return asked(self.network, state, sigma) ** self.power
+        return answer_of(self.network, state, sigma) ** self.power
 
 
 class Network(torch.nn.Module):
@@ -347,9 +348,33 @@ def test_a_sum_asks_a_network_once(batch: tuple[TemplateBatch, Geometry], sigma:
 
 
 def test_a_sum_may_be_asked_again_about_the_same_state(state: State, sigma: Tensor) -> None:
-    total = Reader(Network(), 1) + Reader(Network(), 2)
-    first, _ = forces(total, state, sigma)
-    again, _ = forces(total, state, sigma)  # with an autograd graph of its own
-    assert torch.equal(first, again)
-    with torch.no_grad():
-        assert torch.equal(total(state, sigma), first)
+    network = Network()
+    total = Reader(network, 1) + Reader(network, 2)
+    moving = replace(state, cell=state.cell.detach().requires_grad_())
+    slopes = [torch.autograd.grad(total(moving, sigma).sum(), moving.cell)[0] for _ in range(2)]
+    assert torch.equal(*slopes)  # each time with an autograd graph of its own
+    assert network.times == 2
+
+
+def test_an_answer_without_a_graph_is_not_given_to_who_needs_one(state: State, sigma: Tensor) -> None:
+    network = Network()
+    moving = replace(state, cell=state.cell.detach().requires_grad_())
+    with shared_answers():
+        with torch.no_grad():
+            plain = answer_of(network, moving, sigma)
+        tracked = answer_of(network, moving, sigma)
+        assert (plain.requires_grad, tracked.requires_grad, network.times) == (False, True, 2)
+
+
+def test_a_block_within_a_block_knows_what_was_answered_and_keeps_nothing(state: State, sigma: Tensor) -> None:
+    network = Network()
+    with shared_answers():
+        answer_of(network, state, sigma)
+        with shared_answers():
+            answer_of(network, state, sigma)
+            answer_of(network, state, 2 * sigma)
+        assert network.times == 2
+        answer_of(network, state, 2 * sigma)
+        assert network.times == 3
+    answer_of(network, state, sigma)
+    assert network.times == 4

@@ -22,7 +22,7 @@ from matgen.nn.geometry_density import (
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_atom, predicted_step
 from matgen.nn.irreps import DegreeLinear, SelfProduct, component, harmonics, paths, symmetric_matrix
 from matgen.nn.radial import envelope, softened
-from matgen.nn.sites import pad_sites
+from matgen.nn.sites import PositionEmbedding, pad_sites
 from matgen.nn.template_prior import (
     N_ELEMENTS,
     Conditions,
@@ -100,6 +100,16 @@ def cluster(positions: Tensor, numbers: list[int]) -> State:
     return State.of(
         positions, torch.tensor(numbers), torch.eye(3, dtype=D)[None], pbc, torch.zeros(n, dtype=torch.long)
     )
+
+
+# ---------------------------------------------------------------- embeddings
+
+
+@pytest.mark.parametrize("n", [7, 5000])  # fewer than positions there are, and more
+def test_positions_are_embedded_alike_one_by_one_and_by_the_whole_table(n: int) -> None:
+    embedding = PositionEmbedding(8).double()
+    rows = torch.randint(len(embedding.features), (n,), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(embedding(rows), embedding.table()[rows])
 
 
 # ---------------------------------------------------------------- irreps

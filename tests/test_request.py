@@ -154,10 +154,19 @@ def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Excepti
 @pytest.mark.parametrize(
     ("config", "changed"),
     [
-        *((SamplerConfig, {name: 0}) for name in ("pool", "geometries", "shaped", "levels", "lowest", "start_known")),
+        *(
+            (SamplerConfig, {name: 0})
+            for name in ("pool", "started", "geometries", "shaped", "levels", "lowest", "start_known")
+        ),
         *((SamplerConfig, {name: 0.0}) for name in ("start_drawn", "refine_sigma", "choose_sigma", "draw_temperature")),
-        *((SamplerConfig, {name: -1}) for name in ("prototypes", "move_steps", "refine_rounds", "refine_steps")),
-        *((SamplerConfig, {name: -1}) for name in ("corrector_steps", "wish", "charge", "hull", "graph", "variety")),
+        *(
+            (SamplerConfig, {name: -1})
+            for name in ("prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps")
+        ),
+        *(
+            (SamplerConfig, {name: -1})
+            for name in ("corrector_steps", "wish", "charge", "closed_shell", "hull", "graph", "variety")
+        ),
         *((SamplerConfig, {"temperatures": ladder}) for ladder in ((), (1.0, 0.0), (math.inf,))),
         (SamplerConfig, {"lowest": math.nan}),
         *((RelaxConfig, {name: 0}) for name in ("fmax", "smax", "symprec", "max_steps", "patience")),

@@ -11,7 +11,7 @@ from matgen.candidate import Candidate
 from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
 from matgen.export import CandidateWriter, RunInfo
-from matgen.generation import MOVES_BETWEEN
+from matgen.generation import STEPS_BETWEEN_LOOKS
 from matgen.progress import Silence
 from matgen.request import FAST, Request, RequestError
 from matgen.sampler_config import SamplerConfig
@@ -137,7 +137,7 @@ def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
 
 def test_the_fast_preset_leaves_the_geometry_to_the_relaxation() -> None:
     request = from_mapping(Request, FAST)
-    assert (request.stages.diffusion, request.stages.mala, request.stages.redraws) == (False, False, False)
+    assert (request.stages.diffusion, request.stages.mala) == (False, False)
     assert request.sampler.shaped > SamplerConfig().shaped
-    chains, looks = request.over_generation, (request.sampler.move_steps - request.sampler.burn_in) // MOVES_BETWEEN + 1
-    assert chains * looks > 2 * request.sampler.started  # there is a choice of what to start
+    looks = (request.sampler.move_steps - request.sampler.burn_in) // STEPS_BETWEEN_LOOKS + 1
+    assert request.over_generation * looks > 2 * request.sampler.started  # there is a choice of what to start

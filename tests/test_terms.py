@@ -16,11 +16,11 @@ from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
 from matgen.energy import Energy, TemplateEnergy, gradients
 from matgen.export import CandidateWriter, ResumeError
-from matgen.generation import Proposed, generate, propose
+from matgen.generation import Proposed, generate, propose, template_moves
 from matgen.io import state_of
 from matgen.models import Models, load_models
 from matgen.progress import Silence
-from matgen.request import Request, RequestError
+from matgen.request import Request, RequestError, Stages
 from matgen.sampler_config import SamplerConfig
 from matgen.samplers.langevin import mala
 from matgen.state import State
@@ -237,7 +237,7 @@ def test_a_term_of_templates_acts_on_what_is_proposed(shipped: Models) -> None:
 def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Models) -> None:
     def proposed(**effort: int) -> list[CrystalTemplate]:
         sampler = replace(EFFORT, move_steps=12, **effort)
-        request = Request(n=2, over_generation=8, sampler=sampler, energies=(20.0 * Symmetric(),))
+        request = Request(n=2, over_generation=8, sampler=sampler, energies=(1e5 * Symmetric(),))
         return propose(request, shipped, torch.Generator().manual_seed(0), Silence())
 
     last, every, best = proposed(burn_in=12), proposed(burn_in=4, started=99), proposed(burn_in=4, started=3)
@@ -245,8 +245,18 @@ def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Mode
     assert set(last) < set(every)  # the same chains
     assert len(best) == 6
     assert set(best) < set(every)
-    lowest = sorted(template.space_group for template in every)[-6:]  # the term outweighs all others by far
-    assert sorted(template.space_group for template in best) == lowest
+    highest = sorted(template.space_group for template in every)[-6:]  # the term outweighs all others by far
+    assert sorted(template.space_group for template in best) == highest
+
+
+@needs_weights
+@pytest.mark.parametrize("formula", ["", "NaCl"])
+def test_redraws_are_made_where_they_are_asked_for(formula: str, shipped: Models) -> None:
+    def redrawn(redraws: str) -> bool:
+        moves = template_moves(Request(formula=formula, stages=Stages(redraws=redraws)), shipped)
+        return any(name.startswith("redraw") for name in moves)
+
+    assert (redrawn("never"), redrawn("formula"), redrawn("always")) == (False, bool(formula), True)
 
 
 @needs_weights

@@ -41,7 +41,7 @@ def design(
         str | None,
         typer.Option(
             help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
-            "each of 60 geometries per candidate and round. Default: none."
+            "each of some 30 geometries per candidate and round. Default: none."
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
@@ -88,12 +88,14 @@ def design(
         from matgen.request import FAST, Request
         from matgen.workflows.design import default_folder
 
-        raw = _with(read_toml(config) if config else {}, FAST if fast else {})
+        raw = read_toml(config) if config else {}
         told = {name: value for name, value in given.items() if value is not None}
+        preset = {name: table if fast else {} for name, table in FAST.items()}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
             "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
-            "stages": _joined(raw.get("stages", {}), dict.fromkeys(off, False)),
+            "stages": _joined(raw.get("stages", {}), preset["stages"] | dict.fromkeys(off, False)),
+            "sampler": _joined(raw.get("sampler", {}), preset["sampler"]),
         }
         try:
             request = from_mapping(Request, raw | told | tables)
@@ -133,12 +135,6 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             console().print(table)
     complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
-
-
-def _with(raw: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the fields of a preset put over it."""
-    over = {k: _joined(raw.get(k, {}), value) if isinstance(value, dict) else value for k, value in preset.items()}
-    return raw | over
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

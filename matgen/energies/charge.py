@@ -49,5 +49,5 @@ class StateChargeBalance(Energy):
 
 
 @cache
-def _is_valid(reduced: tuple[tuple[int, int], ...]) -> bool:
-    return can_be_neutral({SYMBOLS[z]: n for z, n in reduced})
+def _is_valid(formula: tuple[tuple[int, int], ...]) -> bool:
+    return can_be_neutral({SYMBOLS[z]: n for z, n in formula})

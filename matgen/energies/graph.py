@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from matgen.energy import Energy
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom, predicted_step
 from matgen.properties import Distribution
-from matgen.sharing import asked
+from matgen.sharing import answer_of
 from matgen.state import State
 from matgen.templates.crystal import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -25,7 +25,7 @@ class GraphPrior(Energy):
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Energy (n_systems,) at the noise levels sigma (n_systems,), Å."""
-        per_atom = energy_per_atom(asked(self.model, state, sigma), state, sigma)
+        per_atom = energy_per_atom(answer_of(self.model, state, sigma), state, sigma)
         return per_atom * state.n_atoms.to(per_atom)
 
 
@@ -38,7 +38,7 @@ class GraphPredictor(nn.Module):
 
     def forward(self, state: State, sigma: Tensor) -> Mapping[str, Distribution]:
         """Distributions by property of states at the noise levels sigma (n_systems,), Å."""
-        return self.model.heads.calibrated(asked(self.model, state, sigma).embedding)
+        return self.model.heads.calibrated(answer_of(self.model, state, sigma).embedding)
 
 
 def denoiser_score(model: GraphEnergy, templates: TemplateBatch) -> Callable[[Geometry, Tensor], Geometry]:

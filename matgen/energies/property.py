@@ -18,7 +18,7 @@ from torch import Tensor
 from matgen.energy import Energy, TemplateEnergy
 from matgen.errors import UserError
 from matgen.properties import PROPERTIES, Distribution, Property
-from matgen.sharing import asked
+from matgen.sharing import answer_of
 from matgen.state import State
 from matgen.templates.crystal import TemplateBatch
 
@@ -84,7 +84,7 @@ class TemplatePropertyTarget(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """-log P(wish) (n_systems,)."""
-        return self.target.energy(asked(self.predictor, templates)[self.target.name])
+        return self.target.energy(answer_of(self.predictor, templates)[self.target.name])
 
 
 class StatePropertyTarget(Energy):
@@ -96,7 +96,7 @@ class StatePropertyTarget(Energy):
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """-log P(wish) (n_systems,) at the noise levels sigma (n_systems,), Å."""
-        return self.target.energy(asked(self.predictor, state, sigma)[self.target.name])
+        return self.target.energy(answer_of(self.predictor, state, sigma)[self.target.name])
 
 
 def find_property(name: str) -> Property:

@@ -49,7 +49,7 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Embeddings (..., width) of rows of the Wyckoff table (...)."""
-        if positions.numel() > len(self.features):
+        if positions.numel() > len(self.features):  # the whole table is the lesser work
             return self.table()[positions]
         return self.free(positions) + self.shared(self.features[positions])
 

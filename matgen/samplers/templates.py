@@ -59,6 +59,7 @@ def metropolis(
     steps: int,
     temperatures: Sequence[float] = (1.0,),
     generator: torch.Generator,
+    visit: Callable[[int, Sequence[CrystalTemplate]], None] = lambda *_: None,
 ) -> tuple[list[CrystalTemplate], MetropolisReport]:
     """Sample exp(-E/T) over templates.
 
@@ -72,6 +73,7 @@ def metropolis(
         steps: how many.
         temperatures: the ladder; the first one is the target.
         generator: source of all randomness.
+        visit: shown, after every step, how many are done and the templates at the first temperature.
 
     Returns:
         Templates at the first temperature, and the report.
@@ -96,6 +98,7 @@ def metropolis(
         chains, energies, swapped = _exchange(chains, energies.reshape(shape), beta, step % 2, generator)
         tally.count_exchange(step % 2, swapped)
         trace.append(energies[: shape[1]])
+        visit(step + 1, chains[: shape[1]])
     return chains[: shape[1]], tally.report(torch.stack(trace))
 
 

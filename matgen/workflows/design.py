@@ -176,7 +176,6 @@ def design(
         allow_known=allow_known,
         budget=budget,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
-        over_generation=preset.over_generation,
         stages=preset.stages,
         sampler=preset.sampler,
     )
