@@ -17,7 +17,7 @@ from matgen import __version__, cli, models
 from matgen.candidate import Candidate, Prediction, SpaceGroup
 from matgen.cli.common import same_command
 from matgen.record import from_record
-from matgen.request import Request
+from matgen.request import FAST, Request
 from matgen.terminal import StageView
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -242,7 +242,7 @@ def test_models_tell_their_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 @pytest.mark.slow
 def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text('relax = "none"\nover_generation = 8\nmax_atoms = 6\n')
+    config.write_text('relax = "none"\nover_generation = 8\nmax_atoms = 6\n[sampler]\npool = 2\nshaped = 3\n')
     command = [
         "design",
         "--bandgap",
@@ -251,6 +251,7 @@ def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
         "1",
         "--config",
         str(config),
+        "--fast",
         "--out",
         str(tmp_path / "out"),
         "--json",
@@ -262,3 +263,7 @@ def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
     assert len(found) <= 1
     assert "propose: " in answer.stderr
     assert f"everything is in {tmp_path / 'out'}" in answer.stderr.splitlines()[-1]
+    asked = json.loads((tmp_path / "out" / "run.json").read_text())["configuration"]
+    assert (asked["over_generation"], asked["sampler"]["pool"]) == (8, 2)  # from the file
+    assert asked["sampler"]["shaped"] == FAST["sampler"]["shaped"]  # the option wins
+    assert asked["stages"] == {"moves": True, "redraws": "formula", "diffusion": False, "mala": False}
