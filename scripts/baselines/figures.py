@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ def draw(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> No
         axis.bar_label(bars, [f"{v:.0f}" for v in values], padding=4, fontsize=9)
         axis.invert_yaxis()
         axis.set_xlabel("per CPU-hour")
-        axis.set_title(title, fontsize=10)
+        axis.set_title(fill(title, 36), fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
