@@ -1,6 +1,6 @@
 """Whether a composition can be neutral, as SMACT counts."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 
 from pymatgen.core.composition import Composition
@@ -20,7 +20,7 @@ def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
     """
     config = ICSD24FilterConfig()
     table = ICSD24OxStatesFilter().filter(
-        consensus=config.consensus, include_zero=config.include_zero, commonality=at_least or config.commonality
+        consensus=config.consensus, include_zero=config.include_zero, commonality=at_least
     )
     return {
         symbol: tuple(int(state) for state in str(states or "").split())
@@ -51,10 +51,10 @@ def can_be_neutral(amounts: Mapping[str, float]) -> bool:
     SMACT tries every combination of oxidation states; `_neutral` tells the same at once. Where an element has no
     electronegativity, SMACT itself is asked.
     """
-    symbols = list(amounts)
-    if len(symbols) == 1 or None in map(_electronegativity, symbols) or set(symbols) <= set(metals):
+    negativity = _electronegativities(amounts)
+    if len(amounts) == 1 or negativity is None or set(amounts) <= set(metals):
         return bool(smact_validity(Composition(amounts)))
-    return _neutral(amounts, oxidation_states())
+    return _neutral(amounts, negativity, oxidation_states())
 
 
 def commonly_neutral(amounts: Mapping[str, float]) -> bool:
@@ -63,13 +63,14 @@ def commonly_neutral(amounts: Mapping[str, float]) -> bool:
     As in SMACT's rule, anions are more electronegative than cations; but alloys must cancel too, and elements without
     an electronegativity never do.
     """
-    known = None not in map(_electronegativity, amounts)
-    return known and _neutral(amounts, oxidation_states(COMMON))
+    negativity = _electronegativities(amounts)
+    return negativity is not None and _neutral(amounts, negativity, oxidation_states(COMMON))
 
 
-def _neutral(amounts: Mapping[str, float], states: Mapping[str, tuple[int, ...]]) -> bool:
+def _neutral(
+    amounts: Mapping[str, float], negativity: Mapping[str, float], states: Mapping[str, tuple[int, ...]]
+) -> bool:
     """Whether charges cancel with cations up to some electronegativity and anions beyond it."""
-    negativity = {symbol: _electronegativity(symbol) or 0.0 for symbol in amounts}
     symbols = sorted(amounts, key=negativity.__getitem__)
     charges = [(round(amounts[symbol]), states.get(symbol, ())) for symbol in symbols]
     splits = [k for k in range(1, len(symbols)) if negativity[symbols[k - 1]] < negativity[symbols[k]]]
@@ -82,6 +83,12 @@ def _cancel(charges: list[tuple[int, tuple[int, ...]]], n_cations: int) -> bool:
     for i, (count, states) in enumerate(charges):
         sums = {total + count * state for total in sums for state in states if (state > 0) is (i < n_cations)}
     return 0 in sums
+
+
+def _electronegativities(symbols: Collection[str]) -> dict[str, float] | None:
+    """Pauling's, by symbol; None where one of the elements has none."""
+    known = {symbol: x for symbol in symbols if (x := _electronegativity(symbol)) is not None}
+    return known if len(known) == len(symbols) else None
 
 
 @cache

@@ -37,8 +37,9 @@ LISTED_GAPS = (0.5, 5.0)
 UNLISTED = 0.13
 """How much likelier a crystal with such a gap is to be without a label than one with another gap is, or a metal.
 
-The source has 86 % of 2,987 MP-20 validation and test crystals with gaps from 0.7 to 4.8 eV, and others label half of
-what it lacks; of all other crystals more than half have no label.
+The source has 86 % of 2,987 MP-20 validation and test crystals with gaps from 0.7 to 4.8 eV, so that of some 20,400
+crystals like these 2,800 are not in it; 1,387 of those are labelled by others, and 1,400 (7 %) by nobody. Of the 54,000
+other crystals 28,800 (53 %) have no label. 0.07 / 0.53 = 0.13.
 """
 
 LARGEST_VOLUME_RATIO = 1.7

@@ -126,7 +126,7 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
         atoms.set_initial_magnetic_moments(moments)
     symmetry = {"symmorphic": False, "tolerance": 1e-5}
     convergence = {"bands": f"CBM+{ABOVE}"}
-    shifts = hubbard_u(job["symbols"]) if job.get("hubbard", True) else {}
+    shifts = hubbard_u(job["symbols"]) if job["hubbard"] else {}
     calculator = GPAW(
         mode=PW(job["cutoff"]),
         xc="PBE",
