@@ -1,8 +1,21 @@
 """What a design run hands out: a structure with everything that is known about it. Data only."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.errors import UserError
+
+KindName = Literal["crystal", "molecule"]
+"""What a material is: a crystal repeats, a molecule does not."""
+
+Material = Structure | Molecule
+"""A crystal or a molecule in space."""
+
+
+class KindError(UserError, TypeError):
+    """A molecule where only a crystal will do, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,14 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One proposed crystal.
+    """One proposed crystal or molecule.
 
     Attributes:
-        name: unique within a run, and the stem of its CIF.
-        structure: final structure.
+        name: unique within a run, and the stem of its file.
+        structure: final structure; the atoms of a molecule stand in the order of the graph of its template.
         unrelaxed: the structure before relaxation; the same one if there was none.
-        space_group: space group of `structure`.
-        template: the template in words.
+        space_group: space group of `structure`; None for a molecule.
+        template: the template in words; of a molecule its canonical SMILES.
         seed: index of the draw it came from.
         energies: weighted energy terms by name, dimensionless.
         properties: predictions by property name.
@@ -86,12 +99,44 @@ class Candidate:
     """
 
     name: str
-    structure: Structure
-    unrelaxed: Structure
-    space_group: SpaceGroup
+    structure: Material
+    unrelaxed: Material
+    space_group: SpaceGroup | None
     template: str = ""
     seed: int = 0
     energies: dict[str, float] = field(default_factory=dict)
     properties: dict[str, Prediction] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     relaxation: Relaxation | None = None
+
+    @property
+    def kind(self) -> KindName:
+        """Whether it is a crystal or a molecule."""
+        return kind_of(self.structure)
+
+    @property
+    def crystal(self) -> Structure:
+        """The final structure of a crystal.
+
+        Raises:
+            KindError: it is a molecule.
+        """
+        if isinstance(self.structure, Molecule):
+            raise KindError(f"expected a crystal, got the molecule {self.template or self.name}; leave molecules out")
+        return self.structure
+
+    @property
+    def molecule(self) -> Molecule:
+        """The final structure of a molecule.
+
+        Raises:
+            KindError: it is a crystal.
+        """
+        if isinstance(self.structure, Structure):
+            raise KindError(f"expected a molecule, got the crystal {self.template or self.name}; leave crystals out")
+        return self.structure
+
+
+def kind_of(material: Material) -> KindName:
+    """Whether something is a crystal or a molecule."""
+    return "molecule" if isinstance(material, Molecule) else "crystal"

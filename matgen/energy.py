@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from matgen.sharing import shared_answers
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
 Use = Literal["slopes", "values", "ranking"]

@@ -1,7 +1,7 @@
 """Candidates on disk, each as soon as it is found, so that an interrupt loses none.
 
-A folder holds `cif/NAME.cif` (symmetrised), `candidates.jsonl` (everything; the source of truth), and, made from it,
-`candidates.csv` and `candidates.extxyz`; `run.json` says how they came about.
+A folder holds `cif/NAME.cif` (symmetrised) of crystals or `sdf/NAME.sdf` of molecules, `candidates.jsonl` (everything;
+the source of truth), and, made from it, `candidates.csv` and `candidates.extxyz`; `run.json` says how they came about.
 """
 
 import csv
@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,14 +24,19 @@ from ase import Atoms
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
-from matgen.candidate import Candidate, Verdict
+from matgen.candidate import Candidate, KindName, Verdict
 from matgen.errors import UserError
-from matgen.record import from_record, to_record
+from matgen.record import formula, from_record, to_record
+from matgen.templates.molecule import MoleculeTemplate, inchi_key
 from matgen.validation.cif import cif_text, displacement, read_cif
+from matgen.validation.sdf import farthest, read_sdf, sdf_text
 from matgen.validation.symmetry import space_group
 
 SYMPRECS = (0.1, 0.01)
 """Tolerances tried for a symmetrised CIF, Å: that of the training labels, then one that moves no atom visibly."""
+
+ROUNDING = 1e-4
+"""Å; four decimals of an SDF move an atom by less."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
@@ -93,6 +98,31 @@ def _moved(structure: Structure, text: str) -> float:
     return math.nan if back is None else displacement(structure, back)
 
 
+def faithful_sdf(candidate: Candidate) -> tuple[str, Verdict]:
+    """An SDF with all hydrogens that reads back to the same molecule, its atoms where they are.
+
+    Returns:
+        The text, and a verdict: failed if the coordinates show another graph or hand than the template asks for.
+    """
+    template, positions = MoleculeTemplate(candidate.template), candidate.structure.cart_coords
+    text = sdf_text(template, positions, candidate.name, _sdf_fields(candidate))
+    back = read_sdf(text)
+    moved = math.nan if back is None else farthest(template, positions, back)
+    passed = moved <= ROUNDING
+    reason = "reads back to the same graph and hands" if passed else f"does not read back as {template}"
+    return text, Verdict("sdf", passed, moved, "Å", reason)
+
+
+def _sdf_fields(candidate: Candidate) -> dict[str, str]:
+    """What is known of a molecule, for whoever opens its file."""
+    told = {"SMILES": candidate.template, "InChIKey": inchi_key(candidate.template)}
+    for name, prediction in candidate.properties.items():
+        told[name] = f"{prediction.value:.6g} +- {prediction.spread:.2g} {prediction.unit}"
+    failed = [name for name, verdict in candidate.verdicts.items() if not verdict.passed]
+    told["passed"] = "no" if failed else "yes"
+    return told | {"failed": ", ".join(failed)} if failed else told
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn whatever the file system objects to into an error that says what to do.
@@ -136,11 +166,15 @@ class CandidateWriter:
     Args:
         folder: made if it is not there.
         run: what the run is; an existing folder must agree in it.
+        kind: what its candidates are.
         overwrite: start anew where the folder holds another run.
     """
 
-    def __init__(self, folder: str | Path, run: RunInfo, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, run: RunInfo, *, kind: KindName = "crystal", overwrite: bool = False
+    ) -> None:
         self.folder = Path(folder)
+        self.kind = kind
         self.candidates: list[Candidate] = []
         self._run = run
         self._overwrite = overwrite
@@ -154,9 +188,9 @@ class CandidateWriter:
 
     def __enter__(self) -> Self:
         with writing(self.folder):
-            (self.folder / "cif").mkdir(parents=True, exist_ok=True)
             if self._overwrite:
                 self._clear()
+            self._form.folder(self.folder).mkdir(parents=True, exist_ok=True)
             earlier = self._earlier_report()
             self.candidates = self._earlier_candidates()
             self._rebuild()
@@ -184,20 +218,24 @@ class CandidateWriter:
         """Put one candidate on disk, in all formats.
 
         Returns:
-            The candidate with the verdict "cif" on its own file.
+            The candidate with the verdict "cif" or "sdf" on its own file.
 
         Raises:
-            ValueError: its name is taken, or can be no file name.
+            ValueError: its name is taken, or can be no file name, or it is of another kind.
             OutputError: the disk is full, or the folder has gone.
         """
         if not NAME.fullmatch(candidate.name):
             raise ValueError(f"expected a name of letters, digits and ._()+-, got {candidate.name!r}")
         if candidate.name in self.finished:
             raise ValueError(f"candidate {candidate.name} is already in {self.folder}; names must differ")
-        text, verdict = faithful_cif(candidate.structure)
-        candidate = replace(candidate, verdicts={**candidate.verdicts, "cif": verdict})
+        if candidate.kind != self.kind:
+            raise ValueError(
+                f"expected a {self.kind}, got the {candidate.kind} {candidate.name}; use a folder for each"
+            )
+        text, verdict = self._form.text(candidate)
+        candidate = replace(candidate, verdicts={**candidate.verdicts, self._form.suffix: verdict})
         with writing(self.folder):
-            replace_file(self.folder / "cif" / f"{candidate.name}.cif", text)
+            replace_file(self._form.folder(self.folder) / f"{candidate.name}.{self._form.suffix}", text)
             append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
             self.candidates.append(candidate)
             self._append_tables(candidate)
@@ -209,6 +247,10 @@ class CandidateWriter:
         self._report["stages"].append({"name": name, "seconds": round(seconds, 3), "counts": counts})
         with writing(self.folder):
             self._write_report()
+
+    @property
+    def _form(self) -> "Form":
+        return FORMS[self.kind]
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"candidates.{kind}"
@@ -222,8 +264,9 @@ class CandidateWriter:
             return
         for path in (self.folder / "run.json", *map(self._path, ("jsonl", "csv", "extxyz"))):
             path.unlink(missing_ok=True)
-        for path in (self.folder / "cif").glob("*.cif"):
-            path.unlink()
+        for form in FORMS.values():
+            for path in form.folder(self.folder).glob(f"*.{form.suffix}"):
+                path.unlink()
 
     def _earlier_report(self) -> dict[str, Any]:
         report = earlier_report(self.folder, self._run)
@@ -238,9 +281,12 @@ class CandidateWriter:
         try:
             whole, newline, _ = self._path("jsonl").read_text(encoding="utf-8").rpartition("\n")
             replace_file(self._path("jsonl"), whole + newline)
-            return [from_record(json.loads(line)) for line in whole.splitlines()]
+            found = [from_record(json.loads(line)) for line in whole.splitlines()]
         except (KeyError, TypeError, ValueError) as error:
             raise ResumeError(f"{self._path('jsonl')} is damaged ({error}); overwrite the folder") from error
+        if other := next((candidate for candidate in found if candidate.kind != self.kind), None):
+            raise ResumeError(f"{self.folder} holds {other.kind}s where {self.kind}s are to be written; {ADVICE}")
+        return found
 
     def _rebuild(self) -> None:
         """Write the tables anew from the candidates."""
@@ -320,11 +366,8 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     """A candidate as one line of the table."""
     row: dict[str, Any] = {
         "name": candidate.name,
-        "formula": candidate.structure.composition.reduced_formula,
-        "n_atoms": len(candidate.structure),
-        "space_group": candidate.space_group.number,
-        "space_group_symbol": candidate.space_group.symbol,
-        "template": candidate.template,
+        "formula": formula(candidate),
+        **FORMS[candidate.kind].identity(candidate),
         "passed": all(verdict.passed for verdict in candidate.verdicts.values()),
         "energy": sum(candidate.energies.values()),
     }
@@ -347,14 +390,68 @@ def _csv(columns: list[str], candidates: list[Candidate], *, header: bool) -> st
 
 def _extxyz(candidate: Candidate) -> str:
     """One frame; the columns of the table in its comment line."""
-    structure = candidate.structure
-    frame = Atoms(
-        list(structure.atomic_numbers),
-        structure.cart_coords,
-        cell=structure.lattice.matrix,
-        pbc=True,
-        info={name if name != "energy" else "energy_total": value for name, value in _row(candidate).items()},
-    )
+    frame = FORMS[candidate.kind].frame(candidate)
+    for name, value in _row(candidate).items():
+        escaped = value.replace("\\", "\\\\") if isinstance(value, str) else value  # a SMILES says F/C=C\\F
+        frame.info["energy_total" if name == "energy" else name] = escaped
     text = io.StringIO()
     ase.io.write(text, frame, format="extxyz")
     return text.getvalue()
+
+
+# ---------------------------------------------------------------- what differs between crystals and molecules
+
+
+@dataclass(frozen=True)
+class Form:
+    """How candidates of one kind are written.
+
+    Attributes:
+        suffix: of the file of each candidate; name of the folder of these files, and of the verdict on them.
+        text: of that file, and the verdict.
+        identity: columns of the table that say which material it is.
+        frame: its atoms, for extxyz.
+    """
+
+    suffix: str
+    text: Callable[[Candidate], tuple[str, Verdict]]
+    identity: Callable[[Candidate], dict[str, Any]]
+    frame: Callable[[Candidate], Atoms]
+
+    def folder(self, run: Path) -> Path:
+        """Where the files of the candidates are, within the folder of a run."""
+        return run / self.suffix
+
+
+def _crystal_columns(candidate: Candidate) -> dict[str, Any]:
+    group = candidate.space_group
+    return {
+        "n_atoms": len(candidate.structure),
+        "space_group": group and group.number,
+        "space_group_symbol": group and group.symbol,
+        "template": candidate.template,
+    }
+
+
+def _crystal_frame(candidate: Candidate) -> Atoms:
+    crystal = candidate.crystal
+    return Atoms(list(crystal.atomic_numbers), crystal.cart_coords, cell=crystal.lattice.matrix, pbc=True)
+
+
+def _molecule_columns(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "smiles": candidate.template,
+        "inchikey": inchi_key(candidate.template),
+        "n_atoms": len(candidate.structure),
+    }
+
+
+def _molecule_frame(candidate: Candidate) -> Atoms:
+    molecule = candidate.structure
+    return Atoms(list(molecule.atomic_numbers), molecule.cart_coords, info={"charge": int(molecule.charge)})
+
+
+FORMS: dict[KindName, Form] = {
+    "crystal": Form("cif", lambda one: faithful_cif(one.crystal), _crystal_columns, _crystal_frame),
+    "molecule": Form("sdf", faithful_sdf, _molecule_columns, _molecule_frame),
+}

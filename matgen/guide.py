@@ -1,4 +1,4 @@
-"""What the guiding models predict of a crystal, together.
+"""What the guiding models predict of a crystal or a molecule, together.
 
 One reads the template, the other the state. On true structures the mixture is as good as the graph network alone
 (docs/properties.md); it is kept because the template's word does not depend on a geometry that may be wrong.
@@ -9,13 +9,15 @@ from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from matgen import candidate
+from matgen.candidate import Material
 from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
 from matgen.properties import PROPERTIES, Mixture, Prediction
 from matgen.state import State
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeTemplate
 
 CLEAN = 0.02
 """Noise level at which final structures are read, Å: the lowest that models were trained at."""
@@ -52,15 +54,16 @@ class Guide:
         """Predictions (n_systems,) by property of expanded templates."""
         return {name: found.prediction() for name, found in self.distributions(templates, state).items()}
 
-    def of_structure(self, structure: Structure) -> dict[str, Prediction]:
-        """Predictions (1,) by property of one structure.
+    def of_material(self, material: Material, smiles: str = "") -> dict[str, Prediction]:
+        """Predictions (1,) by property of one crystal, or of one molecule whose graph is named.
 
         Raises:
-            NoTemplateError: its symmetry could not be found.
+            NoTemplateError: the symmetry of a crystal could not be found.
         """
-        template, _ = described(structure)
+        template = described(material)[0] if isinstance(material, Structure) else MoleculeTemplate(smiles)
         device = next(self.graph.parameters()).device
-        return self.of_batch(TemplateBatch.of([template]).to(device), state_of([structure]).to(device))
+        state = state_of([material], templates=[template]).to(device)
+        return self.of_batch(TemplateBatch.of([template]).to(device), state)
 
 
 def as_prediction(name: str, numbers: Prediction) -> candidate.Prediction:

@@ -1,39 +1,82 @@
 """The only door to other packages' structures."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 from torch import Tensor
 
+from matgen.candidate import Material, kind_of
+from matgen.graphs import Graphs
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, Template, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import lattice_to_numbers
+from matgen.templates.molecule import MolecularGraph, MoleculeTemplate
 from matgen.templates.symmetry import check_atoms, describe
 from matgen.templates.wyckoff import wyckoff_table
 
 
-def structures(state: State) -> list[Structure]:
-    """The periodic systems of a batch as pymatgen structures, coordinates in the cell."""
+def structures(state: State) -> list[Material]:
+    """The systems of a batch in pymatgen's words: crystals with coordinates in the cell, molecules with a charge."""
     counts = state.n_atoms.tolist()
     positions = state.positions.detach().double().cpu().split(counts)
     numbers = state.atomic_numbers.cpu().split(counts)
+    charges = (torch.zeros_like(state.atomic_numbers) if state.graphs is None else state.graphs.charge).cpu()
     cells = state.cell.detach().double().cpu().numpy()
     return [
         Structure(cell, z.numpy(), x.numpy(), coords_are_cartesian=True, to_unit_cell=True)
-        for cell, z, x in zip(cells, numbers, positions, strict=True)
+        if periodic
+        else Molecule(z.tolist(), x.numpy(), charge=int(charge.sum()))
+        for cell, z, x, periodic, charge in zip(
+            cells, numbers, positions, state.pbc.any(1).tolist(), charges.split(counts), strict=True
+        )
     ]
 
 
-def state_of(crystals: list[Structure], dtype: torch.dtype = torch.float32) -> State:
-    """Structures as one batch of which no symmetry is known."""
-    counts = torch.tensor([len(crystal) for crystal in crystals])
-    return State.of(
-        positions=torch.cat([_tensor(crystal.cart_coords, dtype) for crystal in crystals]),
-        atomic_numbers=torch.tensor([z for crystal in crystals for z in crystal.atomic_numbers]),
-        cell=torch.stack([_tensor(crystal.lattice.matrix, dtype) for crystal in crystals]),
-        pbc=torch.ones(len(crystals), 3, dtype=torch.bool),
-        system_idx=torch.repeat_interleave(torch.arange(len(crystals)), counts),
+def state_of(
+    materials: Sequence[Material], dtype: torch.dtype = torch.float32, *, templates: Sequence[Template | str] = ()
+) -> State:
+    """Crystals and molecules as one batch of which no symmetry is known.
+
+    Args:
+        materials: in space.
+        dtype: of positions and cells.
+        templates: of each, or a SMILES; atoms of a molecule in the order of its graph. The state knows the graphs of
+            molecules only if they are given; those of crystals are not looked at.
+
+    Raises:
+        ValueError: a molecule whose atoms are not those of its template, in the same order.
+    """
+    counts = [len(material) for material in materials]
+    state = State.of(
+        positions=torch.cat([_tensor(material.cart_coords, dtype) for material in materials]),
+        atomic_numbers=torch.tensor([z for material in materials for z in material.atomic_numbers]),
+        cell=torch.stack([_cell(material, dtype) for material in materials]),
+        pbc=torch.tensor([[kind_of(material) == "crystal"] * 3 for material in materials]),
+        system_idx=torch.repeat_interleave(torch.arange(len(materials)), torch.tensor(counts)),
     )
+    if not templates:
+        return state
+    graphs = [_graph(material, template) for material, template in zip(materials, templates, strict=True)]
+    return replace(state, graphs=Graphs.of(graphs, counts))
+
+
+def _cell(material: Material, dtype: torch.dtype) -> Tensor:
+    """Row vectors (3, 3), Å; of a molecule 1 Å along each axis, where nothing repeats."""
+    return torch.eye(3, dtype=dtype) if isinstance(material, Molecule) else _tensor(material.lattice.matrix, dtype)
+
+
+def _graph(material: Material, template: Template | str) -> MolecularGraph | None:
+    """The graph of a molecule, whose atoms must be in its order; None for a crystal."""
+    if not isinstance(material, Molecule):
+        return None
+    graph = MoleculeTemplate(str(template)).graph
+    if graph.elements.tolist() != list(material.atomic_numbers):
+        raise ValueError(f"expected the atoms of {template} in the order of its graph, got {material.formula}")
+    return graph
 
 
 def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate, Geometry]:

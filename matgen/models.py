@@ -24,7 +24,10 @@ from matgen.errors import UserError
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
+from matgen.nn.graph_prior import GraphPrior, GraphPriorConfig
+from matgen.nn.graph_properties import GraphProperties, GraphPropertiesConfig
 from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.molecule_judge import MoleculeJudge, MoleculeJudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.templates.prototypes import PrototypeLibrary
@@ -55,9 +58,19 @@ NETWORKS: dict[str, Network] = {
     "geometry_density": Network(GeometryDensityConfig, GeometryDensity),
     "graph_energy": Network(GraphEnergyConfig, GraphEnergy),
     "judge": Network(JudgeConfig, partial(Ensemble, Judge)),
+    "graph_prior": Network(GraphPriorConfig, GraphPrior),
+    "molecule_properties": Network(GraphPropertiesConfig, partial(Ensemble, GraphProperties)),
+    "molecule_energy": Network(GraphEnergyConfig, GraphEnergy),
+    "molecule_judge": Network(MoleculeJudgeConfig, partial(Ensemble, MoleculeJudge)),
 }
 
 KINDS = (*NETWORKS, PROTOTYPES)
+
+USED_BY = {
+    "crystal": ("template_prior", "template_properties", "geometry_density", "graph_energy", "judge", PROTOTYPES),
+    "molecule": ("graph_prior", "molecule_properties", "molecule_energy", "molecule_judge"),
+}
+"""Weights that decide about results, by kind of material."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +99,15 @@ class ModelInfo:
 @overload
 def load(kind: Literal["template_prior"], path: Path | None = None) -> TemplatePrior: ...
 @overload
-def load(kind: Literal["template_properties", "judge"], path: Path | None = None) -> Ensemble: ...
+def load(
+    kind: Literal["template_properties", "judge", "molecule_properties", "molecule_judge"], path: Path | None = None
+) -> Ensemble: ...
 @overload
 def load(kind: Literal["geometry_density"], path: Path | None = None) -> GeometryDensity: ...
 @overload
-def load(kind: Literal["graph_energy"], path: Path | None = None) -> GraphEnergy: ...
+def load(kind: Literal["graph_energy", "molecule_energy"], path: Path | None = None) -> GraphEnergy: ...
+@overload
+def load(kind: Literal["graph_prior"], path: Path | None = None) -> GraphPrior: ...
 @overload
 def load(kind: str, path: Path | None = None) -> nn.Module: ...
 def load(kind: str, path: Path | None = None) -> nn.Module:
@@ -235,19 +252,19 @@ def weights_hash(kind: str, path: Path | None = None) -> str:
     return info(kind, path).sha256
 
 
-def shipped_hashes() -> dict[str, str]:
-    """SHA-256 of all that ships and decides about results: weights by kind, references by file name.
+def shipped_hashes(material: str = "crystal") -> dict[str, str]:
+    """SHA-256 of all that ships and decides about crystals, or molecules: weights by kind, references by file name.
 
     Raises:
         WeightsError: weights that are missing or damaged.
     """
     references = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(REFERENCES.iterdir())}
-    return {kind: weights_hash(kind) for kind in KINDS} | references
+    return {kind: weights_hash(kind) for kind in USED_BY[material]} | references
 
 
 @dataclass(frozen=True)
 class Models:
-    """All that guides a design; the judge is not among them.
+    """All that guides a design of crystals; the judge is not among them.
 
     Attributes:
         prior: of templates.
@@ -274,8 +291,42 @@ class Models:
         return next(self.graph.parameters()).device
 
 
+@dataclass(frozen=True)
+class MoleculeModels:
+    """All that guides a design of molecules; the judge is not among them.
+
+    Attributes:
+        prior: of molecular graphs.
+        properties: of molecular graphs.
+        graph: energy and properties of states.
+    """
+
+    prior: GraphPrior
+    properties: Ensemble
+    graph: GraphEnergy
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.graph.parameters()).device
+
+
+def load_molecule_models(device: torch.device | str = "cpu", folder: Path | None = None) -> MoleculeModels:
+    """The models that guide a design of molecules, on a device.
+
+    Raises:
+        WeightsError: one of them is missing or damaged.
+    """
+    folder = folder or WEIGHTS
+    return MoleculeModels(
+        prior=load("graph_prior", folder / "graph_prior.safetensors").to(device),
+        properties=load("molecule_properties", folder / "molecule_properties.safetensors").to(device),
+        graph=load("molecule_energy", folder / "molecule_energy.safetensors").to(device),
+    )
+
+
 def load_models(device: torch.device | str = "cpu", folder: Path | None = None) -> Models:
-    """The models that guide, on a device.
+    """The models that guide a design of crystals, on a device.
 
     Raises:
         WeightsError: one of them is missing or damaged.

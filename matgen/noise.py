@@ -1,4 +1,4 @@
-"""Noise levels, and noise in the free numbers of a crystal: shared by training and sampling.
+"""Noise levels, and noise in the free numbers of crystals and molecules: shared by training and sampling.
 
 Variance exploding throughout. One level σ, in Å, means: a site number u moves by σ / (Å per unit of u), a lattice
 number by σ * STRAIN_PER_ANGSTROM. Coordinates divided by these scales are called *scaled*; they have units of Å.
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from matgen.draws import normal
-from matgen.templates.crystal import Geometry, TemplateBatch
-from matgen.templates.expand import unit_directions
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.expand import turns, unit_directions, wrapped
 
 STRAIN_PER_ANGSTROM = 0.1
 
@@ -36,7 +36,7 @@ def standard_normal(geometry: Geometry, generator: torch.Generator) -> Geometry:
 
 
 def moved(templates: TemplateBatch, geometry: Geometry, step: Geometry, scale: Geometry, size: Tensor) -> Geometry:
-    """Geometry + size * scale * step, coords wrapped to [0, 1).
+    """Geometry + size * scale * step, coords of crystals wrapped to [0, 1).
 
     Args:
         templates: which site belongs to which system.
@@ -47,13 +47,13 @@ def moved(templates: TemplateBatch, geometry: Geometry, step: Geometry, scale: G
     """
     coords = geometry.coords + size[templates.site_system, None] * scale.coords * step.coords
     lattice = geometry.lattice + size[:, None] * scale.lattice * step.lattice
-    return Geometry(lattice, coords - coords.floor())
+    return wrapped(templates, Geometry(lattice, coords))
 
 
-def difference(target: Geometry, origin: Geometry, scale: Geometry) -> Geometry:
+def difference(templates: TemplateBatch, target: Geometry, origin: Geometry, scale: Geometry) -> Geometry:
     """Scaled displacement (Å) from one geometry to another, the short way round the torus."""
     turn = target.coords - origin.coords
-    turn = turn - turn.round()
+    turn = turn - turns(templates, turn.round())
     return Geometry(_ratio(target.lattice - origin.lattice, scale.lattice), _ratio(turn, scale.coords))
 
 

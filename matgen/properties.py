@@ -45,7 +45,7 @@ class Property:
     note: str
 
 
-PROPERTIES: dict[str, Property] = {
+CRYSTAL_PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
         Property(
@@ -71,6 +71,37 @@ PROPERTIES: dict[str, Property] = {
         ),
     )
 }
+
+
+B3LYP = "B3LYP/6-31G(2df,p)"
+
+MOLECULE_PROPERTIES: dict[str, Property] = {
+    p.name: p
+    for p in (
+        Property(
+            "gap", "eV", ("homo_lumo_gap", "bandgap", "band_gap"), 0.0, 20.0, -math.inf, f"HOMO–LUMO gap, {B3LYP}"
+        ),
+        Property("homo", "eV", (), -20.0, 5.0, -math.inf, f"orbital energy, {B3LYP}"),
+        Property("lumo", "eV", (), -10.0, 10.0, -math.inf, f"orbital energy, {B3LYP}"),
+        Property("dipole", "D", ("mu", "dipole_moment"), 0.0, 40.0, -math.inf, f"length of the dipole moment, {B3LYP}"),
+        Property("polarizability", "bohr³", ("alpha",), 0.0, 400.0, -math.inf, f"isotropic polarizability, {B3LYP}"),
+        Property(
+            "atomization_energy",
+            "eV",
+            ("u0", "e_atomization"),
+            -400.0,
+            0.0,
+            -math.inf,
+            f"U0 minus that of the free atoms, {B3LYP}: negative where the molecule is bound",
+        ),
+        Property("heat_capacity", "cal/mol/K", ("cv", "c_v"), 0.0, 200.0, -math.inf, f"at 298 K, {B3LYP}"),
+    )
+}
+
+PROPERTIES = CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES
+"""Of either kind, by name."""
+
+PROPERTIES_OF = {"crystal": CRYSTAL_PROPERTIES, "molecule": MOLECULE_PROPERTIES}
 
 
 @dataclass(frozen=True)

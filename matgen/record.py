@@ -5,9 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from pymatgen.core.lattice import Lattice
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 
-from matgen.candidate import Candidate, Prediction, Relaxation, SpaceGroup, Verdict
+from matgen.candidate import Candidate, Material, Prediction, Relaxation, SpaceGroup, Verdict
+from matgen.templates.molecule import MoleculeTemplate
 
 Record = dict[str, Any]
 
@@ -16,17 +17,17 @@ def to_record(candidate: Candidate) -> Record:
     """Everything a candidate holds, as JSON types; numbers that are not finite become null."""
     return {
         "name": candidate.name,
-        "formula": candidate.structure.composition.reduced_formula,
+        "formula": formula(candidate),
         "n_atoms": len(candidate.structure),
-        "space_group": asdict(candidate.space_group),
+        "space_group": None if candidate.space_group is None else asdict(candidate.space_group),
         "template": candidate.template,
         "seed": candidate.seed,
         "energies": {name: _nullable(energy) for name, energy in candidate.energies.items()},
         "properties": {name: _fields(prediction) for name, prediction in candidate.properties.items()},
         "verdicts": {name: _fields(verdict) for name, verdict in candidate.verdicts.items()},
         "relaxation": None if candidate.relaxation is None else _fields(candidate.relaxation),
-        "structure": _structure_record(candidate.structure),
-        "unrelaxed": _structure_record(candidate.unrelaxed),
+        "structure": material_record(candidate.structure),
+        "unrelaxed": material_record(candidate.unrelaxed),
     }
 
 
@@ -36,12 +37,12 @@ def from_record(record: Record) -> Candidate:
     Raises:
         KeyError, TypeError, ValueError: the record is not one of ours.
     """
-    relaxation = record["relaxation"]
+    relaxation, group = record["relaxation"], record["space_group"]
     return Candidate(
         name=record["name"],
-        structure=_structure(record["structure"]),
-        unrelaxed=_structure(record["unrelaxed"]),
-        space_group=SpaceGroup(**record["space_group"]),
+        structure=material_of(record["structure"]),
+        unrelaxed=material_of(record["unrelaxed"]),
+        space_group=None if group is None else SpaceGroup(**group),
         template=record["template"],
         seed=record["seed"],
         energies={name: _number(energy) for name, energy in record["energies"].items()},
@@ -49,6 +50,13 @@ def from_record(record: Record) -> Candidate:
         verdicts={name: Verdict(**_numbers(fields)) for name, fields in record["verdicts"].items()},
         relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
     )
+
+
+def formula(candidate: Candidate) -> str:
+    """Reduced formula of a crystal; of a molecule all atoms and the charge as chemists write them, such as `C2H6O`."""
+    if candidate.kind == "molecule":
+        return MoleculeTemplate(candidate.template).hill_formula
+    return candidate.structure.composition.reduced_formula
 
 
 def _nullable(value: Any) -> Any:
@@ -67,14 +75,24 @@ def _numbers(fields: Record) -> Record:
     return {name: _number(value) for name, value in fields.items()}
 
 
-def _structure_record(structure: Structure) -> Record:
-    """Row vectors in Å, symbols, fractional coordinates."""
+def material_record(material: Material) -> Record:
+    """Symbols and, of a crystal, row vectors in Å and fractional coordinates; of a molecule, charge (e) and Å."""
+    species = [site.specie.symbol for site in material]
+    if isinstance(material, Molecule):
+        return {"charge": int(material.charge), "species": species, "cart_coords": material.cart_coords.tolist()}
     return {
-        "lattice": structure.lattice.matrix.tolist(),
-        "species": [site.specie.symbol for site in structure],
-        "frac_coords": structure.frac_coords.tolist(),
+        "lattice": material.lattice.matrix.tolist(),
+        "species": species,
+        "frac_coords": material.frac_coords.tolist(),
     }
 
 
-def _structure(record: Record) -> Structure:
-    return Structure(Lattice(record["lattice"]), record["species"], record["frac_coords"])
+def material_of(record: Record) -> Material:
+    """The crystal or molecule that `material_record` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is not one of ours.
+    """
+    if "lattice" in record:
+        return Structure(Lattice(record["lattice"]), record["species"], record["frac_coords"])
+    return Molecule(record["species"], record["cart_coords"], charge=record["charge"])

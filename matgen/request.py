@@ -17,14 +17,28 @@ from matgen.energies.property import Target, parse_wishes
 from matgen.energies.ranking import ForRanking
 from matgen.energy import Energy, TemplateEnergy
 from matgen.errors import UserError
-from matgen.properties import PROPERTIES
+from matgen.properties import PROPERTIES, PROPERTIES_OF
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.molecule_rules import MoleculeRules
+from matgen.templates.skeleton import MAX_HEAVY
 from matgen.terms import Terms
 from matgen.validation.checks import Interval
 from matgen.validation.relax import RelaxConfig
 
-TOLERANCES = {"band_gap": 0.25, "formation_energy": 0.1, "energy_above_hull": 0.05}
+TOLERANCES = {
+    "band_gap": 0.25,
+    "formation_energy": 0.1,
+    "energy_above_hull": 0.05,
+    "gap": 0.25,
+    "homo": 0.2,
+    "lumo": 0.2,
+    "dipole": 0.5,
+    "polarizability": 3.0,
+    "atomization_energy": 2.0,
+    "heat_capacity": 1.5,
+}
 """How far from a point a prediction may lie and still count as met, in the property's unit."""
 
 POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
@@ -37,6 +51,36 @@ TAKEN = frozenset(
     {"template_prior", "charge_balance", "closed_shell", "familiarity", "graph", "novelty", "repulsion", "variety"}
 ).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
 """Names of the terms that every total energy may have."""
+
+RELAXERS = {"crystal": ("chgnet", "none"), "molecule": ("xtb", "none")}
+"""What relaxes candidates of each kind, the usual one first."""
+
+MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
+"""Atoms of a primitive cell, or heavy atoms of a molecule, that the models know."""
+
+HYDROGEN = 1
+MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
+"""What the molecules of the training set are made of."""
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "crystal": {},
+    "molecule": {
+        "sampler": {
+            "move_steps": 60,
+            "geometries": 2,
+            "started": 4,
+            "shaped": 3,
+            "levels": 8,
+            "lowest": 0.01,
+            "start_drawn": 0.1,
+            "refine_sigma": 0.03,
+            "settle_levels": 13,
+            "choose_sigma": 0.03,
+            "wish": 2.0,
+        },
+    },
+}
+"""Fields of a request that suit each kind; what is asked for wins over them."""
 
 _SYMBOL_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
 _GROUP = re.compile(r"\(([^()]*)\)(\d*)")
@@ -76,22 +120,33 @@ FAST: dict[str, dict[str, Any]] = {
 """Fields of a request that leave the geometry to the relaxation."""
 
 
+def preset_of(kind: str, *, fast: bool = False) -> dict[str, dict[str, Any]]:
+    """Fields of a request that suit a kind, and whoever is in a hurry."""
+    usual, hurried = PRESETS.get(kind, {}), FAST if fast else {}
+    return {name: usual.get(name, {}) | hurried.get(name, {}) for name in {*usual, *hurried}}
+
+
 @dataclass(frozen=True)
 class Request:
     """What is wanted, and how hard to try.
 
     Attributes:
+        kind: crystals or molecules.
         properties: wishes by property: 1.5, "1.2:1.8", ">3", "<=0.05".
-        elements: symbols of the only elements that may occur; empty for any.
+        elements: symbols of the only elements that may occur; empty for any. Molecules may always hold hydrogen.
         include: symbols that must occur.
         exclude: symbols that must not.
-        formula: composition to keep, in any number of formula units; empty for any.
+        formula: composition to keep, in any number of formula units (crystals) or as it is (molecules); empty for any.
+        smiles: molecular graph to keep, with the hands that it asks for; empty for any.
+        smarts: patterns that a molecule must hold.
+        avoid: patterns that it must not hold.
+        charge: net charge of the molecule.
         space_groups: allowed numbers; empty for any but 1, which has no symmetry.
-        max_atoms: most atoms in the primitive cell.
+        max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
         n: candidates wanted.
         seed: of all random numbers.
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
-        relax: potential that relaxes candidates, or `none`.
+        relax: potential that relaxes candidates, or `none`; empty for what is usual for the kind.
         relaxation: when a relaxation is done.
         potential: whose energy per atom, over 0.1 eV, ranks proposals and chooses among geometries, or `none`.
         potential_weight: of that term.
@@ -106,17 +161,22 @@ class Request:
         sampler: how hard each stage works.
     """
 
+    kind: Literal["crystal", "molecule"] = "crystal"
     properties: dict[str, float | str] = field(default_factory=dict)
     elements: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     formula: str = ""
+    smiles: str = ""
+    smarts: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    charge: int = 0
     space_groups: tuple[int, ...] = ()
-    max_atoms: int = MAX_ATOMS
+    max_atoms: int = 0
     n: int = 10
     seed: int = 0
     device: str = "cpu"
-    relax: Literal["none", "chgnet"] = "chgnet"
+    relax: Literal["", "none", "chgnet", "xtb"] = ""
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     potential: Literal["none", "chgnet"] = "none"
     potential_weight: float = 1.0
@@ -140,14 +200,18 @@ class Request:
             ContradictionError: rules that no template satisfies.
             TermError: an energy that is none, or whose name is taken.
         """
+        if self.kind not in RELAXERS:
+            raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
         _check_potential(self.potential, self.potential_weight, self.formula)
+        _check_kind(self)
         _ = self.terms
         for name in ("n", "processes", "over_generation", "rounds"):
             if getattr(self, name) < 1:
                 raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if not 1 <= self.max_atoms <= MAX_ATOMS:
+        if not 0 <= self.max_atoms <= MOST[self.kind]:
+            what = "larger cells" if self.kind == "crystal" else "molecules with more heavy atoms"
             raise RequestError(
-                f"expected max_atoms from 1 to {MAX_ATOMS}, got {self.max_atoms}; the models know no larger cells"
+                f"expected max_atoms from 1 to {MOST[self.kind]}, got {self.max_atoms}; the models know no {what}"
             )
         if not self.budget > 0:
             raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
@@ -160,7 +224,7 @@ class Request:
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
         """The wishes, understood."""
-        return parse_wishes(self.properties)
+        return parse_wishes(self.properties, PROPERTIES_OF[self.kind])
 
     @cached_property
     def terms(self) -> Terms:
@@ -173,13 +237,51 @@ class Request:
         return replace(own, states=own.states + self.potential_weight * ForRanking(potential))
 
     @cached_property
-    def rules(self) -> TemplateRules:
+    def relaxer(self) -> str:
+        """What relaxes candidates: `chgnet`, `xtb` or `none`."""
+        return self.relax or RELAXERS[self.kind][0]
+
+    @cached_property
+    def rules(self) -> TemplateRules | MoleculeRules:
         """The hard constraints on templates."""
+        return self.crystal_rules if self.kind == "crystal" else self.molecule_rules
+
+    @cached_property
+    def molecule_rules(self) -> MoleculeRules:
+        """The hard constraints on molecular graphs."""
+        known = frozenset(MOLECULE_ELEMENTS)
+        asked = frozenset(_of_molecules(element(symbol, must_be_known=False)) for symbol in self.elements) or known
+        excluded = frozenset(element(symbol, must_be_known=False) for symbol in self.exclude)
+        if HYDROGEN in excluded:
+            raise RequestError("expected elements other than H to exclude: hydrogens fill what valence is left")
+        required = frozenset(_of_molecules(element(symbol, must_be_known=False)) for symbol in self.include)
+        composition = formula_counts(self.formula, known=False) if self.formula else {}
+        for z in composition:
+            _of_molecules(z)
+        return MoleculeRules(
+            allowed_elements=asked - excluded - {HYDROGEN},
+            required_elements=required - {HYDROGEN},
+            composition=tuple(composition.items()),
+            n_heavy=(1, self.max_atoms or MAX_HEAVY),
+            required_smarts=self.smarts,
+            forbidden_smarts=self.avoid,
+            charge=self.charge,
+        )
+
+    @cached_property
+    def template(self) -> MoleculeTemplate | None:
+        """The molecular graph to keep; None for any."""
+        return MoleculeTemplate.of(self.smiles) if self.smiles else None
+
+    @cached_property
+    def crystal_rules(self) -> TemplateRules:
+        """The hard constraints on crystals."""
+        max_atoms = self.max_atoms or MAX_ATOMS
         allowed = frozenset(map(element, self.elements)) or frozenset(known_elements())
         excluded = frozenset(element(symbol, must_be_known=False) for symbol in self.exclude)
         composition = parse_formula(self.formula) if self.formula else {}
         atoms = sum(composition.values())
-        if atoms > self.max_atoms == MAX_ATOMS:
+        if atoms > max_atoms == MAX_ATOMS:
             raise RequestError(
                 f"{self.formula} has {atoms} atoms, more than the {MAX_ATOMS} that the models know; "
                 "ask for a formula with fewer"
@@ -189,13 +291,50 @@ class Request:
             required_elements=frozenset(map(element, self.include)),
             composition=tuple(composition.items()),
             space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
-            max_atoms=self.max_atoms,
+            max_atoms=max_atoms,
         )
 
 
 def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:
     """The interval in which each wished property must lie, by name."""
     return {wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0) for wish in wishes}
+
+
+def _check_kind(request: Request) -> None:
+    """Check that nothing is asked that the kind does not have."""
+    usual = Request.__dataclass_fields__
+    foreign = {
+        "crystal": ("smiles", "smarts", "avoid", "charge"),
+        "molecule": ("space_groups", "potential", "max_ehull"),
+    }[request.kind]
+    for name in foreign:
+        if getattr(request, name) != usual[name].default:
+            other = "molecule" if request.kind == "crystal" else "crystal"
+            raise RequestError(
+                f"expected no {name} for a {request.kind}, got {getattr(request, name)!r}; only a {other} has one"
+            )
+    if request.relaxer not in RELAXERS[request.kind]:
+        expected = " or ".join(RELAXERS[request.kind])
+        raise RequestError(f"expected relax of {expected} for a {request.kind}, got {request.relax!r}")
+    template = request.template
+    if template is not None:
+        fault = request.molecule_rules.why_not(template)
+        if fault:
+            raise RequestError(f"expected a graph that keeps the rules, got {request.smiles}: {fault}")
+
+
+def _of_molecules(z: int) -> int:
+    """An atomic number that molecules of the training set hold.
+
+    Raises:
+        UnknownElementError: they do not.
+    """
+    if z not in MOLECULE_ELEMENTS:
+        known = ", ".join(SYMBOLS[e] for e in MOLECULE_ELEMENTS)
+        raise UnknownElementError(
+            f"expected an element that the molecules of the training set hold ({known}), got {SYMBOLS[z]}"
+        )
+    return z
 
 
 def _check_potential(name: str, weight: float, formula: str) -> None:
@@ -234,6 +373,22 @@ def parse_formula(text: str) -> dict[int, int]:
 
     Raises:
         RequestError: it is none.
+        UnknownElementError: it holds an element that no training crystal has.
+    """
+    counts = formula_counts(text)
+    divisor = math.gcd(*counts.values())
+    return {z: n // divisor for z, n in counts.items()}
+
+
+def formula_counts(text: str, *, known: bool = True) -> dict[int, int]:
+    """Atoms of each element as they are written.
+
+    Args:
+        text: as it is typed.
+        known: whether every element must be one of the training crystals.
+
+    Raises:
+        RequestError: it is none.
         UnknownElementError: it holds an unknown element.
     """
     flat = text.strip()
@@ -243,11 +398,10 @@ def parse_formula(text: str) -> dict[int, int]:
         raise RequestError(f"expected a formula such as SrTiO3 or Ca(OH)2, got {text!r}; write whole numbers of atoms")
     counts: Counter[int] = Counter()
     for symbol, count in _SYMBOL_COUNT.findall(flat):
-        counts[element(symbol)] += int(count or 1)
+        counts[element(symbol, must_be_known=known)] += int(count or 1)
     if not min(counts.values()):
         raise RequestError(f"expected at least one atom of each element in {text!r}, got none of some; leave it out")
-    divisor = math.gcd(*counts.values())
-    return {z: n // divisor for z, n in sorted(counts.items())}
+    return dict(sorted(counts.items()))
 
 
 def _times(formula: str, factor: int) -> str:

@@ -21,6 +21,8 @@ class SamplerConfig:
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
         shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
         prototypes: how many of them may be known prototypes.
+        start_noise, start_levels, start_churn: noise from which a geometry is drawn by diffusion, Å, in how many levels,
+            and how much noise is put back on the way.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
         lowest: the last of them, Å.
@@ -28,6 +30,8 @@ class SamplerConfig:
         churn: noise put back on the way.
         draw_temperature: of the density that geometries are drawn from; below one it prefers its modes.
         refine_sigma: noise level of the refinement, Å.
+        settle_noise, settle_levels: from which noise level, Å, and in how many a geometry settles at a mode afterwards;
+            no levels leave it to a few steps of the diffusion.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes where the sampler walks, for each of the two models that read them.
@@ -53,6 +57,9 @@ class SamplerConfig:
     prototypes: int = 2
     shaped: int = 5
     shaped_starts: int = 1
+    start_noise: float = 4.0
+    start_levels: int = 60
+    start_churn: float = 25.0
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -61,6 +68,8 @@ class SamplerConfig:
     churn: float = 0.0
     draw_temperature: float = 0.7
     refine_sigma: float = 0.05
+    settle_noise: float = 0.3
+    settle_levels: int = 0
     choose_sigma: float = 0.1
     refine_rounds: int = 2
     refine_steps: int = 8
@@ -82,13 +91,13 @@ class SamplerConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels")
+        check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels", "start_levels")
         check_least(
-            self, 0, "prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps", "corrector_steps", "churn"
+            self, 0, "prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps", "corrector_steps", "churn", "start_churn", "settle_levels"
         )
         check_least(self, 0, "wish", "charge", "familiarity", "novelty", "closed_shell", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
-        check_positive(self, "likeness", "start_known", "start_drawn", "lowest", "draw_temperature")
-        check_positive(self, "refine_sigma", "choose_sigma")
+        check_positive(self, "likeness", "start_noise", "start_known", "start_drawn", "lowest", "draw_temperature")
+        check_positive(self, "refine_sigma", "choose_sigma", "settle_noise")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):
             raise ConfigError(f"expected temperatures above 0, at least one, got {list(self.temperatures)}")

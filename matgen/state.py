@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from matgen.devices import placed
+from matgen.graphs import Graphs, take_sites
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class State:
         pbc: periodic directions (n_systems, 3), bool.
         system_idx: system of each atom, ascending (n_atoms,).
         orbits: symmetry-distinct sites of the batch.
+        graphs: molecular graphs, atom by atom; None where none are known.
     """
 
     positions: Tensor
@@ -54,6 +56,7 @@ class State:
     pbc: Tensor
     system_idx: Tensor
     orbits: Orbits
+    graphs: Graphs | None = None
 
     @classmethod
     def of(cls, positions: Tensor, atomic_numbers: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> Self:
@@ -80,6 +83,27 @@ class State:
         """System of each symmetry-distinct site (n_sites,)."""
         return self.system_idx[self.orbits.representatives]
 
+    def select(self, systems: Tensor) -> Self:
+        """These systems (indices without repeats), in that order."""
+        atoms, system_idx = take_sites(self.system_idx, self.n_systems, systems)
+        sites, _ = take_sites(self.site_system, self.n_systems, systems)
+        new_atom, new_site = _places(atoms, len(self.positions)), _places(sites, len(self.site_system))
+        orbits = Orbits(
+            new_site[self.orbits.site_idx[atoms]],
+            new_atom[self.orbits.representatives[sites]],
+            self.orbits.rotations[atoms],
+            self.orbits.multiplicity[sites],
+        )
+        return type(self)(
+            self.positions[atoms],
+            self.atomic_numbers[atoms],
+            self.cell[systems],
+            self.pbc[systems],
+            system_idx,
+            orbits,
+            None if self.graphs is None else self.graphs.select(self.system_idx, systems, atoms),
+        )
+
     def without_symmetry(self) -> Self:
         """The same atoms, each a site of its own."""
         return replace(self, orbits=Orbits.trivial(self.positions))
@@ -87,3 +111,8 @@ class State:
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         return placed(self, device)
+
+
+def _places(rows: Tensor, n: int) -> Tensor:
+    """Where each of n old rows stands among the chosen ones; meaningless for the others."""
+    return rows.new_zeros(n).index_copy(0, rows, torch.arange(len(rows), device=rows.device))

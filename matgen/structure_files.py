@@ -16,18 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pymatgen.core.structure import Structure
-
+from matgen.candidate import KindName, Material, kind_of
 from matgen.errors import UserError
-from matgen.structure_formats import BROKEN, BrokenStructureError, Piece, failure, format_of, pieces, structure_of
+from matgen.structure_formats import (
+    BROKEN,
+    BrokenStructureError,
+    Piece,
+    failure,
+    format_of,
+    likely_kind,
+    pieces,
+    reading,
+)
 
-KINDS = "CIF, POSCAR, extxyz, JSON, JSON lines, CSV, a zip or a folder of these"
+KINDS = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
 
 _DAMAGED = (*BROKEN, zipfile.BadZipFile, zlib.error)
 
 
 class MissingPathError(UserError, FileNotFoundError):
     """A path that was named is not there."""
+
+
+class MixedKindsError(UserError, ValueError):
+    """Crystals and molecules where one kind is to be worked on."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +53,22 @@ class Entry:
         index: place in that file, from 0.
         structure: elements and positions; None where it is broken.
         error: why it is broken; empty if it is not.
+        template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
+        note: what the file did not say and was made up, such as the geometry of a SMILES; empty if nothing was.
     """
 
     name: str
     path: str
     index: int
-    structure: Structure | None
+    structure: Material | None
     error: str
+    template: str = ""
+    note: str = ""
+
+    @property
+    def kind(self) -> KindName | None:
+        """Crystal or molecule; None where it is broken."""
+        return None if self.structure is None else kind_of(self.structure)
 
 
 @dataclass(frozen=True)
@@ -60,24 +81,47 @@ class Found:
     piece: Piece
 
 
-def read_structures(paths: Iterable[Path]) -> Iterator[Entry]:
+def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
     """The structures of files, of folders with all that is below them, and of zips.
 
     Files in a folder whose name tells no format are passed over; a file that is named itself is not. What is reached
     twice is read once. Folders are read in the order of their names.
 
+    Args:
+        paths: to read.
+        kind: that is wanted, others being entries with a reason; None for both.
+
     Raises:
         MissingPathError: one of the paths is not there; before anything is read.
     """
-    return map(read, found(paths))
+    return (read(one, kind) for one in found(paths))
 
 
-def read(one: Found) -> Entry:
-    """Read what was found."""
+def read(one: Found, kind: KindName | None = "crystal") -> Entry:
+    """Read what was found; what is not of the kind that is wanted (None: either) is an entry with a reason."""
     try:
-        return Entry(one.name, one.path, one.index, structure_of(one.piece), "")
+        said = reading(one.piece, kind)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error))
+    return Entry(one.name, one.path, one.index, said.structure, "", said.template, said.note)
+
+
+def one_kind(several: Iterable[Found]) -> KindName | None:
+    """The kind of all that was found, told without reading it; None where nothing tells.
+
+    Raises:
+        MixedKindsError: there are crystals and molecules.
+    """
+    first: dict[KindName, str] = {}
+    for one in several:
+        if kind := likely_kind(one.piece):
+            first.setdefault(kind, one.name)
+    if len(first) > 1:
+        raise MixedKindsError(
+            f"expected crystals or molecules, got both: {first['crystal']} is a crystal and {first['molecule']} is a "
+            "molecule; put them into two folders and name one"
+        )
+    return next(iter(first), None)
 
 
 def digest(one: Found | Entry) -> str:
@@ -103,7 +147,7 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     return _distinct(_found(named))
 
 
-def given(structures: Iterable[Structure]) -> Iterator[Found]:
+def given(structures: Iterable[Material]) -> Iterator[Found]:
     """Structures of a program as if they had been found in a file: "structure#0", "structure#1"."""
     for index, structure in enumerate(structures):
         yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))

@@ -7,10 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.candidate import Candidate, KindName, Prediction, Verdict
 from matgen.energies.property import Target
 from matgen.guide import JUDGE
 from matgen.models import ModelInfo
@@ -69,8 +70,8 @@ class StageView(AbstractContextManager["StageView"]):
 
     def found(self, candidate: Candidate, wishes: Sequence[Target]) -> None:
         """Tell of a new candidate above the bars, with the property that was wished first."""
-        guided = told(candidate.properties.get(_shown(wishes)[0]))
-        self._progress.console.print(f"  found {candidate.name}  {candidate.space_group.symbol}  {guided}")
+        guided = told(candidate.properties.get(_shown(wishes, candidate.kind)[0]))
+        self._progress.console.print(f"  found {candidate.name}  {_what(candidate)}  {guided}", markup=False)
 
     def _tell_last(self) -> None:
         if self._last and not self.console.is_terminal:
@@ -84,20 +85,20 @@ def told(prediction: Prediction | None) -> str:
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
-    """Symmetry, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
-    shown = _shown(wishes)
+    """What each is, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
+    kind: KindName = candidates[0].kind if candidates else "crystal"
+    shown = _shown(wishes, kind)
     table = Table(title="candidates", title_justify="left")
-    for heading in ("name", "space group", "atoms"):
+    for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
         table.add_column("checked by", justify="right")
-    table.add_column("above hull", justify="right")
+    table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
     by_name = {wish.name: wish for wish in wishes}
     for candidate in candidates:
-        group = candidate.space_group
-        row = [candidate.name, f"{group.symbol} ({group.number})", str(len(candidate.structure))]
+        row = [candidate.name, escape(_what(candidate, number=True)), str(len(candidate.structure))]
         for name in shown:
             checked = candidate.properties.get(f"{JUDGE}{name}")
             row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
@@ -121,7 +122,7 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
 
 def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Table:
     """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
-    shown = _shown(wishes)
+    shown = _shown(wishes, next((row.candidate.kind for row in rows if row.candidate is not None), "crystal"))
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("name", overflow="fold", min_width=14)
@@ -139,7 +140,7 @@ def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Ta
         if candidate is None:
             table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
             continue
-        told_row = [str(row.rank), row.name, row.formula, candidate.space_group.symbol]
+        told_row = [str(row.rank), row.name, row.formula, escape(_what(candidate))]
         for name in shown:
             guided, judged = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
             spread = "" if guided is None else f" ± {guided.spread:.2f}"
@@ -215,9 +216,17 @@ def rows_table(title: str, rows: Mapping[str, Any]) -> Table:
     return table
 
 
-def _shown(wishes: Sequence[Target]) -> list[str]:
+def _shown(wishes: Sequence[Target], kind: KindName) -> list[str]:
     """Names of the properties to show: the wished ones, or the gap."""
-    return [wish.name for wish in wishes] or ["band_gap"]
+    return [wish.name for wish in wishes] or ["band_gap" if kind == "crystal" else "gap"]
+
+
+def _what(candidate: Candidate, *, number: bool = False) -> str:
+    """Space group of a crystal, SMILES of a molecule."""
+    group = candidate.space_group
+    if group is None:
+        return candidate.template
+    return f"{group.symbol} ({group.number})" if number else group.symbol
 
 
 def _mark(wish: Target | None, prediction: Prediction | None) -> str:
@@ -230,6 +239,9 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
 def _above_hull(candidate: Candidate) -> str:
     if candidate.relaxation is None:
         return "not relaxed"
+    if candidate.kind == "molecule":
+        strain = candidate.verdicts.get("strain")
+        return "" if strain is None else f"{strain.value:.3f} {strain.unit}"
     verdict = candidate.verdicts.get("hull")
     return f"{candidate.relaxation.energy:.3f} eV/atom" if verdict is None else f"{verdict.value:+.3f} {verdict.unit}"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, Use
 from matgen.errors import UserError
 from matgen.state import State
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 
 class TermError(UserError, ValueError):

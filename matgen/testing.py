@@ -15,7 +15,8 @@ from torch import Tensor
 
 from matgen.energy import forces, gradients
 from matgen.state import Orbits, State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 
 StateEnergy = Callable[[State, Tensor], Tensor]
 

@@ -18,7 +18,8 @@ from matgen.generation import propose, template_moves
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.samplers.templates import Move, metropolis
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
 from matgen.total_energy import template_energy
 

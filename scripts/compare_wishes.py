@@ -18,7 +18,7 @@ from matgen.progress import Silence
 from matgen.properties import median
 from matgen.request import TOLERANCES, Request
 from matgen.sampler_config import SamplerConfig
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 
 PAIRS = ((0.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5))

@@ -38,7 +38,8 @@ from matgen.request import Request, Stages
 from matgen.sampler_config import SamplerConfig
 from matgen.samplers.diffusion import diffuse, pure_noise, renoise
 from matgen.samplers.starts import starts
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.total_energy import state_energy

@@ -13,7 +13,7 @@ from evaluation import Measurement, Task, as_structures, chunks, crystals, match
 
 from matgen.nn.graph_energy import energy_per_atom
 from matgen.sampler_config import SamplerConfig
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.training.graph import auroc, noised, own_samples
 from matgen.training.negatives import NEGATIVES, Wrong

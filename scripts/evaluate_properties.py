@@ -163,7 +163,7 @@ def main() -> None:
         distributions = predicted(predict, rows, batch_size=128)
         gaps[kind] = distributions["band_gap"]
         report[kind] = {}
-        for name, facts in PROPERTIES.items():
+        for name, facts in CRYSTAL_PROPERTIES.items():
             known = torch.isfinite(values[name])
             typical = targets.values[name][train].nanmedian()
             some = known_rows(distributions[name], known)

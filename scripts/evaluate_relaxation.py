@@ -30,7 +30,7 @@ from matgen.generation import generate
 from matgen.io import structures
 from matgen.progress import Silence
 from matgen.request import Request, Stages
-from matgen.templates.crystal import Geometry
+from matgen.templates.batch import Geometry
 from matgen.templates.expand import expand, unit_directions
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.hull import ReferenceHull

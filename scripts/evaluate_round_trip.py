@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.io import described, structures
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.symmetry import NoTemplateError
 from matgen.workflows.data import data_folder

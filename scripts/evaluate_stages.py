@@ -33,7 +33,8 @@ from matgen.config import to_mapping
 from matgen.request import Request, Stages
 from matgen.samplers.diffusion import pure_noise
 from matgen.samplers.hybrid import refine
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.total_energy import state_energy
 from matgen.validation.checks import MIN_CONTACT

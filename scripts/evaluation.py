@@ -33,7 +33,7 @@ import matgen
 from matgen.datasets.crystals import CrystalTable
 from matgen.io import structures
 from matgen.models import Models, load_models, shipped_hashes
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.validation.known import KnownIndex
 

@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.io import described
-from matgen.templates.crystal import TemplateBatch, concatenated
+from matgen.templates.batch import TemplateBatch, concatenated
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
 

@@ -25,7 +25,7 @@ from matgen.neighbors import neighbors
 from matgen.progress import Silence
 from matgen.request import Request
 from matgen.sampler_config import SamplerConfig
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.run import TrainConfig, train, train_config

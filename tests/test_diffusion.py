@@ -12,7 +12,8 @@ from matgen.noise import STRAIN_PER_ANGSTROM, difference, karras_levels, scales
 from matgen.samplers.diffusion import Score, diffuse, energy_score, pure_noise, renoise
 from matgen.samplers.steps import within_bounds
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 
 NA, CL = 11, 17
@@ -153,7 +154,7 @@ def test_renoise_moves_every_free_number_by_sigma() -> None:
     templates, generator = TemplateBatch.of([TETRAGONAL, TRICLINIC] * 1000), torch.Generator().manual_seed(4)
     origin = still(templates)
     sigma = torch.tensor([0.1, 0.4], dtype=torch.float64).repeat(1000)
-    step = difference(renoise(templates, origin, sigma, generator), origin, scales(templates, origin))
+    step = difference(templates, renoise(templates, origin, sigma, generator), origin, scales(templates, origin))
     assert float(step.lattice[::2, SHAPE].std()) == pytest.approx(0.1, rel=4 / math.sqrt(2000))
     assert float(step.lattice[1::2].std()) == pytest.approx(0.4, rel=4 / math.sqrt(12_000))
     assert float(step.coords[templates.free_coords].std()) == pytest.approx(0.4, rel=4 / math.sqrt(12_000))

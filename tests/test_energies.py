@@ -28,7 +28,8 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
 from matgen.properties import PROPERTIES
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand, unit_directions
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
 from matgen.testing import check_energy, check_gradients, check_template_energy, doubled, turned
@@ -376,15 +377,15 @@ def test_displacements_turn_with_the_crystal(state: State, sigma: Tensor, model:
 def test_predictions_do_not_grow_with_the_cell(state: State, sigma: Tensor, model: GraphEnergy) -> None:
     predictor = GraphPredictor(model)
     one, two = predictor(state, sigma), predictor(doubled(state), sigma)
-    assert one.keys() == PROPERTIES.keys()
-    for name in PROPERTIES:
+    assert one.keys() == CRYSTAL_PROPERTIES.keys()
+    for name in CRYSTAL_PROPERTIES:
         torch.testing.assert_close(two[name].prediction().value, one[name].prediction().value)
 
 
 def test_predictions_are_calibrated(state: State, sigma: Tensor, model: GraphEnergy) -> None:
     before = GraphPredictor(model)(state, sigma)["formation_energy"].prediction()
     saved = model.heads.calibration.clone()
-    model.heads.calibration[list(PROPERTIES).index("formation_energy"), 0] = 3.0
+    model.heads.calibration[list(CRYSTAL_PROPERTIES).index("formation_energy"), 0] = 3.0
     after = GraphPredictor(model)(state, sigma)["formation_energy"].prediction()
     model.heads.calibration.copy_(saved)
     torch.testing.assert_close(after.spread, 3 * before.spread)

@@ -12,7 +12,8 @@ from matgen.elements import ATOMIC_NUMBERS
 from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
 from matgen.sharing import answer_of, shared_answers
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy, check_forces, check_gradients, check_template_energy

@@ -9,7 +9,8 @@ from torch import Tensor
 from matgen.noise import scales
 from matgen.samplers.langevin import TARGET_ACCEPTANCE, Landscape, langevin_step, mala
 from matgen.samplers.steps import within_bounds
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 
 NA, CL = 11, 17

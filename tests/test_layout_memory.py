@@ -7,7 +7,8 @@ from conftest import TextbookEntry
 
 from matgen.io import described
 from matgen.nn.layout_memory import LayoutMemory, layout_keys, sizes
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
 from matgen.templates.wyckoff import wyckoff_table
 

@@ -32,7 +32,8 @@ from matgen.nn.template_prior import (
 )
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.legal import is_legal
 from matgen.templates.wyckoff import LETTERS, wyckoff_table

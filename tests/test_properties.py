@@ -34,7 +34,8 @@ from matgen.properties import (
     median,
 )
 from matgen.state import Orbits, State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy
@@ -238,7 +239,7 @@ def judge() -> Judge:
 
 def outputs(distributions: dict[str, Distribution]) -> Tensor:
     """All parameters (n_systems, n)."""
-    assert list(distributions) == list(PROPERTIES)
+    assert list(distributions) == list(CRYSTAL_PROPERTIES)
     return torch.stack([v for d in distributions.values() for v in vars(d).values() if isinstance(v, Tensor)], dim=1)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from matgen.elements import SYMBOLS, descriptors
 from matgen.energies.familiarity import Familiarity
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import SAME_COORDINATE, SAME_SHAPE, PrototypeLibrary, _cheapest_pairing, layout
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import LETTERS, wyckoff_table

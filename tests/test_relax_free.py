@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.calculator import chgnet_calculator
 from matgen.io import described, structures, without_symmetry
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand, unit_directions
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.pool import relax_many

@@ -15,7 +15,8 @@ from matgen.generation import STEPS_BETWEEN_LOOKS
 from matgen.progress import Silence
 from matgen.request import FAST, Request, RequestError
 from matgen.sampler_config import SamplerConfig
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back

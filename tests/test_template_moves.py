@@ -12,7 +12,8 @@ from torch import Tensor
 from matgen.elements import ATOMIC_NUMBERS, known_elements
 from matgen.samplers.resample import effective_sample_size, resample, systematic, temperature_for
 from matgen.samplers.templates import ElementKernel, Move, element_move, metropolis, redraw, substitute, swap
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 

@@ -16,7 +16,8 @@ from matgen.energies.template_redraw import PARTS, LearnedRedraw, Part
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior, TemplatePriorConfig
 from matgen.samplers.templates import Move, metropolis, redraw
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from matgen.elements import SYMBOLS, atomic_volumes, known_elements
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import cartesian_rotations, conventional_cell, expand, unit_directions
 from matgen.templates.lattice import (
     FAMILY_MASKS,
@@ -243,7 +244,7 @@ def test_every_wyckoff_position_is_one_orbit_of_its_group() -> None:
     table, rng = wyckoff_table(), np.random.default_rng(0)
     for group in range(1, 231):
         rotations, translations = standard_operations(group)
-        primitive = table.primitive[group - 1].numpy()
+        primitive = table.primitive[group].numpy()
         for position in table.positions_of(group):
             matrix, shift = members(position)
             points = matrix @ rng.random(3) + shift
@@ -260,7 +261,7 @@ def test_member_rotations_belong_to_operations_that_lead_there() -> None:
     table, rng = wyckoff_table(), np.random.default_rng(0)
     for group in range(1, 231):
         rotations, translations = standard_operations(group)
-        primitive = table.primitive[group - 1].numpy()
+        primitive = table.primitive[group].numpy()
         for position in table.positions_of(group):
             matrix, shift = members(position)
             points = matrix @ rng.random(3) + shift
@@ -293,7 +294,7 @@ def test_cartesian_rotations_are_rotations_whatever_the_cell() -> None:
     mask, fixed = family_tables()
     free = 0.3 * torch.randn(230, 6, dtype=D, generator=generator())
     cell = numbers_to_lattice(torch.where(mask, free, fixed))
-    group = torch.repeat_interleave(table.space_group, table.multiplicity) - 1
+    group = torch.repeat_interleave(table.space_group, table.multiplicity)
     here = cell[group].mT @ table.rotation @ torch.linalg.inv(cell[group].mT)
     torch.testing.assert_close(here, cartesian_rotations(), rtol=0, atol=EXACT)
     identity = torch.eye(3, dtype=D).expand_as(here)
@@ -305,7 +306,7 @@ def test_alternatives_are_symmetries_of_the_description() -> None:
     table, rng = wyckoff_table(), np.random.default_rng(0)
     cells = np.array(list(product(range(-1, 2), repeat=3)), dtype=float)
     for group in range(1, 231):
-        primitive, positions = table.primitive[group - 1].numpy(), table.positions_of(group)
+        primitive, positions = table.primitive[group].numpy(), table.positions_of(group)
         choices = alternatives(group)
         rotation = np.array([a.rotation for a in choices])
         shift = np.array([a.shift for a in choices])

@@ -24,7 +24,8 @@ from matgen.request import Request, RequestError, Stages
 from matgen.sampler_config import SamplerConfig
 from matgen.samplers.langevin import mala
 from matgen.state import State
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.terms import TermError, Terms

@@ -10,7 +10,8 @@ from matgen.elements import ATOMIC_NUMBERS
 from matgen.models import PROTOTYPES, WEIGHTS, load_models
 from matgen.request import Request
 from matgen.sampler_config import SamplerConfig
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.total_energy import drawn_conditions, ranking_terms, repeats, settled_conditions, targets
 

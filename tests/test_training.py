@@ -24,7 +24,7 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, GraphOutput, 
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig
 from matgen.noise import difference, moved, scales, standard_normal
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand, unit_directions
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import alternatives, wyckoff_table
@@ -307,7 +307,7 @@ def test_displaced_atoms_are_off_by_half_an_angstrom(templates: TemplateBatch, s
     changed = differs(wrong.coords, single.coords)
     assert not changed[~templates.free_coords].any()
     assert changed[templates.free_coords].all()
-    step = difference(wrong, single, scales(templates, single)).coords[templates.free_coords]
+    step = difference(templates, wrong, single, scales(templates, single)).coords[templates.free_coords]
     # Gaussians whose width is uniform in 0.3 to 0.7 Å: ⟨size²⟩ = 0.263. Of some 500 numbers, four standard errors.
     mean = float(step.square().mean())
     assert abs(mean / 0.263 - 1) < 4 * (3 / len(step)) ** 0.5
@@ -401,7 +401,7 @@ def test_noise_has_the_size_that_sigma_says(templates: TemplateBatch, geometry: 
     # In Å along each free number of a cell that is noised before; sites of polar groups are centred, so left out.
     sigma = torch.full((templates.n_systems,), 0.1, dtype=torch.float64)
     _, back = noised(templates, geometry, sigma, generator())
-    fixed_origin = ~wyckoff_table().free_axis[templates.space_group - 1].any(1)
+    fixed_origin = ~wyckoff_table().free_axis[templates.space_group].any(1)
     coords = back.coords[templates.free_coords & fixed_origin[templates.site_system, None]]
     lattice = back.lattice[templates.free_lattice]
     for numbers in (coords, lattice):
@@ -411,7 +411,7 @@ def test_noise_has_the_size_that_sigma_says(templates: TemplateBatch, geometry: 
 
 
 def test_noise_does_not_shift_crystals_whose_origin_is_arbitrary(templates: TemplateBatch, geometry: Geometry) -> None:
-    free_axis = wyckoff_table().free_axis[templates.space_group - 1]
+    free_axis = wyckoff_table().free_axis[templates.space_group]
     assert free_axis.any()
     noise = centred(templates, standard_normal(geometry, generator()))
     still = replace(noise, lattice=torch.zeros_like(noise.lattice))
@@ -423,7 +423,7 @@ def test_noise_does_not_shift_crystals_whose_origin_is_arbitrary(templates: Temp
     shift = shift.index_add(0, before.system_idx, after.positions - before.positions) / before.n_atoms[:, None]
     # In units of the conventional axes, which are parallel to the primitive ones only after the way back.
     table = wyckoff_table()
-    conventional = torch.linalg.solve(table.primitive[templates.space_group - 1], before.cell)
+    conventional = torch.linalg.solve(table.primitive[templates.space_group], before.cell)
     frac = torch.einsum("si,sij->sj", shift, torch.linalg.inv(conventional))
     assert float(frac[free_axis].abs().max()) < 1e-9
     # And so the way back that training asks for leads the centre nowhere.
@@ -525,7 +525,7 @@ def test_own_samples_are_flawed_and_of_the_same_templates(templates: TemplateBat
     assert not made.coords[~some.free_coords].any()
     assert not made.lattice[~some.free_lattice].any()
     # Off by 0.15 Å in the mean means off by more somewhere.
-    miss = difference(where, made, scales(some, where))
+    miss = difference(some, where, made, scales(some, where))
     worst = miss.lattice.abs().amax(1).scatter_reduce(0, some.site_system, miss.coords.abs().amax(1), "amax")
     assert float(worst[flawed].min()) > 0.15
 

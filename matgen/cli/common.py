@@ -61,9 +61,10 @@ def same_command(folder: Path) -> str:
     return shlex.join(typed if named else [*typed, "--out", str(folder)])
 
 
-def wished(bandgap: str | None, wishes: list[str]) -> dict[str, str]:
+def wished(bandgap: str | None, wishes: list[str], **more: str | None) -> dict[str, str]:
     """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
-    found = {} if bandgap is None else {"band_gap": bandgap}
+    named = {"band_gap": bandgap, **more}
+    found = {name: text for name, text in named.items() if text is not None}
     for wish in wishes:
         match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
         if match is None:

@@ -21,14 +21,29 @@ from matgen.cli.common import (
 
 
 def design(
+    kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
     bandgap: BandGap = None,
+    gap: Annotated[
+        str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
+    ] = None,
+    dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     wishes: Wishes = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
-    formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3.")] = None,
+    formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
+    smiles: Annotated[
+        str | None, typer.Option(help="Keep this molecular graph, with the hands that it asks for: 'C[C@H](N)O'.")
+    ] = None,
+    smarts: Annotated[
+        list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
+    ] = None,
+    avoid: Annotated[list[str] | None, typer.Option(help="A pattern that they must not hold, likewise.")] = None,
+    charge: Annotated[int | None, typer.Option(help="Net charge of molecules. Default: 0.")] = None,
     spacegroup: Annotated[str | None, typer.Option(help="Number of the space group, or several: 225,227.")] = None,
-    max_atoms: Annotated[int | None, typer.Option(help="Most atoms in the primitive cell, up to 20.")] = None,
+    max_atoms: Annotated[
+        int | None, typer.Option(help="Most atoms in the primitive cell, up to 20; of molecules heavy atoms, up to 9.")
+    ] = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
@@ -36,7 +51,9 @@ def design(
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
-    relax: Annotated[str | None, typer.Option(help="none or chgnet. Default: chgnet.")] = None,
+    relax: Annotated[
+        str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
+    ] = None,
     potential: Annotated[
         str | None,
         typer.Option(
@@ -62,12 +79,17 @@ def design(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options win over it.")] = None,
 ) -> None:
-    """Propose crystals that fulfil wishes, relax and check them, and write them as CIF."""
+    """Propose crystals or molecules that fulfil wishes, relax and check them, and write them as CIF or SDF."""
     given = {
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
+        "kind": kind,
         "formula": formula,
+        "smiles": smiles,
+        "smarts": smarts,
+        "avoid": avoid,
+        "charge": charge,
         "space_groups": numbers("--spacegroup", spacegroup),
         "max_atoms": max_atoms,
         "n": n,
@@ -82,20 +104,20 @@ def design(
     }
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     off = [stage for stage, is_off in left_out.items() if is_off]
-    asked = wished(bandgap, wishes or [])
+    asked = wished(bandgap, wishes or [], gap=gap, dipole=dipole)
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
-        from matgen.request import FAST, Request
+        from matgen.request import Request, preset_of
         from matgen.workflows.design import default_folder
 
         raw = read_toml(config) if config else {}
         told = {name: value for name, value in given.items() if value is not None}
-        preset = {name: table if fast else {} for name, table in FAST.items()}
+        preset = preset_of(kind or str(raw.get("kind", "crystal")), fast=fast)
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
             "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
-            "stages": _joined(raw.get("stages", {}), preset["stages"] | dict.fromkeys(off, False)),
-            "sampler": _joined(raw.get("sampler", {}), preset["sampler"]),
+            "stages": _joined(raw.get("stages", {}), preset.get("stages", {}) | dict.fromkeys(off, False)),
+            "sampler": _under(raw.get("sampler", {}), preset.get("sampler", {}), fast=fast),
         }
         try:
             request = from_mapping(Request, raw | told | tables)
@@ -135,6 +157,11 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             console().print(table)
     complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
+
+
+def _under(table: Any, preset: dict[str, Any], *, fast: bool) -> Any:
+    """The configuration over what suits the kind; what was asked for by --fast over both."""
+    return _joined(table, preset) if fast else _joined(preset, table) if isinstance(table, dict) else table
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

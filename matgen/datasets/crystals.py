@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from matgen.devices import placed
-from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
+from matgen.graphs import take_sites
+from matgen.templates.batch import Geometry, TemplateBatch
 
 SPLITS = ("train", "val", "test", "")
 LABELS = ("band_gap", "e_form", "energy_above_hull", "chgnet_energy")
@@ -89,7 +90,7 @@ class CrystalTable:
             raise FileNotFoundError(message)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as raw:
             site_count = torch.from_numpy(raw["site_count"].astype(np.int64))
-            templates = TemplateBatch(
+            templates = TemplateBatch.of_sites(
                 torch.from_numpy(raw["space_group"].astype(np.int64)),
                 torch.from_numpy(raw["site_position"].astype(np.int64)),
                 torch.from_numpy(raw["site_element"].astype(np.int64)),

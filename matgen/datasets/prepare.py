@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable, cell_from_parameters
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 
 MP2020_SOURCES = {"mp20_2021", "mpts52_2022"}

@@ -10,7 +10,7 @@ from matgen.charges import can_be_neutral
 from matgen.elements import SYMBOLS, reduced
 from matgen.energy import Energy, TemplateEnergy
 from matgen.state import State
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 
 class ChargeBalance(TemplateEnergy):

@@ -8,7 +8,7 @@ from torch import Tensor
 from matgen.charges import commonly_neutral
 from matgen.elements import SYMBOLS, reduced
 from matgen.energy import TemplateEnergy
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 
 class ClosedShell(TemplateEnergy):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from matgen.energy import TemplateEnergy
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch, crystals_of
 from matgen.templates.prototypes import PrototypeLibrary
 
 
@@ -31,5 +31,5 @@ class Familiarity(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        apart = torch.tensor([self.library.distance(template) for template in templates.unbatch()])
+        apart = torch.tensor([self.library.distance(template) for template in crystals_of(templates.unbatch())])
         return 0.5 * (apart.clamp(max=self.farthest) / self.width).square().to(templates.device)

@@ -10,7 +10,7 @@ from matgen.nn.graph_energy import GraphEnergy, energy_per_atom, predicted_step
 from matgen.properties import Distribution
 from matgen.sharing import answer_of
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
 

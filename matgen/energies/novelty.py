@@ -8,7 +8,7 @@ from pymatgen.core.composition import Composition
 from torch import Tensor
 
 from matgen.energy import TemplateEnergy
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 
 class Novelty(TemplateEnergy):

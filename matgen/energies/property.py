@@ -17,10 +17,10 @@ from torch import Tensor
 
 from matgen.energy import Energy, TemplateEnergy
 from matgen.errors import UserError
-from matgen.properties import PROPERTIES, Distribution, Property
+from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, Property
 from matgen.sharing import answer_of
 from matgen.state import State
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 StatePredictor = Callable[[State, Tensor], Mapping[str, Distribution]]
 """Distributions by property of states at noise levels (n_systems,), Å; any such module or function."""
@@ -99,18 +99,18 @@ class StatePropertyTarget(Energy):
         return self.target.energy(answer_of(self.predictor, state, sigma)[self.target.name])
 
 
-def find_property(name: str) -> Property:
+def find_property(name: str, properties: Mapping[str, Property]) -> Property:
     """The property of this name or alias.
 
     Raises:
         WishError: there is none.
     """
-    names = {alias: p for p in PROPERTIES.values() for alias in (p.name, *p.aliases)}
+    names = {alias: p for p in properties.values() for alias in (p.name, *p.aliases)}
     key = name.strip().lower().replace("-", "_").replace(" ", "_")
     if key not in names:
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f"did you mean {names[close[0]].name}?" if close else "choose one of these"
-        raise WishError(f"expected one of {', '.join(PROPERTIES)}, got {name!r}; {hint}")
+        raise WishError(f"expected one of {', '.join(properties)}, got {name!r}; {hint}")
     return names[key]
 
 
@@ -120,7 +120,7 @@ _RANGE = re.compile(rf"{_NUMBER}:{_NUMBER}")
 _BOUND = re.compile(rf"\s*(<=|>=|<|>){_NUMBER}")
 
 
-def parse_wish(name: str, text: str) -> Target:
+def parse_wish(name: str, text: str, properties: Mapping[str, Property] = CRYSTAL_PROPERTIES) -> Target:
     """Read a wish: `1.5`, `1.2:1.8`, `>3`, `<=0.05`.
 
     A range that begins at zero includes what is exactly zero (metals; compounds on the hull); `>0` excludes it.
@@ -128,7 +128,7 @@ def parse_wish(name: str, text: str) -> Target:
     Raises:
         WishError: unknown property, unreadable text, or no value that could fulfil it.
     """
-    wished = find_property(name)
+    wished = find_property(name, properties)
     if match := _POINT.fullmatch(text):
         value = float(match[1])
         return _possible(wished, Target(wished.name, value, value, point=True), text)
@@ -142,13 +142,15 @@ def parse_wish(name: str, text: str) -> Target:
     raise WishError(f"expected {wished.name} as 1.5, 1.2:1.8, '>3' or '<=0.05' ({wished.unit}), got {text!r}")
 
 
-def parse_wishes(texts: Mapping[str, object]) -> tuple[Target, ...]:
-    """Wishes by property name, understood.
+def parse_wishes(
+    texts: Mapping[str, object], properties: Mapping[str, Property] = CRYSTAL_PROPERTIES
+) -> tuple[Target, ...]:
+    """Wishes by property name, understood: of the properties of one kind.
 
     Raises:
         WishError: one cannot be understood or cannot come true, or two speak of one property.
     """
-    targets = tuple(parse_wish(name, str(text)) for name, text in texts.items())
+    targets = tuple(parse_wish(name, str(text), properties) for name, text in texts.items())
     for name, count in Counter(target.name for target in targets).items():
         if count > 1:
             raise WishError(f"expected one wish for each property, got {count} for {name}; drop one or use low:high")

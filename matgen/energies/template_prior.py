@@ -19,7 +19,8 @@ from matgen.nn.template_prior import (
     group_positions,
     legal_continuations,
 )
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch, crystals_of
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules, fitting_groups
 from matgen.templates.wyckoff import wyckoff_table
 
@@ -42,7 +43,7 @@ class LearnedTemplatePrior(TemplateEnergy):
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
         asked = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
         log_p = self.prior(asked, templates.space_group, pad_sites(templates))
-        orders = [log_orders(template) for template in templates.unbatch()]
+        orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
         return -log_p - log_p.new_tensor(orders)
 
 

@@ -12,7 +12,8 @@ from torch.nn.functional import pad
 from matgen.energies.template_prior import Partial, choose_groups, completed, extended, joined, log_orders
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import MAX_POSITIONS, N_ELEMENTS, Conditions, TemplatePrior
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from matgen.draws import choice, normal
+from matgen.graphs import take_sites
 from matgen.nn.layout_memory import LayoutMemory
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, causal
-from matgen.templates.crystal import Geometry, TemplateBatch, take_sites
+from matgen.templates.batch import Geometry, TemplateBatch
 
 GRID = 72  # divisible by 2, 3, 4, 6, 8, 9: special fractions lie on the grid
 LATTICE_RANGE = (0.5, 0.7, 0.5, 1.8, 1.8, 0.7)  # half-width of the grid of each lattice number

@@ -5,7 +5,9 @@
 v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.noise` scales lattice numbers, Å)
 that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising autoencoder,
 whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar trained by contrast, which
-sets the levels that denoising cannot see. The sum runs over all atoms, so E is extensive and E/N does not depend on
+sets the levels that denoising cannot see. Where there is no cell, v_i holds the pull σ²/(σ² + s²) towards the centre
+that a Gaussian of the size s of a molecule feels, and the network learns the rest (c_skip of Karras et al. 2022). The
+sum runs over all atoms, so E is extensive and E/N does not depend on
 the cell that a material is presented in.
 """
 
@@ -16,14 +18,15 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from matgen.nn.irreps import symmetric_matrix
+from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import unit_directions
 from matgen.templates.lattice import basis
 
-SIGMA_SITE = 1.5  # Å; beyond it a denoising displacement stops growing with σ
+SIGMA_SITE = 1.5  # Å; beyond it a denoising displacement stops growing with σ; the size of a molecule along an axis
 SIGMA_LATTICE = 3.0  # likewise for scaled lattice numbers
 
 
@@ -44,8 +47,8 @@ class GraphOutput:
         displacement: denoising displacement of each representative (n_sites, 3), Å.
         strain: scaled denoising displacement of the lattice numbers (n_systems, 6), Å; zero where there is no lattice.
         site_energy: h of each representative (n_sites,).
-        embedding: mean and spread of the scalar features over atoms (n_systems, 2 channels), which the property
-            heads read.
+        embedding: what the property heads read: mean and spread of the scalar features over atoms
+            (n_systems, 2 channels), or for molecules what `matgen.nn.molecule_heads` lays out.
     """
 
     displacement: Tensor
@@ -71,7 +74,11 @@ class GraphEnergy(nn.Module):
         self.trunk = Trunk(config.trunk)
         self.gates = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, 2 * channels + 1))
         self.site_energy = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, 1))
-        self.heads = PropertyHeads(2 * channels, hidden, config.dropout)
+        if config.trunk.graphs:
+            self.readout = SpatialReadout(channels, hidden)
+            self.heads: MoleculeHeads | PropertyHeads = MoleculeHeads(channels, hidden, config.dropout)
+        else:
+            self.heads = PropertyHeads(2 * channels, hidden, config.dropout)
 
     def forward(self, state: State, sigma: Tensor) -> GraphOutput:
         """Read a state at noise levels sigma (n_systems,), Å."""
@@ -82,17 +89,32 @@ class GraphEnergy(nn.Module):
         vector = torch.einsum("nc,nmc->nm", gates[:, :channels], h[:, 1:4]) / channels**0.5
         tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
         matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
-        share = site_share(state, h.dtype)
         strain = over_atoms(matrix, state)
-        mean = over_sites(scalars * share[:, None], state)
-        spread = over_sites((scalars - mean[state.site_system]) ** 2 * share[:, None], state)
         return GraphOutput(
-            displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None],
+            displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None] - _pull(state, sigma),
             strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))
             * (output_scale(sigma, SIGMA_LATTICE) * state.pbc.all(1))[:, None],
             site_energy=self.site_energy(scalars).squeeze(-1),
-            embedding=torch.cat([mean, (spread + 1e-6).sqrt()], dim=1),
+            embedding=self.readout(h, state) if self.config.trunk.graphs else _mean_and_spread(scalars, state),
         )
+
+
+def _pull(state: State, sigma: Tensor) -> Tensor:
+    """σ²/(σ² + s²) of the way from each representative to the centre, turned round (n_sites, 3); zero in crystals."""
+    free = ~state.pbc.any(1)
+    if not bool(free.any()):
+        return torch.zeros_like(state.positions[state.orbits.representatives])
+    centre = scatter(state.positions, state.system_idx, dim_size=state.n_systems, reduce="mean")
+    share = torch.where(free, sigma**2 / (sigma**2 + SIGMA_SITE**2), 0.0)
+    place, system = state.positions[state.orbits.representatives], state.site_system
+    return share[system, None] * (place - centre[system])
+
+
+def _mean_and_spread(scalars: Tensor, state: State) -> Tensor:
+    share = site_share(state, scalars.dtype)[:, None]
+    mean = over_sites(scalars * share, state)
+    spread = over_sites((scalars - mean[state.site_system]) ** 2 * share, state)
+    return torch.cat([mean, (spread + 1e-6).sqrt()], dim=1)
 
 
 def site_share(state: State, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,7 @@ all known small crystals, and where their atoms lie is more easily remembered th
 import torch
 from torch import Tensor, nn
 
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 _ODD = (0x1F83D9ABFB41BD6B, 0x2545F4914F6CDD1D)  # odd multipliers, below 2^63
 

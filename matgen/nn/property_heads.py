@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matgen.properties import HULL_BEND, PROPERTIES, Calibration, Distribution, Hurdle, Logistic, calibrated
+from matgen.properties import (
+    CRYSTAL_PROPERTIES,
+    HULL_BEND,
+    PROPERTIES,
+    Calibration,
+    Distribution,
+    Hurdle,
+    Logistic,
+    calibrated,
+)
 
 LEGACY, CHGNET = "formation_energy_megnet2018", "formation_energy_chgnet"
 """Auxiliary outputs: formation energy by the corrections of 2018, and CHGNet's own."""
@@ -25,21 +34,21 @@ class PropertyHeads(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.gap = _head(width, hidden, dropout, 3)
-        self.hull = _head(width, hidden, dropout, 3)
-        self.energy = _head(width, hidden, dropout, 6)
-        self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(PROPERTIES)))
+        self.gap = head(width, hidden, dropout, 3)
+        self.hull = head(width, hidden, dropout, 3)
+        self.energy = head(width, hidden, dropout, 6)
+        self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(CRYSTAL_PROPERTIES)))
 
     def forward(self, x: Tensor) -> dict[str, Distribution]:
         """Raw distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
         logit, loc, raw = self.gap(x).unbind(-1)
-        gap = Hurdle(logit, 2 * loc + 1.5, _scale(raw), math.inf, PROPERTIES["band_gap"].zero)
+        gap = Hurdle(logit, 2 * loc + 1.5, positive(raw), math.inf, PROPERTIES["band_gap"].zero)
         logit, loc, raw = self.hull(x).unbind(-1)
         bend = HULL_BEND
-        hull = Hurdle(logit, bend * (loc + 1), bend * _scale(raw), bend, PROPERTIES["energy_above_hull"].zero)
+        hull = Hurdle(logit, bend * (loc + 1), bend * positive(raw), bend, PROPERTIES["energy_above_hull"].zero)
         chgnet, shift, legacy_shift, *raws = self.energy(x).unbind(-1)
         energy = chgnet - 1.0
-        scale_chgnet, scale, scale_legacy = (0.2 * _scale(raw) for raw in raws)
+        scale_chgnet, scale, scale_legacy = (0.2 * positive(raw) for raw in raws)
         return {
             "band_gap": gap,
             "formation_energy": Logistic(energy + 0.1 * shift, scale),
@@ -51,12 +60,17 @@ class PropertyHeads(nn.Module):
     def calibrated(self, x: Tensor) -> dict[str, Distribution]:
         """Calibrated distributions of the properties."""
         raw, numbers = self(x), self.calibration.tolist()
-        return {name: calibrated(raw[name], Calibration(*row)) for name, row in zip(PROPERTIES, numbers, strict=True)}
+        return {
+            name: calibrated(raw[name], Calibration(*row))
+            for name, row in zip(CRYSTAL_PROPERTIES, numbers, strict=True)
+        }
 
 
-def _head(width: int, hidden: int, dropout: float, n: int) -> nn.Sequential:
+def head(width: int, hidden: int, dropout: float, n: int) -> nn.Sequential:
+    """A small network with n outputs."""
     return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, n))
 
 
-def _scale(raw: Tensor) -> Tensor:
+def positive(raw: Tensor) -> Tensor:
+    """A scale from any number, never too small to be trusted."""
     return F.softplus(raw) + SMALLEST_SCALE

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from matgen.elements import descriptors
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 
 
@@ -59,14 +59,15 @@ def position_features() -> Tensor:
     table = wyckoff_table()
     first = table.member_offset[:-1]
     multiplicity = table.multiplicity.double()
-    position = torch.repeat_interleave(torch.arange(table.n_positions), table.multiplicity)
+    rows = len(multiplicity)
+    position = torch.repeat_interleave(torch.arange(rows), table.multiplicity)
     angle = 2 * torch.pi * table.shift
     phases = torch.cat([f(k * angle) for k in (1, 2) for f in (torch.cos, torch.sin)], dim=1)
-    zeros = torch.zeros(table.n_positions, phases.shape[1], dtype=torch.float64)
+    zeros = torch.zeros(rows, phases.shape[1], dtype=torch.float64)
     mean_phase = zeros.index_add(0, position, phases) / multiplicity[:, None]
     trace = torch.einsum("nii->n", table.rotation)
     traces = torch.stack([trace == k for k in (-3, -2, -1, 0, 1, 2, 3)], dim=1).double()
-    share = torch.zeros(table.n_positions, 7, dtype=torch.float64).index_add(0, position, traces)
+    share = torch.zeros(rows, 7, dtype=torch.float64).index_add(0, position, traces)
     columns = [
         multiplicity.log()[:, None],
         table.free.double(),
@@ -76,7 +77,7 @@ def position_features() -> Tensor:
         share / multiplicity[:, None],
         torch.nn.functional.one_hot(table.dof, 4).double()[:, 1:],
     ]
-    return torch.cat(columns, dim=1).float()
+    return torch.cat(columns, dim=1).float()[: table.n_positions]
 
 
 @dataclass(frozen=True)

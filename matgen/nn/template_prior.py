@@ -111,9 +111,11 @@ def group_positions() -> tuple[Tensor, Tensor]:
     """Rows of the Wyckoff table by space_group - 1 and letter (230, 27), and which of them exist."""
     table = wyckoff_table()
     rows = torch.zeros(230, MAX_POSITIONS, dtype=torch.long)
-    rows[table.space_group - 1, table.letter] = torch.arange(table.n_positions)
+    n = table.n_positions
+    group, letter = table.space_group[:n] - 1, table.letter[:n]
+    rows[group, letter] = torch.arange(n)
     exists = torch.zeros(230, MAX_POSITIONS, dtype=torch.bool)
-    exists[table.space_group - 1, table.letter] = True
+    exists[group, letter] = True
     return rows, exists
 
 

@@ -10,7 +10,7 @@ from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, padded_attention
 from matgen.properties import Distribution
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 
 
 @dataclass(frozen=True)

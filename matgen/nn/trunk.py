@@ -6,6 +6,9 @@ correlation two). For every site i with neighbours j:
 
     A_i = h_i + Σ_j R(r_ij) h_j⁰ Y(r̂_ij),    h_i ← h_i + gate(L_1 A_i + L_2 (A_i ⊗ A_i))
 
+Where molecular graphs are known (`TrunkConfig.graphs`), the edges are all pairs of a molecule, R depends on how the two
+atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.hands`).
+
 Since only invariants travel, a neighbour may stand for any of its symmetry images: it suffices to compute the sites
 of `State.orbits`, which is exact and costs as many times less as there are atoms per site.
 """
@@ -16,11 +19,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from matgen.graphs import FARTHER, RELATIONS, Graphs
 from matgen.neighbors import Edges, neighbors
+from matgen.nn.hands import N_FEATURES, hand_features
 from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
 from matgen.nn.radial import GaussianBasis, envelope, softened
 from matgen.nn.sites import ElementEmbedding
 from matgen.state import State
+
+MOST_CHARGE = 2
+"""Formal charges beyond count as this."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class TrunkConfig:
         odd: whether parity-odd channels (0o, 1e, 2o) exist.
         neighbors: average number of neighbours, by whose root messages are divided.
         highest_degree: of the spherical harmonics that directions enter by, at most 2.
+        graphs: whether molecular graphs are read; then all systems are molecules.
     """
 
     channels: int = 64
@@ -44,6 +53,7 @@ class TrunkConfig:
     odd: bool = False
     neighbors: float = 30.0
     highest_degree: int = 2
+    graphs: bool = False
 
 
 class Gate(nn.Module):
@@ -69,12 +79,12 @@ class Gate(nn.Module):
 class Layer(nn.Module):
     """One message-passing step."""
 
-    def __init__(self, config: TrunkConfig, n_noise: int) -> None:
+    def __init__(self, config: TrunkConfig, n_noise: int, n_told: int) -> None:
         super().__init__()
         channels, odd = config.channels, config.odd
         self.scale = 1 / math.sqrt(config.neighbors)
         self.channels = channels
-        self.radial = nn.Sequential(nn.Linear(config.n_radial + n_noise, 48), nn.SiLU(), nn.Linear(48, 3 * channels))
+        self.radial = nn.Sequential(nn.Linear(config.n_radial + n_told, 48), nn.SiLU(), nn.Linear(48, 3 * channels))
         self.before = nn.Linear(channels, channels)
         self.product = SelfProduct(channels, odd=odd)
         self.linear = DegreeLinear(channels, channels, odd=odd)
@@ -107,7 +117,7 @@ class Graph:
         slot: place of each edge in the rectangle, row by row (n_edges,).
         shape: (n_sites, widest neighbourhood).
         harmonics: of degree 0, 1, 2 in the rectangle, zero where there is no edge (n_sites, widest, 1 | 3 | 5).
-        radial: basis of the distance and of the noise level (n_edges, n_radial + n_noise).
+        radial: basis of the distance, of the noise level and of the relation (n_edges, n_radial + n_told).
         envelope: (n_edges,).
         noise: noise features of each site (n_sites, n_noise).
     """
@@ -135,13 +145,20 @@ class Trunk(nn.Module):
     """Equivariant features of the symmetry-distinct sites of a state at a noise level."""
 
     N_NOISE = 8
+    N_RELATION = 12
 
     def __init__(self, config: TrunkConfig = TrunkConfig()) -> None:
         super().__init__()
         self.config = config
         self.element = ElementEmbedding(config.channels)
         self.basis = GaussianBasis(config.n_radial, config.cutoff)
-        self.layers = nn.ModuleList(Layer(config, self.N_NOISE) for _ in range(config.layers))
+        n_told = self.N_NOISE + (self.N_RELATION if config.graphs else 0)
+        self.layers = nn.ModuleList(Layer(config, self.N_NOISE, n_told) for _ in range(config.layers))
+        if config.graphs:
+            self.relation = nn.Embedding(RELATIONS, self.N_RELATION)
+            self.charge = nn.Embedding(2 * MOST_CHARGE + 1, config.channels)
+            self.hand = nn.Linear(N_FEATURES, config.channels, bias=False)
+            self.push = nn.Parameter(torch.randn(config.channels))
         self.size = 18 if config.odd else 9
 
     def noise_features(self, sigma: Tensor) -> Tensor:
@@ -151,8 +168,8 @@ class Trunk(nn.Module):
         place = sigma.clamp(0.01, 4.0).log()[:, None]
         return torch.exp(-0.5 * ((place - centres) / width) ** 2)
 
-    def graph(self, state: State, sigma: Tensor, edges: Edges) -> Graph:
-        """Everything that the layers share."""
+    def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Graph:
+        """Everything that the layers share; `relation` (n_edges,) where edges are pairs of molecular graphs."""
         directions, distance = softened(edges.vectors(state))
         site_idx, noise = state.orbits.site_idx, self.noise_features(sigma)
         centre = site_idx.index_select(0, edges.centre)
@@ -165,22 +182,59 @@ class Trunk(nn.Module):
         kept = (self.config.highest_degree + 1) ** 2
         around = harmonics(directions) * (torch.arange(9, device=slot.device) < kept)
         around = rectangle(around, slot, shape)
-        edge_noise = noise.index_select(0, state.system_idx.index_select(0, edges.centre))
+        told = [noise.index_select(0, state.system_idx.index_select(0, edges.centre))]
+        window = envelope(distance, self.config.cutoff)
+        if relation is not None:
+            told.append(self.relation(relation))
+            window = torch.where(relation < FARTHER, 1.0, window)
         return Graph(
             neighbor_site=site_idx.index_select(0, edges.neighbor),
             slot=slot,
             shape=shape,
             harmonics=(around[..., :1], around[..., 1:4], around[..., 4:]),
-            radial=torch.cat([self.basis(distance), edge_noise], dim=1),
-            envelope=envelope(distance, self.config.cutoff),
+            radial=torch.cat([self.basis(distance), *told], dim=1),
+            envelope=window,
             noise=noise.index_select(0, state.site_system),
         )
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        """Features (n_sites, 9 or 18, channels) for noise levels sigma (n_systems,), Å."""
-        graph = self.graph(state, sigma, neighbors(state, self.config.cutoff))
+        """Features (n_sites, 9 or 18, channels) for noise levels sigma (n_systems,), Å.
+
+        Raises:
+            ValueError: molecular graphs are to be read, and the state has none.
+        """
         scalars = self.element(state.atomic_numbers[state.orbits.representatives])
-        h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
+        if self.config.graphs:
+            edges, relation = _related(state, self.config.cutoff)
+            graph = self.graph(state, sigma, edges, relation)
+            h = self._told(state, scalars)
+        else:
+            graph = self.graph(state, sigma, neighbors(state, self.config.cutoff))
+            h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
         for layer in self.layers:
             h = layer(h, graph)
         return h
+
+    def _told(self, state: State, scalars: Tensor) -> Tensor:
+        """First features of atoms that know their charges and hands."""
+        graphs = _graphs(state)
+        bumps, push = hand_features(state, graphs)
+        charge = self.charge(graphs.charge.clamp(-MOST_CHARGE, MOST_CHARGE) + MOST_CHARGE)
+        first = (scalars + charge + self.hand(bumps))[:, None]
+        h = torch.cat([first, push[..., None] * self.push], dim=1)
+        return nn.functional.pad(h, (0, 0, 0, self.size - 4))
+
+
+def _graphs(state: State) -> Graphs:
+    if state.graphs is None or not bool((state.graphs.pairs > 0).all()):
+        raise ValueError("expected molecular graphs for every system, which this network reads; expand a template")
+    return state.graphs
+
+
+def _related(state: State, cutoff: float) -> tuple[Edges, Tensor]:
+    """All pairs of each molecule that are related, or closer than the cutoff, and how they are related."""
+    centre, neighbor, relation = _graphs(state).edges(state.n_atoms)
+    square = ((state.positions.detach()[centre] - state.positions.detach()[neighbor]) ** 2).sum(1)
+    keep = (relation < FARTHER) | (square < cutoff**2)
+    centre, neighbor, relation = centre[keep], neighbor[keep], relation[keep]
+    return Edges(centre, neighbor, state.positions.new_zeros(len(centre), 3)), relation

@@ -21,7 +21,7 @@ from matgen.noise import STRAIN_PER_ANGSTROM, chosen, moved, scales, standard_no
 from matgen.samplers.langevin import langevin_step
 from matgen.samplers.steps import bounded, clipped, finite, n_free, plus, product, times
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.lattice import crystal_family
 
 Score = Callable[[Geometry, Tensor], Geometry]
@@ -88,6 +88,26 @@ def diffuse(
         geometry = _predict(total, templates, geometry, higher, lower, heun=heun and bool((lower > 0).all()))
         if progress is not None:
             progress(done, len(sigmas))
+    return geometry
+
+
+def settled(score: Score, templates: TemplateBatch, geometry: Geometry, *, levels: Tensor) -> Geometry:
+    """Walk to a mode: at each level the whole step to the denoised geometry, x ← x + σ² score(x, σ), without noise.
+
+    A mode of the density smoothed by σ is a fixed point of this (mean shift: Comaniciu & Meer 2002); as σ falls, it
+    goes over into a mode of the density itself. What a reverse diffusion leaves of its own errors is gone afterwards.
+
+    Args:
+        score: the learned score.
+        templates: the discrete halves.
+        geometry: where from.
+        levels: falling σ, Å (n_levels,).
+    """
+    for sigma in levels.to(geometry.lattice).tolist():
+        level = geometry.lattice.new_full((templates.n_systems,), sigma)
+        step = times(templates, level**2, score(geometry, level))
+        target = moved(templates, geometry, step, scales(templates, geometry), torch.ones_like(level))
+        geometry = _sane(templates, target, geometry)
     return geometry
 
 
@@ -162,19 +182,22 @@ def pure_noise(
 ) -> Geometry:
     """A cold start: uniform coords; Gaussian lattice numbers as wide as known crystals of the family, noised by σ_max.
 
-    Coords are uniform where σ_max is at least about half the period, in Å.
+    Coords are uniform where σ_max is at least about half the period, in Å. Those of molecules, which have no period,
+    are Gaussian of spread σ_max.
     """
-    mean, spread = (t[templates.space_group - 1] for t in _known_lattices(templates.device))
+    mean, spread = (t[templates.space_group] for t in _known_lattices(templates.device))
     width = (spread**2 + (sigma_max * STRAIN_PER_ANGSTROM) ** 2).sqrt()
     like = torch.zeros_like(mean, dtype=dtype)
     coords = uniform(templates.free_coords.shape, generator, like)
-    empty = Geometry(like, torch.zeros_like(coords))
-    lattice = mean + width * standard_normal(empty, generator).lattice
+    noise = standard_normal(Geometry(like, torch.zeros_like(coords)), generator)
+    lattice = mean + width * noise.lattice
+    coords = torch.where(templates.periodic[templates.site_system, None], coords, sigma_max * noise.coords)
     return bounded(Geometry((lattice * templates.free_lattice).to(dtype), coords * templates.free_coords))
 
 
 @per_device
 def _known_lattices() -> tuple[Tensor, Tensor]:
-    """Mean and spread of lattice numbers (230, 6), by space_group - 1."""
-    both = torch.tensor([KNOWN_LATTICES[crystal_family(number)] for number in range(1, 231)], dtype=torch.float64)
+    """Mean and spread of lattice numbers (231, 6), by space group; zero where there is none."""
+    known = [KNOWN_LATTICES[crystal_family(number)] for number in range(1, 231)]
+    both = torch.tensor([((0.0,) * 6,) * 2, *known], dtype=torch.float64)
     return both[:, 0], both[:, 1]

@@ -1,7 +1,7 @@
 """Joint refinement: Langevin moves of the geometry and substitutions of elements, on one total energy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,12 +11,25 @@ from matgen.energy import gradients
 from matgen.samplers.langevin import LangevinReport, mala
 from matgen.samplers.templates import LabelledMove
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch, crystals_of
 from matgen.templates.expand import expand
 from matgen.templates.legal import TemplateRules
 
 StateEnergy = Callable[[State, Tensor], Tensor]
 BatchEnergy = Callable[[TemplateBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """A move of elements on sites.
+
+    Attributes:
+        move: proposes.
+        rules: hard constraints on templates; None for none.
+    """
+
+    move: LabelledMove
+    rules: TemplateRules | None = None
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,7 @@ def refine(
     steps: int,
     generator: torch.Generator,
     template_energy: BatchEnergy | None = None,
-    substitution: LabelledMove | None = None,
-    rules: TemplateRules | None = None,
+    substitution: Substitution | None = None,
     step_size: float = 1e-3,
 ) -> tuple[TemplateBatch, Geometry, RefineReport]:
     """Alternate Metropolis-adjusted Langevin steps with substitutions; every system decides for itself.
@@ -60,7 +72,6 @@ def refine(
         generator: source of all randomness.
         template_energy: what the template alone contributes; only substitutions change it.
         substitution: a move of elements on sites; none leaves the templates alone.
-        rules: hard constraints on templates.
         step_size: first guess of the Langevin step, Å².
     """
     sizes: float | Tensor = step_size
@@ -79,9 +90,7 @@ def refine(
         )
         sizes = report.step_size
         if substitution is not None:
-            templates, yes = _substituted(
-                energy, template_energy, substitution, rules, templates, geometry, sigma, generator
-            )
+            templates, yes = _substituted(energy, template_energy, substitution, templates, geometry, sigma, generator)
             accepted = accepted + yes
     end = energy(expand(templates, geometry), sigma).detach()
     acceptance = report.acceptance if report is not None else torch.full_like(sigma, torch.nan)
@@ -91,24 +100,22 @@ def refine(
 def _substituted(
     energy: StateEnergy,
     template_energy: BatchEnergy | None,
-    move: LabelledMove,
-    rules: TemplateRules | None,
+    substitution: Substitution,
     templates: TemplateBatch,
     geometry: Geometry,
     sigma: Tensor,
     generator: torch.Generator,
 ) -> tuple[TemplateBatch, Tensor]:
     """One Metropolis step on the elements, the free numbers kept; volumes follow the new composition."""
-    proposed, log_q = move(templates, generator)
+    proposed, log_q = substitution.move(templates, generator)
 
     def total(batch: TemplateBatch) -> Tensor:
         value = energy(expand(batch, geometry), sigma).detach()
         return value if template_energy is None else value + template_energy(batch).to(value)
 
     log_ratio = total(templates) - total(proposed) - log_q.to(sigma)
-    lawful = [rules is None or rules.satisfied(template) for template in proposed.unbatch()]
+    rules = substitution.rules
+    lawful = [rules is None or rules.satisfied(template) for template in crystals_of(proposed.unbatch())]
     accept = (uniform(sigma.shape, generator, sigma).log() < log_ratio) & torch.tensor(lawful, device=sigma.device)
     element = torch.where(accept[templates.site_system], proposed.site_element, templates.site_element)
-    return TemplateBatch(templates.space_group, templates.site_position, element, templates.site_system), accept.to(
-        sigma
-    )
+    return replace(templates, site_element=element), accept.to(sigma)

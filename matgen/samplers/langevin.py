@@ -21,7 +21,7 @@ from torch import Tensor
 from matgen.draws import uniform
 from matgen.noise import chosen, moved, scales, standard_normal
 from matgen.samplers.steps import clipped, finite, n_free, plus, product, square_length, times, within_bounds
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 
 Landscape = Callable[[Geometry], tuple[Tensor, Geometry]]
 """Energy (n_systems,) and its derivatives per unit of each free number, as `matgen.energy.gradients` gives them."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from matgen.devices import placed
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch, concatenated, take_sites
+from matgen.graphs import take_sites
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import PrototypeLibrary
 
 Draw = Callable[[TemplateBatch, torch.Generator], Geometry]

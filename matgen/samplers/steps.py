@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from matgen.noise import per_system
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 
 MAX_SHAPE = 3.0  # 99.9 % of known hexagonal crystals, the most elongated family, lie within 2.7
 MAX_LOG_VOLUME = 1.5  # |ln V/V_ref|; 99.9 % of known crystals lie within 1.1

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from matgen.elements import descriptors
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import Template, TemplateBatch, crystals_of
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules
 
-Move = Callable[[Sequence[CrystalTemplate], torch.Generator], tuple[list[CrystalTemplate], Tensor]]
+Move = Callable[[Sequence[Template], torch.Generator], tuple[list[Template], Tensor]]
 """Proposes one template for each, with log q(new | old) - log q(old | new), forward minus backward (n_systems,)."""
 
 LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, Tensor]]
@@ -28,9 +29,7 @@ LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, T
 class TemplateProposal(Protocol):
     """A template prior that can redraw a part of a template, such as its last sites, with known densities."""
 
-    def redraw(
-        self, templates: Sequence[CrystalTemplate], generator: torch.Generator
-    ) -> tuple[list[CrystalTemplate], Tensor]:
+    def redraw(self, templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
         """New templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
         ...
 
@@ -53,14 +52,14 @@ class MetropolisReport:
 
 def metropolis(
     energy: Callable[[TemplateBatch], Tensor],
-    templates: Sequence[CrystalTemplate],
+    templates: Sequence[Template],
     moves: Mapping[str, Move],
     *,
     steps: int,
     temperatures: Sequence[float] = (1.0,),
     generator: torch.Generator,
-    visit: Callable[[int, Sequence[CrystalTemplate]], None] = lambda *_: None,
-) -> tuple[list[CrystalTemplate], MetropolisReport]:
+    visit: Callable[[int, Sequence[Template]], None] = lambda *_: None,
+) -> tuple[list[Template], MetropolisReport]:
     """Sample exp(-E/T) over templates.
 
     Each system runs one chain per temperature; a step is one move (drawn at random, the same kind for all) and an
@@ -104,12 +103,12 @@ def metropolis(
 
 def _move(
     energy: Callable[[TemplateBatch], Tensor],
-    chains: list[CrystalTemplate],
+    chains: list[Template],
     energies: Tensor,
     move: Move,
     beta: Tensor,
     generator: torch.Generator,
-) -> tuple[list[CrystalTemplate], Tensor, Tensor]:
+) -> tuple[list[Template], Tensor, Tensor]:
     """One Metropolis step of every chain; also which of them changed (n_chains,)."""
     proposed, log_q = move(chains, generator)
     new = _energies_after(energy, chains, proposed, energies)
@@ -124,8 +123,8 @@ def _move(
 
 def _energies_after(
     energy: Callable[[TemplateBatch], Tensor],
-    chains: Sequence[CrystalTemplate],
-    proposed: Sequence[CrystalTemplate],
+    chains: Sequence[Template],
+    proposed: Sequence[Template],
     energies: Tensor,
 ) -> Tensor:
     """Energies of proposals (n_chains,); those that are no change cost nothing."""
@@ -138,8 +137,8 @@ def _energies_after(
 
 
 def _exchange(
-    chains: list[CrystalTemplate], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
-) -> tuple[list[CrystalTemplate], Tensor, Tensor]:
+    chains: list[Template], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
+) -> tuple[list[Template], Tensor, Tensor]:
     """Offer neighbours of the ladder, from rung `parity` on, to change places; also who did (n_pairs, n_systems)."""
     n_rungs, n_systems = energies.shape
     lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
@@ -230,11 +229,12 @@ def swap(*, keep_composition: bool = False) -> LabelledMove:
 def element_move(labelled: LabelledMove, rules: TemplateRules) -> Move:
     """A move of elements on multisets of sites; proposals that break the rules become no change."""
 
-    def move(templates: Sequence[CrystalTemplate], generator: torch.Generator) -> tuple[list[CrystalTemplate], Tensor]:
-        batch, log_q = labelled(TemplateBatch.of(templates), generator)
-        proposed = batch.unbatch()
-        extra = [_log_labellings(b) - _log_labellings(a) for a, b in zip(templates, proposed, strict=True)]
-        return _lawful(rules, templates, proposed, log_q.cpu() + torch.tensor(extra, dtype=torch.float64))
+    def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
+        old = crystals_of(templates)
+        batch, log_q = labelled(TemplateBatch.of(old), generator)
+        proposed = crystals_of(batch.unbatch())
+        extra = [_log_labellings(b) - _log_labellings(a) for a, b in zip(old, proposed, strict=True)]
+        return _lawful(rules, old, proposed, log_q.cpu() + torch.tensor(extra, dtype=torch.float64))
 
     return move
 
@@ -242,16 +242,17 @@ def element_move(labelled: LabelledMove, rules: TemplateRules) -> Move:
 def redraw(proposal: TemplateProposal, rules: TemplateRules) -> Move:
     """A part of the template drawn anew by a prior; proposals that break the rules become no change."""
 
-    def move(templates: Sequence[CrystalTemplate], generator: torch.Generator) -> tuple[list[CrystalTemplate], Tensor]:
-        proposed, log_q = proposal.redraw(templates, generator)
-        return _lawful(rules, templates, proposed, log_q.detach().cpu().double())
+    def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
+        old = crystals_of(templates)
+        proposed, log_q = proposal.redraw(old, generator)
+        return _lawful(rules, old, proposed, log_q.detach().cpu().double())
 
     return move
 
 
 def _lawful(
     rules: TemplateRules, old: Sequence[CrystalTemplate], new: Sequence[CrystalTemplate], log_q: Tensor
-) -> tuple[list[CrystalTemplate], Tensor]:
+) -> tuple[list[Template], Tensor]:
     lawful = [a != b and rules.satisfied(b) for a, b in zip(old, new, strict=True)]
     kept = [b if yes else a for a, b, yes in zip(old, new, lawful, strict=True)]
     return kept, torch.where(torch.tensor(lawful, dtype=torch.bool), log_q, 0.0)
@@ -281,7 +282,7 @@ def _uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, k, generator=generator, device=generator.device, dtype=torch.float64)
 
 
-def _check_start(energies: Tensor, templates: Sequence[CrystalTemplate]) -> None:
+def _check_start(energies: Tensor, templates: Sequence[Template]) -> None:
     bad = (~energies.isfinite()).nonzero().ravel().tolist()
     if bad:
         raise ValueError(

@@ -31,7 +31,8 @@ from matgen.screening.domain import domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.row import DENSITY_ENERGY, GIVEN, RELAXED, Row
 from matgen.structure_files import Found, digest, read
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import MAX_ATOMS
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import charge_balance, converged, density, min_distance, target_met

@@ -1,4 +1,4 @@
-"""From a template and its free numbers to the atoms of the primitive cell."""
+"""From a template and its free numbers to the atoms of the primitive cell, or of the molecule."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from matgen.devices import per_device
+from matgen.graphs import Graphs
 from matgen.state import Orbits, State
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.lattice import family_tables, numbers_to_lattice
 from matgen.templates.wyckoff import wyckoff_table
 
@@ -20,14 +21,14 @@ def cartesian_rotations() -> Tensor:
     the free lattice numbers.
     """
     table = wyckoff_table()
-    cell = numbers_to_lattice(family_tables()[1])  # (230, 3, 3)
-    group = torch.repeat_interleave(table.space_group, table.multiplicity) - 1
+    cell = numbers_to_lattice(family_tables()[1])  # (231, 3, 3)
+    group = torch.repeat_interleave(table.space_group, table.multiplicity)
     return cell[group].mT @ table.rotation @ torch.linalg.inv(cell[group].mT)
 
 
 def conventional_cell(templates: TemplateBatch, lattice: Tensor) -> Tensor:
     """Conventional cells (n_systems, 3, 3) in Å of lattice numbers as `Geometry` holds them."""
-    mask, fixed = (t[templates.space_group - 1] for t in family_tables(lattice.device))
+    mask, fixed = (t[templates.space_group] for t in family_tables(lattice.device))
     numbers = torch.where(mask, lattice, fixed.to(lattice.dtype))
     shift = torch.zeros_like(numbers)
     shift[:, 5] = templates.reference_number.to(lattice.dtype)
@@ -59,11 +60,17 @@ def expand(templates: TemplateBatch, geometry: Geometry) -> State:
     return State(
         positions=torch.einsum("ni,nij->nj", frac, cell[system_idx]),
         atomic_numbers=templates.site_element[site_idx],
-        cell=table.primitive[templates.space_group - 1].to(dtype) @ cell,
-        pbc=torch.ones(templates.n_systems, 3, dtype=torch.bool, device=device),
+        cell=table.primitive[templates.space_group].to(dtype) @ cell,
+        pbc=templates.periodic[:, None].expand(-1, 3),
         system_idx=system_idx,
         orbits=Orbits(site_idx, first, cartesian_rotations(device)[member].to(dtype), multiplicity),
+        graphs=_of_atoms(templates.graphs, first, site_idx),
     )
+
+
+def _of_atoms(graphs: Graphs, first: Tensor, site_idx: Tensor) -> Graphs:
+    """The graphs with atoms in place of sites, which in molecules are the same but for where they start."""
+    return replace(graphs, charge=graphs.charge[site_idx], stereo_sites=first[graphs.stereo_sites])
 
 
 def unit_directions(templates: TemplateBatch, geometry: Geometry) -> tuple[Tensor, Tensor]:
@@ -82,6 +89,11 @@ def unit_directions(templates: TemplateBatch, geometry: Geometry) -> tuple[Tenso
     return directions / length.unsqueeze(-1), length
 
 
-def wrapped(geometry: Geometry) -> Geometry:
-    """The same geometry with its coords in [0, 1)."""
-    return replace(geometry, coords=geometry.coords - geometry.coords.floor())
+def wrapped(templates: TemplateBatch, geometry: Geometry) -> Geometry:
+    """The same geometry with the coords of crystals in [0, 1)."""
+    return replace(geometry, coords=geometry.coords - turns(templates, geometry.coords.floor()))
+
+
+def turns(templates: TemplateBatch, whole: Tensor) -> Tensor:
+    """Whole turns of the torus (n_sites, 3): none where there is no lattice."""
+    return torch.where(templates.periodic[templates.site_system, None], whole, 0.0)

@@ -45,11 +45,14 @@ def basis() -> Tensor:
 
 @per_device
 def family_tables() -> tuple[Tensor, Tensor]:
-    """Mask of free lattice numbers (230, 6) and the values of the others (230, 6), by space_group - 1."""
+    """Mask of free lattice numbers (231, 6) and the values of the others (231, 6), by space group.
+
+    Where there is no group, 0, no number is free and the cell is 1 Å, which makes fractional coordinates Cartesian.
+    """
     families = [crystal_family(number) for number in range(1, 231)]
-    mask = torch.tensor([FAMILY_MASKS[family] for family in families], dtype=torch.bool)
-    fixed = torch.zeros(230, 6, dtype=torch.float64)
-    fixed[[i for i, family in enumerate(families) if family == "hexagonal"], 0] = HEXAGONAL_SHEAR
+    mask = torch.tensor([(0,) * 6, *(FAMILY_MASKS[family] for family in families)], dtype=torch.bool)
+    fixed = torch.zeros(231, 6, dtype=torch.float64)
+    fixed[[i for i, family in enumerate(families, start=1) if family == "hexagonal"], 0] = HEXAGONAL_SHEAR
     return mask, fixed
 
 

@@ -20,7 +20,8 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from matgen.elements import descriptors
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 
 Layout = tuple[int, ...]

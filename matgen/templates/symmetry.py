@@ -11,7 +11,8 @@ import torch
 from ase.data import chemical_symbols
 
 from matgen.elements import known_elements
-from matgen.templates.crystal import CrystalTemplate, TemplateBatch
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_numbers
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
@@ -58,7 +59,7 @@ def _fit(position: int) -> _Fit:
     for column in np.flatnonzero(table.free[position].numpy()):
         row = next(r for r in range(3) if abs(matrix[r, column]) == 1 and np.count_nonzero(matrix[r]) == 1)
         inverse[column, row] = matrix[row, column]
-    primitive = table.primitive[int(table.space_group[position]) - 1].numpy()
+    primitive = table.primitive[int(table.space_group[position])].numpy()
     corners = np.array(list(product(range(-2, 3), repeat=3))) @ primitive
     translations = np.unique(np.round(corners % 1.0 % 1.0, 6), axis=0)
     return _Fit(matrix, shift, inverse, translations[np.all(translations < 1 - 1e-5, axis=1)])
@@ -103,7 +104,7 @@ def _anchored(
     group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
     """As `_sites`, with the origin of a polar group moved onto the first member of a site of the rarest kind."""
-    free = wyckoff_table().free_axis[group - 1].numpy()
+    free = wyckoff_table().free_axis[group].numpy()
     start = wyckoff_table().positions_of(group).start
     if not free.any():
         return _sites(group, letters, elements, orbits)

@@ -1,4 +1,4 @@
-"""The Wyckoff positions of the 230 space groups as plain tensors."""
+"""The Wyckoff positions of the 230 space groups as plain tensors, and the one position of what has no group."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +9,12 @@ import torch
 from torch import Tensor
 
 from matgen.devices import per_device
+
+NO_GROUP = 0
+"""In place of a space group: a molecule."""
+
+MOLECULE_SITE = 1731
+"""Row of the position that every atom of a molecule takes: after all Wyckoff positions, three numbers free."""
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzA"
 
@@ -27,23 +33,23 @@ PRIMITIVE = {
 class WyckoffTable:
     """All Wyckoff positions in pyxtal's setting (ITA standard, origin choice 2, hexagonal axes).
 
-    A *position* is a row 0..1730; its orbit members modulo centring translations are rows
+    A *position* is a row 0..1730, or `MOLECULE_SITE`; its orbit members modulo centring translations are rows
     `member_offset[p] : member_offset[p + 1]`. Member m of a site with free numbers u lies at the conventional
     fractional coordinates `matrix[m] @ u + shift[m]`, where u has three entries, of which only `free[p]` count.
 
     Attributes:
-        space_group: 1..230 of each position (1731,).
-        letter: 0 for a, 1 for b, ... (1731,).
-        dof: number of free coordinates (1731,).
-        free: which entries of u are free (1731, 3).
-        multiplicity: atoms per primitive cell (1731,).
-        member_offset: first member of each position (1732,).
+        space_group: 1..230 of each position, 0 of the last (1732,).
+        letter: 0 for a, 1 for b, ... (1732,).
+        dof: number of free coordinates (1732,).
+        free: which entries of u are free (1732, 3).
+        multiplicity: atoms per primitive cell (1732,).
+        member_offset: first member of each position (1733,).
         matrix: (n_members, 3, 3); columns that are not free are zero.
         shift: (n_members, 3).
         rotation: fractional rotation from the first member to this one (n_members, 3, 3).
         group_offset: first position of each group, indexed by space_group - 1 (231,).
-        primitive: primitive rows in conventional units, by space_group - 1 (230, 3, 3).
-        free_axis: axes along which the group's origin is arbitrary, by space_group - 1 (230, 3).
+        primitive: primitive rows in conventional units, by space_group (231, 3, 3).
+        free_axis: axes along which the origin is arbitrary, by space_group (231, 3).
     """
 
     space_group: Tensor
@@ -61,8 +67,8 @@ class WyckoffTable:
 
     @property
     def n_positions(self) -> int:
-        """Number of rows, 1731."""
-        return len(self.letter)
+        """Number of Wyckoff positions, 1731."""
+        return MOLECULE_SITE
 
     def positions_of(self, space_group: int) -> range:
         """Rows of one space group, letter a first."""
@@ -71,7 +77,7 @@ class WyckoffTable:
     def label(self, position: int) -> str:
         """Conventional name such as `4a`."""
         group = int(self.space_group[position])
-        centring = round(1 / float(torch.linalg.det(self.primitive[group - 1])))
+        centring = round(1 / float(torch.linalg.det(self.primitive[group])))
         return f"{int(self.multiplicity[position]) * centring}{LETTERS[int(self.letter[position])]}"
 
 
@@ -85,21 +91,28 @@ def wyckoff_table() -> WyckoffTable:
     """The table that ships with the package (float64; built by `scripts/build_wyckoff_table.py`)."""
     raw = _arrays()
     integer = {name: torch.from_numpy(raw[name].astype(np.int64)) for name in raw if raw[name].dtype.kind != "U"}
-    member_offset = integer["position_offset"]
+    offset = integer["position_offset"]
+    member_offset = torch.cat([offset, offset[-1:] + 1])
+    identity = torch.eye(3, dtype=torch.float64)[None]
+    primitive = torch.tensor([PRIMITIVE[c] for c in raw["group_centring"]], dtype=torch.float64)
     return WyckoffTable(
-        space_group=integer["position_group"],
-        letter=integer["position_letter"],
-        dof=integer["position_dof"],
-        free=integer["position_free"].bool(),
+        space_group=_and(integer["position_group"], NO_GROUP),
+        letter=_and(integer["position_letter"], 0),
+        dof=_and(integer["position_dof"], 3),
+        free=torch.cat([integer["position_free"].bool(), torch.ones(1, 3, dtype=torch.bool)]),
         multiplicity=member_offset.diff(),
         member_offset=member_offset,
-        matrix=integer["matrix"].double(),
-        shift=integer["shift"].double() / 24,
-        rotation=integer["rotation"].double(),
+        matrix=torch.cat([integer["matrix"].double(), identity]),
+        shift=torch.cat([integer["shift"].double() / 24, torch.zeros(1, 3, dtype=torch.float64)]),
+        rotation=torch.cat([integer["rotation"].double(), identity]),
         group_offset=integer["group_offset"],
-        primitive=torch.tensor([PRIMITIVE[c] for c in raw["group_centring"]], dtype=torch.float64),
-        free_axis=integer["group_free_axis"].bool(),
+        primitive=torch.cat([identity, primitive]),
+        free_axis=torch.cat([torch.ones(1, 3, dtype=torch.bool), integer["group_free_axis"].bool()]),
     )
+
+
+def _and(column: Tensor, last: int) -> Tensor:
+    return torch.cat([column, column.new_tensor([last])])
 
 
 @cache

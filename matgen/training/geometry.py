@@ -7,6 +7,7 @@ from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.nn.geometry_density import GeometryDensity
+from matgen.templates.batch import crystals_of
 from matgen.templates.prototypes import layout
 from matgen.training.loop import bucketed
 from matgen.training.properties import trainable
@@ -24,7 +25,7 @@ class GeometryObjective:
         self.rows = trainable(table).nonzero().ravel()
         self.val_rows = (table.split == 1).nonzero().ravel()[::4]
         some = table.templates.select(self.rows)
-        layouts = [layout(template) for template in some.unbatch()]
+        layouts = [layout(template) for template in crystals_of(some.unbatch())]
         number = {where: i for i, where in enumerate(dict.fromkeys(layouts))}
         index = torch.tensor([number[where] for where in layouts])
         self.weight = torch.bincount(index)[index].double() ** -0.5

@@ -1,14 +1,14 @@
-"""Denoising, contrast and properties for the graph energy."""
+"""Denoising, contrast and properties for the graph energy of crystals and of molecules."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from matgen.datasets.crystals import CrystalTable
 from matgen.draws import normal, uniform
 from matgen.nn.graph_energy import (
     SIGMA_LATTICE,
@@ -21,12 +21,12 @@ from matgen.nn.graph_energy import (
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
 from matgen.state import State
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
-from matgen.training.negatives import NEGATIVES
-from matgen.training.properties import PropertyTargets, errors, joined, negative_log_likelihood, trainable
+from matgen.training.negatives import NEGATIVES, Wrong
+from matgen.training.properties import PropertyTargets, errors, joined, negative_log_likelihood
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class GraphLoss:
         conservative: weight of denoising by the slope of the energy itself, which takes a second backward pass.
         contrast, properties: weights of the other parts.
         sample_share: share of the negatives that are the model's own flawed samples.
+        forget_hands: share of molecules that are shown without the hands that they have.
     """
 
     median_sigma: float = 0.3
@@ -55,6 +56,7 @@ class GraphLoss:
     contrast: float = 0.3
     properties: float = 0.3
     sample_share: float = 0.25
+    forget_hands: float = 0.3
 
 
 def noised(
@@ -71,12 +73,12 @@ def noised(
     scale = scales(templates, stretched)
     flat = replace(noise, lattice=torch.zeros_like(noise.lattice))
     result = moved(templates, stretched, flat, scale, sigma)
-    return result, difference(geometry, result, scale)
+    return result, difference(templates, geometry, result, scale)
 
 
 def centred(templates: TemplateBatch, noise: Geometry) -> Geometry:
     """The same noise without any shift of all atoms along axes where the origin is arbitrary."""
-    free_axis = wyckoff_table(templates.device).free_axis[templates.space_group - 1]
+    free_axis = wyckoff_table(templates.device).free_axis[templates.space_group]
     weight = templates.site_multiplicity.to(noise.coords)[:, None]
     zeros = noise.coords.new_zeros(templates.n_systems, 3)
     mean = zeros.index_add(0, templates.site_system, noise.coords * weight)
@@ -84,14 +86,46 @@ def centred(templates: TemplateBatch, noise: Geometry) -> Geometry:
     return replace(noise, coords=noise.coords - mean[templates.site_system])
 
 
-class GraphObjective:
-    """Loss = denoising + contrast + likelihood of the properties, in one pass per batch."""
+class Table(Protocol):
+    """Materials as templates and geometries."""
 
-    def __init__(self, table: CrystalTable, loss: GraphLoss = GraphLoss()) -> None:
-        rows = trainable(table).nonzero().ravel()
-        self.targets = PropertyTargets.of(table, rows)
-        self.table, self.rows, self.weights = table, rows, loss
-        self.val_rows = (table.split == 1).nonzero().ravel()[::9]
+    @property
+    def templates(self) -> TemplateBatch:
+        """The discrete halves."""
+        ...
+
+    @property
+    def geometry(self) -> Geometry:
+        """The free numbers."""
+        ...
+
+
+Negative = Callable[[TemplateBatch, Geometry, torch.Generator], Wrong]
+
+
+class GraphObjective:
+    """Loss = denoising + contrast + likelihood of the properties, in one pass per batch.
+
+    Args:
+        table: crystals or molecules.
+        rows: to train on.
+        val_rows: to validate on.
+        targets: labels of the table.
+        loss: noise levels and weights.
+        negatives: what real ones are contrasted with, by name.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        rows: Tensor,
+        val_rows: Tensor,
+        targets: PropertyTargets,
+        loss: GraphLoss = GraphLoss(),
+        negatives: Mapping[str, Negative] = NEGATIVES,
+    ) -> None:
+        self.table, self.rows, self.val_rows = table, rows, val_rows
+        self.targets, self.weights, self.negatives = targets, loss, negatives
         self.sizes = table.templates.n_atoms[rows]
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -103,6 +137,7 @@ class GraphObjective:
         """Loss of a batch."""
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
+        templates = _some_hands_forgotten(templates, w.forget_hands, generator)
         n_real = int(w.real_share * len(rows))
         sigma = torch.exp(w.spread_sigma * normal(rows.shape, generator, geometry.lattice))
         sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
@@ -134,8 +169,9 @@ class GraphObjective:
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
     ) -> tuple[TemplateBatch, Geometry]:
         """Negatives made of the first n systems, class by class; those that cannot be made wrong are left out."""
-        kinds = [*NEGATIVES, "sample"]
-        chance = torch.tensor([(1 - self.weights.sample_share) / len(NEGATIVES)] * len(NEGATIVES) + [0.0])
+        kinds = [*self.negatives, "sample"]
+        n_kinds = len(self.negatives)
+        chance = torch.tensor([(1 - self.weights.sample_share) / n_kinds] * n_kinds + [0.0])
         chance[-1] = self.weights.sample_share
         kind = torch.multinomial(chance, n, replacement=True, generator=generator)
         parts: list[tuple[TemplateBatch, Geometry]] = []
@@ -147,7 +183,7 @@ class GraphObjective:
             if name == "sample":
                 made = own_samples(model, some, where, generator)
             else:
-                made = NEGATIVES[name](some, where, generator)
+                made = self.negatives[name](some, where, generator)
             keep = made[2].nonzero().ravel()
             if len(keep):
                 parts.append((made[0].select(keep), made[1].select(made[0], keep)))
@@ -159,7 +195,7 @@ class GraphObjective:
         generator = torch.Generator().manual_seed(1)
         figures: dict[str, list[float]] = {}
         real: list[Tensor] = []
-        false: dict[str, list[Tensor]] = {name: [] for name in (*NEGATIVES, "sample")}
+        false: dict[str, list[Tensor]] = {name: [] for name in self._classes()}
         predictions = []
         for rows in self.val_rows.split(128):
             templates = self.table.templates.select(rows)
@@ -174,7 +210,7 @@ class GraphObjective:
             sigma = geometry.lattice.new_full(rows.shape, 0.05)
             real.append(self._levels(model, templates, geometry, sigma, generator))
             for name, levels in false.items():
-                wrong = NEGATIVES[name] if name != "sample" else (lambda t, g, r: own_samples(model, t, g, r))
+                wrong = self.negatives.get(name, lambda t, g, r: own_samples(model, t, g, r))
                 made = wrong(templates, geometry, generator)
                 keep = made[2].nonzero().ravel()
                 if len(keep):
@@ -188,12 +224,23 @@ class GraphObjective:
         means = {name: sum(values) / len(values) for name, values in figures.items()}
         return means | scores | errors(joined(predictions), self.targets.rows(self.val_rows))
 
+    def _classes(self) -> list[str]:
+        return [*self.negatives, *(["sample"] if self.weights.sample_share else [])]
+
     def _levels(
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, rng: torch.Generator
     ) -> Tensor:
         dirty, _ = noised(templates, geometry, sigma, rng)
         state = expand(templates, dirty)
         return detached_level(model(state, sigma), state, sigma)
+
+
+def _some_hands_forgotten(templates: TemplateBatch, share: float, generator: torch.Generator) -> TemplateBatch:
+    """Molecules without their hands, with this chance each: whoever asks for none must get either."""
+    if len(templates.graphs.hand) == 0:
+        return templates
+    forget = (torch.rand(templates.n_systems, generator=generator) < share).to(templates.device)
+    return replace(templates, graphs=templates.graphs.without_hands(forget, templates.site_system))
 
 
 def denoising_loss(
@@ -246,7 +293,7 @@ def own_samples(
         output = model(expand(templates, current), sigma)
         step = predicted_step(output, templates, current)
         current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
-    miss = difference(geometry, current, scales(templates, geometry))
+    miss = difference(templates, geometry, current, scales(templates, geometry))
     square = per_system(templates, Geometry(miss.lattice**2, miss.coords**2))
     count = per_system(templates, Geometry(templates.free_lattice.float(), templates.free_coords.float()))
     return templates, current, (square / count).sqrt() > 0.15

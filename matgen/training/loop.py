@@ -103,6 +103,7 @@ def fit(
     folder: Path,
     *,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
+    hasten: Callable[[ModelT], None] = lambda _: None,
 ) -> ModelT:
     """Train, or go on training from the checkpoint that `folder` holds.
 
@@ -112,6 +113,8 @@ def fit(
         schedule: how long and how fast.
         folder: receives `checkpoint.pt`, `metrics.jsonl`, `schedule.json`.
         report: called with every line of the log.
+        hasten: makes the model that is trained faster, in place, such as by compiling parts of it; the average is left
+            as it is.
 
     Returns:
         The exponential moving average of the model.
@@ -128,6 +131,7 @@ def fit(
         model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
     )
     progress = _resume(folder / "checkpoint.pt", model, average, optimizer)
+    hasten(model)
     generator = torch.Generator().manual_seed(schedule.seed + progress.step)
     batches = objective.batches(schedule.batch_size, generator)
     mean: dict[str, list[float]] = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 from matgen.draws import normal, uniform
 from matgen.elements import descriptors, known_elements
 from matgen.noise import moved, per_system, scales, standard_normal
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 Wrong = tuple[TemplateBatch, Geometry, Tensor]

@@ -10,7 +10,7 @@ from matgen.datasets.crystals import LABELS, CrystalTable
 from matgen.draws import uniform
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
 
@@ -88,7 +88,7 @@ def unigram_nll(table: CrystalTable) -> float:
     element = torch.bincount(train.site_element, minlength=N_ELEMENTS) + 1.0
     element[0] = 0
     position = torch.bincount(train.site_position, minlength=1731) + 1.0
-    owner = wyckoff_table().space_group
+    owner = wyckoff_table().space_group[:1731]
     in_group = torch.zeros(231).index_add(0, owner, position)[owner]
     sizes = torch.bincount(torch.bincount(train.site_system), minlength=22) + 1.0
     per_site = -(position / in_group).log()[val.site_position] - (element / element.sum()).log()[val.site_element]

@@ -3,14 +3,16 @@
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.molecules import MoleculeTable
 from matgen.devices import per_device
+from matgen.graphs import take_sites
 from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.judge import JudgeInputs
 from matgen.nn.property_heads import CHGNET, LEGACY
@@ -23,12 +25,12 @@ from matgen.properties import (
     coverage,
     median,
 )
-from matgen.templates.crystal import TemplateBatch, take_sites
+from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 from matgen.training.loop import bucketed
 
-WEIGHTS = {"band_gap": 1.0, "formation_energy": 1.0, "energy_above_hull": 1.0, LEGACY: 0.5, CHGNET: 1.0}
+WEIGHTS = dict.fromkeys(PROPERTIES, 1.0) | {LEGACY: 0.5, CHGNET: 1.0}
 """Weight of each property's mean negative log-likelihood in the loss."""
 
 LISTED_GAPS = (0.5, 5.0)
@@ -214,28 +216,30 @@ def predicted(
 
 @dataclass(frozen=True)
 class TemplatePropertiesObjective:
-    """Likelihood of all labels given templates, each template in a random one of its equivalent descriptions.
+    """Likelihood of all labels given templates; of a crystal, in a random one of its equivalent descriptions.
 
     Attributes:
-        table: crystals.
+        table: crystals or molecules.
         targets: their labels.
         train: rows to train on.
         val: rows to validate on.
     """
 
-    table: CrystalTable
+    table: CrystalTable | MoleculeTable
     targets: PropertyTargets
     train: Tensor
     val: Tensor
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Rows of a similar number of sites."""
-        sizes = torch.bincount(self.table.templates.site_system, minlength=len(self.table))[self.train]
+        sizes = self.table.templates.n_sites[self.train]
         return (self.train[rows] for rows in bucketed(sizes, batch_size, generator))
 
     def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean over the members of the negative log-likelihood of a batch."""
-        templates = redescribed(self.table.templates.select(rows), generator)
+        templates = self.table.templates.select(rows)
+        if isinstance(self.table, CrystalTable):
+            templates = redescribed(templates, generator)
         predictions = [member.raw(templates) for member in model.members]  # type: ignore[operator]
         return mean_likelihood(predictions, self.targets.rows(rows))
 
@@ -344,7 +348,7 @@ def redescribed(templates: TemplateBatch, generator: torch.Generator) -> Templat
     choice = (uniform * count[group]).long()
     letter = wyckoff_table(templates.device).letter[templates.site_position]
     renamed = position[(first[group] + choice)[templates.site_system], letter]
-    return TemplateBatch(templates.space_group, renamed, templates.site_element, templates.site_system)
+    return replace(templates, site_position=renamed)
 
 
 def fold(table: CrystalTable, seed: int, share: float) -> Tensor:
@@ -406,7 +410,7 @@ def _platt(logit: Tensor, zero: Tensor) -> tuple[float, float]:
 def calibration_table(predictions: Mapping[str, Distribution], targets: Mapping[str, Tensor]) -> Tensor:
     """Calibrations (n_properties, 3) in the order of `PROPERTIES`, for `PropertyHeads.calibration`."""
     found = []
-    for name in PROPERTIES:
+    for name in (name for name in PROPERTIES if name in targets):
         known = torch.isfinite(targets[name])
         fit = fit_calibration(known_rows(predictions[name], known), targets[name][known])
         found.append([fit.temperature, fit.slope, fit.bias])

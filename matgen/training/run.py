@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import torch
@@ -12,22 +12,30 @@ from torch import Tensor, nn
 
 from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.molecules import MoleculeTable
 from matgen.devices import find_device, placed
 from matgen.errors import UserError
 from matgen.export import make_folder
-from matgen.models import NETWORKS, round_parameters, save, tensors, weights_hash
+from matgen.models import NETWORKS, USED_BY, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity
 from matgen.nn.graph_energy import GraphEnergy
+from matgen.nn.graph_prior import GraphPrior
+from matgen.nn.graph_properties import GraphProperties
 from matgen.nn.judge import Judge, JudgeInputs
+from matgen.nn.molecule_judge import MoleculeJudge
 from matgen.nn.template_prior import TemplatePrior
 from matgen.nn.template_properties import TemplateProperties
+from matgen.nn.trunk import Trunk
 from matgen.properties import Distribution
 from matgen.templates.expand import expand
 from matgen.training.geometry import GeometryObjective
 from matgen.training.graph import GraphLoss, GraphObjective
+from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable
 from matgen.training.loop import Objective, Schedule, fit
+from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
+from matgen.training.molecules import MoleculeJudgeObjective, element_references, molecule_targets, numbered
 from matgen.training.prior import PriorObjective, unigram_nll
 from matgen.training.properties import (
     JudgeObjective,
@@ -40,8 +48,30 @@ from matgen.training.properties import (
     trainable,
 )
 
+T = TypeVar("T", CrystalTable, MoleculeTable)
+
+OF_MOLECULES = frozenset(USED_BY["molecule"])
+
 JUDGE_SEED, JUDGE_SHARE = 2027, 0.8
 """The judge sees this share of the training formulas, those that hash so with this seed."""
+
+MANY_SHAPES = 64
+"""How many variants of a compiled layer are kept."""
+
+MOLECULE_JUDGE_SHARE = 0.5
+"""The judge of molecules sees this share of the training rows, as is the custom for QM9 (Hoogeboom et al. 2022)."""
+
+MOLECULE_LOSS = GraphLoss(
+    median_sigma=0.2,
+    spread_sigma=1.3,
+    lowest_sigma=0.01,
+    highest_sigma=4.0,
+    low_sigma=(0.01, 0.06),
+    contrast=0.2,
+    properties=0.1,
+    sample_share=0.0,
+)
+"""Noise up to twice the size of a molecule, and down to where bonds are exact."""
 
 CLEAN = 0.02
 """Noise level at which the graph energy's property heads are calibrated, Å."""
@@ -58,24 +88,31 @@ class TrainConfig:
     Attributes:
         kind: one of `NETWORKS`.
         model: configuration of that network.
-        data: prepared table.
+        data: prepared table; of crystals or of molecules, as the kind needs, if left out.
         folder: receives checkpoint and log; runs/KIND if left out.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of weights to begin from, such as the ones that ship; parameters that it lacks begin at random.
         device: where; weights and checkpoints can be read on any other.
+        compiled: compile the layers of a trunk, which takes two minutes and a C++ compiler and pays on a CPU.
         schedule: how long and how fast.
-        loss: of the graph energy, the defaults if left out; other kinds have no use for it.
+        loss: of a graph energy, the defaults if left out; other kinds have no use for it.
     """
 
     kind: str
     model: Any = None
-    data: Path = Path("cache/crystals.npz")
+    data: Path | None = None
     folder: Path | None = None
     weights: Path | None = None
     init: Path | None = None
     device: str = "cpu"
+    compiled: bool = False
     schedule: Schedule = field(default_factory=Schedule)
     loss: GraphLoss | None = None
+
+    @property
+    def table_file(self) -> Path:
+        """The prepared table."""
+        return self.data or Path("cache") / ("molecules.npz" if self.kind in OF_MOLECULES else "crystals.npz")
 
     @property
     def run_folder(self) -> Path:
@@ -86,6 +123,15 @@ class TrainConfig:
     def weights_file(self) -> Path:
         """Where the weights will lie."""
         return self.weights or self.run_folder / f"{self.kind}.safetensors"
+
+    def hasten(self, model: nn.Module) -> None:
+        """Compile what pays, if that is asked for."""
+        if not self.compiled:
+            return
+        torch._dynamo.config.cache_size_limit = MANY_SHAPES  # noqa: SLF001 (its documented place)
+        for trunk in (module for module in model.modules() if isinstance(module, Trunk)):
+            for layer in trunk.layers:
+                layer.compile(dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -115,6 +161,7 @@ class Plan:
         trained_on: on what, in words.
         targets: labels, where properties are predicted.
         predict: property predictions of it, or of a member where it is an ensemble; None where it makes none.
+        calibrated_on: rows on which these are calibrated.
     """
 
     model: nn.Module
@@ -122,6 +169,7 @@ class Plan:
     trained_on: str
     targets: PropertyTargets = field(default_factory=lambda: PropertyTargets({}))
     predict: Predict | None = None
+    calibrated_on: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
 
 def train_config(raw: Mapping[str, Any]) -> TrainConfig:
@@ -133,8 +181,8 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     kind = raw.get("kind", "")
     if kind not in NETWORKS:
         raise ConfigError(f"kind: got {kind!r}; {did_you_mean(str(kind), NETWORKS)}")
-    if "loss" in raw and kind != "graph_energy":
-        raise ConfigError(f"[loss] belongs to kind graph_energy, got it for {kind}; leave it out")
+    if "loss" in raw and not kind.endswith("_energy"):
+        raise ConfigError(f"[loss] belongs to kinds graph_energy and molecule_energy, got it for {kind}; leave it out")
     rest = {name: value for name, value in raw.items() if name != "model"}
     model: Any = from_mapping(NETWORKS[kind].config, raw.get("model", {}), where="model")
     return replace(from_mapping(TrainConfig, rest), model=model)
@@ -168,7 +216,11 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         DivergedError: the loss is not finite.
     """
     device = find_device(config.device)
-    table = read_table(config.data)
+    table: CrystalTable | MoleculeTable
+    if config.kind in OF_MOLECULES:
+        table = read_table(config.table_file, MoleculeTable)
+    else:
+        table = read_table(config.table_file, CrystalTable)
     folder = config.run_folder
     make_folder(folder, "--folder")
     make_folder(config.weights_file.parent, "--weights")
@@ -176,15 +228,16 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     torch.manual_seed(config.schedule.seed)
     plan = PLANS[config.kind](table.to(device), config)
     origin = _origin(config, plan.model)
-    model = round_parameters(fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report).eval())
+    fitted = fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report, hasten=config.hasten)
+    model = round_parameters(fitted.eval())
     if plan.predict is not None:
-        rows = validation(table).to(device)
+        rows = plan.calibrated_on
         targets = placed(plan.targets.rows(rows), "cpu")
         for network in model.members if isinstance(model, Ensemble) else [model]:
             found = calibration_table(placed(plan.predict(network, rows), "cpu"), targets)
             network.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
     figures = plan.objective.validate(model)
-    if config.kind == "template_prior":
+    if isinstance(table, CrystalTable) and config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
     told = f"{plan.trained_on}, begun from {origin}" if origin else plan.trained_on
     path = save(model, config.weights_file, kind=config.kind, trained_on=told, figures=figures)
@@ -235,8 +288,8 @@ def begin_from(model: nn.Module, kind: str, path: Path) -> None:
     model.load_state_dict({n: v.float() for n, v in found.items() if n not in buffers}, strict=False)
 
 
-def read_table(path: Path) -> CrystalTable:
-    """A prepared table.
+def read_table(path: Path, of: type[T]) -> T:
+    """A prepared table, of crystals or of molecules.
 
     Raises:
         DataError: there is none, or it is damaged.
@@ -244,7 +297,7 @@ def read_table(path: Path) -> CrystalTable:
     if not path.is_file():
         raise DataError(f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`")
     try:
-        return CrystalTable.load(path)
+        return of.load(path)
     except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a prepared table ({error}); make one with `matgen data prepare`") from error
 
@@ -263,7 +316,8 @@ def _template_properties(table: CrystalTable, config: TrainConfig) -> Plan:
     train = trainable(table).nonzero().ravel()
     targets = PropertyTargets.of(table, train)
     objective = TemplatePropertiesObjective(table, targets, train, validation(table))
-    return Plan(Ensemble(TemplateProperties, config.model), objective, _rows(len(train)), targets, objective.predict)
+    model = Ensemble(TemplateProperties, config.model)
+    return Plan(model, objective, _rows(len(train)), targets, objective.predict, objective.val)
 
 
 def _geometry_density(table: CrystalTable, config: TrainConfig) -> Plan:
@@ -276,16 +330,19 @@ def _geometry_density(table: CrystalTable, config: TrainConfig) -> Plan:
 
 
 def _graph_energy(table: CrystalTable, config: TrainConfig) -> Plan:
-    objective = GraphObjective(table, config.loss or GraphLoss())
+    rows = trainable(table).nonzero().ravel()
+    val = (table.split == 1).nonzero().ravel()[::9]
+    objective = GraphObjective(table, rows, val, PropertyTargets.of(table, rows), config.loss or GraphLoss())
 
     def predict(model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
         return predicted(lambda chunk: model.heads(_embedding(model, table, chunk)), rows, batch_size=128)  # type: ignore[operator]
 
-    return Plan(GraphEnergy(config.model), objective, _rows(len(objective.rows)), objective.targets, predict)
+    model = GraphEnergy(config.model)
+    return Plan(model, objective, _rows(len(objective.rows)), objective.targets, predict, validation(table))
 
 
-def _embedding(model: nn.Module, table: CrystalTable, rows: Tensor) -> Tensor:
-    """What the property heads of a graph energy read of noiseless crystals (n_rows, width)."""
+def _embedding(model: nn.Module, table: CrystalTable | MoleculeTable, rows: Tensor) -> Tensor:
+    """What the property heads of a graph energy read of noiseless geometries (n_rows, width)."""
     templates = table.templates.select(rows)
     state = expand(templates, table.geometry.select(table.templates, rows))
     return model(state, state.cell.new_full(rows.shape, CLEAN)).embedding
@@ -301,7 +358,7 @@ def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
     for member in model.members:
         member.standardize(objective.inputs(train))  # type: ignore[operator]
     told = f"{_rows(len(train))} (formulas that hash below {JUDGE_SHARE} with seed {JUDGE_SEED})"
-    return Plan(model, objective, told, targets, objective.predict)
+    return Plan(model, objective, told, targets, objective.predict, val)
 
 
 def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Tensor, JudgeInputs]:
@@ -315,14 +372,64 @@ def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Te
     return rows, placed(JudgeInputs(**stored), rows.device)
 
 
+def _graph_prior(table: MoleculeTable, config: TrainConfig) -> Plan:
+    train, val = (SkeletonTable.of(table.select(table.split == split)) for split in (0, 1))
+    objective = GraphPriorObjective(train, val)
+    return Plan(GraphPrior(config.model), objective, _rows(len(objective.train)))
+
+
+def _of_qm9(table: MoleculeTable) -> tuple[Tensor, Tensor]:
+    """Rows to train on, and those to validate on."""
+    return (table.split == 0).nonzero().ravel(), (table.split == 1).nonzero().ravel()
+
+
+def _molecule_properties(table: MoleculeTable, config: TrainConfig) -> Plan:
+    train, val = _of_qm9(table)
+    targets = molecule_targets(table)
+    model = Ensemble(GraphProperties, config.model)
+    for member in model.members:
+        member.readout.references.copy_(element_references(table, train))  # type: ignore[union-attr,operator]
+    objective = TemplatePropertiesObjective(table, targets, train, val[::9])
+    return Plan(model, objective, _rows(len(train)), targets, objective.predict, val)
+
+
+def _molecule_energy(table: MoleculeTable, config: TrainConfig) -> Plan:
+    train, val = _of_qm9(table)
+    targets = molecule_targets(table)
+    objective = GraphObjective(table, train, val[::40], targets, config.loss or MOLECULE_LOSS, MOLECULE_NEGATIVES)
+    model = GraphEnergy(config.model)
+    model.readout.of_scalars.references.copy_(element_references(table, train))
+
+    def predict(network: nn.Module, rows: Tensor) -> dict[str, Distribution]:
+        return predicted(lambda chunk: network.heads(_embedding(network, table, chunk)), rows, batch_size=128)  # type: ignore[operator]
+
+    return Plan(model, objective, _rows(len(train)), targets, predict, val[::4])
+
+
+def _molecule_judge(table: MoleculeTable, config: TrainConfig) -> Plan:
+    train, val = _of_qm9(table)
+    half = train[numbered(table.index[train], JUDGE_SEED, MOLECULE_JUDGE_SHARE)]
+    targets = molecule_targets(table)
+    model = Ensemble(MoleculeJudge, config.model)
+    for member in model.members:
+        member.readout.of_scalars.references.copy_(element_references(table, half))  # type: ignore[union-attr,operator]
+    objective = MoleculeJudgeObjective(table, targets, half, val[::9])
+    told = f"{_rows(len(half))} (numbers that hash below {MOLECULE_JUDGE_SHARE} with seed {JUDGE_SEED})"
+    return Plan(model, objective, told, targets, objective.predict, val[::4])
+
+
 def _rows(n: int) -> str:
     return f"{n} rows of the split `train`"
 
 
-PLANS: dict[str, Callable[[CrystalTable, TrainConfig], Plan]] = {
+PLANS: dict[str, Callable[[Any, TrainConfig], Plan]] = {
     "template_prior": _template_prior,
     "template_properties": _template_properties,
     "geometry_density": _geometry_density,
     "graph_energy": _graph_energy,
     "judge": _judge,
+    "graph_prior": _graph_prior,
+    "molecule_properties": _molecule_properties,
+    "molecule_energy": _molecule_energy,
+    "molecule_judge": _molecule_judge,
 }

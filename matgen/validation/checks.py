@@ -55,8 +55,8 @@ class Interval:
 
 def parses(candidate: Candidate) -> Verdict:
     """The structure survives being written as CIF and read back by pymatgen."""
-    back = read_cif(cif_text(candidate.structure))
-    moved = math.nan if back is None else displacement(candidate.structure, back)
+    back = read_cif(cif_text(candidate.crystal))
+    moved = math.nan if back is None else displacement(candidate.crystal, back)
     passed = not math.isnan(moved)
     reason = "reads back to the same structure" if passed else "its CIF does not read back to the same structure"
     return Verdict("parses", passed, moved, "", reason)
@@ -64,7 +64,7 @@ def parses(candidate: Candidate) -> Verdict:
 
 def min_distance(candidate: Candidate, limit: float = MIN_CONTACT) -> Verdict:
     """No two atoms closer than `limit` times the sum of their covalent radii."""
-    contact = closest_contact(candidate.structure)
+    contact = closest_contact(candidate.crystal)
     passed = contact.ratio >= limit
     pair = "–".join(contact.symbols)
     reason = f"closest contact {pair} {contact.distance:.2f} Å is {contact.ratio:.2f} of the covalent radii"
@@ -75,7 +75,7 @@ def min_distance(candidate: Candidate, limit: float = MIN_CONTACT) -> Verdict:
 
 def charge_balance(candidate: Candidate) -> Verdict:
     """SMACT's validity test with its defaults."""
-    composition = candidate.structure.composition
+    composition = candidate.crystal.composition
     charge = smallest_net_charge(composition)
     passed = is_valid(composition)
     if passed and len(composition) == 1:
@@ -95,7 +95,7 @@ def charge_balance(candidate: Candidate) -> Verdict:
 
 def density(candidate: Candidate, window: tuple[float, float] = VOLUME_WINDOW) -> Verdict:
     """Volume within a window around the sum of the volumes that its atoms take in known crystals."""
-    structure = candidate.structure
+    structure = candidate.crystal
     grams = float(structure.density)
     ratio = structure.volume / _usual_volume(structure)
     low, high = window
@@ -121,7 +121,7 @@ def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verd
         wanted: numbers that were asked for.
     """
     before = space_group(candidate.unrelaxed).number
-    after = space_group(candidate.structure)
+    after = space_group(candidate.crystal)
     name = f"{after.symbol} ({after.number})"
     if wanted:
         passed = after.number in wanted

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from matgen.neighbors import neighbors
-from matgen.templates.crystal import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.validation.quotient import Operations, QuotientGraph, operations, quotient_graph
 

@@ -42,7 +42,7 @@ def falls_back(
     Returns:
         Passed if it ends at most `SAME_ENERGY` lower; the value is how much lower, eV/atom.
     """
-    displaced = _displaced(candidate.structure, np.random.default_rng(seed))
+    displaced = _displaced(candidate.crystal, np.random.default_rng(seed))
     free = replace(config or RelaxConfig(), keep_symmetry=False)
     found = list(relax_batch([(0, displaced, math.inf)], surface, free))
     if candidate.relaxation is None or candidate.relaxation.potential != surface.name or not found:

@@ -181,7 +181,7 @@ def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TO
 
     The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula.
     """
-    structure = candidate.structure
+    structure = candidate.crystal
     try:
         wanted = fingerprint(structure)
     except NoFingerprintError as error:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import repeat
+from typing import Generic, TypeVar
 
 from ase.calculators.calculator import Calculator
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 
 from matgen.calculator import chgnet_calculator, kept_calculator
 from matgen.candidate import Relaxation
@@ -16,13 +17,15 @@ from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.relax import RELAXATION_ERRORS, RelaxConfig, failed, relax
 from matgen.validation.relax_free import relax_batch
 
+M = TypeVar("M", Structure, Molecule)
+
 
 @dataclass(frozen=True)
-class Relaxed:
+class Relaxed(Generic[M]):
     """Outcome of one of many relaxations: its place in the input, the final structure and the report."""
 
     index: int
-    structure: Structure
+    structure: M
     report: Relaxation
 
 
@@ -45,7 +48,7 @@ def relaxed_together(
     starts: Sequence[Start],
     make_calculator: Callable[[], Calculator] = chgnet_calculator,
     config: RelaxConfig | None = None,
-) -> list[Relaxed]:
+) -> list[Relaxed[Structure]]:
     """Together in their free numbers where the potential is CHGNet, the rest by ASE, one by one.
 
     Args:
@@ -57,7 +60,7 @@ def relaxed_together(
         One outcome for each start, in any order.
     """
     config = config or RelaxConfig()
-    found: list[Relaxed] = []
+    found: list[Relaxed[Structure]] = []
     if make_calculator is chgnet_calculator:
         for group in batches(range(len(starts)), [len(structure) for _, structure, _ in starts], ATOMS_TOGETHER):
             found += _free([starts[index] for index in group], config)
@@ -66,9 +69,9 @@ def relaxed_together(
     return found + [Relaxed(i, *relax(structure, kept_calculator(make_calculator), config)) for i, structure in alone]
 
 
-def _free(starts: list[Start], config: RelaxConfig) -> list[Relaxed]:
+def _free(starts: list[Start], config: RelaxConfig) -> list[Relaxed[Structure]]:
     """In free numbers; where that fails each by itself, so that one crystal's fault is not another's."""
-    found: list[Relaxed] = []
+    found: list[Relaxed[Structure]] = []
     try:
         for result in relax_batch(starts, _surface(), config, slots=TOGETHER):
             found.append(Relaxed(*result))  # noqa: PERF401 (what is there before an error stays)
@@ -99,7 +102,7 @@ def relax_many(
     config: RelaxConfig | None = None,
     n_jobs: int = 1,
     ceilings: Iterable[float] | None = None,
-) -> Iterator[Relaxed]:
+) -> Iterator[Relaxed[Structure]]:
     """Relax structures in a pool of processes and yield each result as soon as it is there.
 
     Structures are taken from the iterable as workers get free. Leaving the loop early, or an interrupt, stops the
@@ -124,9 +127,10 @@ def relax_many(
     starts = ((i, *pair) for i, pair in enumerate(zip(structures, limits, strict=False)))
     size = TOGETHER if make_calculator is chgnet_calculator else 1
     work = partial(relaxed_together, make_calculator=make_calculator, config=config)
-    for results in in_pool(work, in_chunks(starts, size), _given_up, n_jobs):
+    for results in in_pool(work, in_chunks(starts, size), given_up, n_jobs):
         yield from results
 
 
-def _given_up(start: Start) -> Relaxed:
+def given_up(start: tuple[int, M, float]) -> Relaxed[M]:
+    """What to report of a structure over which workers die."""
     return Relaxed(start[0], start[1], failed(DIED, "unknown"))

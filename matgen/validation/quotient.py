@@ -14,7 +14,7 @@ from torch import Tensor
 
 from matgen.neighbors import Edges, neighbors
 from matgen.state import State
-from matgen.templates.crystal import TemplateBatch
+from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 
 _SPAN = 128
@@ -84,7 +84,7 @@ def _operations(group: int, frac: np.ndarray, site: np.ndarray) -> Operations:
     table = wyckoff_table()
     general = table.positions_of(group)[-1]
     members = slice(int(table.member_offset[general]), int(table.member_offset[general + 1]))
-    primitive = table.primitive[group - 1].numpy()
+    primitive = table.primitive[group].numpy()
     back = np.linalg.inv(primitive)
     rotation = np.round(primitive @ table.matrix[members].numpy().transpose(0, 2, 1) @ back)
     moved = frac @ rotation + (table.shift[members].numpy() @ back)[:, None]

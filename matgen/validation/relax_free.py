@@ -19,7 +19,7 @@ from scipy.linalg import block_diag
 
 from matgen.candidate import Relaxation
 from matgen.io import described, structures, without_symmetry
-from matgen.templates.crystal import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import conventional_cell, expand
 from matgen.templates.symmetry import NoTemplateError
 from matgen.templates.wyckoff import wyckoff_table

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from matgen.datasets.crystals import LABELS, SPLITS
+from matgen.datasets.crystals import LABELS, SPLITS, CrystalTable
 from matgen.datasets.prepare import prepare
 from matgen.export import make_folder
 from matgen.training.run import DataError, read_table
@@ -121,7 +121,7 @@ def table_facts(path: Path) -> TableFacts:
     Raises:
         DataError: there is none, or it is damaged.
     """
-    table = read_table(path)
+    table = read_table(path, CrystalTable)
     templates = table.templates
     free = torch.zeros(len(table)).index_add(0, templates.site_system, templates.free_coords.sum(1).float())
     return TableFacts(

@@ -11,18 +11,20 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
+from pymatgen.core.structure import Structure
 
 from matgen import __version__
-from matgen.candidate import Candidate
+from matgen.candidate import Candidate, KindName
 from matgen.config import from_mapping, to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
 from matgen.guide import as_prediction
-from matgen.models import load_models, shipped_hashes
+from matgen.kinds import kind_of_request
+from matgen.models import shipped_hashes
 from matgen.progress import Report, Silence
-from matgen.request import FAST, Request
-from matgen.templates.legal import MAX_ATOMS
+from matgen.request import Request, preset_of
+from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
@@ -56,7 +58,7 @@ def run(
         ResumeError: the folder holds another run.
     """
     started = time.perf_counter()
-    with CandidateWriter(folder, identity(request), overwrite=overwrite) as writer:
+    with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
         if overwrite:
             for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
                 file.remove()
@@ -83,7 +85,7 @@ def identity(request: Request) -> RunInfo:
     """
     added = {"energies": request.terms.weights} if request.terms.weights else {}
     configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in EFFORT}
-    return RunInfo(__version__, request.seed, configuration, shipped_hashes())
+    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind))
 
 
 def default_folder(request: Request) -> Path:
@@ -93,23 +95,29 @@ def default_folder(request: Request) -> Path:
     wishes = [
         f"{wish.name}_{request.properties[name]}" for name, wish in zip(request.properties, request.wishes, strict=True)
     ]
-    words = [*wishes, *filter(None, [request.formula, "-".join(request.elements)])] or ["anything"]
+    asked = filter(None, [request.formula, request.smiles, *request.smarts, "-".join(request.elements)])
+    words = [*wishes, *asked] or ["anything" if request.kind == "crystal" else "any_molecule"]
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
     return Path("designs") / f"{readable}_seed{request.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
 
 def design(
     *,
+    kind: KindName = "crystal",
     n: int = 10,
     seed: int = 0,
     elements: Iterable[str] = (),
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     formula: str = "",
+    smiles: str = "",
+    smarts: Iterable[str] = (),
+    avoid: Iterable[str] = (),
+    charge: int = 0,
     space_groups: Iterable[int] = (),
-    max_atoms: int = MAX_ATOMS,
+    max_atoms: int = 0,
     device: str = "cpu",
-    relax: Literal["none", "chgnet"] = "chgnet",
+    relax: Literal["", "none", "chgnet", "xtb"] = "",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
     max_ehull: float = 0.1,
@@ -123,22 +131,29 @@ def design(
 ) -> list[Candidate]:
     """Candidates that fulfil wishes: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
+    Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`.
+
     Energies of your own are added to the total energy as they are, one number per system, whatever its size: those of
     states to guidance, refinement, the choice among geometries and ranking, those of templates to the proposal, to
     substitutions and ranking. Every term comes back under its name in `.energies`. A folder is resumed only with the
     same names and weights; that a name goes on to mean the same is up to you.
 
     Args:
+        kind: crystals or molecules.
         n: how many; fewer come back where fewer survive.
         seed: of all random numbers.
         elements: symbols of the only elements that may occur.
         include: symbols that must occur.
         exclude: symbols that must not.
         formula: composition to keep.
+        smiles: molecular graph to keep, with the hands that it asks for.
+        smarts: patterns that a molecule must hold.
+        avoid: patterns that it must not hold.
+        charge: of the molecule.
         space_groups: allowed numbers.
-        max_atoms: most atoms in the primitive cell.
+        max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
         device: where the models run.
-        relax: potential that relaxes candidates.
+        relax: potential that relaxes candidates; empty for what is usual: CHGNet for crystals, GFN2-xTB for molecules.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
@@ -157,13 +172,18 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
-    preset = from_mapping(Request, FAST if fast else {})
+    preset = from_mapping(Request, preset_of(kind, fast=fast))
     request = Request(
+        kind=kind,
         properties={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
         elements=tuple(elements),
         include=tuple(include),
         exclude=tuple(exclude),
         formula=formula,
+        smiles=smiles,
+        smarts=tuple(smarts),
+        avoid=tuple(avoid),
+        charge=charge,
         space_groups=tuple(space_groups),
         max_atoms=max_atoms,
         n=n,
@@ -213,23 +233,29 @@ def _proposals(request: Request, number: int, folder: Path, clock: StageClock) -
     file = _proposal_file(folder, number)
     if not file.exists():
         generator = torch.Generator().manual_seed((request.seed + number * ROUND_STRIDE) % 2**63)
-        proposed = generate(request, load_models(request.device), generator, clock)
+        proposed = generate(request, kind_of_request(request), generator, clock)
         file.write(_as_candidate(p, number, rank) for rank, p in enumerate(proposed))
     return file.read()
 
 
 def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
-    formula = proposed.structure.composition.reduced_formula
     return Candidate(
-        name=f"{number}{rank:03d}-{formula}",
+        name=f"{number}{rank:03d}-{_formula(proposed)}",
         structure=proposed.structure,
         unrelaxed=proposed.structure,
-        space_group=space_group(proposed.structure),
+        space_group=space_group(proposed.structure) if isinstance(proposed.structure, Structure) else None,
         template=str(proposed.template),
         seed=rank,
         energies=dict(proposed.energies),
         properties={name: as_prediction(name, numbers) for name, numbers in proposed.properties.items()},
     )
+
+
+def _formula(proposed: Proposed) -> str:
+    """Reduced, of a crystal; as chemists write it, of a molecule."""
+    if isinstance(proposed.template, MoleculeTemplate):
+        return proposed.template.hill_formula
+    return proposed.structure.composition.reduced_formula
 
 
 def _proposal_file(folder: Path, number: int) -> CandidateFile:

@@ -82,7 +82,7 @@ def judged_as_read(entries: Sequence[Entry], report: Report) -> list[Judged]:
 
 
 def _as_read(entry: Entry) -> Judged:
-    structure = entry.structure
+    structure = entry.crystal
     if structure is None:
         return Judged(entry.name, entry.error)
     return Judged(

@@ -3,28 +3,20 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.energies.property import StatePredictor
+from matgen.candidate import Candidate, Verdict
 from matgen.export import CandidateWriter
-from matgen.guide import JUDGE, Guide, as_prediction
-from matgen.models import load
 from matgen.progress import Report
 from matgen.request import Request
 from matgen.templates.symmetry import NoTemplateError
-from matgen.validation.checks import min_distance, validate
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.dynamics import falls_back
-from matgen.validation.hull import ReferenceHull
-from matgen.validation.known import shipped_index
-from matgen.validation.pool import relax_many
-from matgen.validation.symmetry import space_group
+from matgen.validation.checks import validate
+from matgen.workflows.assay import Assay, assay_of
 from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.selection import Rulebook, Uniqueness, predictions, worthwhile
+from matgen.workflows.selection import Uniqueness, worthwhile
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Candidates that one round proposes for."""
@@ -66,53 +58,41 @@ class Search:
         request: what is wanted.
         writer: keeps the candidates that are found.
         found: is handed each of them.
-        rulebook: decides.
+        assay: relaxes and judges.
         rejects: keeps the others.
         unique: structures of the candidates.
         proposed: structures of all proposals so far, unrelaxed.
         settled: names on which the decision has fallen.
         tally: how many each check turned away.
-        guide: predicts what the sampler was guided by.
-        judge: predicts it again, and guided nothing.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
-        hull: of known phases; None where nothing is relaxed by its potential.
-        shaker: tells whether a candidate falls back; None where nothing is relaxed.
     """
 
     request: Request
     writer: CandidateWriter
     found: Callable[[Candidate], None]
-    guide: Guide
-    judge: StatePredictor
-    rulebook: Rulebook
+    assay: Assay
     rejects: CandidateFile
     unique: Uniqueness
-    proposed: Uniqueness = field(default_factory=Uniqueness)
+    proposed: Uniqueness
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
     deadline: float = math.inf
-    hull: ReferenceHull | None = None
-    shaker: CHGNetSurface | None = None
 
     @classmethod
     def resumed(
         cls, request: Request, writer: CandidateWriter, found: Callable[[Candidate], None], deadline: float = math.inf
     ) -> "Search":
         """With everything that an earlier call left in the folder."""
-        relaxed = request.relax != "none"
-        hull = ReferenceHull.load() if relaxed else None
+        assay = assay_of(request)
         search = cls(
             request,
             writer,
             found,
-            guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
-            judge=load("judge").to(request.device),
-            rulebook=Rulebook.of(request, hull, shipped_index()),
+            assay,
             rejects=rejected_file(writer.folder),
-            unique=Uniqueness(writer.candidates),
+            unique=assay.uniqueness(writer.candidates),
+            proposed=assay.uniqueness(),
             deadline=deadline,
-            hull=hull,
-            shaker=CHGNetSurface() if relaxed else None,
         )
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
@@ -140,12 +120,12 @@ class Search:
 
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and judge proposals, best first, until enough are found or the budget is spent."""
-        kept, dropped = worthwhile(proposals, self.rulebook.before_relaxing(), self.proposed)
+        kept, dropped = worthwhile(proposals, self.assay.rulebook.before_relaxing(), self.proposed)
         for candidate in dropped:
             self._reject(candidate)
         waiting = [candidate for candidate in kept if candidate.name not in self.settled]
         self._tell(report)
-        with closing(_relaxed(waiting, self.request, self.hull)) as relaxed:
+        with closing(self.assay.relaxed(waiting)) as relaxed:
             for candidate in relaxed:
                 self._judge(candidate)
                 self._tell(report)
@@ -175,35 +155,26 @@ class Search:
         report("relax and check", len(self.writer.candidates), self.request.n, **away)
 
     def _judge(self, candidate: Candidate) -> None:
-        contact = min_distance(candidate)
-        if not contact.passed:  # what the models would say of it means nothing
-            self._reject(replace(candidate, verdicts={contact.name: contact}))
+        unfit = self.assay.unfit(candidate)
+        if unfit is not None:
+            self._reject(replace(candidate, verdicts={unfit.name: unfit}))
             return
         try:
-            candidate = replace(candidate, properties=self._opinions(candidate))
+            candidate = replace(candidate, properties=self.assay.opinions(candidate))
         except NoTemplateError as error:
             unseen = Verdict("symmetry", passed=False, value=math.nan, unit="", reason=str(error))
             self._reject(replace(candidate, verdicts={unseen.name: unseen}))
             return
-        verdicts = validate(candidate, self.rulebook.checks)
-        if not self.rulebook.objection(verdicts):
+        verdicts = validate(candidate, self.assay.rulebook.checks)
+        if not self.assay.rulebook.objection(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)
         candidate = replace(candidate, verdicts=verdicts)
-        if self.rulebook.objection(verdicts):
+        if self.assay.rulebook.objection(verdicts):
             self._reject(candidate)
             return
-        if self.shaker is not None:
-            shaken = falls_back(candidate, self.shaker, self.request.relaxation)
-            candidate = replace(candidate, verdicts=verdicts | {shaken.name: shaken})
+        candidate = self.assay.afterwards(candidate)
         self.settled.add(candidate.name)
         self.found(self.writer.write(candidate))
-
-    def _opinions(self, candidate: Candidate) -> dict[str, Prediction]:
-        """What the guiding models and the judge predict of the final structure."""
-        guided = {name: as_prediction(name, p) for name, p in self.guide.of_structure(candidate.structure).items()}
-        judged = predictions(self.judge, candidate.structure, self.request.device)
-        opinions = {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
-        return guided | opinions
 
     def _reject(self, candidate: Candidate) -> None:
         if candidate.name in self.settled:
@@ -213,26 +184,4 @@ class Search:
         self.rejects.append(candidate)
 
     def _blamed(self, candidate: Candidate) -> str:
-        return self.rulebook.objection(candidate.verdicts)
-
-
-def _relaxed(candidates: list[Candidate], request: Request, hull: ReferenceHull | None) -> Generator[Candidate]:
-    """Candidates with their final structure, in the order given, however many are at work at once."""
-    if request.relax == "none":
-        yield from candidates
-        return
-    starts = [candidate.structure for candidate in candidates]
-    waiting: dict[int, Candidate] = {}
-    next_index = 0
-    ceilings = None if hull is None else [hull.ceiling(start.composition, request.max_ehull) for start in starts]
-    relaxing = relax_many(starts, config=request.relaxation, n_jobs=request.processes, ceilings=ceilings)
-    for result in relaxing:
-        waiting[result.index] = replace(
-            candidates[result.index],
-            structure=result.structure,
-            space_group=space_group(result.structure),
-            relaxation=result.report,
-        )
-        while next_index in waiting:
-            yield waiting.pop(next_index)
-            next_index += 1
+        return self.assay.rulebook.objection(candidate.verdicts)

@@ -4,24 +4,30 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
-from pymatgen.core.structure import Structure
 
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.guide import CLEAN, JUDGE, as_prediction
 from matgen.io import state_of
-from matgen.properties import PROPERTIES
+from matgen.properties import PROPERTIES_OF
 from matgen.request import Request, intervals
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.molecule_rules import MoleculeRules
 from matgen.validation.checks import Check, standard_checks, survives, validate
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
 from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import ReferenceHull, hull_verdict
 from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
+from matgen.validation.known_molecules import KnownMolecules, novel_molecule
+from matgen.validation.molecule_checks import molecule_checks
 
-LASTING = frozenset({"charge_balance", "novel"})
+STRAIN = "strain"
+
+LASTING = frozenset({"charge_balance", "novel", "rules"})
 """Checks besides targets that are worth asking before a relaxation: who fails then will fail afterwards."""
 
 
@@ -48,7 +54,9 @@ class Rulebook:
         """
         targets = intervals(request.wishes)
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
-        checks = standard_checks(targets | checked, space_groups=request.space_groups, relaxed=request.relax != "none")
+        checks = standard_checks(
+            targets | checked, space_groups=request.space_groups, relaxed=request.relaxer != "none"
+        )
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
         if known is not None:
@@ -62,6 +70,24 @@ class Rulebook:
             advisory.add("symmetry")
         return cls(checks, frozenset(advisory))
 
+    @classmethod
+    def of_molecules(cls, request: Request, known: KnownMolecules) -> "Rulebook":
+        """The usual checks of molecules, with the wishes of a request.
+
+        Args:
+            request: what is wanted.
+            known: molecules that are not new.
+        """
+        targets = intervals(request.wishes)
+        checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
+        checks = molecule_checks(targets | checked, relaxed=request.relaxer != "none")
+        checks["rules"] = partial(keeps_rules, rules=request.molecule_rules)
+        checks["novel"] = partial(_novel_graph, known=known)
+        advisory = {*(f"target_{name}" for name in checked), STRAIN}
+        if request.formula or request.smiles or request.allow_known:
+            advisory.add("novel")
+        return cls(checks, frozenset(advisory))
+
     def before_relaxing(self) -> dict[str, Check]:
         """The deciding checks that a relaxation hardly changes."""
         lasting = {name: c for name, c in self.checks.items() if name.startswith("target_") or name in LASTING}
@@ -73,11 +99,22 @@ class Rulebook:
         return next(failed, "")
 
 
-def predictions(predictor: StatePredictor, structure: Structure, device: str = "cpu") -> dict[str, Prediction]:
-    """Every property of a structure as a model on this device predicts it."""
+def predictions(predictor: StatePredictor, candidate: Candidate, device: str = "cpu") -> dict[str, Prediction]:
+    """Every property of a candidate as a model on this device predicts it."""
+    state = state_of([candidate.structure], templates=[candidate.template]).to(device)
     with torch.no_grad():
-        predicted = predictor(state_of([structure]).to(device), torch.tensor([CLEAN], device=device))
-    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES}
+        predicted = predictor(state, torch.tensor([CLEAN], device=device))
+    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES_OF[candidate.kind]}
+
+
+def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:
+    """The graph keeps the rules of the request."""
+    fault = rules.why_not(MoleculeTemplate(candidate.template))
+    return Verdict("rules", passed=not fault, value=math.nan, unit="", reason=fault or "keeps the rules of the request")
+
+
+def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
+    return novel_molecule(MoleculeTemplate(candidate.template), known)
 
 
 def worthwhile(
@@ -103,11 +140,48 @@ def worthwhile(
     return kept, dropped
 
 
+class Seen(Protocol):
+    """Materials met so far, in the order in which they came."""
+
+    def add(self, candidate: Candidate) -> int | None:
+        """Remember one, and tell which earlier one it equals.
+
+        Raises:
+            NoFingerprintError: it cannot be compared.
+        """
+        ...
+
+
+class SeenCrystals:
+    """Equal if `StructureMatcher` says so."""
+
+    def __init__(self) -> None:
+        self._seen = SeenStructures()
+
+    def add(self, candidate: Candidate) -> int | None:
+        """Remember one, and tell which earlier one it equals."""
+        return self._seen.add(candidate.crystal)
+
+
+class SeenMolecules:
+    """Equal if their graphs are, hands included."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+        self._count = 0
+
+    def add(self, candidate: Candidate) -> int | None:
+        """Remember one, and tell which earlier one it equals."""
+        first = self._first.setdefault(candidate.template, self._count)
+        self._count += 1
+        return None if first == self._count - 1 else first
+
+
 class Uniqueness:
     """The structures met so far, by name."""
 
-    def __init__(self, known: Iterable[Candidate] = ()) -> None:
-        self._seen = SeenStructures()
+    def __init__(self, seen: Seen, known: Iterable[Candidate] = ()) -> None:
+        self._seen = seen
         self._names: list[str] = []
         for candidate in known:
             self.verdict(candidate)
@@ -116,7 +190,7 @@ class Uniqueness:
         """Whether no earlier structure equals this one, which is remembered."""
         self._names.append(candidate.name)
         try:
-            first = self._seen.add(candidate.structure)
+            first = self._seen.add(candidate)
         except NoFingerprintError as error:
             reason = f"cannot be compared: {error}"
             return Verdict("unique", passed=False, value=math.nan, unit="", reason=reason)

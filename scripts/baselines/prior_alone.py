@@ -12,7 +12,8 @@ from torch import Tensor
 
 from matgen.energies.template_prior import draw_templates
 from matgen.request import Request
-from matgen.templates.crystal import CrystalTemplate, Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_ENDS, crystal_family
 from matgen.total_energy import drawn_conditions
 from matgen.validation.checks import MIN_CONTACT

@@ -1,0 +1,115 @@
+"""A table of molecules as tensors: loads in seconds and needs only torch and numpy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matgen.devices import placed
+from matgen.graphs import Graphs
+from matgen.templates.batch import Geometry, TemplateBatch
+
+LABELS = (
+    "gap",
+    "homo",
+    "lumo",
+    "dipole",
+    "polarizability",
+    "atomization_energy",
+    "heat_capacity",
+)
+
+
+@dataclass(frozen=True)
+class MoleculeTable:
+    """Molecules as templates, geometries and labels.
+
+    Attributes:
+        index: number of each molecule in its source (n,).
+        templates: their graphs, with the hands that their geometries have.
+        geometry: their positions, centred.
+        split: 0 train, 1 val, 2 test (n,).
+        labels: NaN where unknown (n, 7), in the order of `LABELS` and the units of `matgen.properties`.
+    """
+
+    index: Tensor
+    templates: TemplateBatch
+    geometry: Geometry
+    split: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def label(self, name: str) -> Tensor:
+        """One label (n,)."""
+        return self.labels[:, LABELS.index(name)]
+
+    def select(self, rows: Tensor) -> Self:
+        """These rows (indices or a mask)."""
+        rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
+        return type(self)(
+            self.index[rows],
+            self.templates.select(rows),
+            self.geometry.select(self.templates, rows),
+            self.split[rows],
+            self.labels[rows],
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
+
+    def save(self, path: Path) -> None:
+        """Write one compressed npz."""
+        graphs = self.templates.graphs
+        sizes = torch.bincount(self.templates.site_system, minlength=len(self))
+        np.savez_compressed(
+            path,
+            index=self.index.numpy().astype(np.int32),
+            smiles=np.array(self.templates.smiles),
+            size=sizes.numpy().astype(np.uint8),
+            element=self.templates.site_element.numpy().astype(np.uint8),
+            charge=graphs.charge.numpy().astype(np.int8),
+            relation=graphs.relation.numpy(),
+            stereo_sites=graphs.stereo_sites.numpy().astype(np.int32),
+            stereo_kind=graphs.stereo_kind.numpy().astype(np.uint8),
+            hand=graphs.hand.numpy().astype(np.int8),
+            positions=self.geometry.coords.numpy().astype(np.float32),
+            split=self.split.numpy().astype(np.uint8),
+            labels=self.labels.numpy().astype(np.float32),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such table.
+        """
+        if not path.exists():
+            message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER --molecules`"
+            raise FileNotFoundError(message)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as raw:
+            size = torch.from_numpy(raw["size"].astype(np.int64))
+
+            def whole(name: str) -> Tensor:
+                return torch.from_numpy(raw[name].astype(np.int64))
+
+            graphs = Graphs(
+                charge=whole("charge"),
+                relation=torch.from_numpy(raw["relation"]),
+                pairs=size**2,
+                stereo_sites=whole("stereo_sites"),
+                stereo_kind=whole("stereo_kind"),
+                hand=whole("hand"),
+            )
+            owner = torch.repeat_interleave(torch.arange(len(size)), size)
+            smiles = tuple(raw["smiles"].tolist())
+            templates = TemplateBatch.of_graphs(whole("element"), owner, graphs, smiles)
+            geometry = Geometry(torch.zeros(len(size), 6), torch.from_numpy(raw["positions"]))
+            labels = torch.from_numpy(raw["labels"])
+            return cls(whole("index"), templates, geometry, whole("split"), labels)

@@ -1,0 +1,215 @@
+"""QM9 as its first author publishes it on PyPI (`qm9pack`) → a `MoleculeTable`.
+
+Ramakrishnan et al., Sci. Data 1, 140022 (2014): 130,831 molecules of up to nine C, N, O and F, B3LYP/6-31G(2df,p). The
+shipped SMILES is checked against the coordinates, atom by atom: heavy atoms stand in the order of the SMILES, each
+hydrogen belongs to its nearest heavy atom, bonded atoms must be near and the InChI must agree. Where the SMILES does
+not fit, bonds are perceived from the coordinates; where that fails too, the row is left out and counted.
+"""
+
+import csv
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.data import covalent_radii
+from ase.units import Hartree
+from rdkit import Chem
+from rdkit.Chem import rdDetermineBonds
+
+from matgen.datasets.molecules import MoleculeTable
+from matgen.elements import ATOMIC_NUMBERS
+from matgen.errors import UserError
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
+
+PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
+
+ATOMIC_ENERGIES = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
+"""U0 of free atoms by the same method, Hartree, as published with QM9 (`atomref.txt`)."""
+
+_NUMBER = re.compile(r"[^][,\s]+")  # a few are written `0.`, which is no JSON
+
+LONGEST_BOND = 1.3
+"""In sums of covalent radii."""
+
+
+class QM9Error(UserError, FileNotFoundError):
+    """The tables of QM9 are not at hand."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A molecule that was understood: its template, positions in its order, labels, and how its bonds were found."""
+
+    index: int
+    template: MoleculeTemplate
+    positions: np.ndarray
+    labels: tuple[float, ...]
+    how: str
+
+
+@dataclass(frozen=True)
+class MoleculePreparation:
+    """A prepared table, how often each way of finding the bonds was taken, and the rows left out by cause."""
+
+    table: MoleculeTable
+    ways: Counter[str]
+    failures: Counter[str]
+
+
+def qm9_folder() -> Path:
+    """Where the installed package `qm9pack` keeps its tables; it is not imported.
+
+    Raises:
+        QM9Error: it is not installed.
+    """
+    spec = find_spec("qm9pack")
+    if spec is None or not spec.submodule_search_locations:
+        raise QM9Error("expected the package qm9pack, which holds QM9 (104 MB); pip install 'matgen[qm9]'")
+    return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
+def prepare_qm9(
+    tables: Path, splits: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
+) -> MoleculePreparation:
+    """Read every row of QM9.
+
+    Args:
+        tables: folder that holds `qm9_part1.csv` to `qm9_part3.csv`.
+        splits: npz of `train`, `valid` and `test` molecule numbers.
+        jobs: processes.
+        progress: wraps the iteration over rows, to show it.
+
+    Raises:
+        QM9Error: a table is missing.
+    """
+    for path in (splits, *(tables / part for part in PARTS)):
+        if not path.is_file():
+            raise QM9Error(f"expected the table {path}, which is not there; see data/README.md")
+    with get_context("spawn").Pool(jobs) as pool:
+        found = list(progress(pool.imap(understood, _raw_rows(tables), chunksize=256)))
+    rows = sorted((row for row in found if isinstance(row, Row)), key=lambda row: row.index)
+    failures = Counter(why for why in found if isinstance(why, str))
+    return MoleculePreparation(_table(rows, splits), Counter(row.how for row in rows), failures)
+
+
+def _raw_rows(tables: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(sys.maxsize)
+    for part in PARTS:
+        with (tables / part).open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def understood(raw: dict[str, str]) -> Row | str:
+    """One row, or why it cannot be understood."""
+    elements = [ATOMIC_NUMBERS[symbol] for symbol in raw["Elements"].strip("[]").replace("'", "").split(",")]
+    positions = np.array([float(number) for number in _NUMBER.findall(raw["XYZ_Ang"])]).reshape(-1, 3)
+    shown, how = _by_smiles(raw["SMILES"], elements, positions), "SMILES"
+    if shown is None:
+        shown, how = _by_distance(elements, positions), "distances"
+    if shown is None:
+        return "neither the SMILES nor distances explain the coordinates"
+    if how == "SMILES" and Chem.MolToInchi(Chem.RemoveHs(shown), options="-SNon") != raw["InChi"]:
+        how = "SMILES, InChI differs"
+    try:
+        template, ordered = template_in_space(shown)
+    except MoleculeError as error:
+        return str(error).partition(",")[0]
+    return Row(int(raw["Index"]), template, ordered - ordered.mean(0), _labels(raw, elements), how)
+
+
+def _by_smiles(smiles: str, elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
+    """The molecule of a SMILES on these coordinates; None where they do not fit."""
+    graph = Chem.MolFromSmiles(smiles)
+    if graph is None:
+        return None
+    heavy = [i for i, z in enumerate(elements) if z != 1]
+    if [atom.GetAtomicNum() for atom in graph.GetAtoms()] != [elements[i] for i in heavy]:
+        return None
+    hydrogens = [i for i, z in enumerate(elements) if z == 1]
+    apart = np.linalg.norm(positions[hydrogens][:, None] - positions[heavy], axis=2)
+    owners = apart.argmin(1) if heavy else np.zeros(0, dtype=int)
+    with_h = Chem.AddHs(graph)
+    waiting: dict[int, list[int]] = {}
+    for hydrogen, owner in zip(hydrogens, owners.tolist(), strict=True):
+        waiting.setdefault(owner, []).append(hydrogen)
+    order = list(heavy)
+    for atom in list(with_h.GetAtoms())[len(heavy) :]:
+        left = waiting.get(atom.GetNeighbors()[0].GetIdx(), [])
+        if not left:
+            return None
+        order.append(left.pop(0))
+    if len(order) != len(elements) or not _near(with_h, positions[order]):
+        return None
+    return _placed(with_h, positions[order])
+
+
+def _by_distance(elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
+    """The molecule whose bonds RDKit perceives from the coordinates; None where it finds none that is neutral."""
+    bare = Chem.RWMol()
+    for z in elements:
+        bare.AddAtom(Chem.Atom(z))
+    shown = _placed(bare.GetMol(), positions)
+    try:
+        rdDetermineBonds.DetermineBonds(shown, charge=0)
+        Chem.SanitizeMol(shown)
+    except (ValueError, RuntimeError):
+        return None
+    return shown if len(Chem.GetMolFrags(shown)) == 1 else None
+
+
+def _placed(molecule: Chem.Mol, positions: np.ndarray) -> Chem.Mol:
+    conformer = Chem.Conformer(molecule.GetNumAtoms())
+    conformer.Set3D(True)
+    conformer.SetPositions(np.ascontiguousarray(positions))
+    molecule.RemoveAllConformers()
+    molecule.AddConformer(conformer, assignId=True)
+    return molecule
+
+
+def _near(molecule: Chem.Mol, positions: np.ndarray) -> bool:
+    """Whether all bonded atoms are near each other."""
+    for bond in molecule.GetBonds():
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        radii = covalent_radii[bond.GetBeginAtom().GetAtomicNum()] + covalent_radii[bond.GetEndAtom().GetAtomicNum()]
+        if np.linalg.norm(positions[i] - positions[j]) > LONGEST_BOND * radii:
+            return False
+    return True
+
+
+def _labels(raw: dict[str, str], elements: list[int]) -> tuple[float, ...]:
+    """In the order of `matgen.datasets.molecules.LABELS`; energies in eV."""
+    free = sum(ATOMIC_ENERGIES[z] for z in elements)
+    return (
+        float(raw["HOMO_LUMO_gap_au"]) * Hartree,
+        float(raw["HOMO_au"]) * Hartree,
+        float(raw["LUMO_au"]) * Hartree,
+        float(raw["Dipole_debye"]),
+        float(raw["Polarizability_bohr3"]),
+        (float(raw["InternalEnergy_0K_au"]) - free) * Hartree,
+        float(raw["Heatcapacity_Cv_cal_mol_K"]),
+    )
+
+
+def _table(rows: list[Row], splits: Path) -> MoleculeTable:
+    index = torch.tensor([row.index for row in rows])
+    split = torch.full_like(index, 3)
+    with np.load(splits, allow_pickle=False) as raw:
+        for number, name in enumerate(("train", "valid", "test")):
+            split[torch.isin(index, torch.from_numpy(raw[name].astype(np.int64)))] = number
+    return MoleculeTable(
+        index=index,
+        templates=TemplateBatch.of([row.template for row in rows]),
+        geometry=Geometry(
+            torch.zeros(len(rows), 6), torch.from_numpy(np.concatenate([row.positions for row in rows])).float()
+        ),
+        split=split,
+        labels=torch.tensor([row.labels for row in rows]),
+    )

@@ -1,0 +1,18 @@
+"""What differs between crystals and molecules on the way from a wish to proposals; everything else is shared."""
+
+from matgen.kinds.base import Kind
+from matgen.kinds.crystals import Crystals
+from matgen.kinds.molecules import Molecules
+from matgen.models import load_models, load_molecule_models
+from matgen.request import Request
+
+
+def kind_of_request(request: Request) -> Kind:
+    """The kind that a request asks for, with the models that ship.
+
+    Raises:
+        WeightsError: one of them is missing or damaged.
+    """
+    if request.kind == "crystal":
+        return Crystals(request, load_models(request.device))
+    return Molecules(request, load_molecule_models(request.device))

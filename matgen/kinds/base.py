@@ -1,0 +1,61 @@
+"""What a kind of material brings to the one energy and the one sampler."""
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+import torch
+
+from matgen.energy import TemplateEnergy, TemplateSum
+from matgen.nn.ensemble import Ensemble
+from matgen.nn.graph_energy import GraphEnergy
+from matgen.samplers.hybrid import Substitution
+from matgen.samplers.starts import Starts
+from matgen.samplers.templates import Move
+from matgen.templates.batch import Template
+
+
+class Kind(Protocol):
+    """Crystals or molecules, with the models that were trained for them."""
+
+    @property
+    def graph(self) -> GraphEnergy:
+        """Energy and properties of states."""
+        ...
+
+    @property
+    def properties(self) -> Ensemble:
+        """Properties of templates."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        ...
+
+    def prior(self) -> TemplateEnergy:
+        """-log p(template), given what every template of the request is to be."""
+        ...
+
+    def opinions(self) -> TemplateSum:
+        """What speaks for or against a template besides the prior and the wishes."""
+        ...
+
+    def draw(self, n: int, generator: torch.Generator) -> list[Template]:
+        """Templates drawn from the prior under the rules of the request; some of n may fail."""
+        ...
+
+    def moves(self) -> dict[str, Move]:
+        """Metropolis–Hastings moves that keep the rules, by name."""
+        ...
+
+    def substitution(self) -> Substitution | None:
+        """Moves of elements on sites while geometries are refined; None where they would not do."""
+        ...
+
+    def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
+        """Geometries to begin from."""
+        ...
+
+    def likeness(self, template: Template) -> Hashable:
+        """What two templates share that are variations of one theme."""
+        ...

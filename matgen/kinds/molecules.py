@@ -1,0 +1,139 @@
+"""Molecules: how their graphs are drawn and moved, and how a geometry starts from noise."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from matgen.energies.graph import denoiser_score
+from matgen.energies.graph_prior import LearnedGraphPrior, draw_molecules
+from matgen.energies.known_graph import KnownGraph
+from matgen.energy import TemplateSum
+from matgen.models import MoleculeModels
+from matgen.nn.ensemble import Ensemble
+from matgen.nn.graph_energy import GraphEnergy
+from matgen.nn.graph_prior import PROPERTY_GRIDS, GraphConditions
+from matgen.noise import karras_levels
+from matgen.request import Request
+from matgen.samplers.diffusion import diffuse, pure_noise, settled
+from matgen.samplers.graph_moves import standard_moves
+from matgen.samplers.starts import Starts
+from matgen.samplers.templates import Move
+from matgen.templates.batch import Template, TemplateBatch, molecules_of
+from matgen.templates.molecule import scaffold
+from matgen.templates.stereo import open_isomers, with_random_hands
+from matgen.validation.known_molecules import novel_molecule, shipped_molecules
+
+CONDITION_SPANS = {
+    "gap": (0.0, 17.0),
+    "homo": (-12.0, -2.0),
+    "lumo": (-5.0, 6.0),
+    "dipole": (0.0, 12.0),
+    "polarizability": (10.0, 130.0),
+    "atomization_energy": (-120.0, -10.0),
+    "heat_capacity": (6.0, 50.0),
+}
+"""Where open ranges end, in the property's unit."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """Molecules as a request asks for them.
+
+    Attributes:
+        request: what is wanted.
+        models: that guide.
+    """
+
+    request: Request
+    models: MoleculeModels
+
+    @property
+    def graph(self) -> GraphEnergy:
+        """Energy and properties of states."""
+        return self.models.graph
+
+    @property
+    def properties(self) -> Ensemble:
+        """Properties of templates."""
+        return self.models.properties
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.models.device
+
+    def prior(self) -> LearnedGraphPrior:
+        """The graph prior, told what every molecule is to be."""
+        return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), settled=True))
+
+    def opinions(self) -> TemplateSum:
+        """Novelty, unless known molecules are welcome or a graph or composition is named."""
+        request, weight = self.request, self.request.sampler.novelty
+        if not weight or request.allow_known or request.smiles or request.rules.composition:
+            return TemplateSum({})
+        known = shipped_molecules()
+        return weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
+
+    def draw(self, n: int, generator: torch.Generator) -> list[Template]:
+        """Graphs drawn atom by atom; where the request names one, that one with whatever hands it leaves open."""
+        named = self.request.template
+        if named is not None:
+            return list(open_isomers(named))
+        asked = self._conditions(n, generator, settled=False)
+        return list(draw_molecules(self.models.prior, self.request.molecule_rules, asked, generator))
+
+    def moves(self) -> dict[str, Move]:
+        """Atoms and bonds changed, added and removed; none where the graph is named."""
+        return {} if self.request.template is not None else standard_moves(self.request.molecule_rules)
+
+    def substitution(self) -> None:
+        """None: a geometry does not survive a change of its graph."""
+
+    def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
+        """Geometries diffused from pure noise by the learned score alone: draws of the learned density.
+
+        A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
+        """
+        sampler, count = self.request.sampler, self.request.sampler.geometries
+        named = [with_random_hands(*molecules_of([template]), generator) for template in templates for _ in range(count)]
+        batch = TemplateBatch.of(named).to(self.device)
+        levels = karras_levels(sampler.start_noise, sampler.lowest, sampler.start_levels)
+        score = denoiser_score(self.graph, batch)
+        geometry = diffuse(
+            score,
+            batch,
+            pure_noise(batch, sampler.start_noise, generator),
+            levels=levels,
+            generator=generator,
+            churn=sampler.start_churn,
+            corrector_steps=0,
+        )
+        if sampler.settle_levels:
+            last = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
+            geometry = settled(score, batch, geometry, levels=last)
+        owner = torch.arange(len(templates), device=self.device).repeat_interleave(count)
+        return Starts(batch, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))
+
+    def likeness(self, template: Template) -> Hashable:
+        """Their ring systems and the bonds between them, whatever the elements."""
+        return scaffold(*molecules_of([template]))
+
+    def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> GraphConditions:
+        """What n molecules are to be: point wishes, and values drawn from within ranges unless only what is settled."""
+        values = {}
+        for wish in self.request.wishes:
+            lowest, highest = CONDITION_SPANS[wish.name]
+            low = wish.low if math.isfinite(wish.low) else min(lowest, wish.high)
+            high = wish.high if math.isfinite(wish.high) else max(highest, wish.low)
+            if wish.point:
+                values[wish.name] = torch.full((n,), wish.low)
+            elif not settled:
+                values[wish.name] = low + (high - low) * torch.rand(n, generator=generator)
+        rules, asked = self.request.molecule_rules, GraphConditions.none(n)
+        for name, value in values.items():
+            asked.properties[:, list(PROPERTY_GRIDS).index(name)] = value
+        asked.elements[:, sorted({*rules.required_elements, *(z for z, _ in rules.composition)} - {1})] = True
+        asked.complete[:] = bool(rules.composition)
+        return asked.to(self.device)

@@ -1,0 +1,223 @@
+"""Many templates, crystals and molecules alike, and their free numbers.
+
+A molecule has space group 0, which is no group: its cell is fixed at 1 Å and not periodic, every atom is a site of its
+own at `MOLECULE_SITE`, and the three free numbers of a site are Cartesian coordinates in Å. Whatever walks in free
+numbers therefore takes both.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from matgen.devices import placed
+from matgen.elements import atomic_volumes
+from matgen.graphs import Graphs, joined, take_sites
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.lattice import family_tables
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.wyckoff import MOLECULE_SITE, NO_GROUP, wyckoff_table
+
+Template = CrystalTemplate | MoleculeTemplate
+"""The discrete half of a material."""
+
+
+@dataclass(frozen=True)
+class TemplateBatch:
+    """Many templates, their sites concatenated.
+
+    Attributes:
+        space_group: 1..230, 0 for a molecule (n_systems,).
+        site_position: row of the Wyckoff table (n_sites,).
+        site_element: atomic number (n_sites,).
+        site_system: system of each site, ascending (n_sites,).
+        graphs: molecular graphs.
+        smiles: of each molecule, empty for a crystal; an empty tuple where there are crystals only.
+    """
+
+    space_group: Tensor
+    site_position: Tensor
+    site_element: Tensor
+    site_system: Tensor
+    graphs: Graphs
+    smiles: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, templates: Sequence[Template]) -> Self:
+        """Concatenate templates."""
+        sites = [(p, z, i) for i, template in enumerate(templates) for p, z in _sites(template)]
+        position, element, system = torch.tensor(sites, dtype=torch.long).reshape(-1, 3).T.contiguous().unbind()
+        groups = [NO_GROUP if isinstance(t, MoleculeTemplate) else t.space_group for t in templates]
+        counts = torch.bincount(system, minlength=len(templates)).tolist()
+        molecular = [t.graph if isinstance(t, MoleculeTemplate) else None for t in templates]
+        names = tuple(t.smiles if isinstance(t, MoleculeTemplate) else "" for t in templates)
+        group = torch.tensor(groups, dtype=torch.long)
+        return cls(group, position, element, system, Graphs.of(molecular, counts), names if any(names) else ())
+
+    @classmethod
+    def of_sites(cls, space_group: Tensor, site_position: Tensor, site_element: Tensor, site_system: Tensor) -> Self:
+        """Crystals from the columns of their sites."""
+        graphs = Graphs.none(len(space_group), len(site_system), space_group.device)
+        return cls(space_group, site_position, site_element, site_system, graphs)
+
+    @classmethod
+    def of_graphs(cls, element: Tensor, system: Tensor, graphs: Graphs, smiles: tuple[str, ...]) -> Self:
+        """Molecules from the columns of their atoms."""
+        group = torch.full_like(graphs.pairs, NO_GROUP)
+        return cls(group, torch.full_like(element, MOLECULE_SITE), element, system, graphs, smiles)
+
+    def unbatch(self) -> list[Template]:
+        """The single templates again, sites of crystals ascending."""
+        sites: list[list[tuple[int, int]]] = [[] for _ in range(self.n_systems)]
+        rows = zip(self.site_position.tolist(), self.site_element.tolist(), self.site_system.tolist(), strict=True)
+        for position, element, system in rows:
+            sites[system].append((position, element))
+        groups, names = self.space_group.tolist(), self.smiles or ("",) * self.n_systems
+        return [
+            MoleculeTemplate(name) if group == NO_GROUP else CrystalTemplate(group, tuple(sorted(s)))
+            for group, s, name in zip(groups, sites, names, strict=True)
+        ]
+
+    @property
+    def periodic(self) -> Tensor:
+        """Which systems are crystals (n_systems,), bool."""
+        return self.space_group != NO_GROUP
+
+    @property
+    def n_sites(self) -> Tensor:
+        """Sites of each system (n_systems,)."""
+        return torch.bincount(self.site_system, minlength=self.n_systems)
+
+    @property
+    def n_systems(self) -> int:
+        """Number of templates."""
+        return len(self.space_group)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.space_group.device
+
+    @property
+    def site_multiplicity(self) -> Tensor:
+        """Atoms of each site in the primitive cell (n_sites,)."""
+        return wyckoff_table(self.device).multiplicity[self.site_position]
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms in each primitive cell (n_systems,)."""
+        zeros = torch.zeros_like(self.space_group)
+        return zeros.index_add(0, self.site_system, self.site_multiplicity)
+
+    @property
+    def free_lattice(self) -> Tensor:
+        """Which lattice numbers are free (n_systems, 6)."""
+        return family_tables(self.device)[0][self.space_group]
+
+    @property
+    def free_coords(self) -> Tensor:
+        """Which site numbers are free (n_sites, 3)."""
+        return wyckoff_table(self.device).free[self.site_position]
+
+    @property
+    def reference_number(self) -> Tensor:
+        """Lattice number (n_systems,) of the conventional cell volume that the composition suggests; 0 for molecules."""
+        volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.device)
+        per_site = atomic_volumes(self.device)[self.site_element] * self.site_multiplicity
+        primitive = wyckoff_table(self.device).primitive[self.space_group]
+        number = (volume.index_add(0, self.site_system, per_site) / torch.linalg.det(primitive)).log() / math.sqrt(3)
+        return torch.where(self.periodic, number, 0.0)
+
+    def select(self, systems: Tensor) -> Self:
+        """The templates of these systems (indices, repeats allowed), in that order."""
+        sites, site_system = take_sites(self.site_system, self.n_systems, systems)
+        names = tuple(self.smiles[i] for i in systems.tolist()) if self.smiles else ()
+        return type(self)(
+            self.space_group[systems],
+            self.site_position[sites],
+            self.site_element[sites],
+            site_system,
+            self.graphs.select(self.site_system, systems, sites),
+            names,
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The free numbers of a batch of templates; entries that are not free are zero.
+
+    Attributes:
+        lattice: shape (5) and log volume relative to what the composition suggests (n_systems, 6).
+        coords: site numbers u on the unit torus, or Cartesian in Å where there is no lattice (n_sites, 3).
+    """
+
+    lattice: Tensor
+    coords: Tensor
+
+    def select(self, templates: TemplateBatch, systems: Tensor) -> Self:
+        """The geometries of these systems of the batch that `templates` describes."""
+        sites, _ = take_sites(templates.site_system, templates.n_systems, systems)
+        return type(self)(self.lattice[systems], self.coords[sites])
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return placed(self, device)
+
+
+def concatenated(parts: Sequence[tuple[TemplateBatch, Geometry]]) -> tuple[TemplateBatch, Geometry]:
+    """Batches one after another."""
+    batches, geometries = zip(*parts, strict=True)
+    sizes = torch.tensor([0, *(batch.n_systems for batch in batches)]).cumsum(0).tolist()
+    names = [batch.smiles or ("",) * batch.n_systems for batch in batches] if any(b.smiles for b in batches) else []
+    templates = TemplateBatch(
+        torch.cat([batch.space_group for batch in batches]),
+        torch.cat([batch.site_position for batch in batches]),
+        torch.cat([batch.site_element for batch in batches]),
+        torch.cat([batch.site_system + shift for batch, shift in zip(batches, sizes, strict=False)]),
+        joined([batch.graphs for batch in batches], [len(batch.site_system) for batch in batches]),
+        tuple(name for some in names for name in some),
+    )
+    lattice = torch.cat([geometry.lattice for geometry in geometries])
+    return templates, Geometry(lattice, torch.cat([geometry.coords for geometry in geometries]))
+
+
+def crystals_of(templates: Iterable[Template]) -> list[CrystalTemplate]:
+    """Templates that must all be crystals.
+
+    Raises:
+        TypeError: one is a molecule.
+    """
+    found = list(templates)
+    crystals = [template for template in found if isinstance(template, CrystalTemplate)]
+    if len(crystals) < len(found):
+        molecule = next(template for template in found if isinstance(template, MoleculeTemplate))
+        raise TypeError(f"expected crystals only, got the molecule {molecule}")
+    return crystals
+
+
+def molecules_of(templates: Iterable[Template]) -> list[MoleculeTemplate]:
+    """Templates that must all be molecules.
+
+    Raises:
+        TypeError: one is a crystal.
+    """
+    found = list(templates)
+    molecules = [template for template in found if isinstance(template, MoleculeTemplate)]
+    if len(molecules) < len(found):
+        crystal = next(template for template in found if isinstance(template, CrystalTemplate))
+        raise TypeError(f"expected molecules only, got the crystal {crystal}")
+    return molecules
+
+
+def _sites(template: Template) -> Sequence[tuple[int, int]]:
+    """(position, element) of each site."""
+    if isinstance(template, MoleculeTemplate):
+        return [(MOLECULE_SITE, z) for z in template.graph.elements.tolist()]
+    return template.sites

@@ -1,0 +1,248 @@
+"""The discrete half of a molecule: a graph with formal charges and the hands that it asks for.
+
+A template is a canonical SMILES, so that equal molecules are equal templates; what the geometry needs of it, all atoms
+with their pairwise relations and stereo elements, is a `MolecularGraph`.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+from rdkit import Chem, RDLogger
+from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
+from rdkit.Chem.Scaffolds import MurckoScaffold
+
+from matgen.elements import SYMBOLS
+from matgen.errors import UserError
+from matgen.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
+
+RDLogger.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
+
+BOND_KINDS = {
+    Chem.BondType.SINGLE: 1,
+    Chem.BondType.DOUBLE: 2,
+    Chem.BondType.TRIPLE: 3,
+    Chem.BondType.AROMATIC: 4,
+}
+"""Relation of two bonded atoms; 5 and 6 are two and three bonds apart, `FARTHER` more."""
+
+
+class MoleculeError(UserError, ValueError):
+    """A molecule that cannot be understood, or that no model of ours knows."""
+
+
+@dataclass(frozen=True)
+class MolecularGraph:
+    """All atoms of a molecule, hydrogens last, and how they are related.
+
+    Attributes:
+        elements: atomic numbers (n,).
+        charges: formal charges (n,).
+        relations: of each ordered pair: 0 on the diagonal, a bond kind, 5, 6 or `FARTHER` (n, n).
+        stereo: rows of kind, four atoms and the hand that is asked for, +1 or -1 (n_stereo, 6); see `matgen.nn.hands`.
+    """
+
+    elements: np.ndarray
+    charges: np.ndarray
+    relations: np.ndarray
+    stereo: np.ndarray
+
+
+@dataclass(frozen=True)
+class MoleculeTemplate:
+    """A molecular graph.
+
+    Attributes:
+        smiles: canonical, with the hands that are asked for; `of` makes it so.
+    """
+
+    smiles: str
+
+    @classmethod
+    def of(cls, molecule: "Chem.Mol | str") -> "MoleculeTemplate":
+        """The template of an RDKit molecule or of any SMILES of it.
+
+        Raises:
+            MoleculeError: it cannot be sanitised, holds several molecules, or atoms without a definite element.
+        """
+        found = parsed(molecule) if isinstance(molecule, str) else molecule
+        plain = Chem.RemoveHs(Chem.Mol(found))
+        for atom in plain.GetAtoms():
+            atom.SetAtomMapNum(0)
+            atom.SetIsotope(0)
+        smiles = Chem.MolToSmiles(plain)
+        again = Chem.MolFromSmiles(smiles)  # aromaticity and hands as they are read back
+        if again is None:
+            raise MoleculeError(f"expected a molecule that RDKit can read back, got {smiles}; check its valences")
+        return cls(Chem.MolToSmiles(again))
+
+    @property
+    def molecule(self) -> Chem.Mol:
+        """An RDKit molecule with all hydrogens, atoms in the order of the graph; a copy of the caller's own."""
+        return Chem.Mol(_molecule(self.smiles))
+
+    @property
+    def graph(self) -> MolecularGraph:
+        """All atoms and their relations."""
+        return molecular_graph(self.smiles)
+
+    @property
+    def composition(self) -> dict[int, int]:
+        """Atoms of each element, by atomic number."""
+        elements, counts = np.unique(self.graph.elements, return_counts=True)
+        return dict(zip(elements.tolist(), counts.tolist(), strict=True))
+
+    @property
+    def n_atoms(self) -> int:
+        """All atoms, hydrogens too."""
+        return len(self.graph.elements)
+
+    @property
+    def formula(self) -> str:
+        """Atoms of each element in order of atomic number, such as `H4C1`."""
+        return "".join(f"{SYMBOLS[z]}{n}" for z, n in self.composition.items())
+
+    @property
+    def hill_formula(self) -> str:
+        """Formula as chemists write it, such as `CH4`."""
+        return rdMolDescriptors.CalcMolFormula(_molecule(self.smiles))
+
+    @property
+    def without_hands(self) -> "MoleculeTemplate":
+        """The same graph, no hand asked for."""
+        bare = self.molecule
+        Chem.RemoveStereochemistry(bare)
+        return MoleculeTemplate.of(bare)
+
+    def __str__(self) -> str:
+        return self.smiles
+
+
+def parsed(smiles: str) -> Chem.Mol:
+    """One molecule from a SMILES.
+
+    Raises:
+        MoleculeError: it is none, or several.
+    """
+    found = Chem.MolFromSmiles(smiles.strip()) if smiles.strip() else None
+    if found is None or not found.GetNumAtoms():
+        raise MoleculeError(f"expected a SMILES such as CCO, got {smiles!r}; check brackets, rings and valences")
+    if len(Chem.GetMolFrags(found)) > 1:
+        raise MoleculeError(f"expected one molecule, got several in {smiles!r}; leave out everything but one")
+    return found
+
+
+@lru_cache(maxsize=20_000)
+def _molecule(smiles: str) -> Chem.Mol:
+    return Chem.AddHs(parsed(smiles))
+
+
+@lru_cache(maxsize=20_000)
+def molecular_graph(smiles: str) -> MolecularGraph:
+    """The graph of a canonical SMILES."""
+    return graph_of(_molecule(smiles))
+
+
+def graph_of(molecule: Chem.Mol) -> MolecularGraph:
+    """The graph of an RDKit molecule whose hydrogens are atoms."""
+    n = molecule.GetNumAtoms()
+    apart = Chem.GetDistanceMatrix(molecule).astype(int)
+    relations = np.where(apart < 4, np.array([0, 1, 5, 6])[apart.clip(max=3)], FARTHER).astype(np.uint8)
+    for bond in molecule.GetBonds():
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        if bond.GetBondType() not in BOND_KINDS:
+            raise MoleculeError(f"expected single to triple and aromatic bonds, got {bond.GetBondType()}")
+        relations[i, j] = relations[j, i] = BOND_KINDS[bond.GetBondType()]
+    return MolecularGraph(
+        elements=np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),
+        charges=np.array([atom.GetFormalCharge() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),
+        relations=relations,
+        stereo=np.array([*_centres(molecule), *_double_bonds(molecule)], dtype=np.int64).reshape(-1, 6),
+    )
+
+
+def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
+    """Tetrahedral elements: seen with the first neighbour towards the eye, the others run with hand -1 clockwise."""
+    rows = []
+    for atom in molecule.GetAtoms():
+        tag = atom.GetChiralTag()
+        if tag not in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
+            continue
+        around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
+        if len(around) == 3:  # a lone pair takes the last place
+            around.append(atom.GetIdx())
+        if len(around) == 4:
+            rows.append((TETRAHEDRAL, *around, 1 if tag == Chem.ChiralType.CHI_TETRAHEDRAL_CCW else -1))
+    return rows
+
+
+def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
+    """Double bonds a-b=c-d whose ends lie on one side (+1) or on both (-1)."""
+    rows = []
+    sides = {Chem.BondStereo.STEREOZ: 1, Chem.BondStereo.STEREOCIS: 1}
+    sides |= {Chem.BondStereo.STEREOE: -1, Chem.BondStereo.STEREOTRANS: -1}
+    for bond in molecule.GetBonds():
+        if bond.GetStereo() in sides and len(bond.GetStereoAtoms()) == 2:
+            a, d = bond.GetStereoAtoms()
+            rows.append((DOUBLE_BOND, a, bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), d, sides[bond.GetStereo()]))
+    return rows
+
+
+def hands(molecule: Chem.Mol) -> dict[int, str]:
+    """R or S of each centre that has a hand, by atom."""
+    rdCIPLabeler.AssignCIPLabels(molecule)
+    return {a.GetIdx(): a.GetProp("_CIPCode") for a in molecule.GetAtoms() if a.HasProp("_CIPCode")}
+
+
+@cache
+def inchi_key(smiles: str) -> str:
+    """InChIKey of a canonical SMILES."""
+    return Chem.MolToInchiKey(parsed(smiles))
+
+
+@lru_cache(maxsize=20_000)
+def _scaffold(smiles: str) -> str:
+    core = MurckoScaffold.GetScaffoldForMol(parsed(smiles))
+    if not core.GetNumAtoms():  # no rings: the elements and how often each occurs
+        return rdMolDescriptors.CalcMolFormula(parsed(smiles))
+    return Chem.MolToSmiles(MurckoScaffold.MakeScaffoldGeneric(core))
+
+
+def scaffold(template: MoleculeTemplate) -> str:
+    """Rings and the chains between them, whatever the elements; the formula where there is no ring."""
+    return _scaffold(template.smiles)
+
+
+def with_positions(template: MoleculeTemplate, positions: np.ndarray) -> Chem.Mol:
+    """The molecule of a template with one conformer.
+
+    Args:
+        template: the graph.
+        positions: Cartesian (n_atoms, 3), Å, in the order of the graph.
+    """
+    molecule = template.molecule
+    conformer = Chem.Conformer(molecule.GetNumAtoms())
+    conformer.Set3D(True)
+    conformer.SetPositions(np.asarray(positions, dtype=float))
+    molecule.AddConformer(conformer, assignId=True)
+    return molecule
+
+
+def template_in_space(molecule: Chem.Mol) -> tuple[MoleculeTemplate, np.ndarray]:
+    """The template that a molecule with hydrogens and a conformer shows, hands read off the coordinates.
+
+    Returns:
+        The template, and the positions (n_atoms, 3) in the order of its graph, Å.
+
+    Raises:
+        MoleculeError: the molecule cannot be sanitised.
+    """
+    shown = Chem.Mol(molecule)
+    Chem.AssignStereochemistryFrom3D(shown)
+    template = MoleculeTemplate.of(shown)
+    order = shown.GetSubstructMatch(_molecule(template.smiles), useChirality=True)
+    if len(order) != shown.GetNumAtoms():  # hands that only coordinates tell apart
+        order = shown.GetSubstructMatch(_molecule(template.smiles))
+    if len(order) != shown.GetNumAtoms():
+        raise MoleculeError(f"expected the atoms of {template}, got others; give all hydrogens")
+    return template, shown.GetConformer().GetPositions()[list(order)]

@@ -1,0 +1,191 @@
+"""Which molecules a user asks for: hard constraints on molecular graphs."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from rdkit import Chem
+
+from matgen.elements import SYMBOLS
+from matgen.templates.legal import ContradictionError
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
+from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
+
+HEAVY_ELEMENTS = frozenset(z for z, _, _ in ATOM_TYPES)
+"""Elements of the molecules that can be drawn, hydrogen aside."""
+
+_NEUTRAL_VALENCE = {z: valence for z, charge, valence in ATOM_TYPES if charge == 0}
+
+
+@dataclass(frozen=True)
+class MoleculeRules:
+    """Hard constraints on molecules; the defaults ask for nothing but neutrality.
+
+    Attributes:
+        allowed_elements: atomic numbers that may occur; hydrogen always may.
+        required_elements: atomic numbers that must occur, other than hydrogen.
+        composition: (atomic number, atoms) of the whole molecule with its hydrogens. Empty where any will do.
+        n_heavy: fewest and most atoms other than hydrogen.
+        required_smarts: patterns that must occur.
+        forbidden_smarts: patterns that must not occur.
+        charge: net formal charge.
+        max_rings: most rings in the smallest set that spans all; None for any number.
+    """
+
+    allowed_elements: frozenset[int] = HEAVY_ELEMENTS
+    required_elements: frozenset[int] = frozenset()
+    composition: tuple[tuple[int, int], ...] = ()
+    n_heavy: tuple[int, int] = (1, MAX_HEAVY)
+    required_smarts: tuple[str, ...] = ()
+    forbidden_smarts: tuple[str, ...] = ()
+    charge: int = 0
+    max_rings: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the rules allow anything at all, as far as that can be told.
+
+        Raises:
+            ContradictionError: they contradict each other, or ask for what there is not.
+            MoleculeError: a SMARTS cannot be understood.
+        """
+        for smarts in (*self.required_smarts, *self.forbidden_smarts):
+            _pattern(smarts)
+        _check_elements(self)
+        _check_counts(self)
+        _check_composition(self)
+
+    def satisfied(self, template: MoleculeTemplate) -> bool:
+        """Whether a molecule keeps every rule."""
+        return next(_objections(self, template), None) is None
+
+    def why_not(self, template: MoleculeTemplate) -> str:
+        """The first rule that a molecule breaks, as a sentence; empty if it keeps all."""
+        return next(_objections(self, template), "")
+
+
+def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[str]:
+    """What is wrong with a molecule, cheap things first."""
+    molecule = _heavy(template.smiles)
+    yield from _miscounts(rules, composition_of(template))
+    charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
+    if charge != rules.charge:
+        yield f"has charge {charge:+d}, not {rules.charge:+d}"
+    n_rings = molecule.GetRingInfo().NumRings()
+    if rules.max_rings is not None and n_rings > rules.max_rings:
+        yield f"has {n_rings} rings, more than {rules.max_rings}"
+    for smarts in rules.required_smarts:
+        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
+            yield f"lacks the required pattern {smarts}"
+    for smarts in rules.forbidden_smarts:
+        if molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
+            yield f"shows the forbidden pattern {smarts}"
+
+
+def _miscounts(rules: MoleculeRules, found: dict[int, int]) -> Iterator[str]:
+    """What is wrong with a composition."""
+    present = frozenset(found) - {1}
+    n_heavy = sum(found[z] for z in present)
+    if not present <= rules.allowed_elements:
+        yield f"holds {_names(present - rules.allowed_elements)}, which is not allowed"
+    if not rules.required_elements <= present:
+        yield f"holds no {_names(rules.required_elements - present)}, which is required"
+    if not rules.n_heavy[0] <= n_heavy <= rules.n_heavy[1]:
+        yield f"has {n_heavy} heavy atoms, outside {rules.n_heavy[0]} to {rules.n_heavy[1]}"
+    if rules.composition and found != dict(rules.composition):
+        yield f"is {_formula(found)}, not {_formula(dict(rules.composition))}"
+
+
+def composition_of(template: MoleculeTemplate) -> dict[int, int]:
+    """Atoms of each element, hydrogen too, by atomic number; cheaper than the whole graph."""
+    molecule = _heavy(template.smiles)
+    counts = Counter(atom.GetAtomicNum() for atom in molecule.GetAtoms())
+    counts[1] += sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+    return {z: n for z, n in sorted(counts.items()) if n}
+
+
+@lru_cache(maxsize=20_000)
+def _heavy(smiles: str) -> Chem.Mol:
+    """The molecule with its hands, all hydrogens implied."""
+    parameters = Chem.RemoveHsParameters()
+    parameters.removeDefiningBondStereo = True  # type: ignore[assignment]  # RDKit's stubs are wrong here
+    return Chem.RemoveHs(parsed(smiles), parameters)
+
+
+@cache
+def _pattern(smarts: str) -> Chem.Mol:
+    found = Chem.MolFromSmarts(smarts) if smarts.strip() else None
+    if found is None or not found.GetNumAtoms():
+        raise MoleculeError(f"expected a SMARTS such as [OX2H] (a hydroxyl group), got {smarts!r}; check its brackets")
+    return found
+
+
+def _names(elements: frozenset[int]) -> str:
+    return ", ".join(SYMBOLS[z] for z in sorted(elements))
+
+
+def _formula(composition: dict[int, int]) -> str:
+    return "".join(f"{SYMBOLS[z]}{n}" for z, n in sorted(composition.items()))
+
+
+def _check_elements(rules: MoleculeRules) -> None:
+    unknown = (rules.allowed_elements | rules.required_elements) - HEAVY_ELEMENTS
+    if unknown:
+        raise ContradictionError(
+            f"expected elements among {_names(HEAVY_ELEMENTS)}, got {_names(unknown)}; training molecules hold no "
+            "others (hydrogen comes by itself)"
+        )
+    if not rules.allowed_elements:
+        raise ContradictionError("expected at least one allowed element, got none; allow some")
+    excluded = rules.required_elements - rules.allowed_elements
+    if excluded:
+        raise ContradictionError(f"{_names(excluded)} is required, but not allowed; drop one of the two")
+    both = set(rules.required_smarts) & set(rules.forbidden_smarts)
+    if both:
+        raise ContradictionError(f"{', '.join(sorted(both))} is both required and forbidden; drop one of the two")
+
+
+def _check_counts(rules: MoleculeRules) -> None:
+    fewest, most = rules.n_heavy
+    if not 1 <= fewest <= most <= MAX_HEAVY:
+        raise ContradictionError(
+            f"expected n_heavy (fewest, most), 1 <= fewest <= most <= {MAX_HEAVY}, got {fewest, most}"
+        )
+    if len(rules.required_elements) > most:
+        raise ContradictionError(
+            f"{len(rules.required_elements)} elements are required, but only {most} heavy atoms allowed; raise n_heavy"
+        )
+    if rules.max_rings is not None and rules.max_rings < 0:
+        raise ContradictionError(f"expected max_rings of at least 0, got {rules.max_rings}")
+
+
+def _check_composition(rules: MoleculeRules) -> None:
+    if not rules.composition:
+        return
+    counts = dict(rules.composition)
+    formula = _formula(counts)
+    if len(counts) < len(rules.composition) or min(counts.values()) < 1:
+        raise ContradictionError(f"expected each element once with a positive count, got {rules.composition}")
+    present = frozenset(counts) - {1}
+    if not present <= rules.allowed_elements:
+        raise ContradictionError(f"{formula} holds {_names(present - rules.allowed_elements)}, which is not allowed")
+    if not rules.required_elements <= present:
+        raise ContradictionError(f"{_names(rules.required_elements - present)} is required, but {formula} holds none")
+    n_heavy = sum(n for z, n in counts.items() if z != 1)
+    if not rules.n_heavy[0] <= n_heavy <= rules.n_heavy[1]:
+        raise ContradictionError(f"{formula} has {n_heavy} heavy atoms, outside n_heavy = {rules.n_heavy}")
+    spare = hydrogens_at_most(counts, rules.charge) - counts.get(1, 0)
+    if spare < 0 or spare % 2:
+        raise ContradictionError(
+            f"no closed-shell molecule of charge {rules.charge:+d} is {formula}: it would take "
+            f"{hydrogens_at_most(counts, rules.charge)} hydrogens or an even number fewer"
+        )
+
+
+def hydrogens_at_most(composition: dict[int, int], charge: int) -> int:
+    """Hydrogens of a saturated acyclic molecule of these heavy atoms; each ring or further bond costs two.
+
+    A positive ion of our types has one valence more than its element, a negative one has one less.
+    """
+    heavy = {z: n for z, n in composition.items() if z != 1}
+    return sum(_NEUTRAL_VALENCE[z] * n for z, n in heavy.items()) + charge - 2 * (sum(heavy.values()) - 1)

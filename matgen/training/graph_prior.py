@@ -1,0 +1,163 @@
+"""Maximum likelihood for the prior of molecules, with conditions dropped at random."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from matgen.datasets.molecules import LABELS, MoleculeTable
+from matgen.draws import uniform
+from matgen.nn.graph_prior import (
+    N_TOKENS,
+    PROPERTY_GRIDS,
+    STOP,
+    GraphConditions,
+    GraphPrior,
+    PaddedSkeletons,
+    Reading,
+    connected_orders,
+)
+from matgen.nn.template_prior import N_ELEMENTS
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate
+from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, Labelled, labelled
+from matgen.training.loop import bucketed
+
+
+@dataclass(frozen=True)
+class SkeletonTable:
+    """Molecules in all their Kekulé forms, and their labels.
+
+    Attributes:
+        forms: of all molecules, one after another.
+        first: where the forms of each molecule begin (n_systems,).
+        count: how many there are (n_systems,).
+        properties: in the order of `PROPERTY_GRIDS` (n_systems, 7).
+        left_out: molecules that are no skeleton, being too large, radicals or of other atoms.
+    """
+
+    forms: PaddedSkeletons
+    first: Tensor
+    count: Tensor
+    properties: Tensor
+    left_out: int
+
+    @classmethod
+    def of(cls, table: MoleculeTable, every: int = 1) -> Self:
+        """Every so many rows of a table of molecules."""
+        rows = range(0, len(table), every)
+        known = [(row, found) for row in rows if (found := _labelled(table.templates.smiles[row])) is not None]
+        count = torch.tensor([len(found.skeletons) for _, found in known])
+        columns = [LABELS.index(name) for name in PROPERTY_GRIDS]
+        return cls(
+            PaddedSkeletons.of([skeleton for _, found in known for skeleton in found.skeletons]),
+            count.cumsum(0) - count,
+            count,
+            table.labels[[row for row, _ in known]][:, columns],
+            len(rows) - len(known),
+        )
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each molecule, without the stop (n_systems,)."""
+        forms = self.forms.select(self.first)
+        return forms.present.sum(1) + (forms.orders > 0).sum((1, 2)) // 2
+
+    def sequences(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Tokens (n, length) of these molecules, each in a random Kekulé form and a random order."""
+        uniforms = uniform((len(rows), 1 + MAX_HEAVY), generator, self.properties)
+        which = (uniforms[:, 0] * self.count[rows]).long()
+        forms = self.forms.select(self.first[rows] + which)
+        return forms.permuted(connected_orders(forms, uniforms[:, 1:])[0]).tokens()
+
+    def conditions(self, rows: Tensor) -> GraphConditions:
+        """Everything that is known of these molecules."""
+        forms = self.forms.select(self.first[rows])
+        numbers = forms.kind.new_tensor([*(z for z, _, _ in ATOM_TYPES), 0])[forms.kind]
+        elements = torch.zeros(len(rows), N_ELEMENTS, dtype=torch.bool, device=rows.device)
+        elements = elements.scatter(1, numbers, value=True)
+        elements[:, 0] = False
+        complete = torch.ones_like(rows, dtype=torch.bool)
+        return GraphConditions(forms.present.sum(1), elements, complete, self.properties[rows])
+
+
+def _labelled(smiles: str) -> Labelled | None:
+    """The skeletons of a molecule; None if it has none."""
+    try:
+        return labelled(MoleculeTemplate(smiles))
+    except MoleculeError:
+        return None
+
+
+def dropped(known: GraphConditions, generator: torch.Generator, keep: float = 0.25) -> GraphConditions:
+    """In a third of the rows nothing is told; else each condition with probability `keep`, of elements often some."""
+    n, n_properties = known.properties.shape
+
+    def coin(probability: float, *shape: int) -> Tensor:
+        return uniform((n, *shape), generator, known.properties) < probability
+
+    told = ~coin(1 / 3)
+    complete = coin(keep) & told
+    some = coin(keep, 1) & coin(0.5, N_ELEMENTS) & told[:, None]
+    return GraphConditions(
+        n_heavy=torch.where(coin(keep) & told, known.n_heavy, 0),
+        elements=known.elements & (complete[:, None] | some),
+        complete=complete,
+        properties=torch.where(coin(keep, n_properties) & told[:, None], known.properties, math.nan),
+    )
+
+
+class GraphPriorObjective:
+    """Negative log likelihood of randomly ordered skeletons."""
+
+    def __init__(self, train: SkeletonTable, val: SkeletonTable) -> None:
+        self.train, self.val = train, val
+        self.lengths = train.lengths
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Rows of the training split, similar lengths together."""
+        return bucketed(self.lengths, batch_size, generator)
+
+    def loss(self, model: GraphPrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Mean NLL in nats per ordered skeleton."""
+        conditions = dropped(self.train.conditions(rows), generator)
+        nll = -model(conditions, self.train.sequences(rows, generator)).mean()
+        return nll, {"nll": nll.item()}
+
+    @torch.no_grad()
+    def validate(self, model: GraphPrior) -> dict[str, float]:
+        """NLL per ordered skeleton on the validation rows, told nothing, everything, and the gap only."""
+        generator = torch.Generator().manual_seed(0)
+        figures: dict[str, list[Tensor]] = {"nll": [], "nll_conditional": [], "nll_gap": []}
+        for rows in torch.arange(len(self.val), device=self.val.count.device).split(512):
+            tokens, known = self.val.sequences(rows, generator), self.val.conditions(rows)
+            nothing = GraphConditions.none(len(rows)).to(rows.device)
+            is_gap = torch.tensor([name == "gap" for name in PROPERTY_GRIDS], device=rows.device)
+            gap = replace(nothing, properties=torch.where(is_gap, known.properties, math.nan))
+            for name, told in zip(figures, (nothing, known, gap), strict=True):
+                figures[name].append(-model(told, tokens))
+        return {name: torch.cat(values).mean().item() for name, values in figures.items()}
+
+
+def unigram_nll(train: SkeletonTable, val: SkeletonTable, generator: torch.Generator) -> float:
+    """NLL per ordered validation skeleton of independent tokens with the frequencies of training, among legal ones.
+
+    One pseudo-count for each token; orders at random, as for the model.
+    """
+    counts = torch.ones(N_TOKENS)
+    for rows in torch.arange(len(train)).split(4096):
+        tokens = train.sequences(rows, generator)
+        ended = (tokens == STOP).long().cumsum(1) > 1
+        counts = counts + torch.bincount(tokens[~ended], minlength=N_TOKENS)
+    total = []
+    for rows in torch.arange(len(val)).split(512):
+        tokens = val.sequences(rows, generator)
+        legal = Reading.of(tokens[:, :-1]).legal()
+        steps = counts.log().expand(legal.shape).masked_fill(~legal, -math.inf).log_softmax(-1)
+        total.append(-steps.gather(2, tokens[..., None]).squeeze(2).sum(1))
+    return torch.cat(total).mean().item()

@@ -1,0 +1,203 @@
+"""What is done to a proposal of either kind before it is believed: relaxed, read by all predictors, compared."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.energies.property import StatePredictor
+from matgen.guide import JUDGE, Guide, as_prediction
+from matgen.models import load
+from matgen.request import Request
+from matgen.validation.checks import min_distance
+from matgen.validation.chgnet_surface import CHGNetSurface
+from matgen.validation.dynamics import falls_back
+from matgen.validation.hull import ReferenceHull
+from matgen.validation.known import shipped_index
+from matgen.validation.known_molecules import shipped_molecules
+from matgen.validation.molecule_checks import graph_kept
+from matgen.validation.pool import Relaxed, relax_many
+from matgen.validation.symmetry import space_group
+from matgen.validation.xtb import GAP_ERROR, calibrated_gap, electronic, relax_molecules
+from matgen.workflows.selection import Rulebook, SeenCrystals, SeenMolecules, Uniqueness, predictions
+
+M = TypeVar("M", Structure, Molecule)
+
+XTB_GAP = "xtb_gap"
+"""Name of the gap that GFN2-xTB suggests, on the scale of the training labels."""
+
+
+class Assay(Protocol):
+    """The means to relax and judge candidates of one kind."""
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The checks of the request."""
+        ...
+
+    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
+        """Tells repetitions among candidates."""
+        ...
+
+    def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
+        """Candidates with their final structure, in the order given."""
+        ...
+
+    def unfit(self, candidate: Candidate) -> Verdict | None:
+        """Why models need not be asked about a candidate, if so: what they said would mean nothing."""
+        ...
+
+    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+        """What the guiding models, and those that guided nothing, predict of the final structure.
+
+        Raises:
+            NoTemplateError: the symmetry of a crystal could not be found.
+        """
+        ...
+
+    def afterwards(self, candidate: Candidate) -> Candidate:
+        """With verdicts that decide nothing and cost too much to be asked of everyone."""
+        ...
+
+
+@dataclass
+class CrystalAssay:
+    """Crystals: relaxed by CHGNet, judged against its hull."""
+
+    request: Request
+    guide: Guide
+    judge: StatePredictor
+    rulebook: Rulebook
+    hull: ReferenceHull | None = None
+    shaker: CHGNetSurface | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> "CrystalAssay":
+        """With the models and references that ship."""
+        relaxed = request.relaxer != "none"
+        hull = ReferenceHull.load() if relaxed else None
+        return cls(
+            request,
+            guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
+            judge=load("judge").to(request.device),
+            rulebook=Rulebook.of(request, hull, shipped_index()),
+            hull=hull,
+            shaker=CHGNetSurface() if relaxed else None,
+        )
+
+    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
+        """By `StructureMatcher`."""
+        return Uniqueness(SeenCrystals(), known)
+
+    def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
+        """Candidates with their final structure, in the order given, however many are at work at once."""
+        if self.request.relaxer == "none":
+            yield from candidates
+            return
+        starts = [candidate.crystal for candidate in candidates]
+        limit = self.request.max_ehull
+        ceilings = None if self.hull is None else [self.hull.ceiling(s.composition, limit) for s in starts]
+        results = relax_many(starts, config=self.request.relaxation, n_jobs=self.request.processes, ceilings=ceilings)
+        for candidate, structure, report in _in_order(candidates, results):
+            yield replace(candidate, structure=structure, space_group=space_group(structure), relaxation=report)
+
+    def unfit(self, candidate: Candidate) -> Verdict | None:
+        """Atoms on top of each other."""
+        contact = min_distance(candidate)
+        return None if contact.passed else contact
+
+    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+        """The guide and the judge."""
+        return _both(self.guide, self.judge, candidate, self.request.device)
+
+    def afterwards(self, candidate: Candidate) -> Candidate:
+        """Whether it falls back when it is shaken."""
+        if self.shaker is None:
+            return candidate
+        shaken = falls_back(candidate, self.shaker, self.request.relaxation)
+        return replace(candidate, verdicts=candidate.verdicts | {shaken.name: shaken})
+
+
+@dataclass
+class MoleculeAssay:
+    """Molecules: relaxed by GFN2-xTB, which also has a word on the gap."""
+
+    request: Request
+    guide: Guide
+    judge: StatePredictor
+    rulebook: Rulebook = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the rulebook."""
+        self.rulebook = Rulebook.of_molecules(self.request, shipped_molecules())
+
+    @classmethod
+    def of(cls, request: Request) -> "MoleculeAssay":
+        """With the models and references that ship."""
+        return cls(
+            request,
+            guide=Guide(load("molecule_energy").to(request.device), load("molecule_properties").to(request.device)),
+            judge=load("molecule_judge").to(request.device),
+        )
+
+    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
+        """By InChIKey, hands included."""
+        return Uniqueness(SeenMolecules(), known)
+
+    def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
+        """Candidates at the minimum of GFN2-xTB."""
+        if self.request.relaxer == "none":
+            yield from candidates
+            return
+        starts = [candidate.molecule for candidate in candidates]
+        results = relax_molecules(starts, n_jobs=self.request.processes)
+        for candidate, molecule, report in _in_order(candidates, results):
+            yield replace(candidate, structure=molecule, relaxation=report)
+
+    def unfit(self, candidate: Candidate) -> Verdict | None:
+        """Bonds broken or made."""
+        kept = graph_kept(candidate)
+        return None if kept.passed else kept
+
+    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+        """The guide, the judge, and the gap by xTB."""
+        gap = calibrated_gap(electronic(candidate.molecule))
+        return _both(self.guide, self.judge, candidate, self.request.device) | {
+            XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
+        }
+
+    def afterwards(self, candidate: Candidate) -> Candidate:
+        """Nothing more."""
+        return candidate
+
+
+def assay_of(request: Request) -> Assay:
+    """The assay of the kind that a request asks for.
+
+    Raises:
+        WeightsError: weights that are missing or damaged.
+    """
+    return CrystalAssay.of(request) if request.kind == "crystal" else MoleculeAssay.of(request)
+
+
+def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, device: str) -> dict[str, Prediction]:
+    read = guide.of_material(candidate.structure, candidate.template)
+    guided = {name: as_prediction(name, found) for name, found in read.items()}
+    judged = predictions(judge, candidate, device)
+    return guided | {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
+
+
+def _in_order(
+    candidates: Sequence[Candidate], results: Iterable[Relaxed[M]]
+) -> Iterator[tuple[Candidate, M, Relaxation]]:
+    """Results beside their candidates, in the order of these."""
+    waiting: dict[int, Relaxed[M]] = {}
+    due = 0
+    for result in results:
+        waiting[result.index] = result
+        while due in waiting:
+            found = waiting.pop(due)
+            yield candidates[due], found.structure, found.report
+            due += 1
