@@ -121,9 +121,7 @@ class Candidate:
         Raises:
             KindError: it is a molecule.
         """
-        if isinstance(self.structure, Molecule):
-            raise KindError(f"expected a crystal, got the molecule {self.template or self.name}; leave molecules out")
-        return self.structure
+        return as_crystal(self.structure, self.template or self.name)
 
     @property
     def molecule(self) -> Molecule:
@@ -132,11 +130,31 @@ class Candidate:
         Raises:
             KindError: it is a crystal.
         """
-        if isinstance(self.structure, Structure):
-            raise KindError(f"expected a molecule, got the crystal {self.template or self.name}; leave crystals out")
-        return self.structure
+        return as_molecule(self.structure, self.template or self.name)
 
 
 def kind_of(material: Material) -> KindName:
     """Whether something is a crystal or a molecule."""
     return "molecule" if isinstance(material, Molecule) else "crystal"
+
+
+def as_crystal(material: Material, name: str = "") -> Structure:
+    """The same, known to be a crystal.
+
+    Raises:
+        KindError: it is a molecule.
+    """
+    if isinstance(material, Molecule):
+        raise KindError(f"expected a crystal, got the molecule {name or material.formula}; leave molecules out")
+    return material
+
+
+def as_molecule(material: Material, name: str = "") -> Molecule:
+    """The same, known to be a molecule.
+
+    Raises:
+        KindError: it is a crystal.
+    """
+    if isinstance(material, Structure):
+        raise KindError(f"expected a molecule, got the crystal {name or material.formula}; leave crystals out")
+    return material

@@ -112,7 +112,7 @@ def _promising(templates: list[Template], request: Request, kind: Kind) -> list[
         return templates
     with torch.no_grad():
         energies = template_ranking(request, kind)(TemplateBatch.of(templates).to(kind.device))
-    energies = energies + repeats(templates, energies, request, kind)
+    energies = energies + _repeats(templates, energies, request, kind)
     return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
 
 
@@ -192,10 +192,15 @@ def _begun(
     if not parts:
         return kind.starts([], generator)
     total = torch.cat(lowest)
-    best = (total + repeats(templates, total, request, kind)).argsort()[: request.n * request.sampler.shaped]
+    best = (total + _repeats(templates, total, request, kind)).argsort()[: request.n * request.sampler.shaped]
     together = joined(parts)
     leading = _places(together.owner, torch.cat(energies)) < request.sampler.shaped_starts
     return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
+
+
+def _repeats(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind) -> Tensor:
+    """Energy (n_systems,) of templates for being variations of better ones."""
+    return repeats([kind.likeness(template) for template in templates], total, request.sampler.variety)
 
 
 def _places(owner: Tensor, energy: Tensor) -> Tensor:
@@ -279,7 +284,7 @@ def rank(
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, kind)
     total = torch.stack(list(terms.values())).sum(0)
-    terms["variety"] = repeats(batch.unbatch(), total, request, kind)
+    terms["variety"] = _repeats(batch.unbatch(), total, request, kind)
     total = total + terms["variety"]
     state = expand(batch, geometry)
     predictions = Guide(kind.graph, kind.properties).of_batch(batch, state)

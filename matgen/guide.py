@@ -54,7 +54,7 @@ class Guide:
         """Predictions (n_systems,) by property of expanded templates."""
         return {name: found.prediction() for name, found in self.distributions(templates, state).items()}
 
-    def of_material(self, material: Material, smiles: str = "") -> dict[str, Prediction]:
+    def of_structure(self, material: Material, smiles: str = "") -> dict[str, Prediction]:
         """Predictions (1,) by property of one crystal, or of one molecule whose graph is named.
 
         Raises:

@@ -52,7 +52,10 @@ TAKEN = frozenset(
 ).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
 """Names of the terms that every total energy may have."""
 
-RELAXERS = {"crystal": ("chgnet", "none"), "molecule": ("xtb", "none")}
+RELAXERS: dict[str, tuple[Literal["chgnet", "xtb", "none"], ...]] = {
+    "crystal": ("chgnet", "none"),
+    "molecule": ("xtb", "none"),
+}
 """What relaxes candidates of each kind, the usual one first."""
 
 MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
@@ -68,13 +71,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "sampler": {
             "move_steps": 60,
             "geometries": 2,
-            "started": 4,
-            "shaped": 3,
-            "levels": 8,
+            "started": 3,
+            "shaped": 2,
+            "levels": 4,
             "lowest": 0.01,
             "start_drawn": 0.1,
             "refine_sigma": 0.03,
-            "settle_levels": 13,
+            "refine_steps": 4,
+            "settle_levels": 10,
             "choose_sigma": 0.03,
             "wish": 2.0,
         },

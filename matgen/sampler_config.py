@@ -21,8 +21,8 @@ class SamplerConfig:
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
         shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
         prototypes: how many of them may be known prototypes.
-        start_noise, start_levels, start_churn: noise from which a geometry is drawn by diffusion, Å, in how many levels,
-            and how much noise is put back on the way.
+        start_noise, start_levels, start_churn: noise from which a geometry is drawn by diffusion, Å, in how many
+            levels, and how much noise is put back on the way.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
         lowest: the last of them, Å.
@@ -58,7 +58,7 @@ class SamplerConfig:
     shaped: int = 5
     shaped_starts: int = 1
     start_noise: float = 4.0
-    start_levels: int = 60
+    start_levels: int = 40
     start_churn: float = 25.0
     start_known: float = 0.15
     start_drawn: float = 0.3
@@ -93,7 +93,17 @@ class SamplerConfig:
         """
         check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels", "start_levels")
         check_least(
-            self, 0, "prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps", "corrector_steps", "churn", "start_churn", "settle_levels"
+            self,
+            0,
+            "prototypes",
+            "move_steps",
+            "burn_in",
+            "refine_rounds",
+            "refine_steps",
+            "corrector_steps",
+            "churn",
+            "start_churn",
+            "settle_levels",
         )
         check_least(self, 0, "wish", "charge", "familiarity", "novelty", "closed_shell", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")

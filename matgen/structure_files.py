@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from matgen.candidate import KindName, Material, kind_of
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.candidate import KindName, Material, as_crystal, as_molecule, kind_of
 from matgen.errors import UserError
 from matgen.structure_formats import (
     BROKEN,
@@ -55,6 +57,7 @@ class Entry:
         error: why it is broken; empty if it is not.
         template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
         note: what the file did not say and was made up, such as the geometry of a SMILES; empty if nothing was.
+        atoms: of what is broken as a molecule, but has elements and positions in free space; None otherwise.
     """
 
     name: str
@@ -64,11 +67,30 @@ class Entry:
     error: str
     template: str = ""
     note: str = ""
+    atoms: Molecule | None = None
 
     @property
     def kind(self) -> KindName | None:
         """Crystal or molecule; None where it is broken."""
         return None if self.structure is None else kind_of(self.structure)
+
+    @property
+    def crystal(self) -> Structure | None:
+        """The structure of a crystal; None where it is broken.
+
+        Raises:
+            KindError: it is a molecule.
+        """
+        return None if self.structure is None else as_crystal(self.structure, self.name)
+
+    @property
+    def molecule(self) -> Molecule | None:
+        """The structure of a molecule; None where it is broken.
+
+        Raises:
+            KindError: it is a crystal.
+        """
+        return None if self.structure is None else as_molecule(self.structure, self.name)
 
 
 @dataclass(frozen=True)
@@ -102,7 +124,7 @@ def read(one: Found, kind: KindName | None = "crystal") -> Entry:
     try:
         said = reading(one.piece, kind)
     except BrokenStructureError as error:
-        return Entry(one.name, one.path, one.index, None, str(error))
+        return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
     return Entry(one.name, one.path, one.index, said.structure, "", said.template, said.note)
 
 

@@ -75,7 +75,15 @@ _CHARGE = re.compile(r"""\bcharge["']?\s*=\s*["']?([+-]?\d{1,3})\b""", re.IGNORE
 
 
 class BrokenStructureError(UserError, ValueError):
-    """What was meant to be a structure is none that can be judged; the message says why."""
+    """What was meant to be a structure is none that can be judged; the message says why.
+
+    Attributes:
+        atoms: elements and positions in free space that no bonds explain; None where there are not even those.
+    """
+
+    def __init__(self, message: str, atoms: Molecule | None = None) -> None:
+        super().__init__(message)
+        self.atoms = atoms
 
 
 @dataclass(frozen=True)
@@ -431,17 +439,41 @@ def _perceived(numbers: np.ndarray, positions: np.ndarray, charge: int) -> Place
     try:
         return placed(bonded(numbers, positions, charge))
     except MoleculeError as error:
-        raise BrokenStructureError(f"no crystal, since it has no cell, and no molecule: {_told(error)}") from error
+        message = f"no crystal, since it has no cell, and no molecule: {_told(error)}"
+        raise BrokenStructureError(message, _atoms(numbers, positions)) from error
 
 
 def _read_sdf(text: str) -> Placed:
     found = Chem.MolFromMolBlock(text, removeHs=False)
-    if found is None:
-        found = Chem.MolFromMolBlock(text, removeHs=False, sanitize=False)
+    bare = found or Chem.MolFromMolBlock(text, removeHs=False, sanitize=False)
+    if bare is None:
+        raise BrokenStructureError("not readable as sdf: expected a table of atoms and bonds, V2000 or V3000")
+    try:
         if found is None:
-            raise BrokenStructureError("not readable as sdf: expected a table of atoms and bonds, V2000 or V3000")
-        Chem.SanitizeMol(found)  # raises what is wrong with it
-    return placed(found)
+            Chem.SanitizeMol(bare)  # raises what is wrong with it
+        return placed(bare)
+    except ValueError as error:
+        message = _told(error) if isinstance(error, MoleculeError) else f"not readable as sdf: {_told(error)}"
+        raise BrokenStructureError(message, _atoms_in_space(bare)) from error
+
+
+def _atoms_in_space(molecule: Chem.Mol) -> Molecule | None:
+    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+        return None
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    return _atoms(numbers, molecule.GetConformer().GetPositions())
+
+
+def _atoms(numbers: np.ndarray, positions: np.ndarray) -> Molecule | None:
+    """Atoms of which nothing else is known; None if some are none.
+
+    Args:
+        numbers: atomic numbers (n,).
+        positions: Cartesian (n, 3), Å.
+    """
+    if not len(numbers) or not numbers.all() or not np.isfinite(positions).all():
+        return None
+    return Molecule(numbers.tolist(), positions)
 
 
 def _read_smiles(smiles: str) -> Placed:

@@ -17,8 +17,9 @@ from matgen.guide import JUDGE
 from matgen.models import ModelInfo
 from matgen.properties import PROPERTIES
 from matgen.request import TOLERANCES
-from matgen.screening.row import Row
+from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
+from matgen.validation.xtb_minimum import XtbMinimum
 from matgen.workflows.verify import Verified
 
 NARROWEST = 110
@@ -122,31 +123,39 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
 
 def ranking_table(rows: Sequence[Row], wishes: Sequence[Target], top: int) -> Table:
     """The first rows of a ranking: what it is, what is predicted, how stable, and what speaks against it."""
-    shown = _shown(wishes, next((row.candidate.kind for row in rows if row.candidate is not None), "crystal"))
+    kind: KindName = next((row.candidate.kind for row in rows if row.candidate is not None), "crystal")
+    shown = _shown(wishes, kind)
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("name", overflow="fold", min_width=14)
-    table.add_column("formula", overflow="fold")
-    table.add_column("group", no_wrap=True)
+    if kind == "crystal":
+        table.add_column("formula", overflow="fold")
+        table.add_column("group", no_wrap=True)
+    else:
+        table.add_column("SMILES", overflow="fold", min_width=12)
+    before = len(table.columns)
     for name in shown:
         table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
         table.add_column("judge", justify="right", no_wrap=True)
-    for heading in ("above hull", "density energy"):
+    for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
     table.add_column("against it", overflow="fold", min_width=10)
     by_name = {wish.name: wish for wish in wishes}
     for row in rows[:top]:
         candidate = row.candidate
         if candidate is None:
-            table.add_row(str(row.rank), row.name, *[""] * (2 + 2 * len(shown) + 2), row.error)
+            table.add_row(str(row.rank), row.name, *[""] * (before - 2 + 2 * len(shown) + 2), row.error)
             continue
-        told_row = [str(row.rank), row.name, row.formula, escape(_what(candidate))]
+        named = (row.formula, _what(candidate)) if kind == "crystal" else (_what(candidate),)
+        told_row = [str(row.rank), row.name, *map(escape, named)]
         for name in shown:
             guided, judged = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
             spread = "" if guided is None else f" ± {guided.spread:.2f}"
             told_row.append(_short(guided) + spread + _mark(by_name.get(name), guided))
             told_row.append(_short(judged) + _mark(by_name.get(name), judged))
-        heights = [_number(row.verdicts, "hull", 3), _number(row.verdicts, "in_domain", 2)]
+        stable = _number(row.verdicts, "hull", 3) if kind == "crystal" else _number(row.verdicts, "xtb", 2)
+        density = candidate.energies.get(DENSITY_ENERGY)
+        heights = [stable, "–" if density is None else _rounded(density, 2)]
         table.add_row(*told_row, *heights, ", ".join(row.failed).replace("_", " "))
     return table
 
@@ -168,8 +177,40 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
     return table
 
 
-def verified_table(verified: Iterable[Verified]) -> Table:
-    """What first principles say of each crystal, beside the gaps that were predicted."""
+def verified_table(verified: Sequence[Verified]) -> Table:
+    """What a calculation says of each crystal or molecule, beside the gaps that were predicted."""
+    molecules = any(isinstance(one.result, XtbMinimum) for one in verified)
+    return _verified_molecules(verified) if molecules else _verified_crystals(verified)
+
+
+def _verified_molecules(verified: Iterable[Verified]) -> Table:
+    """Gaps on the scale of B3LYP, and how far a relaxation by GFN2-xTB went."""
+    table = Table(title="gaps as predicted (eV), and at the minimum of GFN2-xTB", title_justify="left")
+    table.add_column("name", overflow="fold", min_width=14)
+    table.add_column("SMILES", overflow="fold", min_width=12)
+    for heading in ("guided by", "checked by", "gap, eV", "by levels", "RMSD, Å", "drop, eV"):
+        table.add_column(heading, justify="right")
+    table.add_column("against it", overflow="fold", min_width=14)
+    for one in verified:
+        found = one.result
+        told_row = [one.subject.name, escape(one.subject.template), *_guesses(one, "gap")]
+        if isinstance(found, XtbMinimum) and found.converged:
+            told_row += [f"{number:.2f}" for number in (found.gap, found.levels_gap, found.rmsd)]
+            told_row.append(f"{found.energy_drop:.3f}")
+        else:
+            told_row += [""] * 4
+        table.add_row(*told_row, escape(found.reason))
+    return table
+
+
+def _guesses(one: Verified, name: str) -> list[str]:
+    """What guide and judge had predicted of a property; empty where nothing is known."""
+    guesses = [one.subject.row.get(column) for column in (name, f"{JUDGE}{name}")]
+    return ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
+
+
+def _verified_crystals(verified: Iterable[Verified]) -> Table:
+    """What first principles say of each crystal."""
     table = Table(title="gaps as predicted (eV), and from first principles (PBE)", title_justify="left")
     table.add_column("name")
     for heading in ("guided by", "checked by", "gap, eV", "direct, eV", "eV/atom", "μB/cell", "k points", "seconds"):
@@ -177,12 +218,12 @@ def verified_table(verified: Iterable[Verified]) -> Table:
     table.add_column("why not")
     for one in verified:
         found = one.result
-        guesses = [one.subject.row.get(name) for name in ("band_gap", f"{JUDGE}band_gap")]
+        if isinstance(found, XtbMinimum):
+            continue
         numbers = [f"{found.gap:.2f}", f"{found.direct_gap:.2f}", f"{found.energy:.3f}", f"{found.magnetic_moment:.2f}"]
         told = numbers if found.converged else [""] * len(numbers)
         mesh = "×".join(map(str, found.settings.get("kpoints", ())))
-        predicted = ["" if guess is None else f"{float(guess):.2f}" for guess in guesses]
-        table.add_row(one.subject.name, *predicted, *told, mesh, f"{found.seconds:.0f}", found.reason)
+        table.add_row(one.subject.name, *_guesses(one, "band_gap"), *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
 
 
@@ -254,8 +295,12 @@ def _short(prediction: Prediction | None) -> str:
 def _number(verdicts: Mapping[str, Verdict], name: str, digits: int) -> str:
     """The number that decided a check; a dash where there was none."""
     found = verdicts.get(name)
-    # Zero is added so that a negative number that rounds to nothing loses its sign.
-    return "–" if found is None or math.isnan(found.value) else f"{round(found.value, digits) + 0.0:.{digits}f}"
+    return "–" if found is None or math.isnan(found.value) else _rounded(found.value, digits)
+
+
+def _rounded(value: float, digits: int) -> str:
+    """A number; zero is added so that a negative one that rounds to nothing loses its sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _verdicts(candidate: Candidate) -> str:

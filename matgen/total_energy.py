@@ -16,7 +16,7 @@ from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energy import Sum, TemplateSum
 from matgen.kinds.base import Kind
 from matgen.request import Request
-from matgen.templates.batch import Geometry, Template, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.terms import check_finite
 
@@ -103,12 +103,11 @@ def ranking_terms(
     return {f"{name}_template" if name in wishes else name: value for name, value in of_templates.items()} | of_states
 
 
-def repeats(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind) -> Tensor:
+def repeats(themes: Sequence[Hashable], total: Tensor, variety: float) -> Tensor:
     """Energy (n_systems,) for being one more variation of a theme: `variety` for each better one."""
     seen: Counter[Hashable] = Counter()
     found = torch.zeros_like(total)
     for i in total.argsort().tolist():
-        theme = kind.likeness(templates[i])
-        found[i] = request.sampler.variety * seen[theme]
-        seen[theme] += 1
+        found[i] = variety * seen[themes[i]]
+        seen[themes[i]] += 1
     return found

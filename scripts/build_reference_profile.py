@@ -1,22 +1,31 @@
-"""Writes matgen/validation/metrics/mp20_test.json: how often each density, volume, group, element occurs in MP-20 test.
+"""Writes matgen/validation/metrics/*_test.json: how often each value of a trait occurs in MP-20 test and in QM9 test.
 
 `python scripts/build_reference_profile.py --data FOLDER` (or MATGEN_DATA). Counts of rounded values, no structure.
+Bonds of molecules are those that distances tell by EDM's rules; QM9 itself comes from the package qm9pack.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-from matgen.datasets.named import named, named_structures
+from matgen.datasets.named import named, named_molecules, named_structures
 from matgen.validation.metrics import profile, traits
 from matgen.validation.metrics.distributions import SHIPPED
+from matgen.validation.molecule_distributions import molecule_profile, molecule_traits
+from matgen.validation.molecule_metrics import AtomSets, perceived_molecules
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("MATGEN_DATA"))
-    folder = parser.parse_args().data
-    for name, path in SHIPPED.items():
-        one = named(name)
-        found = [traits(structure) for structure in named_structures(name, folder and Path(folder))]
-        profile(one.title, found, one.source).save(path)
-        print(f"{path}: {len(found)} structures, {path.stat().st_size} bytes")
+    parser.add_argument("--only", choices=SHIPPED, nargs="*", default=list(SHIPPED))
+    asked = parser.parse_args()
+    folder = asked.data and Path(asked.data)
+    for name in asked.only:
+        one, path = named(name), SHIPPED[name]
+        if one.kind == "crystal":
+            made = profile(one.title, [traits(structure) for structure in named_structures(name, folder)], one.source)
+        else:
+            molecules = perceived_molecules(AtomSets.in_space(named_molecules(name, folder)))
+            made = molecule_profile(one.title, [molecule_traits(one) for one in molecules], one.source)
+        made.save(path)
+        print(f"{path}: {made.n} structures, {path.stat().st_size} bytes")

@@ -16,6 +16,7 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
 from matgen.training.graph import GraphLoss, GraphObjective
 from matgen.training.loop import Schedule, fit
+from matgen.training.properties import PropertyTargets, trainable
 
 BASE = TrunkConfig(channels=64, layers=3)
 VARIANTS: dict[str, tuple[TrunkConfig, GraphLoss]] = {
@@ -47,8 +48,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    objective = GraphObjective(CrystalTable.load(asked.table))
-    objective.val_rows = objective.val_rows[::4]
+    table = CrystalTable.load(asked.table)
+    rows, val_rows = trainable(table).nonzero().ravel(), (table.split == 1).nonzero().ravel()[::36]
+    objective = GraphObjective(table, rows, val_rows, PropertyTargets.of(table, rows))
     schedule = Schedule(steps=10**6, minutes=asked.minutes, batch_size=48, learning_rate=2e-3, validate_every=10**6)
     print("| variant | steps |", " | ".join(SHOWN), "|\n|" + "---|" * (len(SHOWN) + 2))
     for name in asked.only:

@@ -14,7 +14,8 @@ from statistics import fmean
 import torch
 from evaluation import percent, shipped, table
 
-from matgen.generation import propose, template_moves
+from matgen.generation import propose
+from matgen.kinds.crystals import Crystals
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.samplers.templates import Move, metropolis
@@ -31,7 +32,10 @@ def moved(
     start: Sequence[CrystalTemplate], request: Request, moves: Mapping[str, Move], seconds: float
 ) -> tuple[list[CrystalTemplate], int, float, dict[str, list[float]]]:
     """Templates after so much processor time; steps and seconds it took, and acceptances at the target temperature."""
-    energy, generator = template_energy(request, shipped()), torch.Generator().manual_seed(request.seed)
+    energy, generator = (
+        template_energy(request, Crystals(request, shipped())),
+        torch.Generator().manual_seed(request.seed),
+    )
     accepted: dict[str, list[float]] = {name: [] for name in moves}
     found, steps, took, began = list(start), 0, 0.0, time.process_time()
     while took * (1 + BLOCK / max(2 * steps, 1)) < seconds:  # to the nearest block
@@ -50,7 +54,7 @@ def line(
 ) -> tuple[str, ...]:
     """One row of the table."""
     found, steps, took, accepted = moved(start, request, moves, seconds) if moves else (list(start), 0, 0.0, {})
-    energies = template_energy(request, shipped())(TemplateBatch.of(found)).double()
+    energies = template_energy(request, Crystals(request, shipped()))(TemplateBatch.of(found)).double()
     layouts = set(map(layout, found))
     return (
         name,
@@ -76,8 +80,8 @@ def main() -> None:
         properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(redraws="always")
     )
     unmoved = replace(request, stages=Stages(moves=False))
-    start = propose(unmoved, shipped(), torch.Generator().manual_seed(request.seed), Silence())
-    moves = template_moves(request, shipped())
+    start = propose(unmoved, Crystals(unmoved, shipped()), torch.Generator().manual_seed(request.seed), Silence())
+    moves = Crystals(request, shipped()).moves()
     elements = [name for name in moves if not name.startswith("redraw")]
     redraws = [name for name in moves if name not in elements]
     sets = [[], elements, *([name] for name in redraws), [*elements, "redraw_site"], redraws, list(moves)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from matgen.generation import propose
 from matgen.guide import Guide
+from matgen.kinds.crystals import Crystals
 from matgen.models import load
 from matgen.progress import Silence
 from matgen.properties import median
@@ -31,7 +32,7 @@ CHUNK = 48
 def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
     """Proposed templates whose layout is known, with their nearest prototype's geometry."""
     library = shipped().library
-    found = propose(request, shipped(), torch.Generator().manual_seed(request.seed), Silence())
+    found = propose(request, Crystals(request, shipped()), torch.Generator().manual_seed(request.seed), Silence())
     known = [(TemplateBatch.of([t]), matches[0].geometry) for t in found if (matches := library.nearest(t, 1))]
     return concatenated(known)
 

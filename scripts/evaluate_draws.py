@@ -21,11 +21,11 @@ from matgen.charges import is_valid
 from matgen.config import to_mapping
 from matgen.energies.template_prior import draw_templates
 from matgen.generation import propose, rank, shape
+from matgen.kinds.crystals import Crystals, drawn_conditions
 from matgen.progress import Silence
 from matgen.request import Request
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.crystal import CrystalTemplate
-from matgen.total_energy import drawn_conditions
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.contacts import closest_contact
@@ -54,8 +54,9 @@ def drawn(task: Task) -> list[dict[str, Any]]:
     generator = task.generator()
     models = shipped()
     templates = _templates(task.how["way"], generator)
-    batch, geometry = shape(templates, replace(SINGLE, n=len(templates)), models, generator, Silence())
-    proposals = rank(batch, geometry, SINGLE, models, Silence())
+    request = replace(SINGLE, n=len(templates))
+    batch, geometry = shape(templates, request, Crystals(request, models), generator, Silence())
+    proposals = rank(batch, geometry, SINGLE, Crystals(SINGLE, models), Silence())
     starts = [proposal.structure for proposal in proposals]
     rows: list[dict[str, Any]] = [{"start": start.as_dict(verbosity=0), "smact": _smact(start)} for start in starts]
     for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(starts)), surface()):
@@ -75,7 +76,7 @@ def drawn(task: Task) -> list[dict[str, Any]]:
 
 def _templates(way: str, generator: Any) -> list[CrystalTemplate]:
     if way == "sum":
-        return propose(SINGLE, shipped(), generator, Silence())
+        return propose(SINGLE, Crystals(SINGLE, shipped()), generator, Silence())
     return draw_templates(shipped().prior, SINGLE.rules, drawn_conditions(SINGLE, CHUNK, generator), generator)
 
 

@@ -32,6 +32,7 @@ from matgen.charges import is_valid
 from matgen.config import to_mapping
 from matgen.energies.graph import denoiser_score
 from matgen.generation import shape
+from matgen.kinds.crystals import Crystals
 from matgen.noise import karras_levels
 from matgen.progress import Silence
 from matgen.request import Request, Stages
@@ -102,7 +103,7 @@ def piped(
 ) -> Shaped:
     """As `matgen design` shapes templates, all of them, their elements kept."""
     request = Request(n=len(templates), stages=stages, sampler=sampler)
-    return shape(templates, request, replace(shipped(), **models), generator, Silence())
+    return shape(templates, request, Crystals(request, replace(shipped(), **models)), generator, Silence())
 
 
 def from_noise(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
@@ -182,7 +183,7 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
     sources = [source for _, _, _, source in parts for source in source]
     level = torch.full((batch.n_systems,), CONFIG.choose_sigma)
     with torch.no_grad():
-        terms = state_energy(Request(), shipped()).breakdown(expand(batch, geometry), level)
+        terms = state_energy(Request(), Crystals(Request(), shipped())).breakdown(expand(batch, geometry), level)
     total = torch.stack(list(terms.values())).sum(0)
     found = as_structures(batch, geometry)
     truths = true_structures(whole, task.rows)

@@ -19,7 +19,7 @@ from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.energies.graph import GraphPredictor
 from matgen.guide import CLEAN, Guide
 from matgen.models import WEIGHTS, load
-from matgen.properties import PROPERTIES, Distribution, cdf, coverage, interval, median
+from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
 from matgen.state import State
 from matgen.templates.expand import expand
 from matgen.training.properties import PropertyTargets, known_rows, predicted, trainable

@@ -28,6 +28,7 @@ from matgen.candidate import Relaxation
 from matgen.config import to_mapping
 from matgen.generation import generate
 from matgen.io import structures
+from matgen.kinds.crystals import Crystals
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.templates.batch import Geometry
@@ -84,7 +85,9 @@ def _shaken(task: Task) -> list[Structure]:
 
 def _proposed(task: Task) -> list[Structure]:
     plain = Request(n=CHUNK // 4, over_generation=15, stages=Stages(diffusion=False, mala=False, moves=False))
-    return [found.structure for found in generate(plain, shipped(), task.generator(), Silence())[:CHUNK]]
+    return [
+        found.structure for found in generate(plain, Crystals(plain, shipped()), task.generator(), Silence())[:CHUNK]
+    ]
 
 
 def _timed(starts: Sequence[Structure], one: Callable[[Structure], End]) -> list[End]:

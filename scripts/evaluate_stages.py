@@ -30,6 +30,7 @@ from evaluation import (
 from torch import Tensor
 
 from matgen.config import to_mapping
+from matgen.kinds.crystals import Crystals
 from matgen.request import Request, Stages
 from matgen.samplers.diffusion import pure_noise
 from matgen.samplers.hybrid import refine
@@ -85,7 +86,7 @@ def _refined(shaped: Shaped, generator: torch.Generator) -> tuple[Shaped, Tensor
     """After the Langevin steps of `matgen design`, elements kept; also their acceptance (n_systems,)."""
     batch, geometry = shaped
     batch, geometry, report = refine(
-        state_energy(Request(), shipped()),
+        state_energy(Request(), Crystals(Request(), shipped())),
         batch,
         geometry,
         torch.full((batch.n_systems,), CONFIG.refine_sigma),
@@ -100,7 +101,7 @@ def _figures(task: Task, shaped: Shaped, seconds: float, acceptance: Tensor) -> 
     batch, geometry = shaped
     level = torch.full((batch.n_systems,), CONFIG.choose_sigma)
     with torch.no_grad():
-        energy = state_energy(Request(), shipped())(expand(batch, geometry), level) / batch.n_atoms
+        energy = state_energy(Request(), Crystals(Request(), shipped()))(expand(batch, geometry), level) / batch.n_atoms
     pairs = zip(true_structures(crystals(task.table), task.rows), as_structures(batch, geometry), strict=True)
     return [
         {

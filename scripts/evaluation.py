@@ -90,9 +90,10 @@ class Measurement:
     Args:
         options: as `parser` gives them.
         settings: whatever else the results depend on, as JSON types.
+        material: whose weights.
     """
 
-    def __init__(self, options: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    def __init__(self, options: argparse.Namespace, settings: Mapping[str, Any], material: str = "crystal") -> None:
         self.options, self.started = options, time.perf_counter()
         self.identity = {
             "n": options.n,
@@ -101,7 +102,7 @@ class Measurement:
             "version": matgen.__version__,
             "source": source_hash(),
             "table": hashlib.sha256(options.table.read_bytes()).hexdigest(),
-            "weights": shipped_hashes(),
+            "weights": shipped_hashes(material),
         }
         self.fingerprint = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
         self.parts = options.out.parent / "parts" / f"{options.out.stem}-{self.fingerprint}.jsonl"

@@ -1,8 +1,10 @@
 """How fast a screening is, and whether it loses a row: killed and resumed, or with one of its workers killed.
 
-`python scripts/measure_screen.py`: crystals of the prepared table as CIF files, one in a hundred broken.
+`python scripts/measure_screen.py`: crystals of the prepared table as CIF files, or molecules of QM9 as SDF, one in a
+hundred broken.
 
     python scripts/measure_screen.py throughput --n 500      # structures per second, with and without a hull
+    python scripts/measure_screen.py throughput --n 500 --table cache/molecules.npz --kind molecule
     python scripts/measure_screen.py durability --n 10000    # kill it, call it again, count rows
     python scripts/measure_screen.py kill --n 300            # two Parsl workers, one of them killed
 """
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,23 @@ import torch
 from evaluation import crystals, filled, table, true_structures
 from pymatgen.core import Structure
 
+from matgen.datasets.molecules import MoleculeTable
+from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation.cif import cif_text
+from matgen.validation.sdf import sdf_text
 
 PER_FOLDER = 1000
+SUFFIX = {"crystal": "cif", "molecule": "sdf"}
+JUDGED: dict[str, dict[str, tuple[str, ...]]] = {
+    "crystal": {"without a hull": ("--reference", "none"), "with the hull": ()},
+    "molecule": {
+        "without GFN2-xTB": ("--reference", "none"),
+        "with its energy and gap": (),
+        "relaxed by it": ("--relax", "xtb"),
+    },
+}
+"""What is measured of each kind."""
+
 WARM_UP = 64
 """Structures of the run whose time is subtracted: what is left is free of loading."""
 
@@ -42,22 +58,37 @@ def broken(structure: Structure, how: int) -> str:
     return ways[how % len(ways)]
 
 
-def make_folder(place: Path, table_file: Path, n: int, seed: int) -> set[str]:
+def make_folder(place: Path, options: argparse.Namespace, n: int, seed: int) -> set[str]:
     """Write n files, one in a hundred broken; gives the names of these."""
-    whole = crystals(table_file)
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(whole), generator=generator)[:n].tolist()
     bad = set(random.Random(seed).sample(range(n), max(1, n // 100)))
+    texts = {"crystal": crystal_texts, "molecule": molecule_texts}[options.kind](options.table, n, seed, bad)
     names = set()
-    for start in range(0, n, PER_FOLDER):
-        part = rows[start : start + PER_FOLDER]
-        for index, structure in enumerate(true_structures(whole, part), start):
-            file = place / f"part{start // PER_FOLDER}" / f"{index:05d}.cif"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(broken(structure, index) if index in bad else cif_text(structure), encoding="utf-8")
-            if index in bad:
-                names.add(f"{place.name}/{file.relative_to(place).as_posix()}")
+    for index, text in enumerate(texts):
+        file = place / f"part{index // PER_FOLDER}" / f"{index:05d}.{SUFFIX[options.kind]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        if index in bad:
+            names.add(f"{place.name}/{file.relative_to(place).as_posix()}")
     return names
+
+
+def crystal_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterator[str]:
+    """Crystals of any split as CIF."""
+    whole = crystals(table_file)
+    rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:n].tolist()
+    for start in range(0, n, PER_FOLDER):
+        for index, structure in enumerate(true_structures(whole, rows[start : start + PER_FOLDER]), start):
+            yield broken(structure, index) if index in bad else cif_text(structure)
+
+
+def molecule_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterator[str]:
+    """Molecules of any split as SDF; broken ones are cut short."""
+    whole = MoleculeTable.load(table_file)
+    some = whole.select(torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:n])
+    positions = some.geometry.coords.split(some.templates.n_atoms.tolist())
+    for index, (smiles, x) in enumerate(zip(some.templates.smiles, positions, strict=True)):
+        text = sdf_text(MoleculeTemplate(smiles), x.double().numpy(), str(index), {})
+        yield text[: len(text) // 3] if index in bad else text
 
 
 def started(folder: Path, out: Path, *options: str) -> subprocess.Popen:
@@ -102,10 +133,10 @@ def cost(work: Callable[[], Any]) -> tuple[float, float]:
 
 def throughput(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Structures per second beyond the first `WARM_UP`, for each set of judgements."""
-    make_folder(place / "small", options.table, WARM_UP, options.seed + 1)
-    make_folder(place / "large", options.table, WARM_UP + options.n, options.seed)
+    make_folder(place / "small", options, WARM_UP, options.seed + 1)
+    make_folder(place / "large", options, WARM_UP + options.n, options.seed)
     found = {}
-    for name, more in {"without a hull": ("--reference", "none"), "with the hull": ()}.items():
+    for name, more in JUDGED[options.kind].items():
         judged = ("--jobs", str(options.jobs), "--known", options.known, "--bandgap", "1.5", *more)
 
         def call(size: str, name: str = name, judged: Sequence[str] = judged) -> None:
@@ -123,7 +154,7 @@ def throughput(options: argparse.Namespace, place: Path) -> dict[str, Any]:
 
 def durability(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Kill the whole screening twice, call it again, and compare the rows with the files."""
-    bad = make_folder(place / "files", options.table, options.n, options.seed)
+    bad = make_folder(place / "files", options, options.n, options.seed)
     judged = ("--jobs", str(options.jobs), "--reference", options.reference, "--known", options.known)
     out, killed_at = place / "out", []
     for share in (0.2, 0.6):
@@ -156,7 +187,7 @@ def compared(out: Path, said: str, n: int, bad: set[str]) -> dict[str, Any]:
 
 def kill(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Two Parsl workers; one of them is killed."""
-    bad = make_folder(place / "files", options.table, options.n, options.seed)
+    bad = make_folder(place / "files", options, options.n, options.seed)
     judged = ("--jobs", "2", "--executor", "local", "--reference", options.reference, "--known", options.known)
     process = started(place / "files", place / "out", *judged)
     wait_for(place / "out", 1, process)
@@ -190,6 +221,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=("throughput", "durability", "kill"))
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"), help="by `matgen data prepare`")
+    options.add_argument("--kind", choices=tuple(SUFFIX), default="crystal", help="of the table")
     options.add_argument("--n", type=int, default=500)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--jobs", type=int, default=2)

@@ -26,7 +26,7 @@ from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energy import forces, gradients
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
-from matgen.properties import PROPERTIES
+from matgen.properties import CRYSTAL_PROPERTIES
 from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate

@@ -22,15 +22,9 @@ from matgen.validation.hull import PotentialMismatchError, ReferenceHull, is_sta
 from matgen.validation.known import KnownIndex
 from matgen.validation.metrics import Bootstrap, Profile, profile, traits
 from matgen.validation.metrics.distributions import SHIPPED
-from matgen.workflows.evaluate import (
-    EvaluationConfig,
-    EvaluationError,
-    default_folder,
-    doubts,
-    evaluate,
-    paired,
-    stability_figures,
-)
+from matgen.workflows.crystal_figures import doubts, paired, stability_figures
+from matgen.workflows.evaluate import default_folder, evaluate
+from matgen.workflows.findings import EvaluationConfig, EvaluationError
 from matgen.workflows.judging import Judged, judged_alike, judged_as_read, judged_relaxed
 from matgen.workflows.relaxations import Outcome
 

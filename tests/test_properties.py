@@ -21,7 +21,7 @@ from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.properties import (
-    PROPERTIES,
+    CRYSTAL_PROPERTIES,
     Calibration,
     Distribution,
     Hurdle,

@@ -28,8 +28,9 @@ from matgen.config import ConfigError
 from matgen.energies.property import WishError
 from matgen.export import ResumeError
 from matgen.processes import TRIES, Chunk
-from matgen.screening.assess import LARGEST, _height, assess, primitive_cell, reference_hull
+from matgen.screening.assess import LARGEST, assess
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
+from matgen.screening.crystals import _height, primitive_cell, reference_hull
 from matgen.screening.domain import LIMIT, domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal

@@ -16,8 +16,9 @@ from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
 from matgen.energy import Energy, TemplateEnergy, gradients
 from matgen.export import CandidateWriter, ResumeError
-from matgen.generation import Proposed, generate, propose, template_moves
+from matgen.generation import Proposed, generate, propose
 from matgen.io import state_of
+from matgen.kinds.crystals import Crystals
 from matgen.models import Models, load_models
 from matgen.progress import Silence
 from matgen.request import Request, RequestError, Stages
@@ -192,7 +193,7 @@ def shipped() -> Models:
 
 
 def proposals(request: Request, shipped: Models) -> list[Proposed]:
-    return generate(request, shipped, torch.Generator().manual_seed(0), Silence())
+    return generate(request, Crystals(request, shipped), torch.Generator().manual_seed(0), Silence())
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +227,7 @@ def test_a_strong_term_moves_the_geometry_and_is_told_by_name(plain: list[Propos
 def test_a_term_of_templates_acts_on_what_is_proposed(shipped: Models) -> None:
     def groups(*energies: TemplateEnergy) -> Tensor:
         request = Request(n=2, over_generation=8, sampler=EFFORT, energies=energies)
-        found = propose(request, shipped, torch.Generator().manual_seed(0), Silence())
+        found = propose(request, Crystals(request, shipped), torch.Generator().manual_seed(0), Silence())
         return torch.tensor([template.space_group for template in found], dtype=torch.float32)
 
     # One step in the weight is e^20 between the lowest group and the highest, far more than any other term has to say.
@@ -239,7 +240,7 @@ def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Mode
     def proposed(**effort: int) -> list[CrystalTemplate]:
         sampler = replace(EFFORT, move_steps=12, **effort)
         request = Request(n=2, over_generation=8, sampler=sampler, energies=(1e5 * Symmetric(),))
-        return propose(request, shipped, torch.Generator().manual_seed(0), Silence())
+        return propose(request, Crystals(request, shipped), torch.Generator().manual_seed(0), Silence())
 
     last, every, best = proposed(burn_in=12), proposed(burn_in=4, started=99), proposed(burn_in=4, started=3)
     assert len(last) <= 16 < len(every)
@@ -254,7 +255,7 @@ def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Mode
 @pytest.mark.parametrize("formula", ["", "NaCl"])
 def test_redraws_are_made_where_they_are_asked_for(formula: str, shipped: Models) -> None:
     def redrawn(redraws: str) -> bool:
-        moves = template_moves(Request(formula=formula, stages=Stages(redraws=redraws)), shipped)
+        moves = Crystals(Request(formula=formula, stages=Stages(redraws=redraws)), shipped).moves()
         return any(name.startswith("redraw") for name in moves)
 
     assert (redrawn("never"), redrawn("formula"), redrawn("always")) == (False, bool(formula), True)

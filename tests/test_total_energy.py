@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from matgen.elements import ATOMIC_NUMBERS
+from matgen.kinds.crystals import Crystals, drawn_conditions, settled_conditions
 from matgen.models import PROTOTYPES, WEIGHTS, load_models
 from matgen.request import Request
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.prototypes import layout
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.total_energy import drawn_conditions, ranking_terms, repeats, settled_conditions, targets
+from matgen.total_energy import ranking_terms, repeats, targets
 
 needs_weights = pytest.mark.skipif(
     not (WEIGHTS / f"{PROTOTYPES}.safetensors").exists(), reason="needs the shipped weights"
@@ -75,7 +77,7 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
         formula: str = "", properties: Mapping[str, float | str] = {"band_gap": 1.5}, **weights: float
     ) -> dict[str, float]:
         request = Request(properties=dict(properties), formula=formula, sampler=SamplerConfig(**weights))
-        found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, models)
+        found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, Crystals(request, models))
         return {name: value.item() for name, value in found.items()}
 
     usual, walking, choosing = terms(rank_wish=4.0), terms(rank_wish=4.0, wish=0.0), terms(rank_wish=8.0)
@@ -96,5 +98,5 @@ def test_each_repeat_of_a_layout_costs_more() -> None:
     a, b = (wyckoff_table().positions_of(225)[i] for i in (0, 1))
     salts = [CrystalTemplate(225, ((a, z), (b, 8))) for z in (12, 20, 38)]
     other = CrystalTemplate(225, ((a, 29),))
-    found = repeats([*salts, other], torch.tensor([3.0, 1.0, 2.0, 0.0]), 0.5)
+    found = repeats([layout(template) for template in (*salts, other)], torch.tensor([3.0, 1.0, 2.0, 0.0]), 0.5)
     assert found.tolist() == [1.0, 0.0, 0.5, 0.0]

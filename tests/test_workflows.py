@@ -28,6 +28,7 @@ from matgen.training.run import DataError, TrainConfig, train, train_config
 from matgen.validation.checks import validate
 from matgen.validation.relax import RelaxConfig
 from matgen.validation.symmetry import space_group
+from matgen.workflows.assay import CrystalAssay
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
 from matgen.workflows.design import StageClock, default_folder, run
@@ -169,7 +170,7 @@ def test_the_clock_notes_every_stage_with_its_last_counts(tmp_path: Path) -> Non
 class _Blind:
     """A guide that finds no symmetry, as where a relaxation ended in a heap."""
 
-    def of_structure(self, _: Structure) -> dict:
+    def of_structure(self, *_: object) -> dict:
         raise NoTemplateError("the symmetry could not be found")
 
 
@@ -182,11 +183,10 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
             request,
             writer,
             found=lambda _: None,
-            guide=_Blind(),  # type: ignore[arg-type]
-            judge=None,  # type: ignore[arg-type]
-            rulebook=Rulebook.of(request),
+            assay=CrystalAssay(request, _Blind(), None, Rulebook.of(request)),  # type: ignore[arg-type]
             rejects=rejected_file(tmp_path),
             unique=Uniqueness(),
+            proposed=Uniqueness(),
         )
         search.settle(offered, Silence())
         assert search.tally == {"min_distance": 1, "symmetry": 1}
@@ -228,7 +228,7 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     report = json.loads((finished / "run.json").read_text())
     assert report["status"] == "finished"
     assert report["version"] == matgen.__version__
-    assert set(models.KINDS) < set(report["weights"])
+    assert set(models.USED_BY["crystal"]) < set(report["weights"])
     assert report["configuration"]["properties"] == {"band_gap": "1:2.5"}
     assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
     for found in outcome.candidates:

@@ -20,6 +20,9 @@ BAD_INPUT = 2
 BandGap = Annotated[
     str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
 ]
+Gap = Annotated[
+    str | None, typer.Option("--gap", help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as for --bandgap.")
+]
 Wishes = Annotated[
     list[str] | None,
     typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),

@@ -16,23 +16,32 @@ def prepare(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of training tables.", envvar="MATGEN_DATA", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("cache/crystals.npz"),
+    molecules: Annotated[
+        bool, typer.Option("--molecules", help="QM9, which the package qm9pack holds, instead of the crystals.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Table to write. Default: cache/crystals.npz or cache/molecules.npz.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Find the symmetry of every crystal, and cache templates and geometries as tensors."""
+    """Find the symmetry of every crystal, or the bonds of every molecule; cache templates and geometries as tensors."""
     with teaching():
         from rich.progress import track
 
         from matgen.terminal import console, rows_table
-        from matgen.workflows.data import prepare_table
+        from matgen.workflows.data import prepare_molecules, prepare_table
 
         screen = console(stderr=True)
 
         def shown(rows: Any) -> Any:
             return track(rows, description="describe", console=screen, total=None)
 
-        found = prepare_table(folder, out, jobs=jobs, progress=shown)
-        console().print(rows_table(f"{found.path}: {found.rows} crystals; left out:", dict(found.failures)))
+        kind = "molecules" if molecules else "crystals"
+        work = prepare_molecules if molecules else prepare_table
+        found = work(folder, out or Path("cache") / f"{kind}.npz", jobs=jobs, progress=shown)
+        if found.ways:
+            console().print(rows_table("bonds by:", dict(found.ways)))
+        console().print(rows_table(f"{found.path}: {found.rows} {kind}; left out:", dict(found.failures)))
 
 
 @app.command("info")

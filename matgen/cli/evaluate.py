@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,17 +11,26 @@ from matgen.cli.common import INTERRUPTED, complain, same_command, teaching
 
 def evaluate(
     paths: Annotated[
-        list[Path], typer.Argument(help="Structures of any generator: CIF, POSCAR, extxyz, JSON, CSV, folders, zips.")
+        list[Path],
+        typer.Argument(
+            help="Crystals (CIF, POSCAR, extxyz) or molecules (SDF, XYZ, SMILES), also in JSON, CSV, folders, zips."
+        ),
     ],
     reference: Annotated[
-        str, typer.Option(help="What to compare with: mp20, mp20_val, perov5, carbon24, or a path to structures.")
-    ] = "mp20",
+        str | None,
+        typer.Option(
+            help="What to compare with: mp20, mp20_val, perov5, carbon24; qm9, qm9_val; or a path. Default: mp20, qm9."
+        ),
+    ] = None,
     csp: Annotated[
-        Path | None, typer.Option(help="The true structures, paired by name or by order: adds match rate and METRe.")
+        Path | None, typer.Option(help="The true crystals, paired by name or by order: adds match rate and METRe.")
     ] = None,
     relax: Annotated[
-        str, typer.Option(help="none or chgnet. Without energies neither stability nor S.U.N. can be told.")
-    ] = "chgnet",
+        str | None,
+        typer.Option(
+            help="none, chgnet (crystals: needed for stability, S.U.N.) or xtb (molecules). Default: by kind."
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes that relax.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures, rows and relaxations, to resume. Default: evaluations/....")
@@ -36,15 +45,17 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON object on standard output.")] = False,
 ) -> None:
-    """Count what a set of structures is worth: validity, novelty, stability, S.U.N., coverage, distances, matches."""
+    """Count what a set of crystals or molecules is worth: validity, novelty, stability, distances, matches."""
     with teaching():
         from matgen.config import from_mapping
         from matgen.terminal import StageView, console, estimate_table
-        from matgen.workflows.evaluate import EvaluationConfig, default_folder, to_document
+        from matgen.workflows.evaluate import default_folder, to_document
         from matgen.workflows.evaluate import evaluate as run
+        from matgen.workflows.findings import EvaluationConfig
 
-        given = {"reference": reference, "relax": relax, "jobs": jobs, "requested": requested}
-        given |= {"bootstrap": bootstrap, "seed": seed} | ({} if csp is None else {"csp": str(csp)})
+        named = {"reference": reference, "relax": relax, "csp": csp and str(csp)}
+        given: dict[str, Any] = {"jobs": jobs, "requested": requested, "bootstrap": bootstrap, "seed": seed}
+        given |= {name: value for name, value in named.items() if value is not None}
         config = from_mapping(EvaluationConfig, given)
         folder = out or default_folder(config, paths)
         with StageView(console(stderr=True)) as view:

@@ -6,21 +6,46 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, BandGap, Wishes, complain, same_command, teaching, wished
+from matgen.cli.common import (
+    INTERRUPTED,
+    NOTHING_FOUND,
+    BandGap,
+    Gap,
+    Wishes,
+    complain,
+    same_command,
+    teaching,
+    wished,
+)
 
 
 def screen(
     paths: Annotated[
-        list[Path], typer.Argument(help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, MOL, SMILES, XYZ.",
+            show_default=False,
+        ),
     ],
+    kind: Annotated[
+        str | None, typer.Option(help="crystal or molecule; others are rows with a reason. Default: what files hold.")
+    ] = None,
     bandgap: BandGap = None,
+    gap: Gap = None,
     wishes: Wishes = None,
     relax: Annotated[
-        str | None, typer.Option(help="none or chgnet: seconds for each. Default: none, geometries as given.")
+        str | None,
+        typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
     ] = None,
-    max_ehull: Annotated[float | None, typer.Option(help="eV/atom above the hull that pass. Default: 0.1.")] = None,
+    max_ehull: Annotated[
+        float | None, typer.Option(help="eV/atom above the hull that crystals may lie. Default: 0.1.")
+    ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="File of the hull's phases, or none. Default: the one that ships.")
+        str | None,
+        typer.Option(
+            help="File of the hull's phases; none for no energies of CHGNet, or of GFN2-xTB for molecules. "
+            "Default: the one that ships."
+        ),
     ] = None,
     known: Annotated[
         str | None, typer.Option(help="File of known structures, or none. Default: the one that ships.")
@@ -36,17 +61,17 @@ def screen(
     top: Annotated[int, typer.Option(min=1, help="Rows of the ranking to show.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
-    """Judge structures of any origin: valid, stable, novel, unique, on target? One row each, and a ranking."""
+    """Judge crystals or molecules of any origin: valid, stable, novel, unique, on target? A row each, and a ranking."""
     given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
-    asked = wished(bandgap, wishes or [])
+    asked = wished(bandgap, wishes or [], gap=gap)
     with teaching():
         from matgen.config import from_mapping
         from matgen.processes import usable_cores
         from matgen.screening.config import ScreenConfig
-        from matgen.workflows.screen import default_folder
+        from matgen.workflows.screen import default_folder, kind_of_files
 
         told = {name: value for name, value in given.items() if value is not None}
-        config = from_mapping(ScreenConfig, told | {"properties": asked})
+        config = from_mapping(ScreenConfig, told | {"properties": asked, "kind": kind or kind_of_files(paths)})
         folder = out or default_folder(config, paths)
         options = {"jobs": jobs or usable_cores(), "executor": executor, "overwrite": overwrite}
         _screen(paths, config, folder, options, top=top, as_json=as_json)

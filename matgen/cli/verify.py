@@ -13,7 +13,7 @@ from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, teaching
 
 def verify(
     paths: Annotated[
-        list[Path], typer.Argument(help="Folders of `matgen design`, or structure files and folders of any kind.")
+        list[Path], typer.Argument(help="Folders of `matgen design`, or files and folders of crystals or of molecules.")
     ],
     name: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Only the first so many; candidates are best first.")] = None,
@@ -21,7 +21,7 @@ def verify(
         str | None,
         typer.Option(help="Interpreter that has GPAW. Default: MATGEN_GPAW_PYTHON, or the first that can import it."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Crystals side by side, one core each.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Crystals or molecules side by side, one core each.")] = 2,
     minutes: Annotated[float, typer.Option(min=0.01, help="After which a crystal is given up.")] = 10.0,
     cutoff: Annotated[float, typer.Option(help="Of the plane waves, eV.")] = 400.0,
     kpoints: Annotated[float, typer.Option(help="Density of the mesh, points per Å⁻¹.")] = 4.0,
@@ -36,13 +36,13 @@ def verify(
         Path | None, typer.Option(help="Folder for the results. Default: that of the designs, else verified/.")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Calculate anew what failed before.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per crystal on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
-    """Calculate gap, energy and magnetic moment of crystals from first principles (GPAW, PBE)."""
+    """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
     with teaching():
         from matgen.validation.first_principles import FirstPrinciplesConfig, find_interpreter
-        from matgen.workflows.calculations import Plan
-        from matgen.workflows.verify import chosen, default_folder, passed_over, subjects
+        from matgen.workflows.calculations import MoleculePlan, Plan
+        from matgen.workflows.verify import chosen, default_folder, kind_of_all, passed_over, subjects
 
         config = FirstPrinciplesConfig(
             cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard
@@ -51,7 +51,9 @@ def verify(
         if left := passed_over(paths):
             complain(f"{left} structure files beside the designs are passed over; name them to have them verified")
         picked = chosen(every, name or (), top)
-        plan = Plan(find_interpreter(python), config, minutes, jobs, retry)
+        plan: Any = MoleculePlan(jobs=jobs, retry=retry)
+        if kind_of_all(every) == "crystal":
+            plan = Plan(find_interpreter(python), config, minutes, jobs, retry)
         _verify(every, picked, out or default_folder(paths), plan, as_json=as_json)
 
 
@@ -79,5 +81,5 @@ def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) 
         raise typer.Exit(INTERRUPTED)
     if not as_json and outcome.verified:
         console().print(verified_table(outcome.verified))
-    complain(f"{outcome.converged} of {len(picked)} calculated by GPAW {plan.interpreter.gpaw}; see {outcome.table}")
+    complain(f"{outcome.converged} of {len(picked)} calculated by {plan.method}; see {outcome.table}")
     raise typer.Exit(0 if outcome.converged else NOTHING_FOUND)

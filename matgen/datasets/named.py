@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 
+from matgen.candidate import KindName
 from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.qm9 import SPLIT_FILE, QM9Error, published_molecules, qm9_folder
 from matgen.errors import UserError
 
 
@@ -20,40 +22,51 @@ class Named:
     """A data set in the folder of training tables.
 
     Attributes:
-        file: in `crystals/`.
+        file: of its rows, or of their split where a package holds the rows.
         split: rows of this split; empty for all.
         title: in words.
         source: where it came from, and under which licence.
+        kind: of its structures.
     """
 
-    file: str
+    file: Path
     split: str
     title: str
     source: str
+    kind: KindName = "crystal"
 
 
 MP = "CDVAE (Xie et al. 2022) from the Materials Project, CC BY 4.0; 81 % of the published split of 9,046"
+QM9 = "Ramakrishnan et al. 2014, by the package qm9pack; split of EDM (Hoogeboom et al. 2022)"
+CRYSTALS = Path("crystals")
 NAMED = {
-    "mp20": Named("mp20_val_test.parquet", "test", "MP-20 test", MP),
-    "mp20_val": Named("mp20_val_test.parquet", "val", "MP-20 validation", MP),
-    "perov5": Named("perov5_test.parquet", "", "Perov-5 test", "CDVAE, from Castelli et al. 2012, MIT"),
-    "carbon24": Named("carbon24_test.parquet", "", "Carbon-24 test", "CDVAE, from Pickard 2020, MIT"),
+    "mp20": Named(CRYSTALS / "mp20_val_test.parquet", "test", "MP-20 test", MP),
+    "mp20_val": Named(CRYSTALS / "mp20_val_test.parquet", "val", "MP-20 validation", MP),
+    "perov5": Named(CRYSTALS / "perov5_test.parquet", "", "Perov-5 test", "CDVAE, from Castelli et al. 2012, MIT"),
+    "carbon24": Named(CRYSTALS / "carbon24_test.parquet", "", "Carbon-24 test", "CDVAE, from Pickard 2020, MIT"),
+    "qm9": Named(SPLIT_FILE, "test", "QM9 test", QM9, "molecule"),
+    "qm9_val": Named(SPLIT_FILE, "valid", "QM9 validation", QM9, "molecule"),
 }
 
 
-def named(name: str) -> Named:
+def named(name: str, kind: KindName | None = None) -> Named:
     """The data set of this name.
 
+    Args:
+        name: a key of `NAMED`.
+        kind: that it must be of; None for either.
+
     Raises:
-        DataSetError: there is none.
+        DataSetError: there is none of that kind.
     """
-    if name not in NAMED:
-        raise DataSetError(f"expected a data set ({', '.join(NAMED)}) or a path that exists, got {name!r}")
+    known = [key for key, one in NAMED.items() if kind in {None, one.kind}]
+    if name not in known:
+        raise DataSetError(f"expected a data set ({', '.join(known)}) or a path that exists, got {name!r}")
     return NAMED[name]
 
 
 def named_structures(name: str, folder: Path | None) -> list[Structure]:
-    """The structures of a data set, as they were published.
+    """The crystals of a data set, as they were published.
 
     Args:
         name: a key of `NAMED`.
@@ -62,12 +75,34 @@ def named_structures(name: str, folder: Path | None) -> list[Structure]:
     Raises:
         DataSetError: an unknown name, no folder, or no such table in it.
     """
-    one = named(name)
+    one = named(name, "crystal")
+    wanted = [("split", "=", one.split)] if one.split else None
+    rows = pq.read_table(_path(one, folder), columns=["cell", "Z", "frac"], filters=wanted).to_pylist()
+    return [Structure(cell_from_parameters(r["cell"]), r["Z"], np.reshape(r["frac"], (-1, 3))) for r in rows]
+
+
+def named_molecules(name: str, folder: Path | None) -> list[Molecule]:
+    """The molecules of a data set, as they were published: elements and positions.
+
+    Args:
+        name: a key of `NAMED`.
+        folder: of the training tables.
+
+    Raises:
+        DataSetError: an unknown name, no folder, no such table in it, or a package that is not installed.
+    """
+    one = named(name, "molecule")
+    path = _path(one, folder)
+    try:
+        return published_molecules(qm9_folder(), path, one.split)
+    except QM9Error as error:
+        raise DataSetError(str(error)) from error
+
+
+def _path(one: Named, folder: Path | None) -> Path:
     if folder is None:
-        raise DataSetError(f"expected the folder that holds crystals/{one.file}; set MATGEN_DATA (data/README.md)")
-    path = folder / "crystals" / one.file
+        raise DataSetError(f"expected the folder that holds {one.file}; set MATGEN_DATA (data/README.md)")
+    path = folder / one.file
     if not path.is_file():
         raise DataSetError(f"expected the table {path}, which is not there; see data/README.md for where to get it")
-    wanted = [("split", "=", one.split)] if one.split else None
-    rows = pq.read_table(path, columns=["cell", "Z", "frac"], filters=wanted).to_pylist()
-    return [Structure(cell_from_parameters(r["cell"]), r["Z"], np.reshape(r["frac"], (-1, 3))) for r in rows]
+    return path

@@ -20,16 +20,23 @@ import numpy as np
 import torch
 from ase.data import covalent_radii
 from ase.units import Hartree
+from pymatgen.core.structure import Molecule
 from rdkit import Chem
-from rdkit.Chem import rdDetermineBonds
 
 from matgen.datasets.molecules import MoleculeTable
-from matgen.elements import ATOMIC_NUMBERS
+from matgen.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.errors import UserError
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
+from matgen.templates.space import bonded
 
 PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
+
+SPLITS = ("train", "valid", "test")
+"""As EDM's file of splits names them; a table numbers them in this order, and 3 is none."""
+
+SPLIT_FILE = Path("molecules") / "qm9_edm_split.npz"
+"""In the folder of training tables."""
 
 ATOMIC_ENERGIES = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
 """U0 of free atoms by the same method, Hartree, as published with QM9 (`atomref.txt`)."""
@@ -90,14 +97,44 @@ def prepare_qm9(
     Raises:
         QM9Error: a table is missing.
     """
-    for path in (splits, *(tables / part for part in PARTS)):
-        if not path.is_file():
-            raise QM9Error(f"expected the table {path}, which is not there; see data/README.md")
-    with get_context("spawn").Pool(jobs) as pool:
-        found = list(progress(pool.imap(understood, _raw_rows(tables), chunksize=256)))
+    _check(tables, splits)
+    if jobs == 1:
+        found = list(progress(map(understood, _raw_rows(tables))))
+    else:
+        with get_context("spawn").Pool(jobs) as pool:
+            found = list(progress(pool.imap(understood, _raw_rows(tables), chunksize=256)))
     rows = sorted((row for row in found if isinstance(row, Row)), key=lambda row: row.index)
     failures = Counter(why for why in found if isinstance(why, str))
     return MoleculePreparation(_table(rows, splits), Counter(row.how for row in rows), failures)
+
+
+def published_molecules(tables: Path, splits: Path, split: str) -> list[Molecule]:
+    """The molecules of a split with the positions that were published, no bonds.
+
+    Args:
+        tables: folder that holds `qm9_part1.csv` to `qm9_part3.csv`.
+        splits: npz of molecule numbers.
+        split: `train`, `valid` or `test`.
+
+    Raises:
+        QM9Error: a table is missing.
+    """
+    _check(tables, splits)
+    wanted = set(_split_rows(splits)[split].tolist())
+    found = (_atoms(raw) for raw in _raw_rows(tables) if int(raw["Index"]) in wanted)
+    return [Molecule([SYMBOLS[z] for z in elements], positions) for elements, positions in found]
+
+
+def _check(tables: Path, splits: Path) -> None:
+    for path in (splits, *(tables / part for part in PARTS)):
+        if not path.is_file():
+            raise QM9Error(f"expected the table {path}, which is not there; see data/README.md")
+
+
+def _split_rows(splits: Path) -> dict[str, np.ndarray]:
+    """Molecule numbers of each split."""
+    with np.load(splits, allow_pickle=False) as raw:
+        return {name: raw[name].astype(np.int64) for name in SPLITS}
 
 
 def _raw_rows(tables: Path) -> Iterator[dict[str, str]]:
@@ -109,8 +146,7 @@ def _raw_rows(tables: Path) -> Iterator[dict[str, str]]:
 
 def understood(raw: dict[str, str]) -> Row | str:
     """One row, or why it cannot be understood."""
-    elements = [ATOMIC_NUMBERS[symbol] for symbol in raw["Elements"].strip("[]").replace("'", "").split(",")]
-    positions = np.array([float(number) for number in _NUMBER.findall(raw["XYZ_Ang"])]).reshape(-1, 3)
+    elements, positions = _atoms(raw)
     shown, how = _by_smiles(raw["SMILES"], elements, positions), "SMILES"
     if shown is None:
         shown, how = _by_distance(elements, positions), "distances"
@@ -123,6 +159,12 @@ def understood(raw: dict[str, str]) -> Row | str:
     except MoleculeError as error:
         return str(error).partition(",")[0]
     return Row(int(raw["Index"]), template, ordered - ordered.mean(0), _labels(raw, elements), how)
+
+
+def _atoms(raw: dict[str, str]) -> tuple[list[int], np.ndarray]:
+    """Atomic numbers, and positions (n_atoms, 3), Å."""
+    elements = [ATOMIC_NUMBERS[symbol] for symbol in raw["Elements"].strip("[]").replace("'", "").split(",")]
+    return elements, np.array([float(number) for number in _NUMBER.findall(raw["XYZ_Ang"])]).reshape(-1, 3)
 
 
 def _by_smiles(smiles: str, elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
@@ -152,17 +194,11 @@ def _by_smiles(smiles: str, elements: list[int], positions: np.ndarray) -> Chem.
 
 
 def _by_distance(elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
-    """The molecule whose bonds RDKit perceives from the coordinates; None where it finds none that is neutral."""
-    bare = Chem.RWMol()
-    for z in elements:
-        bare.AddAtom(Chem.Atom(z))
-    shown = _placed(bare.GetMol(), positions)
+    """The molecule whose bonds follow from the coordinates; None where none that is neutral does."""
     try:
-        rdDetermineBonds.DetermineBonds(shown, charge=0)
-        Chem.SanitizeMol(shown)
-    except (ValueError, RuntimeError):
+        return bonded(np.array(elements), positions)
+    except MoleculeError:
         return None
-    return shown if len(Chem.GetMolFrags(shown)) == 1 else None
 
 
 def _placed(molecule: Chem.Mol, positions: np.ndarray) -> Chem.Mol:
@@ -201,9 +237,8 @@ def _labels(raw: dict[str, str], elements: list[int]) -> tuple[float, ...]:
 def _table(rows: list[Row], splits: Path) -> MoleculeTable:
     index = torch.tensor([row.index for row in rows])
     split = torch.full_like(index, 3)
-    with np.load(splits, allow_pickle=False) as raw:
-        for number, name in enumerate(("train", "valid", "test")):
-            split[torch.isin(index, torch.from_numpy(raw[name].astype(np.int64)))] = number
+    for number, numbers in enumerate(_split_rows(splits).values()):
+        split[torch.isin(index, torch.from_numpy(numbers))] = number
     return MoleculeTable(
         index=index,
         templates=TemplateBatch.of([row.template for row in rows]),

@@ -1,12 +1,12 @@
 """Any function of a structure as an energy."""
 
 from collections.abc import Callable
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import torch
-from pymatgen.core.structure import Structure
 from torch import Tensor
 
+from matgen.candidate import Material
 from matgen.energy import Energy
 from matgen.io import structures
 from matgen.state import State
@@ -22,18 +22,18 @@ class BlackBox(Energy):
 
     use = "values"
 
-    def __init__(self, function: Callable[[Structure], SupportsFloat], *, name: str) -> None:
-        """Take a function of one structure, a primitive cell, and a name for what it says."""
+    def __init__(self, function: Callable[[Any], SupportsFloat], *, name: str) -> None:
+        """Take a function of one structure, a primitive cell or a molecule, and a name for what it says."""
         super().__init__()
         self.function, self.name = function, name
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
         """Its values (n_systems,)."""
-        values = [self._value(crystal) for crystal in structures(state)]
+        values = [self._value(material) for material in structures(state)]
         return torch.tensor(values, dtype=torch.float64).to(state.positions)
 
-    def _value(self, crystal: Structure) -> float:
-        value = self.function(crystal)
+    def _value(self, material: Material) -> float:
+        value = self.function(material)
         if not isinstance(value, SupportsFloat):
             raise TypeError(f"expected a number from the function of `{self.name}`, got {value!r}; does it return one?")
         return float(value)

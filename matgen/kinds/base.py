@@ -8,6 +8,7 @@ import torch
 from matgen.energy import TemplateEnergy, TemplateSum
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
+from matgen.request import Request
 from matgen.samplers.hybrid import Substitution
 from matgen.samplers.starts import Starts
 from matgen.samplers.templates import Move
@@ -16,6 +17,11 @@ from matgen.templates.batch import Template
 
 class Kind(Protocol):
     """Crystals or molecules, with the models that were trained for them."""
+
+    @property
+    def request(self) -> Request:
+        """What is wanted."""
+        ...
 
     @property
     def graph(self) -> GraphEnergy:

@@ -66,7 +66,7 @@ class Molecules:
 
     def prior(self) -> LearnedGraphPrior:
         """The graph prior, told what every molecule is to be."""
-        return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), settled=True))
+        return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), settled=True), orders=2)
 
     def opinions(self) -> TemplateSum:
         """Novelty, unless known molecules are welcome or a graph or composition is named."""
@@ -97,7 +97,9 @@ class Molecules:
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
         """
         sampler, count = self.request.sampler, self.request.sampler.geometries
-        named = [with_random_hands(*molecules_of([template]), generator) for template in templates for _ in range(count)]
+        named = [
+            with_random_hands(*molecules_of([template]), generator) for template in templates for _ in range(count)
+        ]
         batch = TemplateBatch.of(named).to(self.device)
         levels = karras_levels(sampler.start_noise, sampler.lowest, sampler.start_levels)
         score = denoiser_score(self.graph, batch)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from matgen.devices import per_device, placed
 from matgen.nn.sites import ElementEmbedding
-from matgen.nn.template_prior import N_ELEMENTS, _soft_bins
+from matgen.nn.template_prior import N_ELEMENTS, soft_bins
 from matgen.nn.transformer import Transformer, causal
 from matgen.templates.skeleton import MAX_HEAVY, MAX_ORDER, N_TYPES, VALENCE, Skeleton
 
@@ -112,7 +112,7 @@ class GraphConditionEmbedding(nn.Module):
         total = total + conditions.elements.to(total.dtype) @ self.elements.table()
         columns = conditions.properties.unbind(1)
         for column, grid, (low, high, n) in zip(columns, self.grids, PROPERTY_GRIDS.values(), strict=True):
-            total = total + grid(_soft_bins(column, low, high, n).to(total.dtype))
+            total = total + grid(soft_bins(column, low, high, n).to(total.dtype))
         return self.mix(total)
 
 

@@ -1,7 +1,7 @@
 """From the atoms of a molecule to distributions of its properties.
 
-Energies, polarizability and heat capacity are sums over atoms; orbitals live on some of them, and are read by attention;
-the dipole moment is the length of a vector, Σ_i (q_i (r_i - r̄) + d_i).
+Energies, polarizability and heat capacity are sums over atoms; orbitals live on some of them, and are read by
+attention; the dipole moment is the length of a vector, Σ_i (q_i (r_i - r̄) + d_i).
 """
 
 from dataclasses import dataclass

@@ -94,11 +94,11 @@ class ConditionEmbedding(nn.Module):
         total = total + conditions.elements.to(total.dtype) @ self.elements.table()
         for column, grid in zip(conditions.properties.unbind(1), self.grids, strict=True):
             low, high, n = PROPERTY_GRIDS[list(self.grids).index(grid)]
-            total = total + grid(_soft_bins(column, low, high, n).to(total.dtype))
+            total = total + grid(soft_bins(column, low, high, n).to(total.dtype))
         return self.mix(total)
 
 
-def _soft_bins(values: Tensor, low: float, high: float, n: int) -> Tensor:
+def soft_bins(values: Tensor, low: float, high: float, n: int) -> Tensor:
     """Linear interpolation weights on a grid (n_systems, n + 1); the last column says unknown (NaN)."""
     place = ((values.nan_to_num() - low) / (high - low)).clamp(0, 1) * (n - 1)
     weights = (1 - (place[:, None] - torch.arange(n, device=values.device)).abs()).clamp(min=0)

@@ -18,14 +18,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from matgen.samplers.templates import Move
+from matgen.templates.batch import Template, molecules_of
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, N_TYPES, VALENCE, Skeleton, labelled
 
 T = TypeVar("T")
-
-MoleculeMove = Callable[[Sequence[MoleculeTemplate], torch.Generator], tuple[list[MoleculeTemplate], Tensor]]
-"""As a move on crystal templates: one proposal for each, and log q(new | old) - log q(old | new) (n_systems,)."""
 
 Edit = Callable[[Skeleton, "Dice"], tuple[Skeleton, float] | None]
 """A changed skeleton with log q(new | old) - log q(old | new) over labelled ones; None where it finds nothing to do.
@@ -48,21 +47,21 @@ class Dice:
         return options[int(next(self._numbers) * len(options))]
 
 
-def molecule_move(edit: Edit, rules: MoleculeRules) -> MoleculeMove:
+def molecule_move(edit: Edit, rules: MoleculeRules) -> Move:
     """A move on molecules; proposals that are none, or break the rules, become no change."""
 
-    def move(
-        templates: Sequence[MoleculeTemplate], generator: torch.Generator
-    ) -> tuple[list[MoleculeTemplate], Tensor]:
+    def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
         shape = (len(templates), N_NUMBERS)
         numbers = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).tolist()
-        found = [_proposed(edit, rules, old, Dice(row)) for old, row in zip(templates, numbers, strict=True)]
+        found = [
+            _proposed(edit, rules, old, Dice(row)) for old, row in zip(molecules_of(templates), numbers, strict=True)
+        ]
         return [new for new, _ in found], torch.tensor([log_q for _, log_q in found], dtype=torch.float64)
 
     return move
 
 
-def standard_moves(rules: MoleculeRules) -> dict[str, MoleculeMove]:
+def standard_moves(rules: MoleculeRules) -> dict[str, Move]:
     """All moves, by name, with atoms that the rules allow; only those that keep the formula where it is set.
 
     Ions come by `transfer`, so that the net charge stays.

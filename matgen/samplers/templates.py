@@ -29,7 +29,9 @@ LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, T
 class TemplateProposal(Protocol):
     """A template prior that can redraw a part of a template, such as its last sites, with known densities."""
 
-    def redraw(self, templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
+    def redraw(
+        self, templates: Sequence[CrystalTemplate], generator: torch.Generator
+    ) -> tuple[list[CrystalTemplate], Tensor]:
         """New templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
         ...
 
@@ -254,7 +256,7 @@ def _lawful(
     rules: TemplateRules, old: Sequence[CrystalTemplate], new: Sequence[CrystalTemplate], log_q: Tensor
 ) -> tuple[list[Template], Tensor]:
     lawful = [a != b and rules.satisfied(b) for a, b in zip(old, new, strict=True)]
-    kept = [b if yes else a for a, b, yes in zip(old, new, lawful, strict=True)]
+    kept: list[Template] = [b if yes else a for a, b, yes in zip(old, new, lawful, strict=True)]
     return kept, torch.where(torch.tensor(lawful, dtype=torch.bool), log_q, 0.0)
 
 

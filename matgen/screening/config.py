@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matgen import __version__
+from matgen.candidate import KindName
 from matgen.config import check_least, to_mapping
 from matgen.energies.property import Target, parse_wishes
 from matgen.errors import UserError
 from matgen.export import RunInfo
 from matgen.models import weights_hash
-from matgen.request import intervals
-from matgen.validation import known_file, reference
+from matgen.properties import PROPERTIES_OF
+from matgen.request import RELAXERS, intervals
+from matgen.validation import known_file, known_molecules, reference
 from matgen.validation.checks import Interval
 from matgen.validation.hull import MARGIN
 from matgen.validation.relax import RelaxConfig
@@ -23,12 +25,17 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED, NONE = "shipped", "none"
 """Words in the place of a file: the one that comes with the package, or no such judgement at all."""
 
-MODELS = ("graph_energy", "template_properties", "judge")
-"""Kinds of weights that a screening reads."""
+MODELS: dict[KindName, tuple[str, ...]] = {
+    "crystal": ("graph_energy", "template_properties", "judge"),
+    "molecule": ("molecule_energy", "molecule_properties", "molecule_judge"),
+}
+"""Kinds of weights that a screening reads, by what is screened."""
 
-
-FILES = {"reference": PACKAGE / reference.SHIPPED, "known": known_file.SHIPPED}
-"""The files that ship, by what they are for."""
+FILES: dict[KindName, dict[str, Path]] = {
+    "crystal": {"reference": PACKAGE / reference.SHIPPED, "known": known_file.SHIPPED},
+    "molecule": {"known": known_molecules.SHIPPED},
+}
+"""The files that ship, by what is screened and what they are for."""
 
 
 class ScreenError(UserError, ValueError):
@@ -41,19 +48,23 @@ class ScreenConfig:
 
     Attributes:
         properties: wishes by property: 1.5, "1.2:1.8", ">3", "<=0.05".
-        relax: potential that relaxes structures first, or `none`: the energy is that of the geometry as given.
-        max_ehull: energy above the hull up to which a structure passes, eV/atom.
-        reference: file of the hull's phases; `shipped`, or `none` for no energies of a potential.
+        relax: potential that relaxes structures first, `chgnet`, or of molecules `xtb`; `none`: the energy is that of
+            the geometry as given.
+        max_ehull: energy above the hull up to which a crystal passes, eV/atom.
+        reference: file of the hull's phases; `shipped`, or `none` for no energies of a potential. Molecules have no
+            hull: one of the two words.
         known: file of known structures; `shipped`, or `none` for no judgement on novelty.
-        relaxation: when a relaxation is done.
+        relaxation: when a relaxation of a crystal is done.
+        kind: of all structures; others are rows with a reason.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
-    relax: Literal["none", "chgnet"] = "none"
+    relax: Literal["none", "chgnet", "xtb"] = "none"
     max_ehull: float = MARGIN
     reference: str = SHIPPED
     known: str = SHIPPED
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
+    kind: KindName = "crystal"
 
     def __post_init__(self) -> None:
         """Check what was asked at the border.
@@ -63,19 +74,31 @@ class ScreenConfig:
             ConfigError: a number out of its range.
             WishError: a wish that cannot be understood or cannot come true.
         """
-        if self.relax not in {"none", "chgnet"}:
-            raise ScreenError(f"expected relax as none or chgnet, got {self.relax!r}")
+        if self.kind not in FILES:
+            raise ScreenError(f"expected kind as {' or '.join(FILES)}, got {self.kind!r}")
+        if self.relax not in RELAXERS[self.kind]:
+            expected = " or ".join(reversed(RELAXERS[self.kind]))
+            raise ScreenError(f"expected relax as {expected} for a {self.kind}, got {self.relax!r}")
         check_least(self, 0, "max_ehull")
-        for name in FILES:
+        for name in FILES[self.kind]:
             value = getattr(self, name)
             if value not in {SHIPPED, NONE} and not Path(value).is_file():
                 raise ScreenError(f"expected {name} as a file, or {SHIPPED}, or {NONE}, got {value}; check the name")
+        if self.kind == "molecule":
+            self._check_no_hull()
         _ = self.wishes
+
+    def _check_no_hull(self) -> None:
+        if self.reference not in {SHIPPED, NONE}:
+            raise ScreenError(f"expected reference as {SHIPPED} or {NONE} for a molecule, got {self.reference}")
+        for name, usual in (("max_ehull", MARGIN), ("relaxation", RelaxConfig())):
+            if getattr(self, name) != usual:
+                raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")
 
     @cached_property
     def wishes(self) -> tuple[Target, ...]:
         """The wishes, understood."""
-        return parse_wishes(self.properties)
+        return parse_wishes(self.properties, PROPERTIES_OF[self.kind])
 
     @property
     def targets(self) -> dict[str, Interval]:
@@ -90,13 +113,14 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
         ScreenError: a file that cannot be read.
         WeightsError: weights that are missing or damaged.
     """
-    named = {name: getattr(config, name) for name in FILES}
+    shipped = FILES[config.kind]
+    named = {name: getattr(config, name) for name in shipped}
     paths_of = {
-        name: FILES[name] if value == SHIPPED else Path(value) for name, value in named.items() if value != NONE
+        name: shipped[name] if value == SHIPPED else Path(value) for name, value in named.items() if value != NONE
     }
     hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
-    return RunInfo(__version__, 0, configuration, {kind: weights_hash(kind) for kind in MODELS} | hashes)
+    return RunInfo(__version__, 0, configuration, {kind: weights_hash(kind) for kind in MODELS[config.kind]} | hashes)
 
 
 def _digest(path: Path) -> str:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from matgen.candidate import KindName
 from matgen.export import ADVICE, ResumeError, RunInfo, append, earlier_report, identity, replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
 
@@ -31,11 +33,12 @@ class Journal(AbstractContextManager["Journal"]):
     Args:
         folder: made if it is not there.
         run: what the screening is; an existing folder must agree in it.
+        kind: of the structures, which decides about the columns of the tables.
         overwrite: start anew where the folder holds something else.
     """
 
-    def __init__(self, folder: Path, run: RunInfo, *, overwrite: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, run: RunInfo, *, kind: KindName = "crystal", overwrite: bool = False) -> None:
+        self.folder, self.kind = folder, kind
         self._run, self._overwrite = run, overwrite
         self._known: dict[tuple[str, str], Row] = {}
         self._report: dict[str, Any] = {}
@@ -91,10 +94,10 @@ class Journal(AbstractContextManager["Journal"]):
         self._report["summary"] = dict(summary)
         with writing(self.folder):
             replace_file(self._result("jsonl"), "".join(map(_line, ranked)))
-            lines = [cells(row) for row in ranked]
-            replace_file(self._result("csv"), _csv(lines))
+            lines, columns = [cells(row, self.kind) for row in ranked], schema(self.kind)
+            replace_file(self._result("csv"), _csv(lines, columns.names))
             part = self._result("parquet.part")
-            pq.write_table(pa.Table.from_pylist(lines, SCHEMA), part)
+            pq.write_table(pa.Table.from_pylist(lines, columns), part)
             part.replace(self._result("parquet"))
 
     def _result(self, kind: str) -> Path:
@@ -127,28 +130,32 @@ def _line(row: Row) -> str:
     return json.dumps(row_record(row), allow_nan=False) + "\n"
 
 
-def _csv(lines: Iterable[Mapping[str, Any]]) -> str:
+def _csv(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
+    table = csv.DictWriter(text, names, lineterminator="\n")
     table.writeheader()
     table.writerows(lines)
     return text.getvalue()
 
 
-def _schema() -> pa.Schema:
-    """The columns of the tables, the same for every screening."""
-    names = list(cells(Row("", "", 0, "")))
-    texts = {"name", "failed", "reason", "formula", "space_group_symbol", "potential", "geometry", "path"}
-    counts = {"rank", "n_atoms", "n_atoms_primitive", "space_group", "relaxation_steps", "index"}
+TEXTS = frozenset(
+    {"name", "failed", "reason", "formula", "space_group_symbol", "smiles", "inchikey", "potential", "geometry", "path"}
+)
+COUNTS = frozenset(
+    {"rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "relaxation_steps", "index"}
+)
+"""Columns of words, and of whole numbers."""
 
-    def kind(name: str) -> pa.DataType:
-        if name in texts:
+
+@cache
+def schema(kind: KindName) -> pa.Schema:
+    """The columns of the tables, the same for every screening of a kind."""
+
+    def type_of(name: str) -> pa.DataType:
+        if name in TEXTS:
             return pa.string()
-        if name in counts:
+        if name in COUNTS:
             return pa.int64()
         return pa.bool_() if name == "passed" or name.startswith("check_") else pa.float64()
 
-    return pa.schema([(name, kind(name)) for name in names])
-
-
-SCHEMA = _schema()
+    return pa.schema([(name, type_of(name)) for name in cells(Row("", "", 0, ""), kind)])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from matgen.candidate import Verdict
+from matgen.candidate import Candidate, Verdict
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.fingerprint import NoFingerprintError
@@ -14,32 +14,43 @@ from matgen.validation.hull import DOUBTFUL
 
 
 class FirstOfItsKind:
-    """Says of each row, in the order in which they are shown to it, whether an earlier one has the same structure."""
+    """Says of each row, in the order in which they are shown to it, whether an earlier one has the same structure.
+
+    Crystals are equal if `StructureMatcher` says so, molecules if their graphs are, hands included.
+    """
 
     def __init__(self) -> None:
         self._seen = SeenStructures()
         self._names: list[str] = []
+        self._graphs: dict[str, str] = {}
 
     def __call__(self, row: Row) -> Row:
         """The row with its verdict; a broken one as it is."""
         if row.candidate is None:
             return row
-        self._names.append(row.name)
         try:
-            first = self._seen.add(row.candidate.structure)
+            first = self._earlier(row.candidate, row.name)
         except NoFingerprintError as error:
             reason = f"cannot be compared: {error}"
             return row.told(Verdict("unique", passed=False, value=math.nan, unit="", reason=reason))
-        if first is None:
+        if not first:
             return row.told(Verdict("unique", passed=True, value=0.0, unit="", reason="equals no structure before it"))
-        reason = f"the same structure as {self._names[first]}"
-        return row.told(Verdict("unique", passed=False, value=1.0, unit="", reason=reason))
+        return row.told(Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {first}"))
+
+    def _earlier(self, candidate: Candidate, name: str) -> str:
+        """Name of the first row that has this structure; empty if it is the first one itself."""
+        if candidate.kind == "molecule":
+            first = self._graphs.setdefault(candidate.template, name)
+            return "" if first == name else first
+        self._names.append(name)
+        index = self._seen.add(candidate.crystal)
+        return "" if index is None else self._names[index]
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
     """Rows best first, with their rank: fewest failed checks, then lowest above the hull, then lowest density energy.
 
-    A height that is not known, or too far below the hull to be believed, counts as the greatest.
+    A height that is not known, or too far below the hull to be believed, counts as the greatest; molecules have none.
 
     What is equal in all of it, broken files at the very end among them, stays in the order of the input.
     """

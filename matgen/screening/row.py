@@ -1,20 +1,34 @@
 """What a screening says of one structure, as a JSON object and as a line of a table."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from matgen.candidate import Candidate, Verdict
+from matgen.candidate import Candidate, KindName, Verdict
 from matgen.guide import JUDGE
-from matgen.properties import PROPERTIES
-from matgen.record import Record, from_record, to_record
+from matgen.properties import PROPERTIES_OF
+from matgen.record import Record, formula, from_record, to_record
+from matgen.templates.molecule import inchi_key
 from matgen.validation.hull import quiet
 
 DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
 
-CHECKS = ("reads", "min_distance", "density", "charge_balance", "in_domain", "relaxed", "hull", "novel", "unique")
-"""The verdicts that a row can have beside those on wishes, cheap to dear."""
+XTB_GAP = "xtb_gap"
+"""Name of the gap that GFN2-xTB suggests, on the scale of the training labels, among a molecule's properties."""
+
+CHECKS: dict[KindName, tuple[str, ...]] = {
+    "crystal": (
+        *("reads", "min_distance", "density", "charge_balance", "in_domain"),
+        *("relaxed", "hull", "novel", "unique"),
+    ),
+    "molecule": (
+        *("reads", "sanitised", "graph_kept", "stereo", "posebusters", "in_domain"),
+        *("relaxed", "strain", "xtb", "novel", "unique"),
+    ),
+}
+"""The verdicts that a row can have beside those on wishes, cheap to dear, by kind."""
 
 GIVEN, RELAXED = "as given", "relaxed"
 
@@ -29,8 +43,9 @@ class Row:
         index: place in the file.
         digest: of what the file says of the structure: the same content is judged once.
         error: why there is no structure; empty if there is one.
-        n_atoms: of the cell as given.
-        candidate: the primitive cell that was judged, relaxed if that was asked for; None where there is none.
+        n_atoms: of the cell, or molecule, as given.
+        candidate: the primitive cell, or molecule, that was judged, relaxed if that was asked for; None where there is
+            none.
         energy: by the potential, eV/atom; NaN where it was not computed.
         potential: name and version; empty where it was not asked for.
         geometry: what the energy belongs to: "as given" or "relaxed".
@@ -51,9 +66,9 @@ class Row:
 
     @property
     def formula(self) -> str:
-        """Reduced formula; empty of a broken file."""
+        """Reduced formula of a crystal, all atoms of a molecule; empty of a broken file."""
         with quiet():
-            return "" if self.candidate is None else self.candidate.structure.composition.reduced_formula
+            return "" if self.candidate is None else formula(self.candidate)
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -105,8 +120,8 @@ def row_of(record: Record) -> Row:
     return Row(**record | read)
 
 
-def cells(row: Row) -> dict[str, Any]:
-    """A row as one line of a table, the same columns whatever it holds; None where nothing is known."""
+def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
+    """A row as one line of a table of one kind, the same columns whatever it holds; None where nothing is known."""
     candidate, verdicts = row.candidate, row.verdicts
     told: dict[str, Any] = {
         "rank": row.rank or None,
@@ -115,30 +130,59 @@ def cells(row: Row) -> dict[str, Any]:
         "failed": ", ".join(row.failed),
         "reason": "; ".join(verdicts[name].reason for name in row.failed),
         "formula": row.formula or None,
-        "n_atoms": row.n_atoms or None,
-        "n_atoms_primitive": candidate and len(candidate.structure),
-        "space_group": candidate and candidate.space_group.number,
-        "space_group_symbol": candidate and candidate.space_group.symbol,
-        "g_per_cm3": _value(verdicts.get("density")),
-        "closest_contact": _value(verdicts.get("min_distance")),
-        "net_charge": _value(verdicts.get("charge_balance")),
+        **_IDENTITY[kind](row, candidate),
         "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
     }
-    for prefix in ("", JUDGE):
-        for name in PROPERTIES:
-            found = candidate and candidate.properties.get(f"{prefix}{name}")
-            told |= {f"{prefix}{name}": found and found.value, f"{prefix}{name}_spread": found and found.spread}
+    names = [f"{prefix}{name}" for prefix in ("", JUDGE) for name in PROPERTIES_OF[kind]]
+    for name in names + [XTB_GAP] * (kind == "molecule"):
+        found = candidate and candidate.properties.get(name)
+        told |= {name: found and found.value, f"{name}_spread": found and found.spread}
     told |= {
         "eV_per_atom": _finite(row.energy),
         "potential": row.potential or None,
         "geometry": row.geometry or None,
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
-        "e_above_hull": _value(verdicts.get("hull")),
+        **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
     }
-    targets = [f"target_{prefix}{name}" for name in PROPERTIES for prefix in ("", JUDGE)]
-    passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS, *targets)}
+    targets = [f"target_{prefix}{name}" for name in PROPERTIES_OF[kind] for prefix in ("", JUDGE)]
+    passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
     told |= {f"check_{name}": found for name, found in passed.items()}
     return told | {"path": row.path, "index": row.index}
+
+
+_STABILITY: dict[KindName, dict[str, str]] = {"crystal": {"e_above_hull": "hull"}, "molecule": {"strain": "strain"}}
+"""Columns on the energy of the structure, and the checks whose numbers they hold."""
+
+
+def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
+    """Which crystal it is."""
+    group = candidate and candidate.space_group
+    return {
+        "n_atoms": row.n_atoms or None,
+        "n_atoms_primitive": candidate and len(candidate.structure),
+        "space_group": group and group.number,
+        "space_group_symbol": group and group.symbol,
+        "g_per_cm3": _value(row.verdicts.get("density")),
+        "closest_contact": _value(row.verdicts.get("min_distance")),
+        "net_charge": _value(row.verdicts.get("charge_balance")),
+    }
+
+
+def _molecule_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
+    """Which molecule it is."""
+    return {
+        "smiles": candidate and candidate.template,
+        "inchikey": candidate and (inchi_key(candidate.template) or None),
+        "n_atoms": row.n_atoms or None,
+        "n_heavy": candidate and sum(z > 1 for z in candidate.structure.atomic_numbers),
+        "charge": candidate and int(candidate.molecule.charge),
+    }
+
+
+_IDENTITY: dict[KindName, Callable[[Row, Candidate | None], dict[str, Any]]] = {
+    "crystal": _crystal_cells,
+    "molecule": _molecule_cells,
+}
 
 
 def _value(verdict: Verdict | None) -> float | None:

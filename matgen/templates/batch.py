@@ -124,7 +124,7 @@ class TemplateBatch:
 
     @property
     def reference_number(self) -> Tensor:
-        """Lattice number (n_systems,) of the conventional cell volume that the composition suggests; 0 for molecules."""
+        """Lattice number (n_systems,) of the conventional cell volume that the composition suggests; 0 of molecules."""
         volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.device)
         per_site = atomic_volumes(self.device)[self.site_element] * self.site_multiplicity
         primitive = wyckoff_table(self.device).primitive[self.space_group]

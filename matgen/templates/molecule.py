@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from rdkit import Chem, RDLogger
+from rdkit import Chem, rdBase
 from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
@@ -16,7 +16,7 @@ from matgen.elements import SYMBOLS
 from matgen.errors import UserError
 from matgen.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
 
-RDLogger.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
+rdBase.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
 
 BOND_KINDS = {
     Chem.BondType.SINGLE: 1,
@@ -163,7 +163,7 @@ def graph_of(molecule: Chem.Mol) -> MolecularGraph:
 
 def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
     """Tetrahedral elements: seen with the first neighbour towards the eye, the others run with hand -1 clockwise."""
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for atom in molecule.GetAtoms():
         tag = atom.GetChiralTag()
         if tag not in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
@@ -178,7 +178,7 @@ def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
 
 def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
     """Double bonds a-b=c-d whose ends lie on one side (+1) or on both (-1)."""
-    rows = []
+    rows: list[tuple[int, ...]] = []
     sides = {Chem.BondStereo.STEREOZ: 1, Chem.BondStereo.STEREOCIS: 1}
     sides |= {Chem.BondStereo.STEREOE: -1, Chem.BondStereo.STEREOTRANS: -1}
     for bond in molecule.GetBonds():

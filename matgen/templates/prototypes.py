@@ -20,7 +20,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from matgen.elements import descriptors
-from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch, crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
 
@@ -151,7 +151,7 @@ class PrototypeLibrary:
 def _single(templates: TemplateBatch, geometry: Geometry) -> Iterable[tuple[Layout, Prototype]]:
     table, first = descriptors().numpy(), 0
     lattice, coords = geometry.lattice.numpy(), geometry.coords.numpy()
-    for i, template in enumerate(templates.unbatch()):
+    for i, template in enumerate(crystals_of(templates.unbatch())):
         last = first + len(template.sites)
         chemistry = table[[z for _, z in template.sites]]
         yield layout(template), Prototype(chemistry, lattice[i], coords[first:last])

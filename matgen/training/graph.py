@@ -138,7 +138,7 @@ class GraphObjective:
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
         templates = _some_hands_forgotten(templates, w.forget_hands, generator)
-        n_real = int(w.real_share * len(rows))
+        n_real = max(1, int(w.real_share * len(rows)))
         sigma = torch.exp(w.spread_sigma * normal(rows.shape, generator, geometry.lattice))
         sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
         sigma[:n_real] = self._low(n_real, generator, sigma)
@@ -153,7 +153,7 @@ class GraphObjective:
         first = _first_systems(output, templates)
         denoising, parts = denoising_loss(first, templates, dirty, back, sigma)
         level = detached_level(output, state, all_sigma)
-        contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).mean()
+        contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).sum() / max(1, n_false)
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
         total = w.direct * denoising + w.contrast * contrast + w.properties * likelihood
         if w.conservative:
@@ -187,7 +187,8 @@ class GraphObjective:
             keep = made[2].nonzero().ravel()
             if len(keep):
                 parts.append((made[0].select(keep), made[1].select(made[0], keep)))
-        return concatenated(parts)
+        nothing = torch.zeros(0, dtype=torch.long, device=templates.device)
+        return concatenated(parts or [(templates.select(nothing), geometry.select(templates, nothing))])
 
     @torch.no_grad()
     def validate(self, model: GraphEnergy) -> dict[str, float]:

@@ -11,7 +11,7 @@ from functools import partial
 
 from pymatgen.core.structure import Structure
 
-from matgen.candidate import Candidate, Verdict
+from matgen.candidate import Candidate, Verdict, as_crystal
 from matgen.charges import is_valid, smallest_net_charge
 from matgen.elements import atomic_volumes
 from matgen.validation.cif import cif_text, displacement, read_cif
@@ -120,7 +120,7 @@ def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verd
         candidate: before and after relaxation.
         wanted: numbers that were asked for.
     """
-    before = space_group(candidate.unrelaxed).number
+    before = space_group(as_crystal(candidate.unrelaxed)).number
     after = space_group(candidate.crystal)
     name = f"{after.symbol} ({after.number})"
     if wanted:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ase.data import covalent_radii
 from pymatgen.core.structure import Molecule
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolAlign
 
 from matgen.candidate import Candidate, Verdict
@@ -149,6 +149,7 @@ def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
         return Verdict("posebusters", passed=False, value=math.nan, unit="tests", reason=graph)
     molecule = with_positions(MoleculeTemplate(candidate.template), candidate.structure.cart_coords)
     table = _buster(energy_ratio).bust([molecule])
+    rdBase.DisableLog("rdApp.*")  # which PoseBusters lets talk again
     results = {name: bool(value) for name, value in table.iloc[0].items() if value == value}  # noqa: PLR0124 (NaN)
     wrong = [name for name, passed in results.items() if not passed]
     reason = f"PoseBusters: {', '.join(wrong)}" if wrong else f"passes all {len(results)} tests of PoseBusters"
@@ -177,7 +178,7 @@ def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
     report = candidate.relaxation
     if report is None:
         return Verdict("strain", passed=math.isinf(limit), value=math.nan, unit="eV", reason="not relaxed")
-    drop = (report.energy_before - report.energy) * len(candidate.structure)
+    drop = float(report.energy_before - report.energy) * len(candidate.structure)
     if math.isnan(drop):
         return Verdict("strain", passed=math.isinf(limit), value=math.nan, unit="eV", reason=report.reason)
     passed = drop <= limit

@@ -5,13 +5,14 @@ of the RDKit molecules, so that both sets should have theirs from one source.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rdkit import Chem
 
-from matgen.validation.metrics.distributions import jensen_shannon
+from matgen.validation.metrics.distributions import Comparison, Profile, Value, jensen_shannon
+from matgen.validation.metrics.estimate import Bootstrap, Estimate
 
 BOND_WIDTH = 0.01
 """Å."""
@@ -31,6 +32,22 @@ BOND_SIGNS = {
     Chem.BondType.TRIPLE: "#",
     Chem.BondType.AROMATIC: ":",
 }
+
+
+QUANTITIES = {
+    "bond lengths": f"by elements and kind of bond, in bins of {BOND_WIDTH:g} Å",
+    "bond angles": f"by the three elements, in bins of {ANGLE_WIDTH:g}°",
+    "dihedrals": f"about single bonds by their elements, in bins of {DIHEDRAL_WIDTH:g}°",
+    "elements": "of all atoms",
+    "ring sizes": "",
+    "atoms per molecule": "",
+}
+"""What profiles of molecules hold, and how it is counted."""
+
+_TOLD_APART = {"bond": "bond lengths", "angle": "bond angles", "dihedral": "dihedrals"}
+
+MoleculeTraits = Mapping[str, Sequence[Value]]
+"""Of one molecule, by quantity, the value or the kind and bin of everything that is counted."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,59 @@ def histogram_distance(one: Histogram, other: Histogram) -> float:
     bins = sorted({*one.counts, *other.counts})
     weights = [np.array([side.counts.get(k, 0) for k in bins], dtype=float) for side in (one, other)]
     return float(jensen_shannon(*weights))
+
+
+def molecule_traits(molecule: Chem.Mol) -> MoleculeTraits:
+    """What is compared of one molecule; a bond of 1.214 Å between C and O is `C=O 121`.
+
+    Args:
+        molecule: sanitised, with hydrogens and a conformer.
+    """
+    found: dict[str, list[Value]] = {quantity: [] for quantity in QUANTITIES}
+    found["atoms per molecule"].append(molecule.GetNumAtoms())
+    for name, _, width, value in _values(molecule):
+        what, _, kind = name.partition(" ")
+        place = int(np.floor(value / width))
+        if what in _TOLD_APART:
+            found[_TOLD_APART[what]].append(f"{kind} {place}")
+        else:
+            found[name].append(place)
+    return found
+
+
+def molecule_profile(name: str, found: Sequence[MoleculeTraits], source: str = "") -> Profile:
+    """How often each value occurs among these molecules."""
+    counts = {quantity: Counter(value for one in found for value in one[quantity]) for quantity in QUANTITIES}
+    return Profile(name, source, len(found), {q: dict(sorted(c.items())) for q, c in counts.items()})
+
+
+def molecule_distances(
+    found: Sequence[MoleculeTraits],
+    reference: Profile,
+    requested: int | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> list[Estimate]:
+    """Jensen–Shannon distance of every quantity, kinds and bins together.
+
+    Intervals resample the molecules and leave the reference as it is.
+
+    Args:
+        found: of the molecules that can be compared.
+        reference: what to compare with.
+        requested: how many were asked for, to be told beside; as many as found if left out.
+        bootstrap: of the intervals.
+    """
+    bootstrap = bootstrap or Bootstrap()
+    total = len(found) if requested is None else requested
+    against = f"against {reference.n:,} of {reference.name}"
+    estimates = []
+    for quantity, how in QUANTITIES.items():
+        both = Comparison.of([one[quantity] for one in found], reference.counts[quantity])
+        told = f"{against}, {how}" if how else against
+        estimates.append(
+            both.estimate(f"Jensen–Shannon: {quantity}", jensen_shannon, total, bootstrap, unit="", how=told)
+        )
+    return estimates
 
 
 def _values(molecule: Chem.Mol) -> Iterator[tuple[str, str, float, float]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from pymatgen.core.structure import Molecule
 from rdkit import Chem, rdBase
 
 from matgen.elements import ATOMIC_NUMBERS
@@ -122,6 +123,14 @@ class AtomSets:
         places = [molecule.GetConformer().GetPositions() for molecule in molecules]
         return cls(np.array(numbers, dtype=np.int64), np.concatenate([np.zeros((0, 3)), *places]), sizes)
 
+    @classmethod
+    def in_space(cls, molecules: Sequence[Molecule]) -> Self:
+        """The atoms of pymatgen molecules."""
+        sizes = np.array([len(molecule) for molecule in molecules], dtype=np.int64)
+        numbers = [z for molecule in molecules for z in molecule.atomic_numbers]
+        places = [molecule.cart_coords for molecule in molecules]
+        return cls(np.array(numbers, dtype=np.int64), np.concatenate([np.zeros((0, 3)), *places]), sizes)
+
     def __len__(self) -> int:
         return len(self.sizes)
 
@@ -218,6 +227,11 @@ class MoleculeMetrics:
 
 def _ratio(part: float, whole: int) -> float:
     return float(part / whole) if whole else np.nan
+
+
+def protocol_knows(numbers: Sequence[int]) -> bool:
+    """Whether EDM's tables hold all of these atomic numbers."""
+    return all(VALENCE[number] > 0 for number in numbers)
 
 
 def bond_orders(elements: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from pymatgen.core.structure import Structure
 from scipy.linalg import block_diag
 
-from matgen.candidate import Relaxation
+from matgen.candidate import Relaxation, as_crystal
 from matgen.io import described, structures, without_symmetry
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import conventional_cell, expand
@@ -281,7 +281,8 @@ def _ended(walk: Walk, reason: str, potential: str) -> tuple[int, Structure, Rel
         seconds=time.perf_counter() - course.started,
         potential=potential,
     )
-    return course.index, structures(expand(course.batch, course.at(best.x)))[0], report
+    crystal = as_crystal(structures(expand(course.batch, course.at(best.x)))[0])
+    return course.index, crystal, report
 
 
 def _flat(geometry: Geometry) -> np.ndarray:

@@ -57,10 +57,12 @@ class XtbConfig:
     Attributes:
         fmax: largest force on an atom at convergence, eV/Å.
         max_steps: optimizer steps at most.
+        max_seconds: wall time after which no further step is begun: where electrons do not settle, a step takes seconds.
     """
 
     fmax: float = 0.02
     max_steps: int = 200
+    max_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         """Check every number at the border.
@@ -68,7 +70,7 @@ class XtbConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_positive(self, "fmax")
+        check_positive(self, "fmax", "max_seconds")
         check_least(self, 1, "max_steps")
 
 
@@ -134,13 +136,13 @@ def _relaxed(start: Molecule, config: XtbConfig, started: float) -> tuple[Molecu
         if done or energy < lowest:
             lowest, positions = energy, atoms.positions.copy()
             force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        if done or not math.isfinite(energy):
+        if done or not math.isfinite(energy) or time.perf_counter() - started > config.max_seconds:
             break
     if not math.isfinite(lowest):
         raise ArithmeticError("the energy is not finite")
     report = Relaxation(
-        converged=done,
-        reason=CONVERGED if done else "out of steps",
+        converged=bool(done),
+        reason=CONVERGED if done else "out of time" if optimizer.nsteps < config.max_steps else "out of steps",
         steps=optimizer.nsteps,
         energy=lowest / len(atoms),
         energy_before=energy_before / len(atoms),

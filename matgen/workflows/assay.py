@@ -21,7 +21,7 @@ from matgen.validation.molecule_checks import graph_kept
 from matgen.validation.pool import Relaxed, relax_many
 from matgen.validation.symmetry import space_group
 from matgen.validation.xtb import GAP_ERROR, calibrated_gap, electronic, relax_molecules
-from matgen.workflows.selection import Rulebook, SeenCrystals, SeenMolecules, Uniqueness, predictions
+from matgen.workflows.selection import Rulebook, SeenMolecules, Uniqueness, predictions
 
 M = TypeVar("M", Structure, Molecule)
 
@@ -89,7 +89,7 @@ class CrystalAssay:
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
         """By `StructureMatcher`."""
-        return Uniqueness(SeenCrystals(), known)
+        return Uniqueness(known)
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         """Candidates with their final structure, in the order given, however many are at work at once."""
@@ -144,7 +144,7 @@ class MoleculeAssay:
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
         """By InChIKey, hands included."""
-        return Uniqueness(SeenMolecules(), known)
+        return Uniqueness(known, SeenMolecules())
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         """Candidates at the minimum of GFN2-xTB."""
@@ -183,9 +183,9 @@ def assay_of(request: Request) -> Assay:
 
 
 def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, device: str) -> dict[str, Prediction]:
-    read = guide.of_material(candidate.structure, candidate.template)
+    read = guide.of_structure(candidate.structure, candidate.template)
     guided = {name: as_prediction(name, found) for name, found in read.items()}
-    judged = predictions(judge, candidate, device)
+    judged = predictions(judge, candidate.structure, device, candidate.template)
     return guided | {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
 
 

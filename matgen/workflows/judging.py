@@ -1,7 +1,7 @@
-"""What is found out about each structure of a set, one row each, before anything is counted."""
+"""What is found out about each crystal of a set, one row each, before anything is counted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pymatgen.core.structure import Structure
@@ -97,7 +97,7 @@ def _as_read(entry: Entry) -> Judged:
 
 
 def judged_relaxed(
-    rows: Sequence[Judged], entries: Sequence[Entry], outcomes: dict[str, Outcome], hull: ReferenceHull
+    rows: Sequence[Judged], entries: Sequence[Entry], outcomes: Mapping[str, Outcome[Structure]], hull: ReferenceHull
 ) -> list[Judged]:
     """The rows with energies above the hull, and how far relaxation moved the atoms.
 
@@ -106,20 +106,20 @@ def judged_relaxed(
     """
     found = []
     for row, entry in zip(rows, entries, strict=True):
-        outcome = outcomes.get(row.name)
-        if outcome is None or entry.structure is None:
+        outcome, start = outcomes.get(row.name), entry.crystal
+        if outcome is None or start is None:
             found.append(row)
             continue
         report = outcome.report
         now = replace(row, relaxation=report.reason, converged=report.converged, energy=report.energy)
         if report.converged:
-            apart, normalised = rmsd_to_relaxed(entry.structure, outcome.structure)
+            apart, normalised = rmsd_to_relaxed(start, outcome.structure)
             now = replace(now, rmsd=apart, rmsd_normalised=normalised, above_hull=_above_hull(outcome, hull))
         found.append(now)
     return found
 
 
-def _above_hull(outcome: Outcome, hull: ReferenceHull) -> float:
+def _above_hull(outcome: Outcome[Structure], hull: ReferenceHull) -> float:
     """eV/atom; NaN where the hull lacks one of the elements."""
     report = outcome.report
     try:

@@ -215,7 +215,7 @@ def phases_together(
     sound: dict[int, Structure] = {}
     for index, crystal in enumerate(crystals):
         entry = read(crystal) if isinstance(crystal, Found) else crystal
-        structure, error, formula = entry.structure, entry.error, ""
+        structure, error, formula = entry.crystal, entry.error, ""
         if structure is not None:
             with quiet():
                 formula = structure.composition.element_composition.reduced_formula

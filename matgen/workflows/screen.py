@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 
+from matgen.candidate import KindName, Material, kind_of
 from matgen.config import from_mapping
 from matgen.export import identity
 from matgen.processes import Chunk, in_chunks
@@ -24,7 +25,7 @@ from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import FirstOfItsKind, ranked, summary
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
-from matgen.structure_files import Found, digest, found, given
+from matgen.structure_files import Found, digest, found, given, one_kind
 from matgen.validation.pool import TOGETHER
 
 
@@ -82,7 +83,7 @@ def run(
 
 
 def screen(
-    what: str | Path | Structure | Iterable[str | Path | Structure],
+    what: str | Path | Material | Iterable[str | Path | Material],
     *,
     jobs: int = 1,
     executor: str = "",
@@ -93,27 +94,31 @@ def screen(
     """A row of verdicts for each structure, in the order of the input: `screen("cifs", properties={"band_gap": 1.5})`.
 
     Args:
-        what: a path (file, folder, zip), a structure, or several of either; not a mixture.
+        what: a path (file, folder, zip), a crystal or a molecule, or several of either; not a mixture.
         jobs: processes.
         executor: a Python file with a Parsl configuration, or `local`.
         out: folder to write and to resume; nothing is kept if left out.
         report: hears how far it is.
-        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation.
+        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind.
 
     Returns:
         Rows; `row.rank` says which is best, `row.passed` whether nothing speaks against it, `row.verdicts` why.
 
     Raises:
         ConfigError: an option that there is not.
+        MixedKindsError: there are crystals and molecules, and `kind` says not which of them are meant.
         ScreenError, MissingPathError, WishError, OutputError, ResumeError: as `run`.
     """
-    config = from_mapping(ScreenConfig, options)
-    several = [what] if isinstance(what, str | Path | Structure) else list(what)
-    structures = [item for item in several if isinstance(item, Structure)]
-    if structures and len(structures) < len(several):
-        raise ScreenError("expected paths or structures, got a mixture; screen them one after the other")
-    entries = given(structures) if structures else found(Path(str(item)) for item in several)
-    named = ["structures of a program"] if structures else [str(item) for item in several]
+    several = [what] if isinstance(what, str | Path | Structure | Molecule) else list(what)
+    structures = [item for item in several if isinstance(item, Structure | Molecule)]
+    kinds = {kind_of(item) for item in structures}
+    if len(kinds) > 1 or 0 < len(structures) < len(several):
+        raise ScreenError("expected paths, or crystals, or molecules, got a mixture; screen them one after the other")
+    paths = [Path(str(item)) for item in several] if not structures else []
+    kind = {} if "kind" in options else {"kind": kinds.pop() if kinds else kind_of_files(paths)}
+    config = from_mapping(ScreenConfig, options | kind)
+    entries = given(structures) if structures else found(paths)
+    named = ["structures of a program"] if structures else [str(path) for path in several]
     with TemporaryDirectory() as scratch:
         folder = Path(scratch if out is None else out)
         workers = _workers(jobs, executor, folder)
@@ -131,6 +136,16 @@ def screen(
         )
     by_name = {row.name: row for row in done.rows}
     return [by_name[name] for name in in_order]
+
+
+def kind_of_files(paths: Iterable[Path]) -> KindName:
+    """What files hold, told without reading their structures; crystals where nothing tells.
+
+    Raises:
+        MissingPathError: a path that is not there.
+        MixedKindsError: there are crystals and molecules.
+    """
+    return one_kind(found(paths)) or "crystal"
 
 
 def default_folder(config: ScreenConfig, paths: Sequence[Path]) -> Path:
@@ -154,7 +169,7 @@ def _run(
 ) -> Screening:
     started = time.perf_counter()
     check_files(config)
-    with Journal(folder, run_info(config, named), overwrite=overwrite) as journal:
+    with Journal(folder, run_info(config, named), kind=config.kind, overwrite=overwrite) as journal:
         tray = Tray(journal, report or Silence(), known)
         size = TOGETHER if config.relax != NONE else BATCH
         for rows in workers(chunks(tray.unknown(entries), size, jobs), config):

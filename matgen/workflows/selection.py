@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.candidate import Candidate, Material, Prediction, Verdict, kind_of
 from matgen.energies.property import StatePredictor
 from matgen.guide import CLEAN, JUDGE, as_prediction
 from matgen.io import state_of
@@ -99,12 +99,14 @@ class Rulebook:
         return next(failed, "")
 
 
-def predictions(predictor: StatePredictor, candidate: Candidate, device: str = "cpu") -> dict[str, Prediction]:
-    """Every property of a candidate as a model on this device predicts it."""
-    state = state_of([candidate.structure], templates=[candidate.template]).to(device)
+def predictions(
+    predictor: StatePredictor, material: Material, device: str = "cpu", smiles: str = ""
+) -> dict[str, Prediction]:
+    """Every property of a crystal, or of a molecule whose graph is named, as a model on this device predicts it."""
+    state = state_of([material], templates=[smiles]).to(device)
     with torch.no_grad():
         predicted = predictor(state, torch.tensor([CLEAN], device=device))
-    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES_OF[candidate.kind]}
+    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES_OF[kind_of(material)]}
 
 
 def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:
@@ -178,10 +180,10 @@ class SeenMolecules:
 
 
 class Uniqueness:
-    """The structures met so far, by name."""
+    """The structures met so far, by name; crystals unless told how to compare others."""
 
-    def __init__(self, seen: Seen, known: Iterable[Candidate] = ()) -> None:
-        self._seen = seen
+    def __init__(self, known: Iterable[Candidate] = (), seen: Seen | None = None) -> None:
+        self._seen = seen or SeenCrystals()
         self._names: list[str] = []
         for candidate in known:
             self.verdict(candidate)

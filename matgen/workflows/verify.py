@@ -1,4 +1,4 @@
-"""Chosen crystals by first principles, joined to the table that they come from."""
+"""Chosen crystals by first principles, or molecules by GFN2-xTB, joined to the table that they come from."""
 
 import csv
 import json
@@ -10,16 +10,18 @@ from typing import Any
 
 import pyarrow.csv
 import pyarrow.parquet as pq
-from pymatgen.core.structure import Structure
 
+from matgen.candidate import KindName, Material, kind_of
 from matgen.config import did_you_mean
 from matgen.errors import UserError
 from matgen.export import ResumeError, writing
 from matgen.progress import Report, Silence
 from matgen.record import from_record
-from matgen.structure_files import files_below, read_structures
-from matgen.validation.first_principles import FirstPrinciples, failed
-from matgen.workflows.calculations import CalculationFile, Plan, calculated
+from matgen.structure_files import Entry, MixedKindsError, files_below, read_structures
+from matgen.templates.molecule import MoleculeTemplate, inchi_key
+from matgen.validation.first_principles import FirstPrinciples
+from matgen.validation.xtb_minimum import NUMBERS, XtbMinimum
+from matgen.workflows.calculations import CalculationFile, Calculations, Result, calculated
 
 CANDIDATES = "candidates.jsonl"
 RESULTS = "verified"
@@ -29,32 +31,34 @@ DEFAULT_FOLDER = Path("verified")
 
 
 class SelectionError(UserError, ValueError):
-    """Names or a number of crystals that the paths do not have."""
+    """Names or a number of structures that the paths do not have."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A crystal that may be verified, or a reason why it cannot be.
+    """A crystal or a molecule that may be verified, or a reason why it cannot be.
 
     Attributes:
         name: unique among all of them.
         structure: None where it cannot be read.
         error: why not; empty otherwise.
         row: what the table that it comes from says of it, in its order.
+        template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
     """
 
     name: str
-    structure: Structure | None
+    structure: Material | None
     error: str
     row: dict[str, Any] = field(default_factory=dict)
+    template: str = ""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A crystal and what first principles say of it."""
+    """A crystal or a molecule, and what a calculation says of it."""
 
     subject: Subject
-    result: FirstPrinciples
+    result: Result
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Outcome:
     """What came of a call.
 
     Attributes:
-        table: CSV with one line for each crystal of the paths, whether it was chosen or not.
+        table: CSV with one line for each structure of the paths, whether it was chosen or not.
         verified: the chosen ones.
     """
 
@@ -76,7 +80,7 @@ class Outcome:
 
 
 def subjects(paths: Sequence[Path]) -> list[Subject]:
-    """All crystals of some paths: candidates of design folders, best first, and structures of any other file.
+    """All structures of some paths: candidates of design folders, best first, and those of any other file.
 
     Args:
         paths: folders of `matgen design` or folders of such, their `candidates.jsonl`, or what `read_structures` takes.
@@ -84,13 +88,34 @@ def subjects(paths: Sequence[Path]) -> list[Subject]:
     Raises:
         MissingPathError: one of them is not there.
         ResumeError: candidates are damaged.
+        MixedKindsError: there are crystals and molecules.
     """
     runs = {path: _runs(path) for path in paths}
     designs = list(dict.fromkeys(folder for found in runs.values() for folder in found))
     others = [path for path, found in runs.items() if not found]
     found = [one for folder in designs for one in _candidates(folder, prefix=len(designs) > 1 or bool(others))]
-    entries = read_structures(others) if others else iter(())
-    return found + [_subject(entry) for entry in entries if Path(entry.path).name not in OWN_FILES]
+    entries = read_structures(others, None) if others else iter(())
+    found += [_subject(entry) for entry in entries if Path(entry.path).name not in OWN_FILES]
+    kind_of_all(found)
+    return found
+
+
+def kind_of_all(every: Iterable[Subject]) -> KindName:
+    """Whether these are crystals or molecules; crystals where nothing could be read.
+
+    Raises:
+        MixedKindsError: there are both.
+    """
+    first: dict[KindName, str] = {}
+    for one in every:
+        if one.structure is not None:
+            first.setdefault(kind_of(one.structure), one.name)
+    if len(first) > 1:
+        raise MixedKindsError(
+            f"expected crystals or molecules, got both: {first['crystal']} is a crystal and {first['molecule']} is a "
+            "molecule; name them one after the other"
+        )
+    return next(iter(first), "crystal")
 
 
 def passed_over(paths: Sequence[Path]) -> int:
@@ -107,14 +132,14 @@ def chosen(every: Sequence[Subject], names: Iterable[str] = (), top: int | None 
     """Those of these names, or the first `top`, or all.
 
     Raises:
-        SelectionError: a name that is not there, or no crystals at all.
+        SelectionError: a name that is not there, or no structures at all.
     """
     if not every:
-        raise SelectionError("expected crystals in the paths, found none; has the design found any?")
+        raise SelectionError("expected structures in the paths, found none; has the design found any?")
     by_name = {one.name: one for one in every}
     if unknown := [name for name in names if name not in by_name]:
         raise SelectionError(
-            f"expected names of the crystals there are, got {unknown[0]}; {_hint(unknown[0], by_name)}"
+            f"expected names of the structures there are, got {unknown[0]}; {_hint(unknown[0], by_name)}"
         )
     picked = [by_name[name] for name in dict.fromkeys(names)] or list(every)
     return picked if top is None else picked[:top]
@@ -124,15 +149,15 @@ def run(
     every: Sequence[Subject],
     picked: Sequence[Subject],
     folder: Path,
-    plan: Plan,
+    plan: Calculations,
     *,
     report: Report | None = None,
     found: Callable[[Verified], None] = lambda _: None,
 ) -> Outcome:
-    """Verify crystals; those that a former call finished are not calculated again.
+    """Verify crystals or molecules; those that a former call finished are not calculated again.
 
     Args:
-        every: crystals of the table.
+        every: structures of the table.
         picked: those to verify.
         folder: holds afterwards `verified.jsonl`, `.csv`, `.parquet`, and GPAW's logs in `gpaw/`.
         plan: how.
@@ -160,10 +185,10 @@ def run(
 
 
 def _results(
-    picked: Sequence[Subject], file: CalculationFile, plan: Plan, logs: Path
-) -> Generator[tuple[str, FirstPrinciples]]:
-    yield from ((one.name, failed(one.error)) for one in picked if one.structure is None)
-    whole = [(one.name, one.structure) for one in picked if one.structure is not None]
+    picked: Sequence[Subject], file: CalculationFile, plan: Calculations, logs: Path
+) -> Generator[tuple[str, Result]]:
+    yield from ((one.name, plan.failed(one.error)) for one in picked if one.structure is None)
+    whole = [(one.name, one.structure, one.template) for one in picked if one.structure is not None]
     yield from calculated(whole, file, plan, logs)
 
 
@@ -174,15 +199,16 @@ def default_folder(paths: Sequence[Path]) -> Path:
     return DEFAULT_FOLDER
 
 
-def write_table(every: Sequence[Subject], results: dict[str, FirstPrinciples], plan: Plan, folder: Path) -> Path:
-    """One line for each crystal: what was known of it, then what GPAW says; empty where it was not asked.
+def write_table(every: Sequence[Subject], results: dict[str, Result], plan: Calculations, folder: Path) -> Path:
+    """One line for each structure: what was known of it, then what was calculated; empty where it was not asked.
 
     Returns:
         The CSV; a Parquet file of the same content lies beside it.
     """
     rows = []
     for one in every:
-        result = failed(one.error) if one.structure is None else results.get(plan.key(one.structure))
+        known = results.get(plan.key(one.structure, one.template)) if one.structure is not None else None
+        result = plan.failed(one.error) if one.structure is None else known
         rows.append(one.row | ({} if result is None else columns(result)))
     names = list(dict.fromkeys(name for row in rows for name in row))
     path = folder / f"{RESULTS}.csv"
@@ -197,8 +223,20 @@ def write_table(every: Sequence[Subject], results: dict[str, FirstPrinciples], p
     return path
 
 
-def columns(result: FirstPrinciples) -> dict[str, Any]:
+def columns(result: Result) -> dict[str, Any]:
     """A result as columns of a table."""
+    return _xtb_columns(result) if isinstance(result, XtbMinimum) else _gpaw_columns(result)
+
+
+def _xtb_columns(result: XtbMinimum) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(result, name) if result.converged else None for name in NUMBERS}
+    row |= {"graph_kept": result.kept if result.converged else None}
+    row |= {"converged": result.converged, "reason": result.reason, "seconds": result.seconds}
+    row |= {name: result.settings.get(name) for name in ("potential", "fmax")}
+    return {f"xtb_{name}": value for name, value in row.items()}
+
+
+def _gpaw_columns(result: FirstPrinciples) -> dict[str, Any]:
     numbers = {name: getattr(result, name) for name in ("gap", "direct_gap", "energy", "magnetic_moment")}
     meshes = {name: "x".join(map(str, result.settings.get(name, ()))) for name in ("kpoints", "gap_kpoints")}
     told = ("spin_polarised", "xc", "cutoff", "kpoint_density", "smearing", "gpaw")
@@ -209,7 +247,7 @@ def columns(result: FirstPrinciples) -> dict[str, Any]:
 
 
 def to_record(one: Verified) -> dict[str, Any]:
-    """A verified crystal as JSON types: its name, what was known of it, and the columns of the result."""
+    """A verified structure as JSON types: its name, what was known of it, and the columns of the result."""
     return {"name": one.subject.name} | one.subject.row | columns(one.result)
 
 
@@ -233,19 +271,26 @@ def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
         except (KeyError, TypeError, ValueError) as error:
             raise ResumeError(f"{path} is damaged ({error}); design anew, or name its CIFs instead") from error
         name = f"{folder.name}/{candidate.name}" if prefix else candidate.name
-        row = rows.get(candidate.name) or _plain_row(name, candidate.structure)
-        yield Subject(name, candidate.structure, "", row | {"name": name})
+        template = candidate.template if candidate.kind == "molecule" else ""
+        row = rows.get(candidate.name) or _plain_row(name, candidate.structure, template)
+        yield Subject(name, candidate.structure, "", row | {"name": name}, template)
 
 
-def _subject(entry: Any) -> Subject:
+def _subject(entry: Entry) -> Subject:
     row = {"name": entry.name, "path": entry.path, "index": entry.index}
     if entry.structure is None:
         return Subject(entry.name, None, entry.error, row)
-    return Subject(entry.name, entry.structure, "", row | _plain_row(entry.name, entry.structure))
+    return Subject(
+        entry.name, entry.structure, "", row | _plain_row(entry.name, entry.structure, entry.template), entry.template
+    )
 
 
-def _plain_row(name: str, structure: Structure) -> dict[str, Any]:
-    return {"name": name, "formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
+def _plain_row(name: str, structure: Material, smiles: str) -> dict[str, Any]:
+    told = {"name": name, "formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
+    if not smiles:
+        return told
+    formula = MoleculeTemplate(smiles).hill_formula
+    return told | {"formula": formula, "smiles": smiles, "inchikey": inchi_key(smiles)}
 
 
 def _hint(name: str, names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 
 from matgen.config import from_mapping
 from matgen.generation import generate
+from matgen.kinds.crystals import Crystals
 from matgen.progress import Silence
 from matgen.request import FAST, Request
 from matgen.workflows.design import ROUND_STRIDE
@@ -31,5 +32,5 @@ class Designed:
     def round(self, number: int) -> Iterator[tuple[Structure, float]]:
         """Proposals of one run of the generator, which asks the guide about each when it ranks them."""
         generator = torch.Generator().manual_seed((self.request.seed + number * ROUND_STRIDE) % 2**63)
-        for proposal in generate(self.request, self.models, generator, Silence()):
+        for proposal in generate(self.request, Crystals(self.request, self.models), generator, Silence()):
             yield proposal.structure, float(proposal.properties["band_gap"].value)

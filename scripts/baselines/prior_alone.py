@@ -11,11 +11,11 @@ from pymatgen.core import Structure
 from torch import Tensor
 
 from matgen.energies.template_prior import draw_templates
+from matgen.kinds.crystals import drawn_conditions
 from matgen.request import Request
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_ENDS, crystal_family
-from matgen.total_energy import drawn_conditions
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.contacts import closest_contact
 

@@ -8,7 +8,7 @@
 
 from matgen.validation.metrics.coverage import Cutoffs, Features, coverage, features
 from matgen.validation.metrics.distributions import Profile, Traits, distances, profile, traits
-from matgen.validation.metrics.estimate import Bootstrap, Estimate, MetricError, average, share
+from matgen.validation.metrics.estimate import Bootstrap, Estimate, MetricError, average, median, pooled_share, share
 from matgen.validation.metrics.matching import match_everyone, match_rate, rms_distance, rmsd_to_relaxed
 from matgen.validation.metrics.uniqueness import first_of_kind
 from matgen.validation.metrics.validity import is_balanced_smact14, is_separated, is_spaced
@@ -31,6 +31,8 @@ __all__ = [
     "is_spaced",
     "match_everyone",
     "match_rate",
+    "median",
+    "pooled_share",
     "profile",
     "rms_distance",
     "rmsd_to_relaxed",

@@ -1,4 +1,4 @@
-"""How far the make-up of a set is from that of a reference: densities, sizes, symmetries, elements."""
+"""How far the make-up of a set of crystals is from that of a reference: densities, sizes, symmetries, elements."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ BINS = {"density": 0.5, "volume_per_atom": 1.0, "n_elements": 1.0, "space_group"
 
 QUANTITIES = (*STEPS, "elements")
 
-SHIPPED = {"mp20": Path(__file__).parent / "mp20_test.json"}
+SHIPPED = {name: Path(__file__).parent / f"{name}_test.json" for name in ("mp20", "qm9")}
 """Profiles that come with the package (scripts/build_reference_profile.py), by name of the data set."""
 
 
@@ -90,7 +90,8 @@ class Profile:
         name: of the set.
         source: where it came from.
         n: structures.
-        counts: by quantity (`QUANTITIES`), how many structures have each rounded value; of elements, how many hold it.
+        counts: by quantity, how many structures have each rounded value; of elements, how many crystals hold it. For
+            crystals the quantities are `QUANTITIES`, for molecules those of `matgen.validation.molecule_distributions`.
     """
 
     name: str
@@ -177,22 +178,34 @@ def distances(
     against = f"against {reference.n:,} of {reference.name}"
     estimates = []
     for quantity, step in STEPS.items():
-        table = _Table.of(found, reference, quantity, step)
+        table = _table(found, reference, quantity, step)
         name = f"Wasserstein: {quantity.replace('_', ' ')}"
         how = f"{against}, rounded to {step:g}"
         distance = partial(wasserstein, table.support)
         estimates.append(table.estimate(name, distance, total, bootstrap, UNITS[quantity], how))
     for quantity in QUANTITIES:
         width = BINS.get(quantity, 1.0)
-        table = _Table.of(found, reference, quantity, width)
+        table = _table(found, reference, quantity, width)
         name = f"Jensen–Shannon: {quantity.replace('_', ' ')}"
         how = against if width == 1.0 else f"{against}, in bins of {width:g}"
         estimates.append(table.estimate(name, jensen_shannon, total, bootstrap, "", how))
     return estimates
 
 
+def _table(found: Sequence[Traits], reference: Profile, quantity: str, width: float) -> "Comparison":
+    """One quantity of both sides, numbers in steps or bins of `width`."""
+
+    def place(value: Value) -> Value:
+        return value if isinstance(value, str) else round(math.floor(value / width + 0.5) * width, 6)
+
+    there = Counter[Value]()
+    for value, count in reference.counts[quantity].items():
+        there[place(value)] += count
+    return Comparison.of([[place(value) for value in _values(one, quantity)] for one in found], there)
+
+
 @dataclass(frozen=True)
-class _Table:
+class Comparison:
     """A set and its reference over one support.
 
     Attributes:
@@ -206,32 +219,24 @@ class _Table:
     reference: np.ndarray
 
     @classmethod
-    def of(cls, found: Sequence[Traits], reference: Profile, quantity: str, width: float) -> Self:
-        """Gather one quantity; numbers in steps or bins of `width`."""
-
-        def place(value: Value) -> Value:
-            return value if isinstance(value, str) else round(math.floor(value / width + 0.5) * width, 6)
-
-        own = [[place(value) for value in _values(one, quantity)] for one in found]
-        there = Counter[Value]()
-        for value, count in reference.counts[quantity].items():
-            there[place(value)] += count
+    def of(cls, own: Sequence[Sequence[Value]], there: Mapping[Value, int]) -> Self:
+        """Gather the values of each structure, and how often each occurs in the reference."""
         every = sorted(
             {value for values in own for value in values} | set(there), key=lambda v: (isinstance(v, str), v)
         )
         index = {value: k for k, value in enumerate(every)}
         columns = np.array([index[value] for values in own for value in values], dtype=np.int64)
         starts = np.cumsum([0, *(len(values) for values in own)])
-        rows = csr_array((np.ones(len(columns)), columns, starts), shape=(len(found), len(every)))
+        rows = csr_array((np.ones(len(columns)), columns, starts), shape=(len(own), len(every)))
         numbers = [k if isinstance(value, str) else value for k, value in enumerate(every)]
-        return cls(np.array(numbers, dtype=float), rows, np.array([there[value] for value in every], dtype=float))
+        return cls(np.array(numbers, dtype=float), rows, np.array([there.get(v, 0) for v in every], dtype=float))
 
     def estimate(
         self, name: str, distance: Distance, requested: int, bootstrap: Bootstrap, unit: str, how: str
     ) -> Estimate:
-        """The distance, and its interval."""
+        """The distance, and its interval; NaN where a side has no value."""
         n = self.rows.shape[0]
-        if not n or not self.reference.sum():
+        if not self.rows.nnz or not self.reference.sum():
             return Estimate(name, math.nan, math.nan, math.nan, n, requested, unit, share=False, how=how)
         value = float(distance(np.asarray(self.rows.sum(axis=0)), self.reference))
         random = bootstrap.generator(name)
@@ -239,7 +244,8 @@ class _Table:
         for start in range(0, bootstrap.replicates, CHUNK):
             size = min(CHUNK, bootstrap.replicates - start)
             weights = random.multinomial(n, np.full(n, 1 / n), size=size)
-            replicates.append(distance((self.rows.T @ weights.T).T, self.reference))
+            drawn = (self.rows.T @ weights.T).T
+            replicates.append(distance(drawn[drawn.any(axis=1)], self.reference))
         low, high = bootstrap.interval(value, np.concatenate(replicates))
         return Estimate(name, value, low, high, n, requested, unit, share=False, how=how)
 

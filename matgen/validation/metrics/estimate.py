@@ -1,9 +1,10 @@
-"""A figure with its denominator and interval, and the two kinds that most figures are: shares and averages."""
+"""A figure with its denominator and interval, and the kinds that most figures are: shares, means and medians."""
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,8 @@ class Bootstrap:
 
         A distance between distributions can only grow by resampling, so that its percentiles alone may miss it.
         """
+        if not len(replicates):
+            return value, value
         low, high = np.quantile(replicates, [(1 - self.level) / 2, (1 + self.level) / 2])
         return min(float(low), value), max(float(high), value)
 
@@ -133,12 +136,60 @@ def average(
         unit: of the values.
         how: what the figure depends on.
     """
+    return _middle(np.mean, name, values, requested, bootstrap, unit, how)
+
+
+def median(
+    name: str,
+    values: Sequence[float],
+    requested: int | None = None,
+    bootstrap: Bootstrap | None = None,
+    unit: str = "",
+    how: str = "",
+) -> Estimate:
+    """The median of the finite values, which a few large ones do not move; arguments as of `average`."""
+    return _middle(np.median, name, values, requested, bootstrap, unit, how)
+
+
+def _middle(
+    middle: Callable[..., Any],
+    name: str,
+    values: Sequence[float],
+    requested: int | None,
+    bootstrap: Bootstrap | None,
+    unit: str,
+    how: str,
+) -> Estimate:
     bootstrap = bootstrap or Bootstrap()
     total = len(values) if requested is None else requested
     finite = np.array([value for value in values if math.isfinite(value)])
     if not len(finite):
         return Estimate(name, math.nan, math.nan, math.nan, 0, total, unit, share=False, how=how)
-    value = float(finite.mean())
+    value = float(middle(finite))
     rows = bootstrap.generator(name).integers(len(finite), size=(bootstrap.replicates, len(finite)))
-    low, high = bootstrap.interval(value, finite[rows].mean(axis=1))
+    low, high = bootstrap.interval(value, middle(finite[rows], axis=1))
     return Estimate(name, value, low, high, len(finite), total, unit, share=False, how=how)
+
+
+def pooled_share(
+    name: str, passed: Sequence[int], counts: Sequence[int], bootstrap: Bootstrap | None = None, how: str = ""
+) -> Estimate:
+    """How many parts of all structures pass, such as atoms; the interval resamples structures, not their parts.
+
+    Args:
+        name: of the figure.
+        passed: parts of each structure that pass.
+        counts: its parts.
+        bootstrap: of the interval; the usual one if left out.
+        how: what the figure depends on.
+    """
+    bootstrap = bootstrap or Bootstrap()
+    hits, total = sum(passed), sum(counts)
+    if not total:
+        return Estimate(name, math.nan, math.nan, math.nan, 0, 0, "", share=True, how=how)
+    n = len(counts)
+    weights = bootstrap.generator(name).multinomial(n, np.full(n, 1 / n), size=bootstrap.replicates)
+    of_each = weights @ np.column_stack([passed, counts])
+    drawn = of_each[of_each[:, 1] > 0]
+    low, high = bootstrap.interval(hits / total, drawn[:, 0] / drawn[:, 1])
+    return Estimate(name, hits / total, low, high, hits, total, "", share=True, how=how)

@@ -1,0 +1,222 @@
+"""How crystals are judged: in their primitive cell, by CHGNet, against the hull of known phases."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import spglib
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+
+from matgen.candidate import Candidate, Material, Verdict, as_crystal
+from matgen.elements import known_elements
+from matgen.guide import Guide
+from matgen.io import described
+from matgen.models import load
+from matgen.nn.ensemble import Ensemble
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig
+from matgen.screening.domain import domain
+from matgen.screening.energies import StaticEnergies
+from matgen.screening.referee import unasked
+from matgen.screening.row import GIVEN, RELAXED, Row
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.legal import MAX_ATOMS
+from matgen.validation.checks import charge_balance, converged, density, min_distance
+from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
+from matgen.validation.known import KnownIndex, novel_verdict, shipped_index
+from matgen.validation.pool import relaxed_together
+from matgen.validation.symmetry import NO_SYMMETRY, space_group
+
+SAME_ATOM = 0.01
+"""Å; how close a translation must bring atoms to each other to count when the primitive cell is taken."""
+
+OVERLAP = "not asked, since atoms overlap"
+
+
+@dataclass(frozen=True)
+class CrystalReferee:
+    """A `Referee` of crystals."""
+
+    config: ScreenConfig
+
+    def candidate(self, name: str, structure: Material, smiles: str) -> Candidate:  # noqa: ARG002 (of molecules)
+        """The primitive cell."""
+        cell = primitive_cell(as_crystal(structure, name))
+        return Candidate(name, cell, cell, NO_SYMMETRY)
+
+    def checked(self, row: Row) -> Row:
+        """With the verdicts on distances, density and charges, and the space group."""
+        candidate = row.candidate
+        if candidate is None:
+            return row
+        row = replace(row, candidate=replace(candidate, space_group=space_group(candidate.crystal)))
+        return row.told(min_distance(candidate), density(candidate), charge_balance(candidate))
+
+    def unfit(self, candidate: Candidate) -> str:
+        """Atoms on top of each other."""
+        return "" if candidate.verdicts["min_distance"].passed else OVERLAP
+
+    def relaxed(self, rows: Sequence[Row]) -> list[Row]:
+        """By CHGNet, many together."""
+        found = [row.told(unasked("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
+        starts = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
+        starts = [start for start in starts if not self._overlaps(found[start[0]])]
+        for result in relaxed_together(starts, config=self.config.relaxation):
+            row = found[result.index]
+            if row.candidate is not None:
+                moved = replace(row.candidate, structure=result.structure, relaxation=result.report)
+                row = self.checked(replace(row, candidate=moved)).told(converged(moved))
+            energy, potential = result.report.energy, result.report.potential
+            found[result.index] = replace(row, energy=energy, potential=potential, geometry=RELAXED)
+        return found
+
+    def out_of_scope(self, candidate: Candidate) -> str:
+        """Too many atoms, or elements that no training crystal holds."""
+        crystal = candidate.crystal
+        if len(crystal) > MAX_ATOMS:
+            counted = f"{len(crystal)} atoms in the primitive cell; the models know up to {MAX_ATOMS}"
+            return f"{counted}, so nothing is predicted"
+        strange = sorted({site.specie.symbol for site in crystal if site.specie.Z not in known_elements()})
+        return f"the models have never seen {', '.join(strange)}, so nothing is predicted" if strange else ""
+
+    def template(self, candidate: Candidate) -> CrystalTemplate:
+        """The space group and the Wyckoff positions."""
+        return described(candidate.crystal)[0]
+
+    def guide(self) -> Guide:
+        """The graph network and the template model."""
+        return _guide()
+
+    def judge(self) -> Ensemble:
+        """The second model."""
+        return _judge()
+
+    def in_domain(self, candidate: Candidate, energy: float) -> Verdict:  # noqa: ARG002
+        """Whether the graph energy per atom is one that real crystals have."""
+        usual = domain()
+        share = usual.share_below(energy)
+        passed = energy <= usual.limit
+        reason = f"density energy {energy:.2f} per atom: {100 * share:.0f} % of real crystals have less"
+        if not passed:
+            reason = f"out of domain: {reason}; predictions mean little"
+        return Verdict("in_domain", passed, energy, "", reason)
+
+    def weighed(self, rows: Sequence[Row]) -> list[Row]:
+        """With the energy by CHGNet and the height above the hull."""
+        if self.config.relax == NONE:
+            rows = self._static(list(rows))
+        return [_height(row, self.config) for row in rows]
+
+    def compared(self, row: Row) -> Row:
+        """With whether it is none of the known crystals."""
+        if row.candidate is None:
+            return row
+        if self._overlaps(row):
+            return row.told(unasked("novel", "", OVERLAP))
+        return row.told(novel_verdict(row.candidate, known_index(self.config.known)))
+
+    def check_files(self) -> None:
+        """Load domain, known structures and hull.
+
+        Raises:
+            ReferenceFileError, KnownFileError: a file holds no reference, or no known structures.
+            PotentialMismatchError: the hull is of another potential than the one that will be asked.
+            WeightsError, DomainError: weights that are missing, damaged, or not those that the domain belongs to.
+        """
+        domain()
+        if self.config.known != NONE:
+            known_index(self.config.known)
+        if self.config.reference == NONE:
+            return
+        hull, potential = reference_hull(self.config.reference), _potential().potential
+        if hull.potential != potential:
+            raise PotentialMismatchError(
+                f"expected a reference by {potential}, whose energies are compared with it, got one by {hull.potential}"
+            )
+
+    def _overlaps(self, row: Row) -> bool:
+        return row.candidate is None or bool(self.unfit(row.candidate))
+
+    def _static(self, rows: list[Row]) -> list[Row]:
+        potential = _potential()
+        some = {i: row.candidate.crystal for i, row in enumerate(rows) if row.candidate and not self._overlaps(row)}
+        for index, energy in zip(some, potential(list(some.values())), strict=True):
+            row = replace(rows[index], potential=potential.potential, geometry=GIVEN)
+            rows[index] = row.told(_no_hull(energy)) if isinstance(energy, str) else replace(row, energy=energy)
+        return rows
+
+
+def primitive_cell(structure: Structure) -> Structure:
+    """The smallest cell of the same crystal, nothing moved by more than `SAME_ATOM`; as it is where none is found."""
+    if math.gcd(*Counter(structure.atomic_numbers).values()) == 1:  # the count of each element is a multiple
+        return structure
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SAME_ATOM)
+    if found is None or len(found[2]) >= len(structure):
+        return structure
+    lattice, coords, numbers = found
+    return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
+
+
+def _height(row: Row, config: ScreenConfig) -> Row:
+    """With the verdict on the height above the hull."""
+    if row.candidate is None or "hull" in row.candidate.verdicts:
+        return row
+    if not row.candidate.verdicts["min_distance"].passed:
+        return row.told(unasked("hull", "eV/atom", OVERLAP))
+    if not math.isfinite(row.energy):
+        return row.told(_no_hull("no energy to compare with the known phases"))
+    hull = reference_hull(config.reference)
+    try:
+        found = hull.above_hull(row.candidate.crystal.composition, row.energy, row.potential)
+    except UnknownChemistryError as error:
+        return row.told(_no_hull(str(error)))
+    passed = is_stable(found.above_hull, config.max_ehull)
+    reason = f"{told(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
+    return row.told(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
+
+
+def _no_hull(reason: str) -> Verdict:
+    return unasked("hull", "eV/atom", reason)
+
+
+# ---------------------------------------------------------------- what a process loads once
+
+
+@cache
+def _guide() -> Guide:
+    return Guide(load("graph_energy"), load("template_properties"))
+
+
+@cache
+def _judge() -> Ensemble:
+    return load("judge")
+
+
+@cache
+def _potential() -> StaticEnergies:
+    return StaticEnergies()
+
+
+@cache
+def reference_hull(name: str) -> ReferenceHull:
+    """The hull by its file, or the one that ships.
+
+    Raises:
+        ReferenceFileError: the file holds none.
+    """
+    return ReferenceHull.load(None if name == SHIPPED else Path(name))
+
+
+@cache
+def known_index(name: str) -> KnownIndex:
+    """The known structures by their file, or those that ship.
+
+    Raises:
+        KnownFileError: the file holds none.
+    """
+    return shipped_index() if name == SHIPPED else KnownIndex.load(Path(name))

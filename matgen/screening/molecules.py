@@ -1,0 +1,160 @@
+"""How molecules are judged: by graph and geometry, and by GFN2-xTB where energies or a relaxation are asked for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from matgen.candidate import Candidate, Material, Prediction, Verdict
+from matgen.elements import SYMBOLS
+from matgen.guide import Guide
+from matgen.models import load
+from matgen.nn.ensemble import Ensemble
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig
+from matgen.screening.referee import unasked
+from matgen.screening.row import GIVEN, RELAXED, XTB_GAP, Row
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
+from matgen.validation.checks import converged
+from matgen.validation.known_molecules import KnownMolecules, novel_molecule, shipped_molecules
+from matgen.validation.molecule_checks import graph_kept, posebusters, sanitised, stereo, strain
+from matgen.validation.xtb import GAP_ERROR, POTENTIAL, calibrated_gap, electronic, relax_molecule
+
+ELEMENTS = frozenset({1, *(z for z, _, _ in ATOM_TYPES)})
+"""Atomic numbers that occur in the training molecules."""
+
+MOST_HEAVY = 2 * MAX_HEAVY
+"""Heavy atoms up to which the networks are asked at all; twice those of the largest training molecule."""
+
+
+@dataclass(frozen=True)
+class MoleculeReferee:
+    """A `Referee` of molecules."""
+
+    config: ScreenConfig
+
+    def candidate(self, name: str, structure: Material, smiles: str) -> Candidate:
+        """The molecule as it was read."""
+        return Candidate(name, structure, structure, None, smiles)
+
+    def checked(self, row: Row) -> Row:
+        """With the verdicts on graph and hands, and those of PoseBusters on the final geometry."""
+        candidate = row.candidate
+        if candidate is None:
+            return row
+        row = row.told(sanitised(candidate), graph_kept(candidate), stereo(candidate))
+        final = self.config.relax == NONE or candidate.relaxation is not None
+        return row.told(posebusters(candidate)) if final else row
+
+    def unfit(self, candidate: Candidate) -> str:
+        """Bonds broken or made."""
+        kept = candidate.verdicts["graph_kept"]
+        return "" if kept.passed else f"not asked, since the geometry is not that of the graph: {kept.reason}"
+
+    def relaxed(self, rows: Sequence[Row]) -> list[Row]:
+        """By GFN2-xTB, one by one."""
+        return [self._relaxed(row, row.candidate) if row.candidate else row for row in rows]
+
+    def out_of_scope(self, candidate: Candidate) -> str:
+        """Elements that no training molecule holds, no heavy atom, or far too many."""
+        if strange := sorted({SYMBOLS[z] for z in candidate.structure.atomic_numbers if z not in ELEMENTS}):
+            return f"the models have never seen {', '.join(strange)}, so nothing is predicted"
+        heavy = n_heavy(candidate)
+        if 1 <= heavy <= MOST_HEAVY:
+            return ""
+        return f"{heavy} heavy atoms; the models learned from 1 to {MAX_HEAVY}, so nothing is predicted"
+
+    def template(self, candidate: Candidate) -> MoleculeTemplate:
+        """The molecular graph."""
+        return MoleculeTemplate(candidate.template)
+
+    def guide(self) -> Guide:
+        """The graph network and the model of molecular graphs."""
+        return _guide()
+
+    def judge(self) -> Ensemble:
+        """The second model."""
+        return _judge()
+
+    def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
+        """Whether it is as small as the training molecules, and neutral like them."""
+        heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
+        faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
+        faults += [f"charge {charge:+d}, where training molecules have none"] * (charge != 0)
+        reason = f"{heavy} heavy atoms of H, C, N, O, F; density energy {energy:.2f} per atom"
+        if faults:
+            reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
+        return Verdict("in_domain", not faults, float(heavy), "heavy atoms", reason)
+
+    def weighed(self, rows: Sequence[Row]) -> list[Row]:
+        """With the energy and the gap by GFN2-xTB."""
+        return [self._weighed(row, row.candidate) if row.candidate else row for row in rows]
+
+    def compared(self, row: Row) -> Row:
+        """With whether its connectivity is none of the known ones."""
+        candidate = row.candidate
+        if candidate is None:
+            return row
+        return row.told(novel_molecule(self.template(candidate), known_molecules(self.config.known)))
+
+    def check_files(self) -> None:
+        """Load networks and known molecules.
+
+        Raises:
+            KnownMoleculesError: a file holds no known molecules.
+            WeightsError: weights that are missing or damaged.
+        """
+        _guide(), _judge()
+        if self.config.known != NONE:
+            known_molecules(self.config.known)
+
+    def _relaxed(self, row: Row, candidate: Candidate) -> Row:
+        molecule, report = relax_molecule(candidate.molecule)
+        moved = replace(candidate, structure=molecule, relaxation=report)
+        row = self.checked(replace(row, candidate=moved)).told(converged(moved), strain(moved))
+        return replace(row, energy=report.energy, potential=report.potential, geometry=RELAXED)
+
+    def _weighed(self, row: Row, candidate: Candidate) -> Row:
+        if why := self.unfit(candidate):
+            return row.told(unasked("xtb", "eV", why))
+        found = electronic(candidate.molecule)
+        gap = calibrated_gap(found)
+        if not math.isfinite(gap):
+            return row.told(unasked("xtb", "eV", found.reason or f"{POTENTIAL} finds no empty level"))
+        reason = f"{POTENTIAL}: HOMO {found.homo:.2f} eV, LUMO {found.lumo:.2f} eV, dipole {found.dipole:.2f} D; "
+        reason += f"the gap on the scale of B3LYP is {gap:.2f} eV"
+        properties = candidate.properties | {XTB_GAP: Prediction(gap, GAP_ERROR, "eV")}
+        row = replace(row, candidate=replace(candidate, properties=properties))
+        row = row.told(Verdict("xtb", passed=True, value=gap, unit="eV", reason=reason))
+        if candidate.relaxation is not None:
+            return row
+        return replace(row, energy=found.energy / len(candidate.structure), potential=POTENTIAL, geometry=GIVEN)
+
+
+def n_heavy(candidate: Candidate) -> int:
+    """Atoms other than hydrogen."""
+    return sum(z > 1 for z in candidate.structure.atomic_numbers)
+
+
+# ---------------------------------------------------------------- what a process loads once
+
+
+@cache
+def _guide() -> Guide:
+    return Guide(load("molecule_energy"), load("molecule_properties"))
+
+
+@cache
+def _judge() -> Ensemble:
+    return load("molecule_judge")
+
+
+@cache
+def known_molecules(name: str) -> KnownMolecules:
+    """The known molecules by their file, or those that ship.
+
+    Raises:
+        KnownMoleculesError: the file holds none.
+    """
+    return shipped_molecules() if name == SHIPPED else KnownMolecules.load(Path(name))

@@ -1,0 +1,401 @@
+"""Molecules by what ships: drawn freely, shaped, asked for by gap and by hand, and the models that judge them.
+
+`python scripts/evaluate_molecules.py --table cache/molecules.npz`: four measurements on QM9's scale.
+
+free      n molecules without a wish: graphs drawn from the prior, weighed by novelty as in a design, geometries by
+          diffusion from noise, the better of two by the energy: EDM's protocol, as drawn and relaxed by GFN2-xTB.
+shaped    geometries for graphs of QM9's test split that ask for the hands they have: RMSD to the GFN2-xTB minimum,
+          energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
+gaps      molecules designed for gaps drawn from the test split: mean absolute error by the judge, which guided nothing,
+          and by calibrated GFN2-xTB.
+labels    errors of the three property models on the test split.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from evaluation import Measurement, Task, parser, table
+from rdkit.Chem import AllChem
+
+from matgen.candidate import Material
+from matgen.config import from_mapping
+from matgen.datasets.molecules import LABELS, MoleculeTable
+from matgen.energies.graph import GraphPredictor
+from matgen.generation import generate
+from matgen.guide import CLEAN
+from matgen.io import state_of, structures
+from matgen.kinds import kind_of_request
+from matgen.kinds.base import Kind
+from matgen.models import load
+from matgen.progress import Silence
+from matgen.properties import median
+from matgen.request import Request, preset_of
+from matgen.templates.batch import TemplateBatch, molecules_of
+from matgen.templates.expand import expand
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.total_energy import ranking_terms
+from matgen.validation.known_molecules import shipped_molecules
+from matgen.validation.molecule_checks import rmsd, shown_hands
+from matgen.validation.molecule_metrics import AtomSets, judgements, known_smiles, molecule_metrics
+from matgen.validation.xtb import calibrated_gap, electronic, gap_from_levels, relax_molecule
+
+TOGETHER = 40
+"""Molecules of a task."""
+
+OVERDRAWN = 3
+"""Graphs drawn for each that is kept: what design weighs without a wish, the novelty of a graph, chooses among them."""
+
+GAPS = 24
+"""Gaps asked for; five molecules each."""
+
+SHAPED = 240
+"""Test molecules that get a geometry."""
+
+PUBLISHED = {
+    "EDM": ("98.7", "82.0", "91.9"),
+    "GeoLDM": ("98.9", "89.4", "93.8"),
+    "GeoBFN-2k": ("99.3", "93.3", "96.9"),
+    "SemlaFlow (predicts bonds)": ("99.9", "99.7", "99.4"),
+    "QM9 itself": ("99.4", "95.3", "97.7"),
+}
+PUBLISHED_GAPS = {"EDM": 655, "GeoLDM": 587, "GeoBFN": 577}
+
+
+@cache
+def molecules(path: Path) -> MoleculeTable:
+    """The prepared table."""
+    return MoleculeTable.load(path)
+
+
+@cache
+def kind(gap: float | None = None, n: int = 1) -> Kind:
+    """Molecules as design would ask for them."""
+    asked = {} if gap is None else {"properties": {"gap": gap}}
+    return kind_of_request(from_mapping(Request, preset_of("molecule") | {"kind": "molecule", "n": n} | asked))
+
+
+def best_geometries(templates: list[MoleculeTemplate], generator: torch.Generator) -> tuple[list[str], list[Material]]:
+    """The better of two draws of each template by the ranking energy: SMILES with hands, and molecules."""
+    maker = kind()
+    begun = maker.starts(templates, generator)
+    level = begun.geometry.lattice.new_full(begun.owner.shape, maker.request.sampler.choose_sigma)
+    terms = ranking_terms(begun.templates, begun.geometry, level, maker.request, maker)
+    total = terms["graph"] + terms["repulsion"]
+    order = total.argsort()
+    best = torch.stack([order[begun.owner[order] == i][0] for i in range(len(templates))])
+    batch = begun.templates.select(best)
+    return list(batch.smiles), structures(expand(batch, begun.geometry.select(begun.templates, best)))
+
+
+def free(task: Task) -> list[dict[str, Any]]:
+    """Unconditional draws, in space, before and after relaxation."""
+    generator, n = task.generator(), task.how["n"]
+    drawn: dict[MoleculeTemplate, None] = {}
+    while len(drawn) < OVERDRAWN * n:
+        drawn |= dict.fromkeys(molecules_of(kind().draw(OVERDRAWN * n - len(drawn), generator)))
+    pool = list(drawn)
+    energies = kind().opinions()(TemplateBatch.of(pool))
+    chosen = torch.multinomial((-energies).exp(), n, generator=generator)
+    smiles, found = best_geometries([pool[i] for i in chosen.tolist()], generator)
+    return [_relaxed(name, molecule) for name, molecule in zip(smiles, found, strict=True)]
+
+
+def _relaxed(smiles: str, molecule: Any) -> dict[str, Any]:
+    """A molecule before and after relaxation."""
+    after, report = relax_molecule(molecule)
+    return {
+        "smiles": smiles,
+        "known": shipped_molecules().knows(MoleculeTemplate(smiles)),
+        "elements": list(molecule.atomic_numbers),
+        "before": molecule.cart_coords.tolist(),
+        "after": after.cart_coords.tolist(),
+        "rmsd": rmsd(molecule, after),
+        "drop": float(report.energy_before - report.energy) * len(molecule),
+        "converged": report.converged,
+    }
+
+
+def shaped(task: Task) -> list[dict[str, Any]]:
+    """Geometries of test graphs, ours and others'."""
+    whole = molecules(task.table)
+    batch = whole.templates.select(torch.tensor(task.rows))
+    templates = [MoleculeTemplate(name) for name in batch.smiles]
+    _, ours = best_geometries(templates, task.generator())
+    true = structures(expand(batch, whole.geometry.select(whole.templates, torch.tensor(task.rows))))
+    found = []
+    for template, molecule, own in zip(templates, ours, true, strict=True):
+        row = _relaxed(template.smiles, molecule)
+        stereo = template.graph.stereo
+        centres = stereo[:, 0] == 0
+        row["centres"] = int(centres.sum())
+        for name in ("before", "after"):
+            shown = shown_hands(template, np.array(row[name]))
+            row[f"right_{name}"] = int((shown[centres] == stereo[centres, 5]).sum())
+            row[f"bonds_{name}"] = int((shown[~centres] == stereo[~centres, 5]).sum())
+        row["bonds"] = int((~centres).sum())
+        row["qm9"] = _strain(own)
+        row["etkdg"] = _etkdg(template, own)
+        found.append({k: v for k, v in row.items() if k not in {"before", "after", "elements"}})
+    return found
+
+
+def _strain(molecule: Any) -> list[float]:
+    after, report = relax_molecule(molecule)
+    return [rmsd(molecule, after), float(report.energy_before - report.energy) * len(molecule)]
+
+
+def _etkdg(template: MoleculeTemplate, like: Any) -> list[float] | None:
+    """RDKit's geometry, relaxed by MMFF94; None where it finds none."""
+    made = template.molecule
+    if AllChem.EmbedMolecule(made, randomSeed=1) or AllChem.MMFFOptimizeMolecule(made, maxIters=2000) < 0:
+        return None
+    moved = like.copy()
+    for i, place in enumerate(made.GetConformer().GetPositions()):
+        moved[i].coords = place
+    return _strain(moved)
+
+
+def gaps(task: Task) -> list[dict[str, float]]:
+    """Molecules designed for one gap, relaxed by xTB, read by those who guided nothing."""
+    asked = task.how["gap"]
+    maker = kind(asked, 5)
+    found = generate(maker.request, maker, task.generator(), Silence())[:5]
+    rows = []
+    for proposal in found:
+        after, report = relax_molecule(proposal.structure)  # type: ignore[arg-type]
+        levels = electronic(after)
+        rows.append(
+            {
+                "asked": asked,
+                "guided": float(proposal.properties["gap"].value),
+                "judged": _judged(proposal.template.smiles, after),  # type: ignore[union-attr]
+                "xtb": calibrated_gap(levels),
+                "xtb_levels": gap_from_levels(levels),
+                "converged": report.converged,
+            }
+        )
+    return rows
+
+
+@cache
+def judge() -> Any:
+    """The model that guided nothing."""
+    return load("molecule_judge")
+
+
+def _judged(smiles: str, molecule: Any) -> float:
+    with torch.no_grad():
+        state = state_of([molecule], templates=[smiles])
+        return float(median(judge()(state)["gap"]))
+
+
+def labels(task: Task) -> dict[str, dict[str, list[float]]]:
+    """Absolute errors of each model, and whether its 90 % interval holds the label, summed over rows."""
+    whole = molecules(task.table)
+    rows = torch.tensor(task.rows)
+    batch = whole.templates.select(rows)
+    state = expand(batch, whole.geometry.select(whole.templates, rows))
+    sigma = torch.full((len(rows),), CLEAN)
+    with torch.no_grad():
+        predictions = {
+            "judge": judge()(state),
+            "graph energy": GraphPredictor(load("molecule_energy"))(state, sigma),
+            "graph alone": load("molecule_properties")(batch),
+        }
+    return {
+        name: {label: (median(found[label]) - whole.label(label)[rows]).abs().tolist() for label in LABELS}
+        for name, found in predictions.items()
+    }
+
+
+WORK = {"free": free, "shaped": shaped, "gaps": gaps, "labels": labels}
+
+
+def work(task: Task) -> Any:
+    """One part."""
+    return WORK[task.how["what"]](task)
+
+
+def tasks(options: Any) -> Iterator[Task]:
+    """All parts."""
+    whole = molecules(options.table)
+    order = np.random.default_rng(options.seed)
+    test = (whole.split == 2).nonzero().ravel().numpy()
+    for i in range(0, options.n, TOGETHER):
+        how = {"what": "free", "n": min(TOGETHER, options.n - i)}
+        yield Task(f"free {i}", options.table, options.seed, how=how)
+    some = order.permutation(test)[: min(SHAPED, options.n)]
+    for i in range(0, len(some), TOGETHER):
+        rows = tuple(map(int, some[i : i + TOGETHER]))
+        yield Task(f"shaped {i}", options.table, options.seed, rows, {"what": "shaped"})
+    for i, row in enumerate(order.permutation(test)[:GAPS]):
+        how = {"what": "gaps", "gap": round(float(whole.label("gap")[row]), 2)}
+        yield Task(f"gap {i}", options.table, options.seed, how=how)
+    for i in range(0, len(test), 1000):
+        yield Task(f"labels {i}", options.table, options.seed, tuple(map(int, test[i : i + 1000])), {"what": "labels"})
+
+
+def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
+    """Everything that is reported."""
+    drawn = [row for key, rows in results.items() if key.startswith("free") for row in rows]
+    made = [row for key, rows in results.items() if key.startswith("shaped") for row in rows]
+    asked = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
+    read = [rows for key, rows in results.items() if key.startswith("labels")]
+    whole = molecules(options.table)
+    known = known_smiles(judgements(_train(whole)))
+    found: dict[str, Any] = {"free": {name: _edm(drawn, name, known) for name in ("before", "after")}}
+    found["free"] |= {
+        "n": len(drawn),
+        "new_graphs": sum(not row["known"] for row in drawn),
+        "distinct_graphs": len({row["smiles"] for row in drawn}),
+    }
+    found["shaped"] = {"ours": _median([[row["rmsd"], row["drop"]] for row in made])}
+    found["shaped"]["QM9"] = _median([row["qm9"] for row in made])
+    found["shaped"]["ETKDG + MMFF94"] = _median([row["etkdg"] for row in made if row["etkdg"]])
+    found["hands"] = {
+        f"{what}_{name}": [sum(row[f"{what}_{name}"] for row in made), sum(row[asked_of] for row in made)]
+        for name in ("before", "after")
+        for what, asked_of in (("right", "centres"), ("bonds", "bonds"))
+    }
+    found["gaps"] = {
+        name: float(np.nanmean([abs(row[name] - row["asked"]) for row in asked]))
+        for name in ("guided", "judged", "xtb", "xtb_levels")
+    } | {"n": len(asked), "targets": len({row["asked"] for row in asked})}
+    models = read[0].keys()
+    found["labels"] = {
+        model: {label: float(np.mean(np.concatenate([part[model][label] for part in read]))) for label in LABELS}
+        for model in models
+    } | {"n": sum(len(part["judge"]["gap"]) for part in read)}
+    return found
+
+
+def _train(whole: MoleculeTable) -> AtomSets:
+    rows = (whole.split == 0).nonzero().ravel()
+    chosen = whole.select(rows)
+    return AtomSets(
+        chosen.templates.site_element.numpy(),
+        chosen.geometry.coords.double().numpy(),
+        chosen.templates.n_sites.numpy(),
+    )
+
+
+def _edm(rows: list[dict[str, Any]], name: str, known: frozenset[str]) -> dict[str, float]:
+    sizes = np.array([len(row["elements"]) for row in rows])
+    elements = np.concatenate([row["elements"] for row in rows])
+    positions = np.concatenate([np.array(row[name]) for row in rows])
+    found = molecule_metrics(judgements(AtomSets(elements, positions, sizes)), known)
+    names = ("atom_stability", "molecule_stability", "validity", "uniqueness", "valid_and_unique", "novelty")
+    return {one: float(getattr(found, one)) for one in names}
+
+
+def _median(pairs: list[list[float]]) -> dict[str, float]:
+    moved, drop = np.array(pairs).T
+    return {
+        "rmsd": float(np.median(moved)),
+        "drop": float(np.median(drop)),
+        "rmsd_90": float(np.quantile(moved, 0.9)),
+        "drop_90": float(np.quantile(drop, 0.9)),
+        "n": len(moved),
+    }
+
+
+def pages(found: dict[str, Any]) -> dict[str, str]:
+    """Markdown by place."""
+
+    def share(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    free_rows = [
+        [f"matgen, {title}, {found['free']['n']} requested", *(share(found["free"][name][key]) for key in KEYS)]
+        for name, title in (("before", "as drawn"), ("after", "relaxed by GFN2-xTB"))
+    ]
+    free_rows += [[name, *values, "", ""] for name, values in PUBLISHED.items()]
+    heads = ["", "atoms stable, %", "molecules stable, %", "valid, %", "unique of valid, %", "novel of unique, %"]
+    geometry = [
+        [
+            name,
+            f"{row['rmsd']:.3f}",
+            f"{row['drop']:.3f}",
+            f"{row['rmsd_90']:.3f}",
+            f"{row['drop_90']:.3f}",
+            str(row["n"]),
+        ]
+        for name, row in found["shaped"].items()
+    ]
+    asked = [[f"matgen, by {name}", f"{1000 * found['gaps'][key]:.0f}"] for name, key in READERS.items()]
+    asked += [[name, str(value)] for name, value in PUBLISHED_GAPS.items()]
+    errors = [
+        [model, *(f"{found['labels'][model][label]:.3f}" for label in LABELS)]
+        for model in found["labels"]
+        if model != "n"
+    ]
+    return bars(found) | {
+        "molecules free": table(heads, free_rows),
+        "molecules shaped": table(["", "median RMSD, Å", "median drop, eV", "90 % RMSD", "90 % drop", "of"], geometry),
+        "molecules gaps": table(
+            [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], asked
+        ),
+        "molecules hands": _hands(found["hands"]),
+        "molecules labels": table([f"MAE on {found['labels']['n']} test rows", *LABELS], errors),
+    }
+
+
+def bars(found: dict[str, Any]) -> dict[str, str]:
+    """The short table's places."""
+    drawn, made, asked = found["free"]["before"], found["shaped"]["ours"], found["gaps"]
+    shares = [f"{100 * drawn[key]:.1f}" for key in KEYS]
+    relaxed = [f"{100 * found['free']['after'][key]:.1f}" for key in KEYS[:3]]
+    errors = {
+        model: ", ".join(
+            (f"{1000 * row['gap']:.0f} meV", f"{1000 * row['atomization_energy']:.0f} meV", f"{row['dipole']:.2f} D")
+        )
+        for model, row in found["labels"].items()
+        if model != "n"
+    }
+    (right, centres), (after, _) = found["hands"]["right_before"], found["hands"]["right_after"]
+    return {
+        "bar molecules free": f"{' / '.join(shares[:3])} % as drawn, {' / '.join(relaxed)} % relaxed; unique "
+        f"{shares[3]}; novel {shares[4]} (of {found['free']['n']})",
+        "bar molecules shaped": f"{made['rmsd']:.3f} Å, {made['drop']:.3f} eV (of {made['n']})",
+        "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
+        f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
+        "bar molecules labels": "; ".join(f"{model} {text}" for model, text in errors.items()),
+        "bar molecules hands": f"{100 * right / centres:.1f} % as drawn, {100 * after / centres:.1f} % after "
+        f"relaxation, of {centres}",
+    }
+
+
+def _asked(found: dict[str, Any]) -> str:
+    return f"{found['n']} molecules for {found['targets']} gaps"
+
+
+def _hands(found: dict[str, list[int]]) -> str:
+    (right, centres), (after, _) = found["right_before"], found["right_after"]
+    (sides, bonds), (later, _) = found["bonds_before"], found["bonds_after"]
+    return (
+        f"Of {centres} centres, {right} have the hand that was asked for as drawn and {after} after relaxation; of "
+        f"{bonds} double bonds, {sides} and {later} have the side."
+    )
+
+
+KEYS = ("atom_stability", "molecule_stability", "validity", "uniqueness", "novelty")
+READERS = {"the guide": "guided", "the judge": "judged", "xTB, a line": "xtb", "xTB, levels": "xtb_levels"}
+
+
+def main() -> None:
+    """Measure."""
+    found = parser(__doc__, "molecules", n=1000)
+    found.set_defaults(table=Path("cache/molecules.npz"))
+    options = found.parse_args()
+    measurement = Measurement(options, {"gaps": GAPS, "shaped": SHAPED}, material="molecule")
+    results = measurement.run(work, list(tasks(options)))
+    facts = figures(results, options)
+    measurement.finish(facts, pages(facts))
+
+
+if __name__ == "__main__":
+    main()
