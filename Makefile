@@ -1,4 +1,5 @@
 # make design   propose crystals with a 1.5 eV band gap (sets everything up the first time)
+# make molecules propose molecules with a 5 eV HOMO–LUMO gap (likewise)
 # make test     run the tests (likewise)
 # make lint     ruff, its formatter and mypy
 # make train    train the models; needs MATGEN_DATA, see data/README.md
@@ -16,10 +17,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: design test lint train clean
+.PHONY: design molecules test lint train clean
 
 design: $(INSTALLED)
 	$(BIN)/matgen design --bandgap 1.5 $(ARGS)
+
+molecules: $(INSTALLED)
+	$(BIN)/matgen design --kind molecule --gap 5.0 $(ARGS)
 
 test: $(INSTALLED_DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)

@@ -8,13 +8,14 @@ template only, and energies that read a full `State`.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from matgen.sharing import shared_answers
-from matgen.state import State
+from matgen.state import Orbits, State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
@@ -157,7 +158,7 @@ def gradients(
 def forces(energy: Callable[[State, Tensor], Tensor], state: State, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Energy (n_systems,) and minus its derivatives in the positions (n_atoms, 3), 1/Å."""
     positions = state.positions.detach().requires_grad_()
-    moved = State.of(positions, state.atomic_numbers, state.cell, state.pbc, state.system_idx)
+    moved = replace(state, positions=positions, orbits=Orbits.trivial(positions))
     with torch.enable_grad():
         value = energy(moved, sigma)
         (slope,) = _slopes(value, positions)

@@ -6,7 +6,7 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,7 +26,7 @@ from matgen.samplers.diffusion import diffuse, energy_score, renoise, settled
 from matgen.samplers.hybrid import refine
 from matgen.samplers.resample import resample, temperature_for
 from matgen.samplers.starts import Starts, joined
-from matgen.samplers.templates import metropolis
+from matgen.samplers.templates import Move, metropolis
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.total_energy import (
@@ -84,8 +84,8 @@ def generate(
 
 def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report) -> list[Template]:
     """Distinct templates: drawn from the prior, weighed by the wishes, moved on the summed template energy, chosen."""
-    moving = bool(request.stages.moves and request.sampler.move_steps)
-    wanted = request.n * (request.over_generation if moving else max(request.over_generation, request.sampler.started))
+    moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
+    wanted = request.n * (request.over_generation if moves else max(request.over_generation, request.sampler.started))
     wishes = template_wishes(request, kind)
     pool: list[Template] = []
     goal, attempts = wanted * request.sampler.pool, 0
@@ -100,8 +100,8 @@ def propose(request: Request, kind: Kind, generator: torch.Generator, report: Re
         energies = wishes(TemplateBatch.of(pool).to(kind.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
-    if moving:
-        kept = moved_templates(kept, request, kind, generator, report)
+    if moves:
+        kept = moved_templates(kept, moves, request, kind, generator, report)
     return _promising(list(dict.fromkeys(kept)), request, kind)
 
 
@@ -118,13 +118,14 @@ def _promising(templates: list[Template], request: Request, kind: Kind) -> list[
 
 def moved_templates(
     templates: list[Template],
+    moves: Mapping[str, Move],
     request: Request,
     kind: Kind,
     generator: torch.Generator,
     report: Report,
 ) -> list[Template]:
     """Metropolis-Hastings moves on prior + wishes: where the chains are after burn-in, look by look."""
-    total, moves = template_energy(request, kind), kind.moves()
+    total = template_energy(request, kind)
     steps = request.sampler.move_steps
     first = max(1, min(request.sampler.burn_in, steps))
     seen: list[Template] = []

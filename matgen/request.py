@@ -150,7 +150,8 @@ class Request:
         n: candidates wanted.
         seed: of all random numbers.
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
-        relax: potential that relaxes candidates, or `none`; empty for what is usual for the kind.
+        relax: potential that relaxes candidates, or `none`; `usual` for that of the kind: CHGNet, or for
+            molecules GFN2-xTB.
         relaxation: when a relaxation is done.
         potential: whose energy per atom, over 0.1 eV, ranks proposals and chooses among geometries, or `none`.
         potential_weight: of that term.
@@ -180,7 +181,7 @@ class Request:
     n: int = 10
     seed: int = 0
     device: str = "cpu"
-    relax: Literal["", "none", "chgnet", "xtb"] = ""
+    relax: Literal["usual", "none", "chgnet", "xtb"] = "usual"
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     potential: Literal["none", "chgnet"] = "none"
     potential_weight: float = 1.0
@@ -243,7 +244,7 @@ class Request:
     @cached_property
     def relaxer(self) -> str:
         """What relaxes candidates: `chgnet`, `xtb` or `none`."""
-        return self.relax or RELAXERS[self.kind][0]
+        return RELAXERS[self.kind][0] if self.relax == "usual" else self.relax
 
     @cached_property
     def rules(self) -> TemplateRules | MoleculeRules:

@@ -12,7 +12,7 @@ from matgen.datasets.named import named, named_molecules, named_structures
 from matgen.validation.metrics import profile, traits
 from matgen.validation.metrics.distributions import SHIPPED
 from matgen.validation.molecule_distributions import molecule_profile, molecule_traits
-from matgen.validation.molecule_metrics import AtomSets, perceived_molecules
+from matgen.workflows.comparison import bonded
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,7 +25,7 @@ if __name__ == "__main__":
         if one.kind == "crystal":
             made = profile(one.title, [traits(structure) for structure in named_structures(name, folder)], one.source)
         else:
-            molecules = perceived_molecules(AtomSets.in_space(named_molecules(name, folder)))
-            made = molecule_profile(one.title, [molecule_traits(one) for one in molecules], one.source)
+            molecules = filter(None, map(bonded, named_molecules(name, folder)))
+            made = molecule_profile(one.title, list(map(molecule_traits, molecules)), one.source)
         made.save(path)
         print(f"{path}: {made.n} structures, {path.stat().st_size} bytes")

@@ -1,4 +1,4 @@
-"""`matgen evaluate` of molecules: failures stay in denominators, poses do not matter, relaxations are not done twice."""
+"""`matgen evaluate` of molecules: failures stay in denominators, poses are nothing, relaxations are not done twice."""
 
 import json
 import sys

@@ -83,11 +83,12 @@ class Crystals:
     def draw(self, n: int, generator: torch.Generator) -> list[Template]:
         """Templates drawn site by site, told what each is to be."""
         asked = drawn_conditions(self.request, n, generator)
-        return list(draw_templates(self.models.prior, self.request.rules, asked.to(self.models.device), generator))
+        rules = self.request.crystal_rules
+        return list(draw_templates(self.models.prior, rules, asked.to(self.models.device), generator))
 
     def moves(self) -> dict[str, Move]:
         """Elements exchanged, and parts drawn anew by the prior."""
-        request, rules = self.request, self.request.rules
+        request, rules = self.request, self.request.crystal_rules
         moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
         if not rules.composition:
             moves["substitute"] = element_move(substitute(self._kernel()), rules)
@@ -100,7 +101,7 @@ class Crystals:
 
     def substitution(self) -> Substitution | None:
         """Elements are exchanged unless the composition is named."""
-        rules = self.request.rules
+        rules = self.request.crystal_rules
         return None if rules.composition else Substitution(substitute(self._kernel()), rules)
 
     def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:

@@ -97,9 +97,7 @@ class Molecules:
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
         """
         sampler, count = self.request.sampler, self.request.sampler.geometries
-        named = [
-            with_random_hands(*molecules_of([template]), generator) for template in templates for _ in range(count)
-        ]
+        named = [with_random_hands(one, generator) for one in molecules_of(templates) for _ in range(count)]
         batch = TemplateBatch.of(named).to(self.device)
         levels = karras_levels(sampler.start_noise, sampler.lowest, sampler.start_levels)
         score = denoiser_score(self.graph, batch)

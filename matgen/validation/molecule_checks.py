@@ -5,12 +5,14 @@ A molecule that is none is not an error but a verdict with a reason.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rdkit
 from ase.data import covalent_radii
 from pymatgen.core.structure import Molecule
 from rdkit import Chem, rdBase
@@ -148,12 +150,23 @@ def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
     if isinstance(graph, str):
         return Verdict("posebusters", passed=False, value=math.nan, unit="tests", reason=graph)
     molecule = with_positions(MoleculeTemplate(candidate.template), candidate.structure.cart_coords)
-    table = _buster(energy_ratio).bust([molecule])
-    rdBase.DisableLog("rdApp.*")  # which PoseBusters lets talk again
+    with _logging_kept():
+        table = _buster(energy_ratio).bust([molecule])
     results = {name: bool(value) for name, value in table.iloc[0].items() if value == value}  # noqa: PLR0124 (NaN)
     wrong = [name for name, passed in results.items() if not passed]
     reason = f"PoseBusters: {', '.join(wrong)}" if wrong else f"passes all {len(results)} tests of PoseBusters"
     return Verdict("posebusters", not wrong, float(len(wrong)), "tests", reason)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Undo what PoseBusters does to RDKit's log: it lets it talk, to whatever standard error is at that moment."""
+    stream = rdkit.log_handler.stream
+    try:
+        yield
+    finally:
+        rdkit.log_handler.setStream(stream)
+        rdBase.DisableLog("rdApp.*")
 
 
 @cache

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from pymatgen.core.structure import Molecule
 from rdkit import Chem, rdBase
 
 from matgen.elements import ATOMIC_NUMBERS
@@ -121,14 +120,6 @@ class AtomSets:
         sizes = np.array([molecule.GetNumAtoms() for molecule in molecules], dtype=np.int64)
         numbers = [atom.GetAtomicNum() for molecule in molecules for atom in molecule.GetAtoms()]
         places = [molecule.GetConformer().GetPositions() for molecule in molecules]
-        return cls(np.array(numbers, dtype=np.int64), np.concatenate([np.zeros((0, 3)), *places]), sizes)
-
-    @classmethod
-    def in_space(cls, molecules: Sequence[Molecule]) -> Self:
-        """The atoms of pymatgen molecules."""
-        sizes = np.array([len(molecule) for molecule in molecules], dtype=np.int64)
-        numbers = [z for molecule in molecules for z in molecule.atomic_numbers]
-        places = [molecule.cart_coords for molecule in molecules]
         return cls(np.array(numbers, dtype=np.int64), np.concatenate([np.zeros((0, 3)), *places]), sizes)
 
     def __len__(self) -> int:

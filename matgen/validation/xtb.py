@@ -57,7 +57,7 @@ class XtbConfig:
     Attributes:
         fmax: largest force on an atom at convergence, eV/Å.
         max_steps: optimizer steps at most.
-        max_seconds: wall time after which no further step is begun: where electrons do not settle, a step takes seconds.
+        max_seconds: wall time after which no step is begun: where electrons do not settle, one takes seconds.
     """
 
     fmax: float = 0.02

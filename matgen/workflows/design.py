@@ -117,7 +117,7 @@ def design(
     space_groups: Iterable[int] = (),
     max_atoms: int = 0,
     device: str = "cpu",
-    relax: Literal["", "none", "chgnet", "xtb"] = "",
+    relax: Literal["usual", "none", "chgnet", "xtb"] = "usual",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
     max_ehull: float = 0.1,
@@ -153,7 +153,7 @@ def design(
         space_groups: allowed numbers.
         max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
         device: where the models run.
-        relax: potential that relaxes candidates; empty for what is usual: CHGNet for crystals, GFN2-xTB for molecules.
+        relax: potential that relaxes candidates; usual for that of the kind: CHGNet, or for molecules GFN2-xTB.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.

@@ -116,7 +116,7 @@ def _atoms(entry: Entry) -> Molecule | None:
 def _notes(rows: Sequence[JudgedMolecule], entries: Sequence[Entry], potential: str) -> Iterable[str]:
     bare = sum(entry.atoms is not None for entry in entries)
     if bare:
-        yield f"{bare} are atoms that no molecule explains: EDM's figures and the distances count them, nothing else does"
+        yield f"{bare} are atoms that no molecule explains: only EDM's figures and the distances count them"
     made_up = sum(bool(row.made_up) for row in rows)
     if made_up:
         first = next(row.made_up for row in rows if row.made_up)

@@ -1,0 +1,52 @@
+"""Any function of a molecular graph as an energy: RDKit's descriptors, patterns, another package's score."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from rdkit import Chem
+from torch import Tensor
+
+from matgen.energy import TemplateEnergy
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeError, parsed
+
+KEPT = 50_000
+"""Values remembered: chains come back to the same molecules."""
+
+
+SURE = 12.0
+"""Energy of what is certainly not so: odds of one to 160,000."""
+
+
+class GraphFunction(TemplateEnergy):
+    """The value of a function for each molecule, low where you are pleased; zero for crystals.
+
+        GraphFunction(lambda mol: abs(Crippen.MolLogP(mol) - 2.0), name="logp")
+
+    Args:
+        function: of an RDKit molecule without hydrogens, which it must not change.
+        name: of the term.
+    """
+
+    def __init__(self, function: Callable[[Chem.Mol], float], name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._value = lru_cache(maxsize=KEPT)(lambda smiles: float(function(parsed(smiles))))
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """Energy (n_systems,)."""
+        names = templates.smiles or ("",) * templates.n_systems
+        return torch.tensor([self._value(name) if name else 0.0 for name in names], device=templates.device)
+
+
+def holds(smarts: str, name: str = "") -> GraphFunction:
+    """-log P that a molecule holds a pattern: 0 where it does, `SURE` where it does not. A hard rule is `--smarts`.
+
+    Raises:
+        MoleculeError: no SMARTS.
+    """
+    pattern = Chem.MolFromSmarts(smarts)
+    if pattern is None:
+        raise MoleculeError(f"expected a SMARTS pattern such as [OX2H], got {smarts!r}; check its brackets")
+    return GraphFunction(lambda mol: 0.0 if mol.HasSubstructMatch(pattern) else SURE, name or f"holds {smarts}")

@@ -1,0 +1,167 @@
+"""A design of molecules from the request to the files, with the weights that ship."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rdkit import Chem
+
+from matgen import models
+from matgen.config import from_mapping
+from matgen.energy import TemplateEnergy
+from matgen.generation import generate, propose
+from matgen.kinds import kind_of_request
+from matgen.kinds.molecules import Molecules
+from matgen.models import load_molecule_models
+from matgen.progress import Silence
+from matgen.request import Request, RequestError, preset_of
+from matgen.templates.batch import TemplateBatch, molecules_of
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.validation.molecule_checks import shown_hands
+from matgen.workflows.design import default_folder, run
+
+needs_weights = pytest.mark.skipif(
+    not all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["molecule"]),
+    reason="weights of molecules are not there",
+)
+
+
+def asking(**fields: object) -> Request:
+    """A small request."""
+    small = {"move_steps": 6, "burn_in": 2, "start_levels": 12, "settle_levels": 6, "pool": 2}
+    preset = preset_of("molecule")
+    raw = {"kind": "molecule", "n": 2, **preset, "sampler": preset["sampler"] | small} | fields
+    return from_mapping(Request, raw)
+
+
+# ---------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"kind": "polymer"}, "molecule"),
+        ({"space_groups": [225]}, "space_groups"),
+        ({"max_ehull": 0.2}, "max_ehull"),
+        ({"relax": "chgnet"}, "xtb or none"),
+        ({"elements": ["Cl"]}, "H, C, N, O, F"),
+        ({"exclude": ["H"]}, "hydrogens fill"),
+        ({"formula": "C10H22"}, "heavy atoms"),
+        ({"formula": "C2H7"}, "closed-shell"),
+        ({"smarts": ["[OX2H"]}, "SMARTS"),
+        ({"smiles": "C1CC"}, "SMILES"),
+        ({"smiles": "CCO", "smarts": ["[NX3]"]}, "lacks the required pattern"),
+        ({"max_atoms": 10}, "1 to 9"),
+        ({"properties": {"formation_energy": 1.0}}, "gap, homo, lumo"),
+        ({"properties": {"gap": -1.0}}, "gap of 0 to 20"),
+    ],
+)
+def test_what_molecules_cannot_be_is_refused_in_a_sentence(fields: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        asking(**fields)
+
+
+def test_what_only_molecules_have_is_refused_for_crystals() -> None:
+    for fields in ({"smiles": "CCO"}, {"smarts": ("C",)}, {"charge": 1}, {"relax": "xtb"}):
+        with pytest.raises(RequestError, match="crystal"):
+            Request(**fields)
+
+
+def test_the_same_words_mean_the_property_of_the_kind() -> None:
+    assert asking(properties={"bandgap": "5:6"}).wishes[0].name == "gap"
+    assert Request(properties={"gap": "1:2"}).wishes[0].name == "band_gap"
+    assert default_folder(asking(properties={"gap": 5.0})) != default_folder(asking(properties={"gap": 6.0}))
+
+
+# ---------------------------------------------------------------- proposals
+
+
+@pytest.fixture(scope="module")
+def shipped() -> models.MoleculeModels:
+    return load_molecule_models()
+
+
+class Many(TemplateEnergy):
+    """Speaks for oxygen."""
+
+    name = "oxygen"
+
+    def forward(self, templates: TemplateBatch) -> torch.Tensor:
+        counts = torch.zeros(templates.n_systems)
+        return -counts.index_add(0, templates.site_system, (templates.site_element == 8).float())
+
+
+@needs_weights
+def test_rules_are_never_broken(shipped: models.MoleculeModels) -> None:
+    request = asking(
+        elements=["C", "N", "O"],
+        include=["N"],
+        smarts=["[OX2H]"],
+        avoid=["C#C"],
+        max_atoms=7,
+        properties={"gap": "5:8"},
+    )
+    found = propose(request, Molecules(request, shipped), torch.Generator().manual_seed(0), Silence())
+    assert found
+    for template in molecules_of(found):
+        molecule = Chem.MolFromSmiles(template.smiles)
+        symbols = {atom.GetSymbol() for atom in molecule.GetAtoms()}
+        assert "N" in symbols <= {"C", "N", "O"}
+        assert molecule.GetNumAtoms() <= 7
+        assert molecule.HasSubstructMatch(Chem.MolFromSmarts("[OX2H]"))
+        assert not molecule.HasSubstructMatch(Chem.MolFromSmarts("C#C"))
+
+
+@needs_weights
+def test_a_wish_of_ones_own_steers_templates(shipped: models.MoleculeModels) -> None:
+    plain = asking(n=6)
+    steered = replace(plain, energies=(4.0 * Many(),))
+    oxygens = []
+    for request in (plain, steered):
+        found = propose(request, Molecules(request, shipped), torch.Generator().manual_seed(0), Silence())
+        counts = [template.composition.get(8, 0) for template in molecules_of(found)]
+        oxygens.append(sum(counts) / len(counts))
+    assert oxygens[1] > oxygens[0] + 0.5
+
+
+@needs_weights
+def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.MoleculeModels) -> None:
+    request = asking(smiles="C[C@H](N)C(=O)O", n=1)
+    kind = Molecules(request, shipped)
+    assert kind.moves() == {}
+    found = generate(request, kind, torch.Generator().manual_seed(0), Silence())
+    assert [proposal.template for proposal in found] == [MoleculeTemplate.of("C[C@H](N)C(=O)O")]
+    template = found[0].template
+    assert isinstance(template, MoleculeTemplate)
+    assert found[0].structure.charge == 0
+    shown = shown_hands(template, found[0].structure.cart_coords)
+    assert len(shown) == len(template.graph.stereo)
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+@needs_weights
+def test_a_design_of_molecules_writes_what_it_found(tmp_path: Path) -> None:
+    request = asking(properties={"gap": "4:9"}, n=1, rounds=3, processes=1, stages={"moves": False, "mala": False})
+    outcome = run(request, tmp_path)
+    report = json.loads((tmp_path / "run.json").read_text())
+    assert report["status"] == "finished"
+    assert set(models.USED_BY["molecule"]) < set(report["weights"])
+    assert report["configuration"]["kind"] == "molecule"
+    for found in outcome.candidates:
+        assert found.kind == "molecule"
+        assert all(found.verdicts[name].passed for name in ("graph_kept", "stereo", "posebusters", "novel", "unique"))
+        assert {"gap", "judge_gap", "xtb_gap"} <= found.properties.keys()
+        assert 4 <= found.properties["gap"].value <= 9
+        back = Chem.MolFromMolFile(str(tmp_path / "sdf" / f"{found.name}.sdf"), removeHs=False)
+        assert MoleculeTemplate.of(back) == MoleculeTemplate(found.template)
+    assert run(request, tmp_path).candidates == outcome.candidates  # and finds it finished
+
+
+@needs_weights
+def test_kinds_are_made_for_what_is_asked(shipped: models.MoleculeModels) -> None:
+    assert isinstance(kind_of_request(asking()), Molecules)
+    assert shipped.device == torch.device("cpu")
