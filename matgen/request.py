@@ -22,7 +22,8 @@ from matgen.sampler_config import SamplerConfig
 from matgen.templates.legal import MAX_ATOMS, TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
-from matgen.templates.skeleton import MAX_HEAVY
+from matgen.templates.skeleton import MAX_HEAVY, Skeleton
+from matgen.templates.stereo import open_isomers
 from matgen.terms import Terms
 from matgen.validation.checks import Interval
 from matgen.validation.relax import RelaxConfig
@@ -160,7 +161,7 @@ class Request:
         stages: of the sampler.
         over_generation: chains of templates per candidate wanted.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
-        allow_known: keep candidates that are known crystals; they are always kept where a formula is named.
+        allow_known: keep candidates that are known; they are always kept where a formula or a graph is named.
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
         rounds: how often to draw anew, at most, while too few survive.
         sampler: how hard each stage works.
@@ -207,8 +208,8 @@ class Request:
         """
         if self.kind not in RELAXERS:
             raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
-        _check_potential(self.potential, self.potential_weight, self.formula)
         _check_kind(self)
+        _check_potential(self.potential, self.potential_weight, self.formula)
         _ = self.terms
         for name in ("n", "processes", "over_generation", "rounds"):
             if getattr(self, name) < 1:
@@ -257,8 +258,8 @@ class Request:
         known = frozenset(MOLECULE_ELEMENTS)
         asked = frozenset(_of_molecules(element(symbol, must_be_known=False)) for symbol in self.elements) or known
         excluded = frozenset(element(symbol, must_be_known=False) for symbol in self.exclude)
-        if HYDROGEN in excluded:
-            raise RequestError("expected elements other than H to exclude: hydrogens fill what valence is left")
+        if HYDROGEN in excluded or "H" in map(str.strip, self.include):
+            raise RequestError("expected elements other than H: hydrogens fill what valence is left; leave H out")
         required = frozenset(_of_molecules(element(symbol, must_be_known=False)) for symbol in self.include)
         composition = formula_counts(self.formula, known=False) if self.formula else {}
         for z in composition:
@@ -270,13 +271,18 @@ class Request:
             n_heavy=(1, self.max_atoms or MAX_HEAVY),
             required_smarts=self.smarts,
             forbidden_smarts=self.avoid,
-            charge=self.charge,
+            charge=self.charge or (self.template.charge if self.template else 0),
         )
 
     @cached_property
     def template(self) -> MoleculeTemplate | None:
         """The molecular graph to keep; None for any."""
         return MoleculeTemplate.of(self.smiles) if self.smiles else None
+
+    @cached_property
+    def wanted(self) -> int:
+        """Candidates that can be found: of a named graph no more than it has stereoisomers."""
+        return self.n if self.template is None else min(self.n, len(open_isomers(self.template)))
 
     @cached_property
     def crystal_rules(self) -> TemplateRules:
@@ -310,10 +316,11 @@ def _check_kind(request: Request) -> None:
     usual = Request.__dataclass_fields__
     foreign = {
         "crystal": ("smiles", "smarts", "avoid", "charge"),
-        "molecule": ("space_groups", "potential", "max_ehull"),
+        "molecule": ("space_groups", "potential", "potential_weight", "max_ehull", "relaxation"),
     }[request.kind]
     for name in foreign:
-        if getattr(request, name) != usual[name].default:
+        default = RelaxConfig() if name == "relaxation" else usual[name].default
+        if getattr(request, name) != default:
             other = "molecule" if request.kind == "crystal" else "crystal"
             raise RequestError(
                 f"expected no {name} for a {request.kind}, got {getattr(request, name)!r}; only a {other} has one"
@@ -323,6 +330,7 @@ def _check_kind(request: Request) -> None:
         raise RequestError(f"expected relax of {expected} for a {request.kind}, got {request.relax!r}")
     template = request.template
     if template is not None:
+        Skeleton.of(template)  # says what of it cannot be drawn
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.smiles}: {fault}")

@@ -54,6 +54,11 @@ def asking(**fields: object) -> Request:
         ({"smiles": "C1CC"}, "SMILES"),
         ({"smiles": "CCO", "smarts": ["[NX3]"]}, "lacks the required pattern"),
         ({"max_atoms": 10}, "1 to 9"),
+        ({"include": ["H"]}, "hydrogens fill"),
+        ({"charge": 10}, "charge"),
+        ({"charge": 1, "elements": ["C", "O"]}, "charge"),
+        ({"smiles": "[CH3]"}, "expected"),
+        ({"relaxation": {"keep_symmetry": False}}, "relaxation"),
         ({"properties": {"formation_energy": 1.0}}, "gap, homo, lumo"),
         ({"properties": {"gap": -1.0}}, "gap of 0 to 20"),
     ],
@@ -127,6 +132,23 @@ def test_a_wish_of_ones_own_steers_templates(shipped: models.MoleculeModels) -> 
 
 
 @needs_weights
+def test_mirror_images_have_the_same_prior(shipped: models.MoleculeModels) -> None:
+    pairs = [("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("C/C=C/CO", "C/C=C\\CO")]
+    prior = Molecules(asking(), shipped).prior()
+    for pair in pairs:
+        energies = prior(TemplateBatch.of([MoleculeTemplate.of(smiles) for smiles in pair]))
+        assert energies[0] == energies[1]
+
+
+def test_a_named_graph_is_wanted_as_often_as_it_has_isomers() -> None:
+    assert asking(smiles="C[C@H](N)C(=O)O", n=10).wanted == 1
+    assert asking(smiles="CC(N)C(=O)O", n=10).wanted == 2
+    assert asking(smiles="O=C1CC2CCC1C2", n=10).wanted == 2  # of four on paper
+    assert asking(smiles="C[NH2+]CC(=O)[O-]", n=1).molecule_rules.charge == 0
+    assert asking(smiles="C[NH3+]", n=1).molecule_rules.charge == 1
+
+
+@needs_weights
 def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.MoleculeModels) -> None:
     request = asking(smiles="C[C@H](N)C(=O)O", n=1)
     kind = Molecules(request, shipped)
@@ -137,7 +159,7 @@ def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.Molecule
     assert isinstance(template, MoleculeTemplate)
     assert found[0].structure.charge == 0
     shown = shown_hands(template, found[0].structure.cart_coords)
-    assert len(shown) == len(template.graph.stereo)
+    assert (shown == template.graph.stereo[:, -1]).all()
 
 
 # ---------------------------------------------------------------- whole runs
@@ -151,6 +173,7 @@ def test_a_design_of_molecules_writes_what_it_found(tmp_path: Path) -> None:
     assert report["status"] == "finished"
     assert set(models.USED_BY["molecule"]) < set(report["weights"])
     assert report["configuration"]["kind"] == "molecule"
+    assert len(outcome.candidates) == 1
     for found in outcome.candidates:
         assert found.kind == "molecule"
         assert all(found.verdicts[name].passed for name in ("graph_kept", "stereo", "posebusters", "novel", "unique"))

@@ -319,7 +319,7 @@ def test_graph_properties_do_not_depend_on_the_order_of_a_batch_or_on_hands(
     network = GraphProperties(GraphPropertiesConfig(width=16, layers=2, heads=4, hidden=16)).double().eval()
     batch, _ = molecules
     whole = network.raw(batch)
-    order = torch.tensor([3, 0, 6, 2])
+    order = torch.tensor([4, 2])  # the smaller ones
     some, naked = network.raw(batch.select(order)), network.raw(bare(batch))
     for name, found in whole.items():
         torch.testing.assert_close(median(some[name]), median(found)[order])

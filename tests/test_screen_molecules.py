@@ -127,9 +127,6 @@ def test_batch_mates_do_not_matter_to_judge_energies_and_verdicts(folder: Path, 
             )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="GraphProperties adds what a batch is padded with to the tokens of its molecules"
-)
 def test_batch_mates_do_not_matter_to_the_guide(folder: Path, rows: dict[str, Row]) -> None:
     together, alone = _with_mates_and_without(folder, rows)
     for name, row in alone.items():

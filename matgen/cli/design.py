@@ -105,19 +105,21 @@ def design(
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     off = [stage for stage, is_off in left_out.items() if is_off]
     asked = wished(bandgap, wishes or [], gap=gap, dipole=dipole)
+    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
+        kind = "molecule"  # which alone has these
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
-        from matgen.request import Request, preset_of
+        from matgen.request import FAST, Request, preset_of
         from matgen.workflows.design import default_folder
 
         raw = read_toml(config) if config else {}
         told = {name: value for name, value in given.items() if value is not None}
-        preset = preset_of(kind or str(raw.get("kind", "crystal")), fast=fast)
+        usual, hurried = preset_of(kind or str(raw.get("kind", "crystal"))), FAST if fast else {}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
             "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
-            "stages": _joined(raw.get("stages", {}), preset.get("stages", {}) | dict.fromkeys(off, False)),
-            "sampler": _under(raw.get("sampler", {}), preset.get("sampler", {}), fast=fast),
+            "stages": _joined(raw.get("stages", {}), hurried.get("stages", {}) | dict.fromkeys(off, False)),
+            "sampler": _joined(_joined(usual.get("sampler", {}), raw.get("sampler", {})), hurried.get("sampler", {})),
         }
         try:
             request = from_mapping(Request, raw | told | tables)
@@ -157,11 +159,6 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             console().print(table)
     complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
-
-
-def _under(table: Any, preset: dict[str, Any], *, fast: bool) -> Any:
-    """The configuration over what suits the kind; what was asked for by --fast over both."""
-    return _joined(table, preset) if fast else _joined(preset, table) if isinstance(table, dict) else table
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

@@ -32,7 +32,7 @@ class GraphFunction(TemplateEnergy):
     def __init__(self, function: Callable[[Chem.Mol], float], name: str) -> None:
         super().__init__()
         self.name = name
-        self._value = lru_cache(maxsize=KEPT)(lambda smiles: float(function(parsed(smiles))))
+        self._value = lru_cache(maxsize=KEPT)(lambda smiles: float(function(Chem.RemoveAllHs(parsed(smiles)))))
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energy (n_systems,)."""

@@ -48,7 +48,8 @@ class LearnedGraphPrior(TemplateEnergy):
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
-        names = templates.smiles or ("",) * templates.n_systems
+        names = [MoleculeTemplate(name).without_hands.smiles if name else "" for name in templates.smiles]
+        names = names or [""] * templates.n_systems
         known = [(row, name, found) for row, name in enumerate(names) if (found := _labelled(name)) is not None]
         energies = torch.full((len(names),), math.inf, device=templates.device)
         if not known:

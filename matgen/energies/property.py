@@ -171,4 +171,4 @@ def _possible(wished: Property, target: Target, text: str) -> Target:
     if all(wished.lowest <= end <= wished.highest for end in ends):
         return target
     limits = f"{wished.lowest:g} to {wished.highest:g} {wished.unit}"
-    raise WishError(f"expected a {wished.name} of {limits}, got {text!r}; no known crystal lies outside")
+    raise WishError(f"expected a {wished.name} of {limits}, got {text!r}; nothing known lies outside")

@@ -14,6 +14,7 @@ from matgen.nn.transformer import Transformer
 from matgen.nn.trunk import MOST_CHARGE
 from matgen.properties import Distribution
 from matgen.templates.batch import TemplateBatch
+from matgen.templates.skeleton import MAX_HEAVY
 
 HYDROGEN = 1
 MOST_HYDROGENS = 4
@@ -111,11 +112,16 @@ class GraphProperties(nn.Module):
         self.heads = MoleculeHeads(width, config.hidden, config.dropout)
 
     def embed(self, templates: TemplateBatch) -> Tensor:
-        """The vector that the heads read (n_systems, width of `Layout`)."""
+        """The vector that the heads read (n_systems, width of `Layout`).
+
+        Each atom is told how it is related to the others, and how many are lacking to the largest molecule.
+        """
         atoms = HeavyAtoms.of(templates)
         tokens = self.element(atoms.element) + self.charge(atoms.charge.clamp(-MOST_CHARGE, MOST_CHARGE) + MOST_CHARGE)
         tokens = tokens + self.hydrogens(atoms.hydrogens.clamp(max=MOST_HYDROGENS))
-        tokens = tokens + self.bond(atoms.relation).sum(2) / 3
+        related = self.bond(atoms.relation) * (atoms.relation < RELATIONS)[..., None]
+        lacking = (MAX_HEAVY - atoms.present.sum(1)).clamp(min=0).to(related)[:, None, None]
+        tokens = tokens + (related.sum(2) + lacking * self.bond.weight[RELATIONS]) / 3
         masked = torch.where(atoms.relation == RELATIONS, -1e4, 0.0)[:, None]
         hidden = tokens
         for block, bias in zip(self.trunk.blocks, self.bias, strict=True):

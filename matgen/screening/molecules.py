@@ -19,7 +19,7 @@ from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 from matgen.validation.checks import converged
 from matgen.validation.known_molecules import KnownMolecules, novel_molecule, shipped_molecules
 from matgen.validation.molecule_checks import graph_kept, posebusters, sanitised, stereo, strain
-from matgen.validation.xtb import GAP_ERROR, POTENTIAL, calibrated_gap, electronic, relax_molecule
+from matgen.validation.xtb import GAP_ERROR, POTENTIAL, electronic, gap_from_levels, relax_molecule
 
 ELEMENTS = frozenset({1, *(z for z, _, _ in ATOM_TYPES)})
 """Atomic numbers that occur in the training molecules."""
@@ -119,7 +119,7 @@ class MoleculeReferee:
         if why := self.unfit(candidate):
             return row.told(unasked("xtb", "eV", why))
         found = electronic(candidate.molecule)
-        gap = calibrated_gap(found)
+        gap = gap_from_levels(found)
         if not math.isfinite(gap):
             return row.told(unasked("xtb", "eV", found.reason or f"{POTENTIAL} finds no empty level"))
         reason = f"{POTENTIAL}: HOMO {found.homo:.2f} eV, LUMO {found.lumo:.2f} eV, dipole {found.dipole:.2f} D; "

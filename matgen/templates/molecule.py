@@ -33,7 +33,7 @@ class MoleculeError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class MolecularGraph:
-    """All atoms of a molecule, hydrogens last, and how they are related.
+    """All atoms of a molecule in the order of its SMILES, then the hydrogens that it implies, and how they are related.
 
     Attributes:
         elements: atomic numbers (n,).
@@ -108,11 +108,14 @@ class MoleculeTemplate:
         return rdMolDescriptors.CalcMolFormula(_molecule(self.smiles))
 
     @property
+    def charge(self) -> int:
+        """Net formal charge."""
+        return Chem.GetFormalCharge(_molecule(self.smiles))
+
+    @property
     def without_hands(self) -> "MoleculeTemplate":
         """The same graph, no hand asked for."""
-        bare = self.molecule
-        Chem.RemoveStereochemistry(bare)
-        return MoleculeTemplate.of(bare)
+        return _without_hands(self.smiles)
 
     def __str__(self) -> str:
         return self.smiles
@@ -135,6 +138,13 @@ def parsed(smiles: str) -> Chem.Mol:
 @lru_cache(maxsize=20_000)
 def _molecule(smiles: str) -> Chem.Mol:
     return Chem.AddHs(parsed(smiles))
+
+
+@lru_cache(maxsize=20_000)
+def _without_hands(smiles: str) -> MoleculeTemplate:
+    bare = Chem.Mol(_molecule(smiles))
+    Chem.RemoveStereochemistry(bare)
+    return MoleculeTemplate.of(bare)
 
 
 @lru_cache(maxsize=20_000)

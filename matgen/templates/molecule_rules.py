@@ -1,5 +1,6 @@
 """Which molecules a user asks for: hard constraints on molecular graphs."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,12 +71,13 @@ def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[st
     yield from _miscounts(rules, composition_of(template))
     charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
     if charge != rules.charge:
-        yield f"has charge {charge:+d}, not {rules.charge:+d}"
+        yield f"has charge {charge:+d}, not {rules.charge:+d}; give --charge {charge}"
     n_rings = molecule.GetRingInfo().NumRings()
     if rules.max_rings is not None and n_rings > rules.max_rings:
         yield f"has {n_rings} rings, more than {rules.max_rings}"
+    handed = any(mark in template.smiles for mark in "@/\\")  # a graph that leaves hands open may still get them
     for smarts in rules.required_smarts:
-        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
+        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=handed):
             yield f"lacks the required pattern {smarts}"
     for smarts in rules.forbidden_smarts:
         if molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
@@ -125,7 +127,11 @@ def _names(elements: frozenset[int]) -> str:
 
 
 def _formula(composition: dict[int, int]) -> str:
-    return "".join(f"{SYMBOLS[z]}{n}" for z, n in sorted(composition.items()))
+    """In Hill's order: carbon, hydrogen, then the alphabet."""
+    first = [6, 1] if 6 in composition else []
+    rest = sorted((z for z in composition if z not in first), key=lambda z: SYMBOLS[z])
+    counts = [(z, composition[z]) for z in [*(z for z in first if z in composition), *rest]]
+    return "".join(f"{SYMBOLS[z]}{n if n > 1 else ''}" for z, n in counts)
 
 
 def _check_elements(rules: MoleculeRules) -> None:
@@ -134,6 +140,12 @@ def _check_elements(rules: MoleculeRules) -> None:
         raise ContradictionError(
             f"expected elements among {_names(HEAVY_ELEMENTS)}, got {_names(unknown)}; training molecules hold no "
             "others (hydrogen comes by itself)"
+        )
+    charged = {math.copysign(1, charge) for z, charge, _ in ATOM_TYPES if charge and z in rules.allowed_elements}
+    if rules.charge and (math.copysign(1, rules.charge) not in charged or abs(rules.charge) > rules.n_heavy[1]):
+        raise ContradictionError(
+            f"no molecule of {_names(rules.allowed_elements)} here has charge {rules.charge:+d}: known ions are "
+            f"{', '.join(f'{SYMBOLS[z]}{charge:+d}' for z, charge, _ in ATOM_TYPES if charge)}"
         )
     if not rules.allowed_elements:
         raise ContradictionError("expected at least one allowed element, got none; allow some")

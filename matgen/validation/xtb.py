@@ -37,8 +37,8 @@ GAP_SLOPE, GAP_INTERCEPT = 0.5159, 4.3473
 LEVELS = (-1.23333, -0.08646, -0.00243, -0.07800, 0.00627, -3.94843)
 """Of HOMO, LUMO, their squares, their product, and 1."""
 
-GAP_ERROR = 0.6
-"""Standard deviation of that line, eV."""
+GAP_ERROR = 0.42
+"""Root mean square error of the quadratic form, eV."""
 
 MAX_STEP = 0.2
 """Longest step of an atom, Å, as ASE has it."""

@@ -11,6 +11,7 @@ from matgen.energies.property import StatePredictor
 from matgen.guide import JUDGE, Guide, as_prediction
 from matgen.models import load
 from matgen.request import Request
+from matgen.screening.row import XTB_GAP
 from matgen.validation.checks import min_distance
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.dynamics import falls_back
@@ -20,13 +21,10 @@ from matgen.validation.known_molecules import shipped_molecules
 from matgen.validation.molecule_checks import graph_kept
 from matgen.validation.pool import Relaxed, relax_many
 from matgen.validation.symmetry import space_group
-from matgen.validation.xtb import GAP_ERROR, calibrated_gap, electronic, relax_molecules
+from matgen.validation.xtb import GAP_ERROR, electronic, gap_from_levels, relax_molecules
 from matgen.workflows.selection import Rulebook, SeenMolecules, Uniqueness, predictions
 
 M = TypeVar("M", Structure, Molecule)
-
-XTB_GAP = "xtb_gap"
-"""Name of the gap that GFN2-xTB suggests, on the scale of the training labels."""
 
 
 class Assay(Protocol):
@@ -35,6 +33,11 @@ class Assay(Protocol):
     @property
     def rulebook(self) -> Rulebook:
         """The checks of the request."""
+        ...
+
+    @property
+    def another_try(self) -> bool:
+        """Whether what failed may come again: equal proposals of another round have another geometry."""
         ...
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
@@ -72,6 +75,7 @@ class CrystalAssay:
     rulebook: Rulebook
     hull: ReferenceHull | None = None
     shaker: CHGNetSurface | None = None
+    another_try: bool = False
 
     @classmethod
     def of(cls, request: Request) -> "CrystalAssay":
@@ -128,6 +132,7 @@ class MoleculeAssay:
     guide: Guide
     judge: StatePredictor
     rulebook: Rulebook = field(init=False)
+    another_try: bool = True
 
     def __post_init__(self) -> None:
         """Make the rulebook."""
@@ -143,7 +148,7 @@ class MoleculeAssay:
         )
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """By InChIKey, hands included."""
+        """By SMILES, hands included."""
         return Uniqueness(known, SeenMolecules())
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
@@ -163,7 +168,7 @@ class MoleculeAssay:
 
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """The guide, the judge, and the gap by xTB."""
-        gap = calibrated_gap(electronic(candidate.molecule))
+        gap = gap_from_levels(electronic(candidate.molecule))
         return _both(self.guide, self.judge, candidate, self.request.device) | {
             XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
         }

@@ -105,7 +105,7 @@ class Search:
     @property
     def complete(self) -> bool:
         """Whether enough are found."""
-        return len(self.writer.candidates) >= self.request.n
+        return len(self.writer.candidates) >= self.request.wanted
 
     @property
     def over(self) -> bool:
@@ -115,11 +115,13 @@ class Search:
     @property
     def asked(self) -> int:
         """Candidates that the next round is to propose for: those missing, but neither few nor many at once."""
-        missing = self.request.n - len(self.writer.candidates)
-        return min(MOST_AT_ONCE, max(missing, min(self.request.n, LEAST_AT_ONCE)))
+        missing = self.request.wanted - len(self.writer.candidates)
+        return min(MOST_AT_ONCE, max(missing, min(self.request.wanted, LEAST_AT_ONCE)))
 
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and judge proposals, best first, until enough are found or the budget is spent."""
+        if self.assay.another_try:
+            self.proposed = self.assay.uniqueness(self.writer.candidates)
         kept, dropped = worthwhile(proposals, self.assay.rulebook.before_relaxing(), self.proposed)
         for candidate in dropped:
             self._reject(candidate)
@@ -134,7 +136,7 @@ class Search:
 
     def outcome(self, folder: Path, seconds: float) -> Outcome:
         """What it all came to."""
-        found, wanted = len(self.writer.candidates), self.request.n
+        found, wanted = len(self.writer.candidates), self.request.wanted
         proposals = found + sum(self.tally.values())
         reason = f"found all {wanted}"
         if found < wanted:
@@ -152,7 +154,7 @@ class Search:
 
     def _tell(self, report: Report) -> None:
         away = {f"not_{name}": count for name, count in self.tally.most_common()}
-        report("relax and check", len(self.writer.candidates), self.request.n, **away)
+        report("relax and check", len(self.writer.candidates), self.request.wanted, **away)
 
     def _judge(self, candidate: Candidate) -> None:
         unfit = self.assay.unfit(candidate)
