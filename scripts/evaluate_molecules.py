@@ -394,8 +394,8 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
     (right, centres), (after, _) = found["hands"]["right_before"], found["hands"]["right_after"]
     return {
         "bar molecules free": f"one draw each: {' / '.join(first[:3])} %; unique {first[3]}; novel {first[4]}. "
-        f"As design draws: {' / '.join(shares[:3])} %, relaxed {' / '.join(relaxed)} %; unique {shares[3]}; novel {shares[4]} "
-        f"(of {found['free']['n']} each)",
+        f"As design draws: {' / '.join(shares[:3])} %, relaxed {' / '.join(relaxed)} %; unique {shares[3]}; "
+        f"novel {shares[4]} (of {found['free']['n']} each)",
         "bar molecules shaped": f"{made['rmsd']:.3f} Å, {made['drop']:.3f} eV (of {made['n']})",
         "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
         f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",

@@ -80,6 +80,8 @@ def design(
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options win over it.")] = None,
 ) -> None:
     """Propose crystals or molecules that fulfil wishes, relax and check them, and write them as CIF or SDF."""
+    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
+        kind = "molecule"  # which alone has these
     given = {
         "elements": split(elements),
         "include": split(include),
@@ -105,8 +107,6 @@ def design(
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     off = [stage for stage, is_off in left_out.items() if is_off]
     asked = wished(bandgap, wishes or [], gap=gap, dipole=dipole)
-    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
-        kind = "molecule"  # which alone has these
     with teaching():
         from matgen.config import ConfigError, from_mapping, read_toml
         from matgen.request import FAST, Request, preset_of
