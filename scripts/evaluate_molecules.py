@@ -51,10 +51,10 @@ TOGETHER = 40
 OVERDRAWN = 3
 """Graphs drawn for each that is kept: what design weighs without a wish, the novelty of a graph, chooses among them."""
 
-GAPS = 24
+GAPS = 20
 """Gaps asked for; five molecules each."""
 
-SHAPED = 240
+SHAPED = 200
 """Test molecules that get a geometry."""
 
 PUBLISHED = {
