@@ -97,7 +97,7 @@ TOML = {
         ("design --bandgap -1", "expected a band_gap of 0 to 20 eV, got '-1'"),
         ("design --bandgap 1.8:1.2", "write 1.2:1.8"),
         ("design --bandgap wide", "expected band_gap as 1.5, 1.2:1.8, '>3' or '<=0.05' (eV), got 'wide'"),
-        ("design --bandgap 99", "no known crystal lies outside"),
+        ("design --bandgap 99", "nothing known lies outside"),
         ("design --property bandgp=1", "did you mean band_gap?"),
         ("design --property colour=1", "expected one of band_gap"),
         ("design --property band_gap", "expected --property NAME=VALUE"),

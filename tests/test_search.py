@@ -57,7 +57,7 @@ def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> 
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
     search = searched(Request(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
-    blamed = {name: search.rulebook.objection(found) for name, found in verdicts.items()}
+    blamed = {name: search.assay.rulebook.objection(found) for name, found in verdicts.items()}
     assert blamed.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
     assert blamed == {"known": "novel", "twice": "unique"}
     assert "NaCl" in verdicts["known"]["novel"].reason

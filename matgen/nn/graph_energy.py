@@ -5,7 +5,7 @@
 v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.noise` scales lattice numbers, Å)
 that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising autoencoder,
 whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar trained by contrast, which
-sets the levels that denoising cannot see. Where there is no cell, v_i holds the pull σ²/(σ² + s²) towards the centre
+sets the levels that denoising cannot see. Of molecules with their graphs, v_i holds the pull σ²/(σ² + s²) to the centre
 that a Gaussian of the size s of a molecule feels, and the network learns the rest (c_skip of Karras et al. 2022). The
 sum runs over all atoms, so E is extensive and E/N does not depend on
 the cell that a material is presented in.
@@ -90,8 +90,9 @@ class GraphEnergy(nn.Module):
         tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
         matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
         strain = over_atoms(matrix, state)
+        displacement = vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None]
         return GraphOutput(
-            displacement=vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None] - _pull(state, sigma),
+            displacement=displacement - _pull(state, sigma) if self.config.trunk.graphs else displacement,
             strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))
             * (output_scale(sigma, SIGMA_LATTICE) * state.pbc.all(1))[:, None],
             site_energy=self.site_energy(scalars).squeeze(-1),
@@ -100,14 +101,10 @@ class GraphEnergy(nn.Module):
 
 
 def _pull(state: State, sigma: Tensor) -> Tensor:
-    """σ²/(σ² + s²) of the way from each representative to the centre, turned round (n_sites, 3); zero in crystals."""
-    free = ~state.pbc.any(1)
-    if not bool(free.any()):
-        return torch.zeros_like(state.positions[state.orbits.representatives])
+    """σ²/(σ² + s²) of the way from the centre of each molecule to its atoms (n_atoms, 3), Å."""
     centre = scatter(state.positions, state.system_idx, dim_size=state.n_systems, reduce="mean")
-    share = torch.where(free, sigma**2 / (sigma**2 + SIGMA_SITE**2), 0.0)
-    place, system = state.positions[state.orbits.representatives], state.site_system
-    return share[system, None] * (place - centre[system])
+    share = sigma**2 / (sigma**2 + SIGMA_SITE**2)
+    return share[state.system_idx, None] * (state.positions - centre[state.system_idx])
 
 
 def _mean_and_spread(scalars: Tensor, state: State) -> Tensor:
