@@ -2,12 +2,14 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import reusable_executor
 from pymatgen.core import Structure
 
 from matgen.datasets.crystals import CrystalTable
@@ -91,3 +93,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the training tables, but MATGEN_DATA={name} is not a folder")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pools_end_with_their_module() -> Iterator[None]:
+    """Joblib keeps its workers for the next pool; what one module did to them must not hang another's tests."""
+    yield
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)

@@ -30,9 +30,9 @@ from matgen.validation.relax import CONVERGED, RELAXATION_ERRORS, failed
 METHOD = "GFN2-xTB"
 POTENTIAL = f"{METHOD} (tblite {version('tblite')})"
 
-# Fitted to the B3LYP gaps of 799 rows of QM9's validation split, judged on 399 of its test split, at random (seed 0), at
-# their GFN2-xTB minima: `scripts/calibrate_xtb_gap.py --n 800`. Line: Pearson 0.900, mean error 0.43 eV; quadratic form:
-# 0.954, 0.30 eV. The gaps there spread by 1.27 eV.
+# Fitted to the B3LYP gaps of 799 rows of QM9's validation split, judged on 399 of its test split, at random (seed 0),
+# at their GFN2-xTB minima: `scripts/calibrate_xtb_gap.py --n 800`. Line: Pearson 0.900, mean error 0.43 eV; quadratic
+# form: 0.954, 0.30 eV. The gaps there spread by 1.27 eV.
 GAP_SLOPE, GAP_INTERCEPT = 0.5031, 4.2645
 LEVELS = (0.7063, 0.0069, 0.0804, -0.0684, 0.0085, 7.2515)
 """Of HOMO, LUMO, their squares, their product, and 1."""
