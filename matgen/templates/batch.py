@@ -8,7 +8,7 @@ numbers therefore takes both.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from matgen.templates.wyckoff import MOLECULE_SITE, NO_GROUP, wyckoff_table
 
 Template = CrystalTemplate | MoleculeTemplate
 """The discrete half of a material."""
+
+K = TypeVar("K", CrystalTemplate, MoleculeTemplate)
 
 
 @dataclass(frozen=True)
@@ -194,12 +196,7 @@ def crystals_of(templates: Iterable[Template]) -> list[CrystalTemplate]:
     Raises:
         TypeError: one is a molecule.
     """
-    found = list(templates)
-    crystals = [template for template in found if isinstance(template, CrystalTemplate)]
-    if len(crystals) < len(found):
-        molecule = next(template for template in found if isinstance(template, MoleculeTemplate))
-        raise TypeError(f"expected crystals only, got the molecule {molecule}")
-    return crystals
+    return _all(templates, CrystalTemplate, "crystals only, got the molecule")
 
 
 def molecules_of(templates: Iterable[Template]) -> list[MoleculeTemplate]:
@@ -208,12 +205,15 @@ def molecules_of(templates: Iterable[Template]) -> list[MoleculeTemplate]:
     Raises:
         TypeError: one is a crystal.
     """
+    return _all(templates, MoleculeTemplate, "molecules only, got the crystal")
+
+
+def _all(templates: Iterable[Template], kind: type[K], complaint: str) -> list[K]:
     found = list(templates)
-    molecules = [template for template in found if isinstance(template, MoleculeTemplate)]
-    if len(molecules) < len(found):
-        crystal = next(template for template in found if isinstance(template, CrystalTemplate))
-        raise TypeError(f"expected molecules only, got the crystal {crystal}")
-    return molecules
+    wanted = [template for template in found if isinstance(template, kind)]
+    if len(wanted) < len(found):
+        raise TypeError(f"expected {complaint} {next(one for one in found if not isinstance(one, kind))}")
+    return wanted
 
 
 def _sites(template: Template) -> Sequence[tuple[int, int]]:
