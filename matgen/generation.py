@@ -254,8 +254,8 @@ def _finished(
 ) -> Geometry:
     """The noise of the refinement taken off."""
     score, sampler = denoiser_score(kind.graph, batch), request.sampler
-    if sampler.settle_levels:
-        levels = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
+    if sampler.finish_levels:
+        levels = karras_levels(sampler.start_drawn, sampler.lowest, sampler.finish_levels)
         return settled(score, batch, geometry, levels=levels)
     levels = karras_levels(sampler.refine_sigma, sampler.lowest, 4)
     return diffuse(score, batch, geometry, levels=levels, generator=generator, corrector_steps=0)

@@ -24,7 +24,8 @@ class Graphs:
         charge: formal charge of each site (n_sites,).
         relation: of every ordered pair of sites of one molecule, molecule by molecule, row by row (n_pairs,).
         pairs: how many pairs each system has, n² for a molecule of n atoms and 0 for a crystal (n_systems,).
-        stereo_sites: the four sites of each stereo element, ascending by system (n_stereo, 4).
+        stereo_sites: the four sites of each stereo element and the one that they surround, ascending by system
+            (n_stereo, 5); of a double bond a-b=c-d, b takes the last place.
         stereo_kind: `TETRAHEDRAL` or `DOUBLE_BOND` (n_stereo,).
         hand: the one that is asked for, +1 or -1 (n_stereo,).
     """
@@ -42,7 +43,7 @@ class Graphs:
         zeros = torch.zeros(n_systems, dtype=torch.long, device=device)
         empty = zeros[:0]
         charge = torch.zeros(n_sites, dtype=torch.long, device=device)
-        return cls(charge, empty.to(torch.uint8), zeros, empty.reshape(0, 4), empty, empty)
+        return cls(charge, empty.to(torch.uint8), zeros, empty.reshape(0, 5), empty, empty)
 
     @classmethod
     def of(cls, graphs: Sequence[Any], counts: Sequence[int]) -> Self:
@@ -61,11 +62,11 @@ class Graphs:
             else:
                 charge.append(torch.from_numpy(graph.charges))
                 relation.append(torch.from_numpy(graph.relations.ravel()))
-                stereo.append(torch.from_numpy(graph.stereo + np.array([0, start, start, start, start, 0])))
+                stereo.append(torch.from_numpy(graph.stereo + np.array([0, *[start] * 5, 0])))
             start += count
         rows = torch.cat(stereo)
         pairs = torch.tensor([0 if g is None else n * n for g, n in zip(graphs, counts, strict=True)])
-        return cls(torch.cat(charge), torch.cat(relation), pairs, rows[:, 1:5], rows[:, 0], rows[:, 5])
+        return cls(torch.cat(charge), torch.cat(relation), pairs, rows[:, 1:6], rows[:, 0], rows[:, 6])
 
     def select(self, site_system: Tensor, systems: Tensor, sites: Tensor) -> Self:
         """The graphs of these systems.

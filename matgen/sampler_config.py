@@ -30,8 +30,10 @@ class SamplerConfig:
         churn: noise put back on the way.
         draw_temperature: of the density that geometries are drawn from; below one it prefers its modes.
         refine_sigma: noise level of the refinement, Å.
-        settle_noise, settle_levels: from which noise level, Å, and in how many a geometry settles at a mode afterwards;
-            no levels leave it to a few steps of the diffusion.
+        settle_noise, settle_levels: from which noise level, Å, and in how many a drawn geometry settles at a mode; the
+            diffusion that draws it ends there. No levels take the diffusion down to `lowest`.
+        finish_levels: in how many levels a refined geometry settles, from `start_drawn`; none leave it to a few steps
+            of the diffusion.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes where the sampler walks, for each of the two models that read them.
@@ -70,6 +72,7 @@ class SamplerConfig:
     refine_sigma: float = 0.05
     settle_noise: float = 0.3
     settle_levels: int = 0
+    finish_levels: int = 0
     choose_sigma: float = 0.1
     refine_rounds: int = 2
     refine_steps: int = 8
@@ -104,6 +107,7 @@ class SamplerConfig:
             "churn",
             "start_churn",
             "settle_levels",
+            "finish_levels",
         )
         check_least(self, 0, "wish", "charge", "familiarity", "novelty", "closed_shell", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")

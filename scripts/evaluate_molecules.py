@@ -156,8 +156,8 @@ def shaped(task: Task) -> list[dict[str, Any]]:
         row["centres"] = int(centres.sum())
         for name in ("before", "after"):
             shown = shown_hands(template, np.array(row[name]))
-            row[f"right_{name}"] = int((shown[centres] == stereo[centres, 5]).sum())
-            row[f"bonds_{name}"] = int((shown[~centres] == stereo[~centres, 5]).sum())
+            row[f"right_{name}"] = int((shown[centres] == stereo[centres, -1]).sum())
+            row[f"bonds_{name}"] = int((shown[~centres] == stereo[~centres, -1]).sum())
         row["bonds"] = int((~centres).sum())
         row["qm9"] = _strain(own)
         row["etkdg"] = _etkdg(template, own)

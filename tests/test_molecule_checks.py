@@ -105,7 +105,7 @@ def test_a_bridgehead_with_all_bonds_to_one_side_keeps_its_hand() -> None:
     template, positions = template_in_space(shown)
     a, b, c, d = (positions[atoms] for atoms in template.graph.stereo[:, 1:5].T)
     volume = (np.cross(b - d, c - d) * (a - d)).sum(1)
-    assert (np.sign(volume) != template.graph.stereo[:, 5]).any()  # so that this molecule has what is tested
+    assert (np.sign(volume) != template.graph.stereo[:, -1]).any()  # so that this molecule has what is tested
     molecule = Molecule(template.graph.elements.tolist(), positions)
     assert stereo(Candidate("one", molecule, molecule, None, template.smiles)).passed
 

@@ -16,7 +16,7 @@ from matgen.properties import MOLECULE_PROPERTIES
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
-from matgen.training.graph import GraphLoss, GraphObjective, denoising_loss, noised
+from matgen.training.graph import GraphLoss, GraphObjective, denoising_loss, noised, turned_to
 from matgen.training.loop import Schedule, fit
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 from matgen.training.molecules import element_references, molecule_targets, numbered
@@ -145,3 +145,48 @@ def test_denoising_is_learned(molecules: MoleculeTable, tmp_path: Path) -> None:
         output = fitted(expand(molecules.templates, dirty), sigma)
         left, _ = denoising_loss(output, molecules.templates, dirty, back, sigma)
     assert float(left) < 0.5
+
+
+def turned(geometry: Geometry, batch: TemplateBatch, seed: int) -> Geometry:
+    """Every molecule turned and moved in its own way."""
+    draw = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(batch.n_systems, 3, 3, generator=draw))[0]
+    rotation = rotation * torch.linalg.det(rotation)[:, None, None]
+    shift = torch.randn(batch.n_systems, 3, generator=draw)[batch.site_system]
+    return replace(geometry, coords=torch.einsum("ni,nij->nj", geometry.coords, rotation[batch.site_system]) + shift)
+
+
+def test_molecules_are_laid_onto_others_without_a_mirror(molecules: MoleculeTable) -> None:
+    batch, geometry = molecules.templates, molecules.geometry
+    there = turned(geometry, batch, 3)
+    torch.testing.assert_close(turned_to(batch, geometry, there).coords, there.coords, rtol=0, atol=1e-4)
+    mirror = replace(there, coords=-there.coords)
+    placed = turned_to(batch, geometry, mirror)
+    apart = torch.cdist(geometry.coords[:5], geometry.coords[:5]) - torch.cdist(placed.coords[:5], placed.coords[:5])
+    assert float(apart.abs().max()) < 1e-4
+    hand = batch.smiles.index("C[C@H](N)C=O")
+    off = (placed.coords - mirror.coords)[batch.site_system == hand]
+    assert float(off.norm(dim=1).max()) > 0.3, "a mirror image cannot be reached"
+
+
+def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(molecules: MoleculeTable) -> None:
+    """A quarter of the batch is where the model's samples end; its way back leads to the truth, laid onto it."""
+    torch.manual_seed(0)
+    rows = torch.arange(len(molecules))
+    loss = GraphLoss(own_share=0.25, own_sigma=(0.03, 0.3))
+    objective = GraphObjective(molecules, rows, rows, molecule_targets(molecules), loss, MOLECULE_NEGATIVES)
+    model = GraphEnergy(GraphEnergyConfig(TrunkConfig(channels=8, layers=1, n_radial=8, graphs=True), hidden=16))
+    batch, geometry = molecules.templates, molecules.geometry
+    draw = torch.Generator().manual_seed(1)
+    sigma = torch.full((len(rows),), 0.5)
+    dirty, back = noised(batch, geometry, sigma, draw)
+    n = len(rows) // 4
+    told, far, mixed, ways = objective.with_own(model, batch, geometry, (sigma, dirty, back), n, draw)
+    own = batch.site_system >= len(rows) - n
+    torch.testing.assert_close(mixed.coords[~own], dirty.coords[~own])
+    torch.testing.assert_close(ways.coords[~own], back.coords[~own])
+    assert ((told[-n:] >= 0.03) & (told[-n:] <= 0.3)).all()
+    assert (far[-n:] > told[-n:]).all()
+    home = replace(mixed, coords=mixed.coords + ways.coords)
+    placed = turned_to(batch, geometry, home)
+    torch.testing.assert_close(placed.coords[own], home.coords[own], rtol=0, atol=1e-4)

@@ -9,6 +9,7 @@ from e3nn import o3
 from rdkit.Chem import AllChem
 from torch import Tensor
 
+from matgen.config import ConfigError
 from matgen.elements import SYMBOLS
 from matgen.energies.by_kind import ByKind
 from matgen.energies.graph import GraphPrior, denoiser_score
@@ -19,7 +20,9 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_at
 from matgen.nn.graph_properties import GraphProperties, GraphPropertiesConfig
 from matgen.nn.hands import handedness
 from matgen.nn.molecule_judge import MoleculeJudge, MoleculeJudgeConfig
-from matgen.nn.trunk import TrunkConfig
+from matgen.nn.pushes import TYPICAL, Push
+from matgen.nn.surroundings import Surroundings
+from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.noise import karras_levels
 from matgen.properties import MOLECULE_PROPERTIES, median
 from matgen.samplers.diffusion import diffuse, energy_score, pure_noise, renoise, settled
@@ -80,11 +83,19 @@ def crystals() -> tuple[TemplateBatch, Geometry]:
     return batch, Geometry(torch.zeros(2, 6, dtype=D), coords * batch.free_coords)
 
 
-@pytest.fixture(scope="module")
-def model() -> GraphEnergy:
+def network(*, pushes: bool) -> GraphEnergy:
     torch.manual_seed(0)
-    trunk = TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True)
-    return GraphEnergy(GraphEnergyConfig(trunk, hidden=16)).double().eval()
+    trunk = TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pushes=pushes)
+    model = GraphEnergy(GraphEnergyConfig(trunk, hidden=16)).double().eval()
+    for parameter in model.parameters():  # some begin at zero, and what they let through is to be tested
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["messages", "pushes"])
+def model(request: pytest.FixtureRequest) -> GraphEnergy:
+    return network(pushes=request.param)
 
 
 def energies(model: GraphEnergy, state: State) -> Tensor:
@@ -194,7 +205,7 @@ def test_a_mirror_turns_centres_and_leaves_double_bonds(molecules: tuple[Templat
 def test_relabelling_two_neighbours_turns_the_sign(molecules: tuple[TemplateBatch, Geometry]) -> None:
     state = expand(*molecules)
     assert state.graphs is not None
-    swapped = replace(state.graphs, stereo_sites=state.graphs.stereo_sites[:, [1, 0, 2, 3]])
+    swapped = replace(state.graphs, stereo_sites=state.graphs.stereo_sites[:, [1, 0, 2, 3, 4]])
     centre = state.graphs.stereo_kind == TETRAHEDRAL
     value, _ = handedness(state, state.graphs)
     other, _ = handedness(state, swapped)
@@ -269,6 +280,43 @@ def test_the_network_turns_with_the_molecule(model: GraphEnergy, molecules: tupl
     assert not one.strain.any()
 
 
+def test_untrained_pushes_move_nothing(molecules: tuple[TemplateBatch, Geometry]) -> None:
+    torch.manual_seed(0)
+    trunk = Trunk(TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pushes=True)).double()
+    _, shift = trunk.moved(expand(*molecules), torch.full((molecules[0].n_systems,), 0.3, dtype=D))
+    assert not shift.any()
+
+
+def test_a_push_lets_both_ends_meet_at_their_length() -> None:
+    """One layer told to push at g = -1/2 per end brings two atoms to the length that it strives for, in one step."""
+    push = Push(channels=1, n_radial=1, neighbors=1.0).double()
+    push.out.bias.data = torch.tensor([0.5, 0.2], dtype=D)
+    batch = TemplateBatch.of([MoleculeTemplate.of("[HH]")])
+    for apart in (0.9, 1.7, 3.1):
+        state = expand(batch, Geometry(torch.zeros(1, 6, dtype=D), torch.tensor([[0, 0, 0], [apart, 0, 0]], dtype=D)))
+        edges = Surroundings(
+            centre=torch.tensor([0, 1]),
+            neighbor_site=torch.tensor([1, 0]),
+            slot=torch.tensor([0, 1]),
+            shape=(2, 1),
+            directions=torch.tensor([[1, 0, 0], [-1, 0, 0]], dtype=D),
+            distance=torch.tensor([apart, apart], dtype=D),
+            harmonics=(torch.zeros(0),) * 3,
+            radial=torch.zeros(2, 1, dtype=D),
+            envelope=torch.ones(2, dtype=D),
+            noise=torch.zeros(0),
+        )
+        push.ends.weight.data.zero_()
+        push.edge.bias.data.zero_()
+        there = state.positions + push(torch.ones(2, 1, dtype=D), edges)
+        assert float((there[1] - there[0]).norm()) == pytest.approx(TYPICAL + 0.2)
+
+
+def test_pushes_need_graphs() -> None:
+    with pytest.raises(ConfigError, match="pushes need graphs"):
+        TrunkConfig(pushes=True)
+
+
 def test_systems_of_a_batch_do_not_see_each_other(
     model: GraphEnergy, molecules: tuple[TemplateBatch, Geometry]
 ) -> None:
@@ -292,9 +340,8 @@ def test_slopes_are_those_of_the_energy(model: GraphEnergy, molecules: tuple[Tem
     assert difference == pytest.approx(float((slope.coords * direction).sum()), rel=1e-5)
 
 
-def test_far_from_the_data_the_displacement_leads_to_the_centre(
-    model: GraphEnergy, molecules: tuple[TemplateBatch, Geometry]
-) -> None:
+def test_far_from_the_data_the_displacement_leads_to_the_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:
+    model = network(pushes=False)
     batch, geometry = molecules
     wide = replace(geometry, coords=30.0 * geometry.coords)
     sigma = torch.full((batch.n_systems,), 30.0, dtype=D)

@@ -92,14 +92,15 @@ class Molecules:
         """None: a geometry does not survive a change of its graph."""
 
     def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
-        """Geometries diffused from pure noise by the learned score alone: draws of the learned density.
+        """Geometries diffused from pure noise by the learned score alone, and settled: modes of the learned density.
 
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
         """
         sampler, count = self.request.sampler, self.request.sampler.geometries
         named = [with_random_hands(one, generator) for one in molecules_of(templates) for _ in range(count)]
         batch = TemplateBatch.of(named).to(self.device)
-        levels = karras_levels(sampler.start_noise, sampler.lowest, sampler.start_levels)
+        end = sampler.settle_noise if sampler.settle_levels else sampler.lowest
+        levels = karras_levels(sampler.start_noise, end, sampler.start_levels)
         score = denoiser_score(self.graph, batch)
         geometry = diffuse(
             score,

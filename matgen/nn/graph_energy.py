@@ -82,7 +82,7 @@ class GraphEnergy(nn.Module):
 
     def forward(self, state: State, sigma: Tensor) -> GraphOutput:
         """Read a state at noise levels sigma (n_systems,), Å."""
-        h = self.trunk(state, sigma)
+        h, shift = self.trunk.moved(state, sigma)
         scalars = h[:, 0]
         channels = scalars.shape[1]
         gates = self.gates(scalars)
@@ -90,7 +90,7 @@ class GraphEnergy(nn.Module):
         tensor = torch.einsum("nc,nmc->nm", gates[:, channels:-1], h[:, 4:9]) / channels**0.5
         matrix = symmetric_matrix(tensor) + gates[:, -1, None, None] * torch.eye(3, device=h.device, dtype=h.dtype)
         strain = over_atoms(matrix, state)
-        displacement = vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None]
+        displacement = vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None] + shift
         return GraphOutput(
             displacement=displacement - _pull(state, sigma) if self.config.trunk.graphs else displacement,
             strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))

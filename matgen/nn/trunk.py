@@ -14,17 +14,20 @@ of `State.orbits`, which is exact and costs as many times less as there are atom
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from matgen.config import ConfigError
 from matgen.graphs import FARTHER, RELATIONS, Graphs
 from matgen.neighbors import Edges, neighbors
 from matgen.nn.hands import N_FEATURES, hand_features
 from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
+from matgen.nn.pushes import Push
 from matgen.nn.radial import GaussianBasis, envelope, softened
 from matgen.nn.sites import ElementEmbedding
+from matgen.nn.surroundings import Surroundings, rectangle
 from matgen.state import State
 
 MOST_CHARGE = 2
@@ -44,6 +47,8 @@ class TrunkConfig:
         neighbors: average number of neighbours, by whose root messages are divided.
         highest_degree: of the spherical harmonics that directions enter by, at most 2.
         graphs: whether molecular graphs are read; then all systems are molecules.
+        pushes: whether messages know both their ends, and every layer pushes atoms before the next one looks; only
+            where molecular graphs are read.
     """
 
     channels: int = 64
@@ -54,6 +59,16 @@ class TrunkConfig:
     neighbors: float = 30.0
     highest_degree: int = 2
     graphs: bool = False
+    pushes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that what is asked for goes together.
+
+        Raises:
+            ConfigError: pushes are asked for where no graphs are read.
+        """
+        if self.pushes and not self.graphs:
+            raise ConfigError("pushes need graphs: got pushes = true with graphs = false")
 
 
 class Gate(nn.Module):
@@ -85,6 +100,9 @@ class Layer(nn.Module):
         self.scale = 1 / math.sqrt(config.neighbors)
         self.channels = channels
         self.radial = nn.Sequential(nn.Linear(config.n_radial + n_told, 48), nn.SiLU(), nn.Linear(48, 3 * channels))
+        self.ends = nn.Linear(channels, 2 * 48, bias=False) if config.pushes else None
+        if self.ends is not None:
+            nn.init.zeros_(self.ends.weight)
         self.before = nn.Linear(channels, channels)
         self.product = SelfProduct(channels, odd=odd)
         self.linear = DegreeLinear(channels, channels, odd=odd)
@@ -92,10 +110,13 @@ class Layer(nn.Module):
         self.gate = Gate(channels, odd=odd)
         self.noise = nn.Linear(n_noise, channels)
 
-    def forward(self, h: Tensor, graph: "Graph") -> Tensor:
+    def forward(self, h: Tensor, graph: Surroundings) -> Tensor:
         """Features (n_sites, size, channels) → the same shape."""
         sent = self.before(h[:, 0]).index_select(0, graph.neighbor_site)
-        weights = (self.radial(graph.radial) * graph.envelope[:, None]).split(self.channels, dim=1)
+        told = self.radial[0](graph.radial)
+        if self.ends is not None:
+            told = told + graph.both_ends(self.ends(h[:, 0]))
+        weights = (self.radial[2](self.radial[1](told)) * graph.envelope[:, None]).split(self.channels, dim=1)
         moments = [
             around.mT @ graph.gather(sent * weight) for weight, around in zip(weights, graph.harmonics, strict=True)
         ]
@@ -104,41 +125,6 @@ class Layer(nn.Module):
         mixed = self.linear(message) + self.squared(self.product(message))
         mixed = torch.cat([mixed[:, :1] + self.noise(graph.noise)[:, None], mixed[:, 1:]], dim=1)
         return h + self.gate(mixed)
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What every layer reads.
-
-    Edges are laid out in rectangles (n_sites, widest neighbourhood), so that sums over neighbours are matrix products.
-
-    Attributes:
-        neighbor_site: site whose image is at the far end of each edge (n_edges,).
-        slot: place of each edge in the rectangle, row by row (n_edges,).
-        shape: (n_sites, widest neighbourhood).
-        harmonics: of degree 0, 1, 2 in the rectangle, zero where there is no edge (n_sites, widest, 1 | 3 | 5).
-        radial: basis of the distance, of the noise level and of the relation (n_edges, n_radial + n_told).
-        envelope: (n_edges,).
-        noise: noise features of each site (n_sites, n_noise).
-    """
-
-    neighbor_site: Tensor
-    slot: Tensor
-    shape: tuple[int, int]
-    harmonics: tuple[Tensor, Tensor, Tensor]
-    radial: Tensor
-    envelope: Tensor
-    noise: Tensor
-
-    def gather(self, values: Tensor) -> Tensor:
-        """Edge values (n_edges, k) in the rectangle (n_sites, widest, k)."""
-        return rectangle(values, self.slot, self.shape)
-
-
-def rectangle(values: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Rows (n_edges, k) laid out in (*shape, k), zero elsewhere."""
-    flat = values.new_zeros(shape[0] * shape[1], values.shape[1])
-    return flat.index_copy(0, slot, values).view(*shape, values.shape[1])
 
 
 class Trunk(nn.Module):
@@ -154,6 +140,9 @@ class Trunk(nn.Module):
         self.basis = GaussianBasis(config.n_radial, config.cutoff)
         n_told = self.N_NOISE + (self.N_RELATION if config.graphs else 0)
         self.layers = nn.ModuleList(Layer(config, self.N_NOISE, n_told) for _ in range(config.layers))
+        if config.pushes:
+            told = config.n_radial + n_told
+            self.pushes = nn.ModuleList(Push(config.channels, told, config.neighbors) for _ in range(config.layers))
         if config.graphs:
             self.relation = nn.Embedding(RELATIONS, self.N_RELATION)
             self.charge = nn.Embedding(2 * MOST_CHARGE + 1, config.channels)
@@ -168,7 +157,7 @@ class Trunk(nn.Module):
         place = sigma.clamp(0.01, 4.0).log()[:, None]
         return torch.exp(-0.5 * ((place - centres) / width) ** 2)
 
-    def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Graph:
+    def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Surroundings:
         """Everything that the layers share; `relation` (n_edges,) where edges are pairs of molecular graphs."""
         directions, distance = softened(edges.vectors(state))
         site_idx, noise = state.orbits.site_idx, self.noise_features(sigma)
@@ -187,10 +176,13 @@ class Trunk(nn.Module):
         if relation is not None:
             told.append(self.relation(relation))
             window = torch.where(relation < FARTHER, 1.0, window)
-        return Graph(
+        return Surroundings(
+            centre=centre,
             neighbor_site=site_idx.index_select(0, edges.neighbor),
             slot=slot,
             shape=shape,
+            directions=directions,
+            distance=distance,
             harmonics=(around[..., :1], around[..., 1:4], around[..., 4:]),
             radial=torch.cat([self.basis(distance), *told], dim=1),
             envelope=window,
@@ -203,17 +195,27 @@ class Trunk(nn.Module):
         Raises:
             ValueError: molecular graphs are to be read, and the state has none.
         """
+        return self.moved(state, sigma)[0]
+
+    def moved(self, state: State, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and how far the pushes moved each site (n_sites, 3), Å."""
         scalars = self.element(state.atomic_numbers[state.orbits.representatives])
+        shift = state.positions.new_zeros(len(scalars), 3)
         if self.config.graphs:
             edges, relation = _related(state, self.config.cutoff)
-            graph = self.graph(state, sigma, edges, relation)
+            around = self.graph(state, sigma, edges, relation)
             h = self._told(state, scalars)
         else:
-            graph = self.graph(state, sigma, neighbors(state, self.config.cutoff))
+            around = self.graph(state, sigma, neighbors(state, self.config.cutoff))
             h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
-        for layer in self.layers:
-            h = layer(h, graph)
-        return h
+        for number, layer in enumerate(self.layers):
+            h = layer(h, around)
+            if self.config.pushes:
+                shift = shift + self.pushes[number](h[:, 0], around)
+                if number + 1 < len(self.layers):
+                    there = replace(state, positions=state.positions + shift)
+                    around = self.graph(there, sigma, edges, relation)
+        return h, shift
 
     def _told(self, state: State, scalars: Tensor) -> Tensor:
         """First features of atoms that know their charges and hands."""

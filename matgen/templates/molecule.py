@@ -39,7 +39,8 @@ class MolecularGraph:
         elements: atomic numbers (n,).
         charges: formal charges (n,).
         relations: of each ordered pair: 0 on the diagonal, a bond kind, 5, 6 or `FARTHER` (n, n).
-        stereo: rows of kind, four atoms and the hand that is asked for, +1 or -1 (n_stereo, 6); see `matgen.nn.hands`.
+        stereo: rows of kind, four atoms, the atom that they surround and the hand that is asked for, +1 or -1
+            (n_stereo, 7); see `matgen.nn.hands`.
     """
 
     elements: np.ndarray
@@ -167,7 +168,7 @@ def graph_of(molecule: Chem.Mol) -> MolecularGraph:
         elements=np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),
         charges=np.array([atom.GetFormalCharge() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),
         relations=relations,
-        stereo=np.array([*_centres(molecule), *_double_bonds(molecule)], dtype=np.int64).reshape(-1, 6),
+        stereo=np.array([*_centres(molecule), *_double_bonds(molecule)], dtype=np.int64).reshape(-1, 7),
     )
 
 
@@ -182,7 +183,7 @@ def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
         if len(around) == 3:  # a lone pair takes the last place
             around.append(atom.GetIdx())
         if len(around) == 4:
-            rows.append((TETRAHEDRAL, *around, 1 if tag == Chem.ChiralType.CHI_TETRAHEDRAL_CCW else -1))
+            rows.append((TETRAHEDRAL, *around, atom.GetIdx(), 1 if tag == Chem.ChiralType.CHI_TETRAHEDRAL_CCW else -1))
     return rows
 
 
@@ -194,7 +195,8 @@ def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
     for bond in molecule.GetBonds():
         if bond.GetStereo() in sides and len(bond.GetStereoAtoms()) == 2:
             a, d = bond.GetStereoAtoms()
-            rows.append((DOUBLE_BOND, a, bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), d, sides[bond.GetStereo()]))
+            b, c = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            rows.append((DOUBLE_BOND, a, b, c, d, b, sides[bond.GetStereo()]))
     return rows
 
 

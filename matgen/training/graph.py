@@ -20,6 +20,7 @@ from matgen.nn.graph_energy import (
     predicted_step,
 )
 from matgen.noise import difference, moved, per_system, scales, standard_normal
+from matgen.samplers.steps import square_length
 from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
@@ -42,6 +43,8 @@ class GraphLoss:
         conservative: weight of denoising by the slope of the energy itself, which takes a second backward pass.
         contrast, properties: weights of the other parts.
         sample_share: share of the negatives that are the model's own flawed samples.
+        own_share: share of a batch that shows where the model's own samples end, and the way back to the truth.
+        own_sigma: range of the noise level that the model is told of these, Å.
         forget_hands: share of molecules that are shown without the hands that they have.
     """
 
@@ -56,6 +59,8 @@ class GraphLoss:
     contrast: float = 0.3
     properties: float = 0.3
     sample_share: float = 0.25
+    own_share: float = 0.0
+    own_sigma: tuple[float, float] = (0.03, 0.3)
     forget_hands: float = 0.3
 
 
@@ -143,6 +148,10 @@ class GraphObjective:
         sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
         sigma[:n_real] = self._low(n_real, generator, sigma)
         dirty, back = noised(templates, geometry, sigma, generator)
+        width = sigma
+        if n_own := int(w.own_share * len(rows)):
+            noise = (sigma, dirty, back)
+            sigma, width, dirty, back = self.with_own(model, templates, geometry, noise, n_own, generator)
         false_templates, false_geometry = self._wrong(model, templates, geometry, n_real, generator)
         n_false = false_templates.n_systems
         false_sigma = self._low(n_false, generator, sigma)
@@ -151,7 +160,7 @@ class GraphObjective:
         all_sigma = torch.cat([sigma, false_sigma])
         output = model(state, all_sigma)
         first = _first_systems(output, templates)
-        denoising, parts = denoising_loss(first, templates, dirty, back, sigma)
+        denoising, parts = denoising_loss(first, templates, dirty, back, sigma, width)
         level = detached_level(output, state, all_sigma)
         contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).sum() / max(1, n_false)
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
@@ -160,6 +169,38 @@ class GraphObjective:
             slope = conservative_loss(model, templates, dirty, back, sigma)
             total, parts = total + w.conservative * slope, {**parts, "dsm_slope": slope.item()}
         return total, {**parts, "contrast": contrast.item(), "nll": likelihood.item(), **figures}
+
+    def with_own(
+        self,
+        model: GraphEnergy,
+        templates: TemplateBatch,
+        geometry: Geometry,
+        noise: tuple[Tensor, Geometry, Geometry],
+        n: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor, Geometry, Geometry]:
+        """The last n systems put where the model's own samples end, told a low noise level, with the way back.
+
+        Returns:
+            σ (n_systems,), how far from the truth each system is, Å (n_systems,), dirty geometries, ways back.
+        """
+        sigma, dirty, back = noise
+        place = torch.arange(len(sigma), device=sigma.device)
+        own = place >= len(sigma) - n
+        some, where = templates.select(place[own]), geometry.select(templates, place[own])
+        low, high = self.weights.own_sigma
+        told = low * (high / low) ** uniform((n,), generator, sigma)
+        _, ended, _ = own_samples(model, some, where, generator)
+        ended, _ = noised(some, ended, told / 2, generator)
+        home = difference(some, turned_to(some, where, ended), ended, scales(some, ended))
+        count = per_system(some, Geometry(some.free_lattice.float(), some.free_coords.float()))
+        far = (square_length(some, home) / count.clamp(min=1)).sqrt()
+        rest = place[~own]
+        others = templates.select(rest)
+        _, dirty = concatenated([(others, dirty.select(templates, rest)), (some, ended)])
+        _, back = concatenated([(others, back.select(templates, rest)), (some, home)])
+        sigma = torch.cat([sigma[~own], told])
+        return sigma, torch.cat([sigma[~own], (told**2 + far**2).sqrt()]), dirty, back
 
     def _low(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
         low, high = self.weights.low_sigma
@@ -245,13 +286,28 @@ def _some_hands_forgotten(templates: TemplateBatch, share: float, generator: tor
 
 
 def denoising_loss(
-    output: GraphOutput, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
+    output: GraphOutput,
+    templates: TemplateBatch,
+    dirty: Geometry,
+    back: Geometry,
+    sigma: Tensor,
+    width: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Squared error of the denoising displacement over its natural size, averaged over free numbers."""
+    """Squared error of the denoising displacement over its natural size, averaged over free numbers.
+
+    Args:
+        output: of the network, for the dirty geometries.
+        templates: of the batch.
+        dirty: noised geometries.
+        back: scaled displacements to the clean ones, Å.
+        sigma: noise level (n_systems,), Å.
+        width: how far from clean systems are, where that is not σ (n_systems,), Å.
+    """
+    width = sigma if width is None else width
     step = predicted_step(output, templates, dirty)
-    scale = output_scale(sigma, SIGMA_SITE)[templates.site_system, None]
+    scale = output_scale(width, SIGMA_SITE)[templates.site_system, None]
     coords = _free_mean(((step.coords - back.coords) / scale) ** 2, templates.free_coords)
-    wide = output_scale(sigma, SIGMA_LATTICE)[:, None]
+    wide = output_scale(width, SIGMA_LATTICE)[:, None]
     lattice = _free_mean(((step.lattice - back.lattice) / wide) ** 2, templates.free_lattice)
     return coords + 0.5 * lattice, {"dsm_sites": coords.item(), "dsm_lattice": lattice.item()}
 
@@ -285,7 +341,7 @@ def detached_level(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
 def own_samples(
     model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, generator: torch.Generator
 ) -> tuple[TemplateBatch, Geometry, Tensor]:
-    """Crystals that the model denoises from 0.5 to 1.5 Å of noise in three steps, where they miss the truth."""
+    """Materials that the model denoises from 0.5 to 1.5 Å of noise in three steps, where they miss the truth."""
     n = templates.n_systems
     start = 0.5 + uniform((n,), generator, geometry.lattice)
     current, _ = noised(templates, geometry, start, generator)
@@ -294,10 +350,33 @@ def own_samples(
         output = model(expand(templates, current), sigma)
         step = predicted_step(output, templates, current)
         current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
-    miss = difference(templates, geometry, current, scales(templates, geometry))
+    miss = difference(templates, turned_to(templates, geometry, current), current, scales(templates, geometry))
     square = per_system(templates, Geometry(miss.lattice**2, miss.coords**2))
     count = per_system(templates, Geometry(templates.free_lattice.float(), templates.free_coords.float()))
     return templates, current, (square / count).sqrt() > 0.15
+
+
+def turned_to(templates: TemplateBatch, geometry: Geometry, like: Geometry) -> Geometry:
+    """Molecules turned and moved onto others of the same templates as well as they fit; crystals as they are.
+
+    Kabsch, Acta Cryst. A32, 922 (1976).
+    """
+    if bool(templates.periodic.all()):
+        return geometry
+    owner, n = templates.site_system, templates.n_systems
+
+    def mean(values: Tensor) -> Tensor:
+        total = values.new_zeros(n, *values.shape[1:]).index_add(0, owner, values)
+        return total / templates.n_sites.to(values).reshape(-1, *[1] * (values.dim() - 1))
+
+    centre, goal = mean(geometry.coords), mean(like.coords)
+    own, other = geometry.coords - centre[owner], like.coords - goal[owner]
+    left, _, right = torch.linalg.svd(mean(own[:, :, None] * other[:, None, :]))
+    proper = torch.ones_like(centre)
+    proper[:, 2] = torch.linalg.det(left @ right).sign()
+    rotation = (left * proper[:, None]) @ right
+    placed = torch.einsum("ni,nij->nj", own, rotation[owner]) + goal[owner]
+    return replace(geometry, coords=torch.where(templates.periodic[owner, None], geometry.coords, placed))
 
 
 def auroc(real: Tensor, false: Tensor) -> float:

@@ -62,14 +62,15 @@ MOLECULE_JUDGE_SHARE = 0.5
 """The judge of molecules sees this share of the training rows, as is the custom for QM9 (Hoogeboom et al. 2022)."""
 
 MOLECULE_LOSS = GraphLoss(
-    median_sigma=0.2,
+    median_sigma=0.3,
     spread_sigma=1.3,
     lowest_sigma=0.01,
     highest_sigma=4.0,
     low_sigma=(0.01, 0.06),
     contrast=0.2,
     properties=0.1,
-    sample_share=0.0,
+    sample_share=0.2,
+    own_share=0.25,
 )
 """Noise up to twice the size of a molecule, and down to where bonds are exact."""
 

@@ -120,9 +120,9 @@ def shown_hands(template: MoleculeTemplate, positions: np.ndarray) -> np.ndarray
     """
     shown = with_positions(template, positions)
     Chem.AssignAtomChiralTagsFromStructure(shown, replaceExistingTags=True)
-    read = {tuple(row[:5]): row[5] for row in graph_of(shown).stereo.tolist()}
+    read = {tuple(row[:-1]): row[-1] for row in graph_of(shown).stereo.tolist()}
     asked = template.graph.stereo
-    centres = np.array([read.get(tuple(row[:5]), 0) for row in asked.tolist()])
+    centres = np.array([read.get(tuple(row[:-1]), 0) for row in asked.tolist()])
     return np.where(asked[:, 0] == TETRAHEDRAL, centres, _sides(asked[:, 1:5], positions))
 
 
