@@ -66,12 +66,12 @@ def design(
         float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
     ] = None,
     allow_known: Annotated[
-        bool, typer.Option("--allow-known", help="Keep candidates that are known crystals.")
+        bool, typer.Option("--allow-known", help="Keep candidates that are known crystals or molecules.")
     ] = False,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Leave the geometry to the relaxation: more crystals for the time.")
+        bool, typer.Option("--fast", help="Leave the geometry to the relaxation: more candidates for the time.")
     ] = False,
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,

@@ -18,7 +18,7 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 from matgen.validation.checks import converged
 from matgen.validation.known_molecules import KnownMolecules, novel_molecule, shipped_molecules
-from matgen.validation.molecule_checks import graph_kept, posebusters, sanitised, stereo, strain
+from matgen.validation.molecule_checks import graph_kept, in_domain, n_heavy, posebusters, sanitised, stereo, strain
 from matgen.validation.xtb import GAP_ERROR, POTENTIAL, electronic, gap_from_levels, relax_molecule
 
 ELEMENTS = frozenset({1, *(z for z, _, _ in ATOM_TYPES)})
@@ -79,13 +79,10 @@ class MoleculeReferee:
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
         """Whether it is as small as the training molecules, and neutral like them."""
-        heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
-        faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
-        faults += [f"charge {charge:+d}, where training molecules have none"] * (charge != 0)
-        reason = f"{heavy} heavy atoms of H, C, N, O, F; density energy {energy:.2f} per atom"
-        if faults:
-            reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
-        return Verdict("in_domain", not faults, float(heavy), "heavy atoms", reason)
+        verdict = in_domain(candidate)
+        if not verdict.passed:
+            return verdict
+        return replace(verdict, reason=f"{verdict.reason}; density energy {energy:.2f} per atom")
 
     def weighed(self, rows: Sequence[Row]) -> list[Row]:
         """With the energy and the gap by GFN2-xTB."""
@@ -130,11 +127,6 @@ class MoleculeReferee:
         if candidate.relaxation is not None:
             return row
         return replace(row, energy=found.energy / len(candidate.structure), potential=POTENTIAL, geometry=GIVEN)
-
-
-def n_heavy(candidate: Candidate) -> int:
-    """Atoms other than hydrogen."""
-    return sum(z > 1 for z in candidate.structure.atomic_numbers)
 
 
 # ---------------------------------------------------------------- what a process loads once

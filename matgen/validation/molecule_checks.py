@@ -22,6 +22,7 @@ from matgen.candidate import Candidate, Verdict
 from matgen.elements import SYMBOLS
 from matgen.graphs import TETRAHEDRAL
 from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, graph_of, with_positions
+from matgen.templates.skeleton import MAX_HEAVY
 from matgen.validation.checks import Check, Interval, converged, target_met
 
 LONGEST_BOND = 1.3
@@ -225,6 +226,22 @@ def best_rmsd(template: MoleculeTemplate, one: Molecule, other: Molecule) -> flo
     """
     probe, reference = (with_positions(template, molecule.cart_coords) for molecule in (one, other))
     return float(rdMolAlign.GetBestRMS(probe, reference, maxMatches=MOST_MATCHES))
+
+
+def in_domain(candidate: Candidate) -> Verdict:
+    """It is as small as the molecules that the networks learned from, and neutral like them."""
+    heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
+    faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
+    faults += [f"charge {charge:+d}, where training molecules have none"] * (charge != 0)
+    reason = f"{heavy} heavy atoms of H, C, N, O, F"
+    if faults:
+        reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
+    return Verdict("in_domain", not faults, float(heavy), "heavy atoms", reason)
+
+
+def n_heavy(candidate: Candidate) -> int:
+    """Atoms other than hydrogen."""
+    return sum(z > 1 for z in candidate.structure.atomic_numbers)
 
 
 def molecule_checks(

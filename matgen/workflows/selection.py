@@ -23,7 +23,7 @@ from matgen.validation.fingerprint import NoFingerprintError
 from matgen.validation.hull import ReferenceHull, hull_verdict
 from matgen.validation.known import DOUBT, KnownIndex, novel_verdict
 from matgen.validation.known_molecules import KnownMolecules, novel_molecule
-from matgen.validation.molecule_checks import molecule_checks
+from matgen.validation.molecule_checks import in_domain, molecule_checks
 
 STRAIN = "strain"
 
@@ -83,7 +83,8 @@ class Rulebook:
         checks = molecule_checks(targets | checked, relaxed=request.relaxer != "none")
         checks["rules"] = partial(keeps_rules, rules=request.molecule_rules)
         checks["novel"] = partial(_novel_graph, known=known)
-        advisory = {*(f"target_{name}" for name in checked), STRAIN}
+        checks["in_domain"] = in_domain
+        advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
         if request.formula or request.smiles or request.allow_known:
             advisory.add("novel")
         return cls(checks, frozenset(advisory))
