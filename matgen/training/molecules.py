@@ -1,21 +1,16 @@
 """Labels of molecules, the first guess at those that are sums over atoms, and what their judge is trained for."""
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgen.datasets.molecules import LABELS, MoleculeTable
-from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.molecule_heads import SUMS
-from matgen.properties import Distribution
 from matgen.state import State
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
-from matgen.training.loop import bucketed
-from matgen.training.properties import PropertyTargets, errors, mean_likelihood, predicted
+from matgen.training.properties import LikelihoodObjective, PropertyTargets
 
 
 def molecule_targets(table: MoleculeTable) -> PropertyTargets:
@@ -45,43 +40,11 @@ def numbered(index: Tensor, seed: int, share: float) -> Tensor:
     return torch.tensor(hashes, device=index.device) < share
 
 
-@dataclass(frozen=True)
-class MoleculeJudgeObjective:
-    """Likelihood of all labels given clean geometries.
+def from_states(table: MoleculeTable, targets: PropertyTargets, train: Tensor, val: Tensor) -> LikelihoodObjective:
+    """Labels given clean geometries."""
 
-    Attributes:
-        table: molecules.
-        targets: their labels.
-        train: rows to train on.
-        val: rows to validate on.
-    """
+    def inputs(rows: Tensor, _: torch.Generator | None) -> State:
+        templates = table.templates.select(rows)
+        return expand(templates, table.geometry.select(table.templates, rows))
 
-    table: MoleculeTable
-    targets: PropertyTargets
-    train: Tensor
-    val: Tensor
-
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of a similar number of atoms."""
-        sizes = self.table.templates.n_sites[self.train]
-        return (self.train[rows] for rows in bucketed(sizes, batch_size, generator))
-
-    def state(self, rows: Tensor) -> State:
-        """These molecules in space."""
-        templates = self.table.templates.select(rows)
-        return expand(templates, self.table.geometry.select(self.table.templates, rows))
-
-    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
-        """Mean over the members of the negative log-likelihood of a batch."""
-        state = self.state(rows)
-        predictions = [member.raw(state) for member in model.members]  # type: ignore[operator]
-        return mean_likelihood(predictions, self.targets.rows(rows))
-
-    def validate(self, model: Ensemble) -> dict[str, float]:
-        """Errors of the mixture on the validation rows."""
-        parts = [self.predict(member, self.val) for member in model.members]
-        return errors(mixed(parts), self.targets.rows(self.val))
-
-    def predict(self, member: nn.Module, rows: Tensor) -> dict[str, Distribution]:
-        """Raw predictions of one member for rows."""
-        return predicted(lambda chunk: member.raw(self.state(chunk)), rows, batch_size=128)  # type: ignore[operator]
+    return LikelihoodObjective(inputs, table.templates.n_sites[train], targets, train, val, together=128)

@@ -215,87 +215,33 @@ def predicted(
 
 
 @dataclass(frozen=True)
-class TemplatePropertiesObjective:
-    """Likelihood of all labels given templates; of a crystal, in a random one of its equivalent descriptions.
+class LikelihoodObjective:
+    """Likelihood of all labels given what the members of an ensemble read.
 
     Attributes:
-        table: crystals or molecules.
-        targets: their labels.
-        train: rows to train on.
-        val: rows to validate on.
-    """
-
-    table: CrystalTable | MoleculeTable
-    targets: PropertyTargets
-    train: Tensor
-    val: Tensor
-
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of a similar number of sites."""
-        sizes = self.table.templates.n_sites[self.train]
-        return (self.train[rows] for rows in bucketed(sizes, batch_size, generator))
-
-    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean over the members of the negative log-likelihood of a batch."""
-        templates = self.table.templates.select(rows)
-        if isinstance(self.table, CrystalTable):
-            templates = redescribed(templates, generator)
-        predictions = [member.raw(templates) for member in model.members]  # type: ignore[operator]
-        return mean_likelihood(predictions, self.targets.rows(rows))
-
-    def validate(self, model: Ensemble) -> dict[str, float]:
-        """Errors of the mixture on the validation rows."""
-        parts = [self.predict(member, self.val) for member in model.members]
-        return errors(mixed(parts), self.targets.rows(self.val))
-
-    def predict(self, member: nn.Module, rows: Tensor) -> dict[str, Distribution]:
-        """Raw predictions of one member for rows."""
-        return predicted(lambda chunk: member.raw(self.table.templates.select(chunk)), rows)  # type: ignore[operator]
-
-
-@dataclass(frozen=True)
-class JudgeObjective:
-    """Likelihood of all labels given structures, whose descriptors were computed once.
-
-    Attributes:
-        described: descriptors of the crystals that are trained or validated on.
-        position: where each row of the table stands among them, -1 if nowhere (n,).
+        inputs: what they read of rows of the table; a generator comes with rows that are trained on, for inputs that
+            may be shown in more than one way.
+        sizes: of each row to train on, so that similar ones share a batch (n_train,).
         targets: labels of the table.
         train: rows to train on.
         val: rows to validate on.
+        together: rows of a batch that is only predicted.
     """
 
-    described: JudgeInputs
-    position: Tensor
+    inputs: Callable[[Tensor, torch.Generator | None], Any]
+    sizes: Tensor
     targets: PropertyTargets
     train: Tensor
     val: Tensor
-
-    @classmethod
-    def of(cls, known: tuple[Tensor, JudgeInputs], targets: PropertyTargets, train: Tensor, val: Tensor) -> Self:
-        """From the rows that are described, and their descriptors."""
-        rows, inputs = known
-        position = rows.new_full((len(targets.values[CHGNET]),), -1)
-        position[rows] = torch.arange(len(rows), device=rows.device)
-        return cls(inputs, position, targets, train, val)
-
-    def inputs(self, rows: Tensor) -> JudgeInputs:
-        """Descriptors of rows of the table."""
-        whole, systems = self.described, self.position[rows]
-        sites, site_system = take_sites(whole.site_system, len(whole.volume), systems)
-        return JudgeInputs(
-            whole.local[sites], whole.element[sites], whole.multiplicity[sites], site_system, whole.volume[systems]
-        )
+    together: int = 1024
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Shuffled rows."""
-        while True:
-            order = torch.randperm(len(self.train), generator=generator)
-            yield from self.train[order].split(batch_size)
+        """Rows of similar size."""
+        return (self.train[rows] for rows in bucketed(self.sizes, batch_size, generator))
 
-    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:  # noqa: ARG002
+    def loss(self, model: Ensemble, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean over the members of the negative log-likelihood of a batch."""
-        inputs = self.inputs(rows)
+        inputs = self.inputs(rows, generator)
         predictions = [member.raw(inputs) for member in model.members]  # type: ignore[operator]
         return mean_likelihood(predictions, self.targets.rows(rows))
 
@@ -306,7 +252,38 @@ class JudgeObjective:
 
     def predict(self, member: nn.Module, rows: Tensor) -> dict[str, Distribution]:
         """Raw predictions of one member for rows."""
-        return predicted(lambda chunk: member.raw(self.inputs(chunk)), rows)  # type: ignore[operator]
+        return predicted(lambda chunk: member.raw(self.inputs(chunk, None)), rows, self.together)  # type: ignore[operator]
+
+
+def from_templates(
+    table: CrystalTable | MoleculeTable, targets: PropertyTargets, train: Tensor, val: Tensor
+) -> LikelihoodObjective:
+    """Labels given templates; of a crystal, in training, in a random one of its equivalent descriptions."""
+
+    def inputs(rows: Tensor, generator: torch.Generator | None) -> TemplateBatch:
+        templates = table.templates.select(rows)
+        vary = generator is not None and isinstance(table, CrystalTable)
+        return redescribed(templates, generator) if vary else templates  # type: ignore[arg-type]
+
+    return LikelihoodObjective(inputs, table.templates.n_sites[train], targets, train, val)
+
+
+def from_descriptors(
+    known: tuple[Tensor, JudgeInputs], targets: PropertyTargets, train: Tensor, val: Tensor
+) -> LikelihoodObjective:
+    """Labels given structures, whose descriptors were computed once: of which rows, and the descriptors."""
+    described_rows, whole = known
+    position = described_rows.new_full((len(targets.values[CHGNET]),), -1)
+    position[described_rows] = torch.arange(len(described_rows), device=described_rows.device)
+
+    def inputs(rows: Tensor, _: torch.Generator | None) -> JudgeInputs:
+        systems = position[rows]
+        sites, site_system = take_sites(whole.site_system, len(whole.volume), systems)
+        return JudgeInputs(
+            whole.local[sites], whole.element[sites], whole.multiplicity[sites], site_system, whole.volume[systems]
+        )
+
+    return LikelihoodObjective(inputs, torch.zeros_like(train), targets, train, val)
 
 
 @torch.no_grad()

@@ -35,15 +35,15 @@ from matgen.training.graph import GraphLoss, GraphObjective
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable
 from matgen.training.loop import Objective, Schedule, fit
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
-from matgen.training.molecules import MoleculeJudgeObjective, element_references, molecule_targets, numbered
+from matgen.training.molecules import element_references, from_states, molecule_targets, numbered
 from matgen.training.prior import PriorObjective, unigram_nll
 from matgen.training.properties import (
-    JudgeObjective,
     PropertyTargets,
-    TemplatePropertiesObjective,
     calibration_table,
     described,
     fold,
+    from_descriptors,
+    from_templates,
     predicted,
     trainable,
 )
@@ -316,7 +316,7 @@ def _template_prior(table: CrystalTable, config: TrainConfig) -> Plan:
 def _template_properties(table: CrystalTable, config: TrainConfig) -> Plan:
     train = trainable(table).nonzero().ravel()
     targets = PropertyTargets.of(table, train)
-    objective = TemplatePropertiesObjective(table, targets, train, validation(table))
+    objective = from_templates(table, targets, train, validation(table))
     model = Ensemble(TemplateProperties, config.model)
     return Plan(model, objective, _rows(len(train)), targets, objective.predict, objective.val)
 
@@ -354,10 +354,10 @@ def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
     val = validation(table)
     targets = PropertyTargets.of(table, train)
     known = _described_once(table, torch.cat([train, val]), config.run_folder)
-    objective = JudgeObjective.of(known, targets, train, val)
+    objective = from_descriptors(known, targets, train, val)
     model = Ensemble(Judge, config.model)
     for member in model.members:
-        member.standardize(objective.inputs(train))  # type: ignore[operator]
+        member.standardize(objective.inputs(train, None))  # type: ignore[operator]
     told = f"{_rows(len(train))} (formulas that hash below {JUDGE_SHARE} with seed {JUDGE_SEED})"
     return Plan(model, objective, told, targets, objective.predict, val)
 
@@ -390,7 +390,7 @@ def _molecule_properties(table: MoleculeTable, config: TrainConfig) -> Plan:
     model = Ensemble(GraphProperties, config.model)
     for member in model.members:
         member.readout.references.copy_(element_references(table, train))  # type: ignore[union-attr,operator]
-    objective = TemplatePropertiesObjective(table, targets, train, val[::9])
+    objective = from_templates(table, targets, train, val[::9])
     return Plan(model, objective, _rows(len(train)), targets, objective.predict, val)
 
 
@@ -414,7 +414,7 @@ def _molecule_judge(table: MoleculeTable, config: TrainConfig) -> Plan:
     model = Ensemble(MoleculeJudge, config.model)
     for member in model.members:
         member.readout.of_scalars.references.copy_(element_references(table, half))  # type: ignore[union-attr,operator]
-    objective = MoleculeJudgeObjective(table, targets, half, val[::9])
+    objective = from_states(table, targets, half, val[::9])
     told = f"{_rows(len(half))} (numbers that hash below {MOLECULE_JUDGE_SHARE} with seed {JUDGE_SEED})"
     return Plan(model, objective, told, targets, objective.predict, val[::4])
 
