@@ -21,6 +21,9 @@ def _table() -> dict[str, np.ndarray]:
 SYMBOLS: tuple[str, ...] = tuple(_table()["symbols"].tolist())
 """Chemical symbols by atomic number; entry 0 is empty."""
 
+HYDROGEN = 1
+"""Atomic number."""
+
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if symbol}
 
 

@@ -14,13 +14,11 @@ from matgen.energies.graph import GraphPredictor
 from matgen.io import described, state_of
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
+from matgen.noise import CLEAN
 from matgen.properties import PROPERTIES, Mixture, Prediction
 from matgen.state import State
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
-
-CLEAN = 0.02
-"""Noise level at which final structures are read, Å: the lowest that models were trained at."""
 
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""

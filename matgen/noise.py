@@ -15,6 +15,9 @@ from matgen.templates.expand import turns, unit_directions, wrapped
 
 STRAIN_PER_ANGSTROM = 0.1
 
+CLEAN = 0.02
+"""Noise level at which final structures are read and property heads are calibrated, Å: the lowest of training."""
+
 
 def karras_levels(sigma_max: float, sigma_min: float, n_levels: int, rho: float = 7.0) -> Tensor:
     """Falling noise levels (n_levels,) in Å (Karras et al. 2022, eq. 5)."""

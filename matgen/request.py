@@ -11,7 +11,7 @@ from typing import Any, Literal
 from matgen.calculator import chgnet_calculator
 from matgen.config import did_you_mean
 from matgen.devices import find_device
-from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, UnknownElementError, atomic_number, known_elements
+from matgen.elements import ATOMIC_NUMBERS, HYDROGEN, SYMBOLS, UnknownElementError, atomic_number, known_elements
 from matgen.energies.potential import Potential
 from matgen.energies.property import Target, parse_wishes
 from matgen.energies.ranking import ForRanking
@@ -62,7 +62,6 @@ RELAXERS: dict[str, tuple[Literal["chgnet", "xtb", "none"], ...]] = {
 MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
 """Atoms of a primitive cell, or heavy atoms of a molecule, that the models know."""
 
-HYDROGEN = 1
 MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 """What the molecules of the training set are made of."""
 

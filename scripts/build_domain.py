@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
-from matgen.guide import CLEAN
 from matgen.models import info, load
 from matgen.nn.graph_energy import energy_per_atom
+from matgen.noise import CLEAN
 from matgen.screening.domain import FILE, Domain
 from matgen.templates.expand import expand
 

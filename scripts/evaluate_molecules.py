@@ -29,10 +29,10 @@ from matgen.config import from_mapping
 from matgen.datasets.molecules import LABELS, MoleculeTable
 from matgen.energies.graph import GraphPredictor
 from matgen.generation import generate
-from matgen.guide import CLEAN
 from matgen.io import state_of, structures
 from matgen.kinds.molecules import Molecules
 from matgen.models import MoleculeModels, load, load_molecule_models
+from matgen.noise import CLEAN
 from matgen.progress import Silence
 from matgen.properties import median
 from matgen.request import Request, preset_of

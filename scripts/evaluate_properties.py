@@ -17,8 +17,9 @@ from torch import Tensor
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.energies.graph import GraphPredictor
-from matgen.guide import CLEAN, Guide
+from matgen.guide import Guide
 from matgen.models import WEIGHTS, load
+from matgen.noise import CLEAN
 from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
 from matgen.state import State
 from matgen.templates.expand import expand

@@ -28,7 +28,7 @@ from matgen.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.errors import UserError
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
-from matgen.templates.space import bonded
+from matgen.templates.space import LONGEST_BOND, bonded
 
 PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
 
@@ -42,9 +42,6 @@ ATOMIC_ENERGIES = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9:
 """U0 of free atoms by the same method, Hartree, as published with QM9 (`atomref.txt`)."""
 
 _NUMBER = re.compile(r"[^][,\s]+")  # a few are written `0.`, which is no JSON
-
-LONGEST_BOND = 1.3
-"""In sums of covalent radii."""
 
 
 class QM9Error(UserError, FileNotFoundError):

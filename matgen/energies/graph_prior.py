@@ -25,7 +25,7 @@ from matgen.nn.graph_prior import (
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import HEAVY_ELEMENTS, MoleculeRules, hydrogens_at_most
-from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, N_TYPES, Labelled, Skeleton, labelled
+from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, N_TYPES, Labelled, Skeleton, labelled_if_any
 
 _HIGHEST = max(HEAVY_ELEMENTS)
 _MANY = MAX_HEAVY**2
@@ -50,7 +50,7 @@ class LearnedGraphPrior(TemplateEnergy):
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
         names = [MoleculeTemplate(name).without_hands.smiles if name else "" for name in templates.smiles]
         names = names or [""] * templates.n_systems
-        known = [(row, name, found) for row, name in enumerate(names) if (found := _labelled(name)) is not None]
+        known = [(row, name, found) for row, name in enumerate(names) if (found := labelled_if_any(name)) is not None]
         energies = torch.full((len(names),), math.inf, device=templates.device)
         if not known:
             return energies
@@ -77,14 +77,6 @@ def _uniforms(name: str, n: int) -> Tensor:
     """Numbers (n, 1 + MAX_HEAVY) in [0, 1) that depend on the molecule only."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     return torch.rand(n, 1 + MAX_HEAVY, generator=generator)
-
-
-def _labelled(name: str) -> Labelled | None:
-    """The skeletons of a molecule; None if it has none."""
-    try:
-        return labelled(MoleculeTemplate(name))
-    except MoleculeError:
-        return None
 
 
 def draw_molecules(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from matgen.config import check_least
+from matgen.elements import HYDROGEN
 from matgen.graphs import RELATIONS
 from matgen.nn.molecule_heads import MoleculeHeads, MoleculeReadout, with_dipole
 from matgen.nn.property_heads import positive
@@ -16,7 +17,6 @@ from matgen.properties import Distribution
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.skeleton import MAX_HEAVY
 
-HYDROGEN = 1
 MOST_HYDROGENS = 4
 FARTHEST = 12
 """Bonds between two atoms; farther counts as this."""

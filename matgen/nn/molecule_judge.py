@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from matgen.config import check_least
 from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
 from matgen.nn.trunk import Trunk, TrunkConfig
+from matgen.noise import CLEAN
 from matgen.properties import Distribution
 from matgen.state import State
-
-CLEAN = 0.02
-"""Noise level that the trunk is told, Å."""
 
 
 @dataclass(frozen=True)

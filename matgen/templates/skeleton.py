@@ -177,6 +177,14 @@ def labelled(template: MoleculeTemplate) -> Labelled:
     return Labelled(forms, _n_automorphisms(molecule))
 
 
+def labelled_if_any(smiles: str) -> Labelled | None:
+    """The same of a SMILES; None where it has no skeleton."""
+    try:
+        return labelled(MoleculeTemplate(smiles))
+    except MoleculeError:
+        return None
+
+
 def _n_automorphisms(molecule: Chem.Mol) -> int:
     if len(set(Chem.CanonicalRankAtoms(molecule, breakTies=False))) == molecule.GetNumAtoms():
         return 1  # no two atoms are alike

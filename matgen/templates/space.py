@@ -40,6 +40,10 @@ HYDROGENS = "hydrogens added where valences are free"
 EMBEDDED = f"geometry by ETKDGv3 (seed {SEED}) and MMFF94"
 ROUGH = f"geometry by ETKDGv3 (seed {SEED}) alone, since MMFF94 does not know its atoms"
 
+LONGEST_BOND = 1.3
+"""A bond longer than that is broken, in sums of covalent radii (Cordero et al., Dalton Trans. 2008, 2832); a hydrogen
+nearer than that to an atom is bonded to it."""
+
 
 @dataclass(frozen=True)
 class Placed:

@@ -21,8 +21,7 @@ from matgen.nn.graph_prior import (
     connected_orders,
 )
 from matgen.nn.template_prior import N_ELEMENTS
-from matgen.templates.molecule import MoleculeError, MoleculeTemplate
-from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, Labelled, labelled
+from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, labelled_if_any
 from matgen.training.loop import bucketed
 
 
@@ -48,7 +47,7 @@ class SkeletonTable:
     def of(cls, table: MoleculeTable, every: int = 1) -> Self:
         """Every so many rows of a table of molecules."""
         rows = range(0, len(table), every)
-        known = [(row, found) for row in rows if (found := _labelled(table.templates.smiles[row])) is not None]
+        known = [(row, found) for row in rows if (found := labelled_if_any(table.templates.smiles[row])) is not None]
         count = torch.tensor([len(found.skeletons) for _, found in known])
         columns = [LABELS.index(name) for name in PROPERTY_GRIDS]
         return cls(
@@ -84,14 +83,6 @@ class SkeletonTable:
         elements[:, 0] = False
         complete = torch.ones_like(rows, dtype=torch.bool)
         return GraphConditions(forms.present.sum(1), elements, complete, self.properties[rows])
-
-
-def _labelled(smiles: str) -> Labelled | None:
-    """The skeletons of a molecule; None if it has none."""
-    try:
-        return labelled(MoleculeTemplate(smiles))
-    except MoleculeError:
-        return None
 
 
 def dropped(known: GraphConditions, generator: torch.Generator, keep: float = 0.25) -> GraphConditions:

@@ -28,6 +28,7 @@ from matgen.nn.molecule_judge import MoleculeJudge
 from matgen.nn.template_prior import TemplatePrior
 from matgen.nn.template_properties import TemplateProperties
 from matgen.nn.trunk import Trunk
+from matgen.noise import CLEAN
 from matgen.properties import Distribution
 from matgen.templates.expand import expand
 from matgen.training.geometry import GeometryObjective
@@ -73,9 +74,6 @@ MOLECULE_LOSS = GraphLoss(
     own_share=0.25,
 )
 """Noise up to twice the size of a molecule, and down to where bonds are exact."""
-
-CLEAN = 0.02
-"""Noise level at which the graph energy's property heads are calibrated, Å."""
 
 
 class DataError(UserError, ValueError):

@@ -23,14 +23,11 @@ from matgen.elements import SYMBOLS
 from matgen.graphs import TETRAHEDRAL
 from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, graph_of, with_positions
 from matgen.templates.skeleton import MAX_HEAVY
+from matgen.templates.space import LONGEST_BOND
 from matgen.validation.checks import Check, Interval, converged, target_met
 
-LONGEST_BOND = 1.3
-"""A bond longer than that is broken, in sums of covalent radii (Cordero et al., Dalton Trans. 2008, 2832); a hydrogen
-nearer than that to an atom is bonded to it."""
-
 NEAREST_APART = 1.15
-"""Heavy atoms nearer than that are bonded, in the same unit: across a small ring they come as near as 1.17."""
+"""Heavy atoms nearer than that are bonded, in sums of covalent radii: across a small ring they come as near as 1.17."""
 
 LEAST_TURN = 0.1
 """Cosine of the dihedral angle nearer to zero than that tells no side of a double bond."""

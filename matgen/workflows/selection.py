@@ -10,8 +10,9 @@ import torch
 
 from matgen.candidate import Candidate, Material, Prediction, Verdict, kind_of
 from matgen.energies.property import StatePredictor
-from matgen.guide import CLEAN, JUDGE, as_prediction
+from matgen.guide import JUDGE, as_prediction
 from matgen.io import state_of
+from matgen.noise import CLEAN
 from matgen.properties import PROPERTIES_OF
 from matgen.request import Request, intervals
 from matgen.templates.molecule import MoleculeTemplate
