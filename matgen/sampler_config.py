@@ -32,8 +32,9 @@ class SamplerConfig:
         refine_sigma: noise level of the refinement, Å.
         settle_noise, settle_levels: from which noise level, Å, and in how many a drawn geometry settles at a mode; the
             diffusion that draws it ends there. No levels take the diffusion down to `lowest`.
-        finish_levels: in how many levels a refined geometry settles, from `start_drawn`; none leave it to a few steps
-            of the diffusion.
+        settle_stride: how far each of its steps goes, in denoising steps; one without it.
+        finish_levels: in how many levels a geometry settles at last, from `start_drawn`, by whole denoising steps; none
+            leave it to a few steps of the diffusion.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
         refine_rounds, refine_steps: turns, and Langevin steps in each.
         wish: weight of property wishes where the sampler walks, for each of the two models that read them.
@@ -72,6 +73,7 @@ class SamplerConfig:
     refine_sigma: float = 0.05
     settle_noise: float = 0.3
     settle_levels: int = 0
+    settle_stride: float = 1.0
     finish_levels: int = 0
     choose_sigma: float = 0.1
     refine_rounds: int = 2
@@ -112,6 +114,8 @@ class SamplerConfig:
         check_least(self, 0, "wish", "charge", "familiarity", "novelty", "closed_shell", "hull", "graph")
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
         check_positive(self, "likeness", "start_noise", "start_known", "start_drawn", "lowest", "draw_temperature")
-        check_positive(self, "refine_sigma", "choose_sigma", "settle_noise")
+        check_positive(self, "refine_sigma", "choose_sigma", "settle_noise", "settle_stride")
+        if self.settle_stride >= 2:
+            raise ConfigError(f"expected settle_stride below 2, got {self.settle_stride}; steps would lead away")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):
             raise ConfigError(f"expected temperatures above 0, at least one, got {list(self.temperatures)}")

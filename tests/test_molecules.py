@@ -465,6 +465,23 @@ def test_settling_ends_where_the_score_vanishes() -> None:
     assert float((found.coords - target).abs().max()) < 1e-3
 
 
+def test_a_longer_stride_settles_soft_modes_sooner_and_stiff_ones_too() -> None:
+    """Half of the coordinates lie in a valley as wide as ten times the last noise, the others in a narrow one."""
+    batch = TemplateBatch.of([MoleculeTemplate.of("CO")] * 3)
+    start = Geometry(torch.zeros(3, 6, dtype=D), torch.ones(len(batch.site_system), 3, dtype=D))
+    spread = torch.full_like(start.coords, 0.01)
+    spread[:, 0] = 0.3
+
+    def score(q: Geometry, sigma: Tensor) -> Geometry:
+        width = spread**2 + (sigma**2)[batch.site_system, None]
+        return Geometry(torch.zeros_like(q.lattice), -q.coords / width)
+
+    levels = karras_levels(0.5, 0.03, 30)
+    plain, far = (settled(score, batch, start, levels=levels, stride=stride).coords.abs() for stride in (1.0, 1.5))
+    assert float(far[:, 0].max()) < 0.7 * float(plain[:, 0].max())
+    assert float(far[:, 1:].max()) < 1e-3
+
+
 def test_the_score_of_the_network_is_its_displacement(
     model: GraphEnergy, molecules: tuple[TemplateBatch, Geometry]
 ) -> None:

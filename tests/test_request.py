@@ -169,6 +169,7 @@ def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Excepti
         ),
         *((SamplerConfig, {"temperatures": ladder}) for ladder in ((), (1.0, 0.0), (math.inf,))),
         (SamplerConfig, {"lowest": math.nan}),
+        *((SamplerConfig, {"settle_stride": stride}) for stride in (0.0, 2.0)),
         *((RelaxConfig, {name: 0}) for name in ("fmax", "smax", "symprec", "max_steps", "patience")),
         (RelaxConfig, {"progress": -1e-4}),
         (RelaxConfig, {"max_volume_change": 1.0}),

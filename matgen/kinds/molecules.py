@@ -112,7 +112,10 @@ class Molecules:
             corrector_steps=0,
         )
         if sampler.settle_levels:
-            last = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
+            way = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
+            geometry = settled(score, batch, geometry, levels=way, stride=sampler.settle_stride)
+        if sampler.finish_levels:
+            last = karras_levels(sampler.start_drawn, sampler.lowest, sampler.finish_levels)
             geometry = settled(score, batch, geometry, levels=last)
         owner = torch.arange(len(templates), device=self.device).repeat_interleave(count)
         return Starts(batch, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))

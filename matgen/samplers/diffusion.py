@@ -91,21 +91,25 @@ def diffuse(
     return geometry
 
 
-def settled(score: Score, templates: TemplateBatch, geometry: Geometry, *, levels: Tensor) -> Geometry:
-    """Walk to a mode: at each level the whole step to the denoised geometry, x ← x + σ² score(x, σ), without noise.
+def settled(
+    score: Score, templates: TemplateBatch, geometry: Geometry, *, levels: Tensor, stride: float = 1.0
+) -> Geometry:
+    """Walk to a mode: at each level to the denoised geometry and beyond, x ← x + ω σ² score(x, σ), without noise.
 
     A mode of the density smoothed by σ is a fixed point of this (mean shift: Comaniciu & Meer 2002); as σ falls, it
     goes over into a mode of the density itself. What a reverse diffusion leaves of its own errors is gone afterwards.
+    Along soft modes, which a denoiser only partly corrects, ω > 1 (over-relaxation, Young 1954) goes farther.
 
     Args:
         score: the learned score.
         templates: the discrete halves.
         geometry: where from.
         levels: falling σ, Å (n_levels,).
+        stride: ω, below two, where a step no longer comes nearer.
     """
     for sigma in levels.to(geometry.lattice).tolist():
         level = geometry.lattice.new_full((templates.n_systems,), sigma)
-        step = times(templates, level**2, score(geometry, level))
+        step = times(templates, stride * level**2, score(geometry, level))
         target = moved(templates, geometry, step, scales(templates, geometry), torch.ones_like(level))
         geometry = _sane(templates, target, geometry)
     return geometry
