@@ -1,10 +1,10 @@
 """Molecules by what ships: drawn freely, shaped, asked for by gap and by hand, and the models that judge them.
 
-`python scripts/evaluate_molecules.py --table cache/molecules.npz`: four measurements on QM9's scale.
+`python scripts/evaluate_molecules.py --table cache/molecules.npz`: five measurements on QM9's scale.
 
 raw       n draws of the prior and one draw of a geometry for each, as they come: EDM's protocol.
-free      n molecules without a wish as design makes them: graphs weighed by novelty, geometries by
-          diffusion from noise, the better of two by the energy: the same counts, as drawn and relaxed by GFN2-xTB.
+free      up to 400 without a wish as design makes them: graphs weighed by novelty, geometries by diffusion from
+          noise, the better of two by the energy: the same counts, as drawn and relaxed by GFN2-xTB.
 shaped    geometries for graphs of QM9's test split that ask for the hands they have: RMSD to the GFN2-xTB minimum,
           energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
 gaps      molecules designed for gaps drawn from the test split: mean absolute error by the judge, which guided nothing,
@@ -42,7 +42,14 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.total_energy import ranking_terms
 from matgen.validation.known_molecules import shipped_molecules
 from matgen.validation.molecule_checks import rmsd, shown_hands
-from matgen.validation.molecule_metrics import AtomSets, judgements, known_smiles, molecule_metrics
+from matgen.validation.molecule_distributions import distribution_distances, histograms
+from matgen.validation.molecule_metrics import (
+    AtomSets,
+    judgements,
+    known_smiles,
+    molecule_metrics,
+    perceived_molecules,
+)
 from matgen.validation.xtb import calibrated_gap, electronic, gap_from_levels, relax_molecule
 
 TOGETHER = 40
@@ -50,6 +57,12 @@ TOGETHER = 40
 
 OVERDRAWN = 3
 """Graphs drawn for each that is kept: what design weighs without a wish, the novelty of a graph, chooses among them."""
+
+FREE = 400
+"""Molecules as design draws them, which are relaxed."""
+
+FEWEST = 300
+"""Values of a quantity without which its distribution is not compared."""
 
 GAPS = 20
 """Gaps asked for; five molecules each."""
@@ -247,9 +260,9 @@ def tasks(options: Any) -> Iterator[Task]:
     whole = molecules(options.table)
     order = np.random.default_rng(options.seed)
     test = (whole.split == 2).nonzero().ravel().numpy()
-    for i in range(0, options.n, TOGETHER):
-        for what in ("raw", "free"):
-            how = {"what": what, "n": min(TOGETHER, options.n - i)}
+    for what, n in (("raw", options.n), ("free", min(FREE, options.n))):
+        for i in range(0, n, TOGETHER):
+            how = {"what": what, "n": min(TOGETHER, n - i)}
             yield Task(f"{what} {i}", options.table, options.seed, how=how)
     some = order.permutation(test)[: min(SHAPED, options.n)]
     for i in range(0, len(some), TOGETHER):
@@ -270,14 +283,16 @@ def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
     asked = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
     read = [rows for key, rows in results.items() if key.startswith("labels")]
     whole = molecules(options.table)
-    known = known_smiles(judgements(_train(whole)))
-    found: dict[str, Any] = {"free": {name: _edm(drawn, name, known, options.n) for name in ("before", "after")}}
+    known = known_smiles(judgements(_split(whole, 0)))
+    free = min(FREE, options.n)
+    found: dict[str, Any] = {"free": {name: _edm(drawn, name, known, free) for name in ("before", "after")}}
     found["free"]["raw"] = _edm(plain, "before", known, options.n)
     found["free"] |= {
-        "n": len(drawn),
+        "requested": {"raw": options.n, "before": free, "after": free},
         "new_graphs": sum(not row["known"] for row in drawn),
         "distinct_graphs": len({row["smiles"] for row in drawn}),
     }
+    found["distances"] = _distances(whole, {"one draw each": (plain, "before"), "relaxed": (drawn, "after")})
     found["shaped"] = {"ours": _median([[row["rmsd"], row["drop"]] for row in made])}
     found["shaped"]["QM9"] = _median([row["qm9"] for row in made])
     found["shaped"]["ETKDG + MMFF94"] = _median([row["etkdg"] for row in made if row["etkdg"]])
@@ -303,9 +318,8 @@ def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
     return found
 
 
-def _train(whole: MoleculeTable) -> AtomSets:
-    rows = (whole.split == 0).nonzero().ravel()
-    chosen = whole.select(rows)
+def _split(whole: MoleculeTable, number: int) -> AtomSets:
+    chosen = whole.select((whole.split == number).nonzero().ravel())
     return AtomSets(
         chosen.templates.site_element.numpy(),
         chosen.geometry.coords.double().numpy(),
@@ -313,11 +327,27 @@ def _train(whole: MoleculeTable) -> AtomSets:
     )
 
 
-def _edm(rows: list[dict[str, Any]], name: str, known: frozenset[str], requested: int) -> dict[str, float]:
+def _atoms(rows: list[dict[str, Any]], name: str) -> AtomSets:
     sizes = np.array([len(row["elements"]) for row in rows])
     elements = np.concatenate([row["elements"] for row in rows])
-    positions = np.concatenate([np.array(row[name]) for row in rows])
-    found = molecule_metrics(judgements(AtomSets(elements, positions, sizes)), known, requested)
+    return AtomSets(elements, np.concatenate([np.array(row[name]) for row in rows]), sizes)
+
+
+def _distances(
+    whole: MoleculeTable, sets: dict[str, tuple[list[dict[str, Any]], str]]
+) -> dict[str, dict[str, list[float]]]:
+    """Jensen–Shannon distance to QM9's test split and number of values, by quantity and set."""
+    test = histograms(perceived_molecules(_split(whole, 2)))
+    found: dict[str, dict[str, list[float]]] = {}
+    for title, (rows, name) in sets.items():
+        for one in distribution_distances(histograms(perceived_molecules(_atoms(rows, name))), test, FEWEST):
+            if min(one.n, one.n_other) >= FEWEST:
+                found.setdefault(one.name, {})[title] = [one.value, one.n]
+    return found
+
+
+def _edm(rows: list[dict[str, Any]], name: str, known: frozenset[str], requested: int) -> dict[str, float]:
+    found = molecule_metrics(judgements(_atoms(rows, name)), known, requested)
     names = ("atom_stability", "molecule_stability", "validity", "uniqueness", "valid_and_unique", "novelty")
     return {one: float(getattr(found, one)) for one in names}
 
@@ -339,14 +369,11 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
     def share(value: float) -> str:
         return f"{100 * value:.1f}"
 
-    free_rows = [
-        [f"matgen, {title}, {found['free']['n']} requested", *(share(found["free"][name][key]) for key in KEYS)]
-        for name, title in (
-            ("raw", "one draw each"),
-            ("before", "as design draws"),
-            ("after", "the same, relaxed by GFN2-xTB"),
-        )
-    ]
+    titles = {"raw": "one draw each", "before": "as design draws", "after": "the same, relaxed by GFN2-xTB"}
+    free_rows = []
+    for name, title in titles.items():
+        values = [share(found["free"][name][key]) for key in KEYS]
+        free_rows.append([f"matgen, {title}, {found['free']['requested'][name]} requested", *values])
     free_rows += [[name, *values, "", ""] for name, values in PUBLISHED.items()]
     heads = ["", "atoms stable, %", "molecules stable, %", "valid, %", "unique of valid, %", "novel of unique, %"]
     geometry = [
@@ -373,6 +400,13 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
         "molecules gaps": table(
             [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], asked
         ),
+        "molecules distances": table(
+            ["quantity", "one draw each (values)", "as design draws, relaxed (values)"],
+            [
+                [name, *(_distance(row.get(title)) for title in ("one draw each", "relaxed"))]
+                for name, row in found["distances"].items()
+            ],
+        ),
         "molecules hands": _hands(found["hands"]),
         "molecules labels": table([f"MAE on {found['labels']['n']} test rows", *LABELS], errors),
     }
@@ -395,7 +429,7 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
     return {
         "bar molecules free": f"one draw each: {' / '.join(first[:3])} %; unique {first[3]}; novel {first[4]}. "
         f"As design draws: {' / '.join(shares[:3])} %, relaxed {' / '.join(relaxed)} %; unique {shares[3]}; "
-        f"novel {shares[4]} (of {found['free']['n']} each)",
+        f"novel {shares[4]} (of {found['free']['requested']['raw']} and {found['free']['requested']['before']})",
         "bar molecules shaped": f"{made['rmsd']:.3f} Å, {made['drop']:.3f} eV (of {made['n']})",
         "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
         f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
@@ -403,6 +437,10 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
         "bar molecules hands": f"{100 * right / centres:.1f} % as drawn, {100 * after / centres:.1f} % after "
         f"relaxation, of {centres}",
     }
+
+
+def _distance(found: list[float] | None) -> str:
+    return f"{found[0]:.3f} ({found[1]:,})" if found else ""
 
 
 def _asked(found: dict[str, Any]) -> str:
