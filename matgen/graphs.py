@@ -11,7 +11,7 @@ from torch import Tensor
 RELATIONS = 8
 """0 the atom itself, 1 to 4 single, double, triple and aromatic bonds, 5 and 6 two and three bonds apart, 7 farther."""
 
-FARTHER = 7
+TWO_APART, FARTHER = 5, 7
 TETRAHEDRAL, DOUBLE_BOND = 0, 1
 """Kinds of stereo elements."""
 

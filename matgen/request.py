@@ -82,7 +82,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "start_churn": 40.0,
             "settle_noise": 1.0,
             "settle_levels": 80,
-            "settle_stride": 1.5,
+            "settle_stride": 1.2,
             "finish_levels": 6,
             "choose_sigma": 0.03,
             "wish": 2.0,

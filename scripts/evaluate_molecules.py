@@ -3,7 +3,7 @@
 `python scripts/evaluate_molecules.py --table cache/molecules.npz`: five measurements on QM9's scale.
 
 raw       n draws of the prior and one draw of a geometry for each, as they come: EDM's protocol.
-free      up to 200 without a wish as design makes them: graphs weighed by novelty, geometries by diffusion from
+free      up to 100 without a wish as design makes them: graphs weighed by novelty, geometries by diffusion from
           noise, the better of two by the energy: the same counts, as drawn and relaxed by GFN2-xTB.
 shaped    geometries for graphs of QM9's test split that ask for the hands they have: RMSD to the GFN2-xTB minimum,
           energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
@@ -58,7 +58,7 @@ TOGETHER = 40
 OVERDRAWN = 3
 """Graphs drawn for each that is kept: what design weighs without a wish, the novelty of a graph, chooses among them."""
 
-FREE = 200
+FREE = 100
 """Molecules as design draws them, which are relaxed."""
 
 FEWEST = 300

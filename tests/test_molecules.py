@@ -13,6 +13,7 @@ from matgen.config import ConfigError
 from matgen.elements import SYMBOLS
 from matgen.energies.by_kind import ByKind
 from matgen.energies.graph import GraphPrior, denoiser_score
+from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energy import gradients
 from matgen.graphs import DOUBLE_BOND, TETRAHEDRAL
@@ -25,7 +26,7 @@ from matgen.nn.surroundings import Surroundings
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.noise import karras_levels
 from matgen.properties import MOLECULE_PROPERTIES, median
-from matgen.samplers.diffusion import diffuse, energy_score, pure_noise, renoise, settled
+from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, pure_noise, renoise, settled
 from matgen.samplers.langevin import mala
 from matgen.state import State
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated, crystals_of, molecules_of
@@ -517,3 +518,37 @@ def test_a_turned_bond_keeps_lengths(molecules: tuple[TemplateBatch, Geometry]) 
     near = relation < 6  # bonds and angles
     lengths = [(g.coords[first[near]] - g.coords[second[near]]).norm(dim=1) for g in (geometry, wrong)]
     torch.testing.assert_close(lengths[1], lengths[0])
+
+
+def test_the_wall_moves_meeting_atoms_apart_and_leaves_real_molecules_alone(
+    molecules: tuple[TemplateBatch, Geometry],
+) -> None:
+    batch, geometry = molecules
+    sigma = torch.full((batch.n_systems,), 0.2, dtype=D)
+    wall = Nonbonded(least=1.5, share=0.5)
+    assert not wall(expand(batch, geometry), sigma).any()
+    one = TemplateBatch.of([MoleculeTemplate.of("C")])
+    place = torch.tensor([[0, 0, 0], [1.1, 0, 0], [1.1, 0.1, 0], [-0.5, 0.9, 0], [-0.5, -0.9, 0.3]], dtype=D)
+    methane = Geometry(torch.zeros(1, 6, dtype=D), place)
+    slope = energy_score(wall, one)(methane, sigma[:1]).coords * 0.2**2
+    assert float(slope[2, 1]) == pytest.approx(0.5 * (1.5 - 0.1))
+    assert float(slope[1, 1]) == pytest.approx(-0.5 * (1.5 - 0.1))
+    assert not slope[3:].any()
+    assert not slope[0].any(), "bonded atoms may be near"
+
+
+def test_the_wall_asks_for_sensible_lengths() -> None:
+    for bad in ({"least": 0.0}, {"share": 0.0}, {"share": 1.5}):
+        with pytest.raises(ValueError, match="least > 0"):
+            Nonbonded(**bad)
+
+
+def test_a_settling_geometry_does_not_run_away() -> None:
+    batch = TemplateBatch.of([MoleculeTemplate.of("CO")])
+    start = Geometry(torch.zeros(1, 6, dtype=D), torch.ones(6, 3, dtype=D))
+
+    def wild(q: Geometry, sigma: Tensor) -> Geometry:
+        return Geometry(torch.zeros_like(q.lattice), 1e6 * q.coords / sigma[batch.site_system, None])
+
+    found = settled(wild, batch, start, levels=torch.full((4,), 0.3))
+    assert float((found.coords - start.coords).pow(2).mean().sqrt()) == pytest.approx(4 * LONGEST_STEP, rel=1e-6)

@@ -5,10 +5,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
 from matgen.energies.graph_prior import LearnedGraphPrior, draw_molecules
 from matgen.energies.known_graph import KnownGraph
+from matgen.energies.nonbonded import Nonbonded
 from matgen.energy import TemplateSum
 from matgen.models import MoleculeModels
 from matgen.nn.ensemble import Ensemble
@@ -16,11 +18,12 @@ from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.graph_prior import PROPERTY_GRIDS, GraphConditions
 from matgen.noise import karras_levels
 from matgen.request import Request
-from matgen.samplers.diffusion import diffuse, pure_noise, settled
+from matgen.samplers.diffusion import diffuse, energy_score, pure_noise, settled
 from matgen.samplers.graph_moves import standard_moves
 from matgen.samplers.starts import Starts
+from matgen.samplers.steps import plus
 from matgen.samplers.templates import Move
-from matgen.templates.batch import Template, TemplateBatch, molecules_of
+from matgen.templates.batch import Geometry, Template, TemplateBatch, molecules_of
 from matgen.templates.molecule import scaffold
 from matgen.templates.stereo import open_isomers, with_random_hands
 from matgen.validation.known_molecules import novel_molecule, shipped_molecules
@@ -113,7 +116,12 @@ class Molecules:
         )
         if sampler.settle_levels:
             way = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
-            geometry = settled(score, batch, geometry, levels=way, stride=sampler.settle_stride)
+            wall = energy_score(Nonbonded(), batch)
+
+            def both(there: Geometry, sigma: Tensor) -> Geometry:
+                return plus(score(there, sigma), wall(there, sigma))
+
+            geometry = settled(both, batch, geometry, levels=way, stride=sampler.settle_stride)
         if sampler.finish_levels:
             last = karras_levels(sampler.start_drawn, sampler.lowest, sampler.finish_levels)
             geometry = settled(score, batch, geometry, levels=last)

@@ -38,6 +38,10 @@ KNOWN_LATTICES = {
 }
 
 
+LONGEST_STEP = 0.5
+"""Of a geometry that settles, root mean square over its free numbers, Å: states far from all data must not run away."""
+
+
 def diffuse(
     score: Score,
     templates: TemplateBatch,
@@ -110,6 +114,7 @@ def settled(
     for sigma in levels.to(geometry.lattice).tolist():
         level = geometry.lattice.new_full((templates.n_systems,), sigma)
         step = times(templates, stride * level**2, score(geometry, level))
+        step = clipped(templates, step, LONGEST_STEP * n_free(templates).sqrt())
         target = moved(templates, geometry, step, scales(templates, geometry), torch.ones_like(level))
         geometry = _sane(templates, target, geometry)
     return geometry
