@@ -353,13 +353,17 @@ def _edm(rows: list[dict[str, Any]], name: str, known: frozenset[str], requested
 
 
 def _median(pairs: list[list[float]]) -> dict[str, float]:
-    moved, drop = np.array(pairs).T
+    """Of RMSD and drop; what xTB cannot relax counts as farther than all others."""
+    both = np.array(pairs)
+    both[np.isnan(both[:, 1])] = math.inf
+    moved, drop = both.T
     return {
         "rmsd": float(np.median(moved)),
         "drop": float(np.median(drop)),
-        "rmsd_90": float(np.quantile(moved, 0.9)),
-        "drop_90": float(np.quantile(drop, 0.9)),
+        "rmsd_90": float(np.quantile(moved, 0.9, method="higher")),
+        "drop_90": float(np.quantile(drop, 0.9, method="higher")),
         "n": len(moved),
+        "failed": int(np.isinf(drop).sum()),
     }
 
 
@@ -384,6 +388,7 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
             f"{row['rmsd_90']:.3f}",
             f"{row['drop_90']:.3f}",
             str(row["n"]),
+            str(row["failed"]),
         ]
         for name, row in found["shaped"].items()
     ]
@@ -396,7 +401,9 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
     ]
     return bars(found) | {
         "molecules free": table(heads, free_rows),
-        "molecules shaped": table(["", "median RMSD, Å", "median drop, eV", "90 % RMSD", "90 % drop", "of"], geometry),
+        "molecules shaped": table(
+            ["", "median RMSD, Å", "median drop, eV", "90 % RMSD", "90 % drop", "of", "not relaxed"], geometry
+        ),
         "molecules gaps": table(
             [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], asked
         ),
