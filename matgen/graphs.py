@@ -12,6 +12,9 @@ RELATIONS = 8
 """0 the atom itself, 1 to 4 single, double, triple and aromatic bonds, 5 and 6 two and three bonds apart, 7 farther."""
 
 TWO_APART, FARTHER = 5, 7
+STEREO_SITES = 5
+"""Sites of a stereo element."""
+
 TETRAHEDRAL, DOUBLE_BOND = 0, 1
 """Kinds of stereo elements."""
 
@@ -43,7 +46,7 @@ class Graphs:
         zeros = torch.zeros(n_systems, dtype=torch.long, device=device)
         empty = zeros[:0]
         charge = torch.zeros(n_sites, dtype=torch.long, device=device)
-        return cls(charge, empty.to(torch.uint8), zeros, empty.reshape(0, 5), empty, empty)
+        return cls(charge, empty.to(torch.uint8), zeros, empty.reshape(0, STEREO_SITES), empty, empty)
 
     @classmethod
     def of(cls, graphs: Sequence[Any], counts: Sequence[int]) -> Self:
@@ -62,7 +65,7 @@ class Graphs:
             else:
                 charge.append(torch.from_numpy(graph.charges))
                 relation.append(torch.from_numpy(graph.relations.ravel()))
-                stereo.append(torch.from_numpy(graph.stereo + np.array([0, *[start] * 5, 0])))
+                stereo.append(torch.from_numpy(graph.stereo + np.array([0, *[start] * STEREO_SITES, 0])))
             start += count
         rows = torch.cat(stereo)
         pairs = torch.tensor([0 if g is None else n * n for g, n in zip(graphs, counts, strict=True)])

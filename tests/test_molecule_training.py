@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rdkit.Chem import AllChem
@@ -190,3 +191,11 @@ def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(mol
     home = replace(mixed, coords=mixed.coords + ways.coords)
     placed = turned_to(batch, geometry, home)
     torch.testing.assert_close(placed.coords[own], home.coords[own], rtol=0, atol=1e-4)
+
+
+def test_a_table_of_an_earlier_version_is_refused(stored: Path, tmp_path: Path) -> None:
+    with np.load(stored, allow_pickle=False) as raw:
+        old = dict(raw) | {"stereo_sites": raw["stereo_sites"][:, :4]}
+    np.savez_compressed(tmp_path / "old.npz", **old)
+    with pytest.raises(DataError, match=r"earlier version.*matgen data prepare"):
+        train(TrainConfig("molecule_energy", GraphEnergyConfig(), data=tmp_path / "old.npz", folder=tmp_path))

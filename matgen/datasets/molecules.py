@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from matgen.devices import placed
-from matgen.graphs import Graphs
+from matgen.graphs import STEREO_SITES, Graphs
 from matgen.templates.batch import Geometry, TemplateBatch
 
 LABELS = (
@@ -89,6 +89,7 @@ class MoleculeTable:
 
         Raises:
             FileNotFoundError: there is no such table.
+            ValueError: it was prepared before stereo elements named the atom that they surround.
         """
         if not path.exists():
             message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER --molecules`"
@@ -99,6 +100,9 @@ class MoleculeTable:
             def whole(name: str) -> Tensor:
                 return torch.from_numpy(raw[name].astype(np.int64))
 
+            if raw["stereo_sites"].shape[1] != STEREO_SITES:
+                message = f"expected {STEREO_SITES} atoms of each stereo element, got {raw['stereo_sites'].shape[1]}"
+                raise ValueError(f"{message}: it was prepared by an earlier version")
             graphs = Graphs(
                 charge=whole("charge"),
                 relation=torch.from_numpy(raw["relation"]),

@@ -95,7 +95,7 @@ class Molecules:
         """None: a geometry does not survive a change of its graph."""
 
     def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
-        """Geometries diffused from pure noise by the learned score alone, and settled: modes of the learned density.
+        """Geometries diffused from pure noise by the learned score, and settled with a wall between what is not bonded.
 
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
         """

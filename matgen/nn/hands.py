@@ -26,7 +26,7 @@ N_FEATURES = 6
 """Three bumps of p for each kind of element."""
 
 OF_CENTRE = 0.3
-"""Brings p of a tetrahedron to about one, as that of a flat double bond is."""
+"""Brings p of a centre to 0.6 to 0.86 (80 % of QM9), where the bumps tell it from a flat one and from a wrong one."""
 
 
 def handedness(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:

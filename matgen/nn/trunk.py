@@ -30,6 +30,9 @@ from matgen.nn.sites import ElementEmbedding
 from matgen.nn.surroundings import Surroundings, rectangle
 from matgen.state import State
 
+HIDDEN = 48
+"""Hidden numbers of an edge."""
+
 MOST_CHARGE = 2
 """Formal charges beyond count as this."""
 
@@ -99,8 +102,10 @@ class Layer(nn.Module):
         channels, odd = config.channels, config.odd
         self.scale = 1 / math.sqrt(config.neighbors)
         self.channels = channels
-        self.radial = nn.Sequential(nn.Linear(config.n_radial + n_told, 48), nn.SiLU(), nn.Linear(48, 3 * channels))
-        self.ends = nn.Linear(channels, 2 * 48, bias=False) if config.pushes else None
+        self.radial = nn.Sequential(
+            nn.Linear(config.n_radial + n_told, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 3 * channels)
+        )
+        self.ends = nn.Linear(channels, 2 * HIDDEN, bias=False) if config.pushes else None
         if self.ends is not None:
             nn.init.zeros_(self.ends.weight)
         self.before = nn.Linear(channels, channels)
