@@ -80,6 +80,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "refine_steps": 4,
             "start_levels": 60,
             "start_churn": 40.0,
+            "start_trials": 3,
             "settle_noise": 1.0,
             "settle_levels": 80,
             "settle_stride": 1.2,

@@ -23,6 +23,7 @@ class SamplerConfig:
         prototypes: how many of them may be known prototypes.
         start_noise, start_levels, start_churn: noise from which a geometry is drawn by diffusion, Å, in how many
             levels, and how much noise is put back on the way.
+        start_trials: how often, at most, a geometry is drawn that does not show its molecular graph and its hands.
         start_known, start_drawn: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
         lowest: the last of them, Å.
@@ -63,6 +64,7 @@ class SamplerConfig:
     start_noise: float = 4.0
     start_levels: int = 40
     start_churn: float = 25.0
+    start_trials: int = 1
     start_known: float = 0.15
     start_drawn: float = 0.3
     levels: int = 12
@@ -96,7 +98,8 @@ class SamplerConfig:
         Raises:
             ConfigError: one is out of its range.
         """
-        check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels", "start_levels")
+        check_least(self, 1, "pool", "started", "geometries", "shaped", "shaped_starts", "levels")
+        check_least(self, 1, "start_levels", "start_trials")
         check_least(
             self,
             0,

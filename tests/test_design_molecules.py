@@ -19,7 +19,7 @@ from matgen.progress import Silence
 from matgen.request import Request, RequestError, preset_of
 from matgen.templates.batch import TemplateBatch, molecules_of
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.molecule_checks import shown_hands
+from matgen.validation.molecule_checks import shown_hands, shows_template
 from matgen.workflows.design import default_folder, run
 
 needs_weights = pytest.mark.skipif(
@@ -160,6 +160,20 @@ def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.Molecule
     assert found[0].structure.charge == 0
     shown = shown_hands(template, found[0].structure.cart_coords)
     assert (shown == template.graph.stereo[:, -1]).all()
+
+
+@needs_weights
+def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) -> None:
+    crowded = [MoleculeTemplate.of("OC[C@@]1(O)C[C@H]1N1CC1"), MoleculeTemplate.of("C#C[C@@]1(C)CC[C@@H]1CC")]
+    preset = preset_of("molecule")
+    request = from_mapping(Request, {"kind": "molecule", **preset, "sampler": preset["sampler"] | {"geometries": 4}})
+    begun = Molecules(request, shipped).starts(crowded, torch.Generator().manual_seed(0))
+    assert begun.owner.tolist() == [0] * 4 + [1] * 4
+    places = begun.geometry.coords.double().numpy()
+    for i, name in enumerate(begun.templates.smiles):
+        template = MoleculeTemplate(name)
+        assert template == crowded[i // 4]
+        assert shows_template(template, places[begun.templates.site_system.numpy() == i])
 
 
 # ---------------------------------------------------------------- whole runs

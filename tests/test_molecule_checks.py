@@ -11,6 +11,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
 from matgen.candidate import Candidate, Prediction
+from matgen.graphs import TETRAHEDRAL
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
 from matgen.validation.checks import Interval, survives, validate
 from matgen.validation.molecule_checks import (
@@ -20,6 +21,7 @@ from matgen.validation.molecule_checks import (
     posebusters,
     rmsd,
     sanitised,
+    shows_template,
     stereo,
     strain,
 )
@@ -89,6 +91,16 @@ def test_a_mirror_does_not_turn_a_double_bond_but_another_template_does() -> Non
     one = built("C/C=C/O")
     assert stereo(mirrored(one)).passed
     assert not stereo(replace(one, template=MoleculeTemplate.of("C/C=C\\O").smiles)).passed
+
+
+@pytest.mark.parametrize("smiles", GOOD)
+def test_a_geometry_shows_its_template_unless_bonds_or_hands_are_others(smiles: str) -> None:
+    candidate = built(smiles)
+    template, positions = MoleculeTemplate(candidate.template), candidate.structure.cart_coords
+    assert shows_template(template, positions)
+    assert shows_template(template, -positions) == (not (template.graph.stereo[:, 0] == TETRAHEDRAL).any())
+    assert not shows_template(template, 2 * positions)
+    assert not shows_template(template, np.full_like(positions, np.nan))
 
 
 def test_a_flattened_centre_shows_no_hand() -> None:

@@ -13,6 +13,7 @@ from matgen.config import ConfigError
 from matgen.elements import SYMBOLS
 from matgen.energies.by_kind import ByKind
 from matgen.energies.graph import GraphPrior, denoiser_score
+from matgen.energies.hands import Hands
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energy import gradients
@@ -541,6 +542,41 @@ def test_the_wall_asks_for_sensible_lengths() -> None:
     for bad in ({"least": 0.0}, {"share": 0.0}, {"share": 1.5}):
         with pytest.raises(ValueError, match="least > 0"):
             Nonbonded(**bad)
+
+
+def test_asking_for_hands_costs_nothing_where_they_are_shown(molecules: tuple[TemplateBatch, Geometry]) -> None:
+    batch, geometry = molecules
+    sigma = torch.full((batch.n_systems,), 0.5, dtype=D)
+    state, mirror = expand(batch, geometry), expand(batch, replace(geometry, coords=-geometry.coords))
+    assert state.graphs is not None
+    centre = state.graphs.stereo_kind == TETRAHEDRAL
+    with_centres = torch.zeros(batch.n_systems, dtype=torch.bool)
+    with_centres[state.system_idx[state.graphs.stereo_sites[centre, 0]]] = True
+    shown, _ = handedness(state, state.graphs)
+    energy = Hands(least=float(shown.min()), strength=8.0)
+    assert not energy(state, sigma).any()
+    assert (energy(mirror, sigma) > 0).tolist() == with_centres.tolist()
+    torch.testing.assert_close(energy(mirror, sigma), energy(mirror, sigma / 10))
+
+
+def test_asking_for_hands_turns_a_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:
+    batch, geometry = molecules
+    batch, geometry = batch.select(torch.tensor([0])), geometry.select(batch, torch.tensor([0]))
+    ask, sigma = Hands(), torch.full((1,), 0.5, dtype=D)
+    place = replace(geometry, coords=-geometry.coords)
+    for _ in range(200):
+        slope = energy_score(ask, batch)(place, sigma).coords
+        assert float(slope.sum(0).abs().max()) < 1e-6, "nothing is shifted as a whole"
+        place = replace(place, coords=place.coords + 0.02 * slope)
+    state = expand(batch, place)
+    assert state.graphs is not None
+    assert (handedness(state, state.graphs)[0] > 0.5).all()
+
+
+def test_asking_for_hands_takes_sensible_numbers() -> None:
+    for bad in ({"least": 0.0}, {"strength": -1.0}):
+        with pytest.raises(ValueError, match="least > 0"):
+            Hands(**bad)
 
 
 def test_a_settling_geometry_does_not_run_away() -> None:

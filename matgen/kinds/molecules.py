@@ -5,10 +5,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
 from matgen.energies.graph_prior import LearnedGraphPrior, draw_molecules
+from matgen.energies.hands import Hands
 from matgen.energies.known_graph import KnownGraph
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energy import TemplateSum
@@ -21,12 +21,12 @@ from matgen.request import Request
 from matgen.samplers.diffusion import diffuse, energy_score, pure_noise, settled
 from matgen.samplers.graph_moves import standard_moves
 from matgen.samplers.starts import Starts
-from matgen.samplers.steps import plus
 from matgen.samplers.templates import Move
 from matgen.templates.batch import Geometry, Template, TemplateBatch, molecules_of
 from matgen.templates.molecule import scaffold
 from matgen.templates.stereo import open_isomers, with_random_hands
 from matgen.validation.known_molecules import novel_molecule, shipped_molecules
+from matgen.validation.molecule_checks import shows_template
 
 CONDITION_SPANS = {
     "gap": (0.0, 17.0),
@@ -95,38 +95,53 @@ class Molecules:
         """None: a geometry does not survive a change of its graph."""
 
     def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
-        """Geometries diffused from pure noise by the learned score, and settled with a wall between what is not bonded.
+        """Geometries diffused from pure noise by the learned score, and settled.
 
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
+        Where the geometry does not show its graph, or another hand, both are drawn anew, `start_trials` times at most.
         """
-        sampler, count = self.request.sampler, self.request.sampler.geometries
-        named = [with_random_hands(one, generator) for one in molecules_of(templates) for _ in range(count)]
-        batch = TemplateBatch.of(named).to(self.device)
+        sampler = self.request.sampler
+        asked = [one for one in molecules_of(templates) for _ in range(sampler.geometries)]
+        named, coords = list(asked), [torch.zeros(0, 3)] * len(asked)
+        left = list(range(len(asked)))
+        for _ in range(sampler.start_trials):
+            for i in left:
+                named[i] = with_random_hands(asked[i], generator)
+            batch = TemplateBatch.of([named[i] for i in left]).to(self.device)
+            found = self._drawn(batch, generator).coords
+            for i, place in zip(left, found.split(batch.n_sites.tolist()), strict=True):
+                coords[i] = place
+            left = [i for i in left if not shows_template(named[i], coords[i].double().cpu().numpy())]
+            if not left:
+                break
+        whole = TemplateBatch.of(named).to(self.device)
+        places = torch.cat([torch.zeros(0, 3, device=self.device), *coords])
+        geometry = Geometry(places.new_zeros(len(named), 6), places)
+        owner = torch.arange(len(templates), device=self.device).repeat_interleave(sampler.geometries)
+        return Starts(whole, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))
+
+    def _drawn(self, batch: TemplateBatch, generator: torch.Generator) -> Geometry:
+        """One geometry each: diffused; settled, turned to the hands asked for and off what is not bonded; settled."""
+        sampler = self.request.sampler
         end = sampler.settle_noise if sampler.settle_levels else sampler.lowest
-        levels = karras_levels(sampler.start_noise, end, sampler.start_levels)
         score = denoiser_score(self.graph, batch)
         geometry = diffuse(
             score,
             batch,
             pure_noise(batch, sampler.start_noise, generator),
-            levels=levels,
+            levels=karras_levels(sampler.start_noise, end, sampler.start_levels),
             generator=generator,
             churn=sampler.start_churn,
             corrector_steps=0,
         )
         if sampler.settle_levels:
             way = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
-            wall = energy_score(Nonbonded(), batch)
-
-            def both(there: Geometry, sigma: Tensor) -> Geometry:
-                return plus(score(there, sigma), wall(there, sigma))
-
-            geometry = settled(both, batch, geometry, levels=way, stride=sampler.settle_stride)
+            asked = energy_score(Nonbonded() + Hands(), batch)
+            geometry = settled(score, batch, geometry, levels=way, stride=sampler.settle_stride, guidance=asked)
         if sampler.finish_levels:
             last = karras_levels(sampler.start_drawn, sampler.lowest, sampler.finish_levels)
             geometry = settled(score, batch, geometry, levels=last)
-        owner = torch.arange(len(templates), device=self.device).repeat_interleave(count)
-        return Starts(batch, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))
+        return geometry
 
     def likeness(self, template: Template) -> Hashable:
         """Their ring systems and the bonds between them, whatever the elements."""

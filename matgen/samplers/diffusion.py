@@ -96,7 +96,13 @@ def diffuse(
 
 
 def settled(
-    score: Score, templates: TemplateBatch, geometry: Geometry, *, levels: Tensor, stride: float = 1.0
+    score: Score,
+    templates: TemplateBatch,
+    geometry: Geometry,
+    *,
+    levels: Tensor,
+    stride: float = 1.0,
+    guidance: Score | None = None,
 ) -> Geometry:
     """Walk to a mode: at each level to the denoised geometry and beyond, x ← x + ω σ² score(x, σ), without noise.
 
@@ -110,10 +116,12 @@ def settled(
         geometry: where from.
         levels: falling σ, Å (n_levels,).
         stride: ω, below two, where a step no longer comes nearer.
+        guidance: further score to add.
     """
     for sigma in levels.to(geometry.lattice).tolist():
         level = geometry.lattice.new_full((templates.n_systems,), sigma)
-        step = times(templates, stride * level**2, score(geometry, level))
+        slope = score(geometry, level) if guidance is None else plus(score(geometry, level), guidance(geometry, level))
+        step = times(templates, stride * level**2, slope)
         step = clipped(templates, step, LONGEST_STEP * n_free(templates).sqrt())
         target = moved(templates, geometry, step, scales(templates, geometry), torch.ones_like(level))
         geometry = _sane(templates, target, geometry)

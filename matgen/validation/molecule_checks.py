@@ -106,6 +106,18 @@ def stereo(candidate: Candidate) -> Verdict:
     return Verdict("stereo", not missed, float(missed), "hands", reason)
 
 
+def shows_template(template: MoleculeTemplate, positions: np.ndarray) -> bool:
+    """Whether a geometry has the bonds and the hands that its template asks for, and no other bonds.
+
+    Args:
+        template: what is asked for.
+        positions: Cartesian (n, 3), Å, in the order of its graph.
+    """
+    if not np.isfinite(positions).all() or any(changed_bonds(template.graph, positions)):
+        return False
+    return bool((shown_hands(template, positions) == template.graph.stereo[:, -1]).all())
+
+
 def shown_hands(template: MoleculeTemplate, positions: np.ndarray) -> np.ndarray:
     """Hand in space of each stereo element of a template (n_stereo,): +1, -1, or 0 where it is too flat to tell.
 
