@@ -17,7 +17,7 @@ class SamplerConfig:
         temperatures: their ladder.
         likeness: width of the substitution kernel, in units of element descriptors.
         started: templates that get a geometry for each candidate wanted, those that rank best without one.
-        geometries: starts of each template.
+        geometries: starts of each template; times `started` for a molecular graph that is named.
         shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
         shaped_starts: starts that are shaped of each of these, the best by their ranking energy.
         prototypes: how many of them may be known prototypes.

@@ -1,19 +1,18 @@
 """Molecules by what ships: drawn freely, shaped, asked for by gap and by hand, and the models that judge them.
 
-`python scripts/evaluate_molecules.py --table cache/molecules.npz`: five measurements on QM9's scale.
+`python scripts/evaluate_molecules.py --table cache/molecules.npz`: four measurements on QM9's scale.
 
-raw       n draws of the prior and one draw of a geometry for each, as they come: EDM's protocol.
-free      up to 100 without a wish as design makes them: graphs weighed by novelty, geometries by diffusion from
-          noise, the better of two by the energy: the same counts, as drawn and relaxed by GFN2-xTB.
-shaped    geometries for graphs of QM9's test split that ask for the hands they have: RMSD to the GFN2-xTB minimum,
-          energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
+free      3 n draws of the prior and one draw of a geometry for each: EDM's protocol for all as they come, and for the n
+          of them that rank best by the energy, by its weight on novelty; some relaxed by GFN2-xTB.
+shaped    geometries for graphs of QM9's test split that ask for the hands they have, drawn as design does for a named
+          graph: RMSD to the GFN2-xTB minimum, energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
 gaps      molecules designed for gaps drawn from the test split: mean absolute error by the judge, which guided nothing,
           and by calibrated GFN2-xTB.
 labels    errors of the three property models on the test split.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,6 @@ import torch
 from evaluation import Measurement, Task, parser, table
 from rdkit.Chem import AllChem
 
-from matgen.candidate import Material
 from matgen.config import from_mapping
 from matgen.datasets.molecules import LABELS, MoleculeTable
 from matgen.energies.graph import GraphPredictor
@@ -36,11 +34,11 @@ from matgen.noise import CLEAN
 from matgen.progress import Silence
 from matgen.properties import median
 from matgen.request import Request, preset_of
-from matgen.templates.batch import TemplateBatch, molecules_of
+from matgen.samplers.starts import Starts
+from matgen.templates.batch import molecules_of
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.total_energy import ranking_terms
-from matgen.validation.known_molecules import shipped_molecules
 from matgen.validation.molecule_checks import rmsd, shown_hands
 from matgen.validation.molecule_distributions import distribution_distances, histograms
 from matgen.validation.molecule_metrics import (
@@ -56,13 +54,16 @@ TOGETHER = 40
 """Molecules of a task."""
 
 OVERDRAWN = 3
-"""Graphs drawn for each that is kept: what design weighs without a wish, the novelty of a graph, chooses among them."""
+"""Molecules drawn for each that is kept by the energy, as many as design starts."""
 
-FREE = 100
-"""Molecules as design draws them, which are relaxed."""
+RELAXED = 200
+"""Of those that are drawn, the first, which are relaxed."""
 
 FEWEST = 300
 """Values of a quantity without which its distribution is not compared."""
+
+NOVELTY = {"known": 0.0, "novel": 1.0, "newer": 2.0}
+"""By which the weight of novelty is multiplied in ranking."""
 
 GAPS = 20
 """Gaps asked for; five molecules each."""
@@ -78,6 +79,9 @@ PUBLISHED = {
     "QM9 itself": ("99.4", "95.3", "97.7"),
 }
 PUBLISHED_GAPS = {"EDM": 655, "GeoLDM": 587, "GeoBFN": 577}
+
+
+Terms = dict[str, torch.Tensor]
 
 
 @cache
@@ -100,58 +104,36 @@ def kind(gap: float | None = None, n: int = 1) -> Molecules:
     return Molecules(request, models())
 
 
-def best_geometries(templates: list[MoleculeTemplate], generator: torch.Generator) -> tuple[list[str], list[Material]]:
-    """The better of two draws of each template by the ranking energy: SMILES with hands, and molecules."""
-    maker = kind()
-    begun = maker.starts(templates, generator)
-    level = begun.geometry.lattice.new_full(begun.owner.shape, maker.request.sampler.choose_sigma)
-    terms = ranking_terms(begun.templates, begun.geometry, level, maker.request, maker)
-    total = terms["graph"] + terms["repulsion"]
-    order = total.argsort()
-    best = torch.stack([order[begun.owner[order] == i][0] for i in range(len(templates))])
-    batch = begun.templates.select(best)
-    return list(batch.smiles), structures(expand(batch, begun.geometry.select(begun.templates, best)))
-
-
-def raw(task: Task) -> list[dict[str, Any]]:
-    """Draws as they come; what the prior could not bring to a molecule is missing, and counts as failed."""
-    generator, n = task.generator(), task.how["n"]
-    drawn = molecules_of(kind().draw(n, generator))
-    one = replace(kind().request, sampler=replace(kind().request.sampler, geometries=1))
-    begun = replace(kind(), request=one).starts(drawn, generator)
-    found = structures(expand(begun.templates, begun.geometry))
-    return [
-        {"smiles": name, "elements": list(molecule.atomic_numbers), "before": molecule.cart_coords.tolist()}
-        for name, molecule in zip(begun.templates.smiles, found, strict=True)
-    ]
+def begun(templates: Sequence[MoleculeTemplate], geometries: int, generator: torch.Generator) -> tuple[Starts, Terms]:
+    """So many starts of each template, and what they are ranked by, term by term."""
+    request = replace(kind().request, sampler=replace(kind().request.sampler, geometries=geometries))
+    maker = replace(kind(), request=request)
+    found = maker.starts(templates, generator)
+    level = found.geometry.lattice.new_full(found.owner.shape, request.sampler.choose_sigma)
+    return found, ranking_terms(found.templates, found.geometry, level, request, maker)
 
 
 def free(task: Task) -> list[dict[str, Any]]:
-    """Unconditional draws, in space, before and after relaxation."""
+    """Draws as they come; what the prior could not bring to a molecule is missing, and counts as failed."""
     generator, n = task.generator(), task.how["n"]
-    drawn: dict[MoleculeTemplate, None] = {}
-    while len(drawn) < OVERDRAWN * n:
-        drawn |= dict.fromkeys(molecules_of(kind().draw(OVERDRAWN * n - len(drawn), generator)))
-    pool = list(drawn)
-    energies = kind().opinions()(TemplateBatch.of(pool))
-    chosen = torch.multinomial((-energies).exp(), n, generator=generator)
-    smiles, found = best_geometries([pool[i] for i in chosen.tolist()], generator)
-    return [_relaxed(name, molecule) for name, molecule in zip(smiles, found, strict=True)]
+    starts, terms = begun(molecules_of(kind().draw(n, generator)), 1, generator)
+    found = structures(expand(starts.templates, starts.geometry))
+    rows = []
+    for i, (name, molecule) in enumerate(zip(starts.templates.smiles, found, strict=True)):
+        row = {"smiles": name, **_placed(molecule), "terms": {term: float(value[i]) for term, value in terms.items()}}
+        rows.append(row | (_relaxed(molecule) if task.how["relaxed"] else {}))
+    return rows
 
 
-def _relaxed(smiles: str, molecule: Any) -> dict[str, Any]:
-    """A molecule before and after relaxation."""
+def _placed(molecule: Any) -> dict[str, Any]:
+    return {"elements": list(molecule.atomic_numbers), "before": molecule.cart_coords.tolist()}
+
+
+def _relaxed(molecule: Any) -> dict[str, Any]:
+    """Where a molecule relaxes to, how far off that is, and the energy that it takes."""
     after, report = relax_molecule(molecule)
-    return {
-        "smiles": smiles,
-        "known": shipped_molecules().knows(MoleculeTemplate(smiles)),
-        "elements": list(molecule.atomic_numbers),
-        "before": molecule.cart_coords.tolist(),
-        "after": after.cart_coords.tolist(),
-        "rmsd": rmsd(molecule, after),
-        "drop": float(report.energy_before - report.energy) * len(molecule),
-        "converged": report.converged,
-    }
+    drop = float(report.energy_before - report.energy) * len(molecule)
+    return {"after": after.cart_coords.tolist(), "rmsd": rmsd(molecule, after), "drop": drop}
 
 
 def shaped(task: Task) -> list[dict[str, Any]]:
@@ -159,11 +141,15 @@ def shaped(task: Task) -> list[dict[str, Any]]:
     whole = molecules(task.table)
     batch = whole.templates.select(torch.tensor(task.rows))
     templates = [MoleculeTemplate(name) for name in batch.smiles]
-    _, ours = best_geometries(templates, task.generator())
+    sampler = kind().request.sampler
+    starts, terms = begun(templates, sampler.geometries * sampler.started, task.generator())
+    order = (terms["graph"] + terms["repulsion"]).argsort()
+    best = torch.stack([order[starts.owner[order] == i][0] for i in range(len(templates))])
+    ours = structures(expand(starts.templates.select(best), starts.geometry.select(starts.templates, best)))
     true = structures(expand(batch, whole.geometry.select(whole.templates, torch.tensor(task.rows))))
     found = []
     for template, molecule, own in zip(templates, ours, true, strict=True):
-        row = _relaxed(template.smiles, molecule)
+        row = _placed(molecule) | _relaxed(molecule)
         stereo = template.graph.stereo
         centres = stereo[:, 0] == 0
         row["centres"] = int(centres.sum())
@@ -247,7 +233,7 @@ def labels(task: Task) -> dict[str, dict[str, list[float]]]:
     }
 
 
-WORK = {"raw": raw, "free": free, "shaped": shaped, "gaps": gaps, "labels": labels}
+WORK = {"free": free, "shaped": shaped, "gaps": gaps, "labels": labels}
 
 
 def work(task: Task) -> Any:
@@ -260,10 +246,10 @@ def tasks(options: Any) -> Iterator[Task]:
     whole = molecules(options.table)
     order = np.random.default_rng(options.seed)
     test = (whole.split == 2).nonzero().ravel().numpy()
-    for what, n in (("raw", options.n), ("free", min(FREE, options.n))):
-        for i in range(0, n, TOGETHER):
-            how = {"what": what, "n": min(TOGETHER, n - i)}
-            yield Task(f"{what} {i}", options.table, options.seed, how=how)
+    draws = OVERDRAWN * options.n
+    for i in range(0, draws, TOGETHER):
+        how = {"what": "free", "n": min(TOGETHER, draws - i), "relaxed": i < RELAXED}
+        yield Task(f"free {i}", options.table, options.seed, how=how)
     some = order.permutation(test)[: min(SHAPED, options.n)]
     for i in range(0, len(some), TOGETHER):
         rows = tuple(map(int, some[i : i + TOGETHER]))
@@ -277,22 +263,22 @@ def tasks(options: Any) -> Iterator[Task]:
 
 def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
     """Everything that is reported."""
-    plain = [row for key, rows in results.items() if key.startswith("raw") for row in rows]
     drawn = [row for key, rows in results.items() if key.startswith("free") for row in rows]
     made = [row for key, rows in results.items() if key.startswith("shaped") for row in rows]
     asked = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
     read = [rows for key, rows in results.items() if key.startswith("labels")]
     whole = molecules(options.table)
     known = known_smiles(judgements(_split(whole, 0)))
-    free = min(FREE, options.n)
-    found: dict[str, Any] = {"free": {name: _edm(drawn, name, known, free) for name in ("before", "after")}}
-    found["free"]["raw"] = _edm(plain, "before", known, options.n)
-    found["free"] |= {
-        "requested": {"raw": options.n, "before": free, "after": free},
-        "new_graphs": sum(not row["known"] for row in drawn),
-        "distinct_graphs": len({row["smiles"] for row in drawn}),
+    best = {name: _best(drawn, options.n, weight) for name, weight in NOVELTY.items()}
+    shown = [row for row in best["novel"] if "after" in row]
+    sets = {
+        "raw": (drawn, "before", OVERDRAWN * options.n),
+        **{name: (rows, "before", options.n) for name, rows in best.items()},
+        "unrelaxed": (shown, "before", len(shown)),
+        "relaxed": (shown, "after", len(shown)),
     }
-    found["distances"] = _distances(whole, {"one draw each": (plain, "before"), "relaxed": (drawn, "after")})
+    found: dict[str, Any] = {"free": {name: _edm(*one, known) for name, one in sets.items()}}
+    found["distances"] = _distances(whole, {"one draw each": (drawn, "before"), "ranked": (best["novel"], "before")})
     found["shaped"] = {"ours": _median([[row["rmsd"], row["drop"]] for row in made])}
     found["shaped"]["QM9"] = _median([row["qm9"] for row in made])
     found["shaped"]["ETKDG + MMFF94"] = _median([row["etkdg"] for row in made if row["etkdg"]])
@@ -316,6 +302,19 @@ def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
         for model in models
     } | {"n": sum(len(part["judge"]["gap"]) for part in read)}
     return found
+
+
+def _best(rows: list[dict[str, Any]], n: int, novelty: float) -> list[dict[str, Any]]:
+    """Of different graphs, the n that rank best, in the order they were drawn; novelty weighs so much of the usual."""
+
+    def total(row: dict[str, Any]) -> float:
+        return float(sum(value * (novelty if name == "novelty" else 1.0) for name, value in row["terms"].items()))
+
+    different: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=total):
+        different.setdefault(row["smiles"], row)
+    chosen = {id(row) for row in list(different.values())[:n]}
+    return [row for row in rows if id(row) in chosen]
 
 
 def _split(whole: MoleculeTable, number: int) -> AtomSets:
@@ -346,10 +345,10 @@ def _distances(
     return found
 
 
-def _edm(rows: list[dict[str, Any]], name: str, known: frozenset[str], requested: int) -> dict[str, float]:
+def _edm(rows: list[dict[str, Any]], name: str, requested: int, known: frozenset[str]) -> dict[str, float]:
     found = molecule_metrics(judgements(_atoms(rows, name)), known, requested)
     names = ("atom_stability", "molecule_stability", "validity", "uniqueness", "valid_and_unique", "novelty")
-    return {one: float(getattr(found, one)) for one in names}
+    return {one: float(getattr(found, one)) for one in names} | {"requested": requested}
 
 
 def _median(pairs: list[list[float]]) -> dict[str, float]:
@@ -373,11 +372,18 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
     def share(value: float) -> str:
         return f"{100 * value:.1f}"
 
-    titles = {"raw": "one draw each", "before": "as design draws", "after": "the same, relaxed by GFN2-xTB"}
+    titles = {
+        "raw": "one draw each, as they come",
+        "known": "the best third by the energy, novelty not weighed",
+        "novel": "the best third by the energy, novelty weighed as design does",
+        "newer": "the best third by the energy, novelty weighed twice that",
+        "unrelaxed": "of these, some",
+        "relaxed": "the same, relaxed by GFN2-xTB",
+    }
     free_rows = []
     for name, title in titles.items():
         values = [share(found["free"][name][key]) for key in KEYS]
-        free_rows.append([f"matgen, {title}, {found['free']['requested'][name]} requested", *values])
+        free_rows.append([f"matgen, {title}, {found['free'][name]['requested']:,}", *values])
     free_rows += [[name, *values, "", ""] for name, values in PUBLISHED.items()]
     heads = ["", "atoms stable, %", "molecules stable, %", "valid, %", "unique of valid, %", "novel of unique, %"]
     geometry = [
@@ -408,9 +414,9 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
             [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], asked
         ),
         "molecules distances": table(
-            ["quantity", "one draw each (values)", "as design draws, relaxed (values)"],
+            ["quantity", "one draw each (values)", "the best third as design ranks (values)"],
             [
-                [name, *(_distance(row.get(title)) for title in ("one draw each", "relaxed"))]
+                [name, *(_distance(row.get(title)) for title in ("one draw each", "ranked"))]
                 for name, row in found["distances"].items()
             ],
         ),
@@ -421,10 +427,7 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
 
 def bars(found: dict[str, Any]) -> dict[str, str]:
     """The short table's places."""
-    plain, drawn, made, asked = found["free"]["raw"], found["free"]["before"], found["shaped"]["ours"], found["gaps"]
-    shares = [f"{100 * drawn[key]:.1f}" for key in KEYS]
-    first = [f"{100 * plain[key]:.1f}" for key in KEYS]
-    relaxed = [f"{100 * found['free']['after'][key]:.1f}" for key in KEYS[:3]]
+    made, asked = found["shaped"]["ours"], found["gaps"]
     errors = {
         model: ", ".join(
             (f"{1000 * row['gap']:.0f} meV", f"{1000 * row['atomization_energy']:.0f} meV", f"{row['dipole']:.2f} D")
@@ -434,9 +437,15 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
     }
     (right, centres), (after, _) = found["hands"]["right_before"], found["hands"]["right_after"]
     return {
-        "bar molecules free": f"one draw each: {' / '.join(first[:3])} %; unique {first[3]}; novel {first[4]}. "
-        f"As design draws: {' / '.join(shares[:3])} %, relaxed {' / '.join(relaxed)} %; unique {shares[3]}; "
-        f"novel {shares[4]} (of {found['free']['requested']['raw']} and {found['free']['requested']['before']})",
+        "bar molecules free": "; ".join(
+            f"{title} {_shares(found['free'][name])}"
+            for name, title in {
+                "novel": "the best third by the energy as design ranks:",
+                "newer": "with novelty weighed twice that:",
+                "known": "with novelty not weighed:",
+                "raw": "all as they come:",
+            }.items()
+        ),
         "bar molecules shaped": f"{made['rmsd']:.3f} Å, {made['drop']:.3f} eV (of {made['n']})",
         "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
         f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
@@ -444,6 +453,11 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
         "bar molecules hands": f"{100 * right / centres:.1f} % as drawn, {100 * after / centres:.1f} % after "
         f"relaxation, of {centres}",
     }
+
+
+def _shares(found: dict[str, float]) -> str:
+    share = [f"{100 * found[key]:.1f}" for key in KEYS]
+    return f"{' / '.join(share[:3])} %, unique {share[3]}, novel {share[4]} (of {found['requested']:,})"
 
 
 def _distance(found: list[float] | None) -> str:

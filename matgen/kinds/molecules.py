@@ -94,14 +94,20 @@ class Molecules:
     def substitution(self) -> None:
         """None: a geometry does not survive a change of its graph."""
 
+    @property
+    def geometries(self) -> int:
+        """Starts of each template: where the graph is named, as many as several graphs would get that compete."""
+        sampler = self.request.sampler
+        return sampler.geometries * (sampler.started if self.request.template is not None else 1)
+
     def starts(self, templates: Sequence[Template], generator: torch.Generator) -> Starts:
         """Geometries diffused from pure noise by the learned score, and settled.
 
         A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
         Where the geometry does not show its graph, or another hand, both are drawn anew, `start_trials` times at most.
         """
-        sampler = self.request.sampler
-        asked = [one for one in molecules_of(templates) for _ in range(sampler.geometries)]
+        sampler, count = self.request.sampler, self.geometries
+        asked = [one for one in molecules_of(templates) for _ in range(count)]
         named, coords = list(asked), [torch.zeros(0, 3)] * len(asked)
         left = list(range(len(asked)))
         for _ in range(sampler.start_trials):
@@ -117,7 +123,7 @@ class Molecules:
         whole = TemplateBatch.of(named).to(self.device)
         places = torch.cat([torch.zeros(0, 3, device=self.device), *coords])
         geometry = Geometry(places.new_zeros(len(named), 6), places)
-        owner = torch.arange(len(templates), device=self.device).repeat_interleave(sampler.geometries)
+        owner = torch.arange(len(templates), device=self.device).repeat_interleave(count)
         return Starts(whole, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))
 
     def _drawn(self, batch: TemplateBatch, generator: torch.Generator) -> Geometry:
