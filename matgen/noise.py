@@ -16,7 +16,7 @@ from matgen.templates.expand import turns, unit_directions, wrapped
 STRAIN_PER_ANGSTROM = 0.1
 
 CLEAN = 0.02
-"""Noise level at which final structures are read and property heads are calibrated, Å: the lowest of training."""
+"""Noise level at which final structures are read and property heads are calibrated, Å; about the lowest of training."""
 
 
 def karras_levels(sigma_max: float, sigma_min: float, n_levels: int, rho: float = 7.0) -> Tensor:

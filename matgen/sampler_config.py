@@ -31,9 +31,9 @@ class SamplerConfig:
         churn: noise put back on the way.
         draw_temperature: of the density that geometries are drawn from; below one it prefers its modes.
         refine_sigma: noise level of the refinement, Å.
-        settle_noise, settle_levels: from which noise level, Å, and in how many a drawn geometry settles at a mode; the
-            diffusion that draws it ends there. No levels take the diffusion down to `lowest`.
-        settle_stride: how far each of its steps goes, in denoising steps; one without it.
+        settle_noise, settle_levels: from which noise level, Å, and in how many the drawn geometry of a molecule settles
+            at a mode; the diffusion that draws it ends there. No levels take the diffusion down to `lowest`.
+        settle_stride: how far each of its steps goes, in denoising steps.
         finish_levels: in how many levels a geometry settles at last, from `start_drawn`, by whole denoising steps; none
             leave it to a few steps of the diffusion.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
@@ -118,6 +118,11 @@ class SamplerConfig:
         check_least(self, 0, "rank_prior", "rank_graph", "rank_wish", "variety")
         check_positive(self, "likeness", "start_noise", "start_known", "start_drawn", "lowest", "draw_temperature")
         check_positive(self, "refine_sigma", "choose_sigma", "settle_noise", "settle_stride")
+        if self.settle_levels and not self.start_noise > self.settle_noise > self.lowest:
+            got = f"{self.start_noise}, {self.settle_noise} and {self.lowest}"
+            raise ConfigError(f"expected start_noise above settle_noise above lowest, got {got}")
+        if self.finish_levels and not self.start_drawn > self.lowest:
+            raise ConfigError(f"expected start_drawn above lowest, got {self.start_drawn} and {self.lowest}")
         if self.settle_stride >= 2:
             raise ConfigError(f"expected settle_stride below 2, got {self.settle_stride}; steps would lead away")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 
 from matgen import models
 from matgen.config import from_mapping
@@ -17,7 +18,7 @@ from matgen.kinds.molecules import Molecules
 from matgen.models import load_molecule_models
 from matgen.progress import Silence
 from matgen.request import Request, RequestError, preset_of
-from matgen.templates.batch import TemplateBatch, molecules_of
+from matgen.templates.batch import Geometry, TemplateBatch, molecules_of
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation.molecule_checks import shown_hands, shows_template
 from matgen.workflows.design import default_folder, run
@@ -174,6 +175,40 @@ def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) 
         template = MoleculeTemplate(name)
         assert template == crowded[i // 4]
         assert shows_template(template, places[begun.templates.site_system.numpy() == i])
+
+
+@needs_weights
+def test_only_what_misses_its_graph_is_drawn_anew(
+    shipped: models.MoleculeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Geometries by RDKit, of which the second is torn the first time, and the third whenever it is drawn."""
+    kind = Molecules(asking(sampler=preset_of("molecule")["sampler"] | {"geometries": 1}), shipped)
+    asked = [MoleculeTemplate.of(smiles) for smiles in ("C[C@H](N)O", "CCO", "CC(N)F")]
+    calls: list[list[str]] = []
+
+    def drawn(_: Molecules, batch: TemplateBatch, __: torch.Generator) -> Geometry:
+        calls.append([MoleculeTemplate(one).without_hands.smiles for one in batch.smiles])
+        places = []
+        for name in batch.smiles:
+            molecule = MoleculeTemplate(name).molecule
+            assert rdDistGeom.EmbedMolecule(molecule, randomSeed=len(calls)) == 0
+            torn = (name == "CCO" and len(calls) == 1) or "F" in name
+            places.append(torch.tensor(molecule.GetConformer().GetPositions()).float() * (5 if torn else 1))
+        return Geometry(torch.zeros(batch.n_systems, 6), torch.cat(places))
+
+    monkeypatch.setattr(Molecules, "_drawn", drawn)
+    begun = kind.starts(asked, torch.Generator().manual_seed(0))
+    assert calls == [["CC(N)O", "CCO", "CC(N)F"], ["CCO", "CC(N)F"], ["CC(N)F"]]
+    assert [MoleculeTemplate(one).without_hands for one in begun.templates.smiles] == [t.without_hands for t in asked]
+    owner = begun.templates.site_system
+    whole = [
+        shows_template(MoleculeTemplate(name), begun.geometry.coords[owner == i].double().numpy())
+        for i, name in enumerate(begun.templates.smiles)
+    ]
+    assert whole == [True, True, False]
+    assert kind.starts([], torch.Generator()).templates.n_systems == 0
+    named = Molecules(asking(smiles="CCO", n=1), shipped)
+    assert named.geometries == 2 * 3
 
 
 # ---------------------------------------------------------------- whole runs

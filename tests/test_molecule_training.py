@@ -125,6 +125,8 @@ def test_molecules_need_their_own_table(tmp_path: Path) -> None:
 
 
 def test_only_energies_take_a_loss() -> None:
+    with pytest.raises(ConfigError, match="heads belongs to kinds"):
+        train_config({"kind": "molecule_judge", "heads": 3})
     with pytest.raises(ConfigError, match="belongs to kinds"):
         train_config({"kind": "molecule_judge", "loss": {}})
     assert set(SMALL) == set(USED_BY["molecule"]) <= set(NETWORKS)
@@ -187,10 +189,25 @@ def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(mol
     torch.testing.assert_close(mixed.coords[~own], dirty.coords[~own])
     torch.testing.assert_close(ways.coords[~own], back.coords[~own])
     assert ((told[-n:] >= 0.03) & (told[-n:] <= 0.3)).all()
-    assert (far[-n:] > told[-n:]).all()
+    assert (far[-n:] > 1.2 * told[-n:]).any(), "farther off than it is told, or there is nothing to learn"
     home = replace(mixed, coords=mixed.coords + ways.coords)
     placed = turned_to(batch, geometry, home)
     torch.testing.assert_close(placed.coords[own], home.coords[own], rtol=0, atol=1e-4)
+
+
+def test_heads_fitted_last_fit_better_and_leave_the_trunk(stored: Path, tmp_path: Path) -> None:
+    model = GraphEnergyConfig(TrunkConfig(channels=8, layers=1, n_radial=8, graphs=True), hidden=16)
+    short = Schedule(steps=3, batch_size=8, validate_every=3, log_every=3)
+    found = []
+    for heads in (0, 40):
+        config = TrainConfig("molecule_energy", model, stored, tmp_path / str(heads), schedule=short, heads=heads)
+        trained = train(config)
+        found.append((load("molecule_energy", trained.path).state_dict(), trained.figures))
+    (plain, before), (fitted, after) = found
+    changed = {name for name in plain if not torch.equal(plain[name], fitted[name])}
+    assert changed
+    assert all(name.startswith("heads.") for name in changed)
+    assert after["nll"] < before["nll"] - 1
 
 
 def test_a_table_of_an_earlier_version_is_refused(stored: Path, tmp_path: Path) -> None:

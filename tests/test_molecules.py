@@ -38,6 +38,7 @@ from matgen.templates.stereo import open_isomers, with_random_hands
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
 from matgen.training.graph import centred
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
+from matgen.validation.molecule_checks import shows_template
 
 D = torch.float64
 
@@ -290,7 +291,7 @@ def test_untrained_pushes_move_nothing(molecules: tuple[TemplateBatch, Geometry]
 
 
 def test_a_push_lets_both_ends_meet_at_their_length() -> None:
-    """One layer told to push at g = -1/2 per end brings two atoms to the length that it strives for, in one step."""
+    """One layer told to push at g = 1/2 per end brings two atoms to the length that it strives for, in one step."""
     push = Push(channels=1, n_radial=1, neighbors=1.0).double()
     push.out.bias.data = torch.tensor([0.5, 0.2], dtype=D)
     batch = TemplateBatch.of([MoleculeTemplate.of("[HH]")])
@@ -552,11 +553,19 @@ def test_asking_for_hands_costs_nothing_where_they_are_shown(molecules: tuple[Te
     centre = state.graphs.stereo_kind == TETRAHEDRAL
     with_centres = torch.zeros(batch.n_systems, dtype=torch.bool)
     with_centres[state.system_idx[state.graphs.stereo_sites[centre, 0]]] = True
-    shown, _ = handedness(state, state.graphs)
-    energy = Hands(least=float(shown.min()), strength=8.0)
-    assert not energy(state, sigma).any()
-    assert (energy(mirror, sigma) > 0).tolist() == with_centres.tolist()
+    energy = Hands()
+    assert float(energy(state, sigma).max()) < 0.3
+    assert (energy(mirror, sigma) > 3.0).tolist() == with_centres.tolist()
     torch.testing.assert_close(energy(mirror, sigma), energy(mirror, sigma / 10))
+
+
+@pytest.mark.parametrize("smiles", ["CC1CN1C", "C[N@@]1C[C@@H]1C", "CC1CN2CC12", "CC[N@@H+](C)O"])
+def test_only_hands_that_a_geometry_can_show_are_asked_for(smiles: str) -> None:
+    named = with_random_hands(MoleculeTemplate.of(smiles), generator())
+    molecule = named.molecule
+    assert AllChem.EmbedMolecule(molecule, randomSeed=1) == 0
+    assert len(named.graph.stereo)
+    assert shows_template(named, molecule.GetConformer().GetPositions())
 
 
 def test_asking_for_hands_turns_a_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:

@@ -15,7 +15,7 @@ class Hands(Energy):
     that is shown a wrong hand later, at a level where data have none, takes the molecule apart.
 
     Attributes:
-        least: less than the p of 96.6 % of the centres and 92.4 % of the double bonds of QM9.
+        least: less than the p of 96.6 % of the centres and 92.4 % of the double bonds of 6,000 molecules of QM9.
         strength: of a flat centre it makes ½ least² strength e-folds, 1.4.
     """
 

@@ -111,6 +111,8 @@ class Molecules:
         named, coords = list(asked), [torch.zeros(0, 3)] * len(asked)
         left = list(range(len(asked)))
         for _ in range(sampler.start_trials):
+            if not left:
+                break
             for i in left:
                 named[i] = with_random_hands(asked[i], generator)
             batch = TemplateBatch.of([named[i] for i in left]).to(self.device)
@@ -118,8 +120,6 @@ class Molecules:
             for i, place in zip(left, found.split(batch.n_sites.tolist()), strict=True):
                 coords[i] = place
             left = [i for i in left if not shows_template(named[i], coords[i].double().cpu().numpy())]
-            if not left:
-                break
         whole = TemplateBatch.of(named).to(self.device)
         places = torch.cat([torch.zeros(0, 3, device=self.device), *coords])
         geometry = Geometry(places.new_zeros(len(named), 6), places)

@@ -7,7 +7,9 @@ correlation two). For every site i with neighbours j:
     A_i = h_i + Σ_j R(r_ij) h_j⁰ Y(r̂_ij),    h_i ← h_i + gate(L_1 A_i + L_2 (A_i ⊗ A_i))
 
 Where molecular graphs are known (`TrunkConfig.graphs`), the edges are all pairs of a molecule, R depends on how the two
-atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.hands`).
+atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.hands`). Where atoms are
+pushed between layers (`matgen.nn.pushes`), a pair more than three bonds apart that a push takes across the cutoff is
+seen or not by where it was at first: from 1.5 Å of noise on, energies jump there by up to 1e-3, shifts by 3e-3 Å.
 
 Since only invariants travel, a neighbour may stand for any of its symmetry images: it suffices to compute the sites
 of `State.orbits`, which is exact and costs as many times less as there are atoms per site.

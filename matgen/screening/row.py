@@ -11,6 +11,7 @@ from matgen.properties import PROPERTIES_OF
 from matgen.record import Record, formula, from_record, to_record
 from matgen.templates.molecule import inchi_key
 from matgen.validation.hull import quiet
+from matgen.validation.molecule_checks import n_heavy
 
 DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
@@ -174,7 +175,7 @@ def _molecule_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
         "smiles": candidate and candidate.template,
         "inchikey": candidate and (inchi_key(candidate.template) or None),
         "n_atoms": row.n_atoms or None,
-        "n_heavy": candidate and sum(z > 1 for z in candidate.structure.atomic_numbers),
+        "n_heavy": candidate and n_heavy(candidate),
         "charge": candidate and int(candidate.molecule.charge),
     }
 

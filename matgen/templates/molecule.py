@@ -18,6 +18,9 @@ from matgen.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
 
 rdBase.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
 
+NITROGEN, WITH_LONE_PAIR = 7, 3
+"""Atomic number, and the neighbours of one with a lone pair that could have a hand on paper."""
+
 BOND_KINDS = {
     Chem.BondType.SINGLE: 1,
     Chem.BondType.DOUBLE: 2,
@@ -63,6 +66,8 @@ class MoleculeTemplate:
     def of(cls, molecule: "Chem.Mol | str") -> "MoleculeTemplate":
         """The template of an RDKit molecule or of any SMILES of it.
 
+        A nitrogen with a lone pair has no hand: it turns over, or the rings that hold it leave it no choice.
+
         Raises:
             MoleculeError: it cannot be sanitised, holds several molecules, or atoms without a definite element.
         """
@@ -71,6 +76,8 @@ class MoleculeTemplate:
         for atom in plain.GetAtoms():
             atom.SetAtomMapNum(0)
             atom.SetIsotope(0)
+            if atom.GetAtomicNum() == NITROGEN and atom.GetTotalDegree() == WITH_LONE_PAIR:
+                atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
         smiles = Chem.MolToSmiles(plain)
         again = Chem.MolFromSmiles(smiles)  # aromaticity and hands as they are read back
         if again is None:

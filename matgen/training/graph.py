@@ -63,6 +63,15 @@ class GraphLoss:
     own_sigma: tuple[float, float] = (0.03, 0.3)
     forget_hands: float = 0.3
 
+    def __post_init__(self) -> None:
+        """Check that the shares fit into a batch.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if not 0 <= self.real_share + self.own_share <= 1:
+            raise ValueError(f"expected real_share + own_share of at most 1, got {self.real_share} + {self.own_share}")
+
 
 def noised(
     templates: TemplateBatch, geometry: Geometry, sigma: Tensor, generator: torch.Generator
@@ -166,7 +175,7 @@ class GraphObjective:
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
         total = w.direct * denoising + w.contrast * contrast + w.properties * likelihood
         if w.conservative:
-            slope = conservative_loss(model, templates, dirty, back, sigma)
+            slope = conservative_loss(model, templates, dirty, back, sigma, width)
             total, parts = total + w.conservative * slope, {**parts, "dsm_slope": slope.item()}
         return total, {**parts, "contrast": contrast.item(), "nll": likelihood.item(), **figures}
 
@@ -313,7 +322,12 @@ def denoising_loss(
 
 
 def conservative_loss(
-    model: GraphEnergy, templates: TemplateBatch, dirty: Geometry, back: Geometry, sigma: Tensor
+    model: GraphEnergy,
+    templates: TemplateBatch,
+    dirty: Geometry,
+    back: Geometry,
+    sigma: Tensor,
+    width: Tensor | None = None,
 ) -> Tensor:
     """Squared error of -σ² ∂E/∂x, per atom that moves, as the denoising displacement of the sites."""
     coords = dirty.coords.detach().requires_grad_()
@@ -323,7 +337,7 @@ def conservative_loss(
         (slope,) = torch.autograd.grad(energy.sum(), coords, create_graph=True)
     square = sigma[templates.site_system, None] ** 2
     step = -square * slope * scales(templates, dirty).coords / templates.site_multiplicity[:, None]
-    wide = output_scale(sigma, SIGMA_SITE)[templates.site_system, None]
+    wide = output_scale(sigma if width is None else width, SIGMA_SITE)[templates.site_system, None]
     return _free_mean(((step - back.coords) / wide) ** 2, templates.free_coords)
 
 

@@ -157,9 +157,9 @@ def design(
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
-        allow_known: keep candidates that are known crystals.
+        allow_known: keep candidates that are known crystals or molecules.
         budget: minutes after which no more is looked for.
-        fast: leave the geometry to the relaxation: more crystals for the time.
+        fast: leave the geometry to the relaxation: more candidates for the time.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
