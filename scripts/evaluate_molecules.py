@@ -462,7 +462,7 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
         "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
         f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
         "bar molecules labels": "; ".join(f"{model} {text}" for model, text in errors.items()),
-        "bar molecules hands": f"{100 * right / centres:.1f} % as drawn, {100 * after / centres:.1f} % after "
+        "bar molecules hands": f"{100 * right / centres:.1f} % as started, {100 * after / centres:.1f} % after "
         f"relaxation, of {centres}",
     }
 
@@ -485,7 +485,7 @@ def _hands(found: dict[str, list[int]]) -> str:
     (right, centres), (after, _) = found["right_before"], found["right_after"]
     (sides, bonds), (later, _) = found["bonds_before"], found["bonds_after"]
     return (
-        f"Of {centres} centres, {right} have the hand that was asked for as drawn and {after} after relaxation; of "
+        f"Of {centres} centres, {right} have the hand that was asked for as started and {after} after relaxation; of "
         f"{bonds} double bonds, {sides} and {later} have the side."
     )
 
