@@ -389,7 +389,7 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
         "known": "the best third by the energy, novelty not weighed",
         "novel": "the best third by the energy",
         "newer": "the best third by the energy, novelty weighed half as much again",
-        "unrelaxed": "of these, some",
+        "unrelaxed": "of the best third, those that were relaxed, before",
         "relaxed": "the same, relaxed by GFN2-xTB",
     }
     free_rows = []

@@ -10,7 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from matgen import models
-from matgen.config import from_mapping
+from matgen.config import ConfigError, from_mapping
 from matgen.energy import TemplateEnergy
 from matgen.generation import generate, propose
 from matgen.kinds import kind_of_request
@@ -175,6 +175,12 @@ def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) 
         template = MoleculeTemplate(name)
         assert template == crowded[i // 4]
         assert shows_template(template, places[begun.templates.site_system.numpy() == i])
+
+
+@pytest.mark.parametrize("bad", [{"start_noise": 0.5}, {"settle_noise": 0.005}, {"start_drawn": 0.01}])
+def test_levels_that_would_rise_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="above"):
+        asking(sampler=preset_of("molecule")["sampler"] | bad)
 
 
 @needs_weights

@@ -127,6 +127,10 @@ def test_molecules_need_their_own_table(tmp_path: Path) -> None:
 def test_only_energies_take_a_loss() -> None:
     with pytest.raises(ConfigError, match="heads belongs to kinds"):
         train_config({"kind": "molecule_judge", "heads": 3})
+    with pytest.raises(ConfigError, match="expected heads as a number of epochs"):
+        train_config({"kind": "molecule_energy", "heads": -1})
+    with pytest.raises(ConfigError, match="at most 1"):
+        train_config({"kind": "molecule_energy", "loss": {"real_share": 0.8, "own_share": 0.3}})
     with pytest.raises(ConfigError, match="belongs to kinds"):
         train_config({"kind": "molecule_judge", "loss": {}})
     assert set(SMALL) == set(USED_BY["molecule"]) <= set(NETWORKS)

@@ -16,8 +16,8 @@ class Nonbonded(Energy):
     which is where, and their mean is on the axis. The wall tells them apart, and the denoiser puts them right.
 
     Attributes:
-        least: Å; of every seventh molecule of QM9 one has two atoms nearer that are not bonded, all others none within
-            1.6 Å.
+        least: Å; of 18,691 molecules of QM9, every seventh, one has atoms nearer that are not bonded, and the others
+            have none within 1.6 Å.
         share: of the missing length.
     """
 

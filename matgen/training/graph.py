@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from matgen.config import ConfigError
 from matgen.draws import normal, uniform
 from matgen.nn.graph_energy import (
     SIGMA_LATTICE,
@@ -67,10 +68,10 @@ class GraphLoss:
         """Check that the shares fit into a batch.
 
         Raises:
-            ValueError: they do not.
+            ConfigError: they do not.
         """
         if not 0 <= self.real_share + self.own_share <= 1:
-            raise ValueError(f"expected real_share + own_share of at most 1, got {self.real_share} + {self.own_share}")
+            raise ConfigError(f"expected real_share + own_share of at most 1, got {self.real_share} + {self.own_share}")
 
 
 def noised(

@@ -1,34 +1,37 @@
-"""Property heads fitted last, to a trunk that stands still."""
+"""Property heads of a graph energy fitted last, to a trunk that stands still."""
 
 import math
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from matgen.draws import uniform
+from matgen.nn.graph_energy import GraphEnergy
+from matgen.noise import CLEAN, chosen
+from matgen.templates.expand import expand
+from matgen.training.graph import GraphObjective, noised
 from matgen.training.properties import negative_log_likelihood
 
 BATCH, LEARNING_RATE = 256, 1e-3
 
 
-def fit_heads(heads: nn.Module, read: Tensor, targets: Mapping[str, Tensor], epochs: int, seed: int = 0) -> None:
-    """Maximise the likelihood of labels given what the heads read, in place: Adam, its rate on a cosine to zero.
+def fit_heads(model: GraphEnergy, objective: GraphObjective, epochs: int, seed: int = 0) -> None:
+    """Maximise the likelihood of the labels given what the heads read, in place: Adam, its rate on a cosine to zero.
 
     While a trunk is trained for many ends on noised inputs, its heads only follow. What they read at low noise is
     computed once, and the heads alone are small, so that many epochs cost less than the one pass of the trunk.
 
     Args:
-        heads: of a graph energy.
-        read: embeddings (n_rows, width).
-        targets: labels of these rows by property, NaN where unknown.
+        model: only its heads change.
+        objective: that it was trained for: rows, labels, and the range of low noise.
         epochs: how often each row is shown.
         seed: of the order.
     """
+    read, targets = read_at_low_noise(model.eval(), objective), objective.targets.rows(objective.rows)
     generator = torch.Generator().manual_seed(seed)
-    heads.requires_grad_(requires_grad=True).train()
+    heads = model.heads.requires_grad_(requires_grad=True).train()
     optimizer = torch.optim.Adam(heads.parameters(), lr=LEARNING_RATE)
-    steps = epochs * math.ceil(len(read) / BATCH)
-    done = 0
+    steps, done = epochs * math.ceil(len(read) / BATCH), 0
     for _ in range(epochs):
         for rows in torch.randperm(len(read), generator=generator).to(read.device).split(BATCH):
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done / steps))
@@ -38,3 +41,19 @@ def fit_heads(heads: nn.Module, read: Tensor, targets: Mapping[str, Tensor], epo
             optimizer.step()
             done += 1
     heads.requires_grad_(requires_grad=False).eval()
+
+
+@torch.no_grad()
+def read_at_low_noise(model: GraphEnergy, objective: GraphObjective) -> Tensor:
+    """What the heads read of noiseless and of noised geometries of the training rows, by turns (n_rows, width)."""
+    generator, (low, high) = torch.Generator().manual_seed(0), objective.weights.low_sigma
+    table, parts = objective.table, []
+    for chunk in objective.rows.split(128):
+        templates, geometry = table.templates.select(chunk), table.geometry.select(table.templates, chunk)
+        sigma = low * (high / low) ** uniform(chunk.shape, generator, geometry.lattice)
+        dirty, _ = noised(templates, geometry, sigma, generator)
+        clean = torch.arange(len(chunk), device=chunk.device) % 2 == 0
+        where = chosen(templates, clean, geometry, dirty)
+        level = torch.where(clean, sigma.new_full((), CLEAN), sigma)
+        parts.append(model(expand(templates, where), level).embedding)
+    return torch.cat(parts)

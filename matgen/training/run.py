@@ -14,7 +14,6 @@ from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
 from matgen.devices import find_device, placed
-from matgen.draws import uniform
 from matgen.errors import UserError
 from matgen.export import make_folder
 from matgen.models import NETWORKS, USED_BY, round_parameters, save, tensors, weights_hash
@@ -29,11 +28,11 @@ from matgen.nn.molecule_judge import MoleculeJudge
 from matgen.nn.template_prior import TemplatePrior
 from matgen.nn.template_properties import TemplateProperties
 from matgen.nn.trunk import Trunk
-from matgen.noise import CLEAN, chosen
+from matgen.noise import CLEAN
 from matgen.properties import Distribution
 from matgen.templates.expand import expand
 from matgen.training.geometry import GeometryObjective
-from matgen.training.graph import GraphLoss, GraphObjective, noised
+from matgen.training.graph import GraphLoss, GraphObjective
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable
 from matgen.training.heads import fit_heads
 from matgen.training.loop import Objective, Schedule, fit
@@ -154,9 +153,6 @@ Predict = Callable[[nn.Module, Tensor], dict[str, Distribution]]
 """Raw distributions by property that a network predicts for rows of a table."""
 
 
-Read = Callable[[nn.Module], tuple[Tensor, dict[str, Tensor]]]
-
-
 @dataclass(frozen=True)
 class Plan:
     """How a kind of network is trained.
@@ -168,7 +164,6 @@ class Plan:
         targets: labels, where properties are predicted.
         predict: property predictions of it, or of a member where it is an ensemble; None where it makes none.
         calibrated_on: rows on which these are calibrated.
-        read: what the heads of a graph energy read of training rows at low noise, and the labels of these rows.
     """
 
     model: nn.Module
@@ -177,7 +172,6 @@ class Plan:
     targets: PropertyTargets = field(default_factory=lambda: PropertyTargets({}))
     predict: Predict | None = None
     calibrated_on: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    read: Read | None = None
 
 
 def train_config(raw: Mapping[str, Any]) -> TrainConfig:
@@ -194,6 +188,8 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(
                 f"{told} belongs to kinds graph_energy and molecule_energy, got it for {kind}; leave it out"
             )
+    if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:
+        raise ConfigError(f"expected heads as a number of epochs, 0 for none, got {raw['heads']!r}")
     rest = {name: value for name, value in raw.items() if name != "model"}
     model: Any = from_mapping(NETWORKS[kind].config, raw.get("model", {}), where="model")
     return replace(from_mapping(TrainConfig, rest), model=model)
@@ -240,8 +236,8 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     plan = PLANS[config.kind](table.to(device), config)
     origin = _origin(config, plan.model)
     fitted = fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report, hasten=config.hasten)
-    if plan.read is not None and config.heads:
-        fit_heads(fitted.heads, *plan.read(fitted.eval()), config.heads, config.schedule.seed)
+    if config.heads and isinstance(fitted, GraphEnergy) and isinstance(plan.objective, GraphObjective):
+        fit_heads(fitted, plan.objective, config.heads, config.schedule.seed)
     model = round_parameters(fitted.eval())
     if plan.predict is not None:
         rows = plan.calibrated_on
@@ -350,11 +346,8 @@ def _graph_energy(table: CrystalTable, config: TrainConfig) -> Plan:
     def predict(model: nn.Module, rows: Tensor) -> dict[str, Distribution]:
         return predicted(lambda chunk: model.heads(_embedding(model, table, chunk)), rows, batch_size=128)  # type: ignore[operator]
 
-    def read(model: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
-        return _at_low_noise(model, table, rows, objective.weights.low_sigma), objective.targets.rows(rows)
-
     model = GraphEnergy(config.model)
-    return Plan(model, objective, _rows(len(objective.rows)), objective.targets, predict, validation(table), read)
+    return Plan(model, objective, _rows(len(objective.rows)), objective.targets, predict, validation(table))
 
 
 def _embedding(model: nn.Module, table: CrystalTable | MoleculeTable, rows: Tensor) -> Tensor:
@@ -362,24 +355,6 @@ def _embedding(model: nn.Module, table: CrystalTable | MoleculeTable, rows: Tens
     templates = table.templates.select(rows)
     state = expand(templates, table.geometry.select(table.templates, rows))
     return model(state, state.cell.new_full(rows.shape, CLEAN)).embedding
-
-
-@torch.no_grad()
-def _at_low_noise(
-    model: nn.Module, table: CrystalTable | MoleculeTable, rows: Tensor, span: tuple[float, float]
-) -> Tensor:
-    """The same of noiseless and of noised geometries, by turns (n_rows, width)."""
-    generator, (low, high) = torch.Generator().manual_seed(0), span
-    parts = []
-    for chunk in rows.split(128):
-        templates, geometry = table.templates.select(chunk), table.geometry.select(table.templates, chunk)
-        sigma = low * (high / low) ** uniform(chunk.shape, generator, geometry.lattice)
-        dirty, _ = noised(templates, geometry, sigma, generator)
-        clean = torch.arange(len(chunk), device=chunk.device) % 2 == 0
-        where = chosen(templates, clean, geometry, dirty)
-        level = torch.where(clean, sigma.new_full((), CLEAN), sigma)
-        parts.append(model(expand(templates, where), level).embedding)
-    return torch.cat(parts)
 
 
 def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
@@ -437,10 +412,7 @@ def _molecule_energy(table: MoleculeTable, config: TrainConfig) -> Plan:
     def predict(network: nn.Module, rows: Tensor) -> dict[str, Distribution]:
         return predicted(lambda chunk: network.heads(_embedding(network, table, chunk)), rows, batch_size=128)  # type: ignore[operator]
 
-    def read(network: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
-        return _at_low_noise(network, table, train, objective.weights.low_sigma), targets.rows(train)
-
-    return Plan(model, objective, _rows(len(train)), targets, predict, val[::4], read)
+    return Plan(model, objective, _rows(len(train)), targets, predict, val[::4])
 
 
 def _molecule_judge(table: MoleculeTable, config: TrainConfig) -> Plan:
