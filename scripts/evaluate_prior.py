@@ -28,7 +28,7 @@ from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import Conditions
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.legal import TemplateRules, is_legal
-from matgen.training.prior import true_conditions, unigram_nll
+from matgen.training.prior import known_properties, true_conditions, unigram_nll
 from matgen.workflows.data import data_folder
 
 Formula = tuple[tuple[int, int], ...]
@@ -83,7 +83,7 @@ def likelihood(task: Task) -> dict[str, float]:
 def _nll(whole: CrystalTable, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """NLL (n,) told nothing, told the elements, and told everything known."""
     prior, templates = shipped().prior, whole.templates.select(rows)
-    told = true_conditions(templates, whole.labels[rows])
+    told = true_conditions(templates, known_properties(whole)[rows])
     nothing = Conditions.none(len(rows))
     elements = Conditions(nothing.n_atoms, told.elements, told.complete, nothing.properties)
     sites = pad_sites(templates, generator)

@@ -16,7 +16,7 @@ from conftest import TextbookEntry
 from torch import Tensor, nn
 
 from matgen.config import ConfigError
-from matgen.datasets.crystals import LABELS, CrystalTable, site_rows
+from matgen.datasets.crystals import CrystalTable, site_rows
 from matgen.elements import SYMBOLS, descriptors, known_elements
 from matgen.nn import layout_memory
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
@@ -40,7 +40,7 @@ from matgen.training.graph import (
 )
 from matgen.training.loop import CheckpointError, DivergedError, Schedule, bucketed, fit, learning_rate
 from matgen.training.negatives import NEGATIVES, displaced, substituted, swapped, wrong_shape, wrong_volume
-from matgen.training.prior import PriorObjective, dropped, true_conditions, unigram_nll
+from matgen.training.prior import PriorObjective, dropped, known_properties, true_conditions, unigram_nll
 from matgen.training.properties import PropertyTargets, trainable
 
 
@@ -66,7 +66,13 @@ def table(textbook: tuple[TextbookEntry, ...]) -> CrystalTable:
         ),
         split=torch.arange(n) % 2,
         mp20_split=torch.full((n,), 3),
-        labels=torch.tensor([[gap, -1.0 - 0.01 * i, 0.0, -5.0] for i, gap in enumerate(gaps)]),
+        labels={
+            "band_gap": torch.tensor(gaps),
+            "e_form": -1.0 - 0.01 * torch.arange(n),
+            "energy_above_hull": torch.zeros(n),
+            "chgnet_energy": torch.full((n,), -5.0),
+        },
+        gap_source=np.array(["" if math.isnan(gap) else "textbook" for gap in gaps]),
         mp2020=torch.ones(n, dtype=torch.bool),
         volume_ratio=torch.ones(n),
     )
@@ -562,12 +568,11 @@ def test_batches_are_joined_one_after_the_other(templates: TemplateBatch, geomet
 
 def test_conditions_are_true_and_dropped_at_random(table: CrystalTable) -> None:
     templates = table.templates
-    known = true_conditions(templates, table.labels)
+    known = true_conditions(templates, known_properties(table))
     for i, template in enumerate(templates.unbatch()[:71]):
         assert int(known.n_atoms[i]) == template.n_atoms
         assert set(known.elements[i].nonzero().ravel().tolist()) == set(template.composition)
-    gap = LABELS.index("band_gap")
-    torch.testing.assert_close(known.properties[:, 0], table.labels[:, gap], equal_nan=True)
+    torch.testing.assert_close(known.properties[:, 0], table.label("band_gap"), equal_nan=True)
     kept = [dropped(known, generator(seed)) for seed in range(10)]
     for some in kept:
         assert bool((some.elements <= known.elements).all())
@@ -649,7 +654,10 @@ def test_a_table_survives_the_disk_and_selection(table: CrystalTable, tmp_path: 
     again = CrystalTable.load(tmp_path / "crystals.npz")
     assert again.templates.unbatch() == table.templates.unbatch()
     assert torch.equal(again.geometry.coords, table.geometry.coords)
-    torch.testing.assert_close(again.labels, table.labels, rtol=0, atol=0, equal_nan=True)
+    assert again.labels.keys() == table.labels.keys()
+    for name, label in table.labels.items():
+        torch.testing.assert_close(again.label(name), label, rtol=0, atol=0, equal_nan=True)
+    assert again.gap_source.tolist() == table.gap_source.tolist()
     assert again.material_id.tolist() == table.material_id.tolist()
     rows = torch.tensor([3, 70, 3])
     some = table.select(rows)

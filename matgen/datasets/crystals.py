@@ -1,6 +1,7 @@
 """A table of crystals as tensors: loads in seconds and needs only torch and numpy."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,6 @@ from matgen.graphs import take_sites
 from matgen.templates.batch import Geometry, TemplateBatch
 
 SPLITS = ("train", "val", "test", "")
-LABELS = ("band_gap", "e_form", "energy_above_hull", "chgnet_energy")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class CrystalTable:
         geometry: the free numbers (float32).
         split: 0 train, 1 val, 2 test, by formula (n,).
         mp20_split: likewise for MP-20; 3 where a row is not in MP-20 (n,).
-        labels: NaN where unknown (n, 4), in the order of `LABELS`: eV, eV/atom, eV/atom, eV/atom.
+        labels: by name and in the unit of `matgen.datasets.labels.LABELS`, NaN where unknown (n,); any number of them.
+        gap_source: where each band gap comes from (n,); empty where there is none.
         mp2020: whether e_form follows the MP2020 corrections (n,).
         volume_ratio: cell volume over the fitted atomic volumes (n,).
     """
@@ -37,7 +38,8 @@ class CrystalTable:
     geometry: Geometry
     split: Tensor
     mp20_split: Tensor
-    labels: Tensor
+    labels: Mapping[str, Tensor]
+    gap_source: np.ndarray
     mp2020: Tensor
     volume_ratio: Tensor
 
@@ -46,13 +48,15 @@ class CrystalTable:
 
     def label(self, name: str) -> Tensor:
         """One label (n,), NaN where unknown."""
-        return self.labels[:, LABELS.index(name)]
+        return self.labels[name]
 
     def select(self, rows: Tensor) -> Self:
         """These rows (indices or a mask)."""
         rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
         return type(self)(
             material_id=self.material_id[rows.cpu().numpy()],
+            gap_source=self.gap_source[rows.cpu().numpy()],
+            labels={name: value[rows] for name, value in self.labels.items()},
             templates=self.templates.select(rows),
             geometry=self.geometry.select(self.templates, rows),
             **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in _STRUCTURED},
@@ -75,6 +79,8 @@ class CrystalTable:
             site_element=self.templates.site_element.numpy().astype(np.uint8),
             lattice=self.geometry.lattice.numpy().astype(np.float32),
             coords=self.geometry.coords.numpy().astype(np.float32),
+            gap_source=self.gap_source,
+            **{f"{LABEL}{name}": value.numpy() for name, value in self.labels.items()},
             **plain,
         )
 
@@ -84,11 +90,15 @@ class CrystalTable:
 
         Raises:
             FileNotFoundError: there is no such table.
+            ValueError: it was prepared before labels had names.
         """
         if not path.exists():
             message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`"
             raise FileNotFoundError(message)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as raw:
+            if "gap_source" not in raw:
+                raise ValueError("expected labels by name, got a table that was prepared by an earlier version")
+            labels = {name.removeprefix(LABEL): torch.from_numpy(raw[name]) for name in raw if name.startswith(LABEL)}
             site_count = torch.from_numpy(raw["site_count"].astype(np.int64))
             templates = TemplateBatch.of_sites(
                 torch.from_numpy(raw["space_group"].astype(np.int64)),
@@ -98,10 +108,19 @@ class CrystalTable:
             )
             geometry = Geometry(torch.from_numpy(raw["lattice"]), torch.from_numpy(raw["coords"]))
             plain = {f.name: torch.from_numpy(raw[f.name]) for f in fields(cls) if f.name not in _STRUCTURED}
-            return cls(material_id=raw["material_id"], templates=templates, geometry=geometry, **plain)
+            return cls(
+                material_id=raw["material_id"],
+                templates=templates,
+                geometry=geometry,
+                labels=labels,
+                gap_source=raw["gap_source"],
+                **plain,
+            )
 
 
-_STRUCTURED = {"material_id", "templates", "geometry"}
+_STRUCTURED = {"material_id", "templates", "geometry", "labels", "gap_source"}
+LABEL = "label_"
+"""Prefix of the name of a label in the file."""
 
 
 def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable, cell_from_parameters
+from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 
@@ -50,24 +51,72 @@ def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Itera
         message = f"expected the table {path}; name the folder that holds crystals/*.parquet"
         raise FileNotFoundError(message)
     rows = pq.read_table(path).to_pylist()
-    energies = pq.read_table(folder / "crystals" / "chgnet_energies.parquet").to_pydict()
-    chgnet = dict(zip(energies["material_id"], energies["chgnet_energy"], strict=True))
+    more = Labels.read(folder / "crystals")
     with get_context("spawn").Pool(jobs) as pool:
         described = list(progress(pool.imap(_describe_row, rows, chunksize=64)))
     failures = Counter(d for d in described if isinstance(d, str))
     kept = [(row, d) for row, d in zip(rows, described, strict=True) if isinstance(d, Described)]
-    return Preparation(_table(kept, chgnet), failures)
+    return Preparation(_table(kept, more), failures)
 
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _table(kept: list[tuple[dict[str, Any], Described]], chgnet: dict[str, float]) -> CrystalTable:
+@dataclass(frozen=True)
+class Labels:
+    """Labels beside those of the table itself, by `material_id`.
+
+    Attributes:
+        chgnet: CHGNet's energy, eV/atom.
+        of_2019: rows of the Materials Project of 2019.
+        predicted: gaps by MEGNet, eV.
+    """
+
+    chgnet: dict[str, float]
+    of_2019: dict[str, dict[str, Any]]
+    predicted: dict[str, float]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From the tables of a folder; of the last two, whatever is there."""
+        return cls(
+            chgnet=_by_id(folder / "chgnet_energies.parquet", "chgnet_energy"),
+            of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
+            predicted=_by_id(folder / "megnet_gaps.parquet", "megnet_gap"),
+        )
+
+    def gap(self, row: dict[str, Any]) -> GapLabel:
+        """The band gap of a row."""
+        name = row["material_id"]
+        return gap_label(row, self.of_2019.get(name, {}), self.predicted.get(name))
+
+    def others(self, row: dict[str, Any]) -> dict[str, float]:
+        """All labels of a row but the gap."""
+        name = row["material_id"]
+        later = self.of_2019.get(name, {})
+        own = {
+            "e_form": row["e_form"],
+            "energy_above_hull": row["ehull"],
+            "chgnet_energy": self.chgnet.get(name),
+        }
+        return {label: _number(value) for label, value in (own | {one: later.get(one) for one in OF_2019}).items()}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+def _by_id(path: Path, column: str) -> dict[str, float]:
+    return {row["material_id"]: row[column] for row in _rows(path)}
+
+
+def _table(kept: list[tuple[dict[str, Any], Described]], more: Labels) -> CrystalTable:
     rows = [row for row, _ in kept]
-    labels = [
-        [*(_number(r[k]) for k in ("band_gap", "e_form", "ehull")), _number(chgnet.get(r["material_id"]))] for r in rows
-    ]
+    gaps, others = [more.gap(row) for row in rows], [more.others(row) for row in rows]
+    columns = {"band_gap": [one.gap for one in gaps]} | {
+        name: [one[name] for one in others] for name in LABELS if name != "band_gap"
+    }
     return CrystalTable(
         material_id=np.array([r["material_id"] for r in rows]),
         templates=TemplateBatch.of([d.template for _, d in kept]),
@@ -77,7 +126,8 @@ def _table(kept: list[tuple[dict[str, Any], Described]], chgnet: dict[str, float
         ),
         split=torch.tensor([SPLITS.index(r["split"]) for r in rows]),
         mp20_split=torch.tensor([SPLITS.index(r["mp20_split"] or "") for r in rows]),
-        labels=torch.tensor(labels),
+        labels={name: torch.tensor(column) for name, column in columns.items()},
+        gap_source=np.array([one.source for one in gaps]),
         mp2020=torch.tensor([r["e_form_src"] in MP2020_SOURCES for r in rows]),
         volume_ratio=torch.tensor([r["volume_ratio"] for r in rows]),
     )

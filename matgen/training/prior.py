@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from matgen.datasets.crystals import LABELS, CrystalTable
+from matgen.datasets.crystals import CrystalTable
 from matgen.draws import uniform
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
@@ -17,13 +17,17 @@ from matgen.training.loop import bucketed
 CONDITION_LABELS = ("band_gap", "e_form", "energy_above_hull")
 
 
-def true_conditions(templates: TemplateBatch, labels: Tensor) -> Conditions:
-    """Everything that is known of these crystals; labels (n_systems, 4) in the order of `LABELS`."""
+def true_conditions(templates: TemplateBatch, properties: Tensor) -> Conditions:
+    """Everything that is known of these crystals; properties (n_systems, 3) as `known_properties` gives them."""
     elements = torch.zeros(templates.n_systems, N_ELEMENTS, dtype=torch.bool, device=templates.device)
     elements[templates.site_system, templates.site_element] = True
-    columns = [LABELS.index(name) for name in CONDITION_LABELS]
     complete = torch.ones_like(templates.space_group, dtype=torch.bool)
-    return Conditions(templates.n_atoms, elements, complete, labels[:, columns])
+    return Conditions(templates.n_atoms, elements, complete, properties)
+
+
+def known_properties(table: CrystalTable) -> Tensor:
+    """Labels that the prior may be told (n, 3), NaN where unknown, in the order of `CONDITION_LABELS`."""
+    return torch.stack([table.label(name) for name in CONDITION_LABELS], dim=1)
 
 
 def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.35) -> Conditions:
@@ -59,20 +63,20 @@ class PriorObjective:
     def loss(self, model: TemplatePrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean NLL in nats per crystal."""
         templates = self.train.templates.select(rows)
-        conditions = dropped(true_conditions(templates, self.train.labels[rows]), generator)
+        conditions = dropped(true_conditions(templates, known_properties(self.train)[rows]), generator)
         nll = -model(conditions, templates.space_group, pad_sites(templates, generator)).mean()
         return nll, {"nll": nll.item()}
 
     @torch.no_grad()
     def validate(self, model: TemplatePrior) -> dict[str, float]:
         """NLL per crystal on the validation split (every fourth row), without and with all conditions."""
-        rows = torch.arange(0, len(self.val), 4, device=self.val.labels.device)
+        rows = torch.arange(0, len(self.val), 4, device=self.val.split.device)
         plain, told = [], []
         generator = torch.Generator().manual_seed(0)
         for chunk in rows.split(512):
             templates = self.val.templates.select(chunk)
             sites = pad_sites(templates, generator)
-            known = true_conditions(templates, self.val.labels[chunk])
+            known = true_conditions(templates, known_properties(self.val)[chunk])
             plain.append(-model(Conditions.none(len(chunk)).to(chunk.device), templates.space_group, sites))
             told.append(-model(known, templates.space_group, sites))
         return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(told).mean().item()}

@@ -10,12 +10,13 @@ from zipfile import ZipFile, is_zipfile
 import pyarrow.parquet as pq
 import torch
 
-from matgen.datasets.crystals import LABELS, SPLITS, CrystalTable
+from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.datasets.molecules import LABELS as MOLECULE_LABELS
 from matgen.datasets.molecules import MoleculeTable
 from matgen.datasets.prepare import prepare
 from matgen.datasets.qm9 import SPLIT_FILE, prepare_qm9, qm9_folder
 from matgen.export import make_folder
+from matgen.properties import PROPERTIES
 from matgen.training.run import DataError, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
@@ -57,6 +58,8 @@ class TableFacts:
         rows: crystals.
         splits: crystals by split.
         labels: crystals with each label.
+        gaps: band gaps by source; what sources contradict each other about is counted as `contradicted`, and has none.
+        metals: share of the band gaps that are zero, in `train`.
         space_groups: how many of them occur.
         elements: how many of them occur.
         largest: atoms in the largest primitive cell.
@@ -66,6 +69,8 @@ class TableFacts:
     rows: int
     splits: dict[str, int]
     labels: dict[str, int]
+    gaps: dict[str, int]
+    metals: float
     space_groups: int
     elements: int
     largest: int
@@ -205,12 +210,21 @@ def table_facts(path: Path) -> TableFacts | MoleculeFacts:
     return TableFacts(
         rows=len(table),
         splits={name or "none": int((table.split == i).sum()) for i, name in enumerate(SPLITS)},
-        labels={name: int(torch.isfinite(table.label(name)).sum()) for name in LABELS},
+        labels={name: int(torch.isfinite(label).sum()) for name, label in table.labels.items()},
+        gaps=dict(Counter(name or "none" for name in table.gap_source.tolist()).most_common()),
+        metals=_metals(table),
         space_groups=len(templates.space_group.unique()),
         elements=len(templates.site_element.unique()),
         largest=int(templates.n_atoms.max()),
         free=float(free.median()),
     )
+
+
+def _metals(table: CrystalTable) -> float:
+    """Share of metals among the band gaps of the split `train`; NaN where it has none."""
+    gaps = table.label("band_gap")[table.split == 0]
+    known = gaps[torch.isfinite(gaps)]
+    return float((known <= PROPERTIES["band_gap"].zero).float().mean())
 
 
 def _holds_molecules(path: Path) -> bool:
