@@ -8,14 +8,11 @@ import csv
 import io
 import json
 import math
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +23,7 @@ from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
 from matgen.candidate import Candidate, KindName, Verdict
 from matgen.errors import UserError
+from matgen.output import append, replace_file, writing
 from matgen.record import formula, from_record, to_record
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 from matgen.validation.cif import cif_text, displacement, read_cif
@@ -42,10 +40,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
 
 ADVICE = "name another folder with --out, or overwrite it"
-
-
-class OutputError(UserError, OSError):
-    """The output folder cannot be written."""
 
 
 class ResumeError(UserError, ValueError):
@@ -121,38 +115,6 @@ def _sdf_fields(candidate: Candidate) -> dict[str, str]:
     failed = [name for name, verdict in candidate.verdicts.items() if not verdict.passed]
     told["passed"] = "no" if failed else "yes"
     return told | {"failed": ", ".join(failed)} if failed else told
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn whatever the file system objects to into an error that says what to do.
-
-    Raises:
-        OutputError: the path cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"cannot write to {path}: {reason}; choose another folder with --out") from error
-
-
-def make_folder(folder: Path, option: str) -> None:
-    """Make a folder if it is not there, and find out before long work whether it takes files.
-
-    Args:
-        folder: to make.
-        option: that names another.
-
-    Raises:
-        OutputError: it cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another place with {option}") from error
 
 
 class CandidateWriter:
@@ -345,21 +307,6 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
             pairs = [(name, found[name], wanted[name])]
         told += [f"{key} was {old!r} and is now {new!r}" for key, old, new in pairs if old != new]
     return ", ".join(told)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)
-
-
-def append(path: Path, text: str) -> None:
-    """Append and wait until it is on the disk."""
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _row(candidate: Candidate) -> dict[str, Any]:

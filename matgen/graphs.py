@@ -143,11 +143,15 @@ def joined(parts: Sequence[Graphs], n_sites: Sequence[int]) -> Graphs:
 def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the sites of chosen systems, and the new system of each."""
     counts = torch.bincount(site_system, minlength=n_systems)
-    starts = counts.cumsum(0) - counts
+    return take_rows(counts.cumsum(0) - counts, counts, systems)
+
+
+def take_rows(first: Tensor, counts: Tensor, systems: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of chosen systems, and the new system of each, where the first row and the number of each are known."""
     chosen = counts[systems]
     new_system = torch.repeat_interleave(torch.arange(len(systems), device=counts.device), chosen)
     within = torch.arange(len(new_system), device=counts.device) - (chosen.cumsum(0) - chosen)[new_system]
-    return starts[systems][new_system] + within, new_system
+    return first[systems][new_system] + within, new_system
 
 
 def _ranges(starts: Tensor, counts: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from matgen.nn.graph_prior import GraphPrior, GraphPriorConfig
 from matgen.nn.graph_properties import GraphProperties, GraphPropertiesConfig
 from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.molecule_judge import MoleculeJudge, MoleculeJudgeConfig
+from matgen.nn.structure_properties import StructureProperties, StructurePropertiesConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.templates.prototypes import PrototypeLibrary
@@ -59,6 +60,7 @@ NETWORKS: dict[str, Network] = {
     "template_properties": Network(TemplatePropertiesConfig, partial(Ensemble, TemplateProperties)),
     "geometry_density": Network(GeometryDensityConfig, GeometryDensity),
     "graph_energy": Network(GraphEnergyConfig, GraphEnergy),
+    "structure_properties": Network(StructurePropertiesConfig, partial(Ensemble, StructureProperties)),
     "judge": Network(JudgeConfig, partial(Ensemble, Judge)),
     "graph_prior": Network(GraphPriorConfig, GraphPrior),
     "molecule_properties": Network(GraphPropertiesConfig, partial(Ensemble, GraphProperties)),

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import vesin
 from torch import Tensor
 
-from matgen.devices import placed
+from matgen.graphs import take_sites
 from matgen.state import State
+
+PAIRS_AT_ONCE = 40_000_000
+"""Pairs of a representative atom and an image that are measured together on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,23 @@ class Edges:
 def neighbors(state: State, cutoff: float) -> Edges:
     """All pairs closer than `cutoff` (Å) around the representative atoms, periodic images included.
 
-    The list itself is not differentiable; distances come from `Edges.vectors`. Found on the CPU, whatever the device of
-    the state, which the edges return to: where a list is to be made on a GPU, this is the place to choose it.
+    The list itself is not differentiable; distances come from `Edges.vectors`. On the CPU vesin finds it; elsewhere
+    every image in reach is measured, where the state is.
     """
-    return placed(_by_vesin(state, cutoff), state.positions.device)
+    return by_vesin(state, cutoff) if state.positions.device.type == "cpu" else by_images(state, cutoff)
 
 
-def _by_vesin(state: State, cutoff: float) -> Edges:
-    """The same on the CPU, system by system."""
+def by_vesin(state: State, cutoff: float) -> Edges:
+    """The list on the CPU, system by system."""
+    import vesin
+
     calculator = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    positions = state.positions.detach().cpu().double().numpy()
-    cells = state.cell.detach().cpu().double().numpy()
-    periodic = state.pbc.cpu().numpy()
+    positions = state.positions.detach().double().numpy()
+    cells = state.cell.detach().double().numpy()
+    periodic = state.pbc.numpy()
     counts = state.n_atoms.tolist()
     wanted = np.zeros(len(positions), dtype=bool)
-    wanted[state.orbits.representatives.cpu().numpy()] = True
+    wanted[state.orbits.representatives.numpy()] = True
     centres, others, offsets = [], [], []
     start = 0
     for system, count in enumerate(counts):
@@ -68,3 +72,59 @@ def _by_vesin(state: State, cutoff: float) -> Edges:
         torch.from_numpy(np.concatenate(others))[order],
         torch.from_numpy(np.concatenate(offsets))[order].to(state.positions.dtype),
     )
+
+
+def by_images(state: State, cutoff: float) -> Edges:
+    """The list on any device: every representative against every atom of every cell in reach, some systems at a time.
+
+    Cell S of the neighbour is in reach where |S_k| ≤ cutoff / h_k + 1 along each periodic axis, h_k the distance of
+    the cell's faces; atoms are wrapped into the cell first.
+    """
+    positions, cell = state.positions.detach().double(), state.cell.detach().double()
+    to_frac = torch.linalg.inv(cell)
+    frac = torch.einsum("ni,nij->nj", positions, to_frac[state.system_idx])
+    whole = torch.where(state.pbc[state.system_idx], frac.floor(), 0.0)
+    wrapped = torch.einsum("ni,nij->nj", frac - whole, cell[state.system_idx])
+    reach = (cutoff * to_frac.norm(dim=1) + 1).floor().long() * state.pbc.long()
+    n_sites = torch.bincount(state.site_system, minlength=state.n_systems)
+    pairs = n_sites * state.n_atoms * (2 * reach + 1).prod(1)
+    group = pairs.cumsum(0) // PAIRS_AT_ONCE
+    parts = [
+        _measured(state, systems, wrapped, reach, cutoff)
+        for systems in torch.arange(state.n_systems, device=group.device).split(torch.bincount(group).tolist())
+        if len(systems)
+    ]
+    centre, neighbor, image = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = centre.argsort(stable=True)
+    centre, neighbor = centre[order], neighbor[order]
+    offset = image[order] - whole[neighbor] + whole[centre]
+    return Edges(centre, neighbor, offset.to(state.positions.dtype))
+
+
+def _measured(
+    state: State, systems: Tensor, wrapped: Tensor, reach: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres, neighbours and images (float64) of these systems that are close enough."""
+    atoms, owner = take_sites(state.system_idx, state.n_systems, systems)
+    sites, site_owner = take_sites(state.site_system, state.n_systems, systems)
+    n_atoms = torch.bincount(owner, minlength=len(systems))
+    width = 2 * reach[systems] + 1
+    n_images = width.prod(1)
+    per_site = (n_atoms * n_images)[site_owner]
+    site = torch.repeat_interleave(torch.arange(len(sites), device=sites.device), per_site)
+    rank = torch.arange(len(site), device=sites.device) - (per_site.cumsum(0) - per_site)[site]
+    system = site_owner[site]
+    first = n_atoms.cumsum(0) - n_atoms
+    neighbor = atoms[first[system] + rank // n_images[system]]
+    image, images = rank % n_images[system], []
+    for axis in (2, 1, 0):
+        size = width[system, axis]
+        images.append(image % size - reach[systems][system, axis])
+        image = image // size
+    shift = torch.stack(images[::-1], dim=1).double()
+    centre = state.orbits.representatives[sites][site]
+    cell = state.cell.detach().double()[systems]
+    vectors = wrapped[neighbor] - wrapped[centre] + torch.einsum("ei,eij->ej", shift, cell[system])
+    itself = (neighbor == centre) & (shift == 0).all(1)
+    near = (vectors.square().sum(1) < cutoff**2) & ~itself
+    return centre[near], neighbor[near], shift[near]

@@ -1,6 +1,8 @@
 """A batch of atomic systems as plain tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Self
 
 import torch
@@ -111,6 +113,32 @@ class State:
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
         return placed(self, device)
+
+
+def concatenated(states: Sequence[State]) -> State:
+    """Crystals of several batches, one batch after another; molecular graphs are left behind."""
+    atoms = _starts([len(s.positions) for s in states])
+    sites = _starts([len(s.orbits.representatives) for s in states])
+    systems = _starts([s.n_systems for s in states])
+    orbits = Orbits(
+        torch.cat([s.orbits.site_idx + start for s, start in zip(states, sites, strict=True)]),
+        torch.cat([s.orbits.representatives + start for s, start in zip(states, atoms, strict=True)]),
+        torch.cat([s.orbits.rotations for s in states]),
+        torch.cat([s.orbits.multiplicity for s in states]),
+    )
+    return State(
+        torch.cat([s.positions for s in states]),
+        torch.cat([s.atomic_numbers for s in states]),
+        torch.cat([s.cell for s in states]),
+        torch.cat([s.pbc for s in states]),
+        torch.cat([s.system_idx + start for s, start in zip(states, systems, strict=True)]),
+        orbits,
+    )
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    """Where each of several parts begins when they stand one after another."""
+    return [0, *accumulate(counts)][:-1]
 
 
 def _places(rows: Tensor, n: int) -> Tensor:

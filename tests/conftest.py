@@ -24,6 +24,11 @@ SMALL_MODELS = {
     "template_properties": {"width": 24, "layers": 1, "heads": 2, "hidden": 16},
     "geometry_density": {"width": 24, "layers": 1, "heads": 2},
     "graph_energy": {"trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8},
+    "structure_properties": {
+        "members": 2,
+        "trunk": {"channels": 4, "layers": 1, "n_radial": 4, "both_ends": True},
+        "hidden": 8,
+    },
     "judge": {"width": 16, "layers": 1, "hidden": 16},
 }
 """Of every kind of network a configuration that trains in seconds."""
@@ -72,13 +77,22 @@ def prepared_table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest
     pairs = [described(structure) for structure in small]
     templates, geometry = concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
     n = len(pairs)
-    labels = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
-    labels[::3, 0] = 0.0
+    numbers = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
+    numbers[::3, 0] = 0.0
+    labels = dict(zip(("band_gap", "e_form", "energy_above_hull", "chgnet_energy"), numbers.T, strict=True))
     split = torch.arange(n) % 3 // 2  # two thirds train, one third val
     path = tmp_path_factory.mktemp("table") / "crystals.npz"
     ones = torch.ones(n)
     CrystalTable(
-        np.array([f"t{i}" for i in range(n)]), templates, geometry, split, split, labels, ones.bool(), ones
+        np.array([f"t{i}" for i in range(n)]),
+        templates,
+        geometry,
+        split,
+        split,
+        labels,
+        np.full(n, "made up"),
+        ones.bool(),
+        ones,
     ).save(path)
     return path
 

@@ -14,7 +14,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
-from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo, faithful_cif
+from matgen.export import CandidateWriter, ResumeError, RunInfo, faithful_cif
+from matgen.output import OutputError
 from matgen.record import from_record, to_record
 from matgen.validation.symmetry import space_group
 

@@ -40,6 +40,7 @@ RANKS: tuple[frozenset[str], ...] = (
             "errors",
             "graphs",
             "geometry",
+            "output",
             "processes",
             "progress",
             "properties",

@@ -1,5 +1,6 @@
 """Laws of neighbour lists: every pair within the cutoff, every image, from both ends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from matgen.neighbors import Edges, neighbors
+from matgen.neighbors import Edges, by_images, by_vesin, neighbors
 from matgen.state import Orbits, State
 
 D = torch.float64
@@ -19,6 +20,16 @@ CELLS = {
     "sheared": [[6.0, 0.0, 0.0], [5.5, 1.5, 0.0], [-4.0, 3.0, 5.0]],
     "left-handed": [[0.0, 3.0, 0.5], [3.2, 0.3, 0.0], [0.4, 0.0, 5.0]],
 }
+
+
+Finder = Callable[[State, float], Edges]
+
+
+@pytest.fixture(params=[by_vesin, by_images])
+def find(request: pytest.FixtureRequest) -> Finder:
+    """Both ways of finding neighbours, that of the CPU and that of a GPU."""
+    found: Finder = request.param
+    return found
 
 
 def state_of(cell: list[list[float]], pbc: tuple[bool, bool, bool], n: int = 4) -> State:
@@ -52,15 +63,15 @@ def tried(state: State, cutoff: float, reach: int = 9) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, True, False), (False, False, False)])
-def test_the_list_is_complete_and_exact(name: str, pbc: tuple[bool, bool, bool]) -> None:
+def test_the_list_is_complete_and_exact(find: Finder, name: str, pbc: tuple[bool, bool, bool]) -> None:
     state = state_of(CELLS[name], pbc)
-    assert listed(neighbors(state, 5.0)) == tried(state, 5.0)
+    assert listed(find(state, 5.0)) == tried(state, 5.0)
 
 
-def test_one_atom_sees_its_own_images() -> None:
+def test_one_atom_sees_its_own_images(find: Finder) -> None:
     state = state_of(CELLS["small and skew"], (True, True, True), n=1)
-    assert listed(neighbors(state, 4.0)) == tried(state, 4.0)
-    assert len(neighbors(state, 4.0).centre) > 20
+    assert listed(find(state, 4.0)) == tried(state, 4.0)
+    assert len(find(state, 4.0).centre) > 20
 
 
 def test_vectors_lead_from_centre_to_neighbour() -> None:
@@ -83,12 +94,12 @@ def test_vectors_are_differentiable_in_positions_and_cell() -> None:
     assert torch.autograd.gradcheck(vectors, inputs)
 
 
-def test_every_edge_is_listed_from_both_ends() -> None:
-    found = listed(neighbors(state_of(CELLS["small and skew"], (True, True, True)), 4.0))
+def test_every_edge_is_listed_from_both_ends(find: Finder) -> None:
+    found = listed(find(state_of(CELLS["small and skew"], (True, True, True)), 4.0))
     assert {(j, i, -a, -b, -c) for i, j, a, b, c in found} == found
 
 
-def test_systems_of_a_batch_are_listed_as_if_alone() -> None:
+def test_systems_of_a_batch_are_listed_as_if_alone(find: Finder) -> None:
     one = state_of(CELLS["cubic"], (True, True, True), n=3)
     empty = state_of([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]], (True, True, True), n=1)
     two = state_of(CELLS["sheared"], (True, True, False), n=2)
@@ -100,13 +111,13 @@ def test_systems_of_a_batch_are_listed_as_if_alone() -> None:
         torch.cat([one.pbc, empty.pbc, two.pbc]),
         systems,
     )
-    edges = neighbors(both, 5.0)
-    later = {(i + 4, j + 4, *offset) for i, j, *offset in listed(neighbors(two, 5.0))}
-    assert listed(edges) == listed(neighbors(one, 5.0)) | later
+    edges = find(both, 5.0)
+    later = {(i + 4, j + 4, *offset) for i, j, *offset in listed(find(two, 5.0))}
+    assert listed(edges) == listed(find(one, 5.0)) | later
     assert bool((edges.centre.diff() >= 0).all()), "edges are sorted by centre"
 
 
-def test_only_representatives_have_neighbours() -> None:
+def test_only_representatives_have_neighbours(find: Finder) -> None:
     # Which the list does not verify: it trusts the orbits.
     state = state_of(CELLS["cubic"], (True, True, True), n=4)
     orbits = Orbits(
@@ -115,20 +126,31 @@ def test_only_representatives_have_neighbours() -> None:
         torch.eye(3, dtype=D).expand(4, 3, 3),
         torch.tensor([2, 2]),
     )
-    edges = neighbors(replace(state, orbits=orbits), 5.0)
+    edges = find(replace(state, orbits=orbits), 5.0)
     assert listed(edges) == {edge for edge in tried(state, 5.0) if edge[0] in (1, 3)}
 
 
-def test_no_neighbours_are_no_edges() -> None:
+def test_no_neighbours_are_no_edges(find: Finder) -> None:
     state = state_of(CELLS["cubic"], (False, False, False), n=1)
-    edges = neighbors(state, 5.0)
+    edges = find(state, 5.0)
     assert len(edges.centre) == 0
     assert edges.vectors(state).shape == (0, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_offsets_have_the_dtype_of_the_positions(dtype: torch.dtype) -> None:
+def test_offsets_have_the_dtype_of_the_positions(find: Finder, dtype: torch.dtype) -> None:
     state = state_of(CELLS["cubic"], (True, True, True))
     state = replace(state, positions=state.positions.to(dtype), cell=state.cell.to(dtype))
-    assert neighbors(state, 5.0).offset.dtype == dtype
-    assert listed(neighbors(state, 5.0)) == tried(replace(state, positions=state.positions.double()), 5.0)
+    assert find(state, 5.0).offset.dtype == dtype
+    assert listed(find(state, 5.0)) == tried(replace(state, positions=state.positions.double()), 5.0)
+
+
+def test_a_list_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [state_of(CELLS[name], (True, True, True), n=n) for n, name in enumerate(CELLS, start=1)]
+    systems = torch.repeat_interleave(torch.arange(4), torch.arange(1, 5))
+    numbers, pbc = (torch.cat([getattr(p, name) for p in parts]) for name in ("atomic_numbers", "pbc"))
+    positions, cell = (torch.cat([getattr(p, name) for p in parts]) for name in ("positions", "cell"))
+    whole = State.of(positions, numbers, cell, pbc, systems)
+    at_once = listed(by_images(whole, 5.0))
+    monkeypatch.setattr("matgen.neighbors.PAIRS_AT_ONCE", 1000)
+    assert listed(by_images(whole, 5.0)) == at_once == listed(by_vesin(whole, 5.0))

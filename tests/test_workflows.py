@@ -16,10 +16,11 @@ from pymatgen.core import Lattice, Structure
 import matgen
 from matgen import models
 from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.export import CandidateWriter, OutputError, ResumeError, RunInfo
+from matgen.export import CandidateWriter, ResumeError, RunInfo
 from matgen.guide import JUDGE
 from matgen.models import info, load
 from matgen.nn.template_prior import TemplatePriorConfig
+from matgen.output import OutputError
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.templates.symmetry import NoTemplateError

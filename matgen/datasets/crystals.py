@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class CrystalTable:
     def save(self, path: Path) -> None:
         """Write one compressed npz."""
         plain = {f.name: getattr(self, f.name).numpy() for f in fields(self) if f.name not in _STRUCTURED}
+        labels: dict[str, Any] = {f"{LABEL}{name}": value.numpy() for name, value in self.labels.items()}
         sites = torch.bincount(self.templates.site_system, minlength=len(self))
         np.savez_compressed(
             path,
@@ -80,7 +81,7 @@ class CrystalTable:
             lattice=self.geometry.lattice.numpy().astype(np.float32),
             coords=self.geometry.coords.numpy().astype(np.float32),
             gap_source=self.gap_source,
-            **{f"{LABEL}{name}": value.numpy() for name, value in self.labels.items()},
+            **labels,
             **plain,
         )
 

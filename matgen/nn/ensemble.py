@@ -27,6 +27,9 @@ class Ensemble(nn.Module):
 
 def mixed(parts: Sequence[Mapping[str, Distribution]]) -> Mapping[str, Distribution]:
     """The even mixture of several predictions, by property."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: Mixture(tuple(part[name] for part in parts)) for name in parts[0]}
+    return {name: mixture_of([part[name] for part in parts]) for name in parts[0]}
+
+
+def mixture_of(parts: Sequence[Distribution]) -> Distribution:
+    """The even mixture of some distributions; of one, itself."""
+    return parts[0] if len(parts) == 1 else Mixture(tuple(parts))

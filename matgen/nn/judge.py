@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from matgen.config import check_least
 from matgen.elements import descriptors
 from matgen.neighbors import neighbors
+from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.properties import Distribution
 from matgen.state import State
@@ -81,26 +82,21 @@ def surroundings(state: State) -> Tensor:
     spacing = (CUTOFF - FIRST_CENTRE) / N_RADIAL
     centres = FIRST_CENTRE + spacing * torch.arange(N_RADIAL, device=distance.device)
     basis = torch.exp(-0.5 * ((distance[:, None] - centres) / spacing).square()) * envelope[:, None]
-    radial = _summed(basis[:, :, None] * weights[:, None, :], site, n_sites)
+    radial = summed(basis[:, :, None] * weights[:, None, :], site, n_sites)
 
     radius = RADIUS_MEAN + RADIUS_STD * table[:, 4]
     touching = radius[state.atomic_numbers[edges.centre]] + radius[state.atomic_numbers[edges.neighbor]]
     strength = torch.exp(((touching - distance) / BOND_SOFTNESS).clamp(-20.0, 3.0)) * envelope
-    bonds = _summed(strength[:, None] * weights, site, n_sites)
+    bonds = summed(strength[:, None] * weights, site, n_sites)
 
     middles = torch.tensor(SHELL_CENTRES, device=distance.device)
     shells = torch.exp(-0.5 * ((distance[:, None] - middles) / SHELL_WIDTH).square()) * envelope[:, None]
     shell_weights = torch.cat([ones, neighbour[:, list(SHELL_COLUMNS)]], dim=1)
     amount = shells[:, :, None, None] * shell_weights[:, None, :, None]
     unit = vectors / distance[:, None]
-    lopsided = _length(_summed(amount * unit[:, None, None, :], site, n_sites))
-    flat = _length(_summed(amount * _second_moment(unit)[:, None, None, :], site, n_sites))
+    lopsided = _length(summed(amount * unit[:, None, None, :], site, n_sites))
+    flat = _length(summed(amount * _second_moment(unit)[:, None, None, :], site, n_sites))
     return torch.cat([part.flatten(1) for part in (radial, bonds, lopsided, flat)], dim=1)
-
-
-def _summed(edge_values: Tensor, site: Tensor, n_sites: int) -> Tensor:
-    zeros = torch.zeros(n_sites, *edge_values.shape[1:], dtype=edge_values.dtype, device=edge_values.device)
-    return zeros.index_add(0, site, edge_values)
 
 
 def _length(x: Tensor) -> Tensor:
@@ -190,10 +186,8 @@ class Judge(nn.Module):
         x = self.local(x) + self.element(inputs.element) + self.own(table[inputs.element])
         x = self.sites(x)
         weight = inputs.multiplicity.to(x)[:, None]
-        total = _summed(weight, system, n_systems)
-        mean = _summed(weight * x, system, n_systems) / total
-        spread = _summed(weight * (x - mean[system]).square(), system, n_systems) / total
-        crystal = [mean, (spread + 1e-4).sqrt(), _composition(table[inputs.element], weight, system, n_systems)]
+        pooled = mean_and_spread(x, weight, system, n_systems, softness=1e-4)
+        crystal = [pooled, composition_statistics(table[inputs.element], weight, system, n_systems)]
         density = (inputs.volume / 15.0).log()[:, None]
         return self.crystal(torch.cat([*crystal, density], dim=-1))
 
@@ -204,14 +198,3 @@ class Judge(nn.Module):
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
         """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
         return self.heads.calibrated(self.embed(JudgeInputs.of(state)))
-
-
-def _composition(described: Tensor, weight: Tensor, system: Tensor, n_systems: int) -> Tensor:
-    """Mean, standard deviation, least and greatest descriptors (n_systems, 4 n_descriptors) over the atoms."""
-    total = _summed(weight, system, n_systems)
-    mean = _summed(weight * described, system, n_systems) / total
-    spread = (_summed(weight * (described - mean[system]).square(), system, n_systems) / total + 1e-6).sqrt()
-    index = system[:, None].expand_as(described)
-    start = described.new_zeros(n_systems, described.shape[1])
-    least, greatest = (start.scatter_reduce(0, index, described, how, include_self=False) for how in ("amin", "amax"))
-    return torch.cat([mean, spread, least, greatest], dim=1)

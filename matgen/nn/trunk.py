@@ -52,8 +52,8 @@ class TrunkConfig:
         neighbors: average number of neighbours, by whose root messages are divided.
         highest_degree: of the spherical harmonics that directions enter by, at most 2.
         graphs: whether molecular graphs are read; then all systems are molecules.
-        pushes: whether messages know both their ends, and every layer pushes atoms before the next one looks; only
-            where molecular graphs are read.
+        both_ends: whether messages know both their ends; where there are pushes they do in any case.
+        pushes: whether every layer pushes atoms before the next one looks; only where molecular graphs are read.
     """
 
     channels: int = 64
@@ -64,6 +64,7 @@ class TrunkConfig:
     neighbors: float = 30.0
     highest_degree: int = 2
     graphs: bool = False
+    both_ends: bool = False
     pushes: bool = False
 
     def __post_init__(self) -> None:
@@ -107,7 +108,8 @@ class Layer(nn.Module):
         self.radial = nn.Sequential(
             nn.Linear(config.n_radial + n_told, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 3 * channels)
         )
-        self.ends = nn.Linear(channels, 2 * HIDDEN, bias=False) if config.pushes else None
+        with_ends = config.both_ends or config.pushes
+        self.ends = nn.Linear(channels, 2 * HIDDEN, bias=False) if with_ends else None
         if self.ends is not None:
             nn.init.zeros_(self.ends.weight)
         self.before = nn.Linear(channels, channels)
@@ -196,24 +198,29 @@ class Trunk(nn.Module):
             noise=noise.index_select(0, state.site_system),
         )
 
-    def forward(self, state: State, sigma: Tensor) -> Tensor:
+    def forward(self, state: State, sigma: Tensor, edges: Edges | None = None) -> Tensor:
         """Features (n_sites, 9 or 18, channels) for noise levels sigma (n_systems,), Å.
+
+        Args:
+            state: a batch.
+            sigma: noise levels.
+            edges: neighbours within the cutoff, where they are known already; of crystals.
 
         Raises:
             ValueError: molecular graphs are to be read, and the state has none.
         """
-        return self.moved(state, sigma)[0]
+        return self.moved(state, sigma, edges)[0]
 
-    def moved(self, state: State, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def moved(self, state: State, sigma: Tensor, edges: Edges | None = None) -> tuple[Tensor, Tensor]:
         """The same, and how far the pushes moved each site (n_sites, 3), Å."""
         scalars = self.element(state.atomic_numbers[state.orbits.representatives])
         shift = state.positions.new_zeros(len(scalars), 3)
         if self.config.graphs:
-            edges, relation = _related(state, self.config.cutoff)
-            around = self.graph(state, sigma, edges, relation)
+            pairs, relation = _related(state, self.config.cutoff)
+            around = self.graph(state, sigma, pairs, relation)
             h = self._told(state, scalars)
         else:
-            around = self.graph(state, sigma, neighbors(state, self.config.cutoff))
+            around = self.graph(state, sigma, neighbors(state, self.config.cutoff) if edges is None else edges)
             h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
         for number, layer in enumerate(self.layers):
             h = layer(h, around)
@@ -221,7 +228,7 @@ class Trunk(nn.Module):
                 shift = shift + self.pushes[number](h[:, 0], around)
                 if number + 1 < len(self.layers):
                     there = replace(state, positions=state.positions + shift)
-                    around = self.graph(there, sigma, edges, relation)
+                    around = self.graph(there, sigma, pairs, relation)
         return h, shift
 
     def _told(self, state: State, scalars: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matgen.candidate import KindName
-from matgen.export import ADVICE, ResumeError, RunInfo, append, earlier_report, identity, replace_file, writing
+from matgen.export import ADVICE, ResumeError, RunInfo, earlier_report, identity
+from matgen.output import append, replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
 
 ROWS, RESULTS = "rows.jsonl", "results"

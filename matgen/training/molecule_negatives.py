@@ -21,14 +21,14 @@ SINGLE = 1
 def _pick(scores: Tensor, owner: Tensor, n_systems: int) -> Tensor:
     """Row of the highest score of each system, -1 where it has none (n_systems,)."""
     best = scores.new_full((n_systems,), -1.0).scatter_reduce(0, owner, scores, "amax")
-    chosen = torch.full((n_systems,), -1, dtype=torch.long)
+    chosen = torch.full((n_systems,), -1, dtype=torch.long, device=scores.device)
     top = (scores == best[owner]).nonzero().ravel()
     chosen[owner[top]] = top
     return chosen
 
 
-def _everywhere(n: int) -> Tensor:
-    return torch.ones(n, dtype=torch.bool)
+def _everywhere(n: int, device: torch.device) -> Tensor:
+    return torch.ones(n, dtype=torch.bool, device=device)
 
 
 def stretched(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
@@ -58,7 +58,7 @@ def swollen(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
     size = 0.04 + 0.06 * uniform((n,), generator, geometry.coords)
     sign = torch.where(uniform((n,), generator, geometry.coords) < 0.5, -1.0, 1.0)
     coords = geometry.coords * (1 + sign * size)[templates.site_system, None]
-    return templates, replace(geometry, coords=coords), _everywhere(n)
+    return templates, replace(geometry, coords=coords), _everywhere(n, templates.device)
 
 
 def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
@@ -67,7 +67,7 @@ def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
     size = 0.12 + 0.28 * uniform((n,), generator, geometry.coords)
     noise = normal(geometry.coords.shape, generator, geometry.coords)
     coords = geometry.coords + size[templates.site_system, None] * noise
-    return templates, replace(geometry, coords=coords), _everywhere(n)
+    return templates, replace(geometry, coords=coords), _everywhere(n, templates.device)
 
 
 def exchanged(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
@@ -98,7 +98,7 @@ def turned(templates: TemplateBatch, geometry: Geometry, generator: torch.Genera
     for i, j in zip(centre[bonded].tolist(), neighbor[bonded].tolist(), strict=True):
         around.setdefault(i, []).append(j)
     angles = 40.0 + 40.0 * uniform((n,), generator, geometry.coords)
-    coords, possible = geometry.coords.clone(), torch.zeros(n, dtype=torch.bool)
+    coords, possible = geometry.coords.clone(), torch.zeros(n, dtype=torch.bool, device=geometry.coords.device)
     for system, row in enumerate(chosen.tolist()):
         if row < 0:
             continue
@@ -106,7 +106,7 @@ def turned(templates: TemplateBatch, geometry: Geometry, generator: torch.Genera
         side = _side(around, i, j)
         if i in side:  # a ring
             continue
-        rows = torch.tensor(sorted(side))
+        rows = torch.tensor(sorted(side), device=coords.device)
         axis = unit((geometry.coords[j] - geometry.coords[i])[None])[0]
         coords[rows] = _rotated(geometry.coords[rows] - geometry.coords[i], axis, angles[system]) + geometry.coords[i]
         possible[system] = True
@@ -136,7 +136,7 @@ def mirrored(templates: TemplateBatch, geometry: Geometry, generator: torch.Gene
     """The mirror image, where the graph asks for the hand of a centre."""
     asked = templates.graphs.stereo_kind == TETRAHEDRAL
     owner = templates.site_system[templates.graphs.stereo_sites[asked, 0]]
-    possible = torch.zeros(templates.n_systems, dtype=torch.bool).index_fill(0, owner, value=True)
+    possible = torch.zeros(templates.n_systems, dtype=torch.bool, device=owner.device).index_fill(0, owner, value=True)
     return templates, replace(geometry, coords=-geometry.coords), possible
 
 

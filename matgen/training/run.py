@@ -15,7 +15,6 @@ from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
 from matgen.devices import find_device, placed
 from matgen.errors import UserError
-from matgen.export import make_folder
 from matgen.models import NETWORKS, USED_BY, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
@@ -25,10 +24,12 @@ from matgen.nn.graph_prior import GraphPrior
 from matgen.nn.graph_properties import GraphProperties
 from matgen.nn.judge import Judge, JudgeInputs
 from matgen.nn.molecule_judge import MoleculeJudge
+from matgen.nn.structure_properties import StructureProperties
 from matgen.nn.template_prior import TemplatePrior
 from matgen.nn.template_properties import TemplateProperties
 from matgen.nn.trunk import Trunk
 from matgen.noise import CLEAN
+from matgen.output import make_folder
 from matgen.properties import Distribution
 from matgen.templates.expand import expand
 from matgen.training.geometry import GeometryObjective
@@ -49,6 +50,7 @@ from matgen.training.properties import (
     predicted,
     trainable,
 )
+from matgen.training.structures import from_structures
 
 T = TypeVar("T", CrystalTable, MoleculeTable)
 
@@ -97,6 +99,7 @@ class TrainConfig:
         schedule: how long and how fast.
         loss: of a graph energy, the defaults if left out; other kinds have no use for it.
         heads: of a graph energy: epochs for which its property heads are fitted last, the trunk standing still.
+        absolute: of properties of structures: weight of mean absolute errors beside the likelihood.
     """
 
     kind: str
@@ -110,6 +113,7 @@ class TrainConfig:
     schedule: Schedule = field(default_factory=Schedule)
     loss: GraphLoss | None = None
     heads: int = 0
+    absolute: float = 0.0
 
     @property
     def table_file(self) -> Path:
@@ -242,9 +246,10 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     if plan.predict is not None:
         rows = plan.calibrated_on
         targets = placed(plan.targets.rows(rows), "cpu")
-        for network in model.members if isinstance(model, Ensemble) else [model]:
-            found = calibration_table(placed(plan.predict(network, rows), "cpu"), targets)
-            network.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
+        members = list(model.members) if isinstance(model, Ensemble) else [model]
+        found = calibration_table([placed(plan.predict(member, rows), "cpu") for member in members], targets)
+        for member in members:
+            member.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
     figures = plan.objective.validate(model)
     if isinstance(table, CrystalTable) and config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
@@ -357,6 +362,15 @@ def _embedding(model: nn.Module, table: CrystalTable | MoleculeTable, rows: Tens
     return model(state, state.cell.new_full(rows.shape, CLEAN)).embedding
 
 
+def _structure_properties(table: CrystalTable, config: TrainConfig) -> Plan:
+    train, val = trainable(table).nonzero().ravel(), validation(table)
+    targets = PropertyTargets.of(table, train)
+    objective = from_structures(table, targets, train, val, config.model.trunk.cutoff)
+    objective = replace(objective, absolute=config.absolute)
+    model = Ensemble(StructureProperties, config.model)
+    return Plan(model, objective, _rows(len(train)), targets, objective.predict, val)
+
+
 def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
     train = (trainable(table) & fold(table, JUDGE_SEED, JUDGE_SHARE)).nonzero().ravel()
     val = validation(table)
@@ -436,6 +450,7 @@ PLANS: dict[str, Callable[[Any, TrainConfig], Plan]] = {
     "template_properties": _template_properties,
     "geometry_density": _geometry_density,
     "graph_energy": _graph_energy,
+    "structure_properties": _structure_properties,
     "judge": _judge,
     "graph_prior": _graph_prior,
     "molecule_properties": _molecule_properties,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from matgen.candidate import Material, as_crystal, as_molecule
-from matgen.export import ResumeError, writing
+from matgen.export import ResumeError
+from matgen.output import writing
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation import first_principles, xtb_minimum
 from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, Interpreter, calculate_many

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from matgen.candidate import Candidate
-from matgen.export import ResumeError, writing
+from matgen.export import ResumeError
+from matgen.output import writing
 from matgen.record import from_record, to_record
 
 

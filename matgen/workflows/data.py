@@ -15,7 +15,7 @@ from matgen.datasets.molecules import LABELS as MOLECULE_LABELS
 from matgen.datasets.molecules import MoleculeTable
 from matgen.datasets.prepare import prepare
 from matgen.datasets.qm9 import SPLIT_FILE, prepare_qm9, qm9_folder
-from matgen.export import make_folder
+from matgen.output import make_folder
 from matgen.properties import PROPERTIES
 from matgen.training.run import DataError, read_table
 

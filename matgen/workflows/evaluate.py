@@ -15,7 +15,7 @@ from typing import Any
 from matgen import __version__
 from matgen.candidate import KindName
 from matgen.config import to_mapping
-from matgen.export import writing
+from matgen.output import writing
 from matgen.progress import Report, Silence
 from matgen.screening.assess import LARGEST
 from matgen.structure_files import Entry, Found, found, one_kind, read

@@ -21,7 +21,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.calculator import chgnet_calculator, kept_calculator, potential_name
 from matgen.errors import UserError
-from matgen.export import append, make_folder, replace_file, writing
+from matgen.output import append, make_folder, replace_file, writing
 from matgen.processes import DIED, in_chunks, in_pool
 from matgen.progress import Report, Silence
 from matgen.structure_files import Entry, Found, digest, read

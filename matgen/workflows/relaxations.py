@@ -13,7 +13,7 @@ from pymatgen.core.structure import Molecule, Structure
 from matgen.calculator import chgnet_calculator, potential_name
 from matgen.candidate import Candidate, Material, Relaxation
 from matgen.config import to_mapping
-from matgen.export import writing
+from matgen.output import writing
 from matgen.progress import Report
 from matgen.record import material_record
 from matgen.validation.pool import M, Relaxed, relax_many

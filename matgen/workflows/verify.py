@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from matgen.candidate import KindName, Material, kind_of
 from matgen.config import did_you_mean
 from matgen.errors import UserError
-from matgen.export import ResumeError, writing
+from matgen.export import ResumeError
+from matgen.output import writing
 from matgen.progress import Report, Silence
 from matgen.record import from_record
 from matgen.structure_files import Entry, MixedKindsError, files_below, read_structures

@@ -1,0 +1,34 @@
+"""From what each site holds to what a crystal holds: averages over its atoms."""
+
+import torch
+from torch import Tensor
+
+
+def summed(values: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Sum over the rows of each owner (n, ...)."""
+    zeros = torch.zeros(n, *values.shape[1:], dtype=values.dtype, device=values.device)
+    return zeros.index_add(0, owner, values)
+
+
+def mean_and_spread(x: Tensor, weight: Tensor, system: Tensor, n_systems: int, softness: float = 1e-6) -> Tensor:
+    """Mean and standard deviation (n_systems, 2 k) over the atoms.
+
+    Args:
+        x: of each site (n_sites, k).
+        weight: atoms of each site (n_sites, 1).
+        system: of each site (n_sites,).
+        n_systems: how many.
+        softness: is added to the variance, so that the square root has a slope where all sites are equal.
+    """
+    total = summed(weight, system, n_systems)
+    mean = summed(weight * x, system, n_systems) / total
+    variance = summed(weight * (x - mean[system]).square(), system, n_systems) / total
+    return torch.cat([mean, (variance + softness).sqrt()], dim=1)
+
+
+def composition_statistics(described: Tensor, weight: Tensor, system: Tensor, n_systems: int) -> Tensor:
+    """Mean, standard deviation, least and greatest descriptors (n_systems, 4 n_descriptors) over the atoms."""
+    index = system[:, None].expand_as(described)
+    start = described.new_zeros(n_systems, described.shape[1])
+    ends = [start.scatter_reduce(0, index, described, how, include_self=False) for how in ("amin", "amax")]
+    return torch.cat([mean_and_spread(described, weight, system, n_systems), *ends], dim=1)

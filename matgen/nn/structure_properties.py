@@ -1,0 +1,104 @@
+"""Properties of a crystal from its structure: the equivariant trunk, trained for nothing else.
+
+Where the heads of the graph energy read a trunk that denoises and tells right from wrong, this one is trained on clean
+structures for their properties alone, and several of them form an ensemble.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from matgen.config import check_least
+from matgen.elements import descriptors
+from matgen.neighbors import Edges
+from matgen.nn.pooling import composition_statistics, mean_and_spread
+from matgen.nn.property_heads import PropertyHeads
+from matgen.nn.trunk import Trunk, TrunkConfig
+from matgen.noise import CLEAN
+from matgen.properties import Distribution
+from matgen.state import State
+
+TYPICAL_VOLUME = 15.0
+"""Å³ per atom."""
+
+
+@dataclass(frozen=True)
+class StructurePropertiesConfig:
+    """Sizes of the networks, and how many there are.
+
+    Attributes:
+        members: networks.
+        trunk: of each.
+        hidden: width between pooled sites and heads.
+        dropout: there.
+        composition: whether statistics of the elements stand beside the pooled sites.
+    """
+
+    members: int = 1
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    hidden: int = 192
+    dropout: float = 0.1
+    composition: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that there is a network.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        check_least(self, 1, "members")
+
+
+@dataclass(frozen=True)
+class StructureInputs:
+    """States with their neighbours.
+
+    Attributes:
+        state: crystals.
+        edges: within the cutoff of the trunk; found anew where left out.
+    """
+
+    state: State
+    edges: Edges | None = None
+
+
+class StructureProperties(nn.Module):
+    """Distributions of the properties of crystals."""
+
+    Config = StructurePropertiesConfig
+
+    def __init__(self, config: StructurePropertiesConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, hidden = config.trunk.channels, config.hidden
+        self.trunk = Trunk(config.trunk)
+        self.site = nn.Sequential(nn.Linear(3 * channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels))
+        n_told = 4 * descriptors().shape[1] + 1 if config.composition else 0
+        self.crystal = nn.Sequential(nn.Linear(2 * channels + n_told, hidden), nn.SiLU(), nn.Dropout(config.dropout))
+        self.heads = PropertyHeads(hidden, hidden, config.dropout)
+
+    def embed(self, inputs: StructureInputs) -> Tensor:
+        """A vector per crystal (n_systems, hidden), from scalars and the lengths of vectors and tensors at each site."""
+        state = inputs.state
+        h = self.trunk(state, state.cell.new_full((state.n_systems,), CLEAN), inputs.edges)
+        lengths = [(h[:, part].square().mean(1) + 1e-4).sqrt() for part in (slice(1, 4), slice(4, 9))]
+        x = h[:, 0] + self.site(torch.cat([h[:, 0], *lengths], dim=1))
+        system, n_systems = state.site_system, state.n_systems
+        weight = state.orbits.multiplicity.to(x)[:, None]
+        told = [mean_and_spread(x, weight, system, n_systems)]
+        if self.config.composition:
+            elements = state.atomic_numbers[state.orbits.representatives]
+            described = descriptors(x.device).to(x.dtype)[elements]
+            told.append(composition_statistics(described, weight, system, n_systems))
+            told.append((state.volume / state.n_atoms / TYPICAL_VOLUME).log()[:, None])
+        found: Tensor = self.crystal(torch.cat(told, dim=1))
+        return found
+
+    def raw(self, inputs: StructureInputs) -> dict[str, Distribution]:
+        """Uncalibrated distributions, the auxiliary ones included: what training needs."""
+        return self.heads(self.embed(inputs))
+
+    def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
+        """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
+        return self.heads.calibrated(self.embed(StructureInputs(state)))

@@ -1,0 +1,80 @@
+"""What the properties of structures are trained for; neighbours of all crystals are found once."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from matgen.datasets.crystals import CrystalTable
+from matgen.graphs import take_rows
+from matgen.neighbors import Edges, neighbors
+from matgen.nn.structure_properties import StructureInputs
+from matgen.state import State, concatenated
+from matgen.templates.expand import expand
+from matgen.training.properties import LikelihoodObjective, PropertyTargets
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Crystals of a table with their neighbours, to take batches from.
+
+    Attributes:
+        state: all of them.
+        edges: of all of them, the cell of a neighbour as small integers.
+        n_edges: of each (n_systems,).
+        first_edge: of each (n_systems,).
+        first_atom: of each (n_systems,).
+    """
+
+    state: State
+    edges: Edges
+    n_edges: Tensor
+    first_edge: Tensor
+    first_atom: Tensor
+
+    @classmethod
+    def of(cls, table: CrystalTable, rows: Tensor, cutoff: float, at_once: int = 512) -> Self:
+        """Neighbours within a cutoff (Å) of these rows, in that order."""
+        states, parts, start = [], [], 0
+        for chunk in rows.split(at_once):
+            templates = table.templates.select(chunk)
+            state = expand(templates, table.geometry.select(table.templates, chunk))
+            edges = neighbors(state, cutoff)
+            states.append(state)
+            parts.append((edges.centre + start, edges.neighbor + start, edges.offset.to(torch.int8)))
+            start += len(state.positions)
+        state = concatenated(states)
+        edges = Edges(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        n_edges = torch.bincount(state.system_idx[edges.centre], minlength=state.n_systems)
+        n_atoms = state.n_atoms
+        return cls(state, edges, n_edges, n_edges.cumsum(0) - n_edges, n_atoms.cumsum(0) - n_atoms)
+
+    def select(self, systems: Tensor) -> StructureInputs:
+        """A batch of these systems (indices without repeats)."""
+        state = self.state.select(systems)
+        rows, owner = take_rows(self.first_edge, self.n_edges, systems)
+        n_atoms = state.n_atoms
+        shift = (n_atoms.cumsum(0) - n_atoms - self.first_atom[systems])[owner]
+        edges = Edges(
+            self.edges.centre[rows] + shift,
+            self.edges.neighbor[rows] + shift,
+            self.edges.offset[rows].to(state.positions.dtype),
+        )
+        return StructureInputs(state, edges)
+
+
+def from_structures(
+    table: CrystalTable, targets: PropertyTargets, train: Tensor, val: Tensor, cutoff: float
+) -> LikelihoodObjective:
+    """Labels given clean structures."""
+    rows = torch.cat([train, val]).unique()
+    known = Neighbourhoods.of(table, rows, cutoff)
+    place = rows.new_full((len(table),), -1)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+
+    def inputs(chosen: Tensor, _: torch.Generator | None) -> StructureInputs:
+        return known.select(place[chosen])
+
+    sizes = known.n_edges[place[train]]
+    return LikelihoodObjective(inputs, sizes, targets, train, val, together=256)
