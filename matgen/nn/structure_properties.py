@@ -79,7 +79,7 @@ class StructureProperties(nn.Module):
         self.heads = PropertyHeads(hidden, hidden, config.dropout)
 
     def embed(self, inputs: StructureInputs) -> Tensor:
-        """A vector per crystal (n_systems, hidden), from scalars and the lengths of vectors and tensors at each site."""
+        """A vector per crystal (n_systems, hidden): scalars, and lengths of vectors and tensors, of each site."""
         state = inputs.state
         h = self.trunk(state, state.cell.new_full((state.n_systems,), CLEAN), inputs.edges)
         lengths = [(h[:, part].square().mean(1) + 1e-4).sqrt() for part in (slice(1, 4), slice(4, 9))]

@@ -1,7 +1,7 @@
 """Training by name: one configuration → one file of weights."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
 from matgen.devices import find_device, placed
 from matgen.errors import UserError
-from matgen.models import NETWORKS, USED_BY, round_parameters, save, tensors, weights_hash
+from matgen.models import NETWORKS, USED_BY, load, round_parameters, save, tensors, weights_hash
 from matgen.nn import layout_memory
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity
@@ -227,11 +227,7 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         DivergedError: the loss is not finite.
     """
     device = find_device(config.device)
-    table: CrystalTable | MoleculeTable
-    if config.kind in OF_MOLECULES:
-        table = read_table(config.table_file, MoleculeTable)
-    else:
-        table = read_table(config.table_file, CrystalTable)
+    table = table_of(config)
     folder = config.run_folder
     make_folder(folder, "--folder")
     make_folder(config.weights_file.parent, "--weights")
@@ -242,21 +238,67 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     fitted = fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report, hasten=config.hasten)
     if config.heads and isinstance(fitted, GraphEnergy) and isinstance(plan.objective, GraphObjective):
         fit_heads(fitted, plan.objective, config.heads, config.schedule.seed)
+    origin = f", begun from {origin}" if origin else ""
+    return _finished(fitted, plan, config, table, f"{plan.trained_on}{origin}", report)
+
+
+def join(
+    config: TrainConfig, files: Sequence[Path], report: Callable[[Mapping[str, Any]], None] = lambda _: None
+) -> Trained:
+    """Make one ensemble of the members of several files, which were trained apart, and calibrate it as a whole.
+
+    Args:
+        config: as for training; the schedule is not looked at.
+        files: of one kind and of one size of network.
+        report: hears the figures.
+
+    Raises:
+        WeightsError: a file that is missing, damaged, or of another kind.
+        DataError: networks of different sizes, or a kind that is no ensemble.
+    """
+    ensembles = [load(config.kind, path) for path in files]
+    if not ensembles or not all(isinstance(one, Ensemble) for one in ensembles):
+        raise DataError(f"expected files of ensembles to join, got {len(files)} of kind {config.kind}")
+    members = [member for one in ensembles for member in one.members]  # type: ignore[union-attr]
+    sizes = {str(replace(one.config, members=1)) for one in ensembles}  # type: ignore[type-var]
+    if len(sizes) > 1:
+        raise DataError(f"expected networks of one size, got {' and '.join(sorted(sizes))}; train them alike")
+    table = table_of(config)
+    whole = replace(config, model=replace(ensembles[0].config, members=len(members)))  # type: ignore[type-var]
+    plan = PLANS[config.kind](table, whole)
+    for mine, found in zip(plan.model.members, members, strict=True):  # type: ignore[arg-type]
+        mine.load_state_dict(found.state_dict())
+    return _finished(plan.model, plan, whole, table, f"{plan.trained_on}, members trained apart", report)
+
+
+def _finished(
+    fitted: nn.Module,
+    plan: Plan,
+    config: TrainConfig,
+    table: CrystalTable | MoleculeTable,
+    told: str,
+    report: Callable[[Mapping[str, Any]], None],
+) -> Trained:
+    """Rounded, calibrated, measured and written."""
     model = round_parameters(fitted.eval())
     if plan.predict is not None:
-        rows = plan.calibrated_on
-        targets = placed(plan.targets.rows(rows), "cpu")
-        members = list(model.members) if isinstance(model, Ensemble) else [model]
-        found = calibration_table([placed(plan.predict(member, rows), "cpu") for member in members], targets)
-        for member in members:
-            member.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
+        calibrate(model, plan.predict, plan.targets, plan.calibrated_on)
     figures = plan.objective.validate(model)
     if isinstance(table, CrystalTable) and config.kind == "template_prior":
         figures["nll_unigram"] = unigram_nll(table)
-    told = f"{plan.trained_on}, begun from {origin}" if origin else plan.trained_on
     path = save(model, config.weights_file, kind=config.kind, trained_on=told, figures=figures)
     report({"weights": str(path), **figures})
     return Trained(path, figures)
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, predict: Predict, targets: PropertyTargets, rows: Tensor) -> None:
+    """Calibrate property heads on these rows, in place; the members of an ensemble alike, so that their mixture is."""
+    members = list(model.members) if isinstance(model, Ensemble) else [model]
+    parts = [placed(predict(member, rows), "cpu") for member in members]
+    found = calibration_table(parts, placed(targets.rows(rows), "cpu"))
+    for member in members:
+        member.heads.calibration.copy_(found)  # type: ignore[union-attr,operator]
 
 
 def _origin(config: TrainConfig, model: nn.Module) -> str:
@@ -300,6 +342,17 @@ def begin_from(model: nn.Module, kind: str, path: Path) -> None:
         raise DataError(f"{path} remembers other layouts than these crystals have; begin without --init")
     buffers = {name for name, _ in model.named_buffers()}
     model.load_state_dict({n: v.float() for n, v in found.items() if n not in buffers}, strict=False)
+
+
+def table_of(config: TrainConfig) -> CrystalTable | MoleculeTable:
+    """The prepared table that a kind of network is trained on.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if config.kind in OF_MOLECULES:
+        return read_table(config.table_file, MoleculeTable)
+    return read_table(config.table_file, CrystalTable)
 
 
 def read_table(path: Path, of: type[T]) -> T:

@@ -1,0 +1,25 @@
+"""One ensemble of members that were trained apart, such as side by side on a GPU.
+
+`build_ensemble.py KIND FILE... --out FILE`. The members are calibrated together on the validation rows, so that their mixture covers what it claims to.
+"""
+
+import argparse
+from pathlib import Path
+
+from matgen.training.run import TrainConfig, join
+
+
+def main() -> None:
+    """Join, calibrate, measure, write."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("kind")
+    options.add_argument("files", nargs="+", type=Path)
+    options.add_argument("--data", type=Path, default=Path("cache/crystals.npz"), help="prepared table")
+    options.add_argument("--out", type=Path, required=True)
+    asked = options.parse_args()
+    config = TrainConfig(asked.kind, data=asked.data, weights=asked.out)
+    print(join(config, asked.files).figures)
+
+
+if __name__ == "__main__":
+    main()
