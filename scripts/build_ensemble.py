@@ -1,6 +1,7 @@
 """One ensemble of members that were trained apart, such as side by side on a GPU.
 
-`build_ensemble.py KIND FILE... --out FILE`. The members are calibrated together on the validation rows, so that their mixture covers what it claims to.
+`build_ensemble.py KIND FILE... --out FILE`. The members are calibrated together on the validation rows, so that their
+mixture covers what it claims to.
 """
 
 import argparse

@@ -78,8 +78,12 @@ class StructureProperties(nn.Module):
         self.crystal = nn.Sequential(nn.Linear(2 * channels + n_told, hidden), nn.SiLU(), nn.Dropout(config.dropout))
         self.heads = PropertyHeads(hidden, hidden, config.dropout)
 
-    def embed(self, inputs: StructureInputs) -> Tensor:
-        """A vector per crystal (n_systems, hidden): scalars, and lengths of vectors and tensors, of each site."""
+    def pool(self, inputs: StructureInputs) -> Tensor:
+        """What the trunk says of each crystal (n_systems, width): it stands still where heads alone are fitted.
+
+        Mean and spread over the atoms of scalars and of lengths of vectors and tensors, and the whole-crystal numbers
+        that no average over atoms knows.
+        """
         state = inputs.state
         h = self.trunk(state, state.cell.new_full((state.n_systems,), CLEAN), inputs.edges)
         lengths = [(h[:, part].square().mean(1) + 1e-4).sqrt() for part in (slice(1, 4), slice(4, 9))]
@@ -92,13 +96,20 @@ class StructureProperties(nn.Module):
             described = descriptors(x.device).to(x.dtype)[elements]
             told.append(composition_statistics(described, weight, system, n_systems))
             told.append((state.volume / state.n_atoms / TYPICAL_VOLUME).log()[:, None])
-        found: Tensor = self.crystal(torch.cat(told, dim=1))
-        return found
+        return torch.cat(told, dim=1)
+
+    def read(self, pooled: Tensor) -> dict[str, Distribution]:
+        """Uncalibrated distributions, the auxiliary ones included, of what `pool` gives."""
+        return self.heads(self.crystal(pooled))
+
+    def calibrated(self, pooled: Tensor) -> dict[str, Distribution]:
+        """Calibrated distributions of the properties, of what `pool` gives."""
+        return self.heads.calibrated(self.crystal(pooled))
 
     def raw(self, inputs: StructureInputs) -> dict[str, Distribution]:
         """Uncalibrated distributions, the auxiliary ones included: what training needs."""
-        return self.heads(self.embed(inputs))
+        return self.read(self.pool(inputs))
 
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
         """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
-        return self.heads.calibrated(self.embed(StructureInputs(state)))
+        return self.calibrated(self.pool(StructureInputs(state)))
