@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 from matgen.candidate import Candidate
 from matgen.config import from_mapping
 from matgen.energies.property import Target
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.models import load
 from matgen.record import from_record
 from matgen.request import Request
@@ -121,7 +121,7 @@ def first_principles(
 def predicted(task: Task) -> list[dict[str, float]]:
     """Gaps by guide and judge, eV."""
     models = shipped()
-    guide, judge = Guide(models.graph, models.properties), load("judge")
+    guide, judge = Guide(models.graph, by_structure(models.structures)), load("judge")
     found = []
     for record in task.how["crystals"]:
         crystal = Structure.from_dict(record)

@@ -14,7 +14,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.elements import known_elements
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.io import described
 from matgen.models import load
 from matgen.nn.ensemble import Ensemble
@@ -189,7 +189,7 @@ def _no_hull(reason: str) -> Verdict:
 
 @cache
 def _guide() -> Guide:
-    return Guide(load("graph_energy"), load("template_properties"))
+    return Guide(load("graph_energy"), by_structure(load("structure_properties")))
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matgen.candidate import Candidate, Material, Prediction, Verdict
 from matgen.elements import SYMBOLS
-from matgen.guide import Guide
+from matgen.guide import Guide, by_graph_and_template
 from matgen.models import load
 from matgen.nn.ensemble import Ensemble
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
@@ -134,7 +134,8 @@ class MoleculeReferee:
 
 @cache
 def _guide() -> Guide:
-    return Guide(load("molecule_energy"), load("molecule_properties"))
+    graph = load("molecule_energy")
+    return Guide(graph, by_graph_and_template(graph, load("molecule_properties")))
 
 
 @cache

@@ -8,7 +8,7 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.energies.property import StatePredictor
-from matgen.guide import JUDGE, Guide, as_prediction
+from matgen.guide import JUDGE, Guide, by_graph_and_template, by_structure
 from matgen.models import load
 from matgen.request import Request
 from matgen.screening.row import XTB_GAP
@@ -84,7 +84,9 @@ class CrystalAssay:
         hull = ReferenceHull.load() if relaxed else None
         return cls(
             request,
-            guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
+            guide=Guide(
+                load("graph_energy").to(request.device), by_structure(load("structure_properties").to(request.device))
+            ),
             judge=load("judge").to(request.device),
             rulebook=Rulebook.of(request, hull, shipped_index()),
             hull=hull,
@@ -114,7 +116,7 @@ class CrystalAssay:
 
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """The guide and the judge."""
-        return _both(self.guide, self.judge, candidate, self.request.device)
+        return _both(self.guide, self.judge, candidate, self.request)
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Whether it falls back when it is shaken."""
@@ -141,9 +143,10 @@ class MoleculeAssay:
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssay":
         """With the models and references that ship."""
+        graph, properties = load("molecule_energy").to(request.device), load("molecule_properties").to(request.device)
         return cls(
             request,
-            guide=Guide(load("molecule_energy").to(request.device), load("molecule_properties").to(request.device)),
+            guide=Guide(graph, by_graph_and_template(graph, properties)),
             judge=load("molecule_judge").to(request.device),
         )
 
@@ -169,9 +172,7 @@ class MoleculeAssay:
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """The guide, the judge, and the gap by xTB."""
         gap = gap_from_levels(electronic(candidate.molecule))
-        return _both(self.guide, self.judge, candidate, self.request.device) | {
-            XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
-        }
+        return _both(self.guide, self.judge, candidate, self.request) | {XTB_GAP: Prediction(gap, GAP_ERROR, "eV")}
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Nothing more."""
@@ -187,10 +188,9 @@ def assay_of(request: Request) -> Assay:
     return CrystalAssay.of(request) if request.kind == "crystal" else MoleculeAssay.of(request)
 
 
-def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, device: str) -> dict[str, Prediction]:
-    read = guide.of_structure(candidate.structure, candidate.template)
-    guided = {name: as_prediction(name, found) for name, found in read.items()}
-    judged = predictions(judge, candidate.structure, device, candidate.template)
+def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, request: Request) -> dict[str, Prediction]:
+    guided = guide.of_structure(candidate.structure, candidate.template, request.wishes)
+    judged = predictions(judge, candidate.structure, request.device, candidate.template, request.wishes)
     return guided | {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
 
 
