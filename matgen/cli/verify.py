@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,9 @@ def verify(
     gap_kpoints: Annotated[
         float, typer.Option(help="Of a second, denser mesh for the gap, at fixed density; 0 for none.")
     ] = 0.0,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="GPAW's own criteria of convergence: the same gap, some times later.")
+    ] = False,
     no_hubbard: Annotated[
         bool,
         typer.Option("--no-hubbard", help="Without the Hubbard U of the Materials Project in oxides and fluorides."),
@@ -47,6 +51,8 @@ def verify(
         config = FirstPrinciplesConfig(
             cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard
         )
+        if thorough:
+            config = replace(config, gap_tolerance=0.0)
         every = subjects(paths)
         if left := passed_over(paths):
             complain(f"{left} structure files beside the designs are passed over; name them to have them verified")

@@ -33,6 +33,15 @@ HUBBARD_U = {"V": 3.25, "Cr": 3.7, "Mn": 3.9, "Fe": 5.3, "Co": 3.32, "Ni": 6.2, 
 ABOVE = 0.1
 """Empty states are converged up to this much above the lowest one, eV: GPAW by itself converges occupied ones only."""
 
+SETTLED = 3
+"""Steps over which the gap must not move."""
+
+QUICK = {"eigenstates": 1e-2, "density": 1e-3, "energy": 5e-3}
+"""Convergence, per valence electron: eV², electrons, eV. An error of the states enters their energies squared."""
+
+MIXER = {"backend": "pulay", "beta": 0.25, "nmaxold": 8, "weight": 1.0}
+"""GPAW's own mixer damps long waves of the density 50-fold, for the sake of cells far larger than these."""
+
 EMPTY = 4
 """Empty bands beside one for each atom; GPAW by itself has only as many bands as orbitals, too few for some salts."""
 
@@ -82,6 +91,55 @@ def gaps(eigenvalues: np.ndarray, fermi: float, n_electrons: float) -> tuple[flo
     return float(both[0]), float(both[1])
 
 
+def settled(values: list[float], tolerance: float) -> bool:
+    """Whether the last values, `SETTLED` of them, lie within a tolerance of each other."""
+    last = values[-SETTLED:]
+    return len(last) == SETTLED and max(last) - min(last) < tolerance
+
+
+def gap_criterion(tolerance: float) -> Any:
+    """What makes GPAW go on until the gap moves no more.
+
+    Args:
+        tolerance: of the last `SETTLED` gaps, eV.
+    """
+    from gpaw.convergence_criteria import Criterion
+
+    class GapCriterion(Criterion):  # type: ignore[misc,unused-ignore] # GPAW's own way to add one
+        """Gap of the last steps."""
+
+        name = tablename = "gap"
+        description = f"gap within {tolerance:g} eV over {SETTLED} steps"
+
+        def __init__(self, tol: float = tolerance) -> None:
+            self.tol = tol
+            self.reset()
+
+        def reset(self) -> None:
+            """Forget every step."""
+            self.seen: list[float] = []
+
+        def __call__(self, context: Any) -> tuple[bool, str]:
+            """Whether the gap has settled, and a word for the log."""
+            gap = gap_so_far(context.wfs)
+            self.seen.append(gap)
+            return settled(self.seen, self.tol), f"{gap:.3f}"
+
+    return GapCriterion()
+
+
+def gap_so_far(wfs: Any) -> float:
+    """Gap of wave functions that are not converged yet, eV; infinite where no band is empty."""
+    from ase.units import Ha
+
+    kd = wfs.kd
+    found = np.array([[wfs.collect_eigenvalues(k, s) for k in range(kd.nibzkpts)] for s in range(wfs.nspins)])
+    try:
+        return gaps(found * Ha, wfs.fermi_level * Ha, wfs.nvalence)[0]
+    except ValueError:
+        return float("inf")
+
+
 def datasets() -> list[str]:
     """Symbols of the elements that have a PBE dataset."""
     from gpaw import setup_paths
@@ -104,8 +162,8 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: `cell` (3, 3) in Å, `frac_coords` (n, 3), `symbols` (n), `cutoff` in eV, `kpoint_density` in points per
-            Å⁻¹, `gap_kpoint_density` (0, or that of a second mesh, for the gap alone), `smearing` in eV,
-            `max_iterations`, `hubbard` (whether with `hubbard_u`), `log` (a path).
+            Å⁻¹, `gap_kpoint_density` (0, or that of a second mesh, for the gap alone), `smearing` and `gap_tolerance`
+            in eV, `max_iterations`, `hubbard` (whether with `hubbard_u`), `log` (a path).
 
     Returns:
         `gap` and `direct_gap` in eV, `energy` in eV/atom, `magnetic_moment` in μB per cell, `settings`, `converged`,
@@ -125,7 +183,7 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
     if moments is not None:
         atoms.set_initial_magnetic_moments(moments)
     symmetry = {"symmorphic": False, "tolerance": 1e-5}
-    convergence = {"bands": f"CBM+{ABOVE}"}
+    convergence, solver = converging(job["gap_tolerance"])
     shifts = hubbard_u(job["symbols"]) if job["hubbard"] else {}
     calculator = GPAW(
         mode=PW(job["cutoff"]),
@@ -139,6 +197,7 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
         nbands=-(EMPTY + len(atoms)),
         maxiter=job["max_iterations"],
         txt=job["log"],
+        **solver,
     )
     atoms.calc = calculator
     settings: dict[str, Any] = {"spin_polarised": moments is not None, "hubbard_u": shifts}
@@ -151,7 +210,7 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
             calculator = calculator.fixed_density(
                 kpts=mesh(job["gap_kpoint_density"]),
                 symmetry=symmetry,
-                convergence=convergence,
+                convergence=converging(job["gap_tolerance"])[0],  # a criterion of its own: it remembers
                 txt=job["log"] + ".gap" if job["log"] else None,
             )
             settings["gap_kpoints"] = [int(n) for n in calculator.wfs.kd.N_c]
@@ -160,6 +219,19 @@ def calculate(job: dict[str, Any]) -> dict[str, Any]:
     gap, direct = gaps(eigenvalues_of(calculator), fermi, electrons)
     found = {"gap": gap, "direct_gap": direct, "energy": float(energy), "magnetic_moment": moment}
     return {**found, "settings": settings, "converged": True, "reason": ""}
+
+
+def converging(gap_tolerance: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """When GPAW is to stop, and how it is to get there.
+
+    Args:
+        gap_tolerance: of the gap, eV; 0 for GPAW's own criteria, solver and mixer.
+    """
+    bands = {"bands": f"CBM+{ABOVE}"}
+    if not gap_tolerance:
+        return bands, {}
+    quick = {**bands, **QUICK, "custom": [gap_criterion(gap_tolerance)]}
+    return quick, {"eigensolver": {"name": "dav", "niter": 1}, "mixer": MIXER}
 
 
 def mesh(density: float) -> dict[str, Any]:
