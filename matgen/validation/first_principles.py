@@ -74,7 +74,7 @@ class FirstPrinciplesConfig:
     smearing: float = 0.05
     max_iterations: int = 200
     symprec: float = 0.01
-    gap_tolerance: float = 0.01
+    gap_tolerance: float = 0.02
     hubbard: bool = True
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ ABOVE = 0.1
 SETTLED = 3
 """Steps over which the gap must not move."""
 
-QUICK = {"eigenstates": 1e-2, "density": 1e-3, "energy": 5e-3}
+QUICK = {"eigenstates": 3e-2, "density": 2e-3, "energy": 5e-3}
 """Convergence, per valence electron: eV², electrons, eV. An error of the states enters their energies squared."""
 
 MIXER = {"backend": "pulay", "beta": 0.25, "nmaxold": 8, "weight": 1.0}
@@ -94,7 +94,7 @@ def gaps(eigenvalues: np.ndarray, fermi: float, n_electrons: float) -> tuple[flo
 def settled(values: list[float], tolerance: float) -> bool:
     """Whether the last values, `SETTLED` of them, lie within a tolerance of each other."""
     last = values[-SETTLED:]
-    return len(last) == SETTLED and max(last) - min(last) < tolerance
+    return len(last) == SETTLED and max(last) < min(last) + tolerance
 
 
 def gap_criterion(tolerance: float) -> Any:
