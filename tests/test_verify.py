@@ -38,7 +38,7 @@ from matgen.validation.first_principles import (
     log_name,
     to_record,
 )
-from matgen.validation.gpaw_worker import SETTLED, converging, gaps, hubbard_u, settled, starting_moments
+from matgen.validation.gpaw_worker import SETTLED, converging, cutoff_of, gaps, hubbard_u, settled, starting_moments
 from matgen.validation.symmetry import space_group
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, passed_over, run, subjects
@@ -158,6 +158,13 @@ def test_a_gap_has_settled_when_the_last_ones_agree_whatever_came_before() -> No
     assert not settled([math.inf] * SETTLED, 0.02)  # no empty band yet
 
 
+def test_one_element_that_is_not_soft_makes_the_plane_waves_go_on() -> None:
+    assert cutoff_of(["Cs", "Cs", "Ag", "Bi", *["Br"] * 6], 400, 340) == 340
+    assert cutoff_of(["Cs", "Cs", "Ag", "Bi", *["F"] * 6], 400, 340) == 400
+    assert cutoff_of(["Cs", "Br"], 400, 0) == 400
+    assert cutoff_of(["Cs", "Br"], 300, 340) == 300  # never above what was asked for
+
+
 def test_without_a_tolerance_gpaw_is_left_to_itself() -> None:
     criteria, solver = converging(0.0)
     assert criteria == {"bands": "CBM+0.1"}
@@ -224,7 +231,7 @@ def test_a_u_is_that_of_the_materials_project_in_oxides_and_fluorides() -> None:
 
 
 def test_the_key_of_the_thorough_settings_is_that_of_results_before_there_were_quick_ones() -> None:
-    interpreter, thorough = Interpreter("a", "22.8.0", "3.22.1"), FirstPrinciplesConfig(gap_tolerance=0.0)
+    interpreter, thorough = Interpreter("a", "22.8.0", "3.22.1"), first_principles.thorough(FirstPrinciplesConfig())
     assert key(SALT, thorough, interpreter) == "d8841f19eedc4f45"
     assert key(SALT, FirstPrinciplesConfig(), interpreter) != key(SALT, thorough, interpreter)
 
@@ -630,7 +637,7 @@ def gpaw() -> dict[str, FirstPrinciples]:
     finer, plain = replace(config, gap_kpoint_density=3.6), replace(config, hubbard=False)
     [(_, denser)] = calculate_many([("silicon", SILICON)], interpreter, finer, minutes=3)
     [(_, without_u)] = calculate_many([("oxide", crystals["oxide"])], interpreter, plain, minutes=3)
-    [(_, thorough)] = calculate_many([("silicon", SILICON)], interpreter, replace(config, gap_tolerance=0.0), minutes=3)
+    [(_, thorough)] = calculate_many([("silicon", SILICON)], interpreter, first_principles.thorough(config), minutes=3)
     return {"denser": denser, "without U": without_u, "thorough": thorough} | dict(
         calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2)
     )
