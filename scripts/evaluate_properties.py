@@ -19,6 +19,7 @@ from torch import Tensor
 from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.energies.graph import GraphPredictor
 from matgen.models import WEIGHTS, load
+from matgen.nn.ensemble import mixed
 from matgen.noise import CLEAN
 from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
 from matgen.state import State
