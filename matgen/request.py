@@ -51,6 +51,9 @@ MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
 MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 """What the molecules of the training set are made of."""
 
+FEW = 3
+"""A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "crystal": {},
     "molecule": {
@@ -153,6 +156,8 @@ class Request:
         over_generation: chains of templates per candidate wanted.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
         allow_known: keep candidates that are known; they are always kept where a formula or a graph is named.
+        variety: times `sampler.variety`, what each repetition of a layout costs; above 0, no layout is that of more
+            than three in ten candidates unless the request leaves few layouts (`most_alike`).
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
         rounds: how often to draw anew, at most, while too few survive.
         sampler: how hard each stage works.
@@ -183,6 +188,7 @@ class Request:
     over_generation: int = 5
     max_ehull: float = 0.1
     allow_known: bool = False
+    variety: float = 1.0
     budget: float = 10.0
     rounds: int = 50
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -212,6 +218,8 @@ class Request:
             )
         if not self.budget > 0:
             raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
+        if not 0 <= self.variety < math.inf:
+            raise RequestError(f"expected variety of at least 0, got {self.variety}; 0 lets layouts repeat")
         if math.isnan(self.max_ehull):
             raise RequestError("expected max_ehull as a number of eV/atom, got none; inf lets everything pass")
         if not 0 <= self.seed < 2**63:
@@ -274,6 +282,18 @@ class Request:
     def wanted(self) -> int:
         """Candidates that can be found: of a named graph no more than it has stereoisomers."""
         return self.n if self.template is None else min(self.n, len(open_isomers(self.template)))
+
+    @cached_property
+    def most_alike(self) -> int:
+        """Candidates of one layout at most, as long as others are found: three tenths of n, rounded up.
+
+        All n where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
+        named, or at most `FEW` elements or space groups.
+        """
+        named = any(0 < len(some) <= FEW for some in (self.elements, self.space_groups))
+        if not self.variety or self.kind == "molecule" or self.formula or named:
+            return self.n
+        return -(-3 * self.n // 10)
 
     @cached_property
     def crystal_rules(self) -> TemplateRules:

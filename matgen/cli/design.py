@@ -68,6 +68,12 @@ def design(
     allow_known: Annotated[
         bool, typer.Option("--allow-known", help="Keep candidates that are known crystals or molecules.")
     ] = False,
+    variety: Annotated[
+        float | None,
+        typer.Option(
+            help="Times the cost of repeating a layout; 0 also lifts the limit of three in ten of one. Default: 1."
+        ),
+    ] = None,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     fast: Annotated[
@@ -102,6 +108,7 @@ def design(
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,
         "allow_known": allow_known or None,
+        "variety": variety,
         "budget": budget,
     }
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}

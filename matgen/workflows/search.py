@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +12,13 @@ from matgen.candidate import Candidate, Verdict
 from matgen.export import CandidateWriter
 from matgen.progress import Report
 from matgen.request import Request
+from matgen.templates.prototypes import Layout
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import validate
 from matgen.workflows.assay import Assay, assay_of
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.selection import Uniqueness, worthwhile
+from matgen.workflows.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Candidates that one round proposes for."""
@@ -62,6 +64,8 @@ class Search:
         rejects: keeps the others.
         unique: structures of the candidates.
         proposed: structures of all proposals so far, unrelaxed.
+        variety: how many of each layout are found, and who waits because of it.
+        families: candidates by chemistry.
         settled: names on which the decision has fallen.
         tally: how many each check turned away.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
@@ -74,6 +78,8 @@ class Search:
     rejects: CandidateFile
     unique: Uniqueness
     proposed: Uniqueness
+    variety: Variety
+    families: Families
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
     deadline: float = math.inf
@@ -84,22 +90,28 @@ class Search:
     ) -> "Search":
         """With everything that an earlier call left in the folder."""
         assay = assay_of(request)
+        names = {candidate.name for candidate in writer.candidates}
+        rejected = [candidate for candidate in rejected_file(writer.folder).read() if candidate.name not in names]
+        variety = Variety.of(request)
         search = cls(
             request,
             writer,
             found,
             assay,
             rejects=rejected_file(writer.folder),
-            unique=assay.uniqueness(writer.candidates),
+            unique=assay.uniqueness(),
             proposed=assay.uniqueness(),
+            variety=variety,
+            families=Families(writer.candidates),
             deadline=deadline,
         )
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
+            variety.found(candidate)
             found(candidate)
-        for candidate in search.rejects.read():
-            search.settled.add(candidate.name)
-            search.tally[search._blamed(candidate)] += 1
+        for candidate in rejected:
+            search._count(candidate)
+        search.unique = assay.uniqueness([*writer.candidates, *variety.waiting])
         return search
 
     @property
@@ -109,8 +121,13 @@ class Search:
 
     @property
     def over(self) -> bool:
-        """Whether enough are found, or the budget is spent."""
-        return self.complete or time.perf_counter() > self.deadline
+        """Whether enough are found, other layouts were looked for long enough, or the budget is spent."""
+        return self.complete or self.variety.exhausted or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget is spent."""
+        return time.perf_counter() > self.deadline
 
     @property
     def asked(self) -> int:
@@ -127,12 +144,44 @@ class Search:
             self._reject(candidate)
         waiting = [candidate for candidate in kept if candidate.name not in self.settled]
         self._tell(report)
-        with closing(self.assay.relaxed(waiting)) as relaxed:
-            for candidate in relaxed:
-                self._judge(candidate)
+        layouts = {one.name: layout_of(one) for one in waiting} if self.variety.limited else {}
+        while waiting and not self.over:
+            waiting = self._worked_off(waiting, layouts, report)
+
+    def _worked_off(
+        self, waiting: list[Candidate], layouts: Mapping[str, Layout | None], report: Report
+    ) -> list[Candidate]:
+        """What is left of the proposals when it pays to begin anew without those that became superfluous."""
+
+        def superfluous(one: Candidate) -> bool:
+            return self.variety.superfluous(layouts.get(one.name))
+
+        idle = {one.name for one in waiting if superfluous(one)}
+        with closing(self.assay.relaxed([one for one in waiting if one.name not in idle])) as relaxed:
+            for place, proposal in enumerate(waiting, 1):
+                candidate = proposal if proposal.name in idle else next(relaxed)
+                if superfluous(proposal):
+                    self._reject(replace(proposal, verdicts=self.variety.verdicts(layouts.get(proposal.name))))
+                else:
+                    self._judge(candidate)
                 self._tell(report)
                 if self.over:
-                    return
+                    return []
+                rest = waiting[place:]
+                if sum(superfluous(one) and one.name not in idle for one in rest) >= WORTH_A_STOP:
+                    return rest
+        return []
+
+    def fill_up(self) -> None:
+        """Keep the best of those that wait for variety's sake, as many as are missing."""
+        chosen = self.variety.best_waiting()
+        for candidate in chosen:
+            self._keep(candidate)
+        if chosen:
+            self.tally[VARIETY] -= len(chosen)
+            self.tally += Counter()  # without zeros
+            names = {candidate.name for candidate in chosen}
+            self.rejects.write(one for one in self.rejects.read() if one.name not in names)
 
     def outcome(self, folder: Path, seconds: float) -> Outcome:
         """What it all came to."""
@@ -143,13 +192,16 @@ class Search:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
             rounds, minutes = self.request.rounds, self.request.budget
             spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
-            if self.over:
+            if self.late:
                 spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
             reason = (
                 f"found {found} of {wanted}: {spent} ({proposals} looked at; turned away by {most or 'nothing'}); "
                 f"widen the wish, or raise {more}"
             )
         candidates = tuple(self.writer.candidates)
+        beyond = sum(not one.verdicts[VARIETY].passed for one in candidates if VARIETY in one.verdicts)
+        if beyond:
+            reason += f"; {beyond} are beyond the {self.variety.most} of one layout, for want of others"
         return Outcome(folder, wanted, candidates, proposals, dict(self.tally.most_common()), reason, seconds)
 
     def _tell(self, report: Report) -> None:
@@ -170,20 +222,33 @@ class Search:
         verdicts = validate(candidate, self.assay.rulebook.checks)
         if not self.assay.rulebook.objection(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)
+        if not self.assay.rulebook.objection(verdicts):
+            verdicts |= self.variety.verdicts(layout_of(candidate))
         candidate = replace(candidate, verdicts=verdicts)
         if self.assay.rulebook.objection(verdicts):
             self._reject(candidate)
             return
+        self._keep(candidate)
+
+    def _keep(self, candidate: Candidate) -> None:
         candidate = self.assay.afterwards(candidate)
+        candidate = replace(candidate, family=self.families.add(candidate))
         self.settled.add(candidate.name)
+        self.variety.found(candidate)
         self.found(self.writer.write(candidate))
 
     def _reject(self, candidate: Candidate) -> None:
         if candidate.name in self.settled:
             return
-        self.settled.add(candidate.name)
-        self.tally[self._blamed(candidate)] += 1
+        self._count(candidate)
         self.rejects.append(candidate)
+
+    def _count(self, candidate: Candidate) -> None:
+        self.settled.add(candidate.name)
+        blamed = self._blamed(candidate)
+        self.tally[blamed] += 1
+        if blamed == VARIETY:
+            self.variety.rejected(candidate)
 
     def _blamed(self, candidate: Candidate) -> str:
         return self.assay.rulebook.objection(candidate.verdicts)
