@@ -154,6 +154,7 @@ class Request:
         processes: relaxations side by side.
         stages: of the sampler.
         over_generation: chains of templates per candidate wanted.
+        confidence: least probability that each wish is met, in the first round; see `confidence_of_round`.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
         allow_known: keep candidates that are known; they are always kept where a formula or a graph is named.
         variety: times `sampler.variety`, what each repetition of a layout costs; above 0, no layout is that of more
@@ -187,6 +188,7 @@ class Request:
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 5
     max_ehull: float = 0.1
+    confidence: float = 0.55
     allow_known: bool = False
     variety: float = 1.0
     budget: float = 10.0
@@ -220,6 +222,8 @@ class Request:
             raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
         if not 0 <= self.variety < math.inf:
             raise RequestError(f"expected variety of at least 0, got {self.variety}; 0 lets layouts repeat")
+        if not 0 <= self.confidence < 1:
+            raise RequestError(f"expected a confidence from 0 to below 1, got {self.confidence}; 0 asks for none")
         if math.isnan(self.max_ehull):
             raise RequestError("expected max_ehull as a number of eV/atom, got none; inf lets everything pass")
         if not 0 <= self.seed < 2**63:
@@ -315,6 +319,23 @@ class Request:
             space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
             max_atoms=max_atoms,
         )
+
+
+LESS_EACH_ROUND, LEAST_CONFIDENCE = 0.05, 0.45
+"""How much less confidence is asked in each round, and at last, as a share of that of the first."""
+
+
+def confidence_of_round(request: Request, number: int) -> float:
+    """Least probability that a wish is met in this round of proposals, the first of which has number 0.
+
+    What is less sure waits, and is taken when no surer candidates were found in the rounds before.
+    """
+    return max(request.confidence - number * LESS_EACH_ROUND, least_confidence(request))
+
+
+def least_confidence(request: Request) -> float:
+    """Below this probability nothing is taken."""
+    return request.confidence * LEAST_CONFIDENCE
 
 
 def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:

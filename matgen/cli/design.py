@@ -65,6 +65,13 @@ def design(
     max_ehull: Annotated[
         float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability that each wish is met, as the guiding models see it; it falls from round to round "
+            "to less than half. Default: 0.55."
+        ),
+    ] = None,
     allow_known: Annotated[
         bool, typer.Option("--allow-known", help="Keep candidates that are known crystals or molecules.")
     ] = False,
@@ -107,6 +114,7 @@ def design(
         "potential": potential,
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,
+        "confidence": confidence,
         "allow_known": allow_known or None,
         "variety": variety,
         "budget": budget,

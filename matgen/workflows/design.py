@@ -68,6 +68,9 @@ def run(
             for number in range(request.rounds):
                 if search.over:
                     break
+                search.begin_round(number)
+                if search.over:
+                    break
                 asked = replace(request, n=search.asked)
                 search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
             search.fill_up()
@@ -123,6 +126,7 @@ def design(
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
     max_ehull: float = 0.1,
+    confidence: float = 0.55,
     allow_known: bool = False,
     variety: float = 1.0,
     budget: float = 10.0,
@@ -160,6 +164,7 @@ def design(
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
+        confidence: least probability that each wish is met, as the guiding models see it; less in each round.
         allow_known: keep candidates that are known crystals or molecules.
         variety: times the cost of repeating a layout; above 0, no layout is that of more than three in ten of them as
             long as others are found, unless a formula, or few elements or space groups are named.
@@ -198,6 +203,7 @@ def design(
         potential=potential,
         potential_weight=potential_weight,
         max_ehull=max_ehull,
+        confidence=confidence,
         allow_known=allow_known,
         variety=variety,
         budget=budget,

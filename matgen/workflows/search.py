@@ -10,8 +10,9 @@ from pathlib import Path
 
 from matgen.candidate import Candidate, Verdict
 from matgen.export import CandidateWriter
+from matgen.guide import JUDGE
 from matgen.progress import Report
-from matgen.request import Request
+from matgen.request import Request, confidence_of_round
 from matgen.templates.prototypes import Layout
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import validate
@@ -47,6 +48,16 @@ class Outcome:
     seconds: float
 
 
+NOT_NEEDED = Verdict("surer", passed=False, value=math.nan, unit="", reason="enough surer candidates were found")
+"""Of a candidate that was not sure enough, and never needed."""
+
+
+def probability(candidate: Candidate) -> float:
+    """That the wish that is least likely to be met is met; 1 where nothing is wished for."""
+    told = [p.probability for name, p in candidate.properties.items() if not name.startswith(JUDGE)]
+    return min((p for p in told if not math.isnan(p)), default=1.0)
+
+
 def rejected_file(folder: Path) -> CandidateFile:
     """Where a run notes what it turned away."""
     return CandidateFile(folder / "rejected.jsonl")
@@ -68,6 +79,8 @@ class Search:
         families: candidates by chemistry.
         settled: names on which the decision has fallen.
         tally: how many each check turned away.
+        doubtful: candidates whose wishes are not sure enough of being met, for the time being.
+        confidence: least probability for the time being.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
     """
 
@@ -82,6 +95,8 @@ class Search:
     families: Families
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
+    doubtful: list[Candidate] = field(default_factory=list)
+    confidence: float = 0.0
     deadline: float = math.inf
 
     @classmethod
@@ -135,6 +150,19 @@ class Search:
         missing = self.request.wanted - len(self.writer.candidates)
         return min(MOST_AT_ONCE, max(missing, min(self.request.wanted, LEAST_AT_ONCE)))
 
+    def begin_round(self, number: int) -> None:
+        """Ask for less confidence than before, and take who was not sure enough then and is now, the surest first."""
+        self.confidence = confidence_of_round(self.request, number)
+        self._take_doubtful()
+
+    def _take_doubtful(self) -> None:
+        sure = sorted((one for one in self.doubtful if probability(one) >= self.confidence), key=probability)
+        names = {one.name for one in sure}
+        self.doubtful = [one for one in self.doubtful if one.name not in names]
+        while sure and not self.complete:
+            self._decide(sure.pop())
+        self.doubtful += sure
+
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and judge proposals, best first, until enough are found or the budget is spent."""
         if self.assay.another_try:
@@ -173,7 +201,11 @@ class Search:
         return []
 
     def fill_up(self) -> None:
-        """Keep the best of those that wait for variety's sake, as many as are missing."""
+        """Keep the best of those that wait: who is less sure, then who waits for variety's sake, as many as lack."""
+        self.confidence = 0.0
+        self._take_doubtful()
+        for candidate in self.doubtful:
+            self._reject(replace(candidate, verdicts=candidate.verdicts | {NOT_NEEDED.name: NOT_NEEDED}))
         chosen = self.variety.best_waiting()
         for candidate in chosen:
             self._keep(candidate)
@@ -222,8 +254,17 @@ class Search:
         verdicts = validate(candidate, self.assay.rulebook.checks)
         if not self.assay.rulebook.objection(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)
-        if not self.assay.rulebook.objection(verdicts):
-            verdicts |= self.variety.verdicts(layout_of(candidate))
+        candidate = replace(candidate, verdicts=verdicts)
+        if self.assay.rulebook.objection(verdicts):
+            self._reject(candidate)
+        elif probability(candidate) < self.confidence:
+            self.doubtful.append(candidate)
+        else:
+            self._decide(candidate)
+
+    def _decide(self, candidate: Candidate) -> None:
+        """Keep one that no check speaks against, unless there are enough of its layout."""
+        verdicts = candidate.verdicts | self.variety.verdicts(layout_of(candidate))
         candidate = replace(candidate, verdicts=verdicts)
         if self.assay.rulebook.objection(verdicts):
             self._reject(candidate)
