@@ -10,7 +10,7 @@ from matgen.templates.prototypes import Layout, layout
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 ACTINOIDS = 19
-"""In place of a column: actinoids, which are no more alike with scandium than with each other's neighbours."""
+"""In place of a column: the actinoids, whose oxidation states differ from those of column 3."""
 
 Family = tuple[Layout, tuple[tuple[int, int], ...]]
 
