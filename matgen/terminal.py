@@ -20,6 +20,7 @@ from matgen.request import TOLERANCES
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
 from matgen.validation.xtb_minimum import XtbMinimum
+from matgen.workflows.learn import Errors, Learned
 from matgen.workflows.verify import Verified
 
 NARROWEST = 110
@@ -225,6 +226,30 @@ def _verified_crystals(verified: Iterable[Verified]) -> Table:
         mesh = "×".join(map(str, found.settings.get("kpoints", ())))
         table.add_row(one.subject.name, *_guesses(one, "band_gap"), *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
+
+
+def learned_table(found: Learned) -> Table:
+    """Errors before and after, on gaps that were held out and on those that were seen."""
+    lesson, (training_before, training_after) = found.lesson, found.training
+    what = f"{found.labels} gaps of {found.formulas} formulas, {found.metals} of them metals"
+    table = Table(title=f"gaps as predicted before and after learning: {what}", title_justify="left")
+    table.add_column("gaps")
+    for heading in ("", "number", "mean error, eV", "too high by, eV", "metal or not", "within 90 %", "-log p"):
+        table.add_column(heading, justify="right")
+    for name, before, after in (
+        ("held out", lesson.before, lesson.after),
+        ("learned from", lesson.seen_before, lesson.seen_after),
+        ("of the validation rows", training_before, training_after),
+    ):
+        for when, errors in (("before", before), ("after", after)):
+            if errors.n:
+                table.add_row(name if when == "before" else "", when, *_error_columns(errors))
+    return table
+
+
+def _error_columns(errors: Errors) -> list[str]:
+    shares = [f"{100 * share:.0f} %" for share in (errors.metals, errors.coverage)]
+    return [str(errors.n), f"{errors.mae:.3f}", f"{errors.bias:+.3f}", *shares, f"{errors.nll:.3f}"]
 
 
 def estimate_table(estimates: Iterable[Estimate], title: str) -> Table:
