@@ -156,6 +156,7 @@ class Request:
         n: candidates wanted.
         seed: of all random numbers.
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
+        weights: folder whose weights stand in for those that ship, as far as it has some; empty for none.
         relax: potential that relaxes candidates, or `none`; `usual` for that of the kind: CHGNet, or for
             molecules GFN2-xTB.
         relaxation: when a relaxation is done.
@@ -187,6 +188,7 @@ class Request:
     n: int = 10
     seed: int = 0
     device: str = "cpu"
+    weights: str = ""
     relax: Literal["usual", "none", "chgnet", "xtb"] = "usual"
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     potential: Literal["none", "chgnet"] = "none"

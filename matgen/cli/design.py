@@ -10,6 +10,7 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    Weights,
     Wishes,
     complain,
     numbers,
@@ -51,6 +52,7 @@ def design(
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
+    weights: Weights = None,
     relax: Annotated[
         str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
     ] = None,
@@ -97,6 +99,7 @@ def design(
         "n": n,
         "seed": seed,
         "device": device,
+        "weights": None if weights is None else str(weights),
         "relax": relax,
         "potential": potential,
         "potential_weight": potential_weight,

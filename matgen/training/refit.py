@@ -120,7 +120,7 @@ class GapHeads:
             for place, member in enumerate(model.members):
                 for name, value in member.heads.gap.named_parameters():  # type: ignore[union-attr]
                     value.copy_(parameters[name][place])
-                member.heads.calibration[0] = numbers  # type: ignore[union-attr,index]
+                member.heads.calibration[0].copy_(numbers)  # type: ignore[union-attr,index]
 
 
 def members_of(together: Hurdle) -> list[Hurdle]:

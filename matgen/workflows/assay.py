@@ -2,14 +2,14 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.guide import JUDGE, Guide, as_prediction
-from matgen.models import load
+from matgen.models import folder_of, load, weights_file
 from matgen.request import Request
 from matgen.screening.row import XTB_GAP
 from matgen.validation.checks import min_distance
@@ -84,8 +84,8 @@ class CrystalAssay:
         hull = ReferenceHull.load() if relaxed else None
         return cls(
             request,
-            guide=Guide(load("graph_energy").to(request.device), load("template_properties").to(request.device)),
-            judge=load("judge").to(request.device),
+            guide=Guide(_model("graph_energy", request), _model("template_properties", request)),
+            judge=_model("judge", request),
             rulebook=Rulebook.of(request, hull, shipped_index()),
             hull=hull,
             shaker=CHGNetSurface() if relaxed else None,
@@ -143,8 +143,8 @@ class MoleculeAssay:
         """With the models and references that ship."""
         return cls(
             request,
-            guide=Guide(load("molecule_energy").to(request.device), load("molecule_properties").to(request.device)),
-            judge=load("molecule_judge").to(request.device),
+            guide=Guide(_model("molecule_energy", request), _model("molecule_properties", request)),
+            judge=_model("molecule_judge", request),
         )
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
@@ -185,6 +185,11 @@ def assay_of(request: Request) -> Assay:
         WeightsError: weights that are missing or damaged.
     """
     return CrystalAssay.of(request) if request.kind == "crystal" else MoleculeAssay.of(request)
+
+
+def _model(kind: str, request: Request) -> Any:
+    """The network of a kind, of the weights and on the device of a request."""
+    return load(kind, weights_file(kind, folder_of(request.weights))).to(request.device)
 
 
 def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, device: str) -> dict[str, Prediction]:

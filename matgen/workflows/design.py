@@ -21,7 +21,7 @@ from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
 from matgen.guide import as_prediction
 from matgen.kinds import kind_of_request
-from matgen.models import shipped_hashes
+from matgen.models import folder_of, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import Request, preset_of
 from matgen.templates.molecule import MoleculeTemplate
@@ -84,8 +84,9 @@ def identity(request: Request) -> RunInfo:
         WeightsError: weights that are missing or damaged.
     """
     added = {"energies": request.terms.weights} if request.terms.weights else {}
-    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in EFFORT}
-    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind))
+    left_out = (*EFFORT, "weights")  # whose hashes say more than where they lie
+    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in left_out}
+    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind, folder_of(request.weights)))
 
 
 def default_folder(request: Request) -> Path:
@@ -117,6 +118,7 @@ def design(
     space_groups: Iterable[int] = (),
     max_atoms: int = 0,
     device: str = "cpu",
+    weights: str | Path = "",
     relax: Literal["usual", "none", "chgnet", "xtb"] = "usual",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
@@ -153,6 +155,7 @@ def design(
         space_groups: allowed numbers.
         max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
         device: where the models run.
+        weights: folder whose weights stand in for those that ship, such as `matgen learn` writes.
         relax: potential that relaxes candidates; usual for that of the kind: CHGNet, or for molecules GFN2-xTB.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
@@ -189,6 +192,7 @@ def design(
         n=n,
         seed=seed,
         device=device,
+        weights=str(weights),
         relax=relax,
         potential=potential,
         potential_weight=potential_weight,
