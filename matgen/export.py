@@ -9,7 +9,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +203,21 @@ class CandidateWriter:
             self._append_tables(candidate)
             self._report["candidates"] = len(self.candidates)
         return candidate
+
+    def amend(self, candidates: Sequence[Candidate]) -> None:
+        """Write candidates anew, with what was found out about them since, in this order.
+
+        Raises:
+            ValueError: they are not those that were written.
+            OutputError: the disk is full, or the folder has gone.
+        """
+        if {candidate.name for candidate in candidates} != self.finished:
+            raise ValueError(f"expected the candidates {sorted(self.finished)}, got others")
+        self.candidates = list(candidates)
+        with writing(self.folder):
+            lines = (json.dumps(to_record(candidate), allow_nan=False) + "\n" for candidate in candidates)
+            replace_file(self._path("jsonl"), "".join(lines))
+            self._rebuild()
 
     def stage(self, name: str, seconds: float, **counts: int) -> None:
         """Note in run.json that a stage ended: its wall time and what it counted, such as requested=10, kept=7."""

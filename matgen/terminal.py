@@ -21,6 +21,7 @@ from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
 from matgen.validation.xtb_minimum import XtbMinimum
 from matgen.workflows.learn import Errors, Learned
+from matgen.workflows.verification import GAP
 from matgen.workflows.verify import Verified
 
 NARROWEST = 110
@@ -96,6 +97,9 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
         table.add_column("checked by", justify="right")
+    verified = any(GAP in candidate.properties for candidate in candidates)
+    if verified:
+        table.add_column("gap by GPAW", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
     by_name = {wish.name: wish for wish in wishes}
@@ -104,6 +108,9 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         for name in shown:
             checked = candidate.properties.get(f"{JUDGE}{name}")
             row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
+        if verified:
+            calculated = candidate.properties.get(GAP)
+            row.append(_short(calculated) + _mark(by_name.get("band_gap"), calculated))
         table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
     return table
 

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,9 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
+from matgen.workflows.verification import Verification
 
-EFFORT = ("budget", "rounds", "processes")
+EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
 """Settings that change how far a run goes, and nothing that it finds on the way."""
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
@@ -58,21 +60,40 @@ def run(
         ResumeError: the folder holds another run.
     """
     started = time.perf_counter()
+    verification = Verification.of(request, folder)
     with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
         if overwrite:
             for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
                 file.remove()
-        clock = StageClock(writer, report or Silence())
-        try:
-            search = Search.resumed(request, writer, found, deadline=started + 60 * request.budget)
-            for number in range(request.rounds):
-                if search.over:
-                    break
-                asked = replace(request, n=search.asked)
-                search.settle(_proposals(asked, number, folder, clock), clock)
-        finally:
-            clock.stop()
-        return search.outcome(folder, time.perf_counter() - started)
+        with verification or nullcontext():
+            return _searched(request, writer, verification, report or Silence(), found, started)
+
+
+def _searched(
+    request: Request,
+    writer: CandidateWriter,
+    verification: Verification | None,
+    report: Report,
+    found: Callable[[Candidate], None],
+    started: float,
+) -> Outcome:
+    """Round after round, until enough are found and confirmed."""
+    folder = writer.folder
+    clock = StageClock(writer, report)
+    try:
+        search = Search.resumed(
+            request, writer, found, deadline=started + 60 * request.budget, verification=verification
+        )
+        for number in range(request.rounds):
+            search.await_verdicts(clock)
+            if search.over:
+                break
+            asked = replace(request, n=search.asked)
+            search.settle(_proposals(asked, number, folder, clock), clock)
+        search.await_verdicts(clock, to_the_end=True)
+    finally:
+        clock.stop()
+    return search.outcome(folder, time.perf_counter() - started)
 
 
 def identity(request: Request) -> RunInfo:
@@ -125,6 +146,8 @@ def design(
     max_ehull: float = 0.1,
     allow_known: bool = False,
     budget: float = 10.0,
+    verify: int = 0,
+    verify_minutes: float = 10.0,
     fast: bool = False,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
@@ -162,6 +185,8 @@ def design(
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
         allow_known: keep candidates that are known crystals or molecules.
         budget: minutes after which no more is looked for.
+        verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
+        verify_minutes: after which a calculation is given up.
         fast: leave the geometry to the relaxation: more candidates for the time.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
@@ -199,6 +224,8 @@ def design(
         max_ehull=max_ehull,
         allow_known=allow_known,
         budget=budget,
+        verify=verify,
+        verify_minutes=verify_minutes,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
         stages=preset.stages,
         sampler=preset.sampler,

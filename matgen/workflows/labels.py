@@ -281,8 +281,8 @@ def _by_key(lines: Iterable[Mapping[str, Any]], homes: Sequence[Path]) -> dict[s
 
 
 def _settings(line: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(FirstPrinciplesConfig)}
-    return {name: value for name, value in line["settings"].items() if name in names}
+    names = (f.name for f in fields(FirstPrinciplesConfig))
+    return {name: line["settings"].get(name, 0.0) for name in names}  # nothing of what there was not yet
 
 
 def _method(result: FirstPrinciples) -> str:
