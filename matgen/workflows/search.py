@@ -184,9 +184,8 @@ class Search:
             ]
             self.writer.amend(told)
         for candidate in self.writer.candidates:
-            if self.confirmed + verification.at_work >= verification.wanted:
-                return
-            if rank(candidate) == UNVERIFIED:
+            needed = self.confirmed + verification.at_work < verification.wanted
+            if rank(candidate) == UNVERIFIED and (needed or verification.knows(candidate)):
                 verification.submit(candidate)
 
     def _enough(self) -> bool:

@@ -81,6 +81,10 @@ class Verification:
         """How many candidates were submitted and have no result that was handed out."""
         return len(self._at_work)
 
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether an earlier call has calculated it."""
+        return self._earlier(candidate) is not None
+
     def submit(self, candidate: Candidate) -> None:
         """Have a candidate calculated, once; a result of an earlier call is taken from the disk."""
         if candidate.name not in self._asked:
@@ -97,17 +101,20 @@ class Verification:
         wait(self._at_work, max(0.0, seconds), FIRST_COMPLETED)
 
     def _result(self, candidate: Candidate) -> FirstPrinciples:
-        key = self.plan.key(candidate.structure)
-        earlier = self._known.get(key)
-        if isinstance(earlier, FirstPrinciples) and self.plan.stands(earlier):
+        earlier = self._earlier(candidate)
+        if earlier is not None:
             return earlier
         log = self.folder / "gpaw" / f"{log_name(candidate.name)}.txt"
         call = (candidate.crystal, self.plan.interpreter, self.plan.config, 60 * self.plan.minutes, log)
         found = calculated_by(self._processes, *call)
         with self._lock:
             if not self._closed:  # else it was stopped, and says nothing
-                self._file.append(candidate.name, key, found, candidate.structure)
+                self._file.append(candidate.name, self.plan.key(candidate.structure), found, candidate.structure)
         return found
+
+    def _earlier(self, candidate: Candidate) -> FirstPrinciples | None:
+        known = self._known.get(self.plan.key(candidate.structure))
+        return known if isinstance(known, FirstPrinciples) and self.plan.stands(known) else None
 
 
 def with_result(candidate: Candidate, result: FirstPrinciples, target: Interval) -> Candidate:
