@@ -29,7 +29,7 @@ from matgen.validation import first_principles
 from matgen.validation.checks import min_distance
 from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, Interpreter
 from matgen.validation.gpaw_worker import hubbard_u
-from matgen.workflows.verify import OWN_FILES, RESULTS, subjects
+from matgen.workflows.verify import CANDIDATES, OWN_FILES, RESULTS, subjects
 
 PBE = frozenset({"PBE", "PBE+U", "GGA", "GGA+U"})
 """What the models learned: PBE, with the Hubbard U of the Materials Project where that has one."""
@@ -234,16 +234,18 @@ def _is_result(path: Path) -> bool:
 def _verified(files: Sequence[Path], paths: Sequence[Path]) -> Iterator[Row]:
     """Results with their crystals: those that stand beside them, or else those of the paths that have their keys."""
     lines = [(file, line) for file in files for line in _records(file)]
-    homes = list(dict.fromkeys([*(file.parent for file in files), *paths]))
     without = [line for _, line in lines if "structure" not in line]
+    homes = list(dict.fromkeys([*(file.parent for file in files), *paths])) if without else []
     known = _by_key(without, [path for path in homes if path.is_dir() or path.suffix.lower() not in TABLES])
+    named = {file: _candidates(file.parent) if without else {} for file in files}
     for file, line in lines:
         name = f"{file.parent.name}/{line.get('name', '')}"
         if "rmsd" in line:
             yield Row(name, None, "a molecule: matgen learn learns the gaps of crystals", None, "")
             continue
         result = first_principles.from_record(line)
-        crystal = material_of(line["structure"]) if "structure" in line else known.get(line["key"])
+        by_name = named[file].get(str(line.get("name")))
+        crystal = material_of(line["structure"]) if "structure" in line else known.get(line["key"], by_name)
         if not result.converged:
             yield Row(name, None, f"not calculated: {result.reason}", None, "")
         elif not isinstance(crystal, Structure):
@@ -272,12 +274,27 @@ def _by_key(lines: Iterable[Mapping[str, Any]], homes: Sequence[Path]) -> dict[s
     kinds = {json.dumps(_settings(line), sort_keys=True): line for line in lines if line["settings"]}
     if not kinds:
         return {}
-    entries = [one.structure for one in subjects(homes) if isinstance(one.structure, Structure)]
+    runs = {file.parent for home in homes if home.is_dir() for file in home.rglob(CANDIDATES)}
+    entries = [structure for run in runs for structure in _candidates(run).values()]
+    others = [home for home in homes if not home.is_dir() or not any(run.is_relative_to(home) for run in runs)]
+    entries += [one.structure for one in subjects(others) if isinstance(one.structure, Structure)] if others else []
     keyed: dict[str, Structure] = {}
     for line in kinds.values():
         config, interpreter = _settings(line), Interpreter("", str(line["settings"].get("gpaw")), "")
         keyed |= {first_principles.key(s, FirstPrinciplesConfig(**config), interpreter): s for s in entries}
     return keyed
+
+
+def _candidates(folder: Path) -> dict[str, Structure]:
+    """Crystals of a design by name, whatever else its version wrote of them."""
+    path = folder / CANDIDATES
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
+    try:
+        records = list(map(json.loads, whole))
+        found = {str(record["name"]): material_of(record["structure"]) for record in records}
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(f"{path} is damaged ({error}); name the CIFs of its candidates instead") from error
+    return {name: one for name, one in found.items() if isinstance(one, Structure)}
 
 
 def _settings(line: Mapping[str, Any]) -> dict[str, Any]:
