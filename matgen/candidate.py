@@ -1,5 +1,6 @@
 """What a design run hands out: a structure with everything that is known about it. Data only."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,11 +21,26 @@ class KindError(UserError, TypeError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """A property as a predictor sees it: median and standard deviation, in `unit`."""
+    """A property as a predictor sees it.
+
+    Attributes:
+        value: median, in `unit`.
+        spread: standard deviation of the whole distribution.
+        unit: of both.
+        epistemic: the part of the spread that the members of an ensemble disagree by; 0 of one model alone.
+        probability: that the wish of the run is met, under the whole distribution; NaN where nothing is wished of it.
+    """
 
     value: float
     spread: float
     unit: str
+    epistemic: float = 0.0
+    probability: float = math.nan
+
+    @property
+    def aleatoric(self) -> float:
+        """The rest of the spread: what each member doubts by itself."""
+        return math.sqrt(max(self.spread**2 - self.epistemic**2, 0.0))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ase import Atoms
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
-from matgen.candidate import Candidate, KindName, Verdict
+from matgen.candidate import Candidate, KindName, Prediction, Verdict
 from matgen.errors import UserError
 from matgen.output import append, replace_file, writing
 from matgen.record import formula, from_record, to_record
@@ -335,10 +335,21 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     }
     row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
     for name, prediction in candidate.properties.items():
-        row |= {name: prediction.value, f"{name}_spread": prediction.spread}
+        row |= prediction_columns(name, prediction)
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
+
+
+def prediction_columns(name: str, prediction: Prediction | None) -> dict[str, float | None]:
+    """A prediction as columns of a table: value and spread, both parts of the spread, and P(the wish is met)."""
+    if prediction is None:
+        numbers: list[float | None] = [None] * 5
+    else:
+        parts = (prediction.spread, prediction.aleatoric, prediction.epistemic, prediction.probability)
+        numbers = [prediction.value, *(number if math.isfinite(number) else None for number in parts)]
+    names = (name, f"{name}_spread", f"{name}_aleatoric", f"{name}_epistemic", f"{name}_probability")
+    return dict(zip(names, numbers, strict=True))
 
 
 def _csv(columns: list[str], candidates: list[Candidate], *, header: bool) -> str:

@@ -13,14 +13,14 @@ import torch
 from pymatgen.core.structure import Molecule, Structure
 from torch import Tensor
 
+from matgen.candidate import Prediction
 from matgen.devices import placed
 from matgen.energies.graph import denoiser_score
-from matgen.guide import Guide
+from matgen.guide import as_predictions
 from matgen.io import structures
 from matgen.kinds.base import Kind
 from matgen.noise import karras_levels
 from matgen.progress import Report
-from matgen.properties import Prediction
 from matgen.request import Request
 from matgen.samplers.diffusion import diffuse, energy_score, renoise, settled
 from matgen.samplers.hybrid import refine
@@ -288,9 +288,9 @@ def rank(
     terms["variety"] = _repeats(batch.unbatch(), total, request, kind)
     total = total + terms["variety"]
     state = expand(batch, geometry)
-    predictions = Guide(kind.graph, kind.properties).of_batch(batch, state)
+    predictions = as_predictions(placed(dict(kind.guide().distributions(batch, state)), "cpu"), request.wishes)
     crystals, singles = structures(state), batch.unbatch()
-    batch, geometry, terms, predictions = placed((batch, geometry, terms, predictions), "cpu")
+    batch, geometry, terms = placed((batch, geometry, terms), "cpu")
     found = [
         Proposed(
             template=singles[i],
@@ -298,7 +298,7 @@ def rank(
             structure=crystals[i],
             energies={name: float(values[i]) for name, values in terms.items()},
             total=float(total[i]),
-            properties={name: Prediction(p.value[i], p.spread[i]) for name, p in predictions.items()},
+            properties=predictions[i],
         )
         for i in total.argsort().tolist()
     ]

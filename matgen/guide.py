@@ -1,21 +1,25 @@
-"""What the guiding models predict of a crystal or a molecule, together.
+"""What the predictors that guide a design say of a crystal or a molecule.
 
-One reads the template, the other the state. On true structures the mixture is as good as the graph network alone
-(docs/properties.md); it is kept because the template's word does not depend on a geometry that may be wrong.
+Of a crystal the ensemble trained on structures speaks alone: with the ensemble that reads templates it would be less
+exact (docs/properties.md). Of a molecule the graph network and the network that reads its graph are mixed.
 """
+
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
-from matgen import candidate
-from matgen.candidate import Material
+from matgen.candidate import Material, Prediction
 from matgen.energies.graph import GraphPredictor
+from matgen.energies.property import Target
 from matgen.io import described, state_of
-from matgen.nn.ensemble import Ensemble
+from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
 from matgen.noise import CLEAN
-from matgen.properties import PROPERTIES, Mixture, Prediction
+from matgen.properties import PROPERTIES, Distribution
+from matgen.sharing import answer_of, shared_answers
 from matgen.state import State
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
@@ -23,37 +27,50 @@ from matgen.templates.molecule import MoleculeTemplate
 JUDGE = "judge_"
 """Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
 
+Predict = Callable[[TemplateBatch, State, Tensor], Mapping[str, Distribution]]
+"""Distributions by property of systems: their templates, their states, and noise levels (n_systems,), Å."""
+
+
+def by_structure(ensemble: Ensemble) -> Predict:
+    """What an ensemble says of structures."""
+    return lambda _, state, sigma: ensemble(state, sigma)
+
+
+def by_graph_and_template(graph: GraphEnergy, properties: Ensemble) -> Predict:
+    """An even mixture of what the graph network says of states and an ensemble of templates."""
+    of_states = GraphPredictor(graph)
+    return lambda templates, state, sigma: mixed([of_states(state, sigma), properties(templates)])
+
 
 class Guide:
-    """An even mixture of both models' distributions."""
+    """The graph energy, and the predictors that guide."""
 
-    def __init__(self, graph: GraphEnergy, properties: Ensemble) -> None:
-        self.graph, self.properties = GraphPredictor(graph), properties
+    def __init__(self, graph: GraphEnergy, predict: Predict) -> None:
+        self.graph, self.predict = graph, predict
 
     @torch.no_grad()
-    def read(self, templates: TemplateBatch, state: State) -> tuple[dict[str, Mixture], Tensor]:
-        """Distributions by property, and the graph energy per atom (n_systems,), out of one pass.
+    def read(self, templates: TemplateBatch, state: State) -> tuple[Mapping[str, Distribution], Tensor]:
+        """Distributions by property, and the graph energy per atom (n_systems,).
 
         Args:
             templates: of the systems.
             state: their geometries, with or without symmetry.
         """
         sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
-        output = self.graph.model(state, sigma)
-        of_state, of_template = self.graph.model.heads.calibrated(output.embedding), self.properties(templates)
-        mixed = {name: Mixture((found, of_template[name])) for name, found in of_state.items()}
-        return mixed, energy_per_atom(output, state, sigma)
+        with shared_answers():
+            output = answer_of(self.graph, state, sigma)
+            return self.predict(templates, state, sigma), energy_per_atom(output, state, sigma)
 
-    def distributions(self, templates: TemplateBatch, state: State) -> dict[str, Mixture]:
+    @torch.no_grad()
+    def distributions(self, templates: TemplateBatch, state: State) -> Mapping[str, Distribution]:
         """Distributions by property of expanded templates."""
-        return self.read(templates, state)[0]
+        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
+        return self.predict(templates, state, sigma)
 
-    def of_batch(self, templates: TemplateBatch, state: State) -> dict[str, Prediction]:
-        """Predictions (n_systems,) by property of expanded templates."""
-        return {name: found.prediction() for name, found in self.distributions(templates, state).items()}
-
-    def of_structure(self, material: Material, smiles: str = "") -> dict[str, Prediction]:
-        """Predictions (1,) by property of one crystal, or of one molecule whose graph is named.
+    def of_structure(
+        self, material: Material, smiles: str = "", wishes: Iterable[Target] = ()
+    ) -> dict[str, Prediction]:
+        """Predictions by property of one crystal, or of one molecule whose graph is named.
 
         Raises:
             NoTemplateError: the symmetry of a crystal could not be found.
@@ -61,9 +78,28 @@ class Guide:
         template = described(material)[0] if isinstance(material, Structure) else MoleculeTemplate(smiles)
         device = next(self.graph.parameters()).device
         state = state_of([material], templates=[template]).to(device)
-        return self.of_batch(TemplateBatch.of([template]).to(device), state)
+        found = self.distributions(TemplateBatch.of([template]).to(device), state)
+        return as_predictions(found, wishes)[0]
 
 
-def as_prediction(name: str, numbers: Prediction) -> candidate.Prediction:
-    """The prediction for one system, with its unit."""
-    return candidate.Prediction(float(numbers.value), float(numbers.spread), PROPERTIES[name].unit)
+def as_predictions(
+    distributions: Mapping[str, Distribution], wishes: Iterable[Target] = ()
+) -> list[dict[str, Prediction]]:
+    """Predictions by property of each system, with the probability that a wish for it is met.
+
+    Args:
+        distributions: by property, of the same systems.
+        wishes: of the run.
+    """
+    targets = {wish.name: wish for wish in wishes}
+    columns: dict[str, list[Prediction]] = {}
+    for name, distribution in distributions.items():
+        found = distribution.prediction()
+        rows = zip(found.value.tolist(), found.spread.tolist(), found.epistemic.tolist(), strict=True)
+        unit = PROPERTIES[name].unit
+        if name in targets:
+            met = targets[name].log_probability(distribution).exp().tolist()
+        else:
+            met = [math.nan] * len(found.value)
+        columns[name] = [Prediction(v, s, unit, e, p) for (v, s, e), p in zip(rows, met, strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

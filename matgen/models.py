@@ -71,7 +71,15 @@ NETWORKS: dict[str, Network] = {
 KINDS = (*NETWORKS, PROTOTYPES)
 
 USED_BY = {
-    "crystal": ("template_prior", "template_properties", "geometry_density", "graph_energy", "judge", PROTOTYPES),
+    "crystal": (
+        "template_prior",
+        "template_properties",
+        "structure_properties",
+        "geometry_density",
+        "graph_energy",
+        "judge",
+        PROTOTYPES,
+    ),
     "molecule": ("graph_prior", "molecule_properties", "molecule_energy", "molecule_judge"),
 }
 """Weights that decide about results, by kind of material."""
@@ -104,7 +112,8 @@ class ModelInfo:
 def load(kind: Literal["template_prior"], path: Path | None = None) -> TemplatePrior: ...
 @overload
 def load(
-    kind: Literal["template_properties", "judge", "molecule_properties", "molecule_judge"], path: Path | None = None
+    kind: Literal["template_properties", "structure_properties", "judge", "molecule_properties", "molecule_judge"],
+    path: Path | None = None,
 ) -> Ensemble: ...
 @overload
 def load(kind: Literal["geometry_density"], path: Path | None = None) -> GeometryDensity: ...
@@ -298,6 +307,7 @@ class Models:
     Attributes:
         prior: of templates.
         properties: of templates.
+        structures: properties of structures, which choice and ranking rest on.
         geometry: density of geometries, given their templates.
         graph: energy and properties of states.
         prototypes: known geometries, as tensors.
@@ -305,6 +315,7 @@ class Models:
 
     prior: TemplatePrior
     properties: Ensemble
+    structures: Ensemble
     geometry: GeometryDensity
     graph: GraphEnergy
     prototypes: dict[str, Tensor]
@@ -362,6 +373,7 @@ def load_models(device: torch.device | str = "cpu", folder: Path | None = None) 
     return Models(
         prior=load("template_prior", weights_file("template_prior", folder)).to(device),
         properties=load("template_properties", weights_file("template_properties", folder)).to(device),
+        structures=load("structure_properties", weights_file("structure_properties", folder)).to(device),
         geometry=load("geometry_density", weights_file("geometry_density", folder)).to(device),
         graph=load("graph_energy", weights_file("graph_energy", folder)).to(device),
         prototypes=tensors(PROTOTYPES, weights_file(PROTOTYPES, folder)),

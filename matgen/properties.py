@@ -34,6 +34,7 @@ class Property:
         zero: values up to this count as exactly zero (a metal; a compound on the hull); minus infinity if zero is
             nothing special.
         note: what a reader of the number must know.
+        tolerance: how far from a point that is asked for a value may lie and still be it, in the unit.
     """
 
     name: str
@@ -43,13 +44,21 @@ class Property:
     highest: float
     zero: float
     note: str
+    tolerance: float
 
 
 CRYSTAL_PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
         Property(
-            "band_gap", "eV", ("bandgap", "gap", "eg"), 0.0, 20.0, 0.01, "PBE(+U) gap: about a third below experiment"
+            "band_gap",
+            "eV",
+            ("bandgap", "gap", "eg"),
+            0.0,
+            20.0,
+            0.01,
+            "PBE(+U) gap: about a third below experiment",
+            0.25,
         ),
         Property(
             "formation_energy",
@@ -59,6 +68,7 @@ CRYSTAL_PROPERTIES: dict[str, Property] = {
             8.0,
             -math.inf,
             "PBE(+U) with MP2020 corrections, against the elements",
+            0.1,
         ),
         Property(
             "energy_above_hull",
@@ -68,6 +78,7 @@ CRYSTAL_PROPERTIES: dict[str, Property] = {
             10.0,
             0.0,
             "against the Materials Project hull of 2018-2022",
+            0.05,
         ),
     )
 }
@@ -79,12 +90,16 @@ MOLECULE_PROPERTIES: dict[str, Property] = {
     p.name: p
     for p in (
         Property(
-            "gap", "eV", ("homo_lumo_gap", "bandgap", "band_gap"), 0.0, 20.0, -math.inf, f"HOMO–LUMO gap, {B3LYP}"
+            "gap", "eV", ("homo_lumo_gap", "bandgap", "band_gap"), 0.0, 20.0, -math.inf, f"HOMO–LUMO gap, {B3LYP}", 0.25
         ),
-        Property("homo", "eV", (), -20.0, 5.0, -math.inf, f"orbital energy, {B3LYP}"),
-        Property("lumo", "eV", (), -10.0, 10.0, -math.inf, f"orbital energy, {B3LYP}"),
-        Property("dipole", "D", ("mu", "dipole_moment"), 0.0, 40.0, -math.inf, f"length of the dipole moment, {B3LYP}"),
-        Property("polarizability", "bohr³", ("alpha",), 0.0, 400.0, -math.inf, f"isotropic polarizability, {B3LYP}"),
+        Property("homo", "eV", (), -20.0, 5.0, -math.inf, f"orbital energy, {B3LYP}", 0.2),
+        Property("lumo", "eV", (), -10.0, 10.0, -math.inf, f"orbital energy, {B3LYP}", 0.2),
+        Property(
+            "dipole", "D", ("mu", "dipole_moment"), 0.0, 40.0, -math.inf, f"length of the dipole moment, {B3LYP}", 0.5
+        ),
+        Property(
+            "polarizability", "bohr³", ("alpha",), 0.0, 400.0, -math.inf, f"isotropic polarizability, {B3LYP}", 3.0
+        ),
         Property(
             "atomization_energy",
             "eV",
@@ -93,8 +108,9 @@ MOLECULE_PROPERTIES: dict[str, Property] = {
             0.0,
             -math.inf,
             f"U0 minus that of the free atoms, {B3LYP}: negative where the molecule is bound",
+            2.0,
         ),
-        Property("heat_capacity", "cal/mol/K", ("cv", "c_v"), 0.0, 200.0, -math.inf, f"at 298 K, {B3LYP}"),
+        Property("heat_capacity", "cal/mol/K", ("cv", "c_v"), 0.0, 200.0, -math.inf, f"at 298 K, {B3LYP}", 1.5),
     )
 }
 
@@ -106,13 +122,20 @@ PROPERTIES_OF = {"crystal": CRYSTAL_PROPERTIES, "molecule": MOLECULE_PROPERTIES}
 
 @dataclass(frozen=True)
 class Prediction:
-    """Median and standard deviation of a prediction, both (n_systems,), in the property's unit.
+    """What a prediction comes to, each (n_systems,), in the property's unit.
 
     The mean would not do: of a crystal that is as likely a metal as a 3 eV insulator, it is a gap that it cannot have.
+
+    Attributes:
+        value: median.
+        spread: standard deviation of the whole distribution.
+        epistemic: the part of it that the members of an ensemble disagree by: standard deviation of their means. Zero
+            where there is one member. The rest, √(spread² - epistemic²), is what each of them doubts: aleatoric.
     """
 
     value: Tensor
     spread: Tensor
+    epistemic: Tensor
 
 
 class Distribution(ABC):
@@ -136,8 +159,10 @@ class Distribution(ABC):
         return self.quantile(levels[:, None])
 
     def prediction(self) -> Prediction:
-        """Median and standard deviation, which by equal shares of probability stays finite for a logarithmic tail."""
-        return Prediction(median(self), self.samples(200).std(0, unbiased=False))
+        """Median and standard deviations, which by equal shares of probability stay finite for a logarithmic tail."""
+        samples = torch.stack([part.samples(200) for part in members(self)])
+        epistemic = samples.mean(1).std(0, unbiased=False)
+        return Prediction(median(self), samples.flatten(0, 1).std(0, unbiased=False), epistemic)
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
@@ -186,7 +211,7 @@ class Logistic(Distribution):
 
     def prediction(self) -> Prediction:
         """Median and standard deviation."""
-        return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)))
+        return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)), torch.zeros_like(self.loc))
 
 
 @dataclass(frozen=True)
@@ -281,6 +306,13 @@ class Mixture(Distribution):
         samples = [part.samples(n) for part in self.parts]
         even = math.lcm(*map(len, samples))  # a part that is a mixture itself has more
         return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
+
+
+def members(distribution: Distribution) -> tuple[Distribution, ...]:
+    """The distributions that are mixed, those of mixtures within a mixture included; itself where none are."""
+    if not isinstance(distribution, Mixture):
+        return (distribution,)
+    return tuple(one for part in distribution.parts for one in members(part))
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:

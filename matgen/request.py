@@ -28,20 +28,6 @@ from matgen.terms import Terms
 from matgen.validation.checks import Interval
 from matgen.validation.relax import RelaxConfig
 
-TOLERANCES = {
-    "band_gap": 0.25,
-    "formation_energy": 0.1,
-    "energy_above_hull": 0.05,
-    "gap": 0.25,
-    "homo": 0.2,
-    "lumo": 0.2,
-    "dipole": 0.5,
-    "polarizability": 3.0,
-    "atomization_energy": 2.0,
-    "heat_capacity": 1.5,
-}
-"""How far from a point a prediction may lie and still count as met, in the property's unit."""
-
 POTENTIALS = {"chgnet": partial(chgnet_calculator, "ignore")}
 """Makers of the calculators whose energy may be a term, by name."""
 
@@ -321,7 +307,7 @@ class Request:
 
 def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:
     """The interval in which each wished property must lie, by name."""
-    return {wish.name: Interval(wish.low, wish.high, TOLERANCES[wish.name] if wish.point else 0.0) for wish in wishes}
+    return {wish.name: Interval(wish.low, wish.high, wish.tolerance) for wish in wishes}
 
 
 def _check_kind(request: Request) -> None:

@@ -16,7 +16,6 @@ from matgen.energies.property import Target
 from matgen.guide import JUDGE
 from matgen.models import ModelInfo
 from matgen.properties import PROPERTIES
-from matgen.request import TOLERANCES
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
 from matgen.validation.xtb_minimum import XtbMinimum
@@ -83,31 +82,36 @@ class StageView(AbstractContextManager["StageView"]):
 
 
 def told(prediction: Prediction | None) -> str:
-    """Mean ± spread and unit."""
-    return "" if prediction is None else f"{prediction.value:.2f} ± {prediction.spread:.2f} {prediction.unit}"
+    """Median ± aleatoric spread (± epistemic spread, of an ensemble) and unit."""
+    if prediction is None:
+        return ""
+    apart = f" ± {prediction.epistemic:.2f}" if prediction.epistemic else ""
+    return f"{prediction.value:.2f} ± {prediction.aleatoric:.2f}{apart} {prediction.unit}"
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
     """What each is, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
     kind: KindName = candidates[0].kind if candidates else "crystal"
-    shown = _shown(wishes, kind)
-    table = Table(title="candidates", title_justify="left")
+    shown, by_name = _shown(wishes, kind), {wish.name: wish for wish in wishes}
+    table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
     for name in shown:
         table.add_column(f"{name}, guided by", justify="right")
+        if name in by_name:
+            table.add_column("P(met)", justify="right")
         table.add_column("checked by", justify="right")
     verified = any(GAP in candidate.properties for candidate in candidates)
     if verified:
         table.add_column("gap by GPAW", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
-    by_name = {wish.name: wish for wish in wishes}
     for candidate in candidates:
         row = [candidate.name, escape(_what(candidate, number=True)), str(len(candidate.structure))]
         for name in shown:
-            checked = candidate.properties.get(f"{JUDGE}{name}")
-            row += [told(candidate.properties.get(name)), told(checked) + _mark(by_name.get(name), checked)]
+            guided, checked = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
+            met = [] if name not in by_name else ["" if guided is None else f"{guided.probability:.0%}"]
+            row += [told(guided), *met, told(checked) + _mark(by_name.get(name), checked)]
         if verified:
             calculated = candidate.properties.get(GAP)
             row.append(_short(calculated) + _mark(by_name.get("band_gap"), calculated))
@@ -306,7 +310,7 @@ def _mark(wish: Target | None, prediction: Prediction | None) -> str:
     """Whether a wish is met, as a sign; nothing where nothing was wished."""
     if wish is None or prediction is None:
         return ""
-    return " ✓" if wish.met(prediction.value, TOLERANCES[wish.name]) else " ✗"
+    return " ✓" if wish.met(prediction.value) else " ✗"
 
 
 def _above_hull(candidate: Candidate) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.graph import GraphPredictor, GraphPrior
-from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget
+from matgen.energies.property import StatePredictor, StatePropertyTarget, Target, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energy import Sum, TemplateSum
 from matgen.kinds.base import Kind
@@ -54,11 +54,14 @@ def guidance(request: Request, kind: Kind) -> Sum:
     return wishes + request.terms.used("slopes")
 
 
-def state_wishes(request: Request, kind: Kind, weight_of_wishes: float | None = None) -> Sum:
-    """The property wishes, as states show them."""
-    predictor = GraphPredictor(kind.graph)
+def state_wishes(request: Request, kind: Kind) -> Sum:
+    """The property wishes, as states show them to the graph network, which reads noised states too."""
+    return _wishes(GraphPredictor(kind.graph), targets(request))
+
+
+def _wishes(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
     total = Sum({})
-    for target, weight in targets(request, weight_of_wishes):
+    for target, weight in wanted:
         total = total + weight * StatePropertyTarget(predictor, target)
     return total
 
@@ -93,7 +96,7 @@ def ranking_terms(
     """
     state, weights = expand(batch, geometry), request.sampler
     over_templates = template_ranking(request, kind)
-    over_states = _physical(weights.rank_graph, kind) + state_wishes(request, kind, weights.rank_wish)
+    over_states = _physical(weights.rank_graph, kind) + _wishes(kind.predictor, targets(request, weights.rank_wish))
     with torch.no_grad():
         of_templates = over_templates.breakdown(batch)
         of_states = (over_states + request.terms.states).breakdown(state, level)

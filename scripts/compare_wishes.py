@@ -12,12 +12,12 @@ from evaluation import percent, shipped, table
 from torch import Tensor
 
 from matgen.generation import propose
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.kinds.crystals import Crystals
 from matgen.models import load
 from matgen.progress import Silence
-from matgen.properties import median
-from matgen.request import TOLERANCES, Request
+from matgen.properties import PROPERTIES, median
+from matgen.request import Request
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
@@ -40,7 +40,7 @@ def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
 @torch.no_grad()
 def opinions(templates: TemplateBatch, geometry: Geometry, gap: float, tolerance: float) -> tuple[Tensor, ...]:
     """Gap by the guide, its probability of being near enough, and gap by the judge, each (n_systems,)."""
-    guide, judge = Guide(shipped().graph, shipped().properties), load("judge")
+    guide, judge = Guide(shipped().graph, by_structure(shipped().structures)), load("judge")
     parts = []
     for some in torch.arange(templates.n_systems).split(CHUNK):
         batch = templates.select(some)
@@ -59,7 +59,7 @@ def main() -> None:
     options.add_argument("--n", type=int, default=20, help="candidates that the request wants")
     given = options.parse_args()
     torch.set_num_threads(1)
-    tolerance, rows = TOLERANCES["band_gap"], []
+    tolerance, rows = PROPERTIES["band_gap"].tolerance, []
     for familiarity, wish in PAIRS:
         began = time.process_time()
         sampler = SamplerConfig(familiarity=familiarity, wish=wish)

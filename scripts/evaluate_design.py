@@ -22,8 +22,9 @@ from pymatgen.core import Structure
 from matgen.candidate import Candidate
 from matgen.charges import is_valid
 from matgen.models import load
+from matgen.properties import PROPERTIES
 from matgen.record import from_record
-from matgen.request import TOLERANCES, Request
+from matgen.request import Request
 from matgen.validation.checks import MIN_CONTACT
 from matgen.validation.cif import displacement, read_cif
 from matgen.validation.contacts import closest_contact
@@ -35,7 +36,7 @@ from matgen.workflows.design import run
 from matgen.workflows.selection import predictions
 
 TARGETS = (0.5, 1.5, 3.0)  # eV
-TOLERANCE = TOLERANCES["band_gap"]
+TOLERANCE = PROPERTIES["band_gap"].tolerance
 WHOLE = 1.5  # eV; half of the candidates at every other target, and without one
 BUDGET = 600.0  # minutes: enough for any run to find all that it is asked for
 MAX_EHULL = 0.1  # eV/atom

@@ -2,7 +2,8 @@
 
 `python scripts/evaluate_properties.py TABLE --document docs/properties.md docs/results.md`: TABLE is what
 `matgen data prepare` wrote. The template model reads the template; the graph network (at the guide's noise level) and
-the judge read the true structure; the guide is the even mixture of the first two. All as shipped (float16, calibrated).
+the judge read the true structure, and so does the ensemble of structures, which choice and ranking rest on. All as
+shipped (float16, calibrated).
 """
 
 import argparse
@@ -17,15 +18,15 @@ from torch import Tensor
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.energies.graph import GraphPredictor
-from matgen.guide import Guide
 from matgen.models import WEIGHTS, load
+from matgen.nn.ensemble import mixed
 from matgen.noise import CLEAN
 from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
 from matgen.state import State
 from matgen.templates.expand import expand
 from matgen.training.properties import PropertyTargets, known_rows, predicted, trainable
 
-KINDS = ("template_properties", "graph_energy", "judge")
+KINDS = ("structure_properties", "template_properties", "graph_energy", "judge")
 PERCENTAGES = ("coverage_90", "coverage_90_where_not_zero", "zero_accuracy")
 
 Predictor = Callable[[Tensor], Mapping[str, Distribution]]
@@ -33,9 +34,9 @@ Predictor = Callable[[Tensor], Mapping[str, Distribution]]
 
 
 def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
-    """What is measured, by its name: both guiding models, the guide that mixes them, and the judge."""
-    properties, graph, judge = (load(kind, folder / f"{kind}.safetensors") for kind in KINDS)
-    guide, alone = Guide(graph, properties), GraphPredictor(graph)
+    """What is measured, by its name: the ensemble of structures, what guides the walk, a mixture, and the judge."""
+    structures, properties, graph, judge = (load(kind, folder / f"{kind}.safetensors") for kind in KINDS)
+    alone = GraphPredictor(graph)
 
     def states(rows: Tensor) -> State:
         return expand(table.templates.select(rows), table.geometry.select(table.templates, rows))
@@ -43,7 +44,8 @@ def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
     return {
         "template_properties": lambda rows: properties(table.templates.select(rows)),
         "graph_energy": lambda rows: alone(states(rows), torch.full((len(rows),), CLEAN)),
-        "guide": lambda rows: guide.distributions(table.templates.select(rows), states(rows)),
+        "structure_properties": lambda rows: structures(states(rows)),
+        "with templates": lambda rows: mixed([structures(states(rows)), properties(table.templates.select(rows))]),
         "judge": lambda rows: judge(states(rows)),
     }
 
@@ -169,7 +171,7 @@ def main() -> None:
             typical = targets.values[name][train].nanmedian()
             some = known_rows(distributions[name], known)
             report[kind][name] = figures(some, values[name][known], typical, facts.zero)
-    agreed = agreement(gaps["guide"], gaps["judge"])
+    agreed = agreement(gaps["structure_properties"], gaps["judge"])
     record = {**report, "gaps_within_0.25_eV": agreed}
     print(json.dumps(record, indent=1))
     places = {"properties": markdown(report, agreed), "bar properties": bar(report)}

@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 from matgen.candidate import Candidate
 from matgen.config import from_mapping
 from matgen.energies.property import Target
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.models import load
 from matgen.record import from_record
 from matgen.request import Request
@@ -53,17 +53,18 @@ def known(folder: Path, n: int, seed: int) -> list[tuple[str, Structure, float]]
     rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet", columns=columns).to_pylist()
     fit = [row for row in rows if row["mp20_split"] == "test" and row["n_atoms"] <= LARGEST and _fit(row)]
     order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed)).tolist()
-    return [(row["material_id"], _structure(row), row["band_gap"]) for row in (fit[i] for i in order[:n])]
+    return [(row["material_id"], structure_of(row), row["band_gap"]) for row in (fit[i] for i in order[:n])]
 
 
 def _fit(row: Mapping[str, Any]) -> bool:
     gap = row["band_gap"]
     if gap is None or not GAPS[0] <= gap <= GAPS[1] or F_BLOCK.intersection(row["Z"]):
         return False
-    return not set(MOMENTS).intersection(site.symbol for site in _structure(row).elements)
+    return not set(MOMENTS).intersection(site.symbol for site in structure_of(row).elements)
 
 
-def _structure(row: Mapping[str, Any]) -> Structure:
+def structure_of(row: Mapping[str, Any]) -> Structure:
+    """Crystal of a row."""
     coords = torch.tensor(row["frac"], dtype=torch.float64).reshape(-1, 3).numpy()
     return Structure(Lattice.from_parameters(*row["cell"]), list(row["Z"]), coords)
 
@@ -121,7 +122,7 @@ def first_principles(
 def predicted(task: Task) -> list[dict[str, float]]:
     """Gaps by guide and judge, eV."""
     models = shipped()
-    guide, judge = Guide(models.graph, models.properties), load("judge")
+    guide, judge = Guide(models.graph, by_structure(models.structures)), load("judge")
     found = []
     for record in task.how["crystals"]:
         crystal = Structure.from_dict(record)

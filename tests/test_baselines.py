@@ -26,7 +26,7 @@ from evaluation import read_lines, shipped
 from matgen.calculator import chgnet_calculator
 from matgen.charges import is_valid
 from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, atomic_volumes
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.models import load
 from matgen.validation.chgnet_surface import CHGNetSurface
 from matgen.validation.hull import ReferenceHull
@@ -191,7 +191,7 @@ def places(records: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 def test_a_race_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, prepared_table: Path) -> None:
     models = shipped()
     known = KnownIndex.from_structures({"halite": ROCK_SALT})
-    guide = Guide(models.graph, models.properties)
+    guide = Guide(models.graph, by_structure(models.structures))
     judges = Judges(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, guide, load("judge"))
     setting, file = Setting(prepared_table), tmp_path / "records.jsonl"
     source = RockSalts()

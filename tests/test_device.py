@@ -18,7 +18,7 @@ from matgen.devices import DeviceError, find_device, per_device, placed
 from matgen.draws import choice, normal, uniform
 from matgen.elements import descriptors
 from matgen.generation import Proposed, generate
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.io import described, state_of
 from matgen.kinds.crystals import Crystals
 from matgen.models import load, load_models
@@ -303,7 +303,7 @@ def test_structures_are_read_elsewhere_as_on_the_cpu(textbook: tuple[TextbookEnt
     structure = textbook[0].structure
 
     def opinions(device: torch.device) -> dict[str, float]:
-        guide = Guide(load("graph_energy").to(device), load("template_properties").to(device))
+        guide = Guide(load("graph_energy").to(device), by_structure(load("structure_properties").to(device)))
         judged = predictions(load("judge").to(device), structure, str(device))
         guided = guide.of_structure(structure)
         return {f"guide {k}": float(p.value) for k, p in guided.items()} | {k: p.value for k, p in judged.items()}

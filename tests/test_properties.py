@@ -207,10 +207,10 @@ def test_greater_than_zero_excludes_zero_and_from_zero_includes_it() -> None:
 
 
 def test_a_target_knows_when_it_is_met() -> None:
-    assert parse_wish("band_gap", "1.5").met(1.7, tolerance=0.25)
-    assert not parse_wish("band_gap", "1.5").met(1.8, tolerance=0.25)
-    assert not parse_wish("band_gap", "1.2:1.8").met(1.9, tolerance=0.25)
-    assert parse_wish("band_gap", ">3").met(7.0, tolerance=0.0)
+    assert parse_wish("band_gap", "1.5").met(1.7)
+    assert not parse_wish("band_gap", "1.5").met(1.8)
+    assert not parse_wish("band_gap", "1.2:1.8").met(1.9)
+    assert parse_wish("band_gap", ">3").met(7.0)
 
 
 # ---------------------------------------------------------------- the two models

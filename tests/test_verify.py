@@ -38,7 +38,7 @@ from matgen.validation.first_principles import (
     log_name,
     to_record,
 )
-from matgen.validation.gpaw_worker import gaps, hubbard_u, starting_moments
+from matgen.validation.gpaw_worker import SETTLED, converging, cutoff_of, gaps, hubbard_u, settled, starting_moments
 from matgen.validation.symmetry import space_group
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, passed_over, run, subjects
@@ -145,6 +145,32 @@ def test_without_empty_bands_there_is_no_gap_to_tell() -> None:
         gaps(np.array([[[-2.0, -1.0]]]), 0.0, 4.0)
 
 
+def test_a_gap_has_settled_when_the_last_ones_agree_whatever_came_before() -> None:
+    last = [1.00, 1.012, 0.995]
+    assert len(last) == SETTLED
+    assert settled(last, 0.02)
+    assert settled([3.0, *last], 0.02)
+    assert not settled(last, 0.016)
+    assert not settled([*last, 1.03], 0.02)  # a step away at the end
+    assert not settled(last[1:], 0.02)  # too few
+    assert not settled([0.0] * (SETTLED - 1), 0.02)
+    assert settled([0.0] * SETTLED, 0.02)  # a metal
+    assert not settled([math.inf] * SETTLED, 0.02)  # no empty band yet
+
+
+def test_one_element_that_is_not_soft_makes_the_plane_waves_go_on() -> None:
+    assert cutoff_of(["Cs", "Cs", "Ag", "Bi", *["Br"] * 6], 400, 340) == 340
+    assert cutoff_of(["Cs", "Cs", "Ag", "Bi", *["F"] * 6], 400, 340) == 400
+    assert cutoff_of(["Cs", "Br"], 400, 0) == 400
+    assert cutoff_of(["Cs", "Br"], 300, 340) == 300  # never above what was asked for
+
+
+def test_without_a_tolerance_gpaw_is_left_to_itself() -> None:
+    criteria, solver = converging(0.0)
+    assert criteria == {"bands": "CBM+0.1"}
+    assert solver == {}
+
+
 def test_spin_is_decided_by_elements_and_parity() -> None:
     assert starting_moments(["Ga", "As"], 64) is None
     assert starting_moments(["Zn", "O"], 38) is None
@@ -159,7 +185,9 @@ def test_spin_is_decided_by_elements_and_parity() -> None:
 # ---------------------------------------------------------------- settings and records
 
 
-@pytest.mark.parametrize("wrong", [{"cutoff": 0}, {"smearing": -1}, {"max_iterations": 0}, {"gap_kpoint_density": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"cutoff": 0}, {"smearing": -1}, {"max_iterations": 0}, {"gap_kpoint_density": 2}, {"gap_tolerance": -1}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"expected {next(iter(wrong))}"):
         FirstPrinciplesConfig(**wrong)
@@ -200,6 +228,12 @@ def test_a_u_is_that_of_the_materials_project_in_oxides_and_fluorides() -> None:
     assert hubbard_u(["Mn", "O", "Ni", "O"]) == {"Mn": 3.9, "Ni": 6.2}
     assert hubbard_u(["V", "F", "F"]) == {"V": 3.25}
     assert hubbard_u(["Mn", "S"]) == hubbard_u(["Ti", "O", "O"]) == {}
+
+
+def test_the_key_of_the_thorough_settings_is_that_of_results_before_there_were_quick_ones() -> None:
+    interpreter, thorough = Interpreter("a", "22.8.0", "3.22.1"), first_principles.thorough(FirstPrinciplesConfig())
+    assert key(SALT, thorough, interpreter) == "d8841f19eedc4f45"
+    assert key(SALT, FirstPrinciplesConfig(), interpreter) != key(SALT, thorough, interpreter)
 
 
 def test_logs_of_different_names_lie_in_different_files() -> None:
@@ -603,7 +637,8 @@ def gpaw() -> dict[str, FirstPrinciples]:
     finer, plain = replace(config, gap_kpoint_density=3.6), replace(config, hubbard=False)
     [(_, denser)] = calculate_many([("silicon", SILICON)], interpreter, finer, minutes=3)
     [(_, without_u)] = calculate_many([("oxide", crystals["oxide"])], interpreter, plain, minutes=3)
-    return {"denser": denser, "without U": without_u} | dict(
+    [(_, thorough)] = calculate_many([("silicon", SILICON)], interpreter, first_principles.thorough(config), minutes=3)
+    return {"denser": denser, "without U": without_u, "thorough": thorough} | dict(
         calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2)
     )
 
@@ -628,6 +663,14 @@ def test_a_denser_mesh_lowers_the_gap_and_leaves_the_energy(gpaw: dict[str, Firs
     assert denser.gap < silicon.gap + 2e-3
     assert denser.direct_gap < silicon.direct_gap + 2e-3
     assert denser.gap == pytest.approx(silicon.gap, abs=0.2)
+
+
+def test_the_quick_criteria_find_the_same_gap_as_those_of_gpaw(gpaw: dict[str, FirstPrinciples]) -> None:
+    silicon, thorough = gpaw["silicon"], gpaw["thorough"]
+    assert (silicon.settings["gap_tolerance"], thorough.settings["gap_tolerance"]) == (0.02, 0.0)
+    # The tolerance of the last steps, and a like amount for what they have not seen.
+    assert silicon.gap == pytest.approx(thorough.gap, abs=0.04)
+    assert silicon.energy == pytest.approx(thorough.energy, abs=0.02)  # to 5 meV per electron, of which there are four
 
 
 def test_gpaw_finds_aluminium_a_metal(gpaw: dict[str, FirstPrinciples]) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +24,16 @@ def verify(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Crystals or molecules side by side, one core each.")] = 2,
     minutes: Annotated[float, typer.Option(min=0.01, help="After which a crystal is given up.")] = 10.0,
-    cutoff: Annotated[float, typer.Option(help="Of the plane waves, eV.")] = 400.0,
+    cutoff: Annotated[
+        float | None, typer.Option(help="Of the plane waves, eV. Default: 400, and 340 for soft elements.")
+    ] = None,
     kpoints: Annotated[float, typer.Option(help="Density of the mesh, points per Å⁻¹.")] = 4.0,
     gap_kpoints: Annotated[
         float, typer.Option(help="Of a second, denser mesh for the gap, at fixed density; 0 for none.")
     ] = 0.0,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="GPAW's own criteria of convergence, 400 eV for all: some times slower.")
+    ] = False,
     no_hubbard: Annotated[
         bool,
         typer.Option("--no-hubbard", help="Without the Hubbard U of the Materials Project in oxides and fluorides."),
@@ -40,13 +46,16 @@ def verify(
 ) -> None:
     """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
     with teaching():
+        from matgen.validation import first_principles
         from matgen.validation.first_principles import FirstPrinciplesConfig, find_interpreter
         from matgen.workflows.calculations import MoleculePlan, Plan
         from matgen.workflows.verify import chosen, default_folder, kind_of_all, passed_over, subjects
 
-        config = FirstPrinciplesConfig(
-            cutoff=cutoff, kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard
-        )
+        config = FirstPrinciplesConfig(kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard)
+        if thorough:
+            config = first_principles.thorough(config)
+        if cutoff is not None:
+            config = replace(config, cutoff=cutoff, soft_cutoff=0.0)
         every = subjects(paths)
         if left := passed_over(paths):
             complain(f"{left} structure files beside the designs are passed over; name them to have them verified")

@@ -1,8 +1,9 @@
 """Property wishes: what a person types, and the energy it becomes.
 
-The energy of a wish is minus the log probability that a model gives it: the density at a point, or the probability
-of a range. A metal cannot have a gap of 1.5 eV, so `-log((1 - P(metal)) density(1.5))` grows without limit as the
-model becomes sure of a metal; a wish for a gap of zero is a wish for P(metal).
+The energy of a wish is minus the log probability that it is met, -log P(|y - target| ≤ tolerance), under the whole
+distribution that a model or an ensemble predicts: where members disagree a candidate pays. A metal cannot have a gap of
+1.5 eV, so that the energy grows without limit as the model becomes sure of a metal; a wish for a gap of zero is a wish
+for P(metal).
 """
 
 import difflib
@@ -45,7 +46,7 @@ class Target:
         name: of the property.
         low: least value; minus infinity where open.
         high: greatest value; infinity where open.
-        point: whether low = high is a value to come close to.
+        point: whether low = high is a value to come close to, within the tolerance of the property.
     """
 
     name: str
@@ -53,16 +54,38 @@ class Target:
     high: float
     point: bool
 
-    def met(self, value: float, tolerance: float) -> bool:
-        """Whether a value lies in the range, or within `tolerance` of the point."""
-        slack = tolerance if self.point else 0.0
-        return self.low - slack <= value <= self.high + slack
+    @property
+    def tolerance(self) -> float:
+        """How far from the point a value may lie; 0 of a range."""
+        return PROPERTIES[self.name].tolerance if self.point else 0.0
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Values that meet the wish, for a model.
+
+        What is exactly zero (a metal) belongs to a point of zero alone, and is all of it.
+        """
+        low, high, zero = self.low - self.tolerance, self.high + self.tolerance, PROPERTIES[self.name].zero
+        if not self.point or zero < 0:
+            return low, high
+        if self.low <= zero:
+            return 0.0, 0.0
+        return max(low, zero + ABOVE_ZERO), high
+
+    def met(self, value: float) -> bool:
+        """Whether a value lies in the range, or within the tolerance of the point."""
+        return self.low - self.tolerance <= value <= self.high + self.tolerance
+
+    def log_probability(self, distribution: Distribution) -> Tensor:
+        """Log P(wish) (n_systems,)."""
+        low, high = self.window
+        if low == high:
+            return distribution.log_prob(torch.tensor(low))
+        return distribution.log_between(torch.tensor(low), torch.tensor(high))
 
     def energy(self, distribution: Distribution) -> Tensor:
-        """-log P(wish) (n_systems,), of a density in 1/unit for a point."""
-        if self.point:
-            return -distribution.log_prob(torch.tensor(self.low))
-        return -distribution.log_between(torch.tensor(self.low), torch.tensor(self.high))
+        """-log P(wish) (n_systems,)."""
+        return -self.log_probability(distribution)
 
     def __str__(self) -> str:
         unit = PROPERTIES[self.name].unit

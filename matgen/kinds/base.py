@@ -5,7 +5,9 @@ from typing import Protocol
 
 import torch
 
+from matgen.energies.property import StatePredictor
 from matgen.energy import TemplateEnergy, TemplateSum
+from matgen.guide import Guide
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.request import Request
@@ -31,6 +33,15 @@ class Kind(Protocol):
     @property
     def properties(self) -> Ensemble:
         """Properties of templates."""
+        ...
+
+    @property
+    def predictor(self) -> StatePredictor:
+        """Properties of clean states, as choice and ranking rest on."""
+        ...
+
+    def guide(self) -> Guide:
+        """What is said of a proposal."""
         ...
 
     @property

@@ -10,9 +10,11 @@ from matgen.energies.charge import ChargeBalance
 from matgen.energies.closed_shell import ClosedShell
 from matgen.energies.familiarity import Familiarity
 from matgen.energies.novelty import Novelty
+from matgen.energies.property import StatePredictor
 from matgen.energies.template_prior import LearnedTemplatePrior, draw_templates
 from matgen.energies.template_redraw import PARTS, LearnedRedraw
 from matgen.energy import TemplateSum
+from matgen.guide import Guide, by_structure
 from matgen.models import Models
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
@@ -53,6 +55,15 @@ class Crystals:
     def properties(self) -> Ensemble:
         """Properties of templates."""
         return self.models.properties
+
+    @property
+    def predictor(self) -> StatePredictor:
+        """The ensemble of structures."""
+        return self.models.structures
+
+    def guide(self) -> Guide:
+        """The same ensemble."""
+        return Guide(self.models.graph, by_structure(self.models.structures))
 
     @property
     def device(self) -> torch.device:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
-from matgen.energies.graph import denoiser_score
+from matgen.energies.graph import GraphPredictor, denoiser_score
 from matgen.energies.graph_prior import LearnedGraphPrior, draw_molecules
 from matgen.energies.hands import Hands
 from matgen.energies.known_graph import KnownGraph
 from matgen.energies.nonbonded import Nonbonded
+from matgen.energies.property import StatePredictor
 from matgen.energy import TemplateSum
+from matgen.guide import Guide, by_graph_and_template
 from matgen.models import MoleculeModels
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
@@ -61,6 +63,15 @@ class Molecules:
     def properties(self) -> Ensemble:
         """Properties of templates."""
         return self.models.properties
+
+    @property
+    def predictor(self) -> StatePredictor:
+        """The heads of the graph network."""
+        return GraphPredictor(self.models.graph)
+
+    def guide(self) -> Guide:
+        """The graph network and the predictor of graphs."""
+        return Guide(self.models.graph, by_graph_and_template(self.models.graph, self.models.properties))
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from matgen.candidate import Candidate, Verdict
-from matgen.guide import JUDGE, as_prediction
+from matgen.guide import JUDGE, as_predictions
 from matgen.io import state_of
 from matgen.screening.config import NONE, ScreenConfig
 from matgen.screening.crystals import CrystalReferee
@@ -109,15 +109,12 @@ def _opinions(rows: list[Row], templates: list[Template], referee: Referee) -> l
     state = state_of([candidate.structure for candidate in candidates], templates=templates)
     guided, energies = referee.guide().read(TemplateBatch.of(templates), state)
     judged = referee.judge()(state, torch.zeros(len(rows)))
-    found = {name: distribution.prediction() for name, distribution in guided.items()}
-    found |= {f"{JUDGE}{name}": judged[name].prediction() for name in guided}
+    found = as_predictions(guided), as_predictions({name: judged[name] for name in guided})
     told_rows = []
     for i, (row, candidate, template, energy) in enumerate(
         zip(rows, candidates, templates, energies.tolist(), strict=True)
     ):
-        predicted = {
-            name: as_prediction(name.removeprefix(JUDGE), type(p)(p.value[i], p.spread[i])) for name, p in found.items()
-        }
+        predicted = found[0][i] | {f"{JUDGE}{name}": prediction for name, prediction in found[1][i].items()}
         full = replace(candidate, template=str(template), energies={DENSITY_ENERGY: energy}, properties=predicted)
         told_rows.append(replace(row, candidate=full).told(referee.in_domain(full, energy)))
     return told_rows

@@ -26,7 +26,7 @@ SHIPPED, NONE = "shipped", "none"
 """Words in the place of a file: the one that comes with the package, or no such judgement at all."""
 
 MODELS: dict[KindName, tuple[str, ...]] = {
-    "crystal": ("graph_energy", "template_properties", "judge"),
+    "crystal": ("graph_energy", "structure_properties", "judge"),
     "molecule": ("molecule_energy", "molecule_properties", "molecule_judge"),
 }
 """Kinds of weights that a screening reads, by what is screened."""

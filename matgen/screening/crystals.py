@@ -14,7 +14,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.elements import known_elements
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.io import described
 from matgen.models import folder_of, load, weights_file
 from matgen.nn.ensemble import Ensemble
@@ -190,10 +190,8 @@ def _no_hull(reason: str) -> Verdict:
 @cache
 def _guide(weights: str) -> Guide:
     folder = folder_of(weights)
-    return Guide(
-        load("graph_energy", weights_file("graph_energy", folder)),
-        load("template_properties", weights_file("template_properties", folder)),
-    )
+    structures = load("structure_properties", weights_file("structure_properties", folder))
+    return Guide(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matgen.candidate import Candidate, Material, Prediction, Verdict
 from matgen.elements import SYMBOLS
-from matgen.guide import Guide
+from matgen.guide import Guide, by_graph_and_template
 from matgen.models import folder_of, load, weights_file
 from matgen.nn.ensemble import Ensemble
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
@@ -135,10 +135,9 @@ class MoleculeReferee:
 @cache
 def _guide(weights: str) -> Guide:
     folder = folder_of(weights)
-    return Guide(
-        load("molecule_energy", weights_file("molecule_energy", folder)),
-        load("molecule_properties", weights_file("molecule_properties", folder)),
-    )
+    graph = load("molecule_energy", weights_file("molecule_energy", folder))
+    properties = load("molecule_properties", weights_file("molecule_properties", folder))
+    return Guide(graph, by_graph_and_template(graph, properties))
 
 
 @cache

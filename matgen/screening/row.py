@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from matgen.candidate import Candidate, KindName, Verdict
+from matgen.export import prediction_columns
 from matgen.guide import JUDGE
 from matgen.properties import PROPERTIES_OF
 from matgen.record import Record, formula, from_record, to_record
@@ -136,8 +137,7 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
     }
     names = [f"{prefix}{name}" for prefix in ("", JUDGE) for name in PROPERTIES_OF[kind]]
     for name in names + [XTB_GAP] * (kind == "molecule"):
-        found = candidate and candidate.properties.get(name)
-        told |= {name: found and found.value, f"{name}_spread": found and found.spread}
+        told |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
     told |= {
         "eV_per_atom": _finite(row.energy),
         "potential": row.potential or None,

@@ -147,30 +147,46 @@ def converged(candidate: Candidate) -> Verdict:
     return Verdict("relaxed", report.converged, report.max_force, "eV/Å", reason)
 
 
-def target_met(candidate: Candidate, name: str, target: Interval) -> Verdict:
-    """The predicted mean of a property lies in the wanted interval."""
+def target_met(candidate: Candidate, name: str, target: Interval, confidence: float = 0.0) -> Verdict:
+    """The predicted median of a property lies in the wanted interval, and it is probable enough that the property does.
+
+    Args:
+        candidate: with predictions.
+        name: of the property.
+        target: wanted values.
+        confidence: least probability, where the prediction tells one.
+    """
     predicted = candidate.properties.get(name)
     label = f"target_{name}"
     if predicted is None:
         return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
-    passed = target.low - target.tolerance <= predicted.value <= target.high + target.tolerance
-    met = "is" if passed else "target missed: is not"
+    inside = target.low - target.tolerance <= predicted.value <= target.high + target.tolerance
+    met = "is" if inside else "target missed: is not"
     reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
-    return Verdict(label, passed, predicted.value, predicted.unit, reason)
+    if inside and predicted.probability < confidence:
+        reason = f"target doubtful: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
+        return Verdict(label, passed=False, value=predicted.value, unit=predicted.unit, reason=reason)
+    return Verdict(label, inside, predicted.value, predicted.unit, reason)
 
 
 def standard_checks(
-    targets: Mapping[str, Interval] | None = None, *, space_groups: Iterable[int] = (), relaxed: bool = True
+    targets: Mapping[str, Interval] | None = None,
+    *,
+    confidence: float = 0.0,
+    space_groups: Iterable[int] = (),
+    relaxed: bool = True,
 ) -> dict[str, Check]:
     """The usual checks, cheap to dear.
 
     Args:
         targets: wanted interval of each property.
+        confidence: least probability with which each must lie there, where predictions tell one.
         space_groups: numbers that were asked for; if none were, the proposal's own is to be kept.
         relaxed: whether candidates were relaxed, so that convergence is judged.
     """
     checks: dict[str, Check] = {
-        f"target_{name}": partial(target_met, name=name, target=target) for name, target in (targets or {}).items()
+        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
+        for name, target in (targets or {}).items()
     }
     checks |= {"charge_balance": charge_balance, "density": density, "min_distance": min_distance}
     if relaxed:

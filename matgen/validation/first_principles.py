@@ -57,21 +57,26 @@ class FirstPrinciplesConfig:
 
     Attributes:
         cutoff: of the plane waves, eV.
+        soft_cutoff: the same for crystals of nothing but soft elements (`gpaw_worker.SOFT`), eV; 0 for no difference.
         kpoint_density: points per Å⁻¹ along each reciprocal axis (2π included).
         gap_kpoint_density: of a second, denser mesh that gives the gap at fixed density; 0 for none.
         smearing: width of the Fermi–Dirac occupations, eV.
         max_iterations: steps to self-consistency at most.
         symprec: tolerance at which the primitive cell is found, Å.
+        gap_tolerance: self-consistency ends when the last gaps lie within it, eV; 0 for GPAW's own criteria, which ask
+            for much more, and its own solver.
         hubbard: with the U of the Materials Project in oxides and fluorides of some metals, as the gaps that models
             learn are.
     """
 
     cutoff: float = 400.0
+    soft_cutoff: float = 340.0
     kpoint_density: float = 4.0
     gap_kpoint_density: float = 0.0
     smearing: float = 0.05
     max_iterations: int = 200
     symprec: float = 0.01
+    gap_tolerance: float = 0.02
     hubbard: bool = True
 
     def __post_init__(self) -> None:
@@ -82,11 +87,17 @@ class FirstPrinciplesConfig:
         """
         check_positive(self, "cutoff", "kpoint_density", "smearing", "symprec")
         check_least(self, 1, "max_iterations")
+        check_least(self, 0, "gap_tolerance", "soft_cutoff")
         if self.gap_kpoint_density and not self.gap_kpoint_density >= self.kpoint_density:
             raise ConfigError(
                 f"expected gap_kpoint_density of 0, or at least that of the first mesh ({self.kpoint_density:g}), got "
                 f"{self.gap_kpoint_density:g}"
             )
+
+
+def thorough(config: FirstPrinciplesConfig) -> FirstPrinciplesConfig:
+    """The same with GPAW's own criteria, solver and mixer, and one cutoff for all elements."""
+    return replace(config, gap_tolerance=0.0, soft_cutoff=0.0)
 
 
 @dataclass(frozen=True)
@@ -235,6 +246,9 @@ def key(structure: Structure, config: FirstPrinciplesConfig, interpreter: Interp
     """What makes a calculation the same as another one: the crystal as given, the settings, the version of GPAW."""
     crystal = [structure.lattice.matrix.tolist(), [str(s) for s in structure.species_and_occu]]
     settings = asdict(config)
+    for name in ("gap_tolerance", "soft_cutoff"):
+        if not settings[name]:
+            del settings[name]  # as results were keyed before there was one
     shifts = hubbard_u([element.symbol for element in structure.elements]) if settings.pop("hubbard") else {}
     content = json.dumps(
         [*crystal, structure.frac_coords.tolist(), settings, interpreter.gpaw, RECIPE, *filter(None, [shifts])]

@@ -8,7 +8,7 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.energies.property import StatePredictor
-from matgen.guide import JUDGE, Guide, as_prediction
+from matgen.guide import JUDGE, Guide, by_graph_and_template, by_structure
 from matgen.models import folder_of, load, weights_file
 from matgen.request import Request
 from matgen.screening.row import XTB_GAP
@@ -84,7 +84,7 @@ class CrystalAssay:
         hull = ReferenceHull.load() if relaxed else None
         return cls(
             request,
-            guide=Guide(_model("graph_energy", request), _model("template_properties", request)),
+            guide=Guide(_model("graph_energy", request), by_structure(_model("structure_properties", request))),
             judge=_model("judge", request),
             rulebook=Rulebook.of(request, hull, shipped_index()),
             hull=hull,
@@ -114,7 +114,7 @@ class CrystalAssay:
 
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """The guide and the judge."""
-        return _both(self.guide, self.judge, candidate, self.request.device)
+        return _both(self.guide, self.judge, candidate, self.request)
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Whether it falls back when it is shaken."""
@@ -141,9 +141,10 @@ class MoleculeAssay:
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssay":
         """With the models and references that ship."""
+        graph, properties = _model("molecule_energy", request), _model("molecule_properties", request)
         return cls(
             request,
-            guide=Guide(_model("molecule_energy", request), _model("molecule_properties", request)),
+            guide=Guide(graph, by_graph_and_template(graph, properties)),
             judge=_model("molecule_judge", request),
         )
 
@@ -169,9 +170,7 @@ class MoleculeAssay:
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         """The guide, the judge, and the gap by xTB."""
         gap = gap_from_levels(electronic(candidate.molecule))
-        return _both(self.guide, self.judge, candidate, self.request.device) | {
-            XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
-        }
+        return _both(self.guide, self.judge, candidate, self.request) | {XTB_GAP: Prediction(gap, GAP_ERROR, "eV")}
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Nothing more."""
@@ -192,10 +191,9 @@ def _model(kind: str, request: Request) -> Any:
     return load(kind, weights_file(kind, folder_of(request.weights))).to(request.device)
 
 
-def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, device: str) -> dict[str, Prediction]:
-    read = guide.of_structure(candidate.structure, candidate.template)
-    guided = {name: as_prediction(name, found) for name, found in read.items()}
-    judged = predictions(judge, candidate.structure, device, candidate.template)
+def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, request: Request) -> dict[str, Prediction]:
+    guided = guide.of_structure(candidate.structure, candidate.template, request.wishes)
+    judged = predictions(judge, candidate.structure, request.device, candidate.template, request.wishes)
     return guided | {f"{JUDGE}{name}": prediction for name, prediction in judged.items()}
 
 

@@ -20,7 +20,6 @@ from matgen.config import from_mapping, to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Proposed, generate
-from matgen.guide import as_prediction
 from matgen.kinds import kind_of_request
 from matgen.models import folder_of, shipped_hashes
 from matgen.progress import Report, Silence
@@ -278,7 +277,7 @@ def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
         template=str(proposed.template),
         seed=rank,
         energies=dict(proposed.energies),
-        properties={name: as_prediction(name, numbers) for name, numbers in proposed.properties.items()},
+        properties=dict(proposed.properties),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 
 from matgen.candidate import Candidate, Material, Prediction, Verdict, kind_of
-from matgen.energies.property import StatePredictor
-from matgen.guide import JUDGE, as_prediction
+from matgen.energies.property import StatePredictor, Target
+from matgen.guide import JUDGE, as_predictions
 from matgen.io import state_of
 from matgen.noise import CLEAN
 from matgen.properties import PROPERTIES_OF
@@ -102,13 +102,17 @@ class Rulebook:
 
 
 def predictions(
-    predictor: StatePredictor, material: Material, device: str = "cpu", smiles: str = ""
+    predictor: StatePredictor,
+    material: Material,
+    device: str = "cpu",
+    smiles: str = "",
+    wishes: Iterable[Target] = (),
 ) -> dict[str, Prediction]:
     """Every property of a crystal, or of a molecule whose graph is named, as a model on this device predicts it."""
     state = state_of([material], templates=[smiles]).to(device)
     with torch.no_grad():
         predicted = predictor(state, torch.tensor([CLEAN], device=device))
-    return {name: as_prediction(name, predicted[name].prediction()) for name in PROPERTIES_OF[kind_of(material)]}
+    return as_predictions({name: predicted[name] for name in PROPERTIES_OF[kind_of(material)]}, wishes)[0]
 
 
 def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:

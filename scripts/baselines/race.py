@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from matgen.calculator import chgnet_calculator
 from matgen.candidate import Relaxation
 from matgen.charges import is_valid
-from matgen.guide import Guide
+from matgen.guide import Guide, by_structure
 from matgen.models import load
 from matgen.nn.ensemble import Ensemble
 from matgen.templates.symmetry import NoTemplateError
@@ -74,7 +74,7 @@ class Judges:
             chgnet_calculator(),
             ReferenceHull.load(),
             known_crystals(data),
-            Guide(models.graph, models.properties),
+            Guide(models.graph, by_structure(models.structures)),
             load("judge"),
         )
 
