@@ -37,7 +37,12 @@ thousands."""
 UNTESTED_PULL = 1e4
 """Taken where nothing can be held out."""
 
-FOLDS, INNER_FOLDS = 5, 3
+FEW = 40
+"""Labels up to which more parts, and smaller ones, are held out."""
+
+FOLDS, INNER_FOLDS = (10, 5), (5, 3)
+"""Parts that are held out for figures, and for the choice of the pull: of few labels, and of more."""
+
 TRUSTED = 8
 """Labels, and half as many formulas, below which held-out figures say little."""
 
@@ -222,7 +227,7 @@ def learn(
         shown: training rows shown again, which are never held out; may be empty.
         report: hears how far it is.
     """
-    tell, parts = report or Silence(), folds(groups, FOLDS)
+    tell, parts = report or Silence(), folds(groups, FOLDS[len(groups) > FEW])
     shipped, n_folds = heads.calibration, int(parts.max()) + 1
     if n_folds < 2:
         parameters = _fitted(heads, labels.joined(shown), UNTESTED_PULL)
@@ -240,6 +245,8 @@ def learn(
     before = Errors.of(heads.mixture(heads.begun, labels.read, shipped), labels.gap)
     after, better = _calibration(whole, gap, of_part, shipped)
     pull = best_pull(heads, labels, groups, shown)
+    if after.nll >= before.nll:
+        pull, better = math.inf, shipped
     parameters = _fitted(heads, labels.joined(shown), pull)
     tell("hold out", n_folds + 1, n_folds + 1)
     return _seen(heads, labels, Lesson(parameters, better, pull, before, after))
@@ -247,7 +254,7 @@ def learn(
 
 def best_pull(heads: GapHeads, labels: GapLabels, groups: Sequence[str], shown: GapLabels) -> float:
     """The strength with which held-out gaps are likeliest; infinite if they are so with what was there."""
-    parts = folds(groups, INNER_FOLDS)
+    parts = folds(groups, INNER_FOLDS[len(groups) > FEW])
     if int(parts.max()) < 1:
         return UNTESTED_PULL
     tried = {pull: _held_out(heads, labels, parts, shown, pull) for pull in (math.inf, *PULLS)}
