@@ -46,10 +46,11 @@ FOLDS, INNER_FOLDS = (10, 5), (5, 3)
 TRUSTED = 8
 """Labels, and half as many formulas, below which held-out figures say little."""
 
-PLATT_FROM = 10
-"""Labels from which on P(metal) is corrected too."""
+PLATT_FROM, PLATT_EACH = 10, 3
+"""Labels from which on P(metal) is corrected too, and how many metals and others have to be among them: results of
+which none is a metal would else teach that nothing is one."""
 
-SPREADS = (0.4, 0.3, 1.0)
+SPREADS = (0.3, 0.2, 0.5)
 """Standard deviations of the prior of log temperature, slope and bias around those that were there."""
 
 METAL = 0.01
@@ -312,9 +313,10 @@ def fit_calibration(raw: Hurdle, gap: Tensor, shipped: Calibration) -> Calibrati
     Args:
         raw: of each member (n_members, n).
         gap: eV (n,).
-        shipped: centre of the prior, whose spreads are `SPREADS`; slope and bias stay there below `PLATT_FROM` gaps.
+        shipped: centre of the prior, whose spreads are `SPREADS`; slope and bias stay there where gaps are few.
     """
-    free = 3 if len(gap) >= PLATT_FROM else 1
+    metals = int((gap <= METAL).sum())
+    free = 3 if len(gap) >= PLATT_FROM and min(metals, len(gap) - metals) >= PLATT_EACH else 1
     steps = torch.zeros(free, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([steps], max_iter=100, line_search_fn="strong_wolfe")
 
