@@ -112,6 +112,8 @@ class Candidate:
         properties: predictions by property name.
         verdicts: outcome of every check by name.
         relaxation: report of the relaxation; None where no potential was asked for.
+        family: name of the best candidate of the run that has the same layout and on each site an element of the same
+            chemical group (`templates.family`): its own unless it is a near-repeat; empty where none was looked for.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Candidate:
     properties: dict[str, Prediction] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     relaxation: Relaxation | None = None
+    family: str = ""
 
     @property
     def kind(self) -> KindName:

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
-from pymatgen.core.composition import Composition
-from smact import Element, metals
-from smact.screening import ICSD24FilterConfig, smact_validity
-from smact.utils.oxidation import ICSD24OxStatesFilter
+from matgen.elements import SYMBOLS
+
+if TYPE_CHECKING:
+    from pymatgen.core.composition import Composition
 
 COMMON = 10.0
 """Per cent of an element's reports in the ICSD from which on an oxidation state is common: SMACT's `medium`."""
@@ -18,6 +19,9 @@ def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
 
     Those of 0 % or more are what `smact_validity` uses by default.
     """
+    from smact.screening import ICSD24FilterConfig
+    from smact.utils.oxidation import ICSD24OxStatesFilter
+
     config = ICSD24FilterConfig()
     table = ICSD24OxStatesFilter().filter(
         consensus=config.consensus, include_zero=config.include_zero, commonality=at_least
@@ -28,7 +32,7 @@ def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
     }
 
 
-def smallest_net_charge(composition: Composition) -> float:
+def smallest_net_charge(composition: "Composition") -> float:
     """Charge nearest to zero that a formula unit can carry, e; NaN if an element has no known state."""
     charges = {0}
     for symbol, count in composition.reduced_composition.get_el_amt_dict().items():
@@ -37,7 +41,7 @@ def smallest_net_charge(composition: Composition) -> float:
     return float(min(charges, key=abs)) if charges else float("nan")
 
 
-def is_valid(composition: Composition) -> bool:
+def is_valid(composition: "Composition") -> bool:
     """`smact_validity` with its defaults, as validity is reported in the literature; see `can_be_neutral`."""
     return can_be_neutral(composition.get_el_amt_dict())
 
@@ -51,6 +55,10 @@ def can_be_neutral(amounts: Mapping[str, float]) -> bool:
     SMACT tries every combination of oxidation states; `_neutral` tells the same at once. Where an element has no
     electronegativity, SMACT itself is asked.
     """
+    from pymatgen.core.composition import Composition
+    from smact import metals
+    from smact.screening import smact_validity
+
     negativity = _electronegativities(amounts)
     if len(amounts) == 1 or negativity is None or set(amounts) <= set(metals):
         return bool(smact_validity(Composition(amounts)))
@@ -65,6 +73,12 @@ def commonly_neutral(amounts: Mapping[str, float]) -> bool:
     """
     negativity = _electronegativities(amounts)
     return negativity is not None and _neutral(amounts, negativity, oxidation_states(COMMON))
+
+
+@cache
+def commonly_neutral_formula(formula: tuple[tuple[int, int], ...]) -> bool:
+    """The same of a reduced formula, as (atomic number, count)."""
+    return commonly_neutral({SYMBOLS[z]: n for z, n in formula})
 
 
 def _neutral(
@@ -93,4 +107,6 @@ def _electronegativities(symbols: Collection[str]) -> dict[str, float] | None:
 
 @cache
 def _electronegativity(symbol: str) -> float | None:
+    from smact import Element
+
     return Element(symbol).pauling_eneg

@@ -198,30 +198,47 @@ class CandidateWriter:
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._form.suffix: verdict})
         with writing(self.folder):
             replace_file(self._form.folder(self.folder) / f"{candidate.name}.{self._form.suffix}", text)
-            append(self._path("jsonl"), json.dumps(to_record(candidate), allow_nan=False) + "\n")
+            append(self._path("jsonl"), _line(candidate))
             self.candidates.append(candidate)
             self._append_tables(candidate)
             self._report["candidates"] = len(self.candidates)
         return candidate
 
-    def amend(self, candidates: Sequence[Candidate]) -> None:
-        """Write candidates anew, with what was found out about them since, in this order.
-
-        Raises:
-            ValueError: they are not those that were written.
-            OutputError: the disk is full, or the folder has gone.
-        """
-        if {candidate.name for candidate in candidates} != self.finished:
-            raise ValueError(f"expected the candidates {sorted(self.finished)}, got others")
-        self.candidates = list(candidates)
-        with writing(self.folder):
-            lines = (json.dumps(to_record(candidate), allow_nan=False) + "\n" for candidate in candidates)
-            replace_file(self._path("jsonl"), "".join(lines))
-            self._rebuild()
-
     def stage(self, name: str, seconds: float, **counts: int) -> None:
         """Note in run.json that a stage ended: its wall time and what it counted, such as requested=10, kept=7."""
         self._report["stages"].append({"name": name, "seconds": round(seconds, 3), "counts": counts})
+        with writing(self.folder):
+            self._write_report()
+
+    def revise(self, candidates: Sequence[Candidate]) -> None:
+        """Put what became known of the candidates later, such as their family, in all tables.
+
+        Raises:
+            ValueError: they are not those on disk, in the same order.
+            OutputError: the disk is full, or the folder has gone.
+        """
+        if [one.name for one in candidates] != [one.name for one in self.candidates]:
+            raise ValueError(f"expected the candidates of {self.folder} in their order, got others")
+        if list(candidates) != self.candidates:
+            self._put(candidates)
+
+    def arrange(self, key: Callable[[Candidate], int]) -> None:
+        """Sort the candidates in all tables; of equal ones the order stays.
+
+        Raises:
+            OutputError: the disk is full, or the folder has gone.
+        """
+        self._put(sorted(self.candidates, key=key))
+
+    def _put(self, candidates: Sequence[Candidate]) -> None:
+        with writing(self.folder):
+            replace_file(self._path("jsonl"), "".join(map(_line, candidates)))
+            self.candidates[:] = candidates
+            self._rebuild()
+
+    def note(self, name: str, value: Any) -> None:
+        """Note something about the run as a whole in run.json, as JSON types."""
+        self._report[name] = value
         with writing(self.folder):
             self._write_report()
 
@@ -324,6 +341,10 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
     return ", ".join(told)
 
 
+def _line(candidate: Candidate) -> str:
+    return json.dumps(to_record(candidate), allow_nan=False) + "\n"
+
+
 def _row(candidate: Candidate) -> dict[str, Any]:
     """A candidate as one line of the table."""
     row: dict[str, Any] = {
@@ -403,6 +424,7 @@ def _crystal_columns(candidate: Candidate) -> dict[str, Any]:
         "space_group": group and group.number,
         "space_group_symbol": group and group.symbol,
         "template": candidate.template,
+        **({"family": candidate.family} if candidate.family else {}),
     }
 
 

@@ -6,7 +6,7 @@ Every stage walks on a part of this sum and every proposal carries its terms by 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,6 +45,9 @@ STEPS_BETWEEN_LOOKS = 4
 CHUNK = 48
 """Templates that are shaped together."""
 
+Found = Mapping[Hashable, int]
+"""How many candidates of a run there are already of each likeness (`Kind.likeness`)."""
+
 
 @dataclass(frozen=True)
 class Proposed:
@@ -72,17 +75,28 @@ def generate(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
+    found: Found | None = None,
 ) -> list[Proposed]:
-    """Proposals for a request, one geometry for each template, lowest energy first."""
+    """Proposals for a request, one geometry for each template, lowest energy first.
+
+    Args:
+        request: what is wanted.
+        kind: crystals or molecules.
+        generator: of all random numbers.
+        report: hears how every stage gets on.
+        found: before; what is like them counts as a repetition.
+    """
     request.terms.to(kind.device)
-    templates = propose(request, kind, generator, report)
+    templates = propose(request, kind, generator, report, found)
     if not templates:
         return []
-    batch, geometry = shape(templates, request, kind, generator, report)
-    return rank(batch, geometry, request, kind, report)
+    batch, geometry = shape(templates, request, kind, generator, report, found)
+    return rank(batch, geometry, request, kind, report, found)
 
 
-def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report) -> list[Template]:
+def propose(
+    request: Request, kind: Kind, generator: torch.Generator, report: Report, found: Found | None = None
+) -> list[Template]:
     """Distinct templates: drawn from the prior, weighed by the wishes, moved on the summed template energy, chosen."""
     moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
     wanted = request.n * (request.over_generation if moves else max(request.over_generation, request.sampler.started))
@@ -102,17 +116,17 @@ def propose(request: Request, kind: Kind, generator: torch.Generator, report: Re
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if moves:
         kept = moved_templates(kept, moves, request, kind, generator, report)
-    return _promising(list(dict.fromkeys(kept)), request, kind)
+    return _promising(list(dict.fromkeys(kept)), request, kind, found)
 
 
-def _promising(templates: list[Template], request: Request, kind: Kind) -> list[Template]:
+def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
     """As many as are to be started, those that rank best without a geometry; in the order given."""
     most = request.n * request.sampler.started
     if len(templates) <= most:
         return templates
     with torch.no_grad():
         energies = template_ranking(request, kind)(TemplateBatch.of(templates).to(kind.device))
-    energies = energies + _repeats(templates, energies, request, kind)
+    energies = energies + _repeats(templates, energies, request, kind, found)
     return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
 
 
@@ -159,9 +173,10 @@ def shape(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
+    found: Found | None = None,
 ) -> tuple[TemplateBatch, Geometry]:
     """Geometries for templates: the most promising starts are diffused and refined, the best of each template kept."""
-    begun = _begun(templates, request, kind, generator, report)
+    begun = _begun(templates, request, kind, generator, report, found)
     parts = []
     owners = begun.owner.unique()
     for first in range(0, len(owners), CHUNK):
@@ -177,6 +192,7 @@ def _begun(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
+    found: Found | None,
 ) -> Starts:
     """Of the templates whose best start has the lowest ranking energy, the best starts."""
     parts, lowest, energies = [], [], []
@@ -193,15 +209,16 @@ def _begun(
     if not parts:
         return kind.starts([], generator)
     total = torch.cat(lowest)
-    best = (total + _repeats(templates, total, request, kind)).argsort()[: request.n * request.sampler.shaped]
+    best = (total + _repeats(templates, total, request, kind, found)).argsort()[: request.n * request.sampler.shaped]
     together = joined(parts)
     leading = _places(together.owner, torch.cat(energies)) < request.sampler.shaped_starts
     return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
 
 
-def _repeats(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind) -> Tensor:
-    """Energy (n_systems,) of templates for being variations of better ones."""
-    return repeats([kind.likeness(template) for template in templates], total, request.sampler.variety)
+def _repeats(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind, found: Found | None) -> Tensor:
+    """Energy (n_systems,) of templates for being variations of better ones, and of candidates found before."""
+    weight = request.variety * request.sampler.variety
+    return repeats([kind.likeness(template) for template in templates], total, weight, found)
 
 
 def _places(owner: Tensor, energy: Tensor) -> Tensor:
@@ -278,6 +295,7 @@ def rank(
     request: Request,
     kind: Kind,
     report: Report,
+    found: Found | None = None,
 ) -> list[Proposed]:
     """Everything scored by every term, lowest total first."""
     if batch.n_systems == 0:
@@ -285,13 +303,13 @@ def rank(
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, kind)
     total = torch.stack(list(terms.values())).sum(0)
-    terms["variety"] = _repeats(batch.unbatch(), total, request, kind)
+    terms["variety"] = _repeats(batch.unbatch(), total, request, kind, found)
     total = total + terms["variety"]
     state = expand(batch, geometry)
     predictions = as_predictions(placed(dict(kind.guide().distributions(batch, state)), "cpu"), request.wishes)
     crystals, singles = structures(state), batch.unbatch()
     batch, geometry, terms = placed((batch, geometry, terms), "cpu")
-    found = [
+    proposed = [
         Proposed(
             template=singles[i],
             geometry=geometry.select(batch, torch.tensor([i])),
@@ -302,5 +320,5 @@ def rank(
         )
         for i in total.argsort().tolist()
     ]
-    report("rank", len(found), len(found))
-    return found
+    report("rank", len(proposed), len(proposed))
+    return proposed

@@ -21,6 +21,7 @@ def to_record(candidate: Candidate) -> Record:
         "n_atoms": len(candidate.structure),
         "space_group": None if candidate.space_group is None else asdict(candidate.space_group),
         "template": candidate.template,
+        "family": candidate.family,
         "seed": candidate.seed,
         "energies": {name: _nullable(energy) for name, energy in candidate.energies.items()},
         "properties": {name: _fields(prediction) for name, prediction in candidate.properties.items()},
@@ -49,6 +50,7 @@ def from_record(record: Record) -> Candidate:
         properties={name: Prediction(**_numbers(fields)) for name, fields in record["properties"].items()},
         verdicts={name: Verdict(**_numbers(fields)) for name, fields in record["verdicts"].items()},
         relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
+        family=record.get("family", ""),
     )
 
 

@@ -51,6 +51,9 @@ MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
 MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 """What the molecules of the training set are made of."""
 
+FEW = 3
+"""A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "crystal": {},
     "molecule": {
@@ -152,8 +155,11 @@ class Request:
         processes: relaxations side by side.
         stages: of the sampler.
         over_generation: chains of templates per candidate wanted.
+        confidence: least probability that each wish is met, in the first round; see `confidence_of_round`.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
         allow_known: keep candidates that are known; they are always kept where a formula or a graph is named.
+        variety: times `sampler.variety`, what each repetition of a layout costs; above 0, no layout is that of more
+            than three in ten candidates unless the request leaves few layouts (`most_alike`).
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
         verify: how many candidates first principles are to confirm; refuted ones are replaced.
         verify_minutes: after which a calculation is given up.
@@ -186,7 +192,9 @@ class Request:
     stages: Stages = field(default_factory=Stages)
     over_generation: int = 5
     max_ehull: float = 0.1
+    confidence: float = 0.55
     allow_known: bool = False
+    variety: float = 1.0
     budget: float = 10.0
     verify: int = 0
     verify_minutes: float = 10.0
@@ -219,6 +227,10 @@ class Request:
         _check_verify(self)
         if not self.budget > 0:
             raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
+        if not 0 <= self.variety < math.inf:
+            raise RequestError(f"expected variety of at least 0, got {self.variety}; 0 lets layouts repeat")
+        if not 0 <= self.confidence < 1:
+            raise RequestError(f"expected a confidence from 0 to below 1, got {self.confidence}; 0 asks for none")
         if math.isnan(self.max_ehull):
             raise RequestError("expected max_ehull as a number of eV/atom, got none; inf lets everything pass")
         if not 0 <= self.seed < 2**63:
@@ -284,6 +296,18 @@ class Request:
         return n if self.template is None else min(n, len(open_isomers(self.template)))
 
     @cached_property
+    def most_alike(self) -> int:
+        """Candidates of one layout at most, as long as others are found: three tenths of n, rounded up.
+
+        All n where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
+        named, or at most `FEW` elements or space groups.
+        """
+        named = any(0 < len(some) <= FEW for some in (self.elements, self.space_groups))
+        if not self.variety or self.kind == "molecule" or self.formula or named:
+            return self.n
+        return -(-3 * self.n // 10)
+
+    @cached_property
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
         max_atoms = self.max_atoms or MAX_ATOMS
@@ -303,6 +327,23 @@ class Request:
             space_groups=frozenset(self.space_groups) or frozenset(range(2, 231)),
             max_atoms=max_atoms,
         )
+
+
+LESS_EACH_ROUND, LEAST_CONFIDENCE = 0.05, 0.45
+"""How much less confidence is asked in each round, and at last, as a share of that of the first."""
+
+
+def confidence_of_round(request: Request, number: int) -> float:
+    """Least probability that a wish is met in this round of proposals, the first of which has number 0.
+
+    What is less sure waits, and is taken when no surer candidates were found in the rounds before.
+    """
+    return max(request.confidence - number * LESS_EACH_ROUND, least_confidence(request))
+
+
+def least_confidence(request: Request) -> float:
+    """Below this probability nothing is taken."""
+    return request.confidence * LEAST_CONFIDENCE
 
 
 def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:

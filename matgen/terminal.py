@@ -18,6 +18,7 @@ from matgen.models import ModelInfo
 from matgen.properties import PROPERTIES
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
+from matgen.validation.shares import Shares
 from matgen.validation.xtb_minimum import XtbMinimum
 from matgen.workflows.learn import Errors, Learned
 from matgen.workflows.verification import GAP
@@ -90,7 +91,10 @@ def told(prediction: Prediction | None) -> str:
 
 
 def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -> Table:
-    """What each is, predictions by the guiding and by the checking model, stability and verdicts of each candidate."""
+    """What each is, predictions by the guiding and by the checking model, stability and verdicts of each candidate.
+
+    Near-repeats are indented below the best of their family.
+    """
     kind: KindName = candidates[0].kind if candidates else "crystal"
     shown, by_name = _shown(wishes, kind), {wish.name: wish for wish in wishes}
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
@@ -106,8 +110,13 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         table.add_column("gap by GPAW", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
-    for candidate in candidates:
-        row = [candidate.name, escape(_what(candidate, number=True)), str(len(candidate.structure))]
+    for candidate in by_family(candidates):
+        near_repeat = candidate.family not in {"", candidate.name}
+        row = [
+            f"  {candidate.name}" if near_repeat else candidate.name,
+            escape(_what(candidate, number=True)),
+            str(len(candidate.structure)),
+        ]
         for name in shown:
             guided, checked = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
             met = [] if name not in by_name else ["" if guided is None else f"{guided.probability:.0%}"]
@@ -116,6 +125,31 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
             calculated = candidate.properties.get(GAP)
             row.append(_short(calculated) + _mark(by_name.get("band_gap"), calculated))
         table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
+    return table
+
+
+def by_family(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Near-repeats after the best of their family, the rest in the order given."""
+    place = {candidate.name: i for i, candidate in enumerate(candidates)}
+
+    def key(candidate: Candidate) -> tuple[int, bool, int]:
+        best = candidate.family if candidate.family in place else candidate.name
+        return place[best], candidate.name != best, place[candidate.name]
+
+    return sorted(candidates, key=key)
+
+
+def shares_table(found: Shares, training: Shares) -> Table:
+    """What a set of crystals is made of, beside the training data."""
+    table = Table(title=f"shares of {found.n}, and of {training.n:,} ({training.source})", title_justify="left")
+    table.add_column("of")
+    for heading in ("here", "counted", "training"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("which, here and there")
+    for name, here in found.shares.items():
+        there = training.shares[name]
+        counts = [f"{100 * here.share:.1f} %", f"{here.count}/{found.n}", f"{100 * there.share:.1f} %"]
+        table.add_row(name.replace("_", " "), *counts, " | ".join(filter(None, (here.what, there.what))))
     return table
 
 

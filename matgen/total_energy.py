@@ -5,7 +5,7 @@ E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -106,11 +106,13 @@ def ranking_terms(
     return {f"{name}_template" if name in wishes else name: value for name, value in of_templates.items()} | of_states
 
 
-def repeats(themes: Sequence[Hashable], total: Tensor, variety: float) -> Tensor:
-    """Energy (n_systems,) for being one more variation of a theme: `variety` for each better one."""
-    seen: Counter[Hashable] = Counter()
-    found = torch.zeros_like(total)
+def repeats(
+    themes: Sequence[Hashable], total: Tensor, variety: float, found: Mapping[Hashable, int] | None = None
+) -> Tensor:
+    """Energy (n_systems,) for being one more variation of a theme: `variety` for each better one, and each found."""
+    seen: Counter[Hashable] = Counter(found or {})
+    energy = torch.zeros_like(total)
     for i in total.argsort().tolist():
-        found[i] = variety * seen[themes[i]]
+        energy[i] = variety * seen[themes[i]]
         seen[themes[i]] += 1
-    return found
+    return energy

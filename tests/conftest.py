@@ -93,6 +93,7 @@ def prepared_table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest
         np.full(n, "made up"),
         ones.bool(),
         ones,
+        torch.arange(n) % 2 == 0,
     ).save(path)
     return path
 

@@ -143,6 +143,9 @@ def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: Known
     document = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert [figure["name"] for figure in document["figures"]] == [one.name for one in found.estimates]
     assert document["requested"] == 10
+    made_of, training = document["shares"]["found"], document["shares"]["training"]
+    assert made_of["n"] == document["readable"] < training["n"]
+    assert list(made_of["shares"]) == list(training["shares"])
     rows = (out / "structures.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 11
     assert rows[0].startswith("name,error,formula")
@@ -173,6 +176,7 @@ def test_the_command_prints_every_figure(
     told = capsys.readouterr().out
     assert "80.0 %" in told
     assert "8/10" in told
+    assert "commonest layout" in told
     assert called(monkeypatch, "evaluate", str(folder), *options, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert {"unique", "novel", "valid, CDVAE"} <= {figure["name"] for figure in document["figures"]}

@@ -167,6 +167,41 @@ def shown(section: str) -> dict[str, Any]:
     return names
 
 
+ABSENT = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+"""A program in whose interpreter these packages cannot be imported."""
+
+
+def test_training_needs_neither_pymatgen_nor_ase(prepared_table: Path, tmp_path: Path) -> None:
+    # As on a machine that holds a GPU and little else.
+    names = ("pymatgen", "ase", "smact", "vesin", "moyopy", "spglib", "chgnet", "pyarrow")
+    size = {"members": 1, "trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8}
+    code = ABSENT.format(names=names) + textwrap.dedent(
+        f"""
+        from matgen.neighbors import by_images
+        import matgen.training.structures
+        from matgen.training.run import train, train_config
+        matgen.training.structures.neighbors = by_images  # as on a GPU
+        config = {{
+            "kind": "structure_properties", "model": {size}, "heads": 1, "data": {str(prepared_table)!r},
+            "folder": {str(tmp_path / "run")!r}, "schedule": {{"steps": 2, "batch_size": 8}},
+        }}
+        print(train(train_config(config)).path)
+        """
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert Path(answer.stdout.splitlines()[-1]).is_file()
+
+
 def test_the_energy_that_contributing_shows_works() -> None:
     energy_shown: type[Energy] = shown("Add an energy in ten lines")["RoomyCell"]
     # Two atoms in 8 Å³ lack 6 of the 10 Å³ that each should have; one atom in 27 Å³ lacks nothing.

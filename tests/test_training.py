@@ -75,6 +75,7 @@ def table(textbook: tuple[TextbookEntry, ...]) -> CrystalTable:
         gap_source=np.array(["" if math.isnan(gap) else "textbook" for gap in gaps]),
         mp2020=torch.ones(n, dtype=torch.bool),
         volume_ratio=torch.ones(n),
+        neutral=torch.ones(n, dtype=torch.bool),
     )
     return once.select(torch.arange(n).repeat(4))
 

@@ -36,6 +36,7 @@ from matgen.workflows.design import StageClock, default_folder, run
 from matgen.workflows.search import Search, rejected_file
 from matgen.workflows.selection import Rulebook, Uniqueness, worthwhile
 from matgen.workflows.train import planned
+from matgen.workflows.variety import Families, Variety
 
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
@@ -188,6 +189,8 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
             rejects=rejected_file(tmp_path),
             unique=Uniqueness(),
             proposed=Uniqueness(),
+            variety=Variety.of(request),
+            families=Families(),
         )
         search.settle(offered, Silence())
         assert search.tally == {"min_distance": 1, "symmetry": 1}

@@ -70,9 +70,22 @@ def design(
     max_ehull: Annotated[
         float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability that each wish is met, as the guiding models see it; it falls from round to round "
+            "to less than half. Default: 0.55."
+        ),
+    ] = None,
     allow_known: Annotated[
         bool, typer.Option("--allow-known", help="Keep candidates that are known crystals or molecules.")
     ] = False,
+    variety: Annotated[
+        float | None,
+        typer.Option(
+            help="Times the cost of repeating a layout; 0 also lifts the limit of three in ten of one. Default: 1."
+        ),
+    ] = None,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
     verify: Annotated[
         int | None,
@@ -112,7 +125,9 @@ def design(
         "potential": potential,
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,
+        "confidence": confidence,
         "allow_known": allow_known or None,
+        "variety": variety,
         "budget": budget if budget is not None or not verify else VERIFY_BUDGET,
         "verify": verify,
         "verify_minutes": verify_minutes,

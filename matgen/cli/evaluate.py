@@ -48,7 +48,8 @@ def evaluate(
     """Count what a set of crystals or molecules is worth: validity, novelty, stability, distances, matches."""
     with teaching():
         from matgen.config import from_mapping
-        from matgen.terminal import StageView, console, estimate_table
+        from matgen.terminal import StageView, console, estimate_table, shares_table
+        from matgen.validation.shares import training_shares
         from matgen.workflows.evaluate import default_folder, to_document
         from matgen.workflows.evaluate import evaluate as run
         from matgen.workflows.findings import EvaluationConfig
@@ -70,6 +71,8 @@ def evaluate(
             typer.echo(json.dumps(to_document(found), ensure_ascii=False))
         else:
             console().print(estimate_table(found.estimates, f"{found.about['requested']} requested"))
+            if found.shares is not None:
+                console().print(shares_table(found.shares, training_shares()))
         for note in found.notes:
             complain(note)
         complain(f"everything is in {folder}")

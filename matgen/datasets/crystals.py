@@ -31,6 +31,7 @@ class CrystalTable:
         gap_source: where each band gap comes from (n,); empty where there is none.
         mp2020: whether e_form follows the MP2020 corrections (n,).
         volume_ratio: cell volume over the fitted atomic volumes (n,).
+        neutral: whether common oxidation states cancel (n,).
     """
 
     material_id: np.ndarray
@@ -42,6 +43,7 @@ class CrystalTable:
     gap_source: np.ndarray
     mp2020: Tensor
     volume_ratio: Tensor
+    neutral: Tensor
 
     def __len__(self) -> int:
         return len(self.material_id)
@@ -97,7 +99,7 @@ class CrystalTable:
             message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER`"
             raise FileNotFoundError(message)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as raw:
-            if "gap_source" not in raw:
+            if "neutral" not in raw:
                 raise ValueError("expected labels by name, got a table that was prepared by an earlier version")
             labels = {name.removeprefix(LABEL): torch.from_numpy(raw[name]) for name in raw if name.startswith(LABEL)}
             site_count = torch.from_numpy(raw["site_count"].astype(np.int64))

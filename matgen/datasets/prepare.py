@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from matgen.charges import commonly_neutral_formula
 from matgen.datasets.crystals import SPLITS, CrystalTable, cell_from_parameters
 from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
+from matgen.elements import reduced
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 
@@ -130,4 +132,5 @@ def _table(kept: list[tuple[dict[str, Any], Described]], more: Labels) -> Crysta
         gap_source=np.array([one.source for one in gaps]),
         mp2020=torch.tensor([r["e_form_src"] in MP2020_SOURCES for r in rows]),
         volume_ratio=torch.tensor([r["volume_ratio"] for r in rows]),
+        neutral=torch.tensor([commonly_neutral_formula(reduced(d.template.composition)) for _, d in kept]),
     )

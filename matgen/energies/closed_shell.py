@@ -5,8 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from matgen.charges import commonly_neutral
-from matgen.elements import SYMBOLS, reduced
+from matgen.charges import commonly_neutral_formula
+from matgen.elements import reduced
 from matgen.energy import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
@@ -41,9 +41,4 @@ class ClosedShell(TemplateEnergy):
 @cache
 def _cost(composition: tuple[tuple[int, int], ...]) -> int:
     odd = sum(z * n for z, n in composition) % 2
-    return odd + (not _common(reduced(dict(composition))))
-
-
-@cache
-def _common(formula: tuple[tuple[int, int], ...]) -> bool:
-    return commonly_neutral({SYMBOLS[z]: n for z, n in formula})
+    return odd + (not commonly_neutral_formula(reduced(dict(composition))))

@@ -2,17 +2,23 @@
 
 Where the heads of the graph energy read a trunk that denoises and tells right from wrong, this one is trained on clean
 structures for their properties alone, and several of them form an ensemble.
+
+No average over atoms can count. Whether a primitive cell holds an odd number of electrons, so that a band stays half
+filled, and whether common oxidation states cancel (`matgen.charges.commonly_neutral`) are told beside the averages: on
+MP-20 test they lower the error of gaps by 4 % (docs/properties.md).
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from matgen.charges import commonly_neutral_formula
 from matgen.config import check_least
-from matgen.elements import descriptors
+from matgen.elements import descriptors, reduced
 from matgen.neighbors import Edges
-from matgen.nn.pooling import composition_statistics, mean_and_spread
+from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.noise import CLEAN
@@ -32,14 +38,12 @@ class StructurePropertiesConfig:
         trunk: of each.
         hidden: width between pooled sites and heads.
         dropout: there.
-        composition: whether statistics of the elements stand beside the pooled sites.
     """
 
     members: int = 1
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     hidden: int = 192
     dropout: float = 0.1
-    composition: bool = True
 
     def __post_init__(self) -> None:
         """Check that there is a network.
@@ -52,15 +56,17 @@ class StructurePropertiesConfig:
 
 @dataclass(frozen=True)
 class StructureInputs:
-    """States with their neighbours.
+    """Crystals in their primitive cells, with what need not be found twice.
 
     Attributes:
         state: crystals.
         edges: within the cutoff of the trunk; found anew where left out.
+        neutral: whether common oxidation states cancel (n_systems,); found anew where left out.
     """
 
     state: State
     edges: Edges | None = None
+    neutral: Tensor | None = None
 
 
 class StructureProperties(nn.Module):
@@ -74,7 +80,7 @@ class StructureProperties(nn.Module):
         channels, hidden = config.trunk.channels, config.hidden
         self.trunk = Trunk(config.trunk)
         self.site = nn.Sequential(nn.Linear(3 * channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels))
-        n_told = 4 * descriptors().shape[1] + 1 if config.composition else 0
+        n_told = 4 * descriptors().shape[1] + 3
         self.crystal = nn.Sequential(nn.Linear(2 * channels + n_told, hidden), nn.SiLU(), nn.Dropout(config.dropout))
         self.heads = PropertyHeads(hidden, hidden, config.dropout)
 
@@ -90,12 +96,16 @@ class StructureProperties(nn.Module):
         x = h[:, 0] + self.site(torch.cat([h[:, 0], *lengths], dim=1))
         system, n_systems = state.site_system, state.n_systems
         weight = state.orbits.multiplicity.to(x)[:, None]
-        told = [mean_and_spread(x, weight, system, n_systems)]
-        if self.config.composition:
-            elements = state.atomic_numbers[state.orbits.representatives]
-            described = descriptors(x.device).to(x.dtype)[elements]
-            told.append(composition_statistics(described, weight, system, n_systems))
-            told.append((state.volume / state.n_atoms / TYPICAL_VOLUME).log()[:, None])
+        elements = state.atomic_numbers[state.orbits.representatives]
+        described = descriptors(x.device).to(x.dtype)[elements]
+        neutral = commonly_neutral_systems(state) if inputs.neutral is None else inputs.neutral
+        told = [
+            mean_and_spread(x, weight, system, n_systems),
+            composition_statistics(described, weight, system, n_systems),
+            (state.volume / state.n_atoms / TYPICAL_VOLUME).log()[:, None],
+            (summed(elements[:, None] * weight, system, n_systems) % 2),
+            neutral.to(x)[:, None],
+        ]
         return torch.cat(told, dim=1)
 
     def read(self, pooled: Tensor) -> dict[str, Distribution]:
@@ -113,3 +123,13 @@ class StructureProperties(nn.Module):
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
         """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
         return self.calibrated(self.pool(StructureInputs(state)))
+
+
+def commonly_neutral_systems(state: State) -> Tensor:
+    """Whether common oxidation states cancel in each crystal (n_systems,), bool."""
+    atoms = zip(state.system_idx.tolist(), state.atomic_numbers.tolist(), strict=True)
+    counts = [Counter[int]() for _ in range(state.n_systems)]
+    for system, z in atoms:
+        counts[system][z] += 1
+    found = [commonly_neutral_formula(reduced(count)) for count in counts]
+    return torch.tensor(found, device=state.positions.device)

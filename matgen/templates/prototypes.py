@@ -36,6 +36,11 @@ def layout(template: CrystalTemplate) -> Layout:
     return (template.space_group, *(position for position, _ in template.sites))
 
 
+def layout_label(one: Layout) -> str:
+    """A layout in words, such as `225: 4a, 4b`."""
+    return f"{one[0]}: " + ", ".join(wyckoff_table().label(position) for position in one[1:])
+
+
 @dataclass(frozen=True)
 class Prototype:
     """A known geometry of one layout.

@@ -1,22 +1,25 @@
-"""Property heads of a graph energy fitted last, to a trunk that stands still."""
+"""Property heads fitted last, to a trunk that stands still."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from matgen.draws import uniform
 from matgen.nn.graph_energy import GraphEnergy
+from matgen.nn.structure_properties import StructureProperties
 from matgen.noise import CLEAN, chosen
+from matgen.properties import Distribution
 from matgen.templates.expand import expand
 from matgen.training.graph import GraphObjective, noised
-from matgen.training.properties import negative_log_likelihood
+from matgen.training.properties import LikelihoodObjective, negative_log_likelihood
 
 BATCH, LEARNING_RATE = 256, 1e-3
 
 
 def fit_heads(model: GraphEnergy, objective: GraphObjective, epochs: int, seed: int = 0) -> None:
-    """Maximise the likelihood of the labels given what the heads read, in place: Adam, its rate on a cosine to zero.
+    """Maximise the likelihood of the labels given what the heads read, in place.
 
     While a trunk is trained for many ends on noised inputs, its heads only follow. What they read at low noise is
     computed once, and the heads alone are small, so that many epochs cost less than the one pass of the trunk.
@@ -28,19 +31,56 @@ def fit_heads(model: GraphEnergy, objective: GraphObjective, epochs: int, seed: 
         seed: of the order.
     """
     read, targets = read_at_low_noise(model.eval(), objective), objective.targets.rows(objective.rows)
+    fit_likelihood([model.heads], model.heads, read, targets, epochs, seed)
+
+
+def fit_structure_heads(
+    member: StructureProperties, objective: LikelihoodObjective, epochs: int, seed: int = 0
+) -> None:
+    """The same for a network of structures: everything after its trunk is fitted to what `pool` gives, in place."""
+    pooled, targets = pooled_rows(member.eval(), objective, objective.train), objective.targets.rows(objective.train)
+    fit_likelihood([member.crystal, member.heads], member.read, pooled, targets, epochs, seed)
+
+
+@torch.no_grad()
+def pooled_rows(member: StructureProperties, objective: LikelihoodObjective, rows: Tensor) -> Tensor:
+    """What `pool` gives of these rows (n_rows, width)."""
+    return torch.cat([member.pool(objective.inputs(chunk, None)) for chunk in rows.split(objective.together)])
+
+
+def fit_likelihood(
+    modules: Sequence[nn.Module],
+    predict: Callable[[Tensor], Mapping[str, Distribution]],
+    read: Tensor,
+    targets: Mapping[str, Tensor],
+    epochs: int,
+    seed: int = 0,
+) -> None:
+    """Fit modules, in place, by Adam, its rate on a cosine to zero.
+
+    Args:
+        modules: that change.
+        predict: raw distributions of what they read.
+        read: of each system (n_systems, width).
+        targets: labels by property (n_systems,), NaN where unknown.
+        epochs: how often each system is shown.
+        seed: of the order.
+    """
     generator = torch.Generator().manual_seed(seed)
-    heads = model.heads.requires_grad_(requires_grad=True).train()
-    optimizer = torch.optim.Adam(heads.parameters(), lr=LEARNING_RATE)
+    for module in modules:
+        module.requires_grad_(requires_grad=True).train()
+    optimizer = torch.optim.Adam([p for module in modules for p in module.parameters()], lr=LEARNING_RATE)
     steps, done = epochs * math.ceil(len(read) / BATCH), 0
     for _ in range(epochs):
         for rows in torch.randperm(len(read), generator=generator).to(read.device).split(BATCH):
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done / steps))
-            loss, _ = negative_log_likelihood(heads(read[rows]), {name: v[rows] for name, v in targets.items()})
+            loss, _ = negative_log_likelihood(predict(read[rows]), {name: v[rows] for name, v in targets.items()})
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             done += 1
-    heads.requires_grad_(requires_grad=False).eval()
+    for module in modules:
+        module.requires_grad_(requires_grad=False).eval()
 
 
 @torch.no_grad()

@@ -35,12 +35,13 @@ from matgen.templates.expand import expand
 from matgen.training.geometry import GeometryObjective
 from matgen.training.graph import GraphLoss, GraphObjective
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable
-from matgen.training.heads import fit_heads
+from matgen.training.heads import fit_heads, fit_structure_heads
 from matgen.training.loop import Objective, Schedule, fit
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 from matgen.training.molecules import element_references, from_states, molecule_targets, numbered
 from matgen.training.prior import PriorObjective, unigram_nll
 from matgen.training.properties import (
+    LikelihoodObjective,
     PropertyTargets,
     calibration_table,
     described,
@@ -98,7 +99,8 @@ class TrainConfig:
         compiled: compile the layers of a trunk, which takes two minutes and a C++ compiler and pays on a CPU.
         schedule: how long and how fast.
         loss: of a graph energy, the defaults if left out; other kinds have no use for it.
-        heads: of a graph energy: epochs for which its property heads are fitted last, the trunk standing still.
+        heads: of a graph energy or of properties of structures: epochs for which the property heads are fitted last,
+            the trunk standing still.
         absolute: of properties of structures: weight of mean absolute errors beside the likelihood.
     """
 
@@ -187,11 +189,12 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     kind = raw.get("kind", "")
     if kind not in NETWORKS:
         raise ConfigError(f"kind: got {kind!r}; {did_you_mean(str(kind), NETWORKS)}")
-    for name, told in (("loss", "[loss]"), ("heads", "heads")):
-        if name in raw and not kind.endswith("_energy"):
-            raise ConfigError(
-                f"{told} belongs to kinds graph_energy and molecule_energy, got it for {kind}; leave it out"
-            )
+    energies = ("graph_energy", "molecule_energy")
+    belongs = {"loss": energies, "heads": (*energies, "structure_properties"), "absolute": ("structure_properties",)}
+    for name, kinds in belongs.items():
+        if name in raw and kind not in kinds:
+            told = "[loss]" if name == "loss" else name
+            raise ConfigError(f"{told} belongs to {' and '.join(kinds)}, got it for {kind}; leave it out")
     if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:
         raise ConfigError(f"expected heads as a number of epochs, 0 for none, got {raw['heads']!r}")
     rest = {name: value for name, value in raw.items() if name != "model"}
@@ -236,8 +239,8 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
     plan = PLANS[config.kind](table.to(device), config)
     origin = _origin(config, plan.model)
     fitted = fit(plan.model.to(device), plan.objective, config.schedule, folder, report=report, hasten=config.hasten)
-    if config.heads and isinstance(fitted, GraphEnergy) and isinstance(plan.objective, GraphObjective):
-        fit_heads(fitted, plan.objective, config.heads, config.schedule.seed)
+    if config.heads:
+        _fit_heads_last(fitted, plan.objective, config)
     origin = f", begun from {origin}" if origin else ""
     return _finished(fitted, plan, config, table, f"{plan.trained_on}{origin}", report)
 
@@ -269,6 +272,16 @@ def join(
     for mine, found in zip(plan.model.members, members, strict=True):  # type: ignore[arg-type]
         mine.load_state_dict(found.state_dict())
     return _finished(plan.model, plan, whole, table, f"{plan.trained_on}, members trained apart", report)
+
+
+def _fit_heads_last(model: nn.Module, objective: Objective, config: TrainConfig) -> None:
+    """Property heads to a trunk that stands still, where a kind has both."""
+    seed = config.schedule.seed
+    if isinstance(model, GraphEnergy) and isinstance(objective, GraphObjective):
+        fit_heads(model, objective, config.heads, seed)
+    elif isinstance(model, Ensemble) and isinstance(objective, LikelihoodObjective):
+        for number, member in enumerate(model.members):
+            fit_structure_heads(member, objective, config.heads, seed + number)  # type: ignore[arg-type]
 
 
 def _finished(

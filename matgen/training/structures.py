@@ -25,6 +25,7 @@ class Neighbourhoods:
         n_edges: of each (n_systems,).
         first_edge: of each (n_systems,).
         first_atom: of each (n_systems,).
+        neutral: whether common oxidation states cancel (n_systems,).
     """
 
     state: State
@@ -32,6 +33,7 @@ class Neighbourhoods:
     n_edges: Tensor
     first_edge: Tensor
     first_atom: Tensor
+    neutral: Tensor
 
     @classmethod
     def of(cls, table: CrystalTable, rows: Tensor, cutoff: float, at_once: int = 512) -> Self:
@@ -48,7 +50,8 @@ class Neighbourhoods:
         edges = Edges(*(torch.cat(part) for part in zip(*parts, strict=True)))
         n_edges = torch.bincount(state.system_idx[edges.centre], minlength=state.n_systems)
         n_atoms = state.n_atoms
-        return cls(state, edges, n_edges, n_edges.cumsum(0) - n_edges, n_atoms.cumsum(0) - n_atoms)
+        first_edge, first_atom = n_edges.cumsum(0) - n_edges, n_atoms.cumsum(0) - n_atoms
+        return cls(state, edges, n_edges, first_edge, first_atom, table.neutral[rows])
 
     def select(self, systems: Tensor) -> StructureInputs:
         """A batch of these systems (indices without repeats)."""
@@ -61,7 +64,7 @@ class Neighbourhoods:
             self.edges.neighbor[rows] + shift,
             self.edges.offset[rows].to(state.positions.dtype),
         )
-        return StructureInputs(state, edges)
+        return StructureInputs(state, edges, self.neutral[systems])
 
 
 def from_structures(

@@ -254,17 +254,23 @@ def n_heavy(candidate: Candidate) -> int:
 
 
 def molecule_checks(
-    targets: Mapping[str, Interval] | None = None, *, relaxed: bool = True, energy_ratio: bool = False
+    targets: Mapping[str, Interval] | None = None,
+    *,
+    confidence: float = 0.0,
+    relaxed: bool = True,
+    energy_ratio: bool = False,
 ) -> dict[str, Check]:
     """The usual checks of molecules, cheap to dear.
 
     Args:
         targets: wanted interval of each property.
+        confidence: least probability with which each must lie there, where predictions tell one.
         relaxed: whether candidates were relaxed, so that convergence and strain are judged.
         energy_ratio: whether PoseBusters compares energies too.
     """
     checks: dict[str, Check] = {
-        f"target_{name}": partial(target_met, name=name, target=target) for name, target in (targets or {}).items()
+        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
+        for name, target in (targets or {}).items()
     }
     checks |= {"sanitised": sanitised, "graph_kept": graph_kept, "stereo": stereo}
     if relaxed:

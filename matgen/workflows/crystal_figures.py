@@ -22,6 +22,7 @@ from matgen.validation.metrics import (
     share,
     traits,
 )
+from matgen.validation.shares import shares_of_structures
 from matgen.workflows.comparison import CrystalSet, crystals_to_compare
 from matgen.workflows.findings import EvaluationError, Findings, Task
 from matgen.workflows.judging import NEAR_HULL, NOT_ABOVE, Judged, judged_alike, judged_as_read, judged_relaxed
@@ -75,7 +76,8 @@ def evaluated_crystals(
     report("count", 1, 1)
     unmeasured = "" if potential else "stability and S.U.N. need energies: relax with chgnet"
     notes = tuple(filter(None, (reference.note, unmeasured, doubts(rows))))
-    return Findings(tuple(rows), tuple(estimates), notes, reference.profile, potential, known.source)
+    made_of = shares_of_structures(filter(None, (entry.crystal for entry in entries)), "the crystals that can be read")
+    return Findings(tuple(rows), tuple(estimates), notes, reference.profile, potential, known.source, made_of)
 
 
 def _judged(

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -19,12 +19,13 @@ from matgen.candidate import Candidate, KindName
 from matgen.config import from_mapping, to_mapping
 from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
-from matgen.generation import Proposed, generate
+from matgen.generation import Found, Proposed, generate
 from matgen.kinds import kind_of_request
 from matgen.models import folder_of, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import Request, preset_of
 from matgen.templates.molecule import MoleculeTemplate
+from matgen.validation.shares import shares_of_structures, training_shares
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
@@ -80,16 +81,21 @@ def _searched(
     folder = writer.folder
     clock = StageClock(writer, report)
     try:
-        search = Search.resumed(
-            request, writer, found, deadline=started + 60 * request.budget, verification=verification
-        )
+        search = Search.resumed(request, writer, found, started + 60 * request.budget, verification)
         for number in range(request.rounds):
             search.await_verdicts(clock)
             if search.over:
                 break
+            search.begin_round(number)
+            search.await_verdicts(clock)
+            if search.over:
+                break
             asked = replace(request, n=search.asked)
-            search.settle(_proposals(asked, number, folder, clock), clock)
+            search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
         search.await_verdicts(clock, to_the_end=True)
+        search.fill_up()
+        search.await_verdicts(clock, to_the_end=True)
+        _conclude(search)
     finally:
         clock.stop()
     return search.outcome(folder, time.perf_counter() - started)
@@ -143,7 +149,9 @@ def design(
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
     max_ehull: float = 0.1,
+    confidence: float = 0.55,
     allow_known: bool = False,
+    variety: float = 1.0,
     budget: float = 10.0,
     verify: int = 0,
     verify_minutes: float = 10.0,
@@ -182,7 +190,10 @@ def design(
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
+        confidence: least probability that each wish is met, as the guiding models see it; less in each round.
         allow_known: keep candidates that are known crystals or molecules.
+        variety: times the cost of repeating a layout; above 0, no layout is that of more than three in ten of them as
+            long as others are found, unless a formula, or few elements or space groups are named.
         budget: minutes after which no more is looked for.
         verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
         verify_minutes: after which a calculation is given up.
@@ -221,7 +232,9 @@ def design(
         potential=potential,
         potential_weight=potential_weight,
         max_ehull=max_ehull,
+        confidence=confidence,
         allow_known=allow_known,
+        variety=variety,
         budget=budget,
         verify=verify,
         verify_minutes=verify_minutes,
@@ -258,12 +271,21 @@ class StageClock:
         self._stage = ""
 
 
-def _proposals(request: Request, number: int, folder: Path, clock: StageClock) -> list[Candidate]:
+def _conclude(search: Search) -> None:
+    """Name the best of each family, now that all are found, and note in run.json what the candidates are made of."""
+    writer = search.writer
+    writer.revise([replace(one, family=search.families.best(one.name)) for one in writer.candidates])
+    if writer.kind == "crystal":
+        found = shares_of_structures((one.crystal for one in writer.candidates), "the candidates of this run")
+        writer.note("shares", {"found": asdict(found), "training": asdict(training_shares())})
+
+
+def _proposals(request: Request, number: int, folder: Path, clock: StageClock, found: Found) -> list[Candidate]:
     """The proposals of a round, best first: from disk if an interrupted run left them."""
     file = _proposal_file(folder, number)
     if not file.exists():
         generator = torch.Generator().manual_seed((request.seed + number * ROUND_STRIDE) % 2**63)
-        proposed = generate(request, kind_of_request(request), generator, clock)
+        proposed = generate(request, kind_of_request(request), generator, clock, found)
         file.write(_as_candidate(p, number, rank) for rank, p in enumerate(proposed))
     return file.read()
 

@@ -23,6 +23,7 @@ from matgen.validation.hull import ReferenceHull
 from matgen.validation.known import KnownIndex
 from matgen.validation.known_molecules import KnownMolecules
 from matgen.validation.metrics import Estimate
+from matgen.validation.shares import Shares, training_shares
 from matgen.workflows.crystal_figures import evaluated_crystals
 from matgen.workflows.findings import EvaluationConfig, EvaluationError, Task
 from matgen.workflows.judging import Judged
@@ -39,12 +40,14 @@ class Evaluation:
         structures: a row for every entry.
         notes: what could not be measured, and why.
         about: version, settings, reference, potential.
+        shares: what the crystals are made of; None of molecules.
     """
 
     estimates: tuple[Estimate, ...]
     structures: tuple[Judged, ...] | tuple[JudgedMolecule, ...]
     notes: tuple[str, ...]
     about: dict[str, Any]
+    shares: Shares | None = None
 
 
 def evaluate(
@@ -104,7 +107,7 @@ def evaluate(
         "potential": findings.potential,
         "known": findings.known,
     }
-    evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about)
+    evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
     if folder is not None:
         write(evaluation, folder)
     return evaluation
@@ -180,7 +183,10 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 def to_document(evaluation: Evaluation) -> dict[str, Any]:
     """The figures as JSON types, without the rows; what is no number becomes null."""
     figures = [{name: _nullable(value) for name, value in asdict(one).items()} for one in evaluation.estimates]
-    return {**evaluation.about, "notes": list(evaluation.notes), "figures": figures}
+    told = {**evaluation.about, "notes": list(evaluation.notes), "figures": figures}
+    if evaluation.shares is not None:
+        told["shares"] = {"found": asdict(evaluation.shares), "training": asdict(training_shares())}
+    return told
 
 
 def _nullable(value: Any) -> Any:

@@ -11,6 +11,7 @@ from matgen.progress import Report
 from matgen.request import RELAXERS
 from matgen.structure_files import Entry
 from matgen.validation.metrics import Bootstrap, Estimate, Profile
+from matgen.validation.shares import Shares
 from matgen.workflows.judging import Judged
 from matgen.workflows.molecule_judging import JudgedMolecule
 
@@ -108,6 +109,7 @@ class Findings:
         reference: make-up of what the set was compared with.
         potential: that relaxed; empty if none did.
         known: what counts as known.
+        shares: what the crystals that can be read are made of; None of molecules.
     """
 
     rows: tuple[Judged, ...] | tuple[JudgedMolecule, ...]
@@ -116,3 +118,4 @@ class Findings:
     reference: Profile
     potential: str
     known: str
+    shares: Shares | None = None

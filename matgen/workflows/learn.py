@@ -21,6 +21,7 @@ from matgen.nn.structure_properties import StructureInputs
 from matgen.output import make_folder, replace_file, writing
 from matgen.progress import Report, Silence
 from matgen.properties import Calibration, Distribution, Hurdle, calibrated, coverage, median
+from matgen.screening.crystals import primitive_cell
 from matgen.training.properties import trainable
 from matgen.training.refit import GapHeads, GapLabels, members_of, read_by_heads
 from matgen.training.run import read_table
@@ -207,7 +208,7 @@ def gap_labels(model: Ensemble, labels: Sequence[Label], report: Report) -> GapL
     """Labels as the heads of a model read them."""
     parts = []
     for number, label in enumerate(labels):
-        parts.append(read_by_heads(model, StructureInputs(state_of([label.structure]))))
+        parts.append(read_by_heads(model, StructureInputs(state_of([primitive_cell(label.structure)]))))
         report("read", number + 1, len(labels))
     gap = torch.tensor([label.gap for label in labels], dtype=torch.float64)
     return GapLabels(torch.cat(parts, dim=1), gap, torch.ones_like(gap))

@@ -3,21 +3,24 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matgen.candidate import Candidate, Verdict
 from matgen.export import CandidateWriter
+from matgen.guide import JUDGE
 from matgen.progress import Report
-from matgen.request import Request
+from matgen.request import Request, confidence_of_round
+from matgen.templates.prototypes import Layout
 from matgen.templates.symmetry import NoTemplateError
 from matgen.validation.checks import validate
 from matgen.workflows.assay import Assay, assay_of
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.selection import Uniqueness, worthwhile
-from matgen.workflows.verification import REFUTED, UNVERIFIED, Verification, in_order, rank, with_result
+from matgen.workflows.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
+from matgen.workflows.verification import REFUTED, UNVERIFIED, Verification, rank, with_result
 
 LONGEST_WAIT = 5.0
 """Seconds after which one who waits for a calculation says how far it is."""
@@ -49,6 +52,16 @@ class Outcome:
     seconds: float
 
 
+NOT_NEEDED = Verdict("surer", passed=False, value=math.nan, unit="", reason="enough surer candidates were found")
+"""Of a candidate that was not sure enough, and never needed."""
+
+
+def probability(candidate: Candidate) -> float:
+    """That the wish that is least likely to be met is met; 1 where nothing is wished for."""
+    told = [p.probability for name, p in candidate.properties.items() if not name.startswith(JUDGE)]
+    return min((p for p in told if not math.isnan(p)), default=1.0)
+
+
 def rejected_file(folder: Path) -> CandidateFile:
     """Where a run notes what it turned away."""
     return CandidateFile(folder / "rejected.jsonl")
@@ -66,8 +79,12 @@ class Search:
         rejects: keeps the others.
         unique: structures of the candidates.
         proposed: structures of all proposals so far, unrelaxed.
+        variety: how many of each layout are found, and who waits because of it.
+        families: candidates by chemistry.
         settled: names on which the decision has fallen.
         tally: how many each check turned away.
+        doubtful: candidates whose wishes are not sure enough of being met, for the time being.
+        confidence: least probability for the time being.
         verification: calculates candidates meanwhile; None where none is asked for.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
     """
@@ -79,8 +96,12 @@ class Search:
     rejects: CandidateFile
     unique: Uniqueness
     proposed: Uniqueness
+    variety: Variety
+    families: Families
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
+    doubtful: list[Candidate] = field(default_factory=list)
+    confidence: float = 0.0
     deadline: float = math.inf
     verification: Verification | None = None
 
@@ -95,23 +116,29 @@ class Search:
     ) -> "Search":
         """With everything that an earlier call left in the folder."""
         assay = assay_of(request)
+        names = {candidate.name for candidate in writer.candidates}
+        rejected = [candidate for candidate in rejected_file(writer.folder).read() if candidate.name not in names]
+        variety = Variety.of(request)
         search = cls(
             request,
             writer,
             found,
             assay,
             rejects=rejected_file(writer.folder),
-            unique=assay.uniqueness(writer.candidates),
+            unique=assay.uniqueness(),
             proposed=assay.uniqueness(),
+            variety=variety,
+            families=Families(writer.candidates),
             deadline=deadline,
             verification=verification,
         )
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
+            variety.found(candidate)
             found(candidate)
-        for candidate in search.rejects.read():
-            search.settled.add(candidate.name)
-            search.tally[search._blamed(candidate)] += 1
+        for candidate in rejected:
+            search._count(candidate)
+        search.unique = assay.uniqueness([*writer.candidates, *variety.waiting])
         return search
 
     @property
@@ -131,14 +158,32 @@ class Search:
 
     @property
     def over(self) -> bool:
-        """Whether enough are found, or the budget is spent."""
-        return self.complete or time.perf_counter() > self.deadline
+        """Whether enough are found, other layouts were looked for long enough, or the budget is spent."""
+        return self.complete or self.variety.exhausted or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget is spent."""
+        return time.perf_counter() > self.deadline
 
     @property
     def asked(self) -> int:
         """Candidates that the next round is to propose for: those missing, but neither few nor many at once."""
         missing = self.request.wanted - len(self.writer.candidates) + self.refuted
         return min(MOST_AT_ONCE, max(missing, min(self.request.wanted, LEAST_AT_ONCE)))
+
+    def begin_round(self, number: int) -> None:
+        """Ask for less confidence than before, and take who was not sure enough then and is now, the surest first."""
+        self.confidence = confidence_of_round(self.request, number)
+        self._take_doubtful()
+
+    def _take_doubtful(self) -> None:
+        sure = sorted((one for one in self.doubtful if probability(one) >= self.confidence), key=probability)
+        names = {one.name for one in sure}
+        self.doubtful = [one for one in self.doubtful if one.name not in names]
+        while sure and not self._enough():
+            self._decide(sure.pop())
+        self.doubtful += sure
 
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and judge proposals, best first, until enough are found or the budget is spent."""
@@ -149,13 +194,49 @@ class Search:
             self._reject(candidate)
         waiting = [candidate for candidate in kept if candidate.name not in self.settled]
         self._tell(report)
-        with closing(self.assay.relaxed(waiting)) as relaxed:
-            for candidate in relaxed:
-                self._judge(candidate)
+        layouts = {one.name: layout_of(one) for one in waiting} if self.variety.limited else {}
+        while waiting and not self.over:
+            waiting = self._worked_off(waiting, layouts, report)
+
+    def _worked_off(
+        self, waiting: list[Candidate], layouts: Mapping[str, Layout | None], report: Report
+    ) -> list[Candidate]:
+        """What is left of the proposals when it pays to begin anew without those that became superfluous."""
+
+        def superfluous(one: Candidate) -> bool:
+            return self.variety.superfluous(layouts.get(one.name))
+
+        idle = {one.name for one in waiting if superfluous(one)}
+        with closing(self.assay.relaxed([one for one in waiting if one.name not in idle])) as relaxed:
+            for place, proposal in enumerate(waiting, 1):
+                candidate = proposal if proposal.name in idle else next(relaxed)
+                if superfluous(proposal):
+                    self._reject(replace(proposal, verdicts=self.variety.verdicts(layouts.get(proposal.name))))
+                else:
+                    self._judge(candidate)
                 self._tell(report)
                 self.await_verdicts(report)
                 if self.over:
-                    return
+                    return []
+                rest = waiting[place:]
+                if sum(superfluous(one) and one.name not in idle for one in rest) >= WORTH_A_STOP:
+                    return rest
+        return []
+
+    def fill_up(self) -> None:
+        """Keep the best of those that wait: who is less sure, then who waits for variety's sake, as many as lack."""
+        self.confidence = 0.0
+        self._take_doubtful()
+        for candidate in self.doubtful:
+            self._reject(replace(candidate, verdicts=candidate.verdicts | {NOT_NEEDED.name: NOT_NEEDED}))
+        chosen = self.variety.best_waiting()
+        for candidate in chosen:
+            self._keep(candidate)
+        if chosen:
+            self.tally[VARIETY] -= len(chosen)
+            self.tally += Counter()  # without zeros
+            names = {candidate.name for candidate in chosen}
+            self.rejects.write(one for one in self.rejects.read() if one.name not in names)
 
     def await_verdicts(self, report: Report, *, to_the_end: bool = False) -> None:
         """Have candidates calculated; while enough are found if all at work are confirmed, wait for what comes of them.
@@ -169,7 +250,7 @@ class Search:
         if self.verification is None:
             return
         self._take(self.verification)
-        while self.verification.at_work and (to_the_end or self._enough()) and not self.over:
+        while self.verification.at_work and (to_the_end or self._enough()) and not (self.complete or self.late):
             self.verification.wait(min(self.deadline - time.perf_counter(), LONGEST_WAIT))
             self._take(self.verification)
             counts = {"refuted": self.refuted, "at_work": self.verification.at_work}
@@ -182,7 +263,7 @@ class Search:
                 with_result(one, results[one.name], verification.target) if one.name in results else one
                 for one in self.writer.candidates
             ]
-            self.writer.amend(told)
+            self.writer.revise(told)
         for candidate in self.writer.candidates:
             needed = self.confirmed + verification.at_work < verification.wanted
             if rank(candidate) == UNVERIFIED and (needed or verification.knows(candidate)):
@@ -203,16 +284,19 @@ class Search:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
             rounds, minutes = self.request.rounds, self.request.budget
             spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
-            if self.over:
+            if self.late:
                 spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
             reason = (
                 f"found {found} of {wanted}: {spent} ({proposals} looked at; turned away by {most or 'nothing'}); "
                 f"widen the wish, or raise {more}"
             )
         if self.request.verify:
-            self.writer.amend(in_order(self.writer.candidates))
+            self.writer.arrange(rank)
             reason += f"; first principles confirm {self.confirmed} and refute {self.refuted}"
         candidates = tuple(self.writer.candidates)
+        beyond = sum(not one.verdicts[VARIETY].passed for one in candidates if VARIETY in one.verdicts)
+        if beyond:
+            reason += f"; {beyond} are beyond the {self.variety.most} of one layout, for want of others"
         return Outcome(folder, wanted, candidates, proposals, dict(self.tally.most_common()), reason, seconds)
 
     def _tell(self, report: Report) -> None:
@@ -238,17 +322,39 @@ class Search:
         candidate = replace(candidate, verdicts=verdicts)
         if self.assay.rulebook.objection(verdicts):
             self._reject(candidate)
+        elif probability(candidate) < self.confidence:
+            self.doubtful.append(candidate)
+        else:
+            self._decide(candidate)
+
+    def _decide(self, candidate: Candidate) -> None:
+        """Keep one that no check speaks against, unless there are enough of its layout."""
+        verdicts = candidate.verdicts | self.variety.verdicts(layout_of(candidate))
+        candidate = replace(candidate, verdicts=verdicts)
+        if self.assay.rulebook.objection(verdicts):
+            self._reject(candidate)
             return
+        self._keep(candidate)
+
+    def _keep(self, candidate: Candidate) -> None:
         candidate = self.assay.afterwards(candidate)
+        candidate = replace(candidate, family=self.families.add(candidate))
         self.settled.add(candidate.name)
+        self.variety.found(candidate)
         self.found(self.writer.write(candidate))
 
     def _reject(self, candidate: Candidate) -> None:
         if candidate.name in self.settled:
             return
-        self.settled.add(candidate.name)
-        self.tally[self._blamed(candidate)] += 1
+        self._count(candidate)
         self.rejects.append(candidate)
+
+    def _count(self, candidate: Candidate) -> None:
+        self.settled.add(candidate.name)
+        blamed = self._blamed(candidate)
+        self.tally[blamed] += 1
+        if blamed == VARIETY:
+            self.variety.rejected(candidate)
 
     def _blamed(self, candidate: Candidate) -> str:
         return self.assay.rulebook.objection(candidate.verdicts)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -14,10 +14,10 @@ from matgen.guide import JUDGE, as_predictions
 from matgen.io import state_of
 from matgen.noise import CLEAN
 from matgen.properties import PROPERTIES_OF
-from matgen.request import Request, intervals
+from matgen.request import Request, intervals, least_confidence
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
-from matgen.validation.checks import Check, standard_checks, survives, validate
+from matgen.validation.checks import Check, Interval, standard_checks, survives, target_met, validate
 from matgen.validation.duplicates import SeenStructures
 from matgen.validation.dynamics import FALLS_BACK
 from matgen.validation.fingerprint import NoFingerprintError
@@ -39,10 +39,12 @@ class Rulebook:
     Attributes:
         checks: by name, cheap to dear.
         advisory: names of those that are reported and decide nothing.
+        wishes: those on the wishes by the guide, however sure it is.
     """
 
     checks: Mapping[str, Check]
     advisory: frozenset[str]
+    wishes: Mapping[str, Check] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Request, hull: ReferenceHull | None = None, known: KnownIndex | None = None) -> "Rulebook":
@@ -56,8 +58,12 @@ class Rulebook:
         targets = intervals(request.wishes)
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
         checks = standard_checks(
-            targets | checked, space_groups=request.space_groups, relaxed=request.relaxer != "none"
+            targets,
+            confidence=least_confidence(request),
+            space_groups=request.space_groups,
+            relaxed=request.relaxer != "none",
         )
+        checks |= _targets(checked)
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
         if known is not None:
@@ -69,7 +75,7 @@ class Rulebook:
             advisory.add("novel")
         if not (request.relaxation.keep_symmetry or request.space_groups):  # it was let go
             advisory.add("symmetry")
-        return cls(checks, frozenset(advisory))
+        return cls(checks, frozenset(advisory), _targets(targets))
 
     @classmethod
     def of_molecules(cls, request: Request, known: KnownMolecules) -> "Rulebook":
@@ -81,24 +87,30 @@ class Rulebook:
         """
         targets = intervals(request.wishes)
         checked = {f"{JUDGE}{name}": target for name, target in targets.items()}
-        checks = molecule_checks(targets | checked, relaxed=request.relaxer != "none")
+        checks = molecule_checks(
+            targets, confidence=least_confidence(request), relaxed=request.relaxer != "none"
+        ) | _targets(checked)
         checks["rules"] = partial(keeps_rules, rules=request.molecule_rules)
         checks["novel"] = partial(_novel_graph, known=known)
         checks["in_domain"] = in_domain
         advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
         if request.formula or request.smiles or request.allow_known:
             advisory.add("novel")
-        return cls(checks, frozenset(advisory))
+        return cls(checks, frozenset(advisory), _targets(targets))
 
     def before_relaxing(self) -> dict[str, Check]:
-        """The deciding checks that a relaxation hardly changes."""
-        lasting = {name: c for name, c in self.checks.items() if name.startswith("target_") or name in LASTING}
-        return {name: check for name, check in lasting.items() if name not in self.advisory}
+        """The deciding checks that a relaxation hardly changes; how sure a wish is of being met, it may."""
+        lasting = {name: check for name, check in self.checks.items() if name in LASTING and name not in self.advisory}
+        return dict(self.wishes) | lasting
 
     def objection(self, verdicts: Mapping[str, Verdict]) -> str:
         """The first check that decides against a candidate; empty if none does."""
         failed = (name for name, verdict in verdicts.items() if not verdict.passed and name not in self.advisory)
         return next(failed, "")
+
+
+def _targets(targets: Mapping[str, Interval]) -> dict[str, Check]:
+    return {f"target_{name}": partial(target_met, name=name, target=target) for name, target in targets.items()}
 
 
 def predictions(

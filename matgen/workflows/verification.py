@@ -1,6 +1,5 @@
 """First principles beside a search: candidates are calculated while others are looked for."""
 
-from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,11 +124,6 @@ def with_result(candidate: Candidate, result: FirstPrinciples, target: Interval)
     found = target_met(gap, GAP, target)
     reason = f"by GPAW: {result.gap:.3g} eV {'is' if found.passed else 'is not'} {target}"
     return replace(gap, verdicts=gap.verdicts | {CONFIRMED: Verdict(CONFIRMED, found.passed, result.gap, "eV", reason)})
-
-
-def in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Confirmed ones first, then those that were not verified, then the refuted ones."""
-    return sorted(candidates, key=rank)
 
 
 def rank(candidate: Candidate) -> int:

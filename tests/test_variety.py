@@ -1,0 +1,357 @@
+"""No layout fills a run, near-repeats are told, and what a set is made of stands beside the training data."""
+
+import itertools
+import json
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from pymatgen.core import Lattice, Molecule, Structure
+
+from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.datasets.crystals import CrystalTable
+from matgen.elements import ATOMIC_NUMBERS, known_elements
+from matgen.export import CandidateWriter, RunInfo
+from matgen.io import described
+from matgen.progress import Silence
+from matgen.request import FEW, Request, RequestError
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.family import chemical_group, family
+from matgen.templates.prototypes import layout, layout_label
+from matgen.templates.wyckoff import wyckoff_table
+from matgen.terminal import by_family, candidate_table
+from matgen.total_energy import repeats
+from matgen.validation.shares import KINDS, shares, shares_of_structures, training_shares
+from matgen.validation.symmetry import space_group
+from matgen.workflows.search import Search, rejected_file
+from matgen.workflows.selection import Rulebook, Uniqueness
+from matgen.workflows.variety import PATIENCE, VARIETY, Families, Variety, layout_of
+
+
+def face_centred(a: float, species: list[str], *places: float) -> Structure:
+    """Atoms on the body diagonal of a face-centred cubic cell."""
+    lattice = Lattice([[0, a / 2, a / 2], [a / 2, 0, a / 2], [a / 2, a / 2, 0]])
+    return Structure(lattice, species, [[place] * 3 for place in places])
+
+
+def rock_salt(cation: str, anion: str) -> Structure:
+    return face_centred(5.6, [cation, anion], 0.0, 0.5)
+
+
+def zinc_blende(cation: str, anion: str) -> Structure:
+    return face_centred(5.6, [cation, anion], 0.0, 0.25)
+
+
+def fluorite(cation: str, anion: str) -> Structure:
+    return face_centred(5.6, [cation, anion, anion], 0.0, 0.25, 0.75)
+
+
+def caesium_chloride(cation: str, anion: str) -> Structure:
+    return Structure(Lattice.cubic(4.1), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+ALKALI = [(cation, anion) for cation in ("Na", "K", "Rb", "Cs") for anion in ("Cl", "Br", "I")]
+
+
+def offered(name: str, structure: Structure, energy: float = 0.0) -> Candidate:
+    return Candidate(name, structure, structure, space_group(structure), energies={"prior": energy})
+
+
+def many_halides() -> list[Candidate]:
+    """Twelve of rock salt, three of zinc blende, two of caesium chloride, one of fluorite."""
+    structures = [rock_salt(*pair) for pair in ALKALI]
+    structures += [zinc_blende(cation, "S") for cation in ("Zn", "Cd", "Hg")]
+    structures += [caesium_chloride("Cs", "Br"), caesium_chloride("Tl", "Cl"), fluorite("Ca", "F")]
+    return [offered(f"{i:02d}", one, float(i)) for i, one in enumerate(structures)]
+
+
+class _Agreeable:
+    """Relaxes nothing, has no opinions, and turns away nothing but repetitions."""
+
+    rulebook = Rulebook({}, frozenset())
+    another_try = False
+
+    def __init__(self) -> None:
+        self.relaxations: list[str] = []
+
+    def uniqueness(self, known: Sequence[Candidate] = ()) -> Uniqueness:
+        return Uniqueness(known)
+
+    def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
+        for one in candidates:
+            self.relaxations.append(one.name)
+            yield one
+
+    def unfit(self, _: Candidate) -> Verdict | None:
+        return None
+
+    def opinions(self, _: Candidate) -> dict[str, Prediction]:
+        return {}
+
+    def afterwards(self, candidate: Candidate) -> Candidate:
+        return candidate
+
+
+@pytest.fixture
+def agreeable(monkeypatch: pytest.MonkeyPatch) -> _Agreeable:
+    assay = _Agreeable()
+    monkeypatch.setattr("matgen.workflows.search.assay_of", lambda _: assay)
+    return assay
+
+
+def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, stop_after: int = 0) -> Search:
+    """A search through proposals; interrupted after so many finds, and gone on with."""
+
+    def found(_: Candidate) -> None:
+        seen.append(1)
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+
+    seen: list[int] = []
+    while True:
+        try:
+            with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
+                search = Search.resumed(request, writer, found)
+                search.settle(list(proposals), Silence())
+                search.fill_up()
+                return search
+        except KeyboardInterrupt:
+            continue
+
+
+# ---------------------------------------------------------------- the limit on each layout
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_limit_holds_for_any_order_of_proposals(seed: int, agreeable: _Agreeable, tmp_path: Path) -> None:
+    """Ten wanted of eighteen, three of a layout at most: nine fit, and one waiting halide fills up."""
+    proposals = many_halides()
+    Random(seed).shuffle(proposals)
+    search = searched(Request(n=10), tmp_path, proposals)
+    assert search.complete
+    within = [one for one in search.writer.candidates if one.verdicts[VARIETY].passed]
+    assert len(within) == 3 + 3 + 2 + 1
+    assert max(search.variety.counts.values()) == 3 + 1
+    (beyond,) = [one for one in search.writer.candidates if not one.verdicts[VARIETY].passed]
+    assert "1 are beyond the 3 of one layout" in search.outcome(tmp_path, 0.0).reason
+    turned_away = search.rejects.read()
+    assert beyond.name not in {one.name for one in turned_away}
+    assert len(turned_away) == sum(search.tally.values()) == len(proposals) - 10
+    waited = [one for one in turned_away if "unique" in one.verdicts]  # the best of those that waited was taken
+    assert all(sum(beyond.energies.values()) < sum(one.energies.values()) for one in waited)
+    assert len(agreeable.relaxations) <= len(proposals)
+
+
+def test_a_layout_that_can_be_avoided_is_not_exceeded(agreeable: _Agreeable, tmp_path: Path) -> None:
+    search = searched(Request(n=8), tmp_path, many_halides())
+    assert sorted(search.variety.counts.values()) == [2, 3, 3]
+    assert search.outcome(tmp_path, 0.0).reason == "found all 8"
+    assert len(agreeable.relaxations) > 8
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 12, 18, 20])
+def test_never_fewer_than_without_a_limit(n: int, agreeable: _Agreeable, tmp_path: Path) -> None:
+    assert agreeable.rulebook.checks == {}
+    limited = searched(Request(n=n), tmp_path / "limited", many_halides())
+    free = searched(Request(n=n, variety=0.0), tmp_path / "free", many_halides())
+    assert len(limited.writer.candidates) == len(free.writer.candidates) == min(n, 18)
+
+
+def test_without_variety_the_first_ones_are_taken(agreeable: _Agreeable, tmp_path: Path) -> None:
+    search = searched(Request(n=10, variety=0.0), tmp_path, many_halides())
+    assert [one.name for one in search.writer.candidates] == [f"{i:02d}" for i in range(10)] == agreeable.relaxations
+    assert all(VARIETY not in one.verdicts for one in search.writer.candidates)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_an_interrupt_changes_nothing(stop_after: int, agreeable: _Agreeable, tmp_path: Path) -> None:
+    assert not agreeable.relaxations
+    whole = searched(Request(n=10), tmp_path / "whole", many_halides())
+    cut = searched(Request(n=10), tmp_path / "cut", many_halides(), stop_after=stop_after)
+    for one in (whole, cut):
+        one.writer.revise([replace(c, family=one.families.best(c.name)) for c in one.writer.candidates])
+    assert cut.writer.candidates == whole.writer.candidates
+    assert rejected_file(tmp_path / "cut").read() == rejected_file(tmp_path / "whole").read()
+    assert cut.tally == whole.tally
+
+
+def test_what_is_superfluous_is_not_relaxed(agreeable: _Agreeable, tmp_path: Path) -> None:
+    """Once ten are found or wait, halides are turned away as they were proposed; patience ends the rest."""
+    proposals = many_halides()[:12]
+    searched(Request(n=10), tmp_path, [*proposals[:10]])
+    assert len(agreeable.relaxations) == 10
+    variety = Variety(wanted=2, most=1)
+    salt = layout_of(proposals[0])
+    variety.found(proposals[0])
+    assert not variety.enough
+    assert not variety.superfluous(salt)
+    variety.rejected(replace(proposals[1], verdicts={"unique": _passed("unique"), **variety.verdicts(salt)}))
+    assert variety.enough
+    assert variety.superfluous(salt)
+    assert not variety.superfluous(layout_of(offered("a", zinc_blende("Zn", "S"))))
+    for one in proposals[2 : 2 + 2 * PATIENCE - 1]:
+        variety.rejected(replace(one, verdicts=variety.verdicts(salt)))
+    assert [one.name for one in variety.waiting] == ["01"]
+    assert not variety.exhausted
+    variety.turned_away = 2 * PATIENCE
+    assert variety.exhausted
+
+
+def _passed(name: str) -> Verdict:
+    return Verdict(name, passed=True, value=0.0, unit="", reason="")
+
+
+def test_the_limit_is_three_tenths_unless_the_request_leaves_few_layouts() -> None:
+    assert [Request(n=n).most_alike for n in (1, 2, 3, 4, 10, 11, 40)] == [1, 1, 1, 2, 3, 4, 12]
+    few, more = ("Ga", "N", "O"), ("Ga", "N", "O", "Al")
+    assert len(few) == FEW
+    unlimited = [{"formula": "GaN"}, {"elements": few}, {"space_groups": (225,)}, {"variety": 0.0}]
+    for asked in (*unlimited, {"kind": "molecule"}):
+        assert Request(n=40, **asked).most_alike == 40
+    for asked in ({"elements": more}, {"include": few}, {"space_groups": tuple(range(221, 231))}, {"variety": 2.0}):
+        assert Request(n=40, **asked).most_alike == 12
+    with pytest.raises(RequestError, match="variety"):
+        Request(variety=-1)
+
+
+def test_what_was_found_before_counts_as_a_repetition_and_nothing_does_without_variety() -> None:
+    total = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    found = repeats(["a", "a", "b", "a"], total, 0.5, {"a": 2})
+    assert found.tolist() == [2.0, 1.5, 0.0, 1.0]
+    assert repeats(["a", "a", "b", "a"], total, 0.0, {"a": 2}).tolist() == [0.0] * 4
+
+
+# ---------------------------------------------------------------- families
+
+
+def template(structure: Structure) -> CrystalTemplate:
+    return described(structure)[0]
+
+
+def test_chemical_groups_are_those_of_the_table() -> None:
+    together = [("K", "Rb"), ("Cl", "Br"), ("Ce", "Lu"), ("Sc", "Gd"), ("U", "Pu"), ("Ti", "Hf"), ("He", "Xe")]
+    apart = [("H", "Li"), ("K", "Ca"), ("La", "Ac"), ("O", "F"), ("Zn", "Mg"), ("Th", "Y")]
+    group = {symbol: chemical_group(z) for symbol, z in ATOMIC_NUMBERS.items() if z in known_elements()}
+    assert all(group[one] == group[other] for one, other in together)
+    assert all(group[one] != group[other] for one, other in apart)
+
+
+def test_a_family_is_an_equivalence_and_finer_than_a_layout() -> None:
+    """Equality of a key is reflexive, symmetric and transitive; here over sites and elements at random."""
+    random, table = Random(0), wyckoff_table()
+    templates = []
+    for _ in range(300):
+        group = random.choice([2, 62, 129, 194, 225])
+        positions = random.sample(list(table.positions_of(group))[:3], 2)
+        elements = [random.choice([11, 19, 37, 17, 35, 57, 64]) for _ in positions]
+        templates.append(CrystalTemplate(group, tuple(sorted(zip(positions, elements, strict=True)))))
+    for one, other in itertools.combinations(templates, 2):
+        if family(one) == family(other):
+            assert layout(one) == layout(other)
+        groups = [sorted(chemical_group(z) for _, z in each.sites) for each in (one, other)]
+        assert family(one) != family(other) or groups[0] == groups[1]
+    for one in templates:  # exchanging every element for one of its group leaves the family
+        kin = {11: 19, 19: 37, 37: 11, 17: 35, 35: 17, 57: 64, 64: 57}
+        assert family(CrystalTemplate(one.space_group, tuple((p, kin[z]) for p, z in one.sites))) == family(one)
+
+
+def test_near_repeats_are_one_family_whichever_position_is_named_first() -> None:
+    """NaCl has its cation on 4a and KCl its anion; zinc blende and other groups are other families."""
+    salts = [template(rock_salt(*pair)) for pair in ALKALI]
+    assert len({family(one) for one in salts}) == 1
+    assert salts[0].sites[0][1] != 17
+    assert {one.sites[0][1] for one in salts} & {17}
+    others = [zinc_blende("Na", "Cl"), rock_salt("Mg", "O"), rock_salt("Na", "H"), caesium_chloride("Na", "Cl")]
+    assert len({family(template(one)) for one in others} | {family(salts[0])}) == 5
+    assert family(template(fluorite("Ca", "F"))) != family(template(fluorite("Na", "O")))  # fluorite, antifluorite
+
+
+def test_each_is_told_the_best_of_its_family(tmp_path: Path) -> None:
+    found = [
+        offered("first", rock_salt("K", "Cl"), 2.0),
+        offered("other", zinc_blende("Zn", "S"), 1.0),
+        offered("best", rock_salt("Rb", "Br"), 0.0),
+        offered("last", rock_salt("Na", "I"), 3.0),
+    ]
+    families = Families()
+    assert [families.add(one) for one in found] == ["first", "other", "best", "best"]
+    told = [replace(one, family=families.best(one.name)) for one in found]
+    assert [one.family for one in told] == ["best", "other", "best", "best"]
+    assert [one.name for one in by_family(told)] == ["other", "best", "first", "last"]
+    names = list(candidate_table(told, ()).columns[0].cells)
+    assert names == ["other", "best", "  first", "  last"]
+    assert families.add(Candidate("m", Molecule(["He"], [[0, 0, 0]]), Molecule(["He"], [[0, 0, 0]]), None)) == ""
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        for one in found:
+            writer.write(one)
+        written = [replace(one, family=families.best(one.name)) for one in writer.candidates]
+        writer.revise(written)
+        with pytest.raises(ValueError, match="order"):
+            writer.revise(written[:2])
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        assert [one.family for one in writer.candidates] == ["best", "other", "best", "best"]
+    header, *lines = (tmp_path / "candidates.csv").read_text(encoding="utf-8").splitlines()
+    column = header.split(",").index("family")
+    assert lines[0].split(",").count("best") == 1
+    assert "family" in header
+    assert column > 0
+
+
+# ---------------------------------------------------------------- shares
+
+
+def known_set() -> Iterator[Structure]:
+    yield from (rock_salt("Na", "Cl"), rock_salt("Ce", "S"), rock_salt("Tc", "N"), zinc_blende("Po", "Zn"))
+    yield face_centred(6.2, ["Xe"], 0.0)
+    yield Structure(Lattice.cubic(6), ["Ac", "Ac"], [[0, 0, 0], [0, 0, 0]])  # no symmetry can be found in this
+
+
+def test_shares_of_a_known_list_are_right_in_any_order() -> None:
+    found = shares_of_structures(known_set(), "six")
+    counts = {name: one.count for name, one in found.shares.items()}
+    assert found.n == 6
+    assert counts == {
+        "f_block": 2,
+        "radioactive": 3,
+        "noble_gas": 1,
+        "single_element": 2,
+        "commonest_layout": 3,
+        "commonest_space_group": 4,
+    }
+    assert found.shares["commonest_layout"].what == "225: 4a, 4b"
+    assert found.shares["commonest_space_group"].what == "225"
+    assert found.shares["radioactive"].share == pytest.approx(0.5)
+    assert shares_of_structures(reversed(list(known_set())), "six") == found
+    assert all(one.count == one.share == 0 for one in shares((), "nothing").shares.values())
+
+
+def test_bismuth_is_stable_and_lanthanum_of_the_f_block() -> None:
+    for symbols, expected in (
+        ("Bi", {"single_element"}),
+        ("La Lu", {"f_block"}),
+        ("Pm O", {"f_block", "radioactive"}),
+        ("Hf O", set()),
+    ):
+        elements = frozenset(ATOMIC_NUMBERS[symbol] for symbol in symbols.split())
+        assert {name for name, asked in KINDS.items() if asked(elements)} == expected
+
+
+def test_the_shares_of_the_training_data_ship() -> None:
+    found = training_shares()
+    assert set(found.shares) == {*KINDS, "commonest_layout", "commonest_space_group"}
+    for one in found.shares.values():
+        assert one.share == pytest.approx(one.count / found.n, abs=1e-6)
+    assert json.loads(json.dumps(asdict(found))) == asdict(found)
+    assert layout_label(layout(template(rock_salt("Na", "Cl")))) == "225: 4a, 4b"
+
+
+def test_a_table_and_its_structures_have_the_same_shares(prepared_table: Path) -> None:
+    table = CrystalTable.load(prepared_table)
+    templates = table.templates.unbatch()
+    crystals = [(frozenset(one.composition), one) for one in templates if isinstance(one, CrystalTemplate)]
+    found = shares(crystals, "table")
+    assert found.n == len(table)
+    assert found.shares["single_element"].count == sum(len(elements) == 1 for elements, _ in crystals)
