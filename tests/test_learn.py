@@ -18,12 +18,15 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from test_verify import answering
 
 from matgen import cli, models
+from matgen.candidate import Candidate, Prediction
 from matgen.config import from_mapping
+from matgen.export import CandidateWriter, RunInfo
 from matgen.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file
 from matgen.nn.ensemble import Ensemble
 from matgen.properties import Calibration, median
 from matgen.training.refit import GapHeads, GapLabels
 from matgen.validation.first_principles import FirstPrinciplesConfig
+from matgen.validation.symmetry import space_group
 from matgen.workflows.calculations import CalculationFile, Plan, calculated
 from matgen.workflows.labels import Label, LabelConfig, LabelError, Labels, read_labels
 from matgen.workflows.learn import FIGURES, KIND, Errors, LearnConfig, fit_calibration, folds, gap_labels, learn, run
@@ -190,6 +193,14 @@ def test_held_out_errors_are_those_of_weights_that_did_not_see_them(model: Ensem
     assert lesson.after.mae > lesson.seen_after.mae
 
 
+def test_another_cell_of_a_crystal_is_the_same_label(model: Ensemble) -> None:
+    """Parity of electrons is that of the primitive cell; sums over more neighbours differ by rounding."""
+    large = SALTS[0].copy()
+    large.make_supercell([2, 1, 1])
+    one, other = (read(model, labelled([cell], [1.0])).read for cell in (SALTS[0].get_primitive_structure(), large))
+    assert torch.allclose(one, other, atol=1e-4)
+
+
 # ---------------------------------------------------------------- calibration
 
 
@@ -285,6 +296,17 @@ def test_verified_crystals_stand_beside_their_results(tmp_path: Path) -> None:
     assert gaps_of(read_labels([folder / "verified.jsonl"])) == gaps_of(found)
 
 
+def test_predictions_of_a_design_are_never_learned(tmp_path: Path) -> None:
+    told = {"band_gap": Prediction(2.0, 0.1, "eV")}
+    with CandidateWriter(tmp_path / "run", RunInfo("1", 0, {})) as writer:
+        writer.write(Candidate("a", SALTS[0], SALTS[0], space_group(SALTS[0]), properties=told))
+    for path in (tmp_path / "run", tmp_path / "run" / "candidates.csv", tmp_path / "run" / "candidates.extxyz"):
+        with pytest.raises(LabelError, match="matgen verify"):
+            read_labels([path])
+    verified(tmp_path / "run", SALTS[1:2], tmp_path)
+    assert gaps_of(read_labels([tmp_path / "run"])) == {"KCl": 1.25}
+
+
 def test_results_without_their_crystals_find_them_by_key(tmp_path: Path) -> None:
     folder = verified(tmp_path / "out", SALTS[:2], tmp_path)
     path = folder / "verified.jsonl"
@@ -340,6 +362,7 @@ def test_of_a_crystal_that_comes_twice_the_last_gap_counts(tmp_path: Path) -> No
         ([{"structure": "x", "band_gap": 1.0}], {"unit": "Ha"}, "expected gaps in eV, got Ha"),
         ([{"structure": "x", "band_gap": 1.0}], {"functional": "HSE06"}, "--allow-functional"),
         ([{"structure": "x", "band_gap": "nan"}], {}, "found none"),
+        ([{"structure": "x", "band_gap": 1.0, "band_gap_spread": 0.1}], {}, "was predicted"),
         ([], {}, "expected rows"),
     ],
 )

@@ -25,7 +25,7 @@ from matgen.workflows.design import run
 from matgen.workflows.search import Search
 from matgen.workflows.verification import CONFIRMED, GAP, Verification, intervals
 
-REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2)
+REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
 
 
 def rock_salt(cation: str, anion: str, a: float) -> Structure:

@@ -147,7 +147,7 @@ def read_labels(paths: Sequence[Path], config: LabelConfig | None = None) -> Lab
             raise MissingPathError(f"expected results of `matgen verify` or a table, got {path}, which is not there")
     results = list(dict.fromkeys(chain.from_iterable(map(_result_files, paths))))
     others = [path for path in paths if path.is_file() and path not in results]
-    beside = [path for path in paths if path.is_dir() and not _result_files(path)]
+    beside = [path for path in paths if path.is_dir() and not _result_files(path) and not (path / CANDIDATES).exists()]
     rows: list[Row] = []
     if results:
         rows += _verified(results, [path for path in paths if path not in results])
@@ -355,6 +355,11 @@ def _check_column(path: Path, columns: Sequence[str], config: LabelConfig) -> No
         raise LabelError(
             f"expected a column {config.column} in {path}, which has {there}; name another with --column"
             + (f" ({hint})" if hint and len(hint) < 80 else "")
+        )
+    if f"{config.column}_spread" in columns:
+        raise LabelError(
+            f"expected calculated gaps in {path}, but its {config.column} was predicted: {config.column}_spread stands "
+            "beside it; run `matgen verify` and name its folder"
         )
     if (word := FOREIGN.search(config.column.replace("_", " "))) and config.functional.upper() in PBE:
         raise LabelError(
