@@ -31,7 +31,7 @@ from matgen.workflows.labels import Label, LabelError, Labels, digest
 KIND = "structure_properties"
 FIGURES = "learned.json"
 
-PULLS = (1e5, 3e4, 1e4, 3e3, 1e3, 3e2)
+PULLS = (1e5, 3e4, 1e4, 3e3, 1e3, 3e2, 1e2)
 """Strengths of the pull to what was there that are tried; a step of one label and one of the prior are alike at some
 thousands."""
 
