@@ -160,9 +160,11 @@ class Distribution(ABC):
 
     def prediction(self) -> Prediction:
         """Median and standard deviations, which by equal shares of probability stay finite for a logarithmic tail."""
-        samples = torch.stack([part.samples(200) for part in members(self)])
-        epistemic = samples.mean(1).std(0, unbiased=False)
-        return Prediction(median(self), samples.flatten(0, 1).std(0, unbiased=False), epistemic)
+        shares, parts = zip(*members(self), strict=True)
+        weight = torch.tensor(shares)[:, None]
+        means = torch.stack([part.samples(200).mean(0) for part in parts])
+        between = (weight.to(means) * (means - (weight.to(means) * means).sum(0)).square()).sum(0)
+        return Prediction(median(self), self.samples(200).std(0, unbiased=False), between.sqrt())
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
@@ -308,11 +310,12 @@ class Mixture(Distribution):
         return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
 
 
-def members(distribution: Distribution) -> tuple[Distribution, ...]:
-    """The distributions that are mixed, those of mixtures within a mixture included; itself where none are."""
+def members(distribution: Distribution, share: float = 1.0) -> list[tuple[float, Distribution]]:
+    """The distributions that are mixed, those of mixtures within a mixture included, and the share of each."""
     if not isinstance(distribution, Mixture):
-        return (distribution,)
-    return tuple(one for part in distribution.parts for one in members(part))
+        return [(share, distribution)]
+    even = share / len(distribution.parts)
+    return [one for part in distribution.parts for one in members(part, even)]
 
 
 def _bent(y: Tensor, bend: float) -> Tensor:

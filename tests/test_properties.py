@@ -125,9 +125,9 @@ def test_ranges_add_up(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_a_range_becomes_a_point_as_it_narrows(name: str) -> None:
+def test_a_range_becomes_a_density_as_it_narrows(name: str) -> None:
     distribution = DISTRIBUTIONS[name]
-    point = Target("band_gap", 0.5, 0.5, point=True).energy(distribution)
+    point = -distribution.log_prob(torch.tensor(0.5))
     gaps = []
     for width in (0.1, 0.01, 0.001):
         narrow = Target("band_gap", 0.5 - width / 2, 0.5 + width / 2, point=False).energy(distribution)
@@ -153,6 +153,8 @@ def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
     energy = parse_wish("band_gap", "1.5").energy(surer)
     assert energy[0] < energy[1] < energy[2]
     assert energy[2] - energy[0] == pytest.approx(40 - math.log(2), abs=1e-6)  # -log of P(not a metal)
+    small = parse_wish("band_gap", "0.1").energy(surer)  # no metal meets it, though zero is within the tolerance
+    assert small[2] - small[0] == pytest.approx(40 - math.log(2), abs=1e-6)
     metal = parse_wish("band_gap", "0").energy(surer)
     assert metal.tolist() == pytest.approx([math.log(2), -math.log(torch.sigmoid(numbers(4.0)).item()), 0.0])
 
@@ -195,6 +197,25 @@ def test_impossible_wishes_teach(name: str, text: str, words: list[str]) -> None
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_energy_of_a_point_is_the_probability_of_its_tolerance(name: str) -> None:
+    distribution = DISTRIBUTIONS[name]
+    wish = parse_wish("band_gap", "1.5")
+    within = distribution.log_between(torch.tensor(1.25), torch.tensor(1.75))
+    torch.testing.assert_close(wish.energy(distribution), -within)
+    assert wish.met(1.74)
+    assert not wish.met(1.76)
+
+
+def test_who_disagrees_pays() -> None:
+    """Two members that are 0.8 eV apart with the target between, against two that agree on it, each equally sure."""
+    agreed = Mixture((Logistic(numbers(1.5), numbers(0.1)), Logistic(numbers(1.5), numbers(0.1))))
+    apart = Mixture((Logistic(numbers(1.1), numbers(0.1)), Logistic(numbers(1.9), numbers(0.1))))
+    assert median(apart).item() == pytest.approx(1.5, abs=1e-3)  # a median does not tell them apart
+    wish = parse_wish("band_gap", "1.5")
+    assert wish.energy(apart).item() > wish.energy(agreed).item() + 1
 
 
 def test_greater_than_zero_excludes_zero_and_from_zero_includes_it() -> None:
@@ -311,6 +332,7 @@ def test_members_that_disagree_spread_the_mixture() -> None:
     apart = Mixture((one, Logistic(numbers(2.0), numbers(0.1)))).prediction()
     # Two narrow peaks 1 apart: a standard deviation of a half, and the width of each.
     assert apart.spread.item() == pytest.approx((0.25 + agreed.spread.item() ** 2) ** 0.5, rel=0.02)
+    assert (agreed.epistemic.item(), apart.epistemic.item()) == pytest.approx((0.0, 0.5), abs=1e-6)
 
 
 def test_a_mixture_of_mixtures_gives_every_branch_its_share() -> None:
@@ -318,6 +340,7 @@ def test_a_mixture_of_mixtures_gives_every_branch_its_share() -> None:
     nested = Mixture((low, Mixture((high, high))))
     # Half at zero and half at one, however many parts say so: a standard deviation of a half.
     assert nested.prediction().spread.item() == pytest.approx(0.5, abs=1e-3)
+    assert nested.prediction().epistemic.item() == pytest.approx(0.5, abs=1e-3)
 
 
 def test_coverage_counts_an_atom_alike_in_a_hurdle_and_in_a_mixture_of_equal_hurdles() -> None:
@@ -440,7 +463,7 @@ def test_calibration_recovers_what_was_spoilt(name: str) -> None:
     # Coverage in the sense of ranks is exact for a true model, atoms and all (binomial error 0.2 %).
     assert coverage(many, value).mean().item() == pytest.approx(0.9, abs=0.01)
     spoilt = calibrated(many, Calibration(temperature=0.5, slope=1.0, bias=-1.0))
-    mended = calibrated(spoilt, fit_calibration(spoilt, value))
+    mended = calibrated(spoilt, fit_calibration([spoilt], value))
     assert coverage(spoilt, value).mean().item() < 0.85
     assert coverage(mended, value).mean().item() == pytest.approx(0.9, abs=0.01)
     low, high = interval(mended)
@@ -448,10 +471,23 @@ def test_calibration_recovers_what_was_spoilt(name: str) -> None:
     assert (median(mended) - median(many)).abs().max() < 0.05
 
 
+def test_an_ensemble_is_calibrated_as_a_whole() -> None:
+    """Members that err apart from each other: one alone needs more width than their mixture."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(4000, dtype=D, generator=generator)
+    errors = 0.3 * torch.randn(1, 4000, dtype=D, generator=generator)  # all members err alike in part
+    errors = errors + 0.2 * torch.randn(4, 4000, dtype=D, generator=generator)
+    parts = [Logistic(truth + error, torch.full_like(truth, 0.2)) for error in errors]
+    found = fit_calibration(parts, truth)
+    mixture = Mixture(tuple(calibrated(part, found) for part in parts))
+    assert coverage(mixture, truth).mean().item() == pytest.approx(0.9, abs=0.01)
+    assert found.temperature < fit_calibration(parts[:1], truth).temperature
+
+
 # ---------------------------------------------------------------- training
 
 
-def table(templates: list[CrystalTemplate], labels: Tensor) -> CrystalTable:
+def table(templates: list[CrystalTemplate], labels: dict[str, Tensor]) -> CrystalTable:
     batch, n = TemplateBatch.of(templates), len(templates)
     return CrystalTable(
         material_id=np.array([f"test-{i}" for i in range(n)]),
@@ -460,8 +496,10 @@ def table(templates: list[CrystalTemplate], labels: Tensor) -> CrystalTable:
         split=torch.zeros(n, dtype=torch.long),
         mp20_split=torch.full((n,), 3),
         labels=labels,
+        gap_source=np.full(n, ""),
         mp2020=torch.ones(n, dtype=torch.bool),
         volume_ratio=torch.ones(n),
+        neutral=torch.ones(n, dtype=torch.bool),
     )
 
 
@@ -476,10 +514,10 @@ def rows_of_salts() -> CrystalTable:
     form = torch.randn(n, generator=generator)
     per_element = torch.zeros(95, dtype=D)
     per_element[[*cations, *anions]] = torch.randn(10, generator=generator, dtype=D)
-    crystals = table(cubic + plain, torch.full((n, 4), torch.nan))
+    unknown = torch.full((n,), torch.nan)
+    crystals = table(cubic + plain, {"band_gap": unknown, "e_form": form, "energy_above_hull": unknown})
     offset = (compositions(crystals.templates) @ per_element).float()
-    labels = torch.stack([crystals.labels[:, 0], form, crystals.labels[:, 2], form + offset], dim=1)
-    return replace(crystals, labels=labels)
+    return replace(crystals, labels={**crystals.labels, "chgnet_energy": form + offset})
 
 
 def test_reference_energies_turn_total_into_formation_energies() -> None:
