@@ -219,8 +219,18 @@ class CandidateWriter:
         """
         if [one.name for one in candidates] != [one.name for one in self.candidates]:
             raise ValueError(f"expected the candidates of {self.folder} in their order, got others")
-        if list(candidates) == self.candidates:
-            return
+        if list(candidates) != self.candidates:
+            self._put(candidates)
+
+    def arrange(self, key: Callable[[Candidate], int]) -> None:
+        """Sort the candidates in all tables; of equal ones the order stays.
+
+        Raises:
+            OutputError: the disk is full, or the folder has gone.
+        """
+        self._put(sorted(self.candidates, key=key))
+
+    def _put(self, candidates: Sequence[Candidate]) -> None:
         with writing(self.folder):
             replace_file(self._path("jsonl"), "".join(map(_line, candidates)))
             self.candidates[:] = candidates

@@ -177,7 +177,7 @@ def info(kind: str, path: Path | None = None) -> ModelInfo:
         raise WeightsError(f"{WEIGHTS / HASHES} does not list {found.name}, which should ship; install matgen again")
     if expected is not None and digest != expected:
         raise WeightsError(
-            f"{found} is not the file that was shipped: expected SHA-256 {expected[:12]}…, got {digest[:12]}…; "
+            f"{found} is not the file that was written: expected SHA-256 {expected[:12]}…, got {digest[:12]}…; "
             "install matgen again, or name other weights"
         )
     try:
@@ -265,15 +265,39 @@ def weights_hash(kind: str, path: Path | None = None) -> str:
     return info(kind, path).sha256
 
 
-def shipped_hashes(material: str = "crystal") -> dict[str, str]:
-    """SHA-256 of all that ships and decides about crystals, or molecules: weights by kind, references by file name.
+def weights_file(kind: str, folder: Path | None = None) -> Path:
+    """The file of a kind: that of a folder of one's own if it has one, else the one that ships.
+
+    Raises:
+        WeightsError: the folder is none, or holds no weights of any kind.
+    """
+    name = f"{kind}.safetensors"
+    if folder is None:
+        return WEIGHTS / name
+    if not any((folder / f"{known}.safetensors").is_file() for known in KINDS):
+        raise WeightsError(f"expected a folder with weights such as {name}, got {folder}; `matgen learn` makes one")
+    own = folder / name
+    return own if own.is_file() else WEIGHTS / name
+
+
+def folder_of(named: str) -> Path | None:
+    """The folder of weights that is named; None for an empty name, which means those that ship."""
+    return Path(named) if named else None
+
+
+def shipped_hashes(material: str = "crystal", folder: Path | None = None) -> dict[str, str]:
+    """SHA-256 of all that decides about crystals, or molecules: weights by kind, references by file name.
+
+    Args:
+        material: crystal or molecule.
+        folder: whose weights stand in for those that ship.
 
     Raises:
         WeightsError: weights that are missing or damaged.
     """
     paths = [path for path in sorted(REFERENCES.iterdir()) if (path.name in OF_MOLECULES) == (material == "molecule")]
     references = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    return {kind: weights_hash(kind) for kind in USED_BY[material]} | references
+    return {kind: weights_hash(kind, weights_file(kind, folder)) for kind in USED_BY[material]} | references
 
 
 @dataclass(frozen=True)
@@ -333,11 +357,10 @@ def load_molecule_models(device: torch.device | str = "cpu", folder: Path | None
     Raises:
         WeightsError: one of them is missing or damaged.
     """
-    folder = folder or WEIGHTS
     return MoleculeModels(
-        prior=load("graph_prior", folder / "graph_prior.safetensors").to(device),
-        properties=load("molecule_properties", folder / "molecule_properties.safetensors").to(device),
-        graph=load("molecule_energy", folder / "molecule_energy.safetensors").to(device),
+        prior=load("graph_prior", weights_file("graph_prior", folder)).to(device),
+        properties=load("molecule_properties", weights_file("molecule_properties", folder)).to(device),
+        graph=load("molecule_energy", weights_file("molecule_energy", folder)).to(device),
     )
 
 
@@ -347,14 +370,13 @@ def load_models(device: torch.device | str = "cpu", folder: Path | None = None) 
     Raises:
         WeightsError: one of them is missing or damaged.
     """
-    folder = folder or WEIGHTS
     return Models(
-        prior=load("template_prior", folder / "template_prior.safetensors").to(device),
-        properties=load("template_properties", folder / "template_properties.safetensors").to(device),
-        structures=load("structure_properties", folder / "structure_properties.safetensors").to(device),
-        geometry=load("geometry_density", folder / "geometry_density.safetensors").to(device),
-        graph=load("graph_energy", folder / "graph_energy.safetensors").to(device),
-        prototypes=tensors(PROTOTYPES, folder / f"{PROTOTYPES}.safetensors"),
+        prior=load("template_prior", weights_file("template_prior", folder)).to(device),
+        properties=load("template_properties", weights_file("template_properties", folder)).to(device),
+        structures=load("structure_properties", weights_file("structure_properties", folder)).to(device),
+        geometry=load("geometry_density", weights_file("geometry_density", folder)).to(device),
+        graph=load("graph_energy", weights_file("graph_energy", folder)).to(device),
+        prototypes=tensors(PROTOTYPES, weights_file(PROTOTYPES, folder)),
     )
 
 

@@ -145,6 +145,7 @@ class Request:
         n: candidates wanted.
         seed: of all random numbers.
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
+        weights: folder whose weights stand in for those that ship, as far as it has some; empty for none.
         relax: potential that relaxes candidates, or `none`; `usual` for that of the kind: CHGNet, or for
             molecules GFN2-xTB.
         relaxation: when a relaxation is done.
@@ -160,6 +161,8 @@ class Request:
         variety: times `sampler.variety`, what each repetition of a layout costs; above 0, no layout is that of more
             than three in ten candidates unless the request leaves few layouts (`most_alike`).
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
+        verify: how many candidates first principles are to confirm; refuted ones are replaced.
+        verify_minutes: after which a calculation is given up.
         rounds: how often to draw anew, at most, while too few survive.
         sampler: how hard each stage works.
     """
@@ -179,6 +182,7 @@ class Request:
     n: int = 10
     seed: int = 0
     device: str = "cpu"
+    weights: str = ""
     relax: Literal["usual", "none", "chgnet", "xtb"] = "usual"
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     potential: Literal["none", "chgnet"] = "none"
@@ -192,6 +196,8 @@ class Request:
     allow_known: bool = False
     variety: float = 1.0
     budget: float = 10.0
+    verify: int = 0
+    verify_minutes: float = 10.0
     rounds: int = 50
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
 
@@ -218,6 +224,7 @@ class Request:
             raise RequestError(
                 f"expected max_atoms from 1 to {MOST[self.kind]}, got {self.max_atoms}; the models know no {what}"
             )
+        _check_verify(self)
         if not self.budget > 0:
             raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
         if not 0 <= self.variety < math.inf:
@@ -284,8 +291,9 @@ class Request:
 
     @cached_property
     def wanted(self) -> int:
-        """Candidates that can be found: of a named graph no more than it has stereoisomers."""
-        return self.n if self.template is None else min(self.n, len(open_isomers(self.template)))
+        """Candidates that can be found, and all to be verified; of a named graph no more than it has stereoisomers."""
+        n = max(self.n, self.verify)
+        return n if self.template is None else min(n, len(open_isomers(self.template)))
 
     @cached_property
     def most_alike(self) -> int:
@@ -366,6 +374,19 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.smiles}: {fault}")
+
+
+def _check_verify(request: Request) -> None:
+    if request.verify < 0 or not request.verify_minutes > 0:
+        raise RequestError(
+            f"expected verify of at least 0 and verify_minutes above 0, got {request.verify} and "
+            f"{request.verify_minutes:g}"
+        )
+    if request.verify and (request.kind != "crystal" or "band_gap" not in {wish.name for wish in request.wishes}):
+        raise RequestError(
+            "expected a crystal and a wish for its band gap for verify, which calculates that; give --bandgap, or "
+            "leave --verify out and run `matgen verify` afterwards"
+        )
 
 
 def _of_molecules(z: int) -> int:

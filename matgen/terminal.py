@@ -20,6 +20,8 @@ from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.validation.metrics import Estimate
 from matgen.validation.shares import Shares
 from matgen.validation.xtb_minimum import XtbMinimum
+from matgen.workflows.learn import Errors, Learned
+from matgen.workflows.verification import GAP
 from matgen.workflows.verify import Verified
 
 NARROWEST = 110
@@ -103,6 +105,9 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
         if name in by_name:
             table.add_column("P(met)", justify="right")
         table.add_column("checked by", justify="right")
+    verified = any(GAP in candidate.properties for candidate in candidates)
+    if verified:
+        table.add_column("gap by GPAW", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
     for candidate in by_family(candidates):
@@ -116,6 +121,9 @@ def candidate_table(candidates: Sequence[Candidate], wishes: Sequence[Target]) -
             guided, checked = candidate.properties.get(name), candidate.properties.get(f"{JUDGE}{name}")
             met = [] if name not in by_name else ["" if guided is None else f"{guided.probability:.0%}"]
             row += [told(guided), *met, told(checked) + _mark(by_name.get(name), checked)]
+        if verified:
+            calculated = candidate.properties.get(GAP)
+            row.append(_short(calculated) + _mark(by_name.get("band_gap"), calculated))
         table.add_row(*row, _above_hull(candidate), _verdicts(candidate))
     return table
 
@@ -263,6 +271,30 @@ def _verified_crystals(verified: Iterable[Verified]) -> Table:
         mesh = "×".join(map(str, found.settings.get("kpoints", ())))
         table.add_row(one.subject.name, *_guesses(one, "band_gap"), *told, mesh, f"{found.seconds:.0f}", found.reason)
     return table
+
+
+def learned_table(found: Learned) -> Table:
+    """Errors before and after, on gaps that were held out and on those that were seen."""
+    lesson, (training_before, training_after) = found.lesson, found.training
+    what = f"{found.labels} gaps of {found.formulas} formulas, {found.metals} of them metals"
+    table = Table(title=f"gaps as predicted before and after learning: {what}", title_justify="left")
+    table.add_column("gaps")
+    for heading in ("", "number", "mean error, eV", "too high by, eV", "metal or not", "within 90 %", "-log p"):
+        table.add_column(heading, justify="right")
+    for name, before, after in (
+        ("held out", lesson.before, lesson.after),
+        ("learned from", lesson.seen_before, lesson.seen_after),
+        ("of the validation rows", training_before, training_after),
+    ):
+        for when, errors in (("before", before), ("after", after)):
+            if errors.n:
+                table.add_row(name if when == "before" else "", when, *_error_columns(errors))
+    return table
+
+
+def _error_columns(errors: Errors) -> list[str]:
+    shares = [f"{100 * share:.0f} %" for share in (errors.metals, errors.coverage)]
+    return [str(errors.n), f"{errors.mae:.3f}", f"{errors.bias:+.3f}", *shares, f"{errors.nll:.3f}"]
 
 
 def estimate_table(estimates: Iterable[Estimate], title: str) -> Table:

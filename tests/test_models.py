@@ -94,7 +94,7 @@ def test_one_altered_bit_is_noticed(stored: Path) -> None:
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1
     stored.write_bytes(content)
-    with pytest.raises(WeightsError, match="not the file that was shipped"):
+    with pytest.raises(WeightsError, match="not the file that was written"):
         load("template_prior", stored)
 
 

@@ -10,6 +10,7 @@ from matgen.cli import data, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
+from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.screen import screen
 from matgen.cli.train import train
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(design)
 app.command()(evaluate)
+app.command()(learn)
 app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")

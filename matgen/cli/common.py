@@ -27,6 +27,10 @@ Wishes = Annotated[
     list[str] | None,
     typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Folder whose weights stand in for those that ship: `matgen learn` makes one."),
+]
 
 
 @contextmanager

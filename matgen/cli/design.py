@@ -10,6 +10,7 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    Weights,
     Wishes,
     complain,
     numbers,
@@ -18,6 +19,9 @@ from matgen.cli.common import (
     teaching,
     wished,
 )
+
+VERIFY_BUDGET = 60.0
+"""Minutes of a search with calculations beside it, unless told."""
 
 
 def design(
@@ -51,6 +55,7 @@ def design(
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
+    weights: Weights = None,
     relax: Annotated[
         str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
     ] = None,
@@ -82,6 +87,11 @@ def design(
         ),
     ] = None,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
+    verify: Annotated[
+        int | None,
+        typer.Option(help="So many are to be confirmed by GPAW, beside the search; refuted ones are replaced."),
+    ] = None,
+    verify_minutes: Annotated[float | None, typer.Option(help="After which a calculation is given up.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Leave the geometry to the relaxation: more candidates for the time.")
@@ -110,6 +120,7 @@ def design(
         "n": n,
         "seed": seed,
         "device": device,
+        "weights": None if weights is None else str(weights),
         "relax": relax,
         "potential": potential,
         "potential_weight": potential_weight,
@@ -117,7 +128,9 @@ def design(
         "confidence": confidence,
         "allow_known": allow_known or None,
         "variety": variety,
-        "budget": budget,
+        "budget": budget if budget is not None or not verify else VERIFY_BUDGET,
+        "verify": verify,
+        "verify_minutes": verify_minutes,
     }
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     off = [stage for stage, is_off in left_out.items() if is_off]
@@ -146,7 +159,7 @@ def design(
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
     """Run a request and show what comes of it."""
     from matgen.record import to_record
-    from matgen.terminal import StageView, candidate_table, console, energy_table
+    from matgen.terminal import StageView, console
     from matgen.workflows.design import run
 
     screen = console(stderr=True)
@@ -155,9 +168,9 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
         def found(candidate: Any) -> None:
             names.append(candidate.name)
-            if as_json:
+            if as_json and not request.verify:
                 typer.echo(json.dumps(to_record(candidate)))
-            else:
+            elif not as_json:
                 view.found(candidate, request.wishes)
 
         try:
@@ -169,11 +182,22 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
     if interrupted:
         complain(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
+    _show(outcome, request, as_json=as_json)
+    complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
+
+
+def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
+    """What was found; of candidates that were verified, what came of it."""
+    from matgen.record import to_record
+    from matgen.terminal import candidate_table, console, energy_table
+
+    if as_json and request.verify:
+        for candidate in outcome.candidates:
+            typer.echo(json.dumps(to_record(candidate)))
     if not as_json and outcome.candidates:
         for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.wishes)):
             console().print(table)
-    complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
-    raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from matgen.cli.common import (
     NOTHING_FOUND,
     BandGap,
     Gap,
+    Weights,
     Wishes,
     complain,
     same_command,
@@ -50,6 +51,7 @@ def screen(
     known: Annotated[
         str | None, typer.Option(help="File of known structures, or none. Default: the one that ships.")
     ] = None,
+    weights: Weights = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one for each core.")] = None,
     executor: Annotated[
         str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
@@ -63,6 +65,7 @@ def screen(
 ) -> None:
     """Judge crystals or molecules of any origin: valid, stable, novel, unique, on target? A row each, and a ranking."""
     given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
+    given["weights"] = None if weights is None else str(weights)
     asked = wished(bandgap, wishes or [], gap=gap)
     with teaching():
         from matgen.config import from_mapping

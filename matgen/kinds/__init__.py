@@ -3,16 +3,16 @@
 from matgen.kinds.base import Kind
 from matgen.kinds.crystals import Crystals
 from matgen.kinds.molecules import Molecules
-from matgen.models import load_models, load_molecule_models
+from matgen.models import folder_of, load_models, load_molecule_models
 from matgen.request import Request
 
 
 def kind_of_request(request: Request) -> Kind:
-    """The kind that a request asks for, with the models that ship.
+    """The kind that a request asks for, with its own weights or those that ship.
 
     Raises:
         WeightsError: one of them is missing or damaged.
     """
     if request.kind == "crystal":
-        return Crystals(request, load_models(request.device))
-    return Molecules(request, load_molecule_models(request.device))
+        return Crystals(request, load_models(request.device, folder_of(request.weights)))
+    return Molecules(request, load_molecule_models(request.device, folder_of(request.weights)))

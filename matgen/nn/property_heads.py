@@ -41,8 +41,7 @@ class PropertyHeads(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Distribution]:
         """Raw distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
-        logit, loc, raw = self.gap(x).unbind(-1)
-        gap = Hurdle(logit, 2 * loc + 1.5, positive(raw), math.inf, PROPERTIES["band_gap"].zero)
+        gap = gap_of(self.gap(x))
         logit, loc, raw = self.hull(x).unbind(-1)
         bend = HULL_BEND
         hull = Hurdle(logit, bend * (loc + 1), bend * positive(raw), bend, PROPERTIES["energy_above_hull"].zero)
@@ -64,6 +63,12 @@ class PropertyHeads(nn.Module):
             name: calibrated(raw[name], Calibration(*row))
             for name, row in zip(CRYSTAL_PROPERTIES, numbers, strict=True)
         }
+
+
+def gap_of(numbers: Tensor) -> Hurdle:
+    """The gap of what its head gives (..., 3)."""
+    logit, loc, raw = numbers.unbind(-1)
+    return Hurdle(logit, 2 * loc + 1.5, positive(raw), math.inf, PROPERTIES["band_gap"].zero)
 
 
 def head(width: int, hidden: int, dropout: float, n: int) -> nn.Sequential:

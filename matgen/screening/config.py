@@ -12,7 +12,7 @@ from matgen.config import check_least, to_mapping
 from matgen.energies.property import Target, parse_wishes
 from matgen.errors import UserError
 from matgen.export import RunInfo
-from matgen.models import weights_hash
+from matgen.models import folder_of, weights_file, weights_hash
 from matgen.properties import PROPERTIES_OF
 from matgen.request import RELAXERS, intervals
 from matgen.validation import known_file, known_molecules, reference
@@ -26,7 +26,7 @@ SHIPPED, NONE = "shipped", "none"
 """Words in the place of a file: the one that comes with the package, or no such judgement at all."""
 
 MODELS: dict[KindName, tuple[str, ...]] = {
-    "crystal": ("graph_energy", "template_properties", "judge"),
+    "crystal": ("graph_energy", "structure_properties", "judge"),
     "molecule": ("molecule_energy", "molecule_properties", "molecule_judge"),
 }
 """Kinds of weights that a screening reads, by what is screened."""
@@ -56,6 +56,7 @@ class ScreenConfig:
         known: file of known structures; `shipped`, or `none` for no judgement on novelty.
         relaxation: when a relaxation of a crystal is done.
         kind: of all structures; others are rows with a reason.
+        weights: folder whose weights stand in for those that ship, as far as it has some; empty for none.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class ScreenConfig:
     known: str = SHIPPED
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     kind: KindName = "crystal"
+    weights: str = ""
 
     def __post_init__(self) -> None:
         """Check what was asked at the border.
@@ -120,7 +122,9 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     }
     hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
-    return RunInfo(__version__, 0, configuration, {kind: weights_hash(kind) for kind in MODELS[config.kind]} | hashes)
+    del configuration["weights"]  # their hashes say more than where they lie
+    files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
+    return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)
 
 
 def _digest(path: Path) -> str:

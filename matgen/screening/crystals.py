@@ -16,7 +16,7 @@ from matgen.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.elements import known_elements
 from matgen.guide import Guide, by_structure
 from matgen.io import described
-from matgen.models import load
+from matgen.models import folder_of, load, weights_file
 from matgen.nn.ensemble import Ensemble
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
@@ -89,11 +89,11 @@ class CrystalReferee:
 
     def guide(self) -> Guide:
         """The graph network and the template model."""
-        return _guide()
+        return _guide(self.config.weights)
 
     def judge(self) -> Ensemble:
         """The second model."""
-        return _judge()
+        return _judge(self.config.weights)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:  # noqa: ARG002
         """Whether the graph energy per atom is one that real crystals have."""
@@ -188,13 +188,15 @@ def _no_hull(reason: str) -> Verdict:
 
 
 @cache
-def _guide() -> Guide:
-    return Guide(load("graph_energy"), by_structure(load("structure_properties")))
+def _guide(weights: str) -> Guide:
+    folder = folder_of(weights)
+    structures = load("structure_properties", weights_file("structure_properties", folder))
+    return Guide(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
 
 
 @cache
-def _judge() -> Ensemble:
-    return load("judge")
+def _judge(weights: str) -> Ensemble:
+    return load("judge", weights_file("judge", folder_of(weights)))
 
 
 @cache

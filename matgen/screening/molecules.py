@@ -9,7 +9,7 @@ from pathlib import Path
 from matgen.candidate import Candidate, Material, Prediction, Verdict
 from matgen.elements import SYMBOLS
 from matgen.guide import Guide, by_graph_and_template
-from matgen.models import load
+from matgen.models import folder_of, load, weights_file
 from matgen.nn.ensemble import Ensemble
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.referee import unasked
@@ -71,11 +71,11 @@ class MoleculeReferee:
 
     def guide(self) -> Guide:
         """The graph network and the model of molecular graphs."""
-        return _guide()
+        return _guide(self.config.weights)
 
     def judge(self) -> Ensemble:
         """The second model."""
-        return _judge()
+        return _judge(self.config.weights)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
         """Whether it is as small as the training molecules, and neutral like them."""
@@ -102,7 +102,7 @@ class MoleculeReferee:
             KnownMoleculesError: a file holds no known molecules.
             WeightsError: weights that are missing or damaged.
         """
-        _guide(), _judge()
+        _guide(self.config.weights), _judge(self.config.weights)
         if self.config.known != NONE:
             known_molecules(self.config.known)
 
@@ -133,14 +133,16 @@ class MoleculeReferee:
 
 
 @cache
-def _guide() -> Guide:
-    graph = load("molecule_energy")
-    return Guide(graph, by_graph_and_template(graph, load("molecule_properties")))
+def _guide(weights: str) -> Guide:
+    folder = folder_of(weights)
+    graph = load("molecule_energy", weights_file("molecule_energy", folder))
+    properties = load("molecule_properties", weights_file("molecule_properties", folder))
+    return Guide(graph, by_graph_and_template(graph, properties))
 
 
 @cache
-def _judge() -> Ensemble:
-    return load("molecule_judge")
+def _judge(weights: str) -> Ensemble:
+    return load("molecule_judge", weights_file("molecule_judge", folder_of(weights)))
 
 
 @cache

@@ -292,7 +292,7 @@ def calculate_many(
             for name, structure in islice(source, number):
                 log = None if logs is None else logs / f"{log_name(name)}.txt"
                 call = (processes, structure, interpreter, settings, 60 * minutes, log)
-                at_work[threads.submit(_calculated, *call)] = name
+                at_work[threads.submit(calculated_by, *call)] = name
 
         take(n_jobs)
         while at_work:
@@ -370,7 +370,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _calculated(
+def calculated_by(
     processes: Processes,
     structure: Structure,
     interpreter: Interpreter,
@@ -378,7 +378,16 @@ def _calculated(
     seconds: float,
     log: Path | None,
 ) -> FirstPrinciples:
-    """One crystal, whatever becomes of it."""
+    """One crystal by one of these processes, whatever becomes of it: a result, or the reason why there is none.
+
+    Args:
+        processes: that share the fate of this one.
+        structure: in any cell.
+        interpreter: that has GPAW.
+        config: settings.
+        seconds: after which it is given up.
+        log: file for GPAW's own log; None for none.
+    """
     if reason := _unfit(structure):
         return failed(reason)
     started = time.perf_counter()

@@ -2,14 +2,14 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.energies.property import StatePredictor
 from matgen.guide import JUDGE, Guide, by_graph_and_template, by_structure
-from matgen.models import load
+from matgen.models import folder_of, load, weights_file
 from matgen.request import Request
 from matgen.screening.row import XTB_GAP
 from matgen.validation.checks import min_distance
@@ -84,10 +84,8 @@ class CrystalAssay:
         hull = ReferenceHull.load() if relaxed else None
         return cls(
             request,
-            guide=Guide(
-                load("graph_energy").to(request.device), by_structure(load("structure_properties").to(request.device))
-            ),
-            judge=load("judge").to(request.device),
+            guide=Guide(_model("graph_energy", request), by_structure(_model("structure_properties", request))),
+            judge=_model("judge", request),
             rulebook=Rulebook.of(request, hull, shipped_index()),
             hull=hull,
             shaker=CHGNetSurface() if relaxed else None,
@@ -143,11 +141,11 @@ class MoleculeAssay:
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssay":
         """With the models and references that ship."""
-        graph, properties = load("molecule_energy").to(request.device), load("molecule_properties").to(request.device)
+        graph, properties = _model("molecule_energy", request), _model("molecule_properties", request)
         return cls(
             request,
             guide=Guide(graph, by_graph_and_template(graph, properties)),
-            judge=load("molecule_judge").to(request.device),
+            judge=_model("molecule_judge", request),
         )
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
@@ -186,6 +184,11 @@ def assay_of(request: Request) -> Assay:
         WeightsError: weights that are missing or damaged.
     """
     return CrystalAssay.of(request) if request.kind == "crystal" else MoleculeAssay.of(request)
+
+
+def _model(kind: str, request: Request) -> Any:
+    """The network of a kind, of the weights and on the device of a request."""
+    return load(kind, weights_file(kind, folder_of(request.weights))).to(request.device)
 
 
 def _both(guide: Guide, judge: StatePredictor, candidate: Candidate, request: Request) -> dict[str, Prediction]:

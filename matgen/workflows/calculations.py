@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from matgen.candidate import Material, as_crystal, as_molecule
 from matgen.export import ResumeError
 from matgen.output import writing
+from matgen.record import material_record
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation import first_principles, xtb_minimum
 from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, Interpreter, calculate_many
@@ -151,7 +152,7 @@ def result_of(record: dict[str, Any]) -> Result:
 
 
 class CalculationFile:
-    """One JSON object per line: name, key and result.
+    """One JSON object per line: name, key, result, and the material that it belongs to.
 
     Args:
         path: need not be there yet.
@@ -179,13 +180,15 @@ class CalculationFile:
                 self.path.write_text(whole + newline, encoding="utf-8")
         return found
 
-    def append(self, name: str, found_key: str, found: Result) -> None:
+    def append(self, name: str, found_key: str, found: Result, structure: Material) -> None:
         """Add one line and wait until it is on the disk.
 
         Raises:
             OutputError: the disk is full, or the folder has gone.
         """
-        line = json.dumps({"name": name, "key": found_key} | result_record(found), allow_nan=False)
+        own = {"structure": material_record(structure)} if found.converged else {}
+        whole = {"name": name, "key": found_key} | result_record(found) | own
+        line = json.dumps(whole, allow_nan=False)
         with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
             stream.flush()
@@ -209,10 +212,11 @@ def calculated(
     """
     done = file.read()
     keys: dict[str, str] = {}
+    materials: dict[str, Material] = {}
     waiting: list[Subject] = []
     for one in structures:
         name, structure, *smiles = one
-        keys[name] = plan.key(structure, *smiles)
+        keys[name], materials[name] = plan.key(structure, *smiles), structure
         earlier = done.get(keys[name])
         if earlier is not None and plan.stands(earlier):
             yield name, earlier
@@ -220,5 +224,5 @@ def calculated(
             waiting.append(one)
     with closing(plan.results(waiting, logs)) as many:
         for name, found in many:
-            file.append(name, keys[name], found)
+            file.append(name, keys[name], found, materials[name])
             yield name, found

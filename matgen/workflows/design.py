@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from matgen.energy import Energy, TemplateEnergy
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import Found, Proposed, generate
 from matgen.kinds import kind_of_request
-from matgen.models import shipped_hashes
+from matgen.models import folder_of, shipped_hashes
 from matgen.progress import Report, Silence
 from matgen.request import Request, preset_of
 from matgen.templates.molecule import MoleculeTemplate
@@ -28,8 +29,9 @@ from matgen.validation.shares import shares_of_structures, training_shares
 from matgen.validation.symmetry import space_group
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.search import Outcome, Search, rejected_file
+from matgen.workflows.verification import Verification
 
-EFFORT = ("budget", "rounds", "processes")
+EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
 """Settings that change how far a run goes, and nothing that it finds on the way."""
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
@@ -58,26 +60,45 @@ def run(
         ResumeError: the folder holds another run.
     """
     started = time.perf_counter()
+    verification = Verification.of(request, folder)
     with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
         if overwrite:
             for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
                 file.remove()
-        clock = StageClock(writer, report or Silence())
-        try:
-            search = Search.resumed(request, writer, found, deadline=started + 60 * request.budget)
-            for number in range(request.rounds):
-                if search.over:
-                    break
-                search.begin_round(number)
-                if search.over:
-                    break
-                asked = replace(request, n=search.asked)
-                search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
-            search.fill_up()
-            _conclude(search)
-        finally:
-            clock.stop()
-        return search.outcome(folder, time.perf_counter() - started)
+        with verification or nullcontext():
+            return _searched(request, writer, verification, report or Silence(), found, started)
+
+
+def _searched(
+    request: Request,
+    writer: CandidateWriter,
+    verification: Verification | None,
+    report: Report,
+    found: Callable[[Candidate], None],
+    started: float,
+) -> Outcome:
+    """Round after round, until enough are found and confirmed."""
+    folder = writer.folder
+    clock = StageClock(writer, report)
+    try:
+        search = Search.resumed(request, writer, found, started + 60 * request.budget, verification)
+        for number in range(request.rounds):
+            search.await_verdicts(clock)
+            if search.over:
+                break
+            search.begin_round(number)
+            search.await_verdicts(clock)
+            if search.over:
+                break
+            asked = replace(request, n=search.asked)
+            search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
+        search.await_verdicts(clock, to_the_end=True)
+        search.fill_up()
+        search.await_verdicts(clock, to_the_end=True)
+        _conclude(search)
+    finally:
+        clock.stop()
+    return search.outcome(folder, time.perf_counter() - started)
 
 
 def identity(request: Request) -> RunInfo:
@@ -89,8 +110,9 @@ def identity(request: Request) -> RunInfo:
         WeightsError: weights that are missing or damaged.
     """
     added = {"energies": request.terms.weights} if request.terms.weights else {}
-    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in EFFORT}
-    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind))
+    left_out = (*EFFORT, "weights")  # whose hashes say more than where they lie
+    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in left_out}
+    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind, folder_of(request.weights)))
 
 
 def default_folder(request: Request) -> Path:
@@ -122,6 +144,7 @@ def design(
     space_groups: Iterable[int] = (),
     max_atoms: int = 0,
     device: str = "cpu",
+    weights: str | Path = "",
     relax: Literal["usual", "none", "chgnet", "xtb"] = "usual",
     potential: Literal["none", "chgnet"] = "none",
     potential_weight: float = 1.0,
@@ -130,6 +153,8 @@ def design(
     allow_known: bool = False,
     variety: float = 1.0,
     budget: float = 10.0,
+    verify: int = 0,
+    verify_minutes: float = 10.0,
     fast: bool = False,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
@@ -160,6 +185,7 @@ def design(
         space_groups: allowed numbers.
         max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
         device: where the models run.
+        weights: folder whose weights stand in for those that ship, such as `matgen learn` writes.
         relax: potential that relaxes candidates; usual for that of the kind: CHGNet, or for molecules GFN2-xTB.
         potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
         potential_weight: of that term.
@@ -169,6 +195,8 @@ def design(
         variety: times the cost of repeating a layout; above 0, no layout is that of more than three in ten of them as
             long as others are found, unless a formula, or few elements or space groups are named.
         budget: minutes after which no more is looked for.
+        verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
+        verify_minutes: after which a calculation is given up.
         fast: leave the geometry to the relaxation: more candidates for the time.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
@@ -199,6 +227,7 @@ def design(
         n=n,
         seed=seed,
         device=device,
+        weights=str(weights),
         relax=relax,
         potential=potential,
         potential_weight=potential_weight,
@@ -207,6 +236,8 @@ def design(
         allow_known=allow_known,
         variety=variety,
         budget=budget,
+        verify=verify,
+        verify_minutes=verify_minutes,
         energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
         stages=preset.stages,
         sampler=preset.sampler,

@@ -20,6 +20,10 @@ from matgen.workflows.assay import Assay, assay_of
 from matgen.workflows.candidate_files import CandidateFile
 from matgen.workflows.selection import Uniqueness, worthwhile
 from matgen.workflows.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
+from matgen.workflows.verification import REFUTED, UNVERIFIED, Verification, rank, with_result
+
+LONGEST_WAIT = 5.0
+"""Seconds after which one who waits for a calculation says how far it is."""
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Candidates that one round proposes for."""
@@ -81,6 +85,7 @@ class Search:
         tally: how many each check turned away.
         doubtful: candidates whose wishes are not sure enough of being met, for the time being.
         confidence: least probability for the time being.
+        verification: calculates candidates meanwhile; None where none is asked for.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
     """
 
@@ -98,10 +103,16 @@ class Search:
     doubtful: list[Candidate] = field(default_factory=list)
     confidence: float = 0.0
     deadline: float = math.inf
+    verification: Verification | None = None
 
     @classmethod
     def resumed(
-        cls, request: Request, writer: CandidateWriter, found: Callable[[Candidate], None], deadline: float = math.inf
+        cls,
+        request: Request,
+        writer: CandidateWriter,
+        found: Callable[[Candidate], None],
+        deadline: float = math.inf,
+        verification: Verification | None = None,
     ) -> "Search":
         """With everything that an earlier call left in the folder."""
         assay = assay_of(request)
@@ -119,6 +130,7 @@ class Search:
             variety=variety,
             families=Families(writer.candidates),
             deadline=deadline,
+            verification=verification,
         )
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
@@ -131,8 +143,18 @@ class Search:
 
     @property
     def complete(self) -> bool:
-        """Whether enough are found."""
-        return len(self.writer.candidates) >= self.request.wanted
+        """Whether enough are found, and enough of them confirmed."""
+        return self._enough() and self.confirmed >= self.request.verify
+
+    @property
+    def confirmed(self) -> int:
+        """How many candidates first principles confirm."""
+        return sum(rank(candidate) == 0 for candidate in self.writer.candidates)
+
+    @property
+    def refuted(self) -> int:
+        """How many they refute, so that another is needed."""
+        return sum(rank(candidate) == REFUTED for candidate in self.writer.candidates)
 
     @property
     def over(self) -> bool:
@@ -147,7 +169,7 @@ class Search:
     @property
     def asked(self) -> int:
         """Candidates that the next round is to propose for: those missing, but neither few nor many at once."""
-        missing = self.request.wanted - len(self.writer.candidates)
+        missing = self.request.wanted - len(self.writer.candidates) + self.refuted
         return min(MOST_AT_ONCE, max(missing, min(self.request.wanted, LEAST_AT_ONCE)))
 
     def begin_round(self, number: int) -> None:
@@ -159,7 +181,7 @@ class Search:
         sure = sorted((one for one in self.doubtful if probability(one) >= self.confidence), key=probability)
         names = {one.name for one in sure}
         self.doubtful = [one for one in self.doubtful if one.name not in names]
-        while sure and not self.complete:
+        while sure and not self._enough():
             self._decide(sure.pop())
         self.doubtful += sure
 
@@ -193,6 +215,7 @@ class Search:
                 else:
                     self._judge(candidate)
                 self._tell(report)
+                self.await_verdicts(report)
                 if self.over:
                     return []
                 rest = waiting[place:]
@@ -215,12 +238,49 @@ class Search:
             names = {candidate.name for candidate in chosen}
             self.rejects.write(one for one in self.rejects.read() if one.name not in names)
 
+    def await_verdicts(self, report: Report, *, to_the_end: bool = False) -> None:
+        """Have candidates calculated; while enough are found if all at work are confirmed, wait for what comes of them.
+
+        A refuted candidate makes another one needed, and the search go on.
+
+        Args:
+            report: hears how far it is.
+            to_the_end: there is nothing else to do: wait in any case, until the budget is spent.
+        """
+        if self.verification is None:
+            return
+        self._take(self.verification)
+        while self.verification.at_work and (to_the_end or self._enough()) and not (self.complete or self.late):
+            self.verification.wait(min(self.deadline - time.perf_counter(), LONGEST_WAIT))
+            self._take(self.verification)
+            counts = {"refuted": self.refuted, "at_work": self.verification.at_work}
+            report("verify", self.confirmed, self.request.verify, **counts)
+
+    def _take(self, verification: Verification) -> None:
+        """Take results, and submit as many candidates as may still be needed, the first found first."""
+        if results := dict(verification.finished()):
+            told = [
+                with_result(one, results[one.name], verification.target) if one.name in results else one
+                for one in self.writer.candidates
+            ]
+            self.writer.revise(told)
+        for candidate in self.writer.candidates:
+            needed = self.confirmed + verification.at_work < verification.wanted
+            if rank(candidate) == UNVERIFIED and (needed or verification.knows(candidate)):
+                verification.submit(candidate)
+
+    def _enough(self) -> bool:
+        """Whether enough are found if all that are at work are confirmed."""
+        at_work = self.verification.at_work if self.verification else 0
+        standing = len(self.writer.candidates) - self.refuted
+        return standing >= self.request.wanted and self.confirmed + at_work >= self.request.verify
+
     def outcome(self, folder: Path, seconds: float) -> Outcome:
         """What it all came to."""
         found, wanted = len(self.writer.candidates), self.request.wanted
         proposals = found + sum(self.tally.values())
         reason = f"found all {wanted}"
-        if found < wanted:
+        if not self.complete:
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
             rounds, minutes = self.request.rounds, self.request.budget
             spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
@@ -230,6 +290,9 @@ class Search:
                 f"found {found} of {wanted}: {spent} ({proposals} looked at; turned away by {most or 'nothing'}); "
                 f"widen the wish, or raise {more}"
             )
+        if self.request.verify:
+            self.writer.arrange(rank)
+            reason += f"; first principles confirm {self.confirmed} and refute {self.refuted}"
         candidates = tuple(self.writer.candidates)
         beyond = sum(not one.verdicts[VARIETY].passed for one in candidates if VARIETY in one.verdicts)
         if beyond:
@@ -238,6 +301,8 @@ class Search:
 
     def _tell(self, report: Report) -> None:
         away = {f"not_{name}": count for name, count in self.tally.most_common()}
+        if self.verification is not None:
+            away |= {"confirmed": self.confirmed, "refuted": self.refuted}
         report("relax and check", len(self.writer.candidates), self.request.wanted, **away)
 
     def _judge(self, candidate: Candidate) -> None:

@@ -1,0 +1,58 @@
+"""`matgen learn`."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matgen.cli.common import INTERRUPTED, complain, teaching
+
+
+def learn(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of `matgen verify`, or tables of structures and gaps: CSV, Parquet, extxyz, JSON.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the weights: `matgen design --weights` reads it.")],
+    column: Annotated[str, typer.Option(help="Column, or key, of a table that holds gaps.")] = "band_gap",
+    unit: Annotated[str, typer.Option(help="Of that column: eV.")] = "eV",
+    functional: Annotated[str, typer.Option(help="That its gaps were calculated with.")] = "PBE",
+    allow_functional: Annotated[
+        bool, typer.Option("--allow-functional", help="Learn gaps of another functional than PBE.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared table whose training rows are shown again, against forgetting.")
+    ] = None,
+    replay: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1000,
+    weight: Annotated[float, typer.Option(min=0.1, help="How many of them a gap counts as.")] = 10.0,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of weights to begin from. Default: those that ship.")
+    ] = None,
+) -> None:
+    """Teach the model of crystals' gaps what was verified: its heads are fitted anew, in minutes."""
+    with teaching():
+        from matgen.terminal import StageView, console, learned_table
+        from matgen.workflows.labels import LabelConfig, read_labels
+        from matgen.workflows.learn import LearnConfig, run
+
+        labels = read_labels(paths, LabelConfig(column, unit, functional, allow_functional))
+        for name, reason in labels.skipped:
+            complain(f"passed over {name}: {reason}")
+        with StageView(console(stderr=True)) as view:
+            try:
+                found = run(labels, out, LearnConfig(weights, data, replay, weight), report=view)
+            except KeyboardInterrupt:
+                found = None
+    if found is None:
+        complain("interrupted: nothing was written")
+        raise typer.Exit(INTERRUPTED)
+    console().print(learned_table(found))
+    if not found.trusted:
+        complain(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
+    if math.isinf(found.lesson.pull):
+        complain("held-out gaps got no likelier by other heads: they stay as they were")
+    complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

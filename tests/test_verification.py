@@ -1,0 +1,178 @@
+"""First principles beside a search: refuted candidates are replaced, confirmed ones come first, nothing is lost."""
+
+import json
+import math
+import shlex
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from test_verify import ANSWER, alive, script, wait_until
+
+from matgen.candidate import Candidate, Prediction
+from matgen.export import CandidateWriter, RunInfo
+from matgen.progress import Silence
+from matgen.request import Request, RequestError
+from matgen.terminal import candidate_table
+from matgen.validation import first_principles
+from matgen.validation.first_principles import FirstPrinciplesConfig, Interpreter, MissingGpawError
+from matgen.validation.symmetry import space_group
+from matgen.workflows.calculations import CalculationFile, Plan
+from matgen.workflows.design import run
+from matgen.workflows.search import Search
+from matgen.workflows.verification import CONFIRMED, GAP, Verification, intervals
+
+REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
+
+
+def rock_salt(cation: str, anion: str, a: float) -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def offered(name: str, cation: str, anion: str, a: float) -> Candidate:
+    structure = rock_salt(cation, anion, a)
+    return Candidate(
+        name, structure, structure, space_group(structure), properties={"band_gap": Prediction(1.5, 0.1, "eV")}
+    )
+
+
+PROPOSALS = [
+    offered("a", "Na", "Cl", 5.64),
+    offered("b", "K", "Cl", 6.29),
+    offered("c", "Mg", "O", 4.21),
+    offered("d", "Ca", "O", 4.81),
+]
+
+
+def answering(folder: Path, gaps: dict[str, float], before: str = "") -> Interpreter:
+    """One whose gap depends on an element of the crystal; without an element that it knows it fails."""
+    cases = "".join(
+        f"*'\"{symbol}\"'*) echo {shlex.quote(json.dumps(ANSWER | {'gap': gap}))};; " for symbol, gap in gaps.items()
+    )
+    return script(folder, f'{before}\ncase "$(cat "$2")" in {cases} *) exit 1;; esac')
+
+
+class Saying:
+    """An assay that lets every proposal pass, with what is predicted of it."""
+
+    def __init__(self, search: Search) -> None:
+        self._assay = search.assay
+        self.rulebook = search.assay.rulebook
+        self.another_try = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._assay, name)
+
+    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+        return candidate.properties
+
+
+def searched(
+    folder: Path, interpreter: Interpreter, request: Request = REQUEST, seconds: float = math.inf
+) -> tuple[Candidate, ...]:
+    """What comes of the proposals, in the order in which they are listed."""
+    plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.processes)
+    verification = Verification(plan, folder, intervals(request.wishes)["band_gap"], request.verify)
+    with CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
+        search = Search.resumed(request, writer, lambda _: None, time.perf_counter() + seconds, verification)
+        search.assay = Saying(search)  # type: ignore[assignment]  # stands for models that need no weights here
+        search.await_verdicts(Silence())
+        if not search.over:
+            search.settle(PROPOSALS, Silence())
+        search.await_verdicts(Silence(), to_the_end=True)
+        return search.outcome(folder, 0.0).candidates
+
+
+def test_a_refuted_candidate_is_replaced_and_listed_last(tmp_path: Path) -> None:
+    found = searched(tmp_path / "run", answering(tmp_path, {"Na": 5.0, "K": 1.6, "Mg": 1.4, "Ca": 1.5}))
+    assert [one.name for one in found] == ["b", "c", "a"]
+    assert [one.verdicts[CONFIRMED].passed for one in found] == [True, True, False]
+    assert [one.properties[GAP].value for one in found] == [1.6, 1.4, 5.0]
+    lines = (tmp_path / "run" / "candidates.csv").read_text().splitlines()
+    names, *rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines]
+    assert [(row["name"], row["gpaw_gap"], row["check_confirmed"]) for row in rows] == [
+        ("b", "1.6", "pass"),
+        ("c", "1.4", "pass"),
+        ("a", "5.0", "fail"),
+    ]
+    assert names
+    heads = [str(column.header) for column in candidate_table(found, REQUEST.wishes).columns]
+    assert "gap by GPAW" in heads
+
+
+def test_what_cannot_be_calculated_is_neither_confirmed_nor_refuted(tmp_path: Path) -> None:
+    found = searched(tmp_path / "run", answering(tmp_path, {"K": 1.6, "Mg": 9.0, "Ca": 1.5}))
+    assert [one.name for one in found] == ["b", "d", "a", "c"]
+    assert CONFIRMED not in found[2].verdicts
+    assert not found[3].verdicts[CONFIRMED].passed
+
+
+def test_only_as_many_are_calculated_as_are_to_be_confirmed(tmp_path: Path) -> None:
+    note = tmp_path / "jobs"
+    fake = answering(tmp_path, dict.fromkeys(("Na", "K", "Mg", "Ca"), 1.5), f"echo job >> {note}")
+    found = searched(tmp_path / "run", fake, replace(REQUEST, n=3, verify=1))
+    assert [CONFIRMED in one.verdicts for one in found] == [True, False, False]
+    assert len(note.read_text().splitlines()) == 1
+
+
+def test_a_call_that_goes_on_calculates_nothing_anew(tmp_path: Path) -> None:
+    note = tmp_path / "jobs"
+    fake = answering(tmp_path, {"Na": 5.0, "K": 1.6, "Mg": 1.4}, f"echo job >> {note}")
+    first = searched(tmp_path / "run", fake)
+    (tmp_path / "run" / "candidates.jsonl").write_text(
+        "".join(
+            json.dumps(json.loads(line) | {"properties": {}, "verdicts": {}}) + "\n"
+            for line in (tmp_path / "run" / "candidates.jsonl").read_text().splitlines()
+        )
+    )  # as if it had been stopped before any verdict reached the candidates
+    again = searched(tmp_path / "run", fake)
+    assert [one.name for one in again] == [one.name for one in first]
+    assert [one.properties[GAP] for one in again] == [one.properties[GAP] for one in first]
+    assert len(note.read_text().splitlines()) == 3
+
+
+def test_a_spent_budget_stops_what_is_at_work_and_keeps_what_is_done(tmp_path: Path) -> None:
+    note = tmp_path / "pids"
+    slow = f'case "$(cat "$2")" in *K*) ;; *) echo $$ >> {note}; exec sleep 60;; esac'
+    fake = answering(tmp_path, {"K": 1.6}, slow)
+    found = searched(tmp_path / "run", fake, seconds=10)  # the models take their time to load
+    assert CONFIRMED in found[0].verdicts
+    assert found[0].name == "b"
+    assert wait_until(lambda: not any(alive(int(pid)) for pid in note.read_text().split()))
+    results = CalculationFile(tmp_path / "run" / "verified.jsonl").read()
+    assert [one.gap for one in results.values()] == [1.6]  # type: ignore[union-attr]
+
+
+def test_an_interrupt_kills_what_is_at_work(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    fake = script(tmp_path, f"echo $$ > {note}; exec sleep 60")
+    plan = Plan(fake, FirstPrinciplesConfig())
+    verification = Verification(plan, tmp_path / "run", intervals(REQUEST.wishes)["band_gap"], 1)
+    with verification:  # which an interrupt leaves like any other end
+        verification.submit(PROPOSALS[0])
+        assert wait_until(lambda: note.exists() and note.read_text().strip())
+    assert wait_until(lambda: not alive(int(note.read_text())))
+    assert CalculationFile(tmp_path / "run" / "verified.jsonl").read() == {}
+
+
+def test_without_gpaw_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(first_principles.VARIABLE, "/nowhere/python3")
+    with pytest.raises(MissingGpawError, match="apt install gpaw"):
+        run(REQUEST, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"verify": -1}, {"verify_minutes": 0.0}, {"properties": {}}, {"kind": "molecule"}])
+def test_what_cannot_be_verified_is_refused(wrong: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"properties": {"band_gap": 1.5}, "verify": 2} | wrong
+    if wrong == {"kind": "molecule"}:
+        asked["properties"] = {"gap": 5.0}
+    with pytest.raises(RequestError, match="verify"):
+        Request(**asked)
+
+
+def test_a_run_finds_as_many_as_are_to_be_verified() -> None:
+    assert Request(properties={"band_gap": 1.5}, n=2, verify=5).wanted == 5
