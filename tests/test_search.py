@@ -2,18 +2,19 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate
+from matgen.candidate import Candidate, Prediction
 from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
 from matgen.export import CandidateWriter, RunInfo
 from matgen.generation import STEPS_BETWEEN_LOOKS
 from matgen.progress import Silence
-from matgen.request import FAST, Request, RequestError
+from matgen.request import FAST, Request, RequestError, confidence_of_round, least_confidence
 from matgen.sampler_config import SamplerConfig
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -100,9 +101,45 @@ def test_a_round_proposes_for_what_is_missing(n: int, found: int, asked: int, tm
         assert search.asked == asked
 
 
+def sure(name: str, structure: Structure, probability: float) -> Candidate:
+    """A candidate that nothing speaks against, and how sure its wish is of being met."""
+    guided = Prediction(1.5, 0.3, "eV", 0.1, probability)
+    judged = Prediction(1.5, 0.3, "eV", 0.1, 0.01)  # which decides nothing
+    return replace(offered(name, structure), properties={"band_gap": guided, "judge_band_gap": judged})
+
+
+def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:
+    request = Request(n=3, properties={"band_gap": 1.5}, relax="none", confidence=0.55)
+    asked = [confidence_of_round(request, number) for number in range(20)]
+    assert asked == sorted(asked, reverse=True)
+    assert (asked[0], asked[-1]) == (0.55, least_confidence(request))
+    doubtful = [
+        sure("least", rock_salt(5.0, "Mg", "S"), 0.3),
+        sure("never", rock_salt(5.5, "Ca", "Se"), 0.26),
+        sure("middle", rock_salt(5.2, "Ca", "S"), 0.46),
+        sure("most", rock_salt(4.8, "Ca", "O"), 0.52),
+    ]
+    taken = []
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        search = Search.resumed(request, writer, lambda one: taken.append(one.name))
+        search.variety.most = 3
+        search.doubtful = list(doubtful)
+        search.begin_round(0)
+        assert taken == []
+        search.begin_round(2)
+        assert taken == ["most", "middle"]  # the surest first
+        search.fill_up()  # no more rounds: what still waits is taken, as many as are missing
+    assert taken == ["most", "middle", "least"]
+    (turned_away,) = search.rejects.read()
+    assert turned_away.name == "never"
+    assert not turned_away.verdicts["surer"].passed
+
+
 def test_bad_limits_are_refused() -> None:
     with pytest.raises(RequestError, match="budget"):
         Request(budget=0)
+    with pytest.raises(RequestError, match="confidence from 0 to below 1"):
+        Request(confidence=1.0)
     with pytest.raises(RequestError, match="max_ehull"):
         Request(max_ehull=math.nan)
 

@@ -194,7 +194,7 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     for name, kinds in belongs.items():
         if name in raw and kind not in kinds:
             told = "[loss]" if name == "loss" else name
-            raise ConfigError(f"{told} belongs to {' and '.join(kinds)}, got it for {kind}; leave it out")
+            raise ConfigError(f"{told} belongs to kinds {' and '.join(kinds)}, got it for {kind}; leave it out")
     if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:
         raise ConfigError(f"expected heads as a number of epochs, 0 for none, got {raw['heads']!r}")
     rest = {name: value for name, value in raw.items() if name != "model"}
