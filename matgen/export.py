@@ -386,6 +386,8 @@ def _extxyz(candidate: Candidate) -> str:
     """One frame; the columns of the table in its comment line."""
     frame = FORMS[candidate.kind].frame(candidate)
     for name, value in _row(candidate).items():
+        if value is None:  # which would read back as True
+            continue
         escaped = value.replace("\\", "\\\\") if isinstance(value, str) else value  # a SMILES says F/C=C\\F
         frame.info["energy_total" if name == "energy" else name] = escaped
     text = io.StringIO()

@@ -40,6 +40,9 @@ def neighbors(state: State, cutoff: float) -> Edges:
     The list itself is not differentiable; distances come from `Edges.vectors`. On the CPU vesin finds it; elsewhere
     every image in reach is measured, where the state is.
     """
+    if state.n_systems == 0:
+        nothing = torch.zeros(0, dtype=torch.long, device=state.positions.device)
+        return Edges(nothing, nothing, state.positions.new_zeros(0, 3))
     return by_vesin(state, cutoff) if state.positions.device.type == "cpu" else by_images(state, cutoff)
 
 

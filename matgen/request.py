@@ -348,7 +348,7 @@ def least_confidence(request: Request) -> float:
 
 def intervals(wishes: Iterable[Target]) -> dict[str, Interval]:
     """The interval in which each wished property must lie, by name."""
-    return {wish.name: Interval(wish.low, wish.high, wish.tolerance) for wish in wishes}
+    return {wish.name: Interval(wish.low, wish.high, wish.tolerance, wish.least) for wish in wishes}
 
 
 def _check_kind(request: Request) -> None:

@@ -11,9 +11,8 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import fmean
 
-from evaluation import filled, percent, table
+from evaluation import filled, mean, percent, table
 
 from matgen.candidate import Candidate
 from matgen.config import from_mapping
@@ -66,6 +65,10 @@ def rows(series: str, folder: Path) -> list[Row]:
     results = {record["name"]: record for record in map(json.loads, lines)}
     candidates = map(json.loads, (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines())
     found = [from_record(record) for record in candidates]
+    if any("confirmed" in one.verdicts for one in found):
+        raise SystemExit(
+            f"expected a run without --verify in {folder}, whose confirmed candidates come first; name others"
+        )
     return [_row(series, wish, one, results[one.name]) for one in found if one.name in results][:FIRST]
 
 
@@ -92,7 +95,7 @@ def _row(series: str, wish: Target, one: Candidate, result: dict) -> Row:
 def markdown(every: Sequence[Row]) -> str:
     """A line for each series."""
     header = ["series", "target, eV", "calculated", *(f"± {near:g} eV" for near in NEAR), "metals", "not converged"]
-    header += ["mean error of the guide, eV", "bias", "in its 90 %"]
+    header += ["mean error of the guide, eV", "bias", "within ± 1.645 of its standard deviation"]
     lines = []
     for name in dict.fromkeys(row.series for row in every):
         some = [row for row in every if row.series == name]
@@ -107,8 +110,8 @@ def markdown(every: Sequence[Row]) -> str:
                 *(percent(sum(row.within(near) for row in some), len(some)) for near in NEAR),
                 percent(metals, len(some)),
                 len(some) - len(known),
-                f"{fmean(map(abs, errors)):.2f}",
-                f"{fmean(errors):+.2f}",
+                mean([abs(error) for error in errors], 2),
+                mean(errors, 2),
                 percent(sum(row.covered for row in some), len(known)),
             ]
         )

@@ -33,6 +33,7 @@ from matgen.properties import (
     interval,
     median,
 )
+from matgen.request import intervals
 from matgen.state import Orbits, State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -156,7 +157,8 @@ def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
     small = parse_wish("band_gap", "0.1").energy(surer)  # no metal meets it, though zero is within the tolerance
     assert small[2] - small[0] == pytest.approx(40 - math.log(2), abs=1e-6)
     metal = parse_wish("band_gap", "0").energy(surer)
-    assert metal.tolist() == pytest.approx([math.log(2), -math.log(torch.sigmoid(numbers(4.0)).item()), 0.0])
+    zero = [math.log(2), -math.log(torch.sigmoid(numbers(4.0)).item()), 0.0]
+    assert metal.tolist() == pytest.approx(zero, abs=1e-4)  # gaps up to 0.01 eV count as none
 
 
 # ---------------------------------------------------------------- wishes
@@ -232,6 +234,18 @@ def test_a_target_knows_when_it_is_met() -> None:
     assert not parse_wish("band_gap", "1.5").met(1.8)
     assert not parse_wish("band_gap", "1.2:1.8").met(1.9)
     assert parse_wish("band_gap", ">3").met(7.0)
+    small, metal, on_hull = parse_wish("band_gap", "0.1"), parse_wish("band_gap", "0"), parse_wish("e_hull", "0")
+    assert [small.met(gap) for gap in (0.0, 0.05, 0.3, 0.4)] == [False, True, True, False]
+    assert [metal.met(gap) for gap in (0.0, 0.005, 0.2)] == [True, True, False]
+    assert [on_hull.met(height) for height in (0.0, 0.04, 0.06)] == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ["0", "0.1", "0.25", "1.5", "1.2:1.8", ">3", "<=0.05"])
+def test_a_check_and_a_target_agree_on_what_is_met(text: str) -> None:
+    wish = parse_wish("band_gap", text)
+    (interval,) = intervals([wish]).values()
+    for gap in (0.0, 0.005, 0.02, 0.3, 0.49, 1.3, 1.74, 1.76, 3.5):
+        assert (gap in interval) == wish.met(gap), gap
 
 
 # ---------------------------------------------------------------- the two models

@@ -83,9 +83,9 @@ class Labels:
     def read(cls, folder: Path) -> Self:
         """From the tables of a folder; of the last two, whatever is there."""
         return cls(
-            chgnet=_by_id(folder / "chgnet_energies.parquet", "chgnet_energy"),
+            chgnet=_by_id(pq.read_table(folder / "chgnet_energies.parquet").to_pylist(), "chgnet_energy"),
             of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
-            predicted=_by_id(folder / "megnet_gaps.parquet", "megnet_gap"),
+            predicted=_by_id(_rows(folder / "megnet_gaps.parquet"), "megnet_gap"),
         )
 
     def gap(self, row: dict[str, Any]) -> GapLabel:
@@ -109,8 +109,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist() if path.exists() else []
 
 
-def _by_id(path: Path, column: str) -> dict[str, float]:
-    return {row["material_id"]: row[column] for row in _rows(path)}
+def _by_id(rows: list[dict[str, Any]], column: str) -> dict[str, float]:
+    return {row["material_id"]: row[column] for row in rows}
 
 
 def _table(kept: list[tuple[dict[str, Any], Described]], more: Labels) -> CrystalTable:

@@ -56,31 +56,34 @@ class Target:
 
     @property
     def tolerance(self) -> float:
-        """How far from the point a value may lie; 0 of a range."""
-        return PROPERTIES[self.name].tolerance if self.point else 0.0
+        """How far from the point a value may lie; 0 of a range.
+
+        A point of zero, where zero is something special, is met by what counts as zero alone: by metals.
+        """
+        if not self.point:
+            return 0.0
+        wished = PROPERTIES[self.name]
+        return wished.zero if self.low <= wished.zero and wished.zero > 0 else wished.tolerance
+
+    @property
+    def least(self) -> float:
+        """No smaller value meets the wish, however near: a metal has no gap of 0.1 eV."""
+        zero = PROPERTIES[self.name].zero
+        return zero + ABOVE_ZERO if self.point and 0 <= zero < self.low else -math.inf
 
     @property
     def window(self) -> tuple[float, float]:
-        """Values that meet the wish, for a model.
-
-        What is exactly zero (a metal) belongs to a point of zero alone, and is all of it.
-        """
-        low, high, zero = self.low - self.tolerance, self.high + self.tolerance, PROPERTIES[self.name].zero
-        if not self.point or zero < 0:
-            return low, high
-        if self.low <= zero:
-            return 0.0, 0.0
-        return max(low, zero + ABOVE_ZERO), high
+        """Values that meet the wish, from and to."""
+        return max(self.low - self.tolerance, self.least), self.high + self.tolerance
 
     def met(self, value: float) -> bool:
         """Whether a value lies in the range, or within the tolerance of the point."""
-        return self.low - self.tolerance <= value <= self.high + self.tolerance
+        low, high = self.window
+        return low <= value <= high
 
     def log_probability(self, distribution: Distribution) -> Tensor:
         """Log P(wish) (n_systems,)."""
         low, high = self.window
-        if low == high:
-            return distribution.log_prob(torch.tensor(low))
         return distribution.log_between(torch.tensor(low), torch.tensor(high))
 
     def energy(self, distribution: Distribution) -> Tensor:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 
 from matgen.candidate import Candidate, Verdict
+from matgen.energies.property import Target
 from matgen.guide import JUDGE, as_predictions
 from matgen.io import state_of
 from matgen.screening.config import NONE, ScreenConfig
@@ -96,20 +97,20 @@ def _predicted(rows: list[Row], config: ScreenConfig, referee: Referee) -> list[
     indices = list(templates)
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
-        read_rows = _opinions([rows[i] for i in part], [templates[i] for i in part], referee)
+        read_rows = _opinions([rows[i] for i in part], [templates[i] for i in part], referee, config.wishes)
         for index, row in zip(part, read_rows, strict=True):
             rows[index] = row
     return [_aimed(row, config) for row in rows]
 
 
 @torch.no_grad()
-def _opinions(rows: list[Row], templates: list[Template], referee: Referee) -> list[Row]:
+def _opinions(rows: list[Row], templates: list[Template], referee: Referee, wishes: Sequence[Target]) -> list[Row]:
     """What the networks say, all rows in one batch."""
     candidates = [row.candidate for row in rows if row.candidate is not None]
     state = state_of([candidate.structure for candidate in candidates], templates=templates)
     guided, energies = referee.guide().read(TemplateBatch.of(templates), state)
     judged = referee.judge()(state, torch.zeros(len(rows)))
-    found = as_predictions(guided), as_predictions({name: judged[name] for name in guided})
+    found = as_predictions(guided, wishes), as_predictions({name: judged[name] for name in guided}, wishes)
     told_rows = []
     for i, (row, candidate, template, energy) in enumerate(
         zip(rows, candidates, templates, energies.tolist(), strict=True)

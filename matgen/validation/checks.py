@@ -36,11 +36,16 @@ class Interval:
         low: smallest wanted value.
         high: largest wanted value; equal to `low` for a point.
         tolerance: how far outside still counts as met.
+        least: no smaller value counts, however near.
     """
 
     low: float
     high: float
     tolerance: float = 0.0
+    least: float = -math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return max(self.low - self.tolerance, self.least) <= value <= self.high + self.tolerance
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -160,7 +165,7 @@ def target_met(candidate: Candidate, name: str, target: Interval, confidence: fl
     label = f"target_{name}"
     if predicted is None:
         return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
-    inside = target.low - target.tolerance <= predicted.value <= target.high + target.tolerance
+    inside = predicted.value in target
     met = "is" if inside else "target missed: is not"
     reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
     if inside and predicted.probability < confidence:

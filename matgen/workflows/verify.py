@@ -240,7 +240,7 @@ def _xtb_columns(result: XtbMinimum) -> dict[str, Any]:
 def _gpaw_columns(result: FirstPrinciples) -> dict[str, Any]:
     numbers = {name: getattr(result, name) for name in ("gap", "direct_gap", "energy", "magnetic_moment")}
     meshes = {name: "x".join(map(str, result.settings.get(name, ()))) for name in ("kpoints", "gap_kpoints")}
-    told = ("spin_polarised", "xc", "cutoff", "kpoint_density", "smearing", "gpaw")
+    told = ("spin_polarised", "xc", "cutoff", "kpoint_density", "smearing", "gap_tolerance", "gpaw")
     row = {name: value if result.converged else None for name, value in numbers.items()}
     row |= {"converged": result.converged, "reason": result.reason, "seconds": result.seconds}
     row |= {name: result.settings.get(name) for name in told} | meshes
