@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from test_cli import called
 from test_verify import ANSWER, alive, script, wait_until
 
 from matgen.candidate import Candidate, Prediction, Verdict
@@ -23,6 +24,7 @@ from matgen.validation.symmetry import space_group
 from matgen.workflows.assay import assay_of
 from matgen.workflows.calculations import CalculationFile, Plan
 from matgen.workflows.design import _searched, run
+from matgen.workflows.labels import LabelConfig, read_labels
 from matgen.workflows.search import Outcome, Search, rejected_file
 from matgen.workflows.verification import CONFIRMED, GAP, Verification, intervals
 
@@ -253,3 +255,57 @@ def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path
     turned_away = [one.name for one in rejected_file(folder).read()]
     assert len(turned_away) == 2
     assert not set(turned_away) & {one.name for one in again.candidates}
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "budget"),
+    [
+        ("verify = 5", (), 60),
+        ("", ("--verify", "5"), 60),
+        ("budget = 3.0", ("--verify", "5"), 3),
+        ("budget = 3.0\nverify = 5", (), 3),
+        ("verify = 5", ("--budget", "4"), 4),
+        ("verify = 5", ("--verify", "0"), 10),
+        ("", (), 10),
+    ],
+)
+def test_a_search_that_verifies_gets_an_hour_unless_a_budget_is_named_anywhere(
+    told: str, options: tuple[str, ...], budget: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def noted(request: Request, folder: Path, **_: Any) -> Outcome:
+        asked.append(request)
+        return Outcome(folder, request.wanted, (), 0, {}, "", 0.0)
+
+    monkeypatch.setattr("matgen.workflows.design.run", noted)
+    (tmp_path / "run.toml").write_text(told)
+    assert called(monkeypatch, "design", "--bandgap", "1.5", "--config", str(tmp_path / "run.toml"), *options) == 1
+    assert asked[0].budget == budget
+
+
+def test_an_interrupt_prints_what_was_found_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Request, folder: Path, *, found: Any, **__: Any) -> Outcome:
+        with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
+            for one in PROPOSALS[:2]:
+                found(writer.write(one))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matgen.workflows.design.run", interrupted)
+    wished = ("--bandgap", "1.5", "--verify", "2", "--json", "--out", str(tmp_path / "run"))
+    assert called(monkeypatch, "design", *wished) == 130
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
+
+
+def test_calculated_gaps_of_a_table_of_candidates_can_be_learned(tmp_path: Path) -> None:
+    searched(tmp_path / "run", answering(tmp_path, {"Na": 5.0, "K": 1.6, "Mg": 1.4, "Ca": 1.5}))
+    (tmp_path / "run" / "gpaw" / "b.txt").write_text("a log")
+    table = tmp_path / "run" / "candidates.csv"
+    assert [name for name in table.read_text().splitlines()[0].split(",") if name.startswith(GAP)] == [GAP]
+    found = read_labels([table], LabelConfig(column=GAP))
+    assert [label.gap for label in found.labels] == [1.6, 1.4, 5.0]
