@@ -36,6 +36,9 @@ SYMPRECS = (0.1, 0.01)
 ROUNDING = 1e-4
 """Å; four decimals of an SDF move an atom by less."""
 
+CALCULATED = frozenset({"gpaw_gap"})
+"""Properties that first principles calculated: a value, and no spread that a predictor could have told."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
 
@@ -356,7 +359,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     }
     row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
     for name, prediction in candidate.properties.items():
-        row |= prediction_columns(name, prediction)
+        row |= {name: prediction.value} if name in CALCULATED else prediction_columns(name, prediction)
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}

@@ -7,7 +7,7 @@ model it is, how large, trained on what, how good, and by which version of the p
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -285,6 +285,22 @@ def folder_of(named: str) -> Path | None:
     return Path(named) if named else None
 
 
+def check_weights(folder: Path | None, kinds: Sequence[str], what: str) -> None:
+    """Check that a folder of one's own stands in for something.
+
+    Args:
+        folder: None for none.
+        kinds: of weights that are used.
+        what: is done with them, in words.
+
+    Raises:
+        WeightsError: it holds none of these kinds, so that it would change nothing.
+    """
+    if folder is not None and not any((folder / f"{kind}.safetensors").is_file() for kind in kinds):
+        expected = ", ".join(f"{kind}.safetensors" for kind in kinds)
+        raise WeightsError(f"expected weights that {what} uses in {folder}, found none of {expected}; leave it out")
+
+
 def shipped_hashes(material: str = "crystal", folder: Path | None = None) -> dict[str, str]:
     """SHA-256 of all that decides about crystals, or molecules: weights by kind, references by file name.
 
@@ -295,6 +311,7 @@ def shipped_hashes(material: str = "crystal", folder: Path | None = None) -> dic
     Raises:
         WeightsError: weights that are missing or damaged.
     """
+    check_weights(folder, USED_BY[material], f"a design of {material}s")
     paths = [path for path in sorted(REFERENCES.iterdir()) if (path.name in OF_MOLECULES) == (material == "molecule")]
     references = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     return {kind: weights_hash(kind, weights_file(kind, folder)) for kind in USED_BY[material]} | references

@@ -297,15 +297,15 @@ class Request:
 
     @cached_property
     def most_alike(self) -> int:
-        """Candidates of one layout at most, as long as others are found: three tenths of n, rounded up.
+        """Candidates of one layout at most, as long as others are found: three tenths of those wanted, rounded up.
 
-        All n where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
+        All where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
         named, or at most `FEW` elements or space groups.
         """
         named = any(0 < len(some) <= FEW for some in (self.elements, self.space_groups))
         if not self.variety or self.kind == "molecule" or self.formula or named:
-            return self.n
-        return -(-3 * self.n // 10)
+            return self.wanted
+        return -(-3 * self.wanted // 10)
 
     @cached_property
     def crystal_rules(self) -> TemplateRules:

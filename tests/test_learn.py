@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from matgen.export import CandidateWriter, RunInfo
 from matgen.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file
 from matgen.nn.ensemble import Ensemble
 from matgen.properties import Calibration, median
+from matgen.screening.config import ScreenConfig, run_info
 from matgen.training.refit import GapHeads, GapLabels
 from matgen.validation.first_principles import FirstPrinciplesConfig
 from matgen.validation.symmetry import space_group
@@ -193,6 +195,20 @@ def test_held_out_errors_are_those_of_weights_that_did_not_see_them(model: Ensem
     assert lesson.after.mae > lesson.seen_after.mae
 
 
+@pytest.mark.parametrize("nll", [math.nan, 1e9])
+def test_where_nothing_gets_likelier_heads_and_errors_stay(
+    nll: float, model: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matgen.workflows.learn._calibration", lambda *_: (Errors(nll=nll), Calibration(2.0)))
+    labels = read(model, labelled(SALTS, [1.0] * len(SALTS)))
+    heads = GapHeads(model)
+    lesson = learn(heads, labels, formulas(SALTS), labels.select(torch.zeros(0, dtype=torch.long)))
+    assert math.isinf(lesson.pull)
+    assert lesson.after == lesson.before
+    assert lesson.calibration == heads.calibration
+    assert lesson.parameters is heads.begun
+
+
 def test_another_cell_of_a_crystal_is_the_same_label(model: Ensemble) -> None:
     """Parity of electrons is that of the primitive cell; sums over more neighbours differ by rounding."""
     large = SALTS[0].copy()
@@ -321,6 +337,32 @@ def test_results_without_their_crystals_find_them_by_key(tmp_path: Path) -> None
     assert gaps_of(read_labels([folder, crystals])) == dict.fromkeys(EXPECTED, 1.25)
 
 
+def test_frames_beside_results_are_read_and_need_no_gap_there(tmp_path: Path) -> None:
+    folder = verified(tmp_path / "out", SALTS[:1], tmp_path)
+    frames = [AseAtomsAdaptor.get_atoms(one) for one in SALTS[1:3]]
+    ase.io.write(tmp_path / "bare.extxyz", frames)
+    for frame in frames:
+        frame.info["band_gap"] = 2.0
+    ase.io.write(tmp_path / "gaps.extxyz", frames)
+    paths = [folder / "verified.jsonl", tmp_path / "gaps.extxyz", tmp_path / "bare.extxyz"]
+    assert gaps_of(read_labels(paths)) == {"NaCl": 1.25, "KCl": 2.0, "RbCl": 2.0}
+    assert gaps_of(read_labels([folder, *paths[1:]])) == {"NaCl": 1.25, "KCl": 2.0, "RbCl": 2.0}
+
+
+def test_a_crystal_of_the_same_name_is_not_that_of_a_result(tmp_path: Path) -> None:
+    folder = verified(tmp_path / "out", SALTS[:2], tmp_path)
+    path = folder / "verified.jsonl"
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    bare = {name: value for name, value in second.items() if name != "structure"}
+    path.write_text(json.dumps(first) + "\n" + json.dumps(bare) + "\n")
+    with CandidateWriter(folder, RunInfo("1", 0, {})) as writer:
+        writer.write(Candidate("c1", SALTS[5], SALTS[5], space_group(SALTS[5])))
+    found = read_labels([folder])
+    assert gaps_of(found) == {"NaCl": 1.25}
+    [(_, reason)] = found.skipped
+    assert "in none of the paths" in reason
+
+
 def test_results_of_another_functional_or_without_u_are_passed_over(tmp_path: Path) -> None:
     oxide = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.44), ["Mn", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     folder = verified(tmp_path / "out", [SALTS[0], SALTS[1], oxide], tmp_path)
@@ -390,6 +432,13 @@ def test_a_folder_stands_in_for_what_it_has_and_the_rest_ships(weights: Path, tm
     with pytest.raises(WeightsError, match="expected a folder with weights"):
         weights_file(KIND, tmp_path)
     assert shipped_hashes("crystal", weights)["judge"] == shipped_hashes()["judge"]
+
+
+def test_a_folder_that_would_change_nothing_is_refused(weights: Path) -> None:
+    with pytest.raises(WeightsError, match=r"expected weights that a design of molecules uses.*molecule_properties"):
+        shipped_hashes("molecule", weights)
+    with pytest.raises(WeightsError, match="a screening of molecules"):
+        run_info(ScreenConfig(kind="molecule", weights=str(weights)), [])
 
 
 def test_weights_of_ones_own_are_what_a_run_is_known_by(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:
         search.begin_round(2)
         assert taken == ["most", "middle"]  # the surest first
         search.fill_up()  # no more rounds: what still waits is taken, as many as are missing
+        search.dismiss()
     assert taken == ["most", "middle", "least"]
     (turned_away,) = search.rejects.read()
     assert turned_away.name == "never"

@@ -117,6 +117,7 @@ def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, 
                 search = Search.resumed(request, writer, found)
                 search.settle(list(proposals), Silence())
                 search.fill_up()
+                search.dismiss()
                 return search
         except KeyboardInterrupt:
             continue
@@ -198,6 +199,9 @@ def test_what_is_superfluous_is_not_relaxed(agreeable: _Agreeable, tmp_path: Pat
     assert not variety.exhausted
     variety.turned_away = 2 * PATIENCE
     assert variety.exhausted
+    variety.refuted = 1  # by first principles: it counts no more
+    assert not variety.enough
+    assert not variety.exhausted
 
 
 def _passed(name: str) -> Verdict:
@@ -211,6 +215,9 @@ def test_the_limit_is_three_tenths_unless_the_request_leaves_few_layouts() -> No
     unlimited = [{"formula": "GaN"}, {"elements": few}, {"space_groups": (225,)}, {"variety": 0.0}]
     for asked in (*unlimited, {"kind": "molecule"}):
         assert Request(n=40, **asked).most_alike == 40
+    for asked in unlimited:  # nor where more are to be verified than found
+        both = Request(n=2, verify=5, properties={"band_gap": 1.5}, **asked)
+        assert both.most_alike == both.wanted == 5
     for asked in ({"elements": more}, {"include": few}, {"space_groups": tuple(range(221, 231))}, {"variety": 2.0}):
         assert Request(n=40, **asked).most_alike == 12
     with pytest.raises(RequestError, match="variety"):

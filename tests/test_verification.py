@@ -1,18 +1,19 @@
 """First principles beside a search: refuted candidates are replaced, confirmed ones come first, nothing is lost."""
 
 import json
-import math
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from test_cli import called
 from test_verify import ANSWER, alive, script, wait_until
 
-from matgen.candidate import Candidate, Prediction
+from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.export import CandidateWriter, RunInfo
 from matgen.progress import Silence
 from matgen.request import Request, RequestError
@@ -20,9 +21,11 @@ from matgen.terminal import candidate_table
 from matgen.validation import first_principles
 from matgen.validation.first_principles import FirstPrinciplesConfig, Interpreter, MissingGpawError
 from matgen.validation.symmetry import space_group
+from matgen.workflows.assay import assay_of
 from matgen.workflows.calculations import CalculationFile, Plan
-from matgen.workflows.design import run
-from matgen.workflows.search import Search
+from matgen.workflows.design import _searched, run
+from matgen.workflows.labels import LabelConfig, read_labels
+from matgen.workflows.search import Outcome, Search, rejected_file
 from matgen.workflows.verification import CONFIRMED, GAP, Verification, intervals
 
 REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
@@ -58,9 +61,9 @@ def answering(folder: Path, gaps: dict[str, float], before: str = "") -> Interpr
 class Saying:
     """An assay that lets every proposal pass, with what is predicted of it."""
 
-    def __init__(self, search: Search) -> None:
-        self._assay = search.assay
-        self.rulebook = search.assay.rulebook
+    def __init__(self, request: Request) -> None:
+        self._assay = assay_of(request)
+        self.rulebook = self._assay.rulebook
         self.another_try = False
 
     def __getattr__(self, name: str) -> Any:
@@ -70,20 +73,22 @@ class Saying:
         return candidate.properties
 
 
-def searched(
-    folder: Path, interpreter: Interpreter, request: Request = REQUEST, seconds: float = math.inf
-) -> tuple[Candidate, ...]:
-    """What comes of the proposals, in the order in which they are listed."""
+def outcome_of(
+    folder: Path, interpreter: Interpreter, request: Request = REQUEST, proposals: Sequence[Candidate] = PROPOSALS
+) -> Outcome:
+    """What a run comes to, one round of which proposes these."""
+    request = replace(request, rounds=1)
     plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.processes)
     verification = Verification(plan, folder, intervals(request.wishes)["band_gap"], request.verify)
-    with CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
-        search = Search.resumed(request, writer, lambda _: None, time.perf_counter() + seconds, verification)
-        search.assay = Saying(search)  # type: ignore[assignment]  # stands for models that need no weights here
-        search.await_verdicts(Silence())
-        if not search.over:
-            search.settle(PROPOSALS, Silence())
-        search.await_verdicts(Silence(), to_the_end=True)
-        return search.outcome(folder, 0.0).candidates
+    with pytest.MonkeyPatch.context() as patch, CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
+        patch.setattr("matgen.workflows.search.assay_of", Saying)  # stands for models that need no weights here
+        patch.setattr("matgen.workflows.design._proposals", lambda *_: list(proposals))
+        return _searched(request, writer, verification, Silence(), lambda _: None, time.perf_counter())
+
+
+def searched(folder: Path, interpreter: Interpreter, request: Request = REQUEST) -> tuple[Candidate, ...]:
+    """What comes of the proposals, in the order in which they are listed."""
+    return outcome_of(folder, interpreter, request).candidates
 
 
 def test_a_refuted_candidate_is_replaced_and_listed_last(tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_a_spent_budget_stops_what_is_at_work_and_keeps_what_is_done(tmp_path: P
     note = tmp_path / "pids"
     slow = f'case "$(cat "$2")" in *K*) ;; *) echo $$ >> {note}; exec sleep 60;; esac'
     fake = answering(tmp_path, {"K": 1.6}, slow)
-    found = searched(tmp_path / "run", fake, seconds=10)  # the models take their time to load
+    found = searched(tmp_path / "run", fake, replace(REQUEST, budget=1 / 6))  # the models take their time to load
     assert CONFIRMED in found[0].verdicts
     assert found[0].name == "b"
     assert wait_until(lambda: not any(alive(int(pid)) for pid in note.read_text().split()))
@@ -176,3 +181,131 @@ def test_what_cannot_be_verified_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_run_finds_as_many_as_are_to_be_verified() -> None:
     assert Request(properties={"band_gap": 1.5}, n=2, verify=5).wanted == 5
+
+
+RADII = {"Na": 1.02, "K": 1.38, "Rb": 1.52, "Cs": 1.67, "Li": 0.76, "Ag": 1.15}, {"Cl": 1.81, "Br": 1.96, "I": 2.20}
+"""Of ions, Å."""
+
+SALTS = [
+    offered(f"s{i:02d}", cation, anion, 2 * (RADII[0][cation] + RADII[1][anion]))
+    for i, (cation, anion) in enumerate((c, a) for c in RADII[0] for a in RADII[1])
+]
+
+
+def doubted(candidate: Candidate, probability: float) -> Candidate:
+    return replace(candidate, properties={"band_gap": Prediction(1.5, 0.1, "eV", 0.0, probability)})
+
+
+@pytest.mark.parametrize("refuted", [0, 1])
+def test_of_doubtful_candidates_as_many_are_taken_as_lack(
+    refuted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a spent budget nor a refuted candidate, which never counts again, has all of them taken."""
+    monkeypatch.setattr("matgen.workflows.search.assay_of", Saying)
+    request = replace(REQUEST, n=3, verify=3)
+    deadline = time.perf_counter() + (1000 if refuted else -1)
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        if refuted:
+            no = Verdict(CONFIRMED, passed=False, value=5.0, unit="eV", reason="")
+            writer.write(replace(SALTS[0], verdicts={CONFIRMED: no}))
+        search = Search.resumed(request, writer, lambda _: None, deadline)
+        search.doubtful = SALTS[1:]
+        assert search.fill_up() == 3
+        assert len(writer.candidates) == 3 + refuted
+
+
+def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight of one layout, one of which may be found: the others wait, until as many are confirmed as was asked."""
+    monkeypatch.setattr("matgen.workflows.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
+    gaps = {"Na": 5.0, "K": 1.5, "Rb": 1.5}
+    request = replace(REQUEST, n=3, verify=3, variety=1.0)
+    found = outcome_of(tmp_path / "run", answering(tmp_path, gaps), request, SALTS[:8])
+    assert sum(one.verdicts[CONFIRMED].passed for one in found.candidates if CONFIRMED in one.verdicts) == 3
+    assert "found all 3" in found.reason
+    none = outcome_of(tmp_path / "none", answering(tmp_path, dict.fromkeys(("Na", "K", "Rb"), 5.0)), request, SALTS[:8])
+    assert len(none.candidates) == 8
+    assert "found 0 of 3 and confirmed 0 of 3: 1 rounds of proposals are used up" in none.reason
+
+
+def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matgen.workflows.search.assay_of", Saying)
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        search = Search.resumed(replace(REQUEST, n=3, verify=3, variety=1.0), writer, lambda _: None)
+        search.begin_round(0)
+        search.settle(SALTS[:4], Silence())
+        search.variety.turned_away = 10 * 3
+        assert search.over
+        search.fill_up()
+        reason = search.outcome(tmp_path, 0.0).reason
+    assert "found all 3 and confirmed 0 of 3: other layouts were looked for in vain" in reason
+    assert "used up" not in reason
+
+
+def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path) -> None:
+    folder, fake = tmp_path / "run", answering(tmp_path, dict.fromkeys(("Na", "K", "Rb"), 1.5))
+    request = replace(REQUEST, n=1, verify=1, confidence=0.9)
+    sure, doubtful = doubted(SALTS[0], 0.95), [doubted(one, 0.6) for one in SALTS[1:5]]
+    proposals = [*doubtful, sure]
+    first = outcome_of(folder, fake, request, proposals)
+    assert [one.name for one in first.candidates] == [sure.name]
+    assert {one.name for one in rejected_file(folder).read()} == {one.name for one in doubtful}
+    again = outcome_of(folder, fake, replace(request, verify=3), proposals)
+    assert len(again.candidates) == 3
+    assert again.proposals == 5
+    turned_away = [one.name for one in rejected_file(folder).read()]
+    assert len(turned_away) == 2
+    assert not set(turned_away) & {one.name for one in again.candidates}
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "budget"),
+    [
+        ("verify = 5", (), 60),
+        ("", ("--verify", "5"), 60),
+        ("budget = 3.0", ("--verify", "5"), 3),
+        ("budget = 3.0\nverify = 5", (), 3),
+        ("verify = 5", ("--budget", "4"), 4),
+        ("verify = 5", ("--verify", "0"), 10),
+        ("", (), 10),
+    ],
+)
+def test_a_search_that_verifies_gets_an_hour_unless_a_budget_is_named_anywhere(
+    told: str, options: tuple[str, ...], budget: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def noted(request: Request, folder: Path, **_: Any) -> Outcome:
+        asked.append(request)
+        return Outcome(folder, request.wanted, (), 0, {}, "", 0.0)
+
+    monkeypatch.setattr("matgen.workflows.design.run", noted)
+    (tmp_path / "run.toml").write_text(told)
+    assert called(monkeypatch, "design", "--bandgap", "1.5", "--config", str(tmp_path / "run.toml"), *options) == 1
+    assert asked[0].budget == budget
+
+
+def test_an_interrupt_prints_what_was_found_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Request, folder: Path, *, found: Any, **__: Any) -> Outcome:
+        with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
+            for one in PROPOSALS[:2]:
+                found(writer.write(one))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matgen.workflows.design.run", interrupted)
+    wished = ("--bandgap", "1.5", "--verify", "2", "--json", "--out", str(tmp_path / "run"))
+    assert called(monkeypatch, "design", *wished) == 130
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
+
+
+def test_calculated_gaps_of_a_table_of_candidates_can_be_learned(tmp_path: Path) -> None:
+    searched(tmp_path / "run", answering(tmp_path, {"Na": 5.0, "K": 1.6, "Mg": 1.4, "Ca": 1.5}))
+    (tmp_path / "run" / "gpaw" / "b.txt").write_text("a log")
+    table = tmp_path / "run" / "candidates.csv"
+    assert [name for name in table.read_text().splitlines()[0].split(",") if name.startswith(GAP)] == [GAP]
+    found = read_labels([table], LabelConfig(column=GAP))
+    assert [label.gap for label in found.labels] == [1.6, 1.4, 5.0]

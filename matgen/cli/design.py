@@ -128,7 +128,7 @@ def design(
         "confidence": confidence,
         "allow_known": allow_known or None,
         "variety": variety,
-        "budget": budget if budget is not None or not verify else VERIFY_BUDGET,
+        "budget": budget,
         "verify": verify,
         "verify_minutes": verify_minutes,
     }
@@ -142,6 +142,8 @@ def design(
 
         raw = read_toml(config) if config else {}
         told = {name: value for name, value in given.items() if value is not None}
+        if "budget" not in raw | told and (raw | told).get("verify"):
+            told["budget"] = VERIFY_BUDGET
         usual, hurried = preset_of(kind or str(raw.get("kind", "crystal"))), FAST if fast else {}
         tables = {
             "properties": _joined(raw.get("properties", {}), asked),
@@ -160,7 +162,9 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
     """Run a request and show what comes of it."""
     from matgen.record import to_record
     from matgen.terminal import StageView, console
+    from matgen.workflows.candidate_files import CandidateFile
     from matgen.workflows.design import run
+    from matgen.workflows.verify import CANDIDATES
 
     screen = console(stderr=True)
     names: list[str] = []
@@ -180,6 +184,8 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
         else:
             interrupted = ""
     if interrupted:
+        if as_json and request.verify:
+            _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
         complain(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
     _show(outcome, request, as_json=as_json)
@@ -189,15 +195,20 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
 def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     """What was found; of candidates that were verified, what came of it."""
-    from matgen.record import to_record
     from matgen.terminal import candidate_table, console, energy_table
 
     if as_json and request.verify:
-        for candidate in outcome.candidates:
-            typer.echo(json.dumps(to_record(candidate)))
+        _print(outcome.candidates)
     if not as_json and outcome.candidates:
         for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.wishes)):
             console().print(table)
+
+
+def _print(candidates: Any) -> None:
+    from matgen.record import to_record
+
+    for candidate in candidates:
+        typer.echo(json.dumps(to_record(candidate)))
 
 
 def _joined(table: Any, more: dict[str, Any]) -> Any:

@@ -54,5 +54,6 @@ def learn(
     if not found.trusted:
         complain(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
     if math.isinf(found.lesson.pull):
-        complain("held-out gaps got no likelier by other heads: they stay as they were")
-    complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")
+        complain(f"held-out gaps got no likelier by other heads: those in {out} are as they were, nothing was learned")
+    else:
+        complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

@@ -12,7 +12,7 @@ from matgen.config import check_least, to_mapping
 from matgen.energies.property import Target, parse_wishes
 from matgen.errors import UserError
 from matgen.export import RunInfo
-from matgen.models import folder_of, weights_file, weights_hash
+from matgen.models import check_weights, folder_of, weights_file, weights_hash
 from matgen.properties import PROPERTIES_OF
 from matgen.request import RELAXERS, intervals
 from matgen.validation import known_file, known_molecules, reference
@@ -123,6 +123,7 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
     del configuration["weights"]  # their hashes say more than where they lie
+    check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
     return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)
 

@@ -18,8 +18,6 @@ from matgen.nn.property_heads import gap_of
 from matgen.nn.structure_properties import StructureInputs
 from matgen.properties import Calibration, Distribution, Hurdle, calibrated
 
-NOTHING: Mapping[str, Tensor] = {}
-
 
 @dataclass(frozen=True)
 class GapLabels:
@@ -84,20 +82,28 @@ class GapHeads:
 
     def mixture(self, parameters: Mapping[str, Tensor], read: Tensor, calibration: Calibration) -> Distribution:
         """What the ensemble says."""
-        return mixture_of([calibrated(part, calibration) for part in members_of(self.raw(parameters, read))])
+        return together(self.raw(parameters, read), calibration)
 
     def losses(self, parameters: Mapping[str, Tensor], labels: GapLabels) -> Tensor:
         """Weighted sum over labels of the negative log-likelihood of each member, as calibrated (n_members,)."""
         predicted = calibrated(self.raw(parameters, labels.read), self.calibration)
         return -(predicted.log_prob(labels.gap.double().expand(len(labels.read), -1)) * labels.weight).sum(1)
 
-    def fitted(self, labels: GapLabels, pull: float, steps: int = 200) -> dict[str, Tensor]:
+    def fitted(
+        self, labels: GapLabels, pull: float, steps: int = 200, start: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Parameters that minimise the loss of the labels and ½ pull |parameters - those it began from|².
 
         By L-BFGS with a line search that only goes down: since the pull is zero at the start, no member ends with a
         greater loss than it began with, taken over all members.
+
+        Args:
+            labels: to be learned.
+            pull: to what was there.
+            steps: of L-BFGS, at most.
+            start: parameters that may be near, such as those of a stronger pull; what was there if left out.
         """
-        parameters = {name: value.clone().requires_grad_() for name, value in self.begun.items()}
+        parameters = {name: value.clone().requires_grad_() for name, value in (start or self.begun).items()}
         optimizer = torch.optim.LBFGS(
             list(parameters.values()), max_iter=steps, history_size=20, line_search_fn="strong_wolfe"
         )
@@ -123,7 +129,12 @@ class GapHeads:
                 member.heads.calibration[0].copy_(numbers)  # type: ignore[union-attr,index]
 
 
-def members_of(together: Hurdle) -> list[Hurdle]:
-    """The distributions of each member."""
-    parts = zip(together.zero_logit, together.loc, together.scale, strict=True)
-    return [replace(together, zero_logit=logit, loc=loc, scale=scale) for logit, loc, scale in parts]
+def members_of(raw: Hurdle) -> list[Hurdle]:
+    """The distributions of each member, of those of all (n_members, n)."""
+    parts = zip(raw.zero_logit, raw.loc, raw.scale, strict=True)
+    return [replace(raw, zero_logit=logit, loc=loc, scale=scale) for logit, loc, scale in parts]
+
+
+def together(raw: Hurdle, calibration: Calibration) -> Distribution:
+    """What the ensemble says, of the uncalibrated distributions of all members."""
+    return mixture_of([calibrated(part, calibration) for part in members_of(raw)])

@@ -93,8 +93,9 @@ def _searched(
             asked = replace(request, n=search.asked)
             search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
         search.await_verdicts(clock, to_the_end=True)
-        search.fill_up()
-        search.await_verdicts(clock, to_the_end=True)
+        while search.fill_up() and not search.late:
+            search.await_verdicts(clock, to_the_end=True)
+        search.dismiss()
         _conclude(search)
     finally:
         clock.stop()

@@ -155,9 +155,8 @@ def read_labels(paths: Sequence[Path], config: LabelConfig | None = None) -> Lab
     tables += [file for path in beside for file in sorted(path.iterdir()) if file.suffix.lower() in TABLES]
     for table in tables:
         rows += _of_table(table, config)
-    if not results or not any(path in paths for path in results):
-        frames = [path for path in others if path.suffix.lower() in FRAMES]
-        rows += chain.from_iterable(_of_frames(path, config, strict=not results) for path in frames)
+    frames = [path for path in others if path.suffix.lower() in FRAMES]
+    rows += chain.from_iterable(_of_frames(path, config, strict=not results) for path in frames)
     found_labels, skipped = _sound(rows)
     if not found_labels:
         why = f"; of {len(skipped)} rows: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
@@ -237,15 +236,13 @@ def _verified(files: Sequence[Path], paths: Sequence[Path]) -> Iterator[Row]:
     without = [line for _, line in lines if "structure" not in line]
     homes = list(dict.fromkeys([*(file.parent for file in files), *paths])) if without else []
     known = _by_key(without, [path for path in homes if path.is_dir() or path.suffix.lower() not in TABLES])
-    named = {file: _candidates(file.parent) if without else {} for file in files}
     for file, line in lines:
         name = f"{file.parent.name}/{line.get('name', '')}"
         if "rmsd" in line:
             yield Row(name, None, "a molecule: matgen learn learns the gaps of crystals", None, "")
             continue
         result = first_principles.from_record(line)
-        by_name = named[file].get(str(line.get("name")))
-        crystal = material_of(line["structure"]) if "structure" in line else known.get(line["key"], by_name)
+        crystal = material_of(line["structure"]) if "structure" in line else known.get(line["key"])
         if not result.converged:
             yield Row(name, None, f"not calculated: {result.reason}", None, "")
         elif not isinstance(crystal, Structure):
@@ -412,16 +409,23 @@ def _first(file: Path) -> Structure:
 
 def _files_beside(folder: Path) -> dict[str, Path]:
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in OWN_FILES)
-    return {file.stem: file for file in files if file.suffix.lower() not in TABLES}
+    return {file.stem: file for file in files if file.suffix.lower() not in TABLES | {".txt"}}  # logs of GPAW
 
 
 def _of_frames(path: Path, config: LabelConfig, *, strict: bool) -> list[Row]:
-    """Frames of an extxyz, or JSON objects, that hold the gap as a key."""
+    """Frames of an extxyz, or JSON objects, that hold the gap as a key.
+
+    Args:
+        path: of the file.
+        config: how it is to be understood.
+        strict: refuse a file without gaps; else it may merely hold the crystals of results.
+    """
     several = list(found([path]))
     told = [_said(one.piece) for one in several]
     keys = list(dict.fromkeys(key for one in told for key in one))
-    if strict or config.column in keys:
-        _check_column(path, keys, config)
+    if not strict and config.column not in keys:
+        return []
+    _check_column(path, keys, config)
     rows = []
     for one, said in zip(several, told, strict=True):
         entry = read(one)

@@ -20,10 +20,10 @@ from matgen.nn.ensemble import Ensemble, mixture_of
 from matgen.nn.structure_properties import StructureInputs
 from matgen.output import make_folder, replace_file, writing
 from matgen.progress import Report, Silence
-from matgen.properties import Calibration, Distribution, Hurdle, calibrated, coverage, median
+from matgen.properties import PROPERTIES, Calibration, Distribution, Hurdle, calibrated, coverage, median
 from matgen.screening.crystals import primitive_cell
 from matgen.training.properties import trainable
-from matgen.training.refit import GapHeads, GapLabels, members_of, read_by_heads
+from matgen.training.refit import GapHeads, GapLabels, members_of, read_by_heads, together
 from matgen.training.run import read_table
 from matgen.training.structures import Neighbourhoods
 from matgen.workflows.labels import Label, LabelError, Labels, digest
@@ -44,6 +44,12 @@ FEW = 40
 FOLDS, INNER_FOLDS = (10, 5), (5, 3)
 """Parts that are held out for figures, and for the choice of the pull: of few labels, and of more."""
 
+CHOICE_STEPS, CHOICE_SHOWN = 40, 250
+"""Steps of a fit, and training rows shown again, that suffice to compare pulls: each row then counts as several."""
+
+PATIENCE = 2
+"""Weaker pulls in a row that held-out gaps may speak against before still weaker ones, the dear ones, are left out."""
+
 TRUSTED = 8
 """Labels, and half as many formulas, below which held-out figures say little."""
 
@@ -54,7 +60,7 @@ which none is a metal would else teach that nothing is one."""
 SPREADS = (0.3, 0.2, 0.5)
 """Standard deviations of the prior of log temperature, slope and bias around those that were there."""
 
-METAL = 0.01
+METAL = PROPERTIES["band_gap"].zero
 """eV up to which a gap is none."""
 
 
@@ -121,7 +127,7 @@ class Lesson:
         calibration: of gaps.
         pull: to what was there; infinite where nothing better was found, and the heads stayed as they were.
         before: errors on held-out gaps, of the weights that were there.
-        after: the same of weights that learned from the others.
+        after: the same of weights that learned from the others; where the heads stayed as they were, as before.
         seen_before: errors on all gaps of the weights that were there.
         seen_after: of what was learned, on the gaps that it saw.
     """
@@ -247,30 +253,45 @@ def learn(
     before = Errors.of(heads.mixture(heads.begun, labels.read, shipped), labels.gap)
     after, better = _calibration(whole, gap, of_part, shipped)
     pull = best_pull(heads, labels, groups, shown)
-    if after.nll >= before.nll:
-        pull, better = math.inf, shipped
+    if not after.nll < before.nll:  # nor where it is no number
+        pull, better, after = math.inf, shipped, before
     parameters = _fitted(heads, labels.joined(shown), pull)
     tell("hold out", n_folds + 1, n_folds + 1)
     return _seen(heads, labels, Lesson(parameters, better, pull, before, after))
 
 
 def best_pull(heads: GapHeads, labels: GapLabels, groups: Sequence[str], shown: GapLabels) -> float:
-    """The strength with which held-out gaps are likeliest; infinite if they are so with what was there."""
+    """The strength with which held-out gaps are likeliest; infinite if they are so with what was there.
+
+    From the strongest on, each fit from that of the pull before, until weaker ones did no better several times.
+    """
     parts = folds(groups, INNER_FOLDS[len(groups) > FEW])
     if int(parts.max()) < 1:
         return UNTESTED_PULL
-    tried = {pull: _held_out(heads, labels, parts, shown, pull) for pull in (math.inf, *PULLS)}
-    return min(tried, key=lambda pull: tried[pull])
+    fewer = _fewer(shown, CHOICE_SHOWN)
+    taught = [labels.select(parts != part).joined(fewer) for part in range(int(parts.max()) + 1)]
+    held = [labels.select(parts == part) for part in range(len(taught))]
+    fits: list[Mapping[str, Tensor]] = [heads.begun] * len(taught)
+    best, least, worse = math.inf, _held_out(heads, fits, held), 0
+    for pull in PULLS:
+        fits = [heads.fitted(one, pull, CHOICE_STEPS, start) for one, start in zip(taught, fits, strict=True)]
+        found = _held_out(heads, fits, held)
+        best, least, worse = (pull, found, 0) if found < least else (best, least, worse + 1)
+        if worse == PATIENCE:
+            break
+    return best
 
 
-def _held_out(heads: GapHeads, labels: GapLabels, parts: Tensor, shown: GapLabels, pull: float) -> float:
-    """Negative log-likelihood of gaps given the others."""
-    total = 0.0
-    for part in range(int(parts.max()) + 1):
-        parameters = _fitted(heads, labels.select(parts != part).joined(shown), pull)
-        out = labels.select(parts == part)
-        total -= heads.mixture(parameters, out.read, heads.calibration).log_prob(out.gap).sum().item()
-    return total
+def _held_out(heads: GapHeads, fits: Sequence[Mapping[str, Tensor]], held: Sequence[GapLabels]) -> float:
+    """Negative log-likelihood of the gaps of each part, by heads that learned the others."""
+    told = (heads.mixture(fit, out.read, heads.calibration) for fit, out in zip(fits, held, strict=True))
+    return -sum(one.log_prob(out.gap).sum().item() for one, out in zip(told, held, strict=True))
+
+
+def _fewer(shown: GapLabels, most: int) -> GapLabels:
+    """The first of the rows, which are in no order, with the weight of all."""
+    few = shown.select(torch.arange(min(most, len(shown))))
+    return replace(few, weight=few.weight * (len(shown) / max(1, len(few))))
 
 
 def _fitted(heads: GapHeads, labels: GapLabels, pull: float) -> Mapping[str, Tensor]:
@@ -302,7 +323,7 @@ def _calibration(whole: Hurdle, gap: Tensor, parts: Tensor, shipped: Calibration
         order.append(out)
     places = torch.cat(order)
     crossed = Errors.of(mixture_of(members_of(_beside(corrected))), gap[places])
-    kept = Errors.of(_mixture(whole, shipped), gap)
+    kept = Errors.of(together(whole, shipped), gap)
     if crossed.nll < kept.nll:
         return crossed, fit_calibration(whole, gap, shipped)
     return kept, shipped
@@ -335,10 +356,6 @@ def fit_calibration(raw: Hurdle, gap: Tensor, shipped: Calibration) -> Calibrati
 
     optimizer.step(closure)
     return Calibration(*(number.item() for number in moved()))
-
-
-def _mixture(raw: Hurdle, calibration: Calibration) -> Distribution:
-    return mixture_of([calibrated(one, calibration) for one in members_of(raw)])
 
 
 def _rows(raw: Hurdle, rows: Tensor) -> Hurdle:

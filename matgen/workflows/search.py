@@ -87,6 +87,7 @@ class Search:
         confidence: least probability for the time being.
         verification: calculates candidates meanwhile; None where none is asked for.
         deadline: on the clock of `time.perf_counter`, when the budget is spent.
+        rounds: how many were begun.
     """
 
     request: Request
@@ -104,6 +105,7 @@ class Search:
     confidence: float = 0.0
     deadline: float = math.inf
     verification: Verification | None = None
+    rounds: int = 0
 
     @classmethod
     def resumed(
@@ -136,9 +138,12 @@ class Search:
             search.settled.add(candidate.name)
             variety.found(candidate)
             found(candidate)
+        variety.refuted = search.refuted
         for candidate in rejected:
-            search._count(candidate)
-        search.unique = assay.uniqueness([*writer.candidates, *variety.waiting])
+            search._turned_away_before(candidate)
+        if search.doubtful:
+            search.rejects.write(one for one in rejected if one.name in search.settled)
+        search.unique = assay.uniqueness([*writer.candidates, *variety.waiting, *search.doubtful])
         return search
 
     @property
@@ -169,21 +174,24 @@ class Search:
     @property
     def asked(self) -> int:
         """Candidates that the next round is to propose for: those missing, but neither few nor many at once."""
-        missing = self.request.wanted - len(self.writer.candidates) + self.refuted
-        return min(MOST_AT_ONCE, max(missing, min(self.request.wanted, LEAST_AT_ONCE)))
+        return min(MOST_AT_ONCE, max(self._lacking, min(self.request.wanted, LEAST_AT_ONCE)))
 
     def begin_round(self, number: int) -> None:
         """Ask for less confidence than before, and take who was not sure enough then and is now, the surest first."""
+        self.rounds = number + 1
         self.confidence = confidence_of_round(self.request, number)
-        self._take_doubtful()
+        self._take_doubtful(self._lacking)
 
-    def _take_doubtful(self) -> None:
+    def _take_doubtful(self, lacking: int) -> int:
+        """Decide on the surest until so many are kept; how many were."""
         sure = sorted((one for one in self.doubtful if probability(one) >= self.confidence), key=probability)
         names = {one.name for one in sure}
         self.doubtful = [one for one in self.doubtful if one.name not in names]
-        while sure and not self._enough():
+        before = len(self.writer.candidates)
+        while sure and len(self.writer.candidates) - before < lacking:
             self._decide(sure.pop())
         self.doubtful += sure
+        return len(self.writer.candidates) - before
 
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and judge proposals, best first, until enough are found or the budget is spent."""
@@ -192,7 +200,8 @@ class Search:
         kept, dropped = worthwhile(proposals, self.assay.rulebook.before_relaxing(), self.proposed)
         for candidate in dropped:
             self._reject(candidate)
-        waiting = [candidate for candidate in kept if candidate.name not in self.settled]
+        met = self.settled.union(one.name for one in self.doubtful)
+        waiting = [candidate for candidate in kept if candidate.name not in met]
         self._tell(report)
         layouts = {one.name: layout_of(one) for one in waiting} if self.variety.limited else {}
         while waiting and not self.over:
@@ -210,7 +219,7 @@ class Search:
         with closing(self.assay.relaxed([one for one in waiting if one.name not in idle])) as relaxed:
             for place, proposal in enumerate(waiting, 1):
                 candidate = proposal if proposal.name in idle else next(relaxed)
-                if superfluous(proposal):
+                if proposal.name in idle or superfluous(proposal):
                     self._reject(replace(proposal, verdicts=self.variety.verdicts(layouts.get(proposal.name))))
                 else:
                     self._judge(candidate)
@@ -223,13 +232,15 @@ class Search:
                     return rest
         return []
 
-    def fill_up(self) -> None:
-        """Keep the best of those that wait: who is less sure, then who waits for variety's sake, as many as lack."""
-        self.confidence = 0.0
-        self._take_doubtful()
-        for candidate in self.doubtful:
-            self._reject(replace(candidate, verdicts=candidate.verdicts | {NOT_NEEDED.name: NOT_NEEDED}))
-        chosen = self.variety.best_waiting()
+    def fill_up(self) -> int:
+        """Keep the best of those that wait: who is less sure, then who waits for variety's sake, as many as lack.
+
+        Returns:
+            How many were kept; once they are calculated, others may lack.
+        """
+        self.confidence, lacking = 0.0, self._lacking
+        kept = self._take_doubtful(lacking)
+        chosen = self.variety.best_waiting(lacking - kept)
         for candidate in chosen:
             self._keep(candidate)
         if chosen:
@@ -237,6 +248,13 @@ class Search:
             self.tally += Counter()  # without zeros
             names = {candidate.name for candidate in chosen}
             self.rejects.write(one for one in self.rejects.read() if one.name not in names)
+        return kept + len(chosen)
+
+    def dismiss(self) -> None:
+        """Turn away who was not sure enough, and never needed."""
+        for candidate in self.doubtful:
+            self._reject(replace(candidate, verdicts=candidate.verdicts | {NOT_NEEDED.name: NOT_NEEDED}))
+        self.doubtful = []
 
     def await_verdicts(self, report: Report, *, to_the_end: bool = False) -> None:
         """Have candidates calculated; while enough are found if all at work are confirmed, wait for what comes of them.
@@ -264,32 +282,37 @@ class Search:
                 for one in self.writer.candidates
             ]
             self.writer.revise(told)
+            self.variety.refuted = self.refuted
         for candidate in self.writer.candidates:
             needed = self.confirmed + verification.at_work < verification.wanted
             if rank(candidate) == UNVERIFIED and (needed or verification.knows(candidate)):
                 verification.submit(candidate)
 
-    def _enough(self) -> bool:
-        """Whether enough are found if all that are at work are confirmed."""
+    @property
+    def _standing(self) -> int:
+        return len(self.writer.candidates) - self.refuted
+
+    @property
+    def _lacking(self) -> int:
+        """How many more are needed if all at work are confirmed; when it is late, nothing more is calculated."""
         at_work = self.verification.at_work if self.verification else 0
-        standing = len(self.writer.candidates) - self.refuted
-        return standing >= self.request.wanted and self.confirmed + at_work >= self.request.verify
+        unconfirmed = 0 if self.late else self.request.verify - self.confirmed - at_work
+        return max(0, self.request.wanted - self._standing, unconfirmed)
+
+    def _enough(self) -> bool:
+        return not self._lacking
 
     def outcome(self, folder: Path, seconds: float) -> Outcome:
         """What it all came to."""
         found, wanted = len(self.writer.candidates), self.request.wanted
         proposals = found + sum(self.tally.values())
-        reason = f"found all {wanted}"
+        reason = f"found all {wanted}" if self._standing >= wanted else f"found {self._standing} of {wanted}"
         if not self.complete:
+            if self.confirmed < self.request.verify:
+                reason += f" and confirmed {self.confirmed} of {self.request.verify}"
             most = ", ".join(f"{name} {count}" for name, count in self.tally.most_common(3))
-            rounds, minutes = self.request.rounds, self.request.budget
-            spent, more = f"{rounds} rounds of proposals are used up", "rounds in the configuration"
-            if self.late:
-                spent, more = f"the budget of {minutes:g} minutes is spent", "the budget"
-            reason = (
-                f"found {found} of {wanted}: {spent} ({proposals} looked at; turned away by {most or 'nothing'}); "
-                f"widen the wish, or raise {more}"
-            )
+            spent, advice = self._why_not()
+            reason += f": {spent} ({proposals} looked at; turned away by {most or 'nothing'}); {advice}"
         if self.request.verify:
             self.writer.arrange(rank)
             reason += f"; first principles confirm {self.confirmed} and refute {self.refuted}"
@@ -298,6 +321,17 @@ class Search:
         if beyond:
             reason += f"; {beyond} are beyond the {self.variety.most} of one layout, for want of others"
         return Outcome(folder, wanted, candidates, proposals, dict(self.tally.most_common()), reason, seconds)
+
+    def _why_not(self) -> tuple[str, str]:
+        """Why a search ended before enough were found, and what to do."""
+        if self.late:
+            minutes = self.request.budget
+            return f"the budget of {minutes:g} minutes is spent", "widen the wish, or raise the budget"
+        if self.variety.exhausted or self.rounds < self.request.rounds:
+            away = self.variety.turned_away
+            return f"other layouts were looked for in vain, {away} times", "widen the wish, or lower the variety"
+        rounds = self.request.rounds
+        return f"{rounds} rounds of proposals are used up", "widen the wish, or raise rounds in the configuration"
 
     def _tell(self, report: Report) -> None:
         away = {f"not_{name}": count for name, count in self.tally.most_common()}
@@ -348,6 +382,15 @@ class Search:
             return
         self._count(candidate)
         self.rejects.append(candidate)
+
+    def _turned_away_before(self, candidate: Candidate) -> None:
+        """Count one of an earlier call; if it merely was not needed, and more are asked for now, it waits again."""
+        others = {name: verdict for name, verdict in candidate.verdicts.items() if name != NOT_NEEDED.name}
+        not_needed = NOT_NEEDED.name in candidate.verdicts and not self.assay.rulebook.objection(others)
+        if not_needed and not self.complete:
+            self.doubtful.append(replace(candidate, verdicts=others))
+        else:
+            self._count(candidate)
 
     def _count(self, candidate: Candidate) -> None:
         self.settled.add(candidate.name)

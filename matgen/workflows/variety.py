@@ -36,6 +36,7 @@ class Variety:
         counts: candidates found by layout.
         waiting: those that nothing but variety speaks against.
         turned_away: how many nothing else spoke against, relaxed or not.
+        refuted: how many of those found do not count, since first principles speak against them.
     """
 
     wanted: int
@@ -43,6 +44,7 @@ class Variety:
     counts: Counter[Hashable] = field(default_factory=Counter)
     waiting: list[Candidate] = field(default_factory=list)
     turned_away: int = 0
+    refuted: int = 0
 
     @classmethod
     def of(cls, request: Request) -> "Variety":
@@ -57,7 +59,7 @@ class Variety:
     @property
     def enough(self) -> bool:
         """Whether those found and those that wait are as many as are wanted."""
-        return self.counts.total() + len(self.waiting) >= self.wanted
+        return self.counts.total() - self.refuted + len(self.waiting) >= self.wanted
 
     @property
     def exhausted(self) -> bool:
@@ -89,10 +91,9 @@ class Variety:
         if len(candidate.verdicts) > 1:
             self.waiting.append(candidate)
 
-    def best_waiting(self) -> list[Candidate]:
-        """As many of those that wait as are missing, the lowest energy first; they wait no longer."""
-        ordered = sorted(self.waiting, key=total_energy)
-        chosen = ordered[: max(0, self.wanted - self.counts.total())]
+    def best_waiting(self, missing: int) -> list[Candidate]:
+        """At most so many of those that wait, the lowest energy first; they wait no longer."""
+        chosen = sorted(self.waiting, key=total_energy)[:missing]
         names = {one.name for one in chosen}
         self.waiting = [one for one in self.waiting if one.name not in names]
         return chosen
