@@ -15,7 +15,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("kind")
     options.add_argument("files", nargs="+", type=Path)
-    options.add_argument("--data", type=Path, default=Path("cache/crystals.npz"), help="prepared table")
+    options.add_argument(
+        "--data", type=Path, help="prepared table; cache/crystals.npz or cache/molecules.npz if left out"
+    )
     options.add_argument("--out", type=Path, required=True)
     asked = options.parse_args()
     config = TrainConfig(asked.kind, data=asked.data, weights=asked.out)

@@ -1,7 +1,8 @@
 """Workflows: decisions and their reasons, runs that survive an interrupt, training and data from end to end."""
 
 import json
-from collections.abc import Callable, Iterator
+import runpy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from matgen import models
 from matgen.candidate import Candidate, Prediction, Verdict
 from matgen.export import CandidateWriter, ResumeError, RunInfo
 from matgen.guide import JUDGE
-from matgen.models import info, load
+from matgen.models import NETWORKS, WeightsError, info, load, save
+from matgen.nn.ensemble import Ensemble
 from matgen.nn.template_prior import TemplatePriorConfig
 from matgen.output import OutputError
 from matgen.progress import Silence
 from matgen.request import Request, Stages
 from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError, Schedule
-from matgen.training.run import DataError, TrainConfig, train, train_config
+from matgen.training.run import DataError, TrainConfig, join, train, train_config
 from matgen.validation.checks import validate
 from matgen.validation.relax import RelaxConfig
 from matgen.validation.symmetry import space_group
@@ -375,6 +377,105 @@ def test_a_damaged_table_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.npz").write_bytes(content)
     with pytest.raises(DataError, match="is not a prepared table"):
         train(replace(planned(QUICK), data=tmp_path / "t.npz", folder=tmp_path))
+
+
+# ---------------------------------------------------------------- ensembles of members trained apart
+
+APART = "template_properties"
+
+
+def ensemble(folder: Path, seed: int, members: int = 1, kind: str = APART, **sizes: int) -> Path:
+    """A file of fresh networks."""
+    torch.manual_seed(seed)
+    config = train_config({"kind": kind, "model": SMALL_MODELS[kind] | {"members": members} | sizes}).model
+    path = folder / f"{kind}-{seed}-{members}.safetensors"
+    return save(NETWORKS[kind].build(config), path, kind=kind, trained_on="nothing", figures={})
+
+
+def joined(files: Sequence[Path], table: Path, out: Path) -> Ensemble:
+    return load(APART, join(TrainConfig(APART, data=table, weights=out), files).path)
+
+
+def calibration_of(whole: Ensemble) -> torch.Tensor:
+    """That of all members, which is one."""
+    (first, *rest) = [member.heads.calibration for member in whole.members]
+    assert all(torch.equal(first, other) for other in rest)
+    return first
+
+
+def test_a_joined_ensemble_has_the_members_of_all_files_calibrated_together(
+    prepared_table: Path, tmp_path: Path
+) -> None:
+    one, two = ensemble(tmp_path, 0), ensemble(tmp_path, 1, members=2)
+    heard: list[dict] = []
+    config = TrainConfig(APART, data=prepared_table, weights=tmp_path / "new" / "whole.safetensors")
+    found = join(config, [one, two], report=heard.append)
+    assert heard == [{"weights": str(found.path), **found.figures}]
+    assert info(APART, found.path).trained_on.endswith("members trained apart")
+    whole = load(APART, found.path)
+    assert whole.config.members == len(whole.members) == 3
+    apart = [member for path in (one, two) for member in load(APART, path).members]
+    for mine, given in zip(whole.members, apart, strict=True):
+        trained = dict(given.named_parameters())
+        assert all(torch.equal(value, trained[name]) for name, value in mine.named_parameters())
+    # The order of files is none of the mixture's business, up to how its optimiser rounds.
+    torch.testing.assert_close(
+        calibration_of(joined([two, one], prepared_table, tmp_path / "turned.safetensors")),
+        calibration_of(whole),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    # A mixture of equals is each of them; with another member it is not.
+    alone, twice = (joined([one] * n, prepared_table, tmp_path / f"{n}.safetensors") for n in (1, 2))
+    torch.testing.assert_close(calibration_of(twice), calibration_of(alone), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(calibration_of(whole), calibration_of(alone), rtol=1e-3, atol=1e-3)
+
+
+def test_only_ensembles_of_networks_of_one_size_are_joined(prepared_table: Path, tmp_path: Path) -> None:
+    one, wider = ensemble(tmp_path, 0), ensemble(tmp_path, 1, hidden=24)
+    out = tmp_path / "whole.safetensors"
+    with pytest.raises(DataError, match=r"expected networks of one size, .*train them alike"):
+        joined([one, wider], prepared_table, out)
+    with pytest.raises(DataError, match="got 0 of kind"):
+        joined([], prepared_table, out)
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors"):
+        joined([one, tmp_path / "nowhere.safetensors"], prepared_table, out)
+    with pytest.raises(DataError, match="a prepared table at"):
+        joined([one], tmp_path / "nowhere.npz", out)
+    alone = ensemble(tmp_path, 2, kind="structure_properties")
+    with pytest.raises(WeightsError, match="structure_properties"):
+        joined([one, alone], prepared_table, out)
+    single = tmp_path / "prior.safetensors"
+    save(NETWORKS[QUICK].build(begun(tmp_path, prepared_table, 1).model), single, kind=QUICK, trained_on="", figures={})
+    with pytest.raises(DataError, match=f"got 1 of kind {QUICK}"):
+        join(TrainConfig(QUICK, data=prepared_table, weights=out), [single])
+    assert not out.exists()
+
+
+def test_judges_are_joined_where_none_was_trained(
+    prepared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no folder of a training lies
+    files = [ensemble(tmp_path, seed, kind="judge") for seed in range(2)]
+    found = join(TrainConfig("judge", data=prepared_table, weights=tmp_path / "whole.safetensors"), files)
+    assert len(load("judge", found.path).members) == 2
+
+
+def test_the_script_that_joins_looks_for_the_table_of_the_kind(
+    prepared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "build_ensemble.py"))["main"]
+    monkeypatch.chdir(tmp_path)
+    files = [str(ensemble(tmp_path, seed)) for seed in range(2)]
+    monkeypatch.setattr("sys.argv", ["", APART, *files, "--out", "whole.safetensors", "--data", str(prepared_table)])
+    main()
+    assert len(load(APART, tmp_path / "whole.safetensors").members) == 2
+    config = NETWORKS["molecule_properties"].config(width=8, layers=1, hidden=8)
+    kind, path = "molecule_properties", tmp_path / "of_molecules.safetensors"
+    save(NETWORKS[kind].build(config), path, kind=kind, trained_on="nothing", figures={})
+    monkeypatch.setattr("sys.argv", ["", kind, str(path), "--out", "whole.safetensors"])
+    with pytest.raises(DataError, match=r"molecules\.npz"):
+        main()
 
 
 # ---------------------------------------------------------------- data

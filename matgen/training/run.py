@@ -454,6 +454,7 @@ def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Te
     """Rows and their descriptors, from the file that an earlier run left in the folder if there is one."""
     path = folder / "described.pt"
     if not path.exists():
+        make_folder(folder, "--folder")
         torch.save(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), path)
     stored = torch.load(path, weights_only=True)
     if not torch.equal(stored.pop("rows"), rows.cpu()):
