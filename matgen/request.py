@@ -158,8 +158,8 @@ class Request:
         confidence: least probability that each wish is met, in the first round; see `confidence_of_round`.
         max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
         allow_known: keep candidates that are known; they are always kept where a formula or a graph is named.
-        variety: times `sampler.variety`, what each repetition of a layout costs; above 0, no layout is that of more
-            than three in ten candidates unless the request leaves few layouts (`most_alike`).
+        variety: times `sampler.variety`, what each repetition of a layout, or of the rings of a molecule, costs; above
+            0, no layout is that of more than three in ten crystals unless the request leaves few (`most_alike`).
         budget: minutes after which no more is drawn, relaxed or checked, however few were found.
         verify: how many candidates first principles are to confirm; refuted ones are replaced.
         verify_minutes: after which a calculation is given up.

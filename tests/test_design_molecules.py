@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pymatgen.core import Molecule
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from matgen import models
+from matgen.candidate import Candidate
 from matgen.config import ConfigError, from_mapping
 from matgen.energy import TemplateEnergy
 from matgen.generation import generate, propose
@@ -22,6 +24,7 @@ from matgen.templates.batch import Geometry, TemplateBatch, molecules_of
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.validation.molecule_checks import shown_hands, shows_template
 from matgen.workflows.design import default_folder, run
+from matgen.workflows.variety import Variety
 
 needs_weights = pytest.mark.skipif(
     not all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["molecule"]),
@@ -215,6 +218,17 @@ def test_only_what_misses_its_graph_is_drawn_anew(
     assert kind.starts([], torch.Generator()).templates.n_systems == 0
     named = Molecules(asking(smiles="CCO", n=1), shipped)
     assert named.geometries == 2 * 3
+
+
+@needs_weights
+def test_what_was_found_is_repeated_by_the_same_rings_or_formula(shipped: models.MoleculeModels) -> None:
+    kind, variety = Molecules(asking(), shipped), Variety.of(asking())
+    somewhere = Molecule(["C"], [[0, 0, 0]])
+    for smiles in ("CC1CC1", "NC1CC1", "CCO"):
+        variety.found(Candidate(smiles, somewhere, somewhere, None, str(MoleculeTemplate.of(smiles))))
+    repeated = {"OC1CC1": 2, "C1CO1": 2, "C1CCC1": 0, "COC": 1, "CCN": 0}
+    assert {one: variety.counts[kind.likeness(MoleculeTemplate.of(one))] for one in repeated} == repeated
+    assert not variety.verdicts(None)
 
 
 # ---------------------------------------------------------------- whole runs

@@ -83,7 +83,8 @@ def design(
     variety: Annotated[
         float | None,
         typer.Option(
-            help="Times the cost of repeating a layout; 0 also lifts the limit of three in ten of one. Default: 1."
+            help="Times the cost of repeating a layout, or the rings of a molecule; 0 also lifts the limit of three in "
+            "ten of one layout, which only crystals have. Default: 1."
         ),
     ] = None,
     budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,

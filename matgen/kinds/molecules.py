@@ -161,7 +161,7 @@ class Molecules:
         return geometry
 
     def likeness(self, template: Template) -> Hashable:
-        """Their ring systems and the bonds between them, whatever the elements."""
+        """Their rings and what joins these, whatever the elements; the formula where there is no ring."""
         return scaffold(*molecules_of([template]))
 
     def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> GraphConditions:

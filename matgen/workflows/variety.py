@@ -9,6 +9,7 @@ from pymatgen.core.structure import Structure
 from matgen.candidate import Candidate, Verdict
 from matgen.request import Request
 from matgen.templates.family import family
+from matgen.templates.molecule import MoleculeTemplate, scaffold
 from matgen.templates.prototypes import Layout, layout, layout_label
 from matgen.validation.shares import template_of
 
@@ -24,16 +25,16 @@ WORTH_A_STOP = 16
 
 @dataclass
 class Variety:
-    """The candidates of a run by layout, and those that wait because there are enough of theirs.
+    """The candidates of a run by likeness, and those that wait because there are enough of theirs.
 
     As long as too few are found and waiting together, whoever is over the limit is relaxed and judged like all others,
     and waits: if other layouts are not found in time, the best of them fill up the number. After that they are turned
-    away before they are relaxed.
+    away before they are relaxed. Molecules have no limit (`Request.most_alike`): they are counted, and nothing else.
 
     Attributes:
         wanted: candidates.
         most: of one layout.
-        counts: candidates found by layout.
+        counts: candidates found by likeness, for which proposals that repeat them pay.
         waiting: those that nothing but variety speaks against.
         turned_away: how many nothing else spoke against, relaxed or not.
         refuted: how many of those found do not count, since first principles speak against them.
@@ -82,8 +83,8 @@ class Variety:
         return {VARIETY: Verdict(VARIETY, passed=passed, value=float(count), unit="", reason=reason)}
 
     def found(self, candidate: Candidate) -> None:
-        """Count a candidate; one without a layout is like no other."""
-        self.counts[layout_of(candidate) or candidate.name] += 1
+        """Count a candidate."""
+        self.counts[likeness_of(candidate)] += 1
 
     def rejected(self, candidate: Candidate) -> None:
         """Count one that variety alone speaks against; it waits if it was judged."""
@@ -138,3 +139,13 @@ def layout_of(candidate: Candidate) -> Layout | None:
     """The layout of a structure as it is now; None for a molecule, and where its symmetry cannot be found."""
     template = template_of(candidate.structure) if isinstance(candidate.structure, Structure) else None
     return None if template is None else layout(template)
+
+
+def likeness_of(candidate: Candidate) -> Hashable:
+    """What a candidate has in common with its repetitions, as `Kind.likeness` tells it of proposals.
+
+    The layout, or a molecule's rings and what joins them; a crystal whose symmetry cannot be found is like no other.
+    """
+    if isinstance(candidate.structure, Structure):
+        return layout_of(candidate) or candidate.name
+    return scaffold(MoleculeTemplate.of(candidate.template))
