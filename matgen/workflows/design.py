@@ -32,7 +32,14 @@ from matgen.workflows.search import Outcome, Search, rejected_file
 from matgen.workflows.verification import Verification
 
 EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
-"""Settings that change how far a run goes, and nothing that it finds on the way."""
+"""Settings under which the folder of a run may be gone on with: no part of what makes it the run that it is.
+
+`budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` says how
+many relaxations are at work at once; they are judged in the same order. Because of these three nothing is drawn or
+decided otherwise, except with `verify`: which candidates are refuted by when hangs on the clock and `verify_minutes`,
+and later rounds propose for those that lack. Above `n`, `verify` also raises `Request.wanted`, and with it the limit on
+each layout.
+"""
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
 
@@ -193,8 +200,9 @@ def design(
         max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
         confidence: least probability that each wish is met, as the guiding models see it; less in each round.
         allow_known: keep candidates that are known crystals or molecules.
-        variety: times the cost of repeating a layout; above 0, no layout is that of more than three in ten of them as
-            long as others are found, unless a formula, or few elements or space groups are named.
+        variety: times the cost of repeating a layout, or the rings of a molecule; above 0, no layout is that of more
+            than three in ten crystals as long as others are found, unless a formula, or few elements or space groups
+            are named.
         budget: minutes after which no more is looked for.
         verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
         verify_minutes: after which a calculation is given up.
