@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from matgen.energy import forces, gradients
-from matgen.state import Orbits, State
+from matgen.batch.state import Orbits, State
+from matgen.energies.base import forces, gradients
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 

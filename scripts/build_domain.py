@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
-from matgen.models import info, load
 from matgen.nn.graph_energy import energy_per_atom
-from matgen.noise import CLEAN
 from matgen.screening.domain import FILE, Domain
 from matgen.templates.expand import expand
+from matgen.templates.noise import CLEAN
+from matgen.weights.models import info, load
 
 LEVELS = (0.0, 0.001, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.999, 1.0)
 BATCH = 64

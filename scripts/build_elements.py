@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pymatgen.core import Element, Lattice
 from scipy.optimize import nnls
 
-TARGET = Path(__file__).parent.parent / "matgen" / "elements.npz"
+TARGET = Path(__file__).parent.parent / "matgen" / "chemistry" / "elements.npz"
 N_ELEMENTS = 94
 
 

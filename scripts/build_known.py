@@ -19,10 +19,10 @@ from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.validation.fingerprint import fingerprint
-from matgen.validation.known import KnownIndex, shelved, without_fingerprint
-from matgen.validation.known_file import KIND, SHIPPED
-from matgen.validation.symmetry import SYMPREC
+from matgen.novelty.crystals import KnownIndex, shelved, without_fingerprint
+from matgen.novelty.fingerprint import fingerprint
+from matgen.novelty.index_file import KIND, SHIPPED
+from matgen.structures.symmetry import SYMPREC
 from matgen.workflows.data import data_folder
 
 SOURCE = "Materials Project before GNoME, CC BY 4.0"

@@ -16,8 +16,8 @@ from rdkit import Chem
 
 from matgen.datasets.molecules import MoleculeTable
 from matgen.datasets.qm9 import PARTS, qm9_folder
+from matgen.novelty.molecules import BLOCK, SHIPPED, KnownMolecules, connectivity_block
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.known_molecules import BLOCK, SHIPPED, KnownMolecules, connectivity_block
 
 SOURCE = "QM9 (Ramakrishnan et al. 2014)"
 

@@ -7,10 +7,10 @@ than SMALLEST crystals, so that no entry of the data set is in the library.
 import sys
 from pathlib import Path
 
-from matgen import models
 from matgen.datasets.crystals import CrystalTable
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.training.properties import trainable
+from matgen.weights import models
 
 SMALLEST = 3
 

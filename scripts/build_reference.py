@@ -30,12 +30,12 @@ from ase.build import bulk
 from pymatgen.core import Composition, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from matgen.calculator import chgnet_calculator, potential_name
+from matgen.chemistry.elements import ATOMIC_NUMBERS, atomic_volumes, descriptors
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.elements import ATOMIC_NUMBERS, atomic_volumes, descriptors
-from matgen.structure_files import Entry
-from matgen.validation.hull import MARGIN, REFUTED, ReferenceHull, near_hull
-from matgen.validation.reference import Reference
+from matgen.hull.hull import MARGIN, REFUTED, ReferenceHull, near_hull
+from matgen.hull.reference import Reference
+from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.structures.files import Entry
 from matgen.workflows.reference import PhaseEnergy, phase_energies, static_energy
 
 TARGET = Path(__file__).parent.parent / "matgen" / "references" / "chgnet.parquet"

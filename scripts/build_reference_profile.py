@@ -1,4 +1,4 @@
-"""Writes matgen/validation/metrics/*_test.json: how often each value of a trait occurs in MP-20 test and in QM9 test.
+"""Writes matgen/metrics/*_test.json: how often each value of a trait occurs in MP-20 test and in QM9 test.
 
 `python scripts/build_reference_profile.py --data FOLDER` (or MATGEN_DATA). Counts of rounded values, no structure.
 Bonds of molecules are those that distances tell by EDM's rules; QM9 itself comes from the package qm9pack.
@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 
 from matgen.datasets.named import named, named_molecules, named_structures
-from matgen.validation.metrics import profile, traits
-from matgen.validation.metrics.distributions import SHIPPED
-from matgen.validation.molecule_distributions import molecule_profile, molecule_traits
-from matgen.workflows.comparison import bonded
+from matgen.evaluation.comparison import bonded
+from matgen.metrics import profile, traits
+from matgen.metrics.distributions import SHIPPED
+from matgen.metrics.molecule_distributions import molecule_profile, molecule_traits
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
+from matgen.metrics.shares import FILE, Shares, shares
 from matgen.templates.batch import crystals_of
-from matgen.validation.shares import FILE, Shares, shares
 
 SOURCE = "Materials Project crystals of up to 20 atoms, training split"
 

@@ -16,7 +16,7 @@ from pymatgen.core.structure import Molecule
 from scipy.stats import spearmanr
 
 from matgen.datasets.molecules import MoleculeTable
-from matgen.validation.xtb import POTENTIAL, XtbProperties, calibrated_gap, electronic, gap_from_levels, relax_molecules
+from matgen.relaxation.xtb import POTENTIAL, XtbProperties, calibrated_gap, electronic, gap_from_levels, relax_molecules
 
 ELEMENTS = (1, 6, 7, 8, 9)
 
@@ -49,17 +49,17 @@ def molecules(table: MoleculeTable) -> list[Molecule]:
 
 def measured(table: MoleculeTable, jobs: int) -> list[Row]:
     """The rows whose relaxation converged."""
-    starts = molecules(table)
+    initial_geometries = molecules(table)
     wanted = table.label("gap").tolist()
     rows, seconds = {}, []
-    for done in relax_molecules(starts, n_jobs=jobs):
+    for done in relax_molecules(initial_geometries, n_jobs=jobs):
         seconds.append(done.report.seconds)
         if done.report.converged:
-            numbers = starts[done.index].atomic_numbers
+            numbers = initial_geometries[done.index].atomic_numbers
             counts = tuple(numbers.count(z) for z in ELEMENTS)
-            states = electronic(starts[done.index]), electronic(done.structure)
+            states = electronic(initial_geometries[done.index]), electronic(done.structure)
             rows[done.index] = Row(*states, counts, wanted[done.index])
-    print(f"{len(rows)} of {len(starts)} converged, {np.median(seconds):.2f} s each (median)")
+    print(f"{len(rows)} of {len(initial_geometries)} converged, {np.median(seconds):.2f} s each (median)")
     return [rows[index] for index in sorted(rows)]
 
 
@@ -98,7 +98,7 @@ if __name__ == "__main__":
     deviation = np.abs(target - np.median(target)).mean()
     print(f"B3LYP gap there: standard deviation {target.std():.3f} eV, {deviation:.3f} from its median")
 
-    def judge(name: str, told: np.ndarray) -> None:
+    def evaluator(name: str, told: np.ndarray) -> None:
         """One line of the table."""
         r, rank = np.corrcoef(told, target)[0, 1], spearmanr(told, target).statistic
         print(f"{name:48} Pearson {r:.3f}, Spearman {rank:.3f}, MAE {np.abs(told - target).mean():.3f} eV")
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     for features in FEATURES:
         known = np.array([row.wanted for row in fitted])
         weights = np.linalg.lstsq(matrix(fitted, features), known, rcond=None)[0]
-        judge(features, matrix(judged, features) @ weights)
+        evaluator(features, matrix(judged, features) @ weights)
         print(f"{'':48} weights {np.round(weights, 4).tolist()}")
     for shipped in (calibrated_gap, gap_from_levels):
-        judge(f"{shipped.__name__}, as shipped", np.array([shipped(row.relaxed) for row in judged]))
+        evaluator(f"{shipped.__name__}, as shipped", np.array([shipped(row.relaxed) for row in judged]))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.designed import Designed
-from baselines.figures import WORDS, advantage, counted, draw, markdown
+from baselines.figures import WORDS, advantage, counted, markdown, sample
 from baselines.prior_alone import PriorAlone
 from baselines.proposals import GAP_TOLERANCE, Setting, Source
 from baselines.race import MAX_EHULL, Judges, Race, Record, cpu_seconds, within
@@ -27,7 +27,7 @@ from baselines.random_symmetric import RandomSymmetric
 from baselines.substitution import Substitution
 from evaluation import Measurement, parser, read_lines, single_thread
 
-from matgen.validation.relax import RelaxConfig
+from matgen.relaxation.symmetric import RelaxConfig
 from matgen.workflows.data import data_folder
 
 SOURCES: dict[str, Callable[[Setting], Source]] = {
@@ -113,7 +113,7 @@ def report(found: Mapping[str, Mapping[str, list[Record]]], picture: Path) -> tu
             times = advantage(by_method[method], by_method[best], gap)
             figures[race][method]["advantage"] = {"over": best, **asdict(times)}
             bars.append(f"{FOUND[race]}: {WORDS[method]} {times.shown(1, 1)} × {WORDS[best]}")
-    draw({FOUND[race]: by_method for race, by_method in figures.items()}, picture)
+    sample({FOUND[race]: by_method for race, by_method in figures.items()}, picture)
     text.append(f"![What each method finds per CPU-hour](figures/{picture.name})\n")
     return figures, {"baselines": "\n\n".join(text), "bar baselines": "; ".join(bars) or "–"}
 

@@ -18,9 +18,9 @@ from evaluate_verify import F_BLOCK, known, structure_of
 from evaluation import table
 from pymatgen.core import Structure
 
-from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, find_interpreter, thorough
-from matgen.validation.gpaw_worker import MOMENTS
-from matgen.workflows.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig, find_interpreter, thorough
+from matgen.first_principles.gpaw_worker import MOMENTS
 from matgen.workflows.data import data_folder
 
 HALOGENS, CHALCOGENS, ALKALI = frozenset((9, 17, 35, 53)), frozenset((16, 34, 52)), frozenset((11, 19, 37, 55))
@@ -48,7 +48,7 @@ def metal(row: Mapping[str, Any]) -> bool:
 KINDS: dict[str, Callable[[Mapping[str, Any]], bool]] = {"halide": halide, "metal": metal, "chalcogenide": chalcogenide}
 
 
-def drawn(folder: Path, numbers: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Structure]]:
+def sampled(folder: Path, numbers: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Structure]]:
     """Kind, material and crystal."""
     columns = ["material_id", "n_atoms", "cell", "Z", "frac", "band_gap", "mp20_split"]
     rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet", columns=columns).to_pylist()
@@ -97,7 +97,7 @@ def main() -> None:
     interpreter = find_interpreter(options.python)
     plans = [Plan(interpreter, one, options.minutes) for one in (thorough(quick), quick)]
     found: dict[str, list[Pair]] = {}
-    for kind, name, crystal in drawn(data_folder(options.data), vars(options), options.seed):
+    for kind, name, crystal in sampled(data_folder(options.data), vars(options), options.seed):
         slow, fast = (one for plan in plans for _, one in calculated([(name, crystal)], file, plan))
         found.setdefault(kind, []).append((slow, fast))
         words = [f"{one.gap:.3f} eV {one.seconds:.0f} s {one.reason}" for one in (slow, fast)]

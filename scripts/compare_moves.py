@@ -14,15 +14,15 @@ from statistics import fmean
 import torch
 from evaluation import percent, shipped, table
 
-from matgen.generation import propose
-from matgen.kinds.crystals import Crystals
-from matgen.progress import Silence
-from matgen.request import Request, Stages
-from matgen.samplers.templates import Move, metropolis
+from matgen.generation.generate import propose
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request, Stages
+from matgen.generation.total_energy import template_energy
+from matgen.runtime.progress import Silence
+from matgen.samplers.template_moves import Move, metropolis
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
-from matgen.total_energy import template_energy
 
 BLOCK = 4
 """Steps between two looks at the clock."""
@@ -75,16 +75,16 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     torch.set_num_threads(1)
-    wishes: dict[str, float | str] = {} if given.formula else {"band_gap": 1.5}
+    targets: dict[str, float | str] = {} if given.formula else {"band_gap": 1.5}
     request = Request(
-        properties=wishes, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(redraws="always")
+        properties=targets, formula=given.formula, n=10, seed=given.seed, relax="none", stages=Stages(regrowth="always")
     )
     unmoved = replace(request, stages=Stages(moves=False))
     start = propose(unmoved, Crystals(unmoved, shipped()), torch.Generator().manual_seed(request.seed), Silence())
     moves = Crystals(request, shipped()).moves()
-    elements = [name for name in moves if not name.startswith("redraw")]
-    redraws = [name for name in moves if name not in elements]
-    sets = [[], elements, *([name] for name in redraws), [*elements, "redraw_site"], redraws, list(moves)]
+    elements = [name for name in moves if not name.startswith("regrow")]
+    regrowth = [name for name in moves if name not in elements]
+    sets = [[], elements, *([name] for name in regrowth), [*elements, "regrow_site"], regrowth, list(moves)]
     header = ("moves", "steps", "s", "accepted", "energy, mean / median", "distinct", "layouts (new)")
     print(table(header, []))
     for names in sets:

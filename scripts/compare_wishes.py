@@ -11,16 +11,16 @@ import torch
 from evaluation import percent, shipped, table
 from torch import Tensor
 
-from matgen.generation import propose
-from matgen.guide import Guide, by_structure
-from matgen.kinds.crystals import Crystals
-from matgen.models import load
-from matgen.progress import Silence
-from matgen.properties import PROPERTIES, median
-from matgen.request import Request
-from matgen.sampler_config import SamplerConfig
+from matgen.generation.generate import propose
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.runtime.progress import Silence
+from matgen.targets.properties import PROPERTIES, median
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
+from matgen.weights.models import load
 
 PAIRS = ((0.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5))
 """Weights of familiarity and of the wish."""
@@ -40,14 +40,14 @@ def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
 @torch.no_grad()
 def opinions(templates: TemplateBatch, geometry: Geometry, gap: float, tolerance: float) -> tuple[Tensor, ...]:
     """Gap by the guide, its probability of being near enough, and gap by the judge, each (n_systems,)."""
-    guide, judge = Guide(shipped().graph, by_structure(shipped().structures)), load("judge")
+    predictor, evaluator = Predictor(shipped().graph, by_structure(shipped().structures)), load("evaluator")
     parts = []
     for some in torch.arange(templates.n_systems).split(CHUNK):
         batch = templates.select(some)
         state = expand(batch, geometry.select(templates, some))
-        guided = guide.distributions(batch, state)["band_gap"]
+        guided = predictor.distributions(batch, state)["band_gap"]
         chance = guided.log_between(torch.tensor(gap - tolerance), torch.tensor(gap + tolerance)).exp()
-        parts.append((median(guided), chance, median(judge(state)["band_gap"])))
+        parts.append((median(guided), chance, median(evaluator(state)["band_gap"])))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
@@ -60,19 +60,19 @@ def main() -> None:
     given = options.parse_args()
     torch.set_num_threads(1)
     tolerance, rows = PROPERTIES["band_gap"].tolerance, []
-    for familiarity, wish in PAIRS:
+    for chemical_distance, target in PAIRS:
         began = time.process_time()
-        sampler = SamplerConfig(familiarity=familiarity, wish=wish)
+        sampler = SamplerConfig(chemical_distance=chemical_distance, target=target)
         request = Request(properties={"band_gap": given.gap}, n=given.n, seed=given.seed, sampler=sampler)
-        guide, chance, judge = opinions(*laid_on_prototypes(request), given.gap, tolerance)
-        hit, met = (judge - given.gap).abs() <= tolerance, (guide - given.gap).abs() <= tolerance
+        predictor, chance, evaluator = opinions(*laid_on_prototypes(request), given.gap, tolerance)
+        hit, met = (evaluator - given.gap).abs() <= tolerance, (predictor - given.gap).abs() <= tolerance
         surest = chance.argsort(descending=True)[:SUREST]
         groups = [torch.ones_like(hit).nonzero().ravel(), met.nonzero().ravel(), surest]
-        cells = [f"{percent(int(hit[g].sum()), len(g))} of {len(g)}, {judge[g].mean():.2f} eV" for g in groups]
-        rows.append((f"{familiarity:g}", f"{wish:g}", *cells, f"{time.process_time() - began:.0f}"))
+        cells = [f"{percent(int(hit[g].sum()), len(g))} of {len(g)}, {evaluator[g].mean():.2f} eV" for g in groups]
+        rows.append((f"{chemical_distance:g}", f"{target:g}", *cells, f"{time.process_time() - began:.0f}"))
         print(rows[-1])
     words = ("all", "guide within the tolerance", f"{SUREST} of which the guide is surest")
-    print(table(("familiarity", "wish", *(f"judge agrees, its mean: {w}" for w in words), "s"), rows))
+    print(table(("chemical_distance", "target", *(f"judge agrees, its mean: {w}" for w in words), "s"), rows))
 
 
 if __name__ == "__main__":

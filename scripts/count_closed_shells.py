@@ -12,8 +12,8 @@ import torch
 from evaluation import crystals, percent, table
 from smact import metals
 
-from matgen.charges import commonly_neutral
-from matgen.elements import SYMBOLS
+from matgen.chemistry.charges import commonly_neutral
+from matgen.chemistry.elements import SYMBOLS
 
 GAP = 0.1
 """From here on it counts as one, eV."""

@@ -19,21 +19,21 @@ from evaluation import Measurement, Task, known_crystals, parser, percent, read_
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from matgen.candidate import Candidate
-from matgen.charges import is_valid
-from matgen.models import load
-from matgen.properties import PROPERTIES
-from matgen.record import from_record
-from matgen.request import Request
-from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.cif import displacement, read_cif
-from matgen.validation.contacts import closest_contact
-from matgen.validation.duplicates import unique
-from matgen.validation.hull import is_stable
-from matgen.validation.symmetry import space_group
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.chemistry.charges import is_valid
+from matgen.generation.request import Request
+from matgen.hull.hull import is_stable
+from matgen.novelty.duplicates import unique
+from matgen.search.selection import predictions
+from matgen.structures.candidate import Candidate
+from matgen.structures.cif import displacement, read_cif
+from matgen.structures.record import from_record
+from matgen.structures.symmetry import space_group
+from matgen.targets.properties import PROPERTIES
+from matgen.weights.models import load
 from matgen.workflows.data import data_folder
 from matgen.workflows.design import run
-from matgen.workflows.selection import predictions
 
 TARGETS = (0.5, 1.5, 3.0)  # eV
 TOLERANCE = PROPERTIES["band_gap"].tolerance
@@ -47,8 +47,8 @@ UNSCALED = StructureMatcher(scale=False)
 def designed(task: Task) -> dict[str, Any]:
     """One run of the workflow, resumed if it was begun, and what came of it."""
     target, n = task.how["target"], task.how["n"]
-    wish = {} if target is None else {"band_gap": target}
-    request = Request(properties=wish, n=n, seed=task.seed, processes=1, budget=BUDGET)
+    asked = {} if target is None else {"band_gap": target}
+    request = Request(properties=asked, n=n, seed=task.seed, processes=1, budget=BUDGET)
     folder = task.how["folder"] / task.key
     outcome = run(request, folder)
     groups = known(task.how["data"])[0]
@@ -88,8 +88,8 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
     back = read_cif((folder / "cif" / f"{candidate.name}.cif").read_text(encoding="utf-8"))
     return {
         "formula": structure.composition.reduced_formula,
-        "guide": candidate.properties["band_gap"].value,
-        "judge": candidate.properties["judge_band_gap"].value,
+        "predictor": candidate.properties["band_gap"].value,
+        "evaluator": candidate.properties["evaluator_band_gap"].value,
         "above_hull": candidate.verdicts["hull"].value,
         "falls_back": candidate.verdicts["falls_back"].passed,
         "smact": is_valid(structure.composition),
@@ -101,14 +101,14 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
 
 def proposals(folder: Path) -> Iterator[dict[str, Any]]:
     """Gaps and charges of the first round's proposals, before any of them was turned away."""
-    judge = load("judge")
+    evaluator = load("evaluator")
     lines = read_lines(folder / "proposals-0.jsonl")
     step = max(1, len(lines) // LOOKED_AT)
     for line in lines[::step]:
         candidate = from_record(line)
         yield {
-            "guide": candidate.properties["band_gap"].value,
-            "judge": predictions(judge, candidate.structure)["band_gap"].value,
+            "predictor": candidate.properties["band_gap"].value,
+            "evaluator": predictions(evaluator, candidate.structure)["band_gap"].value,
             "smact": is_valid(candidate.structure.composition),
             "contact": round(closest_contact(candidate.structure).ratio, 4),
         }
@@ -142,8 +142,8 @@ def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
     return {
         "requested": found["requested"],
         "found": len(candidates),
-        "guide": met("guide", candidates),
-        "judge": met("judge", candidates),
+        "predictor": met("predictor", candidates),
+        "evaluator": met("evaluator", candidates),
         "smact": sum(row["smact"] for row in candidates),
         "symmetric": sum(row["space_group"] != 1 for row in candidates),
         "no_contact": sum(row["contact"] >= MIN_CONTACT for row in candidates),
@@ -155,12 +155,12 @@ def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
         "falls_back": sum(row["falls_back"] for row in candidates),
         "sun": sum(is_stable(row["above_hull"], MAX_EHULL) and row["distinct"] and row["novel"] for row in candidates),
         "mean_above_hull": fmean([row["above_hull"] for row in candidates] or [math.nan]),
-        "judge_mean_error": None
+        "evaluator_mean_error": None
         if target is None
-        else fmean([abs(row["judge"] - target) for row in candidates] or [0]),
+        else fmean([abs(row["evaluator"] - target) for row in candidates] or [0]),
         "proposals": len(found["proposals"]),
-        "proposals_guide": met("guide", found["proposals"]),
-        "proposals_judge": met("judge", found["proposals"]),
+        "proposals_predictor": met("predictor", found["proposals"]),
+        "proposals_evaluator": met("evaluator", found["proposals"]),
         "proposals_smact": sum(row["smact"] for row in found["proposals"]),
         "looked_at": found["looked_at"],
         "rejected": found["rejected"],
@@ -189,10 +189,10 @@ def baseline(rows: Sequence[Mapping[str, Any]], kind: str) -> dict[str, str]:
     return {f"{t:g} eV": percent(sum(abs(row[kind] - t) <= TOLERANCE for row in rows), len(rows)) for t in TARGETS}
 
 
-WISHED = {
+REQUESTED = {
     "found": "found",
-    "guide": "gap by guide",
-    "judge": "gap by judge",
+    "predictor": "gap by guide",
+    "evaluator": "gap by judge",
     "sun": "S.U.N. ≤ 0.1",
     "on_hull": "on or below the hull",
     "falls_back": "falls back",
@@ -210,14 +210,14 @@ SOUND = {
 
 def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Candidates, then proposals, then relaxations."""
-    first = "\n\n".join(_shares_table(figures, words) for words in (WISHED, SOUND))
+    first = "\n\n".join(_shares_table(figures, words) for words in (REQUESTED, SOUND))
     raw = [
         (
             name,
             f["proposals"],
             *(
                 "–" if f[k] is None else percent(f[k], f["proposals"])
-                for k in ("proposals_guide", "proposals_judge", "proposals_smact")
+                for k in ("proposals_predictor", "proposals_evaluator", "proposals_smact")
             ),
             f"{sum(f['seconds'].values()):.0f}",
         )
@@ -248,7 +248,7 @@ def _shares_table(figures: Mapping[str, Mapping[str, Any]], words: Mapping[str, 
     return table(("run", "requested", *words.values()), rows)
 
 
-def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def sample(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Histograms of predicted gaps: proposals and candidates, by the guide and by the judge."""
     import matplotlib as mpl
 
@@ -258,7 +258,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex=True, constrained_layout=True)
     bins = [0.2 * i for i in range(31)]
     for column, (group, words) in enumerate((("proposals", "proposals, unselected"), ("candidates", "candidates"))):
-        for row, kind in enumerate(("guide", "judge")):
+        for row, kind in enumerate(("predictor", "evaluator")):
             for name, one in found.items():
                 values = [min(x[kind], bins[-1]) for x in one[group]]
                 weights = [1 / max(len(values), 1)] * len(values)
@@ -298,15 +298,15 @@ def main() -> None:
     tasks = tasks_of(options, options.out.parent / "designs" / measurement.fingerprint)
     found = measurement.run(designed, tasks)
     figures = {task.key: shares(found[task.key], task.how["target"]) for task in tasks}
-    draw(found, options.figure)
-    without = {kind: baseline(found["no wish"]["candidates"], kind) for kind in ("guide", "judge")}
+    sample(found, options.figure)
+    without = {kind: baseline(found["no wish"]["candidates"], kind) for kind in ("predictor", "evaluator")}
     told = "; ".join(
         f"{name}: {percent(f['guide'], f['requested'])} / {percent(f['judge'], f['requested'])}"
         for name, f in figures.items()
-        if f["guide"] is not None
+        if f["predictor"] is not None
     )
     line = "\n\nWithout a wish, within ±0.25 eV of the same targets by the judge: "
-    line += ", ".join(f"{share} of {name}" for name, share in without["judge"].items()) + "."
+    line += ", ".join(f"{share} of {name}" for name, share in without["evaluator"].items()) + "."
     line += "\n\n![Predicted gaps of proposals and candidates, with and without a wish](figures/gaps.png)\n"
     suns = (f"{name}: {percent(f['sun'], f['requested'])} of {f['requested']}" for name, f in figures.items())
     places = {"design": markdown(figures) + line, "bar design": told, "bar returned": "; ".join(suns)}

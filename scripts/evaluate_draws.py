@@ -17,24 +17,24 @@ from evaluation import Measurement, Task, known_crystals, parser, percent, shipp
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from matgen.charges import is_valid
-from matgen.config import to_mapping
-from matgen.energies.template_prior import draw_templates
-from matgen.generation import propose, rank, shape
-from matgen.kinds.crystals import Crystals, drawn_conditions
-from matgen.progress import Silence
-from matgen.request import Request
-from matgen.sampler_config import SamplerConfig
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.chemistry.charges import is_valid
+from matgen.energies.template_prior import sample_templates
+from matgen.generation.generate import propose, rank, shape
+from matgen.generation.kinds.crystals import Crystals, sampled_conditions
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
+from matgen.novelty.duplicates import SeenStructures
+from matgen.novelty.fingerprint import NoFingerprintError
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.runtime.config import to_mapping
+from matgen.runtime.progress import Silence
+from matgen.structures.symmetry import contains, space_group
 from matgen.templates.crystal import CrystalTemplate
-from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.contacts import closest_contact
-from matgen.validation.duplicates import SeenStructures
-from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
-from matgen.validation.relax import RelaxConfig
-from matgen.validation.relax_free import relax_batch
-from matgen.validation.symmetry import contains, space_group
 from matgen.workflows.data import data_folder
 
 WAYS = {"prior": "the prior alone", "sum": "the sum"}
@@ -49,7 +49,7 @@ surface = cache(CHGNetSurface)
 hull = cache(ReferenceHull.load)
 
 
-def drawn(task: Task) -> list[dict[str, Any]]:
+def sampled(task: Task) -> list[dict[str, Any]]:
     """What became of each of a chunk's draws; fewer where a draw repeated another."""
     generator = task.generator()
     models = shipped()
@@ -57,11 +57,13 @@ def drawn(task: Task) -> list[dict[str, Any]]:
     request = replace(SINGLE, n=len(templates))
     batch, geometry = shape(templates, request, Crystals(request, models), generator, Silence())
     proposals = rank(batch, geometry, SINGLE, Crystals(SINGLE, models), Silence())
-    starts = [proposal.structure for proposal in proposals]
-    rows: list[dict[str, Any]] = [{"start": start.as_dict(verbosity=0), "smact": _smact(start)} for start in starts]
-    for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(starts)), surface()):
-        before, after = space_group(starts[index]).number, space_group(final).number
-        moved = UNSCALED.get_rms_dist(starts[index], final)
+    initial_geometries = [proposal.structure for proposal in proposals]
+    rows: list[dict[str, Any]] = [
+        {"start": start.as_dict(verbosity=0), "smact": _smact(start)} for start in initial_geometries
+    ]
+    for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(initial_geometries)), surface()):
+        before, after = space_group(initial_geometries[index]).number, space_group(final).number
+        moved = UNSCALED.get_rms_dist(initial_geometries[index], final)
         rows[index] |= {
             "final": final.as_dict(verbosity=0),
             "converged": report.converged,
@@ -77,7 +79,7 @@ def drawn(task: Task) -> list[dict[str, Any]]:
 def _templates(way: str, generator: Any) -> list[CrystalTemplate]:
     if way == "sum":
         return propose(SINGLE, Crystals(SINGLE, shipped()), generator, Silence())
-    return draw_templates(shipped().prior, SINGLE.rules, drawn_conditions(SINGLE, CHUNK, generator), generator)
+    return sample_templates(shipped().prior, SINGLE.rules, sampled_conditions(SINGLE, CHUNK, generator), generator)
 
 
 def _smact(structure: Structure) -> bool:
@@ -101,7 +103,7 @@ def _new(structure: Structure, data: Path) -> bool:
 def summary(rows: Sequence[Mapping[str, Any]], requested: int) -> dict[str, Any]:
     """Counts over all draws of one way; `requested` is the denominator of all of them."""
     seen = SeenStructures()
-    counts: dict[str, Any] = {"requested": requested, "drawn": len(rows)}
+    counts: dict[str, Any] = {"requested": requested, "sampled": len(rows)}
     counts["smact"] = sum(row["smact"] for row in rows)
     ended = [row for row in rows if row.get("converged") and row["sound"]]
     unique = [seen.add(Structure.from_dict(row["final"])) is None for row in ended]
@@ -152,7 +154,7 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, then write record and page."""
-    options = parser(__doc__, "draws", 500).parse_args()
+    options = parser(__doc__, "samples", 500).parse_args()
     settings = {"request": to_mapping(SINGLE), "relaxation": to_mapping(RelaxConfig()), "limits": LIMITS}
     measurement = Measurement(options, settings)
     data = data_folder(options.data)
@@ -161,14 +163,14 @@ def main() -> None:
         for way in WAYS
         for i in range(options.n // CHUNK)
     ]
-    results = measurement.run(drawn, tasks)
+    results = measurement.run(sampled, tasks)
     figures = {}
     for way in WAYS:
         parts = [results[task.key] for task in tasks if task.how["way"] == way]
         figures[way] = summary([row for part in parts for row in part], CHUNK * len(parts))
     bars = [f"{WAYS[way]}: {percent(f['sun_0.1'], f['requested'])}" for way, f in figures.items()]
     bar = f"{'; '.join(bars)} (of {figures['sum']['requested']} each)"
-    measurement.finish({"ways": figures}, {"draws": markdown(figures), "bar draws": bar})
+    measurement.finish({"ways": figures}, {"samples": markdown(figures), "bar draws": bar})
 
 
 if __name__ == "__main__":

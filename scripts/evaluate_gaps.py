@@ -1,4 +1,4 @@
-"""How often first principles confirm a wish for a gap: designs that `matgen verify` has calculated, series by series.
+"""How often first principles confirm a asked for a gap: designs that `matgen verify` has calculated, series by series.
 
 `python scripts/evaluate_gaps.py SERIES=FOLDER... --document docs/results.md`: each folder holds a run of `matgen design
 --bandgap X` and its `verified.jsonl`. Of each series the first 30 candidates that were calculated count, whatever came
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from evaluation import filled, mean, percent, table
 
-from matgen.candidate import Candidate
-from matgen.config import from_mapping
-from matgen.energies.property import Target
-from matgen.record import from_record
-from matgen.request import Request
+from matgen.generation.request import Request
+from matgen.runtime.config import from_mapping
+from matgen.structures.candidate import Candidate
+from matgen.structures.record import from_record
+from matgen.targets.target import Target
 
 FIRST = 30
 NEAR = (0.1, 0.25, 0.4)  # eV
@@ -35,11 +35,11 @@ class Row:
     name: str
     formula: str
     space_group: int
-    guide: float
+    predictor: float
     aleatoric: float
     epistemic: float
     probability: float
-    judge: float
+    evaluator: float
     above_hull: float
     gpaw: float | None
     reason: str
@@ -53,14 +53,14 @@ class Row:
     def covered(self) -> bool:
         """Whether the calculated gap lies within 1.645 standard deviations of the median."""
         spread = (self.aleatoric**2 + self.epistemic**2) ** 0.5
-        return self.gpaw is not None and abs(self.gpaw - self.guide) <= NORMAL_90 * spread
+        return self.gpaw is not None and abs(self.gpaw - self.predictor) <= NORMAL_90 * spread
 
 
 def rows(series: str, folder: Path) -> list[Row]:
     """The designs of a folder that were calculated, best first."""
     report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    wishes = from_mapping(Request, {"properties": report["configuration"]["properties"]}).wishes
-    wish = next(wish for wish in wishes if wish.name == "band_gap")
+    targets = from_mapping(Request, {"properties": report["configuration"]["properties"]}).targets
+    asked = next(asked for asked in targets if asked.name == "band_gap")
     lines = (folder / "verified.jsonl").read_text(encoding="utf-8").splitlines()
     results = {record["name"]: record for record in map(json.loads, lines)}
     candidates = map(json.loads, (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines())
@@ -69,22 +69,22 @@ def rows(series: str, folder: Path) -> list[Row]:
         raise SystemExit(
             f"expected a run without --verify in {folder}, whose confirmed candidates come first; name others"
         )
-    return [_row(series, wish, one, results[one.name]) for one in found if one.name in results][:FIRST]
+    return [_row(series, asked, one, results[one.name]) for one in found if one.name in results][:FIRST]
 
 
-def _row(series: str, wish: Target, one: Candidate, result: dict) -> Row:
-    guide, judge = one.properties["band_gap"], one.properties["judge_band_gap"]
+def _row(series: str, asked: Target, one: Candidate, result: dict) -> Row:
+    predictor, evaluator = one.properties["band_gap"], one.properties["evaluator_band_gap"]
     return Row(
         series=series,
-        target=wish.low,
+        target=asked.low,
         name=one.name,
         formula=one.crystal.composition.reduced_formula,
         space_group=one.space_group.number if one.space_group else 0,
-        guide=round(guide.value, 3),
-        aleatoric=round(guide.aleatoric, 3),
-        epistemic=round(guide.epistemic, 3),
-        probability=round(guide.probability, 3),
-        judge=round(judge.value, 3),
+        predictor=round(predictor.value, 3),
+        aleatoric=round(predictor.aleatoric, 3),
+        epistemic=round(predictor.epistemic, 3),
+        probability=round(predictor.probability, 3),
+        evaluator=round(evaluator.value, 3),
         above_hull=round(one.verdicts["hull"].value, 4),
         gpaw=None if result["gap"] is None else round(result["gap"], 3),
         reason=result["reason"],
@@ -99,9 +99,9 @@ def markdown(every: Sequence[Row]) -> str:
     lines = []
     for name in dict.fromkeys(row.series for row in every):
         some = [row for row in every if row.series == name]
-        known = [(row.guide, row.gpaw) for row in some if row.gpaw is not None]
+        known = [(row.predictor, row.gpaw) for row in some if row.gpaw is not None]
         metals = sum(gap == 0 for _, gap in known)
-        errors = [guide - gap for guide, gap in known]
+        errors = [predictor - gap for predictor, gap in known]
         lines.append(
             [
                 name,

@@ -28,25 +28,25 @@ from evaluation import (
 )
 from torch import Tensor
 
-from matgen.charges import is_valid
-from matgen.config import to_mapping
+from matgen.chemistry.charges import is_valid
 from matgen.energies.graph import denoiser_score
-from matgen.generation import shape
-from matgen.kinds.crystals import Crystals
-from matgen.noise import karras_levels
-from matgen.progress import Silence
-from matgen.request import Request, Stages
-from matgen.sampler_config import SamplerConfig
+from matgen.generation.generate import shape
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request, Stages
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.generation.total_energy import state_energy
+from matgen.runtime.config import to_mapping
+from matgen.runtime.progress import Silence
 from matgen.samplers.diffusion import diffuse, pure_noise, renoise
-from matgen.samplers.starts import starts
+from matgen.samplers.initial_geometry import initial_geometries
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
+from matgen.templates.noise import karras_levels
 from matgen.templates.prototypes import PrototypeLibrary
-from matgen.total_energy import state_energy
 from matgen.training.properties import trainable
 
-CONFIG = replace(SamplerConfig(), geometries=3, shaped_starts=3)
+CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
 ONE_START = replace(CONFIG, geometries=1)
 NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
 CHUNK = 25
@@ -128,12 +128,12 @@ def _diffused(batch: TemplateBatch, geometry: Geometry, levels: Tensor, generato
 def from_density(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
     """Draws from the density of geometries, as `matgen design` makes them."""
     batch = TemplateBatch.of(templates)
-    return batch, draw(batch, generator)
+    return batch, sample(batch, generator)
 
 
-def draw(batch: TemplateBatch, generator: torch.Generator) -> Geometry:
+def sample(batch: TemplateBatch, generator: torch.Generator) -> Geometry:
     """The density at the temperature of the sampler."""
-    return shipped().geometry.draw(batch, generator, CONFIG.draw_temperature)
+    return shipped().geometry.sample(batch, generator, CONFIG.sampling_temperature)
 
 
 SHAPERS: dict[str, Shaper] = {
@@ -177,7 +177,7 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
     """Ten diverse candidates of each row, diffused: source, energies, and distance to the truth."""
     whole, generator = crystals(task.table), task.generator()
     templates = whole.templates.select(torch.tensor(task.rows)).unbatch()
-    parts = [_diffused_starts(templates, generator), _noises(templates, generator)]
+    parts = [_diffused_geometries(templates, generator), _noises(templates, generator)]
     batch, geometry = concatenated([(batch, geometry) for batch, geometry, _, _ in parts])
     owners = [owner for _, _, owner, _ in parts for owner in owner]
     sources = [source for _, _, _, source in parts for source in source]
@@ -194,13 +194,13 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
     return candidates
 
 
-def _diffused_starts(
+def _diffused_geometries(
     templates: list[CrystalTemplate], generator: torch.Generator
 ) -> tuple[TemplateBatch, Geometry, list[int], list[str]]:
     """Seven of each: up to three prototypes, the rest from the density."""
-    begun = starts(templates, shipped_library(), draw, generator, per_template=7, prototypes=3)
-    sigma = torch.where(begun.from_prototype, CONFIG.start_known, CONFIG.start_drawn)
-    ramp = karras_levels(1.0, CONFIG.lowest / CONFIG.start_drawn, CONFIG.levels)
+    begun = initial_geometries(templates, shipped_library(), sample, generator, per_template=7, prototypes=3)
+    sigma = torch.where(begun.from_prototype, CONFIG.prototype_noise, CONFIG.sampled_noise)
+    ramp = karras_levels(1.0, CONFIG.lowest / CONFIG.sampled_noise, CONFIG.levels)
     noised = renoise(begun.templates, begun.geometry, sigma, generator)
     geometry = _diffused(begun.templates, noised, ramp[:, None] * sigma, generator)
     sources = ["prototype" if known else "density" for known in begun.from_prototype.tolist()]

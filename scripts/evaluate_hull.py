@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from evaluation import Measurement, Task, parser, percent, table
 from pymatgen.core import Composition, Element, Structure
 
-from matgen.calculator import chgnet_calculator
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.validation.hull import MARGIN, ON_HULL, REFUTED, ReferenceHull
-from matgen.validation.reference import Reference, elements_of
-from matgen.validation.relax import relax
+from matgen.hull.hull import MARGIN, ON_HULL, REFUTED, ReferenceHull
+from matgen.hull.reference import Reference, elements_of
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.symmetric import relax
 from matgen.workflows.data import data_folder
 
 FORMATION = {"mp20_2021", "mpts52_2022"}

@@ -11,8 +11,8 @@ import torch
 from evaluate_geometry import from_noise
 from evaluation import Measurement, Task, as_structures, chunks, crystals, match, parser, percent, shipped, table
 
+from matgen.generation.sampler_settings import SamplerConfig
 from matgen.nn.graph_energy import energy_per_atom
-from matgen.sampler_config import SamplerConfig
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.training.graph import auroc, noised, own_samples
@@ -104,7 +104,7 @@ def markdown(found: Mapping[str, Mapping[str, float]], n: int) -> str:
 
 def main() -> None:
     """Measure, print, record."""
-    options = parser(__doc__, "judge", 1000).parse_args()
+    options = parser(__doc__, "evaluator", 1000).parse_args()
     whole = crystals(options.table)
     rows = ((whole.mp20_split == 1) | (whole.mp20_split == 2)).nonzero().ravel()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(options.seed))
@@ -117,7 +117,7 @@ def main() -> None:
     hardest = min(found, key=lambda name: found[name]["auroc"])
     line = f"mean {means[0]:.3f} ({means[1]:.3f} without own samples); hardest: {CLASSES[hardest]}, "
     line += f"{found[hardest]['auroc']:.3f}"
-    measurement.finish({"real_rows": n, "classes": found}, {"judge": markdown(found, n), "bar judge": line})
+    measurement.finish({"real_rows": n, "classes": found}, {"evaluator": markdown(found, n), "bar judge": line})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import numpy as np
 from evaluation import Measurement, Task, parser, percent, table
 from pymatgen.core import Structure
 
-from matgen.charges import is_valid
+from matgen.chemistry.charges import is_valid
 from matgen.datasets.named import NAMED, named_structures
-from matgen.validation.metrics import (
+from matgen.metrics import (
     Bootstrap,
     Profile,
     coverage,
@@ -30,8 +30,8 @@ from matgen.validation.metrics import (
     match_rate,
     traits,
 )
-from matgen.validation.metrics.coverage import nearest
-from matgen.validation.metrics.distributions import SHIPPED
+from matgen.metrics.coverage import nearest
+from matgen.metrics.distributions import SHIPPED
 
 DATA_SETS = ("mp20", "mp20_val", "perov5", "carbon24")
 PUBLISHED = {"mp20": "90.4 % of MP-20", "perov5": "98.6 %, 98.9 % of draws of CDVAE, DiffCSP"}

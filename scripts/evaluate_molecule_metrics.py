@@ -16,8 +16,8 @@ import numpy as np
 from evaluation import Measurement, Task, parser, table
 
 from matgen.datasets.molecules import MoleculeTable
-from matgen.validation.molecule_distributions import Histogram, distribution_distances, histograms
-from matgen.validation.molecule_metrics import (
+from matgen.metrics.molecule_distributions import Histogram, distribution_distances, histograms
+from matgen.metrics.molecules import (
     AtomSets,
     Judgement,
     MoleculeMetrics,

@@ -24,32 +24,32 @@ import torch
 from evaluation import Measurement, Task, parser, table
 from rdkit.Chem import AllChem
 
-from matgen.config import from_mapping
+from matgen.checks.molecules import rmsd, shows_template, stereo_of_geometry
 from matgen.datasets.molecules import LABELS, MoleculeTable
 from matgen.energies.graph import GraphPredictor
-from matgen.generation import generate
-from matgen.io import state_of, structures
-from matgen.kinds.molecules import Molecules
-from matgen.models import MoleculeModels, load, load_molecule_models
-from matgen.noise import CLEAN
-from matgen.progress import Silence
-from matgen.properties import median
-from matgen.request import Request, preset_of
-from matgen.samplers.starts import Starts
-from matgen.templates.batch import molecules_of
-from matgen.templates.expand import expand
-from matgen.templates.molecule import MoleculeTemplate
-from matgen.total_energy import ranking_terms
-from matgen.validation.molecule_checks import rmsd, shown_hands, shows_template
-from matgen.validation.molecule_distributions import distribution_distances, histograms
-from matgen.validation.molecule_metrics import (
+from matgen.generation.generate import generate
+from matgen.generation.kinds.molecules import Molecules
+from matgen.generation.request import Request, preset_of
+from matgen.generation.total_energy import ranking_terms
+from matgen.metrics.molecule_distributions import distribution_distances, histograms
+from matgen.metrics.molecules import (
     AtomSets,
     judgements,
     known_smiles,
     molecule_metrics,
     perceived_molecules,
 )
-from matgen.validation.xtb import calibrated_gap, electronic, gap_from_levels, relax_molecule
+from matgen.relaxation.xtb import calibrated_gap, electronic, gap_from_levels, relax_molecule
+from matgen.runtime.config import from_mapping
+from matgen.runtime.progress import Silence
+from matgen.samplers.initial_geometry import InitialGeometries
+from matgen.structures.conversion import state_of, structures
+from matgen.targets.properties import median
+from matgen.templates.batch import molecules_of
+from matgen.templates.expand import expand
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.noise import CLEAN
+from matgen.weights.models import MoleculeModels, load, load_molecule_models
 
 TOGETHER = 40
 """Molecules of a task."""
@@ -107,12 +107,12 @@ def kind(gap: float | None = None, n: int = 1) -> Molecules:
 
 def begun(
     templates: Sequence[MoleculeTemplate], geometries: int, trials: int, generator: torch.Generator
-) -> tuple[Starts, Terms]:
+) -> tuple[InitialGeometries, Terms]:
     """So many starts of each template, and what they are ranked by, term by term."""
-    sampler = replace(kind().request.sampler, geometries=geometries, start_trials=trials)
+    sampler = replace(kind().request.sampler, geometries=geometries, initial_trials=trials)
     request = replace(kind().request, sampler=sampler)
     maker = replace(kind(), request=request)
-    found = maker.starts(templates, generator)
+    found = maker.initial_geometries(templates, generator)
     level = found.geometry.lattice.new_full(found.owner.shape, request.sampler.choose_sigma)
     return found, ranking_terms(found.templates, found.geometry, level, request, maker)
 
@@ -120,10 +120,10 @@ def begun(
 def free(task: Task) -> list[dict[str, Any]]:
     """Draws as they come; what the prior could not bring to a molecule is missing, and counts as failed."""
     generator, n = task.generator(), task.how["n"]
-    starts, terms = begun(molecules_of(kind().draw(n, generator)), 1, 1, generator)
-    found = structures(expand(starts.templates, starts.geometry))
+    initial_geometries, terms = begun(molecules_of(kind().sample(n, generator)), 1, 1, generator)
+    found = structures(expand(initial_geometries.templates, initial_geometries.geometry))
     rows = []
-    for i, (name, molecule) in enumerate(zip(starts.templates.smiles, found, strict=True)):
+    for i, (name, molecule) in enumerate(zip(initial_geometries.templates.smiles, found, strict=True)):
         row = {"smiles": name, **_placed(molecule), "terms": {term: float(value[i]) for term, value in terms.items()}}
         row["shown"] = shows_template(MoleculeTemplate(name), molecule.cart_coords)
         rows.append(row | (_relaxed(molecule) if task.how["relaxed"] else {}))
@@ -148,10 +148,15 @@ def shaped(task: Task) -> list[dict[str, Any]]:
     templates = [MoleculeTemplate(name) for name in batch.smiles]
     sampler = kind().request.sampler
     geometries = sampler.geometries * sampler.started
-    starts, terms = begun(templates, geometries, sampler.start_trials, task.generator())
+    initial_geometries, terms = begun(templates, geometries, sampler.initial_trials, task.generator())
     order = (terms["graph"] + terms["repulsion"]).argsort()
-    best = torch.stack([order[starts.owner[order] == i][0] for i in range(len(templates))])
-    ours = structures(expand(starts.templates.select(best), starts.geometry.select(starts.templates, best)))
+    best = torch.stack([order[initial_geometries.owner[order] == i][0] for i in range(len(templates))])
+    ours = structures(
+        expand(
+            initial_geometries.templates.select(best),
+            initial_geometries.geometry.select(initial_geometries.templates, best),
+        )
+    )
     true = structures(expand(batch, whole.geometry.select(whole.templates, torch.tensor(task.rows))))
     found = []
     for template, molecule, own in zip(templates, ours, true, strict=True):
@@ -160,7 +165,7 @@ def shaped(task: Task) -> list[dict[str, Any]]:
         centres = stereo[:, 0] == 0
         row["centres"] = int(centres.sum())
         for name in ("before", "after"):
-            shown = shown_hands(template, np.array(row[name]))
+            shown = stereo_of_geometry(template, np.array(row[name]))
             row[f"right_{name}"] = int((shown[centres] == stereo[centres, -1]).sum())
             row[f"bonds_{name}"] = int((shown[~centres] == stereo[~centres, -1]).sum())
         row["bonds"] = int((~centres).sum())
@@ -209,15 +214,15 @@ def gaps(task: Task) -> list[dict[str, float]]:
 
 
 @cache
-def judge() -> Any:
+def evaluator() -> Any:
     """The model that guided nothing."""
-    return load("molecule_judge")
+    return load("molecule_evaluator")
 
 
 def _judged(smiles: str, molecule: Any) -> float:
     with torch.no_grad():
         state = state_of([molecule], templates=[smiles])
-        return float(median(judge()(state)["gap"]))
+        return float(median(evaluator()(state)["gap"]))
 
 
 def labels(task: Task) -> dict[str, dict[str, list[float]]]:
@@ -229,7 +234,7 @@ def labels(task: Task) -> dict[str, dict[str, list[float]]]:
     sigma = torch.full((len(rows),), CLEAN)
     with torch.no_grad():
         predictions = {
-            "judge": judge()(state),
+            "evaluator": evaluator()(state),
             "graph energy": GraphPredictor(load("molecule_energy"))(state, sigma),
             "graph alone": load("molecule_properties")(batch),
         }
@@ -252,9 +257,9 @@ def tasks(options: Any) -> Iterator[Task]:
     whole = molecules(options.table)
     order = np.random.default_rng(options.seed)
     test = (whole.split == 2).nonzero().ravel().numpy()
-    draws = OVERDRAWN * options.n
-    for i in range(0, draws, TOGETHER):
-        how = {"what": "free", "n": min(TOGETHER, draws - i), "relaxed": i < RELAXED}
+    samples = OVERDRAWN * options.n
+    for i in range(0, samples, TOGETHER):
+        how = {"what": "free", "n": min(TOGETHER, samples - i), "relaxed": i < RELAXED}
         yield Task(f"free {i}", options.table, options.seed, how=how)
     some = order.permutation(test)[: min(SHAPED, options.n)]
     for i in range(0, len(some), TOGETHER):
@@ -269,26 +274,26 @@ def tasks(options: Any) -> Iterator[Task]:
 
 def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
     """Everything that is reported."""
-    drawn = [row for key, rows in results.items() if key.startswith("free") for row in rows]
+    sampled = [row for key, rows in results.items() if key.startswith("free") for row in rows]
     made = [row for key, rows in results.items() if key.startswith("shaped") for row in rows]
     asked = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
     read = [rows for key, rows in results.items() if key.startswith("labels")]
     whole = molecules(options.table)
     known = known_smiles(judgements(_split(whole, 0)))
-    best = {name: _best(drawn, options.n, weight) for name, weight in NOVELTY.items()}
+    best = {name: _best(sampled, options.n, weight) for name, weight in NOVELTY.items()}
     shown = [row for row in best["novel"] if "after" in row]
     sets = {
-        "raw": (drawn, "before", OVERDRAWN * options.n),
+        "raw": (sampled, "before", OVERDRAWN * options.n),
         **{name: (rows, "before", options.n) for name, rows in best.items()},
         "unrelaxed": (shown, "before", len(shown)),
         "relaxed": (shown, "after", len(shown)),
     }
     found: dict[str, Any] = {"free": {name: _edm(*one, known) for name, one in sets.items()}}
-    found["distances"] = _distances(whole, {"one draw each": (drawn, "before"), "ranked": (best["novel"], "before")})
+    found["distances"] = _distances(whole, {"one draw each": (sampled, "before"), "ranked": (best["novel"], "before")})
     found["shaped"] = {"ours": _median([[row["rmsd"], row["drop"]] for row in made])}
     found["shaped"]["QM9"] = _median([row["qm9"] for row in made])
     found["shaped"]["ETKDG + MMFF94"] = _median([row["etkdg"] for row in made if row["etkdg"]])
-    found["hands"] = {
+    found["stereo"] = {
         f"{what}_{name}": [sum(row[f"{what}_{name}"] for row in made), sum(row[asked_of] for row in made)]
         for name in ("before", "after")
         for what, asked_of in (("right", "centres"), ("bonds", "bonds"))
@@ -306,7 +311,7 @@ def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
     found["labels"] = {
         model: {label: float(np.mean(np.concatenate([part[model][label] for part in read]))) for label in LABELS}
         for model in models
-    } | {"n": sum(len(part["judge"]["gap"]) for part in read)}
+    } | {"n": sum(len(part["evaluator"]["gap"]) for part in read)}
     return found
 
 
@@ -432,7 +437,7 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
                 for name, row in found["distances"].items()
             ],
         ),
-        "molecules hands": _hands(found["hands"]),
+        "molecules hands": _hands(found["stereo"]),
         "molecules labels": table([f"MAE on {found['labels']['n']} test rows", *LABELS], errors),
     }
 
@@ -447,7 +452,7 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
         for model, row in found["labels"].items()
         if model != "n"
     }
-    (right, centres), (after, _) = found["hands"]["right_before"], found["hands"]["right_after"]
+    (right, centres), (after, _) = found["stereo"]["right_before"], found["stereo"]["right_after"]
     return {
         "bar molecules free": "; ".join(
             f"{title} {_shares(found['free'][name])}"

@@ -25,12 +25,12 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import chgnet_calculator, potential_name
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.validation.duplicates import MATCHER, SeenStructures
-from matgen.validation.fingerprint import TOLERANCE, VOLUME_WINDOW, Fingerprint, difference, fingerprint, similar_volume
-from matgen.validation.known import KnownIndex
-from matgen.validation.relax import RelaxConfig, relax
+from matgen.novelty.crystals import KnownIndex
+from matgen.novelty.duplicates import MATCHER, SeenStructures
+from matgen.novelty.fingerprint import TOLERANCE, VOLUME_WINDOW, Fingerprint, difference, fingerprint, similar_volume
+from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.symmetric import RelaxConfig, relax
 from matgen.workflows.data import data_folder
 
 AS_SUPERCELL = StructureMatcher(primitive_cell=False, attempt_supercell=True)

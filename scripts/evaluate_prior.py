@@ -20,14 +20,14 @@ from evaluation import Measurement, Task, crystals, parser, percent, shipped, ta
 from pymatgen.core import Composition
 from torch import Tensor
 
-from matgen.charges import is_valid
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.datasets.crystals import CrystalTable
-from matgen.elements import ATOMIC_NUMBERS, SYMBOLS
-from matgen.energies.template_prior import draw_templates
+from matgen.energies.template_prior import sample_templates
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import Conditions
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import TemplateRules, is_legal
+from matgen.templates.crystal_rules import TemplateRules, is_legal
 from matgen.training.prior import known_properties, true_conditions, unigram_nll
 from matgen.workflows.data import data_folder
 
@@ -91,14 +91,14 @@ def _nll(whole: CrystalTable, rows: Tensor, generator: torch.Generator) -> dict[
     return {name: -prior(conditions, templates.space_group, sites) for name, conditions in asked.items()}
 
 
-def draws(task: Task) -> dict[str, int]:
+def samples(task: Task) -> dict[str, int]:
     """Counts over draws under one condition."""
     n, generator = task.how["n"], task.generator()
     found: list[CrystalTemplate] = []
     for first in range(0, n, 500):
         conditions = Conditions.none(min(500, n - first))
         conditions.properties[:] = torch.tensor(ASKED[task.how["asked"]])
-        found += draw_templates(shipped().prior, TemplateRules(), conditions, generator)
+        found += sample_templates(shipped().prior, TemplateRules(), conditions, generator)
     return counts(found, n, task.how["data"])
 
 
@@ -133,7 +133,7 @@ def counts(templates: Sequence[CrystalTemplate], n: int, data: Path) -> dict[str
 
 def measured(task: Task) -> dict[str, Any]:
     """One of the three kinds of task."""
-    return {"likelihood": likelihood, "draws": draws, "data": data_rows}[task.how["kind"]](task)
+    return {"likelihood": likelihood, "samples": samples, "data": data_rows}[task.how["kind"]](task)
 
 
 def tasks_of(options: argparse.Namespace, data: Path) -> list[Task]:
@@ -141,7 +141,7 @@ def tasks_of(options: argparse.Namespace, data: Path) -> list[Task]:
     how = {"n": options.n, "data": data}
     return [
         Task("likelihood", options.table, options.seed, how={"kind": "likelihood", "stride": options.stride}),
-        *(Task(name, options.table, options.seed, how=how | {"kind": "draws", "asked": name}) for name in ASKED),
+        *(Task(name, options.table, options.seed, how=how | {"kind": "samples", "asked": name}) for name in ASKED),
         Task("validation crystals", options.table, options.seed, how=how | {"kind": "data"}),
     ]
 
@@ -172,10 +172,10 @@ def main() -> None:
     options = options.parse_args()
     measurement = Measurement(options, {"stride": options.stride})
     figures = measurement.run(measured, tasks_of(options, data_folder(options.data)))
-    nll, drawn = figures["likelihood"], figures["nothing"]
+    nll, sampled = figures["likelihood"], figures["nothing"]
     told = f"{nll['unconditional']:.2f} against {nll['unigram']:.2f} nats"
-    legal, valid, new = (percent(drawn[kind], drawn["asked"]) for kind in ("legal", "smact", "new_formula"))
-    share = f"of {drawn['asked']:,} draws: legal {legal}, SMACT-valid {valid}, of a new formula {new}"
+    legal, valid, new = (percent(sampled[kind], sampled["asked"]) for kind in ("legal", "smact", "new_formula"))
+    share = f"of {sampled['asked']:,} draws: legal {legal}, SMACT-valid {valid}, of a new formula {new}"
     measurement.finish(figures, {"prior": markdown(figures), "bar prior": f"{told}; {share}"})
 
 

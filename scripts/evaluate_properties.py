@@ -16,17 +16,17 @@ from evaluation import Measurement, filled, percent
 from evaluation import table as as_table
 from torch import Tensor
 
+from matgen.batch.state import State
 from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.energies.graph import GraphPredictor
-from matgen.models import WEIGHTS, load
 from matgen.nn.ensemble import mixed
-from matgen.noise import CLEAN
-from matgen.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
-from matgen.state import State
+from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, cdf, coverage, interval, median
 from matgen.templates.expand import expand
+from matgen.templates.noise import CLEAN
 from matgen.training.properties import PropertyTargets, known_rows, predicted, trainable
+from matgen.weights.models import WEIGHTS, load
 
-KINDS = ("structure_properties", "template_properties", "graph_energy", "judge")
+KINDS = ("structure_properties", "template_properties", "graph_energy", "evaluator")
 PERCENTAGES = ("coverage_90", "coverage_90_where_not_zero", "zero_accuracy")
 
 Predictor = Callable[[Tensor], Mapping[str, Distribution]]
@@ -35,7 +35,7 @@ Predictor = Callable[[Tensor], Mapping[str, Distribution]]
 
 def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
     """What is measured, by its name: the ensemble of structures, what guides the walk, a mixture, and the judge."""
-    structures, properties, graph, judge = (load(kind, folder / f"{kind}.safetensors") for kind in KINDS)
+    structures, properties, graph, evaluator = (load(kind, folder / f"{kind}.safetensors") for kind in KINDS)
     alone = GraphPredictor(graph)
 
     def states(rows: Tensor) -> State:
@@ -46,7 +46,7 @@ def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
         "graph_energy": lambda rows: alone(states(rows), torch.full((len(rows),), CLEAN)),
         "structure_properties": lambda rows: structures(states(rows)),
         "with templates": lambda rows: mixed([structures(states(rows)), properties(table.templates.select(rows))]),
-        "judge": lambda rows: judge(states(rows)),
+        "evaluator": lambda rows: evaluator(states(rows)),
     }
 
 
@@ -93,17 +93,17 @@ def _of_a_hurdle(distribution: Distribution, value: Tensor, zero: float) -> dict
     }
 
 
-def agreement(guide: Distribution, judge: Distribution) -> dict[str, float]:
+def agreement(predictor: Distribution, evaluator: Distribution) -> dict[str, float]:
     """How often both models' gaps lie within 0.25 eV, over rows that both call non-metals.
 
     This is what a search for a gap can hope for: first over all such rows, then over the third and the tenth of which
     the guide is surest, since a wish's energy prefers those.
     """
-    one, other = median(guide), median(judge)
+    one, other = median(predictor), median(evaluator)
     metal = PROPERTIES["band_gap"].zero
     both = (one > metal) & (other > metal)
     near = ((one - other).abs() <= 0.25)[both].float()
-    spread = guide.prediction().spread[both]
+    spread = predictor.prediction().spread[both]
     shares = {"all": 1.0, "surest_third": 1 / 3, "surest_tenth": 0.1}
     means = {name: near[spread <= spread.quantile(share)].mean().item() for name, share in shares.items()}
     return {"rows": int(both.sum()), **{name: round(value, 4) for name, value in means.items()}}
@@ -171,7 +171,7 @@ def main() -> None:
             typical = targets.values[name][train].nanmedian()
             some = known_rows(distributions[name], known)
             report[kind][name] = figures(some, values[name][known], typical, facts.zero)
-    agreed = agreement(gaps["structure_properties"], gaps["judge"])
+    agreed = agreement(gaps["structure_properties"], gaps["evaluator"])
     record = {**report, "gaps_within_0.25_eV": agreed}
     print(json.dumps(record, indent=1))
     places = {"properties": markdown(report, agreed), "bar properties": bar(report)}

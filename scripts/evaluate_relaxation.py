@@ -23,20 +23,20 @@ from ase.optimize import FIRE
 from evaluation import Measurement, Task, chunks, crystals, parser, percent, sample_rows, shipped, table
 from pymatgen.core import Structure
 
-from matgen.calculator import chgnet_calculator
-from matgen.candidate import Relaxation
-from matgen.config import to_mapping
-from matgen.generation import generate
-from matgen.io import structures
-from matgen.kinds.crystals import Crystals
-from matgen.progress import Silence
-from matgen.request import Request, Stages
+from matgen.generation.generate import generate
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request, Stages
+from matgen.hull.hull import ReferenceHull
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.symmetric import RelaxConfig, relax
+from matgen.runtime.config import to_mapping
+from matgen.runtime.progress import Silence
+from matgen.structures.candidate import Relaxation
+from matgen.structures.conversion import structures
 from matgen.templates.batch import Geometry
 from matgen.templates.expand import expand, unit_directions
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.hull import ReferenceHull
-from matgen.validation.relax import RelaxConfig, relax
-from matgen.validation.relax_free import relax_batch
 
 CHUNK = 16
 STRAIN, MOVE = 0.03, 0.1
@@ -67,10 +67,10 @@ End = dict[str, Any]
 
 def relaxed(task: Task) -> dict[str, list[End]]:
     """How each structure of a chunk ended, by way."""
-    starts = _shaken(task) if task.how["kind"] == "known" else _proposed(task)
+    initial_geometries = _shaken(task) if task.how["kind"] == "known" else _proposed(task)
     surface().model, calculator()  # loading is no part of the time
-    list(relax_batch([(0, starts[0], math.inf)], surface()))
-    return {way: RUNS[way](starts) for way in WAYS}
+    list(relax_batch([(0, initial_geometries[0], math.inf)], surface()))
+    return {way: RUNS[way](initial_geometries) for way in WAYS}
 
 
 def _shaken(task: Task) -> list[Structure]:
@@ -90,9 +90,9 @@ def _proposed(task: Task) -> list[Structure]:
     ]
 
 
-def _timed(starts: Sequence[Structure], one: Callable[[Structure], End]) -> list[End]:
+def _timed(initial_geometries: Sequence[Structure], one: Callable[[Structure], End]) -> list[End]:
     found = []
-    for start in starts:
+    for start in initial_geometries:
         began = time.process_time()
         end = one(start)
         found.append(end | {"seconds": time.process_time() - began})
@@ -117,16 +117,16 @@ def _bfgs(start: Structure) -> End:
     return _told(relax(start, calculator())[1])
 
 
-def _free(starts: Sequence[Structure], *, keep_symmetry: bool = True, limited: bool = False) -> list[End]:
+def _free(initial_geometries: Sequence[Structure], *, keep_symmetry: bool = True, limited: bool = False) -> list[End]:
     config = replace(RelaxConfig(), keep_symmetry=keep_symmetry)
     began = time.process_time()
-    ceilings = [hull().ceiling(s.composition, MAX_EHULL) if limited else math.inf for s in starts]
-    rows = [(i, *pair) for i, pair in enumerate(zip(starts, ceilings, strict=True))]
+    ceilings = [hull().ceiling(s.composition, MAX_EHULL) if limited else math.inf for s in initial_geometries]
+    rows = [(i, *pair) for i, pair in enumerate(zip(initial_geometries, ceilings, strict=True))]
     ends = {index: _told(report) for index, _, report in relax_batch(rows, surface(), config)}
-    share = (time.process_time() - began) / len(starts)
+    share = (time.process_time() - began) / len(initial_geometries)
     missing = _end("left out", 0, math.nan, converged=False)
-    heights = [hull().ceiling(start.composition, 0.0) for start in starts]
-    return [ends.get(i, missing) | {"seconds": share, "hull": heights[i]} for i in range(len(starts))]
+    heights = [hull().ceiling(start.composition, 0.0) for start in initial_geometries]
+    return [ends.get(i, missing) | {"seconds": share, "hull": heights[i]} for i in range(len(initial_geometries))]
 
 
 def _told(report: Relaxation) -> End:
@@ -139,11 +139,11 @@ def _end(reason: str, steps: int, energy: float, *, converged: bool) -> End:
 
 
 RUNS: dict[str, Callable[[Sequence[Structure]], list[End]]] = {
-    "fire": lambda starts: _timed(starts, _fire),
-    "bfgs": lambda starts: _timed(starts, _bfgs),
+    "fire": lambda initial_geometries: _timed(initial_geometries, _fire),
+    "bfgs": lambda initial_geometries: _timed(initial_geometries, _bfgs),
     "free": _free,
-    "p1": lambda starts: _free(starts, keep_symmetry=False),
-    "ceiling": lambda starts: _free(starts, limited=True),
+    "p1": lambda initial_geometries: _free(initial_geometries, keep_symmetry=False),
+    "ceiling": lambda initial_geometries: _free(initial_geometries, limited=True),
 }
 
 
@@ -191,7 +191,7 @@ def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
         for kind, ways in figures.items()
         for way, f in ways.items()
     ]
-    header = ("starts", "way", "converged", "steps", "core s", "× FIRE", "equal to FIRE", "lower / higher")
+    header = ("initial_geometries", "way", "converged", "steps", "core s", "× FIRE", "equal to FIRE", "lower / higher")
     return table(header, rows)
 
 

@@ -15,7 +15,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.io import described, structures
+from matgen.structures.conversion import described, structures
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.symmetry import NoTemplateError

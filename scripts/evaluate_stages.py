@@ -29,17 +29,17 @@ from evaluation import (
 )
 from torch import Tensor
 
-from matgen.config import to_mapping
-from matgen.kinds.crystals import Crystals
-from matgen.request import Request, Stages
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request, Stages
+from matgen.generation.total_energy import state_energy
+from matgen.runtime.config import to_mapping
 from matgen.samplers.diffusion import pure_noise
 from matgen.samplers.hybrid import refine
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
-from matgen.total_energy import state_energy
-from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.contacts import closest_contact
 
 ONE_START = replace(CONFIG, geometries=1)
 WAYS = {

@@ -22,25 +22,25 @@ from evaluation import Measurement, Task, parser, percent, shipped, single_threa
 from pymatgen.core import Lattice, Structure
 from scipy.stats import spearmanr
 
-from matgen.candidate import Candidate
-from matgen.config import from_mapping
-from matgen.energies.property import Target
-from matgen.guide import Guide, by_structure
-from matgen.models import load
-from matgen.record import from_record
-from matgen.request import Request
-from matgen.validation.first_principles import FirstPrinciples, FirstPrinciplesConfig, find_interpreter
-from matgen.validation.gpaw_worker import MOMENTS
-from matgen.validation.relax import primitive
-from matgen.workflows.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig, find_interpreter
+from matgen.first_principles.gpaw_worker import MOMENTS
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.request import Request
+from matgen.relaxation.symmetric import primitive
+from matgen.runtime.config import from_mapping
+from matgen.search.selection import predictions
+from matgen.structures.candidate import Candidate
+from matgen.structures.record import from_record
+from matgen.targets.target import Target
+from matgen.weights.models import load
 from matgen.workflows.data import data_folder
-from matgen.workflows.selection import predictions
 
 GAPS = (0.3, 6.0)  # eV, of the label
 LARGEST = 4  # atoms
 F_BLOCK = frozenset((*range(57, 72), *range(89, 104)))
 NEAR = (0.25, 0.4)  # eV
-KINDS = {"guide": "guide", "judge": "judge", "label": "PBE label of the table"}
+KINDS = {"predictor": "predictor", "evaluator": "evaluator", "label": "PBE label of the table"}
 CHUNK = 10
 
 
@@ -81,7 +81,7 @@ def designed(
     turns = [one for turn in range(max(map(len, each), default=0)) for some in each for one in some[turn : turn + 1]]
     found: list[tuple[str, Structure, Target]] = []
     passed: Counter[str] = Counter()
-    for name, crystal, wish in turns:
+    for name, crystal, target in turns:
         if len(found) == n:
             break
         if len(primitive(crystal, FirstPrinciplesConfig().symprec)) > largest:
@@ -89,19 +89,19 @@ def designed(
         elif not {element.symbol for element in crystal.elements} <= set(datasets):
             passed["an element without dataset"] += 1
         else:
-            found.append((name, crystal, wish))
+            found.append((name, crystal, target))
     return found, dict(passed)
 
 
 def _designs(folder: Path) -> list[tuple[str, Structure, Target]]:
     report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    wishes = from_mapping(Request, {"properties": report["configuration"]["properties"]}).wishes
-    wish = next((wish for wish in wishes if wish.name == "band_gap"), None)
-    if wish is None:
+    targets = from_mapping(Request, {"properties": report["configuration"]["properties"]}).targets
+    target = next((target for target in targets if target.name == "band_gap"), None)
+    if target is None:
         raise SystemExit(f"expected designs with a wish for a gap in {folder}, found none; name another folder")
     lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
     found: list[Candidate] = [from_record(json.loads(line)) for line in lines]
-    return [(f"{folder.name}/{one.name}", one.structure, wish) for one in found]
+    return [(f"{folder.name}/{one.name}", one.structure, target) for one in found]
 
 
 def first_principles(
@@ -122,17 +122,17 @@ def first_principles(
 def predicted(task: Task) -> list[dict[str, float]]:
     """Gaps by guide and judge, eV."""
     models = shipped()
-    guide, judge = Guide(models.graph, by_structure(models.structures)), load("judge")
+    predictor, evaluator = Predictor(models.graph, by_structure(models.structures)), load("evaluator")
     found = []
     for record in task.how["crystals"]:
         crystal = Structure.from_dict(record)
-        value, spread = guide.of_structure(crystal)["band_gap"], predictions(judge, crystal)["band_gap"]
+        value, spread = predictor.of_structure(crystal)["band_gap"], predictions(evaluator, crystal)["band_gap"]
         found.append(
             {
-                "guide": float(value.value),
-                "guide_spread": float(value.spread),
-                "judge": spread.value,
-                "judge_spread": spread.spread,
+                "predictor": float(value.value),
+                "predictor_spread": float(value.spread),
+                "evaluator": spread.value,
+                "evaluator_spread": spread.spread,
             }
         )
     return found
@@ -192,7 +192,7 @@ def compared(rows: Sequence[Mapping[str, Any]], kind: str, other: str = "gpaw") 
 def on_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How many designs have the gap that was wished for, by each; the denominator is all that were looked at."""
     found: dict[str, Any] = {"rows": len(rows)}
-    for kind in ("guide", "judge", "gpaw"):
+    for kind in ("predictor", "evaluator", "gpaw"):
         away = [_away(row[kind], row) for row in rows if row[kind] is not None]
         found[kind] = {f"within_{limit:g}": sum(a <= limit for a in away) for limit in NEAR}
     return found
@@ -244,7 +244,9 @@ def _targets(designs: Mapping[str, Any]) -> list[str]:
     hits, answered = designs["on_target"], designs["outcome"]["converged"]
     n = hits["rows"]
     passed = "; ".join(f"{number} with {cause}" for cause, number in designs["passed_over"].items()) or "none"
-    rows = [(words, kind, n) for words, kind in (("guide", "guide"), ("judge", "judge"), ("GPAW", "gpaw"))]
+    rows = [
+        (words, kind, n) for words, kind in (("predictor", "predictor"), ("evaluator", "evaluator"), ("GPAW", "gpaw"))
+    ]
     rows.append(("GPAW, of those it answered for", "gpaw", answered))
     body = [(words, of, *(percent(hits[kind][f"within_{limit:g}"], of) for limit in NEAR)) for words, kind, of in rows]
     return [
@@ -282,7 +284,7 @@ def bar(figures: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def draw(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def sample(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Gap by guide, judge and label over that by GPAW."""
     import matplotlib as mpl
 
@@ -294,18 +296,18 @@ def draw(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     figure, axes = plt.subplots(1, max(len(shown), 1), figsize=size, squeeze=False, constrained_layout=True)
     for axis, (name, rows) in zip(axes[0], shown.items(), strict=False):
         done = [row for row in rows if row["gpaw"] is not None]
-        for kind, marker in (("guide", "o"), ("judge", "^"), ("label", "+")):
+        for kind, marker in (("predictor", "o"), ("evaluator", "^"), ("label", "+")):
             some = [row for row in done if row.get(kind) is not None]
             if some:
                 x, y = [row["gpaw"] for row in some], [row[kind] for row in some]
                 axis.scatter(x, y, s=26, marker=marker, alpha=0.75, label=KINDS[kind])
         if "low" in done[0]:
-            for wish in sorted(
+            for target in sorted(
                 {(row["low"] + row["high"]) / 2 for row in done if math.isfinite(row["low"] + row["high"])}
             ):
-                axis.axvspan(wish - NEAR[1], wish + NEAR[1], color="0.9", zorder=0)
-                axis.axhline(wish, color="0.7", lw=0.8, ls=":", zorder=0)
-        top = 1.05 * max(row[kind] for row in done for kind in ("gpaw", "guide", "judge"))
+                axis.axvspan(target - NEAR[1], target + NEAR[1], color="0.9", zorder=0)
+                axis.axhline(target, color="0.7", lw=0.8, ls=":", zorder=0)
+        top = 1.05 * max(row[kind] for row in done for kind in ("gpaw", "predictor", "evaluator"))
         axis.plot([0, top], [0, top], color="0.5", lw=0.8)
         axis.set(
             xlabel="PBE gap by GPAW / eV", ylabel="predicted or tabulated PBE gap / eV", title=f"{len(done)} {name}"
@@ -333,8 +335,8 @@ def of_designs(options: argparse.Namespace, measurement: Measurement) -> tuple[l
     gpaw = first_principles("designs", named, options)
     told = predict(measurement, "designs", named)
     rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
-    wished = [{"low": wish.low, "high": wish.high} for _, _, wish in crystals]
-    return [row | wish for row, wish in zip(rows, wished, strict=True)], passed
+    requested = [{"low": target.low, "high": target.high} for _, _, target in crystals]
+    return [row | target for row, target in zip(rows, requested, strict=True)], passed
 
 
 def main() -> None:
@@ -360,13 +362,13 @@ def main() -> None:
         figures["known"] = {
             "outcome": outcome(rows),
             "against_gpaw": {kind: compared(rows, kind) for kind in KINDS},
-            "against_label": {kind: compared(rows, kind, "label") for kind in ("guide", "judge")},
+            "against_label": {kind: compared(rows, kind, "label") for kind in ("predictor", "evaluator")},
         }
     if rows := parts.get("designs"):
-        against = {kind: compared(rows, kind) for kind in ("guide", "judge")}
+        against = {kind: compared(rows, kind) for kind in ("predictor", "evaluator")}
         figures["designs"] = {"outcome": outcome(rows), "against_gpaw": against, "on_target": on_target(rows)}
         figures["designs"]["passed_over"] = passed
-    draw(parts, options.figure)
+    sample(parts, options.figure)
     picture = f"\n\n![Gaps by guide, judge and table over those by GPAW](figures/{options.figure.name})\n"
     measurement.finish(figures | {"rows": parts}, {"verify": markdown(figures) + picture, "bar verify": bar(figures)})
 

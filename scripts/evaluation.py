@@ -31,11 +31,11 @@ from torch import Tensor
 
 import matgen
 from matgen.datasets.crystals import CrystalTable
-from matgen.io import structures
-from matgen.models import Models, load_models, shipped_hashes
+from matgen.novelty.crystals import KnownIndex
+from matgen.structures.conversion import structures
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
-from matgen.validation.known import KnownIndex
+from matgen.weights.models import Models, load_models, shipped_hashes
 
 MP20_MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 """The tolerances at which crystal structure prediction is scored on MP-20."""

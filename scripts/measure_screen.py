@@ -28,9 +28,9 @@ from evaluation import crystals, filled, table, true_structures
 from pymatgen.core import Structure
 
 from matgen.datasets.molecules import MoleculeTable
+from matgen.structures.cif import cif_text
+from matgen.structures.sdf import sdf_text
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.cif import cif_text
-from matgen.validation.sdf import sdf_text
 
 PER_FOLDER = 1000
 SUFFIX = {"crystal": "cif", "molecule": "sdf"}

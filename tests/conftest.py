@@ -13,7 +13,7 @@ from joblib.externals.loky import reusable_executor
 from pymatgen.core import Structure
 
 from matgen.datasets.crystals import CrystalTable
-from matgen.io import described
+from matgen.structures.conversion import described
 from matgen.templates.batch import TemplateBatch, concatenated
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
@@ -29,7 +29,7 @@ SMALL_MODELS = {
         "trunk": {"channels": 4, "layers": 1, "n_radial": 4, "both_ends": True},
         "hidden": 8,
     },
-    "judge": {"width": 16, "layers": 1, "hidden": 16},
+    "evaluator": {"width": 16, "layers": 1, "hidden": 16},
 }
 """Of every kind of network a configuration that trains in seconds."""
 

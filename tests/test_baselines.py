@@ -23,15 +23,15 @@ from baselines.substitution import Prototype, Substituted, Substitution, charged
 from compare_baselines import report
 from evaluation import read_lines, shipped
 
-from matgen.calculator import chgnet_calculator
-from matgen.charges import is_valid
-from matgen.elements import ATOMIC_NUMBERS, SYMBOLS, atomic_volumes
-from matgen.guide import Guide, by_structure
-from matgen.models import load
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.hull import ReferenceHull
-from matgen.validation.known import KnownIndex
-from matgen.validation.symmetry import space_group
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS, atomic_volumes
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.hull.hull import ReferenceHull
+from matgen.novelty.crystals import KnownIndex
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.structures.symmetry import space_group
+from matgen.weights.models import load
 
 SOURCES = {"random": RandomSymmetric, "substitution": Substitution, "prior": PriorAlone}
 
@@ -79,8 +79,8 @@ def test_one_seed_one_round(rounds: dict[str, list[Structure]], prepared_table: 
 
 
 def test_compositions_balance_and_follow_the_table(prepared_table: Path) -> None:
-    draws = balanced_compositions(prepared_table, np.random.default_rng(0), alloys=False)
-    for counts in (next(draws) for _ in range(50)):
+    samples = balanced_compositions(prepared_table, np.random.default_rng(0), alloys=False)
+    for counts in (next(samples) for _ in range(50)):
         assert 2 <= len(counts) <= 4
         assert sum(counts.values()) <= 20
         composition = Composition({SYMBOLS[z]: n for z, n in counts.items()})
@@ -136,18 +136,18 @@ def test_crystals_without_oxidation_states_take_neighbours_of_the_scale() -> Non
 
 
 def test_the_likeliest_products_come_first(prepared_table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Substituted] = []
+    sampled: list[Substituted] = []
     whole = Substituted.structure
 
     def noted(one: Substituted) -> Structure:
-        drawn.append(one)
+        sampled.append(one)
         return whole(one)
 
     monkeypatch.setattr(Substituted, "structure", noted)
     list(Substitution(Setting(prepared_table)).round(0))
-    assert len({one.key for one in drawn}) == len(drawn)
-    for kernel in {id(one.prototype.kernel) for one in drawn}:
-        heights = [one.log_p for one in drawn if id(one.prototype.kernel) == kernel]
+    assert len({one.key for one in sampled}) == len(sampled)
+    for kernel in {id(one.prototype.kernel) for one in sampled}:
+        heights = [one.log_p for one in sampled if id(one.prototype.kernel) == kernel]
         assert heights == sorted(heights, reverse=True)
 
 
@@ -191,8 +191,8 @@ def places(records: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 def test_a_race_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, prepared_table: Path) -> None:
     models = shipped()
     known = KnownIndex.from_structures({"halite": ROCK_SALT})
-    guide = Guide(models.graph, by_structure(models.structures))
-    judges = Judges(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, guide, load("judge"))
+    predictor = Predictor(models.graph, by_structure(models.structures))
+    judges = Judges(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, predictor, load("evaluator"))
     setting, file = Setting(prepared_table), tmp_path / "records.jsonl"
     source = RockSalts()
     first = Race(setting, judges, file)

@@ -5,8 +5,8 @@ import random
 from pymatgen.core.composition import Composition
 from smact.screening import smact_validity
 
-from matgen.charges import COMMON, commonly_neutral, is_valid, oxidation_states
-from matgen.elements import SYMBOLS, known_elements
+from matgen.chemistry.charges import COMMON, commonly_neutral, is_valid, oxidation_states
+from matgen.chemistry.elements import SYMBOLS, known_elements
 
 
 def test_the_short_way_agrees_with_smact() -> None:

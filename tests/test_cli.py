@@ -13,12 +13,13 @@ import typer
 from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
-from matgen import __version__, cli, models
-from matgen.candidate import Candidate, Prediction, SpaceGroup
+from matgen import __version__, cli
 from matgen.cli.common import same_command
-from matgen.record import from_record
-from matgen.request import FAST, Request
-from matgen.terminal import StageView
+from matgen.cli.terminal import StageView
+from matgen.generation.request import FAST, Request
+from matgen.structures.candidate import Candidate, Prediction, SpaceGroup
+from matgen.structures.record import from_record
+from matgen.weights import models
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
@@ -83,7 +84,7 @@ TOML = {
     "type.toml": 'n = "three"',
     "sampler.toml": "[sampler]\nlevels = 0",
     "relax.toml": "[relaxation]\nfmax = 0.0",
-    "wish.toml": "[properties]\nband_gap = -2",
+    "target.toml": "[properties]\nband_gap = -2",
     "kind.toml": 'kind = "template_prio"',
     "size.toml": 'kind = "judge"\n[model]\nwidht = 3',
     "loss.toml": 'kind = "judge"\n[loss]\ncontrast = 3',
@@ -221,7 +222,7 @@ def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:
     properties = {"band_gap": Prediction(1.5, 0.1, "eV"), "formation_energy": Prediction(-2.0, 0.1, "eV/atom")}
     found = Candidate("a", crystal, crystal, SpaceGroup(221, "Pm-3m"), properties=properties)
     screen = Console(file=io.StringIO())
-    StageView(screen).found(found, Request(properties={"formation_energy": -2.0}).wishes)
+    StageView(screen).found(found, Request(properties={"formation_energy": -2.0}).targets)
     told = screen.file.getvalue()
     assert "-2.00" in told
     assert "1.50" not in told
@@ -266,4 +267,4 @@ def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
     asked = json.loads((tmp_path / "out" / "run.json").read_text())["configuration"]
     assert (asked["over_generation"], asked["sampler"]["pool"]) == (8, 2)  # from the file
     assert asked["sampler"]["shaped"] == FAST["sampler"]["shaped"]  # the option wins
-    assert asked["stages"] == {"moves": True, "redraws": "formula", "diffusion": False, "mala": False}
+    assert asked["stages"] == {"moves": True, "regrowth": "formula", "diffusion": False, "mala": False}

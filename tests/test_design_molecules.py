@@ -10,21 +10,21 @@ from pymatgen.core import Molecule
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from matgen import models
-from matgen.candidate import Candidate
-from matgen.config import ConfigError, from_mapping
-from matgen.energy import TemplateEnergy
-from matgen.generation import generate, propose
-from matgen.kinds import kind_of_request
-from matgen.kinds.molecules import Molecules
-from matgen.models import load_molecule_models
-from matgen.progress import Silence
-from matgen.request import Request, RequestError, preset_of
+from matgen.checks.molecules import shows_template, stereo_of_geometry
+from matgen.energies.base import TemplateEnergy
+from matgen.generation.generate import generate, propose
+from matgen.generation.kinds import kind_of_request
+from matgen.generation.kinds.molecules import Molecules
+from matgen.generation.request import Request, RequestError, preset_of
+from matgen.runtime.config import ConfigError, from_mapping
+from matgen.runtime.progress import Silence
+from matgen.search.variety import Variety
+from matgen.structures.candidate import Candidate
 from matgen.templates.batch import Geometry, TemplateBatch, molecules_of
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.molecule_checks import shown_hands, shows_template
+from matgen.weights import models
+from matgen.weights.models import load_molecule_models
 from matgen.workflows.design import default_folder, run
-from matgen.workflows.variety import Variety
 
 needs_weights = pytest.mark.skipif(
     not all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["molecule"]),
@@ -34,7 +34,7 @@ needs_weights = pytest.mark.skipif(
 
 def asking(**fields: object) -> Request:
     """A small request."""
-    small = {"move_steps": 6, "burn_in": 2, "start_levels": 12, "settle_levels": 6, "pool": 2}
+    small = {"move_steps": 6, "burn_in": 2, "initial_levels": 12, "settle_levels": 6, "pool": 2}
     preset = preset_of("molecule")
     raw = {"kind": "molecule", "n": 2, **preset, "sampler": preset["sampler"] | small} | fields
     return from_mapping(Request, raw)
@@ -79,8 +79,8 @@ def test_what_only_molecules_have_is_refused_for_crystals() -> None:
 
 
 def test_the_same_words_mean_the_property_of_the_kind() -> None:
-    assert asking(properties={"bandgap": "5:6"}).wishes[0].name == "gap"
-    assert Request(properties={"gap": "1:2"}).wishes[0].name == "band_gap"
+    assert asking(properties={"bandgap": "5:6"}).targets[0].name == "gap"
+    assert Request(properties={"gap": "1:2"}).targets[0].name == "band_gap"
     assert default_folder(asking(properties={"gap": 5.0})) != default_folder(asking(properties={"gap": 6.0}))
 
 
@@ -162,7 +162,7 @@ def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.Molecule
     template = found[0].template
     assert isinstance(template, MoleculeTemplate)
     assert found[0].structure.charge == 0
-    shown = shown_hands(template, found[0].structure.cart_coords)
+    shown = stereo_of_geometry(template, found[0].structure.cart_coords)
     assert (shown == template.graph.stereo[:, -1]).all()
 
 
@@ -171,7 +171,7 @@ def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) 
     crowded = [MoleculeTemplate.of("OC[C@@]1(O)C[C@H]1N1CC1"), MoleculeTemplate.of("C#C[C@@]1(C)CC[C@@H]1CC")]
     preset = preset_of("molecule")
     request = from_mapping(Request, {"kind": "molecule", **preset, "sampler": preset["sampler"] | {"geometries": 4}})
-    begun = Molecules(request, shipped).starts(crowded, torch.Generator().manual_seed(0))
+    begun = Molecules(request, shipped).initial_geometries(crowded, torch.Generator().manual_seed(0))
     assert begun.owner.tolist() == [0] * 4 + [1] * 4
     places = begun.geometry.coords.double().numpy()
     for i, name in enumerate(begun.templates.smiles):
@@ -180,7 +180,7 @@ def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) 
         assert shows_template(template, places[begun.templates.site_system.numpy() == i])
 
 
-@pytest.mark.parametrize("bad", [{"start_noise": 0.5}, {"settle_noise": 0.005}, {"start_drawn": 0.01}])
+@pytest.mark.parametrize("bad", [{"initial_noise": 0.5}, {"settle_noise": 0.005}, {"sampled_noise": 0.01}])
 def test_levels_that_would_rise_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="above"):
         asking(sampler=preset_of("molecule")["sampler"] | bad)
@@ -195,8 +195,8 @@ def test_only_what_misses_its_graph_is_drawn_anew(
     asked = [MoleculeTemplate.of(smiles) for smiles in ("C[C@H](N)O", "CCO", "CC(N)F")]
     calls: list[list[str]] = []
 
-    def drawn(_: Molecules, batch: TemplateBatch, __: torch.Generator) -> Geometry:
-        calls.append([MoleculeTemplate(one).without_hands.smiles for one in batch.smiles])
+    def sampled(_: Molecules, batch: TemplateBatch, __: torch.Generator) -> Geometry:
+        calls.append([MoleculeTemplate(one).without_stereo.smiles for one in batch.smiles])
         places = []
         for name in batch.smiles:
             molecule = MoleculeTemplate(name).molecule
@@ -205,17 +205,17 @@ def test_only_what_misses_its_graph_is_drawn_anew(
             places.append(torch.tensor(molecule.GetConformer().GetPositions()).float() * (5 if torn else 1))
         return Geometry(torch.zeros(batch.n_systems, 6), torch.cat(places))
 
-    monkeypatch.setattr(Molecules, "_drawn", drawn)
-    begun = kind.starts(asked, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(Molecules, "_sampled", sampled)
+    begun = kind.initial_geometries(asked, torch.Generator().manual_seed(0))
     assert calls == [["CC(N)O", "CCO", "CC(N)F"], ["CCO", "CC(N)F"], ["CC(N)F"]]
-    assert [MoleculeTemplate(one).without_hands for one in begun.templates.smiles] == [t.without_hands for t in asked]
+    assert [MoleculeTemplate(one).without_stereo for one in begun.templates.smiles] == [t.without_stereo for t in asked]
     owner = begun.templates.site_system
     whole = [
         shows_template(MoleculeTemplate(name), begun.geometry.coords[owner == i].double().numpy())
         for i, name in enumerate(begun.templates.smiles)
     ]
     assert whole == [True, True, False]
-    assert kind.starts([], torch.Generator()).templates.n_systems == 0
+    assert kind.initial_geometries([], torch.Generator()).templates.n_systems == 0
     named = Molecules(asking(smiles="CCO", n=1), shipped)
     assert named.geometries == 2 * 3
 
@@ -246,7 +246,7 @@ def test_a_design_of_molecules_writes_what_it_found(tmp_path: Path) -> None:
     for found in outcome.candidates:
         assert found.kind == "molecule"
         assert all(found.verdicts[name].passed for name in ("graph_kept", "stereo", "posebusters", "novel", "unique"))
-        assert {"gap", "judge_gap", "xtb_gap"} <= found.properties.keys()
+        assert {"gap", "evaluator_gap", "xtb_gap"} <= found.properties.keys()
         assert 4 <= found.properties["gap"].value <= 9
         back = Chem.MolFromMolFile(str(tmp_path / "sdf" / f"{found.name}.sdf"), removeHs=False)
         assert MoleculeTemplate.of(back) == MoleculeTemplate(found.template)

@@ -13,24 +13,24 @@ from elsewhere import second_device
 from safetensors.torch import load_file
 from torch import Tensor
 
-from matgen import models
-from matgen.devices import DeviceError, find_device, per_device, placed
-from matgen.draws import choice, normal, uniform
-from matgen.elements import descriptors
-from matgen.generation import Proposed, generate
-from matgen.guide import Guide, by_structure
-from matgen.io import described, state_of
-from matgen.kinds.crystals import Crystals
-from matgen.models import load, load_models
-from matgen.neighbors import neighbors
-from matgen.progress import Silence
-from matgen.request import Request
-from matgen.sampler_config import SamplerConfig
+from matgen.batch.neighbors import neighbors
+from matgen.chemistry.elements import descriptors
+from matgen.generation.generate import Proposed, generate
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.runtime.devices import DeviceError, find_device, per_device, placed
+from matgen.runtime.progress import Silence
+from matgen.runtime.random import choice, normal, uniform
+from matgen.search.selection import predictions
+from matgen.structures.conversion import described, state_of
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.run import TrainConfig, train, train_config
-from matgen.workflows.selection import predictions
+from matgen.weights import models
+from matgen.weights.models import load, load_models
 
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["crystal"])
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
@@ -187,14 +187,14 @@ def test_whatever_holds_tensors_moves_with_them(other: torch.device) -> None:
 
 def test_one_seed_draws_the_same_numbers_everywhere(other: torch.device) -> None:
     here = torch.rand(4, 5, generator=torch.Generator().manual_seed(1))
-    for draw in (
+    for sample in (
         lambda like, rng: uniform((3,), rng, like),
         lambda like, rng: normal((3,), rng, like),
         choice,
     ):
-        drawn = [draw(x, torch.Generator().manual_seed(0)) for x in (here, here.to(other))]
-        assert drawn[1].device.type == other.type
-        assert drawn[0].tolist() == drawn[1].tolist()
+        sampled = [sample(x, torch.Generator().manual_seed(0)) for x in (here, here.to(other))]
+        assert sampled[1].device.type == other.type
+        assert sampled[0].tolist() == sampled[1].tolist()
 
 
 # ---------------------------------------------------------------- structures
@@ -303,9 +303,9 @@ def test_structures_are_read_elsewhere_as_on_the_cpu(textbook: tuple[TextbookEnt
     structure = textbook[0].structure
 
     def opinions(device: torch.device) -> dict[str, float]:
-        guide = Guide(load("graph_energy").to(device), by_structure(load("structure_properties").to(device)))
-        judged = predictions(load("judge").to(device), structure, str(device))
-        guided = guide.of_structure(structure)
+        predictor = Predictor(load("graph_energy").to(device), by_structure(load("structure_properties").to(device)))
+        judged = predictions(load("evaluator").to(device), structure, str(device))
+        guided = predictor.of_structure(structure)
         return {f"guide {k}": float(p.value) for k, p in guided.items()} | {k: p.value for k, p in judged.items()}
 
     assert opinions(other) == pytest.approx(opinions(torch.device("cpu")), rel=1e-3, abs=1e-4)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from matgen.energy import Energy
-from matgen.noise import STRAIN_PER_ANGSTROM, difference, karras_levels, scales
+from matgen.batch.state import State
+from matgen.energies.base import Energy
 from matgen.samplers.diffusion import Score, diffuse, energy_score, pure_noise, renoise
-from matgen.samplers.steps import within_bounds
-from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.noise import STRAIN_PER_ANGSTROM, difference, karras_levels, scales
+from matgen.templates.steps import within_bounds
 from matgen.templates.wyckoff import wyckoff_table
 
 NA, CL = 11, 17

@@ -14,20 +14,21 @@ from conftest import TextbookEntry
 from pymatgen.core import Composition, Lattice, Structure
 from torch import Tensor
 
-from matgen.calculator import chgnet_calculator
-from matgen.charges import is_valid
-from matgen.elements import SYMBOLS
+from matgen.batch.state import State
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import SYMBOLS
+from matgen.energies.base import forces, gradients
 from matgen.energies.charge import ChargeBalance, StateChargeBalance
 from matgen.energies.closed_shell import ClosedShell
 from matgen.energies.graph import GraphPredictor, GraphPrior, denoiser_score
 from matgen.energies.potential import Potential
-from matgen.energies.property import StatePropertyTarget, parse_wish
+from matgen.energies.property_target import StatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
-from matgen.energy import forces, gradients
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
-from matgen.properties import CRYSTAL_PROPERTIES
-from matgen.state import State
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.targets.properties import CRYSTAL_PROPERTIES
+from matgen.targets.target import parse_target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand, unit_directions
@@ -135,7 +136,7 @@ def test_the_graph_prior_keeps_the_contract(
 def test_a_wish_by_the_graph_keeps_the_contract(
     state: State, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, model: GraphEnergy
 ) -> None:
-    energy = StatePropertyTarget(GraphPredictor(model), parse_wish("band_gap", "1.5"))
+    energy = StatePropertyTarget(GraphPredictor(model), parse_target("band_gap", "1.5"))
     check_energy(energy, state, sigma)
     check_gradients(energy, templates, geometry, sigma)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from matgen.elements import ATOMIC_NUMBERS
-from matgen.energy import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
-from matgen.sharing import answer_of, shared_answers
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.chemistry.elements import ATOMIC_NUMBERS
+from matgen.energies.base import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
+from matgen.energies.sharing import answer_of, shared_answers
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -255,7 +255,7 @@ BROKEN: dict[str, tuple[Callable[[State, Tensor], Tensor], str]] = {
     "infinite": (lambda state, _: state.volume / 0, "expected finite energies"),
     "random": (lambda state, _: torch.rand(state.n_systems, dtype=torch.float64), "two calls differ"),
     "rotation": (lambda state, _: state.cell[:, 0, 0], "rotated"),
-    "hand": (handed, "mirror images"),
+    "chirality": (handed, "mirror images"),
     "images": (lambda state, _: per_system(state, state.positions.norm(dim=1)), "whole lattice vectors"),
     "order": (
         lambda state, _: per_system(state, state.atomic_numbers * torch.arange(len(state.positions)).double()),

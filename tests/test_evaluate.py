@@ -11,22 +11,22 @@ import pytest
 from conftest import TextbookEntry
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Relaxation
 from matgen.cli import main
-from matgen.config import ConfigError
 from matgen.datasets.named import DataSetError, named_structures
-from matgen.progress import Silence
-from matgen.structure_files import Entry, read_structures
-from matgen.validation.cif import cif_text
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull, is_stable
-from matgen.validation.known import KnownIndex
-from matgen.validation.metrics import Bootstrap, Profile, profile, traits
-from matgen.validation.metrics.distributions import SHIPPED
-from matgen.workflows.crystal_figures import doubts, paired, stability_figures
+from matgen.evaluation.crystal_rows import Judged, judged_alike, judged_as_read, judged_relaxed
+from matgen.evaluation.crystals import doubts, paired, stability_figures
+from matgen.evaluation.findings import EvaluationConfig, EvaluationError
+from matgen.evaluation.relaxations import Outcome
+from matgen.hull.hull import PotentialMismatchError, ReferenceHull, is_stable
+from matgen.metrics import Bootstrap, Profile, profile, traits
+from matgen.metrics.distributions import SHIPPED
+from matgen.novelty.crystals import KnownIndex
+from matgen.runtime.config import ConfigError
+from matgen.runtime.progress import Silence
+from matgen.structures.candidate import Relaxation
+from matgen.structures.cif import cif_text
+from matgen.structures.files import Entry, read_structures
 from matgen.workflows.evaluate import default_folder, evaluate
-from matgen.workflows.findings import EvaluationConfig, EvaluationError
-from matgen.workflows.judging import Judged, judged_alike, judged_as_read, judged_relaxed
-from matgen.workflows.relaxations import Outcome
 
 QUICK = EvaluationConfig(relax="none", bootstrap=100)
 

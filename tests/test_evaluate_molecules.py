@@ -13,18 +13,18 @@ from rdkit import Chem
 from scipy.spatial.transform import Rotation
 
 from matgen.cli import main
-from matgen.progress import Silence
-from matgen.structure_files import MixedKindsError, read_structures
+from matgen.evaluation.findings import EvaluationConfig, EvaluationError
+from matgen.evaluation.molecule_rows import JudgedMolecule
+from matgen.metrics import Bootstrap, Estimate, Profile, average, median, pooled_share
+from matgen.metrics.distributions import SHIPPED
+from matgen.metrics.molecule_distributions import QUANTITIES
+from matgen.novelty.molecules import KnownMolecules
+from matgen.relaxation.xtb import relax_molecule
+from matgen.runtime.progress import Silence
+from matgen.structures.files import MixedKindsError, read_structures
+from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate, with_positions
-from matgen.templates.space import embedded
-from matgen.validation.known_molecules import KnownMolecules
-from matgen.validation.metrics import Bootstrap, Estimate, Profile, average, median, pooled_share
-from matgen.validation.metrics.distributions import SHIPPED
-from matgen.validation.molecule_distributions import QUANTITIES
-from matgen.validation.xtb import relax_molecule
 from matgen.workflows.evaluate import evaluate
-from matgen.workflows.findings import EvaluationConfig, EvaluationError
-from matgen.workflows.molecule_judging import JudgedMolecule
 
 QUICK = EvaluationConfig(relax="none", bootstrap=50)
 

@@ -16,7 +16,7 @@ from evaluate_prior import read_formula, reduced
 from evaluate_round_trip import cause
 from evaluation import Measurement, Task, filled, parser, read_lines
 
-from matgen.elements import ATOMIC_NUMBERS
+from matgen.chemistry.elements import ATOMIC_NUMBERS
 
 done: list[str] = []
 
@@ -66,7 +66,18 @@ def test_a_page_is_filled_at_its_places_and_nowhere_else() -> None:
 def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
     root = Path(__file__).resolve().parents[1]
     page = (root / "docs" / "results.md").read_text(encoding="utf-8")
-    places = ("round_trip", "prior", "geometry", "ranking", "judge", "stages", "design", "hull", "novelty", "draws")
+    places = (
+        "round_trip",
+        "prior",
+        "geometry",
+        "ranking",
+        "evaluator",
+        "stages",
+        "design",
+        "hull",
+        "novelty",
+        "samples",
+    )
     places += ("verify", "relaxation", "metrics", "baselines")
     for place in (*places, *(f"bar {place}" for place in places), "bar sound"):
         assert page.count(f"<!-- {place} -->") == page.count(f"<!-- /{place} -->") == 1, place
@@ -121,15 +132,15 @@ def test_shares_of_a_design_are_of_what_was_requested() -> None:
     sound = {"smact": True, "space_group": 225, "contact": 0.9, "distinct": True, "reads_back": True, "new": True}
     sound |= {"above_hull": 0.02, "falls_back": True, "novel": True}
     candidates = [
-        sound | {"guide": 1.4, "judge": 1.9, "above_hull": -0.01},
-        sound | {"guide": 1.6, "judge": 1.3, "space_group": 1, "novel": False},
+        sound | {"predictor": 1.4, "evaluator": 1.9, "above_hull": -0.01},
+        sound | {"predictor": 1.6, "evaluator": 1.3, "space_group": 1, "novel": False},
     ]
     run = {"requested": 4, "candidates": candidates, "proposals": candidates, "relaxed": [], "looked_at": 9}
     found = shares(run | {"rejected": {}, "seconds": {}}, 1.5)
-    assert (found["requested"], found["found"], found["guide"], found["judge"]) == (4, 2, 2, 1)
+    assert (found["requested"], found["found"], found["predictor"], found["evaluator"]) == (4, 2, 2, 1)
     assert (found["sun"], found["on_hull"], found["falls_back"]) == (1, 1, 2)
     assert (found["symmetric"], found["no_contact"], found["relaxations"]) == (1, 2, None)
-    assert baseline(candidates, "judge") == {"0.5 eV": "0.0 %", "1.5 eV": "50.0 %", "3 eV": "0.0 %"}
+    assert baseline(candidates, "evaluator") == {"0.5 eV": "0.0 %", "1.5 eV": "50.0 %", "3 eV": "0.0 %"}
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from conftest import TextbookEntry
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
-from matgen.export import CandidateWriter, ResumeError, RunInfo, faithful_cif
-from matgen.output import OutputError
-from matgen.record import from_record, to_record
-from matgen.validation.symmetry import space_group
+from matgen.runtime.output import OutputError
+from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.structures.export import CandidateWriter, ResumeError, RunInfo, faithful_cif
+from matgen.structures.record import from_record, to_record
+from matgen.structures.symmetry import space_group
 
 RUN = RunInfo(version="0.1.0", seed=7, configuration={"band_gap": 1.5, "n": 3}, weights={"prior": "ab12"})
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from matgen.energies.graph_prior import LearnedGraphPrior
 from matgen.nn.graph_prior import GraphConditions, GraphPrior, GraphPriorConfig
-from matgen.samplers.graph_moves import (
+from matgen.samplers.molecule_moves import (
     Dice,
     Edit,
     exchange,
@@ -27,7 +27,7 @@ from matgen.samplers.graph_moves import (
     swap,
     transfer,
 )
-from matgen.samplers.templates import metropolis
+from matgen.samplers.template_moves import metropolis
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules, composition_of

@@ -9,8 +9,7 @@ import pytest
 import torch
 from rdkit import Chem
 
-from matgen.energies.graph_prior import LearnedGraphPrior, draw_molecules, draw_skeletons
-from matgen.models import load, save
+from matgen.energies.graph_prior import LearnedGraphPrior, sample_molecules, sample_skeletons
 from matgen.nn.graph_prior import (
     N_TOKENS,
     PROPERTY_GRIDS,
@@ -24,11 +23,12 @@ from matgen.nn.graph_prior import (
     spelled,
 )
 from matgen.templates.batch import TemplateBatch
-from matgen.templates.legal import ContradictionError
+from matgen.templates.crystal_rules import ContradictionError
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules, composition_of
 from matgen.templates.skeleton import MAX_HEAVY, N_TYPES, Skeleton, labelled
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable, dropped, unigram_nll
+from matgen.weights.models import load, save
 
 PLAIN = [
     "C",
@@ -67,8 +67,8 @@ def small_prior(seed: int = 0) -> GraphPrior:
     return prior
 
 
-def draws(prior: GraphPrior, rules: MoleculeRules, n: int = 150, seed: int = 0) -> list[Skeleton]:
-    return draw_skeletons(prior, rules, GraphConditions.none(n), torch.Generator().manual_seed(seed))
+def samples(prior: GraphPrior, rules: MoleculeRules, n: int = 150, seed: int = 0) -> list[Skeleton]:
+    return sample_skeletons(prior, rules, GraphConditions.none(n), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("smiles", MOLECULES)
@@ -82,7 +82,7 @@ def test_a_skeleton_is_its_molecule_however_its_atoms_are_numbered(smiles: str) 
 
 @pytest.mark.parametrize("smiles", HANDED)
 def test_a_skeleton_knows_no_hands(smiles: str) -> None:
-    assert Skeleton.of(template(smiles)).template() == template(smiles).without_hands
+    assert Skeleton.of(template(smiles)).template() == template(smiles).without_stereo
 
 
 @pytest.mark.parametrize("smiles", MOLECULES)
@@ -240,9 +240,9 @@ RULES = {
 
 @pytest.mark.parametrize("name", RULES)
 def test_what_is_drawn_keeps_the_rules_and_its_valences(name: str) -> None:
-    drawn = draws(small_prior(), RULES[name])
-    assert drawn
-    for skeleton in drawn:
+    sampled = samples(small_prior(), RULES[name])
+    assert sampled
+    for skeleton in sampled:
         assert skeleton.is_legal
         assert RULES[name].why_not(skeleton.template()) == ""
 
@@ -250,7 +250,7 @@ def test_what_is_drawn_keeps_the_rules_and_its_valences(name: str) -> None:
 def test_one_seed_draws_the_same_and_patterns_are_kept() -> None:
     rules = MoleculeRules(required_smarts=("[OX2H]",), forbidden_smarts=("F", "[!+0]"))
     nothing, prior = GraphConditions.none(100), small_prior()
-    one, again = (draw_molecules(prior, rules, nothing, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, again = (sample_molecules(prior, rules, nothing, torch.Generator().manual_seed(3)) for _ in range(2))
     assert one == again
     assert one
     hydroxyl = Chem.MolFromSmarts("[OX2H]")

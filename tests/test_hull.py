@@ -26,10 +26,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.optimize import linprog
 
 from matgen import cli
-from matgen.calculator import CalculatorError, calculator_maker, chgnet_calculator, potential_name
-from matgen.candidate import Candidate, Relaxation, SpaceGroup
-from matgen.structure_files import Entry, found
-from matgen.validation.hull import (
+from matgen.hull.hull import (
     DOUBTFUL,
     MARGIN,
     ON_HULL,
@@ -44,8 +41,11 @@ from matgen.validation.hull import (
     near_hull,
     parts,
 )
-from matgen.validation.reference import Reference, ReferenceFileError
-from matgen.validation.relax import relax
+from matgen.hull.reference import Reference, ReferenceFileError
+from matgen.relaxation.calculators import CalculatorError, calculator_maker, chgnet_calculator, potential_name
+from matgen.relaxation.symmetric import relax
+from matgen.structures.candidate import Candidate, Relaxation, SpaceGroup
+from matgen.structures.files import Entry, found
 from matgen.workflows.reference import ReferenceBuildError, build_reference, phase_energies, reference_facts
 
 TOY = "Toy 1"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from matgen.noise import scales
 from matgen.samplers.langevin import TARGET_ACCEPTANCE, Landscape, langevin_step, mala
-from matgen.samplers.steps import within_bounds
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.noise import scales
+from matgen.templates.steps import within_bounds
 from matgen.templates.wyckoff import wyckoff_table
 
 NA, CL = 11, 17

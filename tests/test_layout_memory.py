@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from conftest import TextbookEntry
 
-from matgen.io import described
-from matgen.nn.layout_memory import LayoutMemory, layout_keys, sizes
+from matgen.nn.layout_embedding import LayoutEmbedding, layout_keys, sizes
+from matgen.structures.conversion import described
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
@@ -23,10 +23,10 @@ RUTILE = CrystalTemplate(136, (site(136, "a", 22), site(136, "f", 8)))
 FLUORITE = CrystalTemplate(225, (site(225, "a", 20), site(225, "c", 9)))
 
 
-def memory_of(*known: CrystalTemplate) -> LayoutMemory:
+def memory_of(*known: CrystalTemplate) -> LayoutEmbedding:
     torch.manual_seed(0)
     batch = TemplateBatch.of(known)
-    memory = LayoutMemory(*sizes(batch), size=4, width=6)
+    memory = LayoutEmbedding(*sizes(batch), size=4, width=6)
     memory.know(batch)
     torch.nn.init.normal_(memory.out.weight)  # as after training
     return memory
@@ -34,7 +34,7 @@ def memory_of(*known: CrystalTemplate) -> LayoutMemory:
 
 def test_at_first_nothing_is_remembered() -> None:
     batch = TemplateBatch.of([ROCK_SALT])
-    memory = LayoutMemory(*sizes(batch), size=4, width=6)
+    memory = LayoutEmbedding(*sizes(batch), size=4, width=6)
     memory.know(batch)
     assert not memory(batch, 1).any()
 
@@ -54,7 +54,7 @@ def test_unknown_layouts_leave_no_trace() -> None:
     found = memory(TemplateBatch.of([FLUORITE, RUTILE]), 3)
     assert not found[0].any()
     assert found[1].any()
-    assert not LayoutMemory(0, 0, size=4, width=6)(TemplateBatch.of([RUTILE]), 3).any()
+    assert not LayoutEmbedding(0, 0, size=4, width=6)(TemplateBatch.of([RUTILE]), 3).any()
 
 
 def test_keys_tell_layouts_apart_and_see_neither_order_nor_elements(textbook: tuple[TextbookEntry, ...]) -> None:

@@ -18,19 +18,20 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from test_verify import answering
 
-from matgen import cli, models
-from matgen.candidate import Candidate, Prediction
-from matgen.config import from_mapping
-from matgen.export import CandidateWriter, RunInfo
-from matgen.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file
+from matgen import cli
+from matgen.first_principles.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.gpaw import FirstPrinciplesConfig
+from matgen.learning.labels import Label, LabelConfig, LabelError, Labels, read_labels
 from matgen.nn.ensemble import Ensemble
-from matgen.properties import Calibration, median
+from matgen.runtime.config import from_mapping
 from matgen.screening.config import ScreenConfig, run_info
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.symmetry import space_group
+from matgen.targets.properties import Calibration, median
 from matgen.training.refit import GapHeads, GapLabels
-from matgen.validation.first_principles import FirstPrinciplesConfig
-from matgen.validation.symmetry import space_group
-from matgen.workflows.calculations import CalculationFile, Plan, calculated
-from matgen.workflows.labels import Label, LabelConfig, LabelError, Labels, read_labels
+from matgen.weights import models
+from matgen.weights.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file
 from matgen.workflows.learn import FIGURES, KIND, Errors, LearnConfig, fit_calibration, folds, gap_labels, learn, run
 
 SALTS = [
@@ -428,10 +429,10 @@ def test_another_functional_is_learned_where_it_is_asked_for(tmp_path: Path) -> 
 
 def test_a_folder_stands_in_for_what_it_has_and_the_rest_ships(weights: Path, tmp_path: Path) -> None:
     assert weights_file(KIND, weights) == weights / f"{KIND}.safetensors"
-    assert weights_file("judge", weights) == models.WEIGHTS / "judge.safetensors"
+    assert weights_file("evaluator", weights) == models.WEIGHTS / "evaluator.safetensors"
     with pytest.raises(WeightsError, match="expected a folder with weights"):
         weights_file(KIND, tmp_path)
-    assert shipped_hashes("crystal", weights)["judge"] == shipped_hashes()["judge"]
+    assert shipped_hashes("crystal", weights)["evaluator"] == shipped_hashes()["evaluator"]
 
 
 def test_a_folder_that_would_change_nothing_is_refused(weights: Path) -> None:
@@ -442,13 +443,13 @@ def test_a_folder_that_would_change_nothing_is_refused(weights: Path) -> None:
 
 
 def test_weights_of_ones_own_are_what_a_run_is_known_by(tmp_path: Path) -> None:
-    for name in ("judge.safetensors", "hashes.json"):
+    for name in ("evaluator.safetensors", "hashes.json"):
         (tmp_path / name).write_bytes((models.WEIGHTS / name).read_bytes())
     assert shipped_hashes("crystal", tmp_path) == shipped_hashes()
-    (tmp_path / "judge.safetensors").write_bytes(b"damaged")
+    (tmp_path / "evaluator.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="is not the file that was written"):
         shipped_hashes("crystal", tmp_path)
-    (tmp_path / "judge.safetensors").write_bytes((models.WEIGHTS / "template_prior.safetensors").read_bytes())
+    (tmp_path / "evaluator.safetensors").write_bytes((models.WEIGHTS / "template_prior.safetensors").read_bytes())
     (tmp_path / "hashes.json").unlink()
     with pytest.raises(WeightsError, match="expected weights of kind judge"):
         shipped_hashes("crystal", tmp_path)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from conftest import TextbookEntry
 
-from matgen.elements import ATOMIC_NUMBERS, atomic_number
+from matgen.chemistry.elements import ATOMIC_NUMBERS, atomic_number
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import ContradictionError, TemplateRules, fits, fitting_groups, is_legal
+from matgen.templates.crystal_rules import ContradictionError, TemplateRules, fits, fitting_groups, is_legal
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import wyckoff_table
 

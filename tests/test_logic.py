@@ -8,11 +8,11 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
+from matgen.batch.state import State
+from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.graph_function import SURE, GraphFunction, holds
 from matgen.energies.logic import either, exactly_one, implies, negation
 from matgen.energies.repulsion import ShortRangeRepulsion
-from matgen.energy import Energy, TemplateEnergy
-from matgen.state import State
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 

@@ -14,7 +14,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 from smact.screening import pauling_test
 
-from matgen.validation.metrics import (
+from matgen.metrics import (
     Bootstrap,
     Cutoffs,
     MetricError,
@@ -36,8 +36,8 @@ from matgen.validation.metrics import (
     share,
     traits,
 )
-from matgen.validation.metrics.distributions import BINS, QUANTITIES, STEPS, jensen_shannon, wasserstein
-from matgen.validation.metrics.matching import STOL
+from matgen.metrics.distributions import BINS, QUANTITIES, STEPS, jensen_shannon, wasserstein
+from matgen.metrics.matching import STOL
 
 QUICK = Bootstrap(replicates=200)
 SHIFT = np.array([0.13, 0.41, 0.77])

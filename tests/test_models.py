@@ -8,13 +8,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from matgen import __version__, models
-from matgen.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
+from matgen import __version__
 from matgen.nn.ensemble import Ensemble
+from matgen.nn.evaluator import Evaluator, EvaluatorConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
-from matgen.nn.judge import Judge, JudgeConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig
+from matgen.weights import models
+from matgen.weights.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
 
 SMALL = TemplatePriorConfig(width=24, layers=1, heads=2)
 
@@ -41,7 +42,7 @@ def test_the_header_tells_the_story(stored: Path) -> None:
     told = info("template_prior", stored)
     assert (told.trained_on, told.figures, told.version) == ("nothing", {"nll": 1.5}, __version__)
     assert told.config["width"] == SMALL.width
-    assert told.n_numbers == sum(v.numel() for v in TemplatePrior(SMALL).state_dict().values())
+    assert told.n_parameters == sum(v.numel() for v in TemplatePrior(SMALL).state_dict().values())
     assert told.sha256 == weights_hash("template_prior", stored)
     assert [found.kind for found in registry(stored.parent)] == ["template_prior"]
 
@@ -53,11 +54,11 @@ def test_a_nested_configuration_comes_back(tmp_path: Path) -> None:
 
 
 def test_buffers_keep_their_precision(tmp_path: Path) -> None:
-    judge = Ensemble(Judge, JudgeConfig(width=8, layers=1, hidden=8, members=2))
-    for member in judge.members:
+    evaluator = Ensemble(Evaluator, EvaluatorConfig(width=8, layers=1, hidden=8, members=2))
+    for member in evaluator.members:
         member.spread.fill_(1e-9)  # would round to zero in half precision, and divide by it
-    path = save(judge, tmp_path / "judge.safetensors", kind="judge", trained_on="", figures={})
-    assert torch.equal(load("judge", path).members[1].spread, judge.members[1].spread)
+    path = save(evaluator, tmp_path / "evaluator.safetensors", kind="evaluator", trained_on="", figures={})
+    assert torch.equal(load("evaluator", path).members[1].spread, evaluator.members[1].spread)
 
 
 def test_a_library_keeps_its_tensors(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def rewritten(path: Path, **header: str) -> None:
 
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="found none; make them with `matgen train`"):
-        load("judge", tmp_path / "judge.safetensors")
+        load("evaluator", tmp_path / "evaluator.safetensors")
 
 
 def test_an_unknown_kind_names_the_nearest(stored: Path) -> None:
@@ -87,7 +88,7 @@ def test_an_unknown_kind_names_the_nearest(stored: Path) -> None:
 
 def test_another_kind_is_refused(stored: Path) -> None:
     with pytest.raises(WeightsError, match=r"expected weights of kind judge .* got template_prior"):
-        load("judge", stored)
+        load("evaluator", stored)
 
 
 def test_one_altered_bit_is_noticed(stored: Path) -> None:

@@ -10,11 +10,9 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
-from matgen.candidate import Candidate, Prediction
-from matgen.graphs import TETRAHEDRAL
-from matgen.templates.molecule import MoleculeTemplate, template_in_space
-from matgen.validation.checks import Interval, survives, validate
-from matgen.validation.molecule_checks import (
+from matgen.batch.graphs import TETRAHEDRAL
+from matgen.checks.crystals import Interval, survives, validate
+from matgen.checks.molecules import (
     best_rmsd,
     graph_kept,
     molecule_checks,
@@ -25,7 +23,9 @@ from matgen.validation.molecule_checks import (
     stereo,
     strain,
 )
-from matgen.validation.xtb import relax_molecule
+from matgen.relaxation.xtb import relax_molecule
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.templates.molecule import MoleculeTemplate, template_in_space
 
 CHECKS = molecule_checks({"gap": Interval(5.0, 5.0, 0.3)}, relaxed=False)
 GOOD = (

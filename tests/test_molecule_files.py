@@ -16,18 +16,18 @@ from pymatgen.core import Lattice, Molecule, Structure
 from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
-from matgen.candidate import Candidate, KindError, Prediction, Relaxation, SpaceGroup, Verdict, kind_of
-from matgen.export import ROUNDING, CandidateWriter, ResumeError, RunInfo, faithful_sdf
-from matgen.io import state_of, structures
-from matgen.record import from_record, to_record
-from matgen.structure_files import Entry, MixedKindsError, found, one_kind, read, read_structures
-from matgen.structure_formats import likely_kind
+from matgen.structures.candidate import Candidate, KindError, Prediction, Relaxation, SpaceGroup, Verdict, kind_of
+from matgen.structures.cif import cif_text
+from matgen.structures.conversion import state_of, structures
+from matgen.structures.export import ROUNDING, CandidateWriter, ResumeError, RunInfo, faithful_sdf
+from matgen.structures.files import Entry, MixedKindsError, found, one_kind, read, read_structures
+from matgen.structures.formats import likely_kind
+from matgen.structures.record import from_record, to_record
+from matgen.structures.sdf import read_sdf
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
+from matgen.templates.molecular_geometry import embedded, shows
 from matgen.templates.molecule import MoleculeTemplate, inchi_key, template_in_space, with_positions
-from matgen.templates.space import embedded, shows
-from matgen.validation.cif import cif_text
-from matgen.validation.sdf import read_sdf
 
 RUN = RunInfo(version="0.1.0", seed=7, configuration={"gap": 5.0}, weights={"prior": "ab12"})
 
@@ -131,10 +131,10 @@ def test_an_sdf_reads_back_to_the_same_molecule_where_it_was(smiles: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("meant", "drawn"), [("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("F/C=C/F", "F/C=C\\F"), (SMILES[11], SMILES[12])]
+    ("meant", "sampled"), [("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("F/C=C/F", "F/C=C\\F"), (SMILES[11], SMILES[12])]
 )
-def test_coordinates_with_other_hands_are_flagged(meant: str, drawn: str) -> None:
-    other, asked = embedded(template(drawn)), template(meant)
+def test_coordinates_with_other_hands_are_flagged(meant: str, sampled: str) -> None:
+    other, asked = embedded(template(sampled)), template(meant)
     assert other.template.graph.relations.tolist() == asked.graph.relations.tolist()
     shape = Molecule(asked.graph.elements.tolist(), other.positions)
     _, verdict = faithful_sdf(replace(candidate("one", meant), structure=shape))
@@ -145,7 +145,7 @@ def test_coordinates_with_other_hands_are_flagged(meant: str, drawn: str) -> Non
 
 def test_a_hand_that_nobody_asked_for_is_no_objection() -> None:
     found = embedded(template("C[C@H](N)C(=O)O"))
-    bare = found.template.without_hands
+    bare = found.template.without_stereo
     assert bare.graph.elements.tolist() == found.template.graph.elements.tolist()
     assert bare.graph.relations.tolist() == found.template.graph.relations.tolist()
     shape = Molecule(bare.graph.elements.tolist(), found.positions)
@@ -384,7 +384,7 @@ def test_bonds_of_cages_are_found(tmp_path: Path) -> None:
     """Atoms across a small ring are as near as long bonds; taken for bonded, they would have one too many."""
     for smiles in ("C1[C@H]2C[C@@H]1C2", "C1C2CC1O2", "C12C3C4C1C5C2C3C45", "C1C2C1C2"):
         entry = one(written(tmp_path / "a.xyz", xyz(molecule(smiles))))
-        assert MoleculeTemplate(entry.template).without_hands == template(smiles).without_hands
+        assert MoleculeTemplate(entry.template).without_stereo == template(smiles).without_stereo
 
 
 @pytest.mark.parametrize(

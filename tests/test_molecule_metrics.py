@@ -9,24 +9,14 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
-from matgen.models import REFERENCES
-from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.known_molecules import (
-    SHIPPED,
-    KnownMolecules,
-    KnownMoleculesError,
-    connectivity_block,
-    novel_molecule,
-    shipped_molecules,
-)
-from matgen.validation.metrics import MetricError
-from matgen.validation.molecule_distributions import (
+from matgen.metrics import MetricError
+from matgen.metrics.molecule_distributions import (
     Histogram,
     distribution_distances,
     histogram_distance,
     histograms,
 )
-from matgen.validation.molecule_metrics import (
+from matgen.metrics.molecules import (
     LENGTHS,
     LIMITS,
     MARGINS,
@@ -38,6 +28,16 @@ from matgen.validation.molecule_metrics import (
     molecule_metrics,
     perceived_molecules,
 )
+from matgen.novelty.molecules import (
+    SHIPPED,
+    KnownMolecules,
+    KnownMoleculesError,
+    connectivity_block,
+    novel_molecule,
+    shipped_molecules,
+)
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.weights.models import REFERENCES
 
 SMILES = ("C", "O", "C#N", "C=O", "CC(=O)NC1CC1", "CC1OC1C(F)C#N", "OCC1CC=CC1", "NC(=O)C(N)CO")
 

@@ -8,12 +8,11 @@ import pytest
 import torch
 from rdkit.Chem import AllChem
 
-from matgen.config import ConfigError
 from matgen.datasets.molecules import LABELS, MoleculeTable
-from matgen.models import NETWORKS, USED_BY, load
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
-from matgen.properties import MOLECULE_PROPERTIES
+from matgen.runtime.config import ConfigError
+from matgen.targets.properties import MOLECULE_PROPERTIES
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
@@ -22,6 +21,7 @@ from matgen.training.loop import Schedule, fit
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 from matgen.training.molecules import element_references, molecule_targets, numbered
 from matgen.training.run import DataError, TrainConfig, train, train_config
+from matgen.weights.models import NETWORKS, USED_BY, load
 
 SMILES = (
     *("CCO", "CC(=O)O", "C1CC1", "C[C@H](N)C=O", "c1ccoc1", "CC#N", "OCC(F)F", "C/C=C/C", "CN(C)C=O", "C=CC=O", "CCN"),
@@ -67,7 +67,7 @@ def stored(molecules: MoleculeTable, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_table_comes_back_as_it_was(molecules: MoleculeTable, stored: Path) -> None:
     again = MoleculeTable.load(stored)
     assert again.templates.unbatch() == molecules.templates.unbatch()
-    for name in ("charge", "relation", "pairs", "stereo_sites", "stereo_kind", "hand"):
+    for name in ("charge", "relation", "pairs", "stereo_sites", "stereo_kind", "chirality"):
         one, other = getattr(again.templates.graphs, name), getattr(molecules.templates.graphs, name)
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(again.geometry.coords, molecules.geometry.coords)
@@ -100,7 +100,7 @@ SMALL = {
     "graph_prior": {"width": 16, "layers": 1, "heads": 2},
     "molecule_properties": {"width": 16, "layers": 1, "heads": 4, "hidden": 16},
     "molecule_energy": {"hidden": 16, "trunk": {"channels": 8, "layers": 1, "n_radial": 8, "graphs": True}},
-    "molecule_judge": {"hidden": 16, "trunk": {"channels": 8, "layers": 1, "n_radial": 8, "graphs": True}},
+    "molecule_evaluator": {"hidden": 16, "trunk": {"channels": 8, "layers": 1, "n_radial": 8, "graphs": True}},
 }
 
 
@@ -126,13 +126,13 @@ def test_molecules_need_their_own_table(tmp_path: Path) -> None:
 
 def test_only_energies_take_a_loss() -> None:
     with pytest.raises(ConfigError, match="heads belongs to kinds"):
-        train_config({"kind": "molecule_judge", "heads": 3})
+        train_config({"kind": "molecule_evaluator", "heads": 3})
     with pytest.raises(ConfigError, match="expected heads as a number of epochs"):
         train_config({"kind": "molecule_energy", "heads": -1})
     with pytest.raises(ConfigError, match="at most 1"):
         train_config({"kind": "molecule_energy", "loss": {"real_share": 0.8, "own_share": 0.3}})
     with pytest.raises(ConfigError, match="belongs to kinds"):
-        train_config({"kind": "molecule_judge", "loss": {}})
+        train_config({"kind": "molecule_evaluator", "loss": {}})
     assert set(SMALL) == set(USED_BY["molecule"]) <= set(NETWORKS)
 
 
@@ -156,10 +156,10 @@ def test_denoising_is_learned(molecules: MoleculeTable, tmp_path: Path) -> None:
 
 def turned(geometry: Geometry, batch: TemplateBatch, seed: int) -> Geometry:
     """Every molecule turned and moved in its own way."""
-    draw = torch.Generator().manual_seed(seed)
-    rotation = torch.linalg.qr(torch.randn(batch.n_systems, 3, 3, generator=draw))[0]
+    sample = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(batch.n_systems, 3, 3, generator=sample))[0]
     rotation = rotation * torch.linalg.det(rotation)[:, None, None]
-    shift = torch.randn(batch.n_systems, 3, generator=draw)[batch.site_system]
+    shift = torch.randn(batch.n_systems, 3, generator=sample)[batch.site_system]
     return replace(geometry, coords=torch.einsum("ni,nij->nj", geometry.coords, rotation[batch.site_system]) + shift)
 
 
@@ -171,8 +171,8 @@ def test_molecules_are_laid_onto_others_without_a_mirror(molecules: MoleculeTabl
     placed = turned_to(batch, geometry, mirror)
     apart = torch.cdist(geometry.coords[:5], geometry.coords[:5]) - torch.cdist(placed.coords[:5], placed.coords[:5])
     assert float(apart.abs().max()) < 1e-4
-    hand = batch.smiles.index("C[C@H](N)C=O")
-    off = (placed.coords - mirror.coords)[batch.site_system == hand]
+    chirality = batch.smiles.index("C[C@H](N)C=O")
+    off = (placed.coords - mirror.coords)[batch.site_system == chirality]
     assert float(off.norm(dim=1).max()) > 0.3, "a mirror image cannot be reached"
 
 
@@ -184,11 +184,11 @@ def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(mol
     objective = GraphObjective(molecules, rows, rows, molecule_targets(molecules), loss, MOLECULE_NEGATIVES)
     model = GraphEnergy(GraphEnergyConfig(TrunkConfig(channels=8, layers=1, n_radial=8, graphs=True), hidden=16))
     batch, geometry = molecules.templates, molecules.geometry
-    draw = torch.Generator().manual_seed(1)
+    sample = torch.Generator().manual_seed(1)
     sigma = torch.full((len(rows),), 0.5)
-    dirty, back = noised(batch, geometry, sigma, draw)
+    dirty, back = noised(batch, geometry, sigma, sample)
     n = len(rows) // 4
-    told, far, mixed, ways = objective.with_own(model, batch, geometry, (sigma, dirty, back), n, draw)
+    told, far, mixed, ways = objective.with_own(model, batch, geometry, (sigma, dirty, back), n, sample)
     own = batch.site_system >= len(rows) - n
     torch.testing.assert_close(mixed.coords[~own], dirty.coords[~own])
     torch.testing.assert_close(ways.coords[~own], back.coords[~own])

@@ -9,36 +9,36 @@ from e3nn import o3
 from rdkit.Chem import AllChem
 from torch import Tensor
 
-from matgen.config import ConfigError
-from matgen.elements import SYMBOLS
+from matgen.batch.graphs import DOUBLE_BOND, TETRAHEDRAL
+from matgen.batch.state import State
+from matgen.checks.molecules import shows_template
+from matgen.chemistry.elements import SYMBOLS
+from matgen.energies.base import gradients
 from matgen.energies.by_kind import ByKind
 from matgen.energies.graph import GraphPrior, denoiser_score
-from matgen.energies.hands import Hands
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.repulsion import ShortRangeRepulsion
-from matgen.energy import gradients
-from matgen.graphs import DOUBLE_BOND, TETRAHEDRAL
+from matgen.energies.stereo import StereoEnergy
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_atom
 from matgen.nn.graph_properties import GraphProperties, GraphPropertiesConfig
-from matgen.nn.hands import handedness
-from matgen.nn.molecule_judge import MoleculeJudge, MoleculeJudgeConfig
-from matgen.nn.pushes import TYPICAL, Push
-from matgen.nn.surroundings import Surroundings
+from matgen.nn.molecule_evaluator import MoleculeEvaluator, MoleculeEvaluatorConfig
+from matgen.nn.neighborhood import Neighborhood
+from matgen.nn.pair_displacements import TYPICAL, PairDisplacement
+from matgen.nn.stereo import chirality
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.noise import karras_levels
-from matgen.properties import MOLECULE_PROPERTIES, median
+from matgen.runtime.config import ConfigError
 from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, pure_noise, renoise, settled
 from matgen.samplers.langevin import mala
-from matgen.state import State
+from matgen.targets.properties import MOLECULE_PROPERTIES, median
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated, crystals_of, molecules_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
-from matgen.templates.stereo import open_isomers, with_random_hands
+from matgen.templates.noise import karras_levels
+from matgen.templates.stereo import open_isomers, with_random_stereo
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
 from matgen.training.graph import centred
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
-from matgen.validation.molecule_checks import shows_template
 
 D = torch.float64
 
@@ -86,9 +86,11 @@ def crystals() -> tuple[TemplateBatch, Geometry]:
     return batch, Geometry(torch.zeros(2, 6, dtype=D), coords * batch.free_coords)
 
 
-def network(*, pushes: bool) -> GraphEnergy:
+def network(*, pair_displacements: bool) -> GraphEnergy:
     torch.manual_seed(0)
-    trunk = TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pushes=pushes)
+    trunk = TrunkConfig(
+        channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pair_displacements=pair_displacements
+    )
     model = GraphEnergy(GraphEnergyConfig(trunk, hidden=16)).double().eval()
     for parameter in model.parameters():  # some begin at zero, and what they let through is to be tested
         if not parameter.any():
@@ -96,9 +98,9 @@ def network(*, pushes: bool) -> GraphEnergy:
     return model
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["messages", "pushes"])
+@pytest.fixture(scope="module", params=[False, True], ids=["messages", "pair_displacements"])
 def model(request: pytest.FixtureRequest) -> GraphEnergy:
-    return network(pushes=request.param)
+    return network(pair_displacements=request.param)
 
 
 def energies(model: GraphEnergy, state: State) -> Tensor:
@@ -109,7 +111,7 @@ def energies(model: GraphEnergy, state: State) -> Tensor:
 
 def bare(batch: TemplateBatch) -> TemplateBatch:
     forget = torch.ones(batch.n_systems, dtype=torch.bool)
-    return replace(batch, graphs=batch.graphs.without_hands(forget, batch.site_system))
+    return replace(batch, graphs=batch.graphs.without_stereo(forget, batch.site_system))
 
 
 # ---------------------------------------------------------------- templates
@@ -150,8 +152,8 @@ def test_open_hands_are_drawn_and_asked_ones_kept() -> None:
     isomers = open_isomers(template)
     assert len(isomers) == 2
     assert all("@" in one.smiles for one in isomers)
-    drawn = {with_random_hands(template, generator(seed)) for seed in range(20)}
-    assert drawn == set(isomers)
+    sampled = {with_random_stereo(template, generator(seed)) for seed in range(20)}
+    assert sampled == set(isomers)
     flat = MoleculeTemplate.of("CCO")
     assert open_isomers(flat) == [flat]
 
@@ -192,15 +194,15 @@ def test_geometries_that_show_their_hands_have_a_positive_handedness(molecules: 
     state = expand(*molecules)
     assert state.graphs is not None
     assert set(state.graphs.stereo_kind.tolist()) == {TETRAHEDRAL, DOUBLE_BOND}
-    value, _ = handedness(state, state.graphs)
+    value, _ = chirality(state, state.graphs)
     assert (value > 0.3).all()
 
 
 def test_a_mirror_turns_centres_and_leaves_double_bonds(molecules: tuple[TemplateBatch, Geometry]) -> None:
     state = expand(*molecules)
     assert state.graphs is not None
-    value, _ = handedness(state, state.graphs)
-    other, _ = handedness(replace(state, positions=-state.positions), state.graphs)
+    value, _ = chirality(state, state.graphs)
+    other, _ = chirality(replace(state, positions=-state.positions), state.graphs)
     sign = torch.where(state.graphs.stereo_kind == TETRAHEDRAL, -1.0, 1.0)
     torch.testing.assert_close(other, sign * value)
 
@@ -210,8 +212,8 @@ def test_relabelling_two_neighbours_turns_the_sign(molecules: tuple[TemplateBatc
     assert state.graphs is not None
     swapped = replace(state.graphs, stereo_sites=state.graphs.stereo_sites[:, [1, 0, 2, 3, 4]])
     centre = state.graphs.stereo_kind == TETRAHEDRAL
-    value, _ = handedness(state, state.graphs)
-    other, _ = handedness(state, swapped)
+    value, _ = chirality(state, state.graphs)
+    other, _ = chirality(state, swapped)
     torch.testing.assert_close(other[centre], -value[centre])
 
 
@@ -225,13 +227,13 @@ def test_the_push_leads_to_the_hand_that_is_asked_for(molecules: tuple[TemplateB
         state.graphs,
         stereo_sites=state.graphs.stereo_sites[centre],
         stereo_kind=state.graphs.stereo_kind[centre],
-        hand=state.graphs.hand[centre],
+        chirality=state.graphs.chirality[centre],
     )
     for sign in (1, -1):
-        asked = replace(graphs, hand=sign * graphs.hand)
-        value, push = handedness(state, asked)
-        pushed = state.positions.index_add(0, asked.stereo_sites.reshape(-1), 0.1 * push.reshape(-1, 3))
-        assert (handedness(replace(state, positions=pushed), asked)[0] > value).all()
+        asked = replace(graphs, chirality=sign * graphs.chirality)
+        value, displacement = chirality(state, asked)
+        pushed = state.positions.index_add(0, asked.stereo_sites.reshape(-1), 0.1 * displacement.reshape(-1, 3))
+        assert (chirality(replace(state, positions=pushed), asked)[0] > value).all()
 
 
 def test_the_energy_tells_mirror_images_apart_where_a_hand_is_asked_for(
@@ -261,7 +263,8 @@ def test_a_mirror_of_geometry_and_hands_together_changes_nothing(
     batch, geometry = molecules
     centre = batch.graphs.stereo_kind == TETRAHEDRAL
     other = replace(
-        batch, graphs=replace(batch.graphs, hand=torch.where(centre, -batch.graphs.hand, batch.graphs.hand))
+        batch,
+        graphs=replace(batch.graphs, chirality=torch.where(centre, -batch.graphs.chirality, batch.graphs.chirality)),
     )
     mirror = replace(geometry, coords=-geometry.coords)
     torch.testing.assert_close(
@@ -285,19 +288,21 @@ def test_the_network_turns_with_the_molecule(model: GraphEnergy, molecules: tupl
 
 def test_untrained_pushes_move_nothing(molecules: tuple[TemplateBatch, Geometry]) -> None:
     torch.manual_seed(0)
-    trunk = Trunk(TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pushes=True)).double()
+    trunk = Trunk(
+        TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True, pair_displacements=True)
+    ).double()
     _, shift = trunk.moved(expand(*molecules), torch.full((molecules[0].n_systems,), 0.3, dtype=D))
     assert not shift.any()
 
 
 def test_a_push_lets_both_ends_meet_at_their_length() -> None:
     """One layer told to push at g = 1/2 per end brings two atoms to the length that it strives for, in one step."""
-    push = Push(channels=1, n_radial=1, neighbors=1.0).double()
-    push.out.bias.data = torch.tensor([0.5, 0.2], dtype=D)
+    displacement = PairDisplacement(channels=1, n_radial=1, neighbors=1.0).double()
+    displacement.out.bias.data = torch.tensor([0.5, 0.2], dtype=D)
     batch = TemplateBatch.of([MoleculeTemplate.of("[HH]")])
     for apart in (0.9, 1.7, 3.1):
         state = expand(batch, Geometry(torch.zeros(1, 6, dtype=D), torch.tensor([[0, 0, 0], [apart, 0, 0]], dtype=D)))
-        edges = Surroundings(
+        edges = Neighborhood(
             centre=torch.tensor([0, 1]),
             neighbor_site=torch.tensor([1, 0]),
             slot=torch.tensor([0, 1]),
@@ -309,15 +314,15 @@ def test_a_push_lets_both_ends_meet_at_their_length() -> None:
             envelope=torch.ones(2, dtype=D),
             noise=torch.zeros(0),
         )
-        push.ends.weight.data.zero_()
-        push.edge.bias.data.zero_()
-        there = state.positions + push(torch.ones(2, 1, dtype=D), edges)
+        displacement.ends.weight.data.zero_()
+        displacement.edge.bias.data.zero_()
+        there = state.positions + displacement(torch.ones(2, 1, dtype=D), edges)
         assert float((there[1] - there[0]).norm()) == pytest.approx(TYPICAL + 0.2)
 
 
 def test_pushes_need_graphs() -> None:
     with pytest.raises(ConfigError, match="pushes need graphs"):
-        TrunkConfig(pushes=True)
+        TrunkConfig(pair_displacements=True)
 
 
 def test_systems_of_a_batch_do_not_see_each_other(
@@ -344,7 +349,7 @@ def test_slopes_are_those_of_the_energy(model: GraphEnergy, molecules: tuple[Tem
 
 
 def test_far_from_the_data_the_displacement_leads_to_the_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:
-    model = network(pushes=False)
+    model = network(pair_displacements=False)
     batch, geometry = molecules
     wide = replace(geometry, coords=30.0 * geometry.coords)
     sigma = torch.full((batch.n_systems,), 30.0, dtype=D)
@@ -379,9 +384,12 @@ def test_graph_properties_do_not_depend_on_the_order_of_a_batch_or_on_hands(
 def test_the_judge_reads_geometry(molecules: tuple[TemplateBatch, Geometry]) -> None:
     torch.manual_seed(0)
     trunk = TrunkConfig(channels=8, layers=2, cutoff=8.0, n_radial=12, graphs=True)
-    judge = MoleculeJudge(MoleculeJudgeConfig(trunk=trunk, hidden=16)).double().eval()
+    evaluator = MoleculeEvaluator(MoleculeEvaluatorConfig(trunk=trunk, hidden=16)).double().eval()
     batch, geometry = molecules
-    one, other = judge(expand(batch, geometry)), judge(expand(batch, replace(geometry, coords=1.1 * geometry.coords)))
+    one, other = (
+        evaluator(expand(batch, geometry)),
+        evaluator(expand(batch, replace(geometry, coords=1.1 * geometry.coords))),
+    )
     assert not torch.equal(median(one["gap"]), median(other["gap"]))
 
 
@@ -449,9 +457,9 @@ def test_noise_of_molecules_moves_no_centre(molecules: tuple[TemplateBatch, Geom
 
 def test_pure_noise_of_a_molecule_is_as_wide_as_asked() -> None:
     batch = TemplateBatch.of([MoleculeTemplate.of("CCO")] * 300)
-    drawn = pure_noise(batch, 4.0, generator(), dtype=D)
-    assert float(drawn.coords.std()) == pytest.approx(4.0, rel=0.05)
-    assert not drawn.lattice.any()
+    sampled = pure_noise(batch, 4.0, generator(), dtype=D)
+    assert float(sampled.coords.std()) == pytest.approx(4.0, rel=0.05)
+    assert not sampled.lattice.any()
 
 
 def test_settling_ends_where_the_score_vanishes() -> None:
@@ -553,7 +561,7 @@ def test_asking_for_hands_costs_nothing_where_they_are_shown(molecules: tuple[Te
     centre = state.graphs.stereo_kind == TETRAHEDRAL
     with_centres = torch.zeros(batch.n_systems, dtype=torch.bool)
     with_centres[state.system_idx[state.graphs.stereo_sites[centre, 0]]] = True
-    energy = Hands()
+    energy = StereoEnergy()
     assert float(energy(state, sigma).max()) < 0.3
     assert (energy(mirror, sigma) > 3.0).tolist() == with_centres.tolist()
     torch.testing.assert_close(energy(mirror, sigma), energy(mirror, sigma / 10))
@@ -561,7 +569,7 @@ def test_asking_for_hands_costs_nothing_where_they_are_shown(molecules: tuple[Te
 
 @pytest.mark.parametrize("smiles", ["CC1CN1C", "C[N@@]1C[C@@H]1C", "CC1CN2CC12", "CC[N@@H+](C)O"])
 def test_only_hands_that_a_geometry_can_show_are_asked_for(smiles: str) -> None:
-    named = with_random_hands(MoleculeTemplate.of(smiles), generator())
+    named = with_random_stereo(MoleculeTemplate.of(smiles), generator())
     molecule = named.molecule
     assert AllChem.EmbedMolecule(molecule, randomSeed=1) == 0
     assert len(named.graph.stereo)
@@ -571,7 +579,7 @@ def test_only_hands_that_a_geometry_can_show_are_asked_for(smiles: str) -> None:
 def test_asking_for_hands_turns_a_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:
     batch, geometry = molecules
     batch, geometry = batch.select(torch.tensor([0])), geometry.select(batch, torch.tensor([0]))
-    ask, sigma = Hands(), torch.full((1,), 0.5, dtype=D)
+    ask, sigma = StereoEnergy(), torch.full((1,), 0.5, dtype=D)
     place = replace(geometry, coords=-geometry.coords)
     for _ in range(200):
         slope = energy_score(ask, batch)(place, sigma).coords
@@ -579,13 +587,13 @@ def test_asking_for_hands_turns_a_centre(molecules: tuple[TemplateBatch, Geometr
         place = replace(place, coords=place.coords + 0.02 * slope)
     state = expand(batch, place)
     assert state.graphs is not None
-    assert (handedness(state, state.graphs)[0] > 0.5).all()
+    assert (chirality(state, state.graphs)[0] > 0.5).all()
 
 
 def test_asking_for_hands_takes_sensible_numbers() -> None:
     for bad in ({"least": 0.0}, {"strength": -1.0}):
         with pytest.raises(ValueError, match="least > 0"):
-            Hands(**bad)
+            StereoEnergy(**bad)
 
 
 def test_a_settling_geometry_does_not_run_away() -> None:

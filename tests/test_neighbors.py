@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from matgen.neighbors import Edges, by_images, by_vesin, neighbors
-from matgen.state import Orbits, State
+from matgen.batch.neighbors import Edges, by_images, by_vesin, neighbors
+from matgen.batch.state import Orbits, State
 
 D = torch.float64
 
@@ -152,5 +152,5 @@ def test_a_list_made_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     positions, cell = (torch.cat([getattr(p, name) for p in parts]) for name in ("positions", "cell"))
     whole = State.of(positions, numbers, cell, pbc, systems)
     at_once = listed(by_images(whole, 5.0))
-    monkeypatch.setattr("matgen.neighbors.PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr("matgen.batch.neighbors.PAIRS_AT_ONCE", 1000)
     assert listed(by_images(whole, 5.0)) == at_once == listed(by_vesin(whole, 5.0))

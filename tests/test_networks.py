@@ -9,13 +9,14 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from matgen.elements import SYMBOLS, known_elements
+from matgen.batch.state import State
+from matgen.chemistry.elements import SYMBOLS, known_elements
 from matgen.energies.graph import GraphPrior
 from matgen.nn.geometry_density import (
     LATTICE_RANGE,
     GeometryDensity,
     GeometryDensityConfig,
-    free_numbers,
+    free_parameters,
     from_unit,
     to_unit,
 )
@@ -31,11 +32,10 @@ from matgen.nn.template_prior import (
     legal_continuations,
 )
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.crystal_rules import is_legal
 from matgen.templates.expand import expand
-from matgen.templates.legal import is_legal
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
 from matgen.testing import check_energy, check_forces, check_gradients, doubled, system_of, turned
 
@@ -524,8 +524,8 @@ def test_the_density_integrates_to_one(table: Tensor) -> None:
 def test_draws_follow_the_density(table: Tensor) -> None:
     # χ² of 8,000 draws in 12 × 12 boxes: at most 143 degrees of freedom, 99.99 % of fair draws below 213.
     n, boxes = 8000, 12
-    drawn = tiny_density(torch.float32).draw(TemplateBatch.of([PYRITE_LIKE] * n), generator())
-    unit = torch.stack([(drawn.lattice[:, 5] / LATTICE_RANGE[5] + 1) / 2, drawn.coords[:, 0]])
+    sampled = tiny_density(torch.float32).sample(TemplateBatch.of([PYRITE_LIKE] * n), generator())
+    unit = torch.stack([(sampled.lattice[:, 5] / LATTICE_RANGE[5] + 1) / 2, sampled.coords[:, 0]])
     row, column = (unit * boxes).long().clamp(0, boxes - 1)
     observed = torch.bincount(row * boxes + column, minlength=boxes**2).double()
     share = table.view(boxes, 12, boxes, 12).mean((1, 3)).ravel()
@@ -538,21 +538,21 @@ def test_draws_follow_the_density(table: Tensor) -> None:
 
 def test_draws_have_only_free_numbers_and_follow_the_seed(templates: TemplateBatch) -> None:
     density = tiny_density(torch.float32)
-    drawn, again = (density.draw(templates, generator(4)) for _ in range(2))
-    assert torch.equal(drawn.lattice, again.lattice)
-    assert torch.equal(drawn.coords, again.coords)
-    assert not drawn.lattice[~templates.free_lattice].any()
-    assert not drawn.coords[~templates.free_coords].any()
-    assert drawn.lattice[templates.free_lattice].all()
-    assert drawn.coords[templates.free_coords].all()
-    assert float(drawn.coords.min()) >= 0.0
-    assert float(drawn.coords.max()) < 1.0
+    sampled, again = (density.sample(templates, generator(4)) for _ in range(2))
+    assert torch.equal(sampled.lattice, again.lattice)
+    assert torch.equal(sampled.coords, again.coords)
+    assert not sampled.lattice[~templates.free_lattice].any()
+    assert not sampled.coords[~templates.free_coords].any()
+    assert sampled.lattice[templates.free_lattice].all()
+    assert sampled.coords[templates.free_coords].all()
+    assert float(sampled.coords.min()) >= 0.0
+    assert float(sampled.coords.max()) < 1.0
 
 
 def test_colder_draws_are_likelier() -> None:
     density, templates = tiny_density(torch.float32), TemplateBatch.of([PYRITE_LIKE] * 500)
     with torch.no_grad():
-        warm, cold = (density.log_prob(templates, density.draw(templates, generator(), t)).mean() for t in (1.0, 0.3))
+        warm, cold = (density.log_prob(templates, density.sample(templates, generator(), t)).mean() for t in (1.0, 0.3))
     assert float(cold) > float(warm) + 0.5
 
 
@@ -583,7 +583,7 @@ def test_earlier_numbers_do_not_see_later_ones(templates: TemplateBatch, geometr
     # Else the product of conditionals would be no density: for the one template, moving the last coordinate changes
     # the last factor only, so that sums over it are the same before it, whatever stands there.
     density = tiny_density()
-    numbers = free_numbers(templates)
+    numbers = free_parameters(templates)
     values = to_unit(numbers, geometry)
     other = values.clone()
     last = numbers.present.sum(1) - 1
@@ -595,7 +595,7 @@ def test_earlier_numbers_do_not_see_later_ones(templates: TemplateBatch, geometr
 
 
 def test_units_turn_back_into_numbers(templates: TemplateBatch, geometry: Geometry) -> None:
-    numbers = free_numbers(templates)
+    numbers = free_parameters(templates)
     again = from_unit(numbers, to_unit(numbers, geometry), templates)
     torch.testing.assert_close(again.lattice, geometry.lattice)
     torch.testing.assert_close(again.coords, geometry.coords)

@@ -12,12 +12,12 @@ import pytest
 from conftest import TextbookEntry
 from pymatgen.core import Composition, Lattice, Structure
 
-from matgen.candidate import Candidate, SpaceGroup
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.errors import UserError
-from matgen.validation import fingerprint as fingerprints
-from matgen.validation.duplicates import MATCHER, SeenStructures, reduced_for_matching
-from matgen.validation.fingerprint import (
+from matgen.novelty import fingerprint as fingerprints
+from matgen.novelty.crystals import KnownIndex, novel_verdict, without_fingerprint
+from matgen.novelty.duplicates import MATCHER, SeenStructures, reduced_for_matching
+from matgen.novelty.fingerprint import (
     TOLERANCE,
     VOLUME_WINDOW,
     NoFingerprintError,
@@ -26,8 +26,8 @@ from matgen.validation.fingerprint import (
     n_shells,
     same,
 )
-from matgen.validation.known import KnownIndex, novel_verdict, without_fingerprint
-from matgen.validation.known_file import SHIPPED, STEP, KnownFileError
+from matgen.novelty.index_file import SHIPPED, STEP, KnownFileError
+from matgen.structures.candidate import Candidate, SpaceGroup
 
 EXACT = 1e-4
 """A fingerprint is stored in single precision, positions are written with eight digits."""

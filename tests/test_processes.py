@@ -3,7 +3,7 @@
 import os
 from functools import partial
 
-from matgen.processes import in_chunks, in_pool
+from matgen.runtime.processes import in_chunks, in_pool
 
 
 def doubled(items: tuple[int, ...], deadly: int) -> list[int]:

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from matgen.config import ConfigError
+from matgen.batch.state import Orbits, State
 from matgen.datasets.crystals import CrystalTable
-from matgen.energies.property import StatePropertyTarget, Target, TemplatePropertyTarget, WishError, parse_wish
-from matgen.energy import forces
-from matgen.models import WEIGHTS, load
+from matgen.energies.base import forces
+from matgen.energies.property_target import StatePropertyTarget, TemplatePropertyTarget
+from matgen.generation.request import intervals
 from matgen.nn.ensemble import Ensemble
-from matgen.nn.judge import Judge, JudgeConfig
+from matgen.nn.evaluator import Evaluator, EvaluatorConfig
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
-from matgen.properties import (
+from matgen.runtime.config import ConfigError
+from matgen.targets.properties import (
     CRYSTAL_PROPERTIES,
     Calibration,
     Distribution,
@@ -33,8 +34,7 @@ from matgen.properties import (
     interval,
     median,
 )
-from matgen.request import intervals
-from matgen.state import Orbits, State
+from matgen.targets.target import Target, TargetError, parse_target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -51,6 +51,7 @@ from matgen.training.properties import (
     negative_log_likelihood,
     redescribed,
 )
+from matgen.weights.models import WEIGHTS, load
 
 D = torch.float64
 
@@ -103,11 +104,11 @@ def test_quantiles_invert_the_cdf(name: str) -> None:
 def test_median_and_spread_are_those_of_samples(name: str) -> None:
     distribution = DISTRIBUTIONS[name]
     levels = torch.rand(20_000, 1, dtype=D, generator=torch.Generator().manual_seed(0)).clamp(0.0025, 0.9975)
-    draws = distribution.quantile(levels)
+    samples = distribution.quantile(levels)
     predicted = distribution.prediction()
     # 20,000 draws know the median to about 1 % of the spread; the tail beyond 0.25 % moves the spread by some percent.
-    assert abs(draws.quantile(0.5) - predicted.value).item() < 0.05 * predicted.spread.item()
-    assert draws.std().item() == pytest.approx(predicted.spread.item(), rel=0.1)
+    assert abs(samples.quantile(0.5) - predicted.value).item() < 0.05 * predicted.spread.item()
+    assert samples.std().item() == pytest.approx(predicted.spread.item(), rel=0.1)
 
 
 def test_a_coin_flip_between_metal_and_insulator_is_not_reported_as_a_small_gap() -> None:
@@ -143,7 +144,7 @@ def test_energies_far_from_the_target_are_finite_in_float32(name: str, text: str
     single = {k: v.float() if isinstance(v, Tensor) else v for k, v in vars(DISTRIBUTIONS[name]).items()}
     leaves = {k: v.clone().requires_grad_() for k, v in single.items() if isinstance(v, Tensor)}
     distribution = type(DISTRIBUTIONS[name])(**(single | leaves))
-    energy = parse_wish("band_gap", text).energy(distribution)
+    energy = parse_target("band_gap", text).energy(distribution)
     slopes = torch.autograd.grad(energy.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
     assert torch.isfinite(energy).all()
     assert all(torch.isfinite(slope).all() for slope in slopes)
@@ -151,12 +152,12 @@ def test_energies_far_from_the_target_are_finite_in_float32(name: str, text: str
 
 def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
     surer = Hurdle(numbers(0.0, 4.0, 40.0), numbers(1.5, 1.5, 1.5), numbers(0.2, 0.2, 0.2), math.inf, 0.01)
-    energy = parse_wish("band_gap", "1.5").energy(surer)
+    energy = parse_target("band_gap", "1.5").energy(surer)
     assert energy[0] < energy[1] < energy[2]
     assert energy[2] - energy[0] == pytest.approx(40 - math.log(2), abs=1e-6)  # -log of P(not a metal)
-    small = parse_wish("band_gap", "0.1").energy(surer)  # no metal meets it, though zero is within the tolerance
+    small = parse_target("band_gap", "0.1").energy(surer)  # no metal meets it, though zero is within the tolerance
     assert small[2] - small[0] == pytest.approx(40 - math.log(2), abs=1e-6)
-    metal = parse_wish("band_gap", "0").energy(surer)
+    metal = parse_target("band_gap", "0").energy(surer)
     zero = [math.log(2), -math.log(torch.sigmoid(numbers(4.0)).item()), 0.0]
     assert metal.tolist() == pytest.approx(zero, abs=1e-4)  # gaps up to 0.01 eV count as none
 
@@ -176,7 +177,7 @@ def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
     ],
 )
 def test_wishes_are_read(name: str, text: str, expected: Target) -> None:
-    assert parse_wish(name, text) == expected
+    assert parse_target(name, text) == expected
 
 
 @pytest.mark.parametrize(
@@ -194,8 +195,8 @@ def test_wishes_are_read(name: str, text: str, expected: Target) -> None:
     ],
 )
 def test_impossible_wishes_teach(name: str, text: str, words: list[str]) -> None:
-    with pytest.raises(WishError) as caught:
-        parse_wish(name, text)
+    with pytest.raises(TargetError) as caught:
+        parse_target(name, text)
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
@@ -204,11 +205,11 @@ def test_impossible_wishes_teach(name: str, text: str, words: list[str]) -> None
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_the_energy_of_a_point_is_the_probability_of_its_tolerance(name: str) -> None:
     distribution = DISTRIBUTIONS[name]
-    wish = parse_wish("band_gap", "1.5")
+    target = parse_target("band_gap", "1.5")
     within = distribution.log_between(torch.tensor(1.25), torch.tensor(1.75))
-    torch.testing.assert_close(wish.energy(distribution), -within)
-    assert wish.met(1.74)
-    assert not wish.met(1.76)
+    torch.testing.assert_close(target.energy(distribution), -within)
+    assert target.met(1.74)
+    assert not target.met(1.76)
 
 
 def test_who_disagrees_pays() -> None:
@@ -216,13 +217,13 @@ def test_who_disagrees_pays() -> None:
     agreed = Mixture((Logistic(numbers(1.5), numbers(0.1)), Logistic(numbers(1.5), numbers(0.1))))
     apart = Mixture((Logistic(numbers(1.1), numbers(0.1)), Logistic(numbers(1.9), numbers(0.1))))
     assert median(apart).item() == pytest.approx(1.5, abs=1e-3)  # a median does not tell them apart
-    wish = parse_wish("band_gap", "1.5")
-    assert wish.energy(apart).item() > wish.energy(agreed).item() + 1
+    target = parse_target("band_gap", "1.5")
+    assert target.energy(apart).item() > target.energy(agreed).item() + 1
 
 
 def test_greater_than_zero_excludes_zero_and_from_zero_includes_it() -> None:
     for name, hurdle in (("band_gap", HURDLES["gap"]), ("energy_above_hull", HURDLES["hull"])):
-        probability = {text: (-parse_wish(name, text).energy(hurdle)).exp().item() for text in (">0", "0:9", "<=0")}
+        probability = {text: (-parse_target(name, text).energy(hurdle)).exp().item() for text in (">0", "0:9", "<=0")}
         zero = torch.sigmoid(hurdle.zero_logit).item()
         assert probability["<=0"] == pytest.approx(zero, abs=1e-6)
         assert probability[">0"] == pytest.approx(1 - zero, abs=0.01)  # values up to `zero` are neither
@@ -230,11 +231,11 @@ def test_greater_than_zero_excludes_zero_and_from_zero_includes_it() -> None:
 
 
 def test_a_target_knows_when_it_is_met() -> None:
-    assert parse_wish("band_gap", "1.5").met(1.7)
-    assert not parse_wish("band_gap", "1.5").met(1.8)
-    assert not parse_wish("band_gap", "1.2:1.8").met(1.9)
-    assert parse_wish("band_gap", ">3").met(7.0)
-    small, metal, on_hull = parse_wish("band_gap", "0.1"), parse_wish("band_gap", "0"), parse_wish("e_hull", "0")
+    assert parse_target("band_gap", "1.5").met(1.7)
+    assert not parse_target("band_gap", "1.5").met(1.8)
+    assert not parse_target("band_gap", "1.2:1.8").met(1.9)
+    assert parse_target("band_gap", ">3").met(7.0)
+    small, metal, on_hull = parse_target("band_gap", "0.1"), parse_target("band_gap", "0"), parse_target("e_hull", "0")
     assert [small.met(gap) for gap in (0.0, 0.05, 0.3, 0.4)] == [False, True, True, False]
     assert [metal.met(gap) for gap in (0.0, 0.005, 0.2)] == [True, True, False]
     assert [on_hull.met(height) for height in (0.0, 0.04, 0.06)] == [True, True, False]
@@ -242,10 +243,10 @@ def test_a_target_knows_when_it_is_met() -> None:
 
 @pytest.mark.parametrize("text", ["0", "0.1", "0.25", "1.5", "1.2:1.8", ">3", "<=0.05"])
 def test_a_check_and_a_target_agree_on_what_is_met(text: str) -> None:
-    wish = parse_wish("band_gap", text)
-    (interval,) = intervals([wish]).values()
+    target = parse_target("band_gap", text)
+    (interval,) = intervals([target]).values()
     for gap in (0.0, 0.005, 0.02, 0.3, 0.49, 1.3, 1.74, 1.76, 3.5):
-        assert (gap in interval) == wish.met(gap), gap
+        assert (gap in interval) == target.met(gap), gap
 
 
 # ---------------------------------------------------------------- the two models
@@ -267,9 +268,9 @@ def template_model() -> TemplateProperties:
 
 
 @cache
-def judge() -> Judge:
+def evaluator() -> Evaluator:
     torch.manual_seed(0)
-    return Judge(JudgeConfig(width=32, hidden=32)).eval()
+    return Evaluator(EvaluatorConfig(width=32, hidden=32)).eval()
 
 
 def outputs(distributions: dict[str, Distribution]) -> Tensor:
@@ -366,7 +367,7 @@ def test_coverage_counts_an_atom_alike_in_a_hurdle_and_in_a_mixture_of_equal_hur
 
 def test_an_ensemble_has_a_member() -> None:
     with pytest.raises(ConfigError, match="expected members of at least 1, got 0"):
-        JudgeConfig(members=0)
+        EvaluatorConfig(members=0)
 
 
 def test_a_redescribed_template_has_the_same_atoms_and_every_description_turns_up() -> None:
@@ -382,20 +383,20 @@ def test_the_judge_does_not_see_rotation_shift_order_cell_or_symmetry() -> None:
     generator = torch.Generator().manual_seed(1)
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
     with torch.no_grad():
-        reference = outputs(judge()(state))
+        reference = outputs(evaluator()(state))
         turned = replace(
             state.without_symmetry(), positions=state.positions @ rotation + 0.7, cell=state.cell @ rotation
         )
-        torch.testing.assert_close(outputs(judge()(turned)), reference, **CLOSE)
+        torch.testing.assert_close(outputs(evaluator()(turned)), reference, **CLOSE)
         for system in range(3):
             single = alone(state, system)
-            torch.testing.assert_close(outputs(judge()(single)), reference[system, None], **CLOSE)
-            torch.testing.assert_close(outputs(judge()(doubled(single))), reference[system, None], **CLOSE)
+            torch.testing.assert_close(outputs(evaluator()(single)), reference[system, None], **CLOSE)
+            torch.testing.assert_close(outputs(evaluator()(doubled(single))), reference[system, None], **CLOSE)
             order = torch.randperm(len(single.positions), generator=generator)
             mixed = State.of(
                 single.positions[order], single.atomic_numbers[order], single.cell, single.pbc, single.system_idx
             )
-            torch.testing.assert_close(outputs(judge()(mixed)), reference[system, None], **CLOSE)
+            torch.testing.assert_close(outputs(evaluator()(mixed)), reference[system, None], **CLOSE)
     assert (reference[0] - reference[1]).abs().max() > 0.01
 
 
@@ -404,7 +405,7 @@ def test_the_judge_is_continuous_where_a_neighbour_enters() -> None:
     with torch.no_grad():
         scales = torch.linspace(1.0, 1.002, 41)
         seen = torch.cat(
-            [outputs(judge()(replace(state, positions=state.positions * s, cell=state.cell * s))) for s in scales]
+            [outputs(evaluator()(replace(state, positions=state.positions * s, cell=state.cell * s))) for s in scales]
         )
     steps = seen.diff(dim=0).abs().max(dim=1).values
     assert steps.max() < 10 * steps.median() + 1e-4
@@ -413,7 +414,7 @@ def test_the_judge_is_continuous_where_a_neighbour_enters() -> None:
 @pytest.mark.parametrize("text", ["1.5", "1.2:1.8", ">3", "<=0.05"])
 def test_a_wish_has_finite_forces_even_for_atoms_that_meet(text: str) -> None:
     state = crystals()
-    energy = StatePropertyTarget(judge(), parse_wish("band_gap", text))
+    energy = StatePropertyTarget(evaluator(), parse_target("band_gap", text))
     value, force = forces(energy, state, torch.zeros(3))
     assert torch.isfinite(value).all()
     assert torch.isfinite(force).all()
@@ -432,20 +433,20 @@ def test_a_wish_keeps_the_contract_of_an_energy(text: str) -> None:
         positions=single.positions.double() + 0.05 * torch.sin(torch.arange(len(single.positions) * 3.0)).view(-1, 3),
         cell=single.cell.double(),
     )
-    energy = StatePropertyTarget(copy.deepcopy(judge()).double(), parse_wish("band_gap", text))
+    energy = StatePropertyTarget(copy.deepcopy(evaluator()).double(), parse_target("band_gap", text))
     check_energy(energy, replace(state, orbits=Orbits.trivial(state.positions)), torch.full((3,), 0.1, dtype=D))
 
 
 def test_wishes_add_up_and_are_told_apart() -> None:
     templates = TemplateBatch.of([ROCK_SALT, RUTILE])
-    gap = TemplatePropertyTarget(template_model(), parse_wish("band_gap", "1.5"))
-    hull = TemplatePropertyTarget(template_model(), parse_wish("ehull", "<=0.05"))
+    gap = TemplatePropertyTarget(template_model(), parse_target("band_gap", "1.5"))
+    hull = TemplatePropertyTarget(template_model(), parse_target("ehull", "<=0.05"))
     both = gap + 2.0 * hull
     torch.testing.assert_close(both(templates), gap(templates) + 2 * hull(templates))
     assert list(both.breakdown(templates)) == ["band_gap", "energy_above_hull"]
 
 
-SHIPPED = [kind for kind in ("template_properties", "judge") if (WEIGHTS / f"{kind}.safetensors").is_file()]
+SHIPPED = [kind for kind in ("template_properties", "evaluator") if (WEIGHTS / f"{kind}.safetensors").is_file()]
 
 
 @pytest.mark.parametrize("kind", SHIPPED)
@@ -456,7 +457,7 @@ def test_shipped_models_tell_salt_from_metal(kind: str) -> None:
     state = expand(templates, Geometry(torch.zeros(2, 6), torch.zeros(3, 3)))
     model = load(kind)
     with torch.no_grad():
-        answer = model(state if kind == "judge" else templates)
+        answer = model(state if kind == "evaluator" else templates)
     gap, energy = median(answer["band_gap"]).tolist(), median(answer["formation_energy"]).tolist()
     assert 3.5 < gap[0] < 7.0  # PBE: 5.0 eV
     assert gap[1] == 0.0

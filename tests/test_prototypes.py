@@ -9,8 +9,8 @@ from conftest import TextbookEntry
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from matgen.elements import SYMBOLS, descriptors
-from matgen.energies.familiarity import Familiarity
+from matgen.chemistry.elements import SYMBOLS, descriptors
+from matgen.energies.chemical_distance import ChemicalDistance
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import SAME_COORDINATE, SAME_SHAPE, PrototypeLibrary, _cheapest_pairing, layout
@@ -105,7 +105,7 @@ def test_the_quick_distance_is_that_of_the_nearest_match(
 def test_familiar_chemistry_costs_nothing_and_unknown_layouts_no_more_than_the_farthest(
     crystals: tuple[TemplateBatch, Geometry], library: PrototypeLibrary
 ) -> None:
-    energy = Familiarity(library, width=0.2, farthest=0.8)
+    energy = ChemicalDistance(library, width=0.2, farthest=0.8)
     check_template_energy(energy, crystals[0].unbatch()[:6])
     assert not energy(crystals[0]).any()
     unknown = CrystalTemplate(2, (site(2, "i", "Na"),) * 5)
@@ -115,7 +115,7 @@ def test_familiar_chemistry_costs_nothing_and_unknown_layouts_no_more_than_the_f
     assert near == pytest.approx(0.5 * (library.distance(exchanged) / 0.2) ** 2)
     assert 0 <= near < far
     with pytest.raises(ValueError, match="width < farthest"):
-        Familiarity(library, width=1.0, farthest=0.5)
+        ChemicalDistance(library, width=1.0, farthest=0.5)
 
 
 def test_sites_are_paired_by_chemistry() -> None:

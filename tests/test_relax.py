@@ -13,10 +13,10 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 from pymatgen.core import Lattice, Structure
 
-from matgen.calculator import chgnet_calculator, potential_name
-from matgen.validation.pool import relax_many
-from matgen.validation.relax import RelaxConfig, relax
-from matgen.validation.symmetry import space_group
+from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.pool import relax_many
+from matgen.relaxation.symmetric import RelaxConfig, relax
+from matgen.structures.symmetry import space_group
 
 
 @pytest.fixture(scope="module")
@@ -209,21 +209,21 @@ def test_chgnet_reports_isolated_atoms_and_unknown_elements(chgnet: Calculator) 
 
 
 def test_many_in_one_process_agree_with_one_by_one() -> None:
-    starts = [copper(3.4), wurtzite(2.9, 4.5, 0.36), copper(3.8)]
-    for outcome in relax_many(starts, EMT):
-        final, report = relax(starts[outcome.index], EMT())
+    initial_geometries = [copper(3.4), wurtzite(2.9, 4.5, 0.36), copper(3.8)]
+    for outcome in relax_many(initial_geometries, EMT):
+        final, report = relax(initial_geometries[outcome.index], EMT())
         assert outcome.structure == final
         assert outcome.report.steps == report.steps
 
 
 def test_workers_agree_with_this_process_and_one_failure_leaves_the_rest() -> None:
     good = [copper(3.4), copper(3.8)]
-    starts = [good[0], Structure(Lattice.cubic(3.0), ["Fm"], [[0, 0, 0]]), good[1]]
-    outcomes = {outcome.index: outcome for outcome in relax_many(starts, EMT, n_jobs=2)}
+    initial_geometries = [good[0], Structure(Lattice.cubic(3.0), ["Fm"], [[0, 0, 0]]), good[1]]
+    outcomes = {outcome.index: outcome for outcome in relax_many(initial_geometries, EMT, n_jobs=2)}
     assert sorted(outcomes) == [0, 1, 2]
     assert "NotImplementedError" in outcomes[1].report.reason
     for index in (0, 2):
-        assert outcomes[index].structure == relax(starts[index], EMT())[0]
+        assert outcomes[index].structure == relax(initial_geometries[index], EMT())[0]
 
 
 def test_a_dead_worker_is_a_report() -> None:

@@ -11,15 +11,15 @@ import torch
 from ase.units import GPa
 from pymatgen.core import Lattice, Structure
 
-from matgen.calculator import chgnet_calculator
-from matgen.io import described, structures, without_symmetry
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.pool import relax_many
+from matgen.relaxation.symmetric import RelaxConfig, primitive, relax
+from matgen.structures.conversion import described, structures, without_symmetry
+from matgen.structures.symmetry import space_group
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand, unit_directions
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.pool import relax_many
-from matgen.validation.relax import RelaxConfig, primitive, relax
-from matgen.validation.relax_free import relax_batch
-from matgen.validation.symmetry import space_group
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
 NAMES = [
@@ -99,12 +99,12 @@ def test_crystals_without_angles_can_be_told(surface: CHGNetSurface) -> None:
 
 
 def test_the_minimum_is_the_one_that_all_atoms_find(surface: CHGNetSurface) -> None:
-    starts = [shaken(textbook_structure(name), seed) for seed, name in enumerate(NAMES[:4])]
+    initial_geometries = [shaken(textbook_structure(name), seed) for seed, name in enumerate(NAMES[:4])]
     found = {
         index: (final, report)
-        for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(starts)), surface)
+        for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(initial_geometries)), surface)
     }
-    for index, start in enumerate(starts):
+    for index, start in enumerate(initial_geometries):
         final, report = found[index]
         _, expected = relax(start, chgnet_calculator())
         assert report.converged
@@ -132,9 +132,9 @@ def test_without_symmetry_a_displaced_atom_falls_back(surface: CHGNetSurface) ->
 
 
 def test_how_many_walk_together_changes_nothing(surface: CHGNetSurface) -> None:
-    starts = [(i, shaken(textbook_structure(name), 3 + i), math.inf) for i, name in enumerate(NAMES[:4])]
-    alone = {index: report.energy for index, _, report in relax_batch(starts, surface, slots=1)}
-    together = {index: report.energy for index, _, report in relax_batch(starts, surface, slots=3)}
+    initial_geometries = [(i, shaken(textbook_structure(name), 3 + i), math.inf) for i, name in enumerate(NAMES[:4])]
+    alone = {index: report.energy for index, _, report in relax_batch(initial_geometries, surface, slots=1)}
+    together = {index: report.energy for index, _, report in relax_batch(initial_geometries, surface, slots=3)}
     assert alone == pytest.approx(together, abs=1e-4)
 
 

@@ -8,14 +8,14 @@ from typing import Literal
 
 import pytest
 
-from matgen.config import ConfigError, from_mapping, load_config, to_mapping, to_toml
-from matgen.devices import DeviceError
-from matgen.elements import UnknownElementError
-from matgen.energies.property import WishError
-from matgen.request import Request, RequestError, Stages, parse_formula
-from matgen.sampler_config import SamplerConfig
-from matgen.templates.legal import ContradictionError
-from matgen.validation.relax import RelaxConfig
+from matgen.chemistry.elements import UnknownElementError
+from matgen.generation.request import Request, RequestError, Stages, parse_formula
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.runtime.config import ConfigError, from_mapping, load_config, to_mapping, to_toml
+from matgen.runtime.devices import DeviceError
+from matgen.targets.target import TargetError
+from matgen.templates.crystal_rules import ContradictionError
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def test_a_request_survives_its_file(tmp_path: Path) -> None:
 
 def test_wishes_and_rules_are_understood() -> None:
     request = Request(properties={"gap": 1.5}, elements=("ga", " N"), include=("N",), exclude=("Ga",))
-    assert [(wish.name, wish.low, wish.high, wish.point) for wish in request.wishes] == [("band_gap", 1.5, 1.5, True)]
+    assert [(target.name, target.low, target.high, target.point) for target in request.targets] == [
+        ("band_gap", 1.5, 1.5, True)
+    ]
     assert request.rules.allowed_elements == {7}
     assert request.rules.required_elements == {7}
     assert 1 not in request.rules.space_groups  # nobody asked for a crystal without symmetry
@@ -128,9 +130,9 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "kind", "complaint"),
     [
-        ({"properties": {"gap": "-1"}}, WishError, "expected a band_gap of 0 to 20 eV"),
-        ({"properties": {"gap": 1.0, "band_gap": 2.0}}, WishError, "got 2 for band_gap"),
-        ({"properties": {"band_gp": 1.0}}, WishError, "did you mean band_gap?"),
+        ({"properties": {"gap": "-1"}}, TargetError, "expected a band_gap of 0 to 20 eV"),
+        ({"properties": {"gap": 1.0, "band_gap": 2.0}}, TargetError, "got 2 for band_gap"),
+        ({"properties": {"band_gp": 1.0}}, TargetError, "did you mean band_gap?"),
         ({"elements": ("Gaa",)}, UnknownElementError, "did you mean Ga?"),
         ({"elements": ("Po",)}, UnknownElementError, "no training crystal holds Po"),
         ({"include": ("O",), "exclude": ("O",)}, ContradictionError, "O is required, but not allowed"),
@@ -156,16 +158,19 @@ def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Excepti
     [
         *(
             (SamplerConfig, {name: 0})
-            for name in ("pool", "started", "geometries", "shaped", "levels", "lowest", "start_known")
+            for name in ("pool", "started", "geometries", "shaped", "levels", "lowest", "prototype_noise")
         ),
-        *((SamplerConfig, {name: 0.0}) for name in ("start_drawn", "refine_sigma", "choose_sigma", "draw_temperature")),
+        *(
+            (SamplerConfig, {name: 0.0})
+            for name in ("sampled_noise", "refine_sigma", "choose_sigma", "sampling_temperature")
+        ),
         *(
             (SamplerConfig, {name: -1})
             for name in ("prototypes", "move_steps", "burn_in", "refine_rounds", "refine_steps")
         ),
         *(
             (SamplerConfig, {name: -1})
-            for name in ("corrector_steps", "wish", "charge", "closed_shell", "hull", "graph", "variety")
+            for name in ("corrector_steps", "target", "charge", "closed_shell", "hull", "graph", "variety")
         ),
         *((SamplerConfig, {"temperatures": ladder}) for ladder in ((), (1.0, 0.0), (math.inf,))),
         (SamplerConfig, {"lowest": math.nan}),

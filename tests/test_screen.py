@@ -22,12 +22,14 @@ from pymatgen.core import Lattice, Structure
 
 import matgen
 from matgen import cli
-from matgen.calculator import chgnet_calculator
-from matgen.candidate import Candidate, SpaceGroup, Verdict
-from matgen.config import ConfigError
-from matgen.energies.property import WishError
-from matgen.export import ResumeError
-from matgen.processes import TRIES, Chunk
+from matgen.checks.crystals import min_distance
+from matgen.hull.hull import PotentialMismatchError, quiet
+from matgen.hull.reference import Reference
+from matgen.novelty.crystals import KnownIndex
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.symmetric import relax
+from matgen.runtime.config import ConfigError
+from matgen.runtime.processes import TRIES, Chunk
 from matgen.screening.assess import LARGEST, assess
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
 from matgen.screening.crystals import _height, primitive_cell, reference_hull
@@ -38,13 +40,11 @@ from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import here
-from matgen.structure_files import MissingPathError, found, given
-from matgen.validation.checks import min_distance
-from matgen.validation.cif import cif_text
-from matgen.validation.hull import PotentialMismatchError, quiet
-from matgen.validation.known import KnownIndex
-from matgen.validation.reference import Reference
-from matgen.validation.relax import relax
+from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
+from matgen.structures.cif import cif_text
+from matgen.structures.export import ResumeError
+from matgen.structures.files import MissingPathError, found, given
+from matgen.targets.target import TargetError
 from matgen.workflows.screen import Tray, chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE)
@@ -116,7 +116,7 @@ def test_each_fate_has_its_named_reason(folder: Path) -> None:
         row = rows[f"set/{index}.cif"]
         assert row.passed, row.failed
         assert row.candidate is not None
-        assert set(row.candidate.properties) >= {"band_gap", "judge_band_gap"}
+        assert set(row.candidate.properties) >= {"band_gap", "evaluator_band_gap"}
 
 
 def test_what_the_models_cannot_know_is_said_and_not_guessed() -> None:
@@ -231,7 +231,7 @@ def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[S
     config = ScreenConfig(reference=NONE, known=NONE, properties={"band_gap": ">19"})
     for row in assess(list(given(some[:4])), config):
         assert row.failed == ("target_band_gap",)
-        assert not row.verdicts["target_judge_band_gap"].passed
+        assert not row.verdicts["target_evaluator_band_gap"].passed
 
 
 def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_what_cannot_be_done_is_told_at_once(some: list[Structure], folder: Path
         screen(tmp_path / "nowhere")
     with pytest.raises(ScreenError, match="expected reference as a file"):
         ScreenConfig(reference="nowhere.parquet")
-    with pytest.raises(WishError):
+    with pytest.raises(TargetError):
         ScreenConfig(properties={"band_gap": "-3"})
     with pytest.raises(ScreenError, match="jobs of at least 1"):
         screen(some[0], jobs=0)

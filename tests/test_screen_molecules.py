@@ -13,9 +13,8 @@ import pytest
 from pymatgen.core import Lattice, Molecule, Structure
 
 from matgen import cli
-from matgen.candidate import Candidate
-from matgen.energies.property import WishError
-from matgen.processes import Chunk
+from matgen.novelty.molecules import KnownMolecules
+from matgen.runtime.processes import Chunk
 from matgen.screening.assess import assess
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
@@ -23,12 +22,13 @@ from matgen.screening.molecules import MOST_HEAVY
 from matgen.screening.ranking import ranked
 from matgen.screening.row import XTB_GAP, Row, cells, row_of, row_record
 from matgen.screening.workers import assess_alone
-from matgen.structure_files import Found, MixedKindsError, found
+from matgen.structures.candidate import Candidate
+from matgen.structures.cif import cif_text
+from matgen.structures.files import Found, MixedKindsError, found
+from matgen.structures.sdf import sdf_text
+from matgen.targets.target import TargetError
+from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
-from matgen.templates.space import embedded
-from matgen.validation.cif import cif_text
-from matgen.validation.known_molecules import KnownMolecules
-from matgen.validation.sdf import sdf_text
 from matgen.workflows.screen import Tray, chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE, kind="molecule")
@@ -94,7 +94,7 @@ def test_each_fate_has_its_named_reason(rows: dict[str, Row]) -> None:
         row = rows[f"set/some.sdf#{index}"]
         assert set(row.failed) <= {"novel"}, row.failed
         assert of(row).template == MoleculeTemplate.of(smiles).smiles
-        assert {"gap", "dipole", "judge_gap", XTB_GAP} <= set(of(row).properties)
+        assert {"gap", "dipole", "evaluator_gap", XTB_GAP} <= set(of(row).properties)
 
 
 def test_what_a_file_did_not_say_is_told(rows: dict[str, Row]) -> None:
@@ -121,7 +121,7 @@ def test_batch_mates_do_not_matter_to_judge_energies_and_verdicts(folder: Path, 
         assert together[name].energy == row.energy
         # Networks in float32 sum in another order when there are more systems.
         assert of(together[name]).energies == pytest.approx(of(row).energies, rel=1e-4, abs=1e-4)
-        for label in (XTB_GAP, *(label for label in of(row).properties if label.startswith("judge_"))):
+        for label in (XTB_GAP, *(label for label in of(row).properties if label.startswith("evaluator_"))):
             assert of(together[name]).properties[label].value == pytest.approx(
                 of(row).properties[label].value, rel=1e-4, abs=1e-4
             )
@@ -174,7 +174,7 @@ def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(folder: Path
     entries = [one for one in found([folder]) if one.name.startswith("set/some.sdf") and one.index < len(SMALL)]
     for row in assess(entries, config):
         assert row.failed == ("target_gap",)
-        assert not row.verdicts["target_judge_gap"].passed
+        assert not row.verdicts["target_evaluator_gap"].passed
 
 
 def test_known_molecules_are_those_of_the_file_whatever_their_hands(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_what_a_molecule_does_not_have_is_told_at_once() -> None:
         ScreenConfig(relax="xtb")
     with pytest.raises(ScreenError, match="expected no max_ehull for a molecule"):
         ScreenConfig(kind="molecule", max_ehull=0.2)
-    with pytest.raises(WishError, match="expected one of gap, homo"):
+    with pytest.raises(TargetError, match="expected one of gap, homo"):
         ScreenConfig(kind="molecule", properties={"formation_energy": "<0"})
     with pytest.raises(ScreenError, match="expected kind as crystal or molecule"):
         ScreenConfig(kind="liquid")  # type: ignore[arg-type]
@@ -309,12 +309,12 @@ def test_the_command_finds_the_kind_by_itself(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--reference", "none", "--known", "none", "--jobs", "1", "--out", str(tmp_path / "out")]
-    wishes = ["--gap", ">0", "--property", "dipole=<20"]
-    assert called(monkeypatch, str(folder), *common, *wishes) == 0
+    targets = ["--gap", ">0", "--property", "dipole=<20"]
+    assert called(monkeypatch, str(folder), *common, *targets) == 0
     shown = capsys.readouterr()
     assert "the best 10 of 10" in shown.out
     assert "c1ccccc1" in shown.out
-    assert called(monkeypatch, str(folder), *common, *wishes, "--json") == 0
+    assert called(monkeypatch, str(folder), *common, *targets, "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["name"] for line in lines] == [one.name for one in found([folder])]
     assert called(monkeypatch, str(folder), *common, "--relax", "chgnet") == 2

@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate, Prediction
-from matgen.config import from_mapping
 from matgen.energies.novelty import Novelty
-from matgen.export import CandidateWriter, RunInfo
-from matgen.generation import STEPS_BETWEEN_LOOKS
-from matgen.progress import Silence
-from matgen.request import FAST, Request, RequestError, confidence_of_round, least_confidence
-from matgen.sampler_config import SamplerConfig
+from matgen.generation.generate import STEPS_BETWEEN_LOOKS
+from matgen.generation.request import FAST, Request, RequestError, confidence_of_round, least_confidence
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.novelty.crystals import KnownIndex
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.pool import relax_many
+from matgen.relaxation.stability import falls_back
+from matgen.runtime.config import from_mapping
+from matgen.runtime.progress import Silence
+from matgen.search.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.symmetry import space_group
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.dynamics import falls_back
-from matgen.validation.known import KnownIndex
-from matgen.validation.pool import relax_many
-from matgen.validation.symmetry import space_group
-from matgen.workflows.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
 
 
 def rock_salt(a: float, cation: str, anion: str) -> Structure:
@@ -58,7 +58,7 @@ def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> 
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
     search = searched(Request(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
-    blamed = {name: search.assay.rulebook.objection(found) for name, found in verdicts.items()}
+    blamed = {name: search.assessment.rulebook.objection(found) for name, found in verdicts.items()}
     assert blamed.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
     assert blamed == {"known": "novel", "twice": "unique"}
     assert "NaCl" in verdicts["known"]["novel"].reason
@@ -105,7 +105,7 @@ def sure(name: str, structure: Structure, probability: float) -> Candidate:
     """A candidate that nothing speaks against, and how sure its wish is of being met."""
     guided = Prediction(1.5, 0.3, "eV", 0.1, probability)
     judged = Prediction(1.5, 0.3, "eV", 0.1, 0.01)  # which decides nothing
-    return replace(offered(name, structure), properties={"band_gap": guided, "judge_band_gap": judged})
+    return replace(offered(name, structure), properties={"band_gap": guided, "evaluator_band_gap": judged})
 
 
 def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
-from matgen.candidate import Candidate
-from matgen.record import to_record
-from matgen.structure_files import Entry, MissingPathError, found, read, read_structures
-from matgen.validation.cif import cif_text, read_cif
-from matgen.validation.symmetry import space_group
+from matgen.structures.candidate import Candidate
+from matgen.structures.cif import cif_text, read_cif
+from matgen.structures.files import Entry, MissingPathError, found, read, read_structures
+from matgen.structures.record import to_record
+from matgen.structures.symmetry import space_group
 
 EXACT = StructureMatcher(ltol=0.001, stol=0.001, angle_tol=0.05, scale=False, primitive_cell=False)
 """Files carry eight decimals of coordinates at least; a thousandth of a bond tells a slip."""

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from matgen.elements import ATOMIC_NUMBERS, known_elements
+from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
 from matgen.samplers.resample import effective_sample_size, resample, systematic, temperature_for
-from matgen.samplers.templates import ElementKernel, Move, element_move, metropolis, redraw, substitute, swap
+from matgen.samplers.template_moves import ElementKernel, Move, element_move, metropolis, regrow, substitute, swap
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import TemplateRules
+from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 
 LI, NA, K, CL, AG = (ATOMIC_NUMBERS[s] for s in ("Li", "Na", "K", "Cl", "Ag"))
@@ -67,16 +67,16 @@ def limit(n_states: int) -> float:
 class Redealer:
     """Draws everything anew: the fixed site's element, one general site or two, and theirs."""
 
-    def redraw(
+    def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
     ) -> tuple[list[CrystalTemplate], Tensor]:
         trio = sorted(TRIO)
-        drawn = []
+        sampled = []
         for count in torch.randint(1, 3, (len(templates),), generator=generator).tolist():
             z, *general = (trio[i] for i in torch.randint(3, (1 + count,), generator=generator).tolist())
-            drawn.append(template((A, z), *((GENERAL, g) for g in general)))
-        log_q = [self.log_density(new) - self.log_density(old) for new, old in zip(drawn, templates, strict=True)]
-        return drawn, torch.tensor(log_q)
+            sampled.append(template((A, z), *((GENERAL, g) for g in general)))
+        log_q = [self.log_density(new) - self.log_density(old) for new, old in zip(sampled, templates, strict=True)]
+        return sampled, torch.tensor(log_q)
 
     def log_density(self, t: CrystalTemplate) -> float:
         general = [z for p, z in t.sites if p == GENERAL]
@@ -89,18 +89,18 @@ LIKENESS = ElementKernel.of(sorted(TRIO), width=0.8)
 MOVES: dict[str, Mapping[str, Move]] = {
     "substitute": {"substitute": element_move(substitute(KERNEL), RULES)},
     "substitute by likeness": {"substitute": element_move(substitute(LIKENESS), RULES)},
-    "redraw": {"redraw": redraw(Redealer(), RULES)},
+    "regrow": {"regrow": regrow(Redealer(), RULES)},
     "all": {
         "substitute": element_move(substitute(LIKENESS), RULES),
         "swap": element_move(swap(), RULES),
-        "redraw": redraw(Redealer(), RULES),
+        "regrow": regrow(Redealer(), RULES),
     },
 }
 
 
 @pytest.mark.parametrize("moves", MOVES)
 def test_moves_keep_detailed_balance_over_multisets(moves: str) -> None:
-    space = SPACE + SHORTER if "redraw" in MOVES[moves] else SPACE  # only a redraw changes the number of sites
+    space = SPACE + SHORTER if "regrow" in MOVES[moves] else SPACE  # only a redraw changes the number of sites
     values = random_levels(len(space), 2.0)
     start = [SPACE[0]] * 600  # independent chains; 30 steps are some five correlation times
     generator = torch.Generator().manual_seed(1)
@@ -227,7 +227,7 @@ def test_proposals_that_break_the_rules_become_no_change() -> None:
     # Na must stay: from NaLiLi no substitution of the fixed site may be accepted.
     rules = TemplateRules(allowed_elements=TRIO, required_elements=frozenset({NA}))
     start = [template((A, NA), (GENERAL, LI), (GENERAL, LI))] * 200
-    moves = {"substitute": element_move(substitute(KERNEL), rules), "redraw": redraw(Redealer(), rules)}
+    moves = {"substitute": element_move(substitute(KERNEL), rules), "regrow": regrow(Redealer(), rules)}
     end, _ = metropolis(
         lambda batch: torch.zeros(batch.n_systems), start, moves, steps=20, generator=torch.Generator().manual_seed(5)
     )
@@ -267,10 +267,10 @@ def test_systematic_resampling_is_fair_and_lean() -> None:
     counts = torch.zeros(5)
     generator = torch.Generator().manual_seed(10)
     for _ in range(400):
-        drawn = torch.bincount(systematic(weights.log(), 10, generator), minlength=5)
-        assert (drawn >= (10 * weights).floor()).all()
-        assert (drawn <= (10 * weights).ceil()).all()
-        counts += drawn
+        sampled = torch.bincount(systematic(weights.log(), 10, generator), minlength=5)
+        assert (sampled >= (10 * weights).floor()).all()
+        assert (sampled <= (10 * weights).ceil()).all()
+        counts += sampled
     # Each of 400 rounds rounds a count up or down: a spread of at most 1/2, of 1/40 for their mean.
     assert torch.allclose(counts / 400, 10 * weights.float(), atol=4 / 40)
 

@@ -8,17 +8,17 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 import torch
+from matgen.energies.template_regrowth import PARTS, LearnedRegrowth, Part
 from test_template_moves import chi_square, limit, random_levels, table_energy
 from torch import Tensor
 
-from matgen.elements import ATOMIC_NUMBERS
-from matgen.energies.template_redraw import PARTS, LearnedRedraw, Part
+from matgen.chemistry.elements import ATOMIC_NUMBERS
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior, TemplatePriorConfig
-from matgen.samplers.templates import Move, metropolis, redraw
+from matgen.samplers.template_moves import Move, metropolis, regrow
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import TemplateRules
+from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 
 NA, CL, K, SR, TI, OX = (ATOMIC_NUMBERS[s] for s in ("Na", "Cl", "K", "Sr", "Ti", "O"))
@@ -39,12 +39,12 @@ def tiny_prior() -> TemplatePrior:
 PRIOR = tiny_prior()
 
 
-def proposal(part: Part, rules: TemplateRules = SMALL, prior: TemplatePrior = PRIOR) -> LearnedRedraw:
-    return LearnedRedraw(prior, rules, Conditions.none(1), part)
+def proposal(part: Part, rules: TemplateRules = SMALL, prior: TemplatePrior = PRIOR) -> LearnedRegrowth:
+    return LearnedRegrowth(prior, rules, Conditions.none(1), part)
 
 
 def move(part: Part, rules: TemplateRules = SMALL) -> Move:
-    return redraw(proposal(part, rules), rules)
+    return regrow(proposal(part, rules), rules)
 
 
 def space(rules: TemplateRules, most_sites: int) -> list[CrystalTemplate]:
@@ -113,9 +113,11 @@ def test_without_the_ratio_the_distribution_is_wrong(case: str) -> None:
     assert chi_square(end, states, values) > 2 * limit(len(states))
 
 
-def proposals(part: Part, starts: Sequence[CrystalTemplate]) -> dict[tuple[CrystalTemplate, CrystalTemplate], float]:
+def proposals(
+    part: Part, initial_geometries: Sequence[CrystalTemplate]
+) -> dict[tuple[CrystalTemplate, CrystalTemplate], float]:
     """Log q by pair, of many redraws; the last one of each."""
-    old = list(starts) * 200
+    old = list(initial_geometries) * 200
     new, log_q = move(part)(old, torch.Generator().manual_seed(2))
     return {(a, b): q for a, b, q in zip(old, new, log_q.tolist(), strict=True) if a != b}
 
@@ -134,7 +136,7 @@ def test_the_ratio_is_that_of_the_networks_own_probabilities(part: Part) -> None
         log_p = prior(Conditions.none(len(alike)), batch.space_group, pad_sites(batch)).tolist()
     known = dict(zip(alike, log_p, strict=True))
     old = alike * 100
-    new, log_q = proposal(part, prior=prior).redraw(old, torch.Generator().manual_seed(3))
+    new, log_q = proposal(part, prior=prior).regrow(old, torch.Generator().manual_seed(3))
     checked = [
         (q, known[b] - known[a]) for a, b, q in zip(old, new, log_q.tolist(), strict=True) if b in known and a != b
     ]
@@ -196,7 +198,7 @@ def test_every_proposal_keeps_the_rules_and_what_it_must(start: str, part: Part)
 def test_one_seed_one_redraw() -> None:
     old = space(SMALL, 2)
     for part in PARTS:
-        first, again, other = (proposal(part).redraw(old, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
+        first, again, other = (proposal(part).regrow(old, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
         assert first[0] == again[0] != other[0]
         assert torch.equal(first[1], again[1])
 

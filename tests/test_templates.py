@@ -11,8 +11,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
-from matgen.elements import SYMBOLS, atomic_volumes, known_elements
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.chemistry.elements import SYMBOLS, atomic_volumes, known_elements
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import cartesian_rotations, conventional_cell, expand, unit_directions
@@ -21,8 +21,8 @@ from matgen.templates.lattice import (
     basis,
     crystal_family,
     family_tables,
-    lattice_to_numbers,
-    numbers_to_lattice,
+    lattice_to_parameters,
+    parameters_to_lattice,
     volume_number,
 )
 from matgen.templates.symmetry import Described, NoTemplateError, describe
@@ -175,16 +175,16 @@ def random_cells(n: int) -> Tensor:
 def test_lattice_numbers_keep_the_metric_and_forget_the_rotation() -> None:
     cell = random_cells(50)
     q, _ = torch.linalg.qr(torch.randn(3, 3, dtype=D, generator=generator()))
-    numbers = lattice_to_numbers(cell)
-    again = numbers_to_lattice(numbers)
+    numbers = lattice_to_parameters(cell)
+    again = parameters_to_lattice(numbers)
     torch.testing.assert_close(again @ again.mT, cell @ cell.mT, rtol=EXACT, atol=EXACT)
-    torch.testing.assert_close(lattice_to_numbers(cell @ q), numbers, rtol=EXACT, atol=EXACT)
+    torch.testing.assert_close(lattice_to_parameters(cell @ q), numbers, rtol=EXACT, atol=EXACT)
 
 
 def test_lattice_numbers_invert() -> None:
     numbers = 0.5 * torch.randn(50, 6, dtype=D, generator=generator())
-    cell = numbers_to_lattice(numbers)
-    torch.testing.assert_close(lattice_to_numbers(cell), numbers, rtol=EXACT, atol=EXACT)
+    cell = parameters_to_lattice(numbers)
+    torch.testing.assert_close(lattice_to_parameters(cell), numbers, rtol=EXACT, atol=EXACT)
     torch.testing.assert_close(volume_number(torch.linalg.det(cell)), numbers[:, 5], rtol=EXACT, atol=EXACT)
 
 
@@ -205,7 +205,7 @@ def test_every_free_lattice_number_respects_the_family(family: str) -> None:
     # Which parameters (a, b, c, α, β, γ) stay equal or special, International Tables A, table 3.1.2.1.
     mask, fixed = (t[[g for g in range(1, 231) if crystal_family(g) == family]][:1] for t in family_tables())
     numbers = torch.where(mask, 0.3 * torch.randn(40, 6, dtype=D, generator=generator()), fixed)
-    a, b, c, alpha, beta, gamma = np.array([Lattice(m).parameters for m in numbers_to_lattice(numbers).numpy()]).T
+    a, b, c, alpha, beta, gamma = np.array([Lattice(m).parameters for m in parameters_to_lattice(numbers).numpy()]).T
     right_angles = {"monoclinic": (alpha, gamma), "triclinic": ()}.get(family, (alpha, beta, gamma))
     if family == "hexagonal":
         right_angles = (alpha, beta)
@@ -293,7 +293,7 @@ def test_cartesian_rotations_are_rotations_whatever_the_cell() -> None:
     table = wyckoff_table()
     mask, fixed = family_tables()
     free = 0.3 * torch.randn(231, 6, dtype=D, generator=generator())
-    cell = numbers_to_lattice(torch.where(mask, free, fixed))
+    cell = parameters_to_lattice(torch.where(mask, free, fixed))
     group = torch.repeat_interleave(table.space_group, table.multiplicity)
     here = cell[group].mT @ table.rotation @ torch.linalg.inv(cell[group].mT)
     torch.testing.assert_close(here, cartesian_rotations(), rtol=0, atol=EXACT)

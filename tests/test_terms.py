@@ -9,28 +9,28 @@ import torch
 from pymatgen.core import Structure
 from torch import Tensor
 
-from matgen import models
-from matgen.calculator import chgnet_calculator
+from matgen.batch.state import State
+from matgen.energies.base import Energy, TemplateEnergy, gradients
 from matgen.energies.blackbox import BlackBox
 from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
-from matgen.energy import Energy, TemplateEnergy, gradients
-from matgen.export import CandidateWriter, ResumeError
-from matgen.generation import Proposed, generate, propose
-from matgen.io import state_of
-from matgen.kinds.crystals import Crystals
-from matgen.models import Models, load_models
-from matgen.progress import Silence
-from matgen.request import Request, RequestError, Stages
-from matgen.sampler_config import SamplerConfig
+from matgen.energies.terms import TermError, Terms
+from matgen.generation.generate import Proposed, generate, propose
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request, RequestError, Stages
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.runtime.progress import Silence
 from matgen.samplers.langevin import mala
-from matgen.state import State
+from matgen.structures.conversion import state_of
+from matgen.structures.export import CandidateWriter, ResumeError
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.terms import TermError, Terms
 from matgen.testing import check_energy
+from matgen.weights import models
+from matgen.weights.models import Models, load_models
 from matgen.workflows.design import default_folder, design, identity, run
 
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
@@ -254,11 +254,11 @@ def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Mode
 @needs_weights
 @pytest.mark.parametrize("formula", ["", "NaCl"])
 def test_redraws_are_made_where_they_are_asked_for(formula: str, shipped: Models) -> None:
-    def redrawn(redraws: str) -> bool:
-        moves = Crystals(Request(formula=formula, stages=Stages(redraws=redraws)), shipped).moves()
-        return any(name.startswith("redraw") for name in moves)
+    def regrown(regrowth: str) -> bool:
+        moves = Crystals(Request(formula=formula, stages=Stages(regrowth=regrowth)), shipped).moves()
+        return any(name.startswith("regrow") for name in moves)
 
-    assert (redrawn("never"), redrawn("formula"), redrawn("always")) == (False, bool(formula), True)
+    assert (regrown("never"), regrown("formula"), regrown("always")) == (False, bool(formula), True)
 
 
 @needs_weights

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from matgen.elements import ATOMIC_NUMBERS
-from matgen.kinds.crystals import Crystals, drawn_conditions, settled_conditions
-from matgen.models import PROTOTYPES, WEIGHTS, load_models
-from matgen.request import Request
-from matgen.sampler_config import SamplerConfig
+from matgen.chemistry.elements import ATOMIC_NUMBERS
+from matgen.generation.kinds.crystals import Crystals, sampled_conditions, settled_conditions
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.generation.total_energy import ranking_terms, repeats, weighted_targets
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.total_energy import ranking_terms, repeats, targets
+from matgen.weights.models import PROTOTYPES, WEIGHTS, load_models
 
 needs_weights = pytest.mark.skipif(
     not (WEIGHTS / f"{PROTOTYPES}.safetensors").exists(), reason="needs the shipped weights"
@@ -24,14 +24,14 @@ needs_weights = pytest.mark.skipif(
 GA, N, OX = (ATOMIC_NUMBERS[symbol] for symbol in ("Ga", "N", "O"))
 
 
-def drawn(request: Request, n: int = 400) -> torch.Tensor:
-    return drawn_conditions(request, n, torch.Generator().manual_seed(0)).properties
+def sampled(request: Request, n: int = 400) -> torch.Tensor:
+    return sampled_conditions(request, n, torch.Generator().manual_seed(0)).properties
 
 
 def test_a_range_settles_nothing_and_is_drawn_from() -> None:
     request = Request(properties={"band_gap": "1:2"})
     assert settled_conditions(request).properties[0, 0].isnan()
-    values = drawn(request)[:, 0]
+    values = sampled(request)[:, 0]
     assert values.min() >= 1.0
     assert values.max() <= 2.0
     assert values.std() > 0.2  # uniform: 0.29
@@ -42,19 +42,19 @@ def test_a_point_is_settled() -> None:
 
 
 def test_metals_belong_to_a_range_that_begins_at_zero() -> None:
-    gaps = drawn(Request(properties={"band_gap": "<=0.5"}))[:, 0]
+    gaps = sampled(Request(properties={"band_gap": "<=0.5"}))[:, 0]
     assert 0.4 < (gaps == 0).float().mean() < 0.6  # half of 400; five standard deviations are 0.125
-    assert (drawn(Request(properties={"band_gap": ">0"}))[:, 0] > 0).all()
+    assert (sampled(Request(properties={"band_gap": ">0"}))[:, 0] > 0).all()
 
 
 def test_open_ranges_of_energies_stay_on_their_side() -> None:
-    assert (drawn(Request(properties={"formation_energy": "<-1"}))[:, 1] <= -1).all()
+    assert (sampled(Request(properties={"formation_energy": "<-1"}))[:, 1] <= -1).all()
 
 
 def test_only_these_elements_does_not_mean_all_of_them() -> None:
     request = Request(elements=("Ga", "N", "O"), include=("N",))
     assert settled_conditions(request).elements[0].nonzero().ravel().tolist() == [N]
-    told = drawn_conditions(request, 200, torch.Generator().manual_seed(0))
+    told = sampled_conditions(request, 200, torch.Generator().manual_seed(0))
     counts = told.elements.sum(1)
     assert told.elements[:, N].all()
     assert not told.elements[:, [z for z in range(95) if z not in (GA, N, OX)]].any()
@@ -62,8 +62,8 @@ def test_only_these_elements_does_not_mean_all_of_them() -> None:
 
 
 def test_stability_is_wished_for_unless_the_request_speaks_of_it() -> None:
-    assert [t.name for t, _ in targets(Request())] == ["energy_above_hull"]
-    asked = targets(Request(properties={"energy_above_hull": ">0.2"}))
+    assert [t.name for t, _ in weighted_targets(Request())] == ["energy_above_hull"]
+    asked = weighted_targets(Request(properties={"energy_above_hull": ">0.2"}))
     assert [(t.name, t.low > 0, t.high) for t, _ in asked] == [("energy_above_hull", True, math.inf)]
 
 
@@ -80,15 +80,17 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
         found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, Crystals(request, models))
         return {name: value.item() for name, value in found.items()}
 
-    usual, walking, choosing = terms(rank_wish=4.0), terms(rank_wish=4.0, wish=0.0), terms(rank_wish=8.0)
+    usual, walking, choosing = terms(rank_target=4.0), terms(rank_target=4.0, target=0.0), terms(rank_target=8.0)
     assert walking == usual  # however eagerly the sampler walks
     for name in ("band_gap", "band_gap_template"):
         assert choosing[name] == pytest.approx(2 * usual[name])
     others = usual.keys() - {"band_gap", "band_gap_template"}
     assert {name: choosing[name] for name in others} == {name: usual[name] for name in others}
-    assert "familiarity" in usual
-    assert not {"familiarity", "closed_shell"} & terms(formula="NaCl").keys()  # who names a composition has decided
-    assert "familiarity" not in terms(properties={})  # no prediction to be kept from misleading
+    assert "chemical_distance" in usual
+    assert (
+        not {"chemical_distance", "closed_shell"} & terms(formula="NaCl").keys()
+    )  # who names a composition has decided
+    assert "chemical_distance" not in terms(properties={})  # no prediction to be kept from misleading
     assert "closed_shell" in usual
     for metals_too in ({}, {"band_gap": "<=1"}, {"band_gap": 0}):
         assert "closed_shell" not in terms(properties=metals_too)

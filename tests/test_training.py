@@ -15,17 +15,17 @@ import torch
 from conftest import TextbookEntry
 from torch import Tensor, nn
 
-from matgen.config import ConfigError
+from matgen.chemistry.elements import SYMBOLS, descriptors, known_elements
 from matgen.datasets.crystals import CrystalTable, site_rows
-from matgen.elements import SYMBOLS, descriptors, known_elements
-from matgen.nn import layout_memory
+from matgen.nn import layout_embedding
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, GraphOutput, energy_per_atom, predicted_step
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig
-from matgen.noise import difference, moved, scales, standard_normal
+from matgen.runtime.config import ConfigError
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand, unit_directions
+from matgen.templates.noise import difference, moved, scales, standard_normal
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 from matgen.training.geometry import GeometryObjective
@@ -624,9 +624,9 @@ def test_the_geometry_density_learns(table: CrystalTable, tmp_path: Path) -> Non
     torch.manual_seed(1)
     objective = GeometryObjective(table)
     known = table.templates.select(objective.rows)
-    n_layouts, n_numbers = layout_memory.sizes(known)
+    n_layouts, n_parameters = layout_embedding.sizes(known)
     config = GeometryDensityConfig(
-        width=12, layers=1, heads=2, dropout=0.0, known_layouts=n_layouts, known_numbers=n_numbers
+        width=12, layers=1, heads=2, dropout=0.0, known_layouts=n_layouts, known_numbers=n_parameters
     )
     model = GeometryDensity(config)
     model.memory.know(known)
@@ -643,8 +643,8 @@ def test_rare_layouts_are_drawn_more_often_than_they_occur(table: CrystalTable) 
         counts[key] = counts.get(key, 0.0) + weight
     for key, total in counts.items():
         assert total == pytest.approx(keys.count(key) ** 0.5)
-    drawn = next(objective.batches(32, generator()))
-    assert set(drawn.tolist()) <= set(objective.rows.tolist())
+    sampled = next(objective.batches(32, generator()))
+    assert set(sampled.tolist()) <= set(objective.rows.tolist())
 
 
 # ---------------------------------------------------------------- tables

@@ -9,12 +9,12 @@ from ase.data import covalent_radii
 from conftest import TextbookEntry
 from pymatgen.core import Lattice, Structure
 
-from matgen.candidate import Candidate, Prediction, Relaxation, Verdict
-from matgen.validation.checks import Interval, standard_checks, survives, validate
-from matgen.validation.cif import cif_text, displacement, read_cif
-from matgen.validation.contacts import closest_contact
-from matgen.validation.duplicates import SeenStructures, unique
-from matgen.validation.symmetry import contains, space_group
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import Interval, standard_checks, survives, validate
+from matgen.novelty.duplicates import SeenStructures, unique
+from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.structures.cif import cif_text, displacement, read_cif
+from matgen.structures.symmetry import contains, space_group
 
 CHECKS = standard_checks({"band_gap": Interval(1.5, 1.5, 0.25)}, relaxed=False)
 

@@ -11,26 +11,26 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Molecule, Structure
 
-from matgen.candidate import Candidate, Prediction, Verdict
+from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
+from matgen.cli.terminal import by_family, candidate_table
 from matgen.datasets.crystals import CrystalTable
-from matgen.elements import ATOMIC_NUMBERS, known_elements
-from matgen.export import CandidateWriter, RunInfo
-from matgen.io import described, structures
-from matgen.progress import Silence
-from matgen.request import FEW, Request, RequestError
+from matgen.generation.request import FEW, Request, RequestError
+from matgen.generation.total_energy import repeats
+from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
+from matgen.runtime.progress import Silence
+from matgen.search.search import Search, rejected_file
+from matgen.search.selection import Rulebook, Uniqueness
+from matgen.search.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
+from matgen.structures.candidate import Candidate, Prediction, Verdict
+from matgen.structures.conversion import described, structures
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.symmetry import space_group
 from matgen.templates.batch import crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
-from matgen.templates.family import chemical_group, family
+from matgen.templates.families import chemical_group, family
 from matgen.templates.prototypes import layout
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.terminal import by_family, candidate_table
-from matgen.total_energy import repeats
-from matgen.validation.shares import KINDS, shares, shares_of_structures, training_shares
-from matgen.validation.symmetry import space_group
-from matgen.workflows.search import Search, rejected_file
-from matgen.workflows.selection import Rulebook, Uniqueness
-from matgen.workflows.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 
 
 def face_centred(a: float, species: list[str], *places: float) -> Structure:
@@ -100,9 +100,9 @@ class _Agreeable:
 
 @pytest.fixture
 def agreeable(monkeypatch: pytest.MonkeyPatch) -> _Agreeable:
-    assay = _Agreeable()
-    monkeypatch.setattr("matgen.workflows.search.assay_of", lambda _: assay)
-    return assay
+    assessment = _Agreeable()
+    monkeypatch.setattr("matgen.search.search.assessment_of", lambda _: assessment)
+    return assessment
 
 
 def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, stop_after: int = 0) -> Search:
@@ -205,7 +205,7 @@ def test_a_stop_changes_nothing_but_the_work(
     Random(1).shuffle(proposals)
     found, work = [], []
     for worth in (1, 4, len(proposals)):
-        monkeypatch.setattr("matgen.workflows.search.WORTH_A_STOP", worth)
+        monkeypatch.setattr("matgen.search.search.WORTH_A_STOP", worth)
         search = searched(Request(n=10), tmp_path / str(worth), proposals)
         found.append((search.writer.candidates, search.rejects.read(), search.tally))
         assert len(agreeable.relaxations) == len(set(agreeable.relaxations))

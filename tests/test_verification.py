@@ -13,20 +13,20 @@ from pymatgen.core import Lattice, Structure
 from test_cli import called
 from test_verify import ANSWER, alive, script, wait_until
 
-from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.export import CandidateWriter, RunInfo
-from matgen.progress import Silence
-from matgen.request import Request, RequestError
-from matgen.terminal import candidate_table
-from matgen.validation import first_principles
-from matgen.validation.first_principles import FirstPrinciplesConfig, Interpreter, MissingGpawError
-from matgen.validation.symmetry import space_group
-from matgen.workflows.assay import assay_of
-from matgen.workflows.calculations import CalculationFile, Plan
+from matgen.cli.terminal import candidate_table
+from matgen.first_principles import gpaw
+from matgen.first_principles.calculations import CalculationFile, Plan
+from matgen.first_principles.gpaw import FirstPrinciplesConfig, Interpreter, MissingGpawError
+from matgen.generation.request import Request, RequestError
+from matgen.learning.labels import LabelConfig, read_labels
+from matgen.runtime.progress import Silence
+from matgen.search.assessment import assessment_of
+from matgen.search.search import Outcome, Search, rejected_file
+from matgen.search.verification import CONFIRMED, GAP, Verification, intervals
+from matgen.structures.candidate import Candidate, Prediction, Verdict
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.symmetry import space_group
 from matgen.workflows.design import _searched, run
-from matgen.workflows.labels import LabelConfig, read_labels
-from matgen.workflows.search import Outcome, Search, rejected_file
-from matgen.workflows.verification import CONFIRMED, GAP, Verification, intervals
 
 REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
 
@@ -62,12 +62,12 @@ class Saying:
     """An assay that lets every proposal pass, with what is predicted of it."""
 
     def __init__(self, request: Request) -> None:
-        self._assay = assay_of(request)
-        self.rulebook = self._assay.rulebook
+        self._assessment = assessment_of(request)
+        self.rulebook = self._assessment.rulebook
         self.another_try = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._assay, name)
+        return getattr(self._assessment, name)
 
     def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
         return candidate.properties
@@ -79,9 +79,9 @@ def outcome_of(
     """What a run comes to, one round of which proposes these."""
     request = replace(request, rounds=1)
     plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.processes)
-    verification = Verification(plan, folder, intervals(request.wishes)["band_gap"], request.verify)
+    verification = Verification(plan, folder, intervals(request.targets)["band_gap"], request.verify)
     with pytest.MonkeyPatch.context() as patch, CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
-        patch.setattr("matgen.workflows.search.assay_of", Saying)  # stands for models that need no weights here
+        patch.setattr("matgen.search.search.assessment_of", Saying)  # stands for models that need no weights here
         patch.setattr("matgen.workflows.design._proposals", lambda *_: list(proposals))
         return _searched(request, writer, verification, Silence(), lambda _: None, time.perf_counter())
 
@@ -104,7 +104,7 @@ def test_a_refuted_candidate_is_replaced_and_listed_last(tmp_path: Path) -> None
         ("a", "5.0", "fail"),
     ]
     assert names
-    heads = [str(column.header) for column in candidate_table(found, REQUEST.wishes).columns]
+    heads = [str(column.header) for column in candidate_table(found, REQUEST.targets).columns]
     assert "gap by GPAW" in heads
 
 
@@ -155,7 +155,7 @@ def test_an_interrupt_kills_what_is_at_work(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     fake = script(tmp_path, f"echo $$ > {note}; exec sleep 60")
     plan = Plan(fake, FirstPrinciplesConfig())
-    verification = Verification(plan, tmp_path / "run", intervals(REQUEST.wishes)["band_gap"], 1)
+    verification = Verification(plan, tmp_path / "run", intervals(REQUEST.targets)["band_gap"], 1)
     with verification:  # which an interrupt leaves like any other end
         verification.submit(PROPOSALS[0])
         assert wait_until(lambda: note.exists() and note.read_text().strip())
@@ -164,7 +164,7 @@ def test_an_interrupt_kills_what_is_at_work(tmp_path: Path) -> None:
 
 
 def test_without_gpaw_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(first_principles.VARIABLE, "/nowhere/python3")
+    monkeypatch.setenv(gpaw.VARIABLE, "/nowhere/python3")
     with pytest.raises(MissingGpawError, match="apt install gpaw"):
         run(REQUEST, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -201,7 +201,7 @@ def test_of_doubtful_candidates_as_many_are_taken_as_lack(
     refuted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither a spent budget nor a refuted candidate, which never counts again, has all of them taken."""
-    monkeypatch.setattr("matgen.workflows.search.assay_of", Saying)
+    monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
     request = replace(REQUEST, n=3, verify=3)
     deadline = time.perf_counter() + (1000 if refuted else -1)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
@@ -216,7 +216,7 @@ def test_of_doubtful_candidates_as_many_are_taken_as_lack(
 
 def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight of one layout, one of which may be found: the others wait, until as many are confirmed as was asked."""
-    monkeypatch.setattr("matgen.workflows.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
+    monkeypatch.setattr("matgen.search.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
     gaps = {"Na": 5.0, "K": 1.5, "Rb": 1.5}
     request = replace(REQUEST, n=3, verify=3, variety=1.0)
     found = outcome_of(tmp_path / "run", answering(tmp_path, gaps), request, SALTS[:8])
@@ -228,7 +228,7 @@ def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypat
 
 
 def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matgen.workflows.search.assay_of", Saying)
+    monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(replace(REQUEST, n=3, verify=3, variety=1.0), writer, lambda _: None)
         search.begin_round(0)
@@ -297,8 +297,8 @@ def test_an_interrupt_prints_what_was_found_as_json(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("matgen.workflows.design.run", interrupted)
-    wished = ("--bandgap", "1.5", "--verify", "2", "--json", "--out", str(tmp_path / "run"))
-    assert called(monkeypatch, "design", *wished) == 130
+    requested = ("--bandgap", "1.5", "--verify", "2", "--json", "--out", str(tmp_path / "run"))
+    assert called(monkeypatch, "design", *requested) == 130
     assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
 
 

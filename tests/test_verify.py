@@ -22,11 +22,9 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgen import cli
-from matgen.candidate import Candidate, Prediction
-from matgen.config import ConfigError
-from matgen.export import CandidateWriter, ResumeError, RunInfo
-from matgen.validation import first_principles
-from matgen.validation.first_principles import (
+from matgen.first_principles import gpaw
+from matgen.first_principles.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.gpaw import (
     FirstPrinciples,
     FirstPrinciplesConfig,
     Interpreter,
@@ -38,10 +36,21 @@ from matgen.validation.first_principles import (
     log_name,
     to_record,
 )
-from matgen.validation.gpaw_worker import SETTLED, converging, cutoff_of, gaps, hubbard_u, settled, starting_moments
-from matgen.validation.symmetry import space_group
-from matgen.workflows.calculations import CalculationFile, Plan, calculated
-from matgen.workflows.verify import SelectionError, Subject, chosen, default_folder, passed_over, run, subjects
+from matgen.first_principles.gpaw_worker import (
+    SETTLED,
+    converging,
+    cutoff_of,
+    gaps,
+    hubbard_u,
+    settled,
+    starting_moments,
+)
+from matgen.first_principles.subjects import SelectionError, Subject, chosen, passed_over, subjects
+from matgen.runtime.config import ConfigError
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.export import CandidateWriter, ResumeError, RunInfo
+from matgen.structures.symmetry import space_group
+from matgen.workflows.verify import default_folder, run
 
 
 def rock_salt(cation: str, anion: str, a: float = 5.0) -> Structure:
@@ -196,7 +205,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 def test_a_result_survives_json_whether_it_is_one_or_not() -> None:
     found = from_record(ANSWER)
     assert from_record(json.loads(json.dumps(to_record(found)))) == found
-    nothing = from_record(json.loads(json.dumps(to_record(first_principles.failed("why not", 3.0)), allow_nan=False)))
+    nothing = from_record(json.loads(json.dumps(to_record(gpaw.failed("why not", 3.0)), allow_nan=False)))
     assert math.isnan(nothing.gap)
     assert (nothing.reason, nothing.seconds, nothing.converged) == ("why not", 3.0, False)
 
@@ -231,7 +240,7 @@ def test_a_u_is_that_of_the_materials_project_in_oxides_and_fluorides() -> None:
 
 
 def test_the_key_of_the_thorough_settings_is_that_of_results_before_there_were_quick_ones() -> None:
-    interpreter, thorough = Interpreter("a", "22.8.0", "3.22.1"), first_principles.thorough(FirstPrinciplesConfig())
+    interpreter, thorough = Interpreter("a", "22.8.0", "3.22.1"), gpaw.thorough(FirstPrinciplesConfig())
     assert key(SALT, thorough, interpreter) == "d8841f19eedc4f45"
     assert key(SALT, FirstPrinciplesConfig(), interpreter) != key(SALT, thorough, interpreter)
 
@@ -280,7 +289,7 @@ def test_the_variable_names_the_interpreter_and_the_argument_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = (script(tmp_path, "exit 1").command for _ in range(2))
-    monkeypatch.setenv(first_principles.VARIABLE, one)
+    monkeypatch.setenv(gpaw.VARIABLE, one)
     assert find_interpreter().command == one
     assert find_interpreter(other).command == other
 
@@ -290,7 +299,7 @@ def test_the_search_takes_the_first_on_the_path_that_has_it(tmp_path: Path, monk
         (tmp_path / name).mkdir()
         (tmp_path / name / "python3").write_text(program)
         (tmp_path / name / "python3").chmod(0o755)
-    monkeypatch.delenv(first_principles.VARIABLE, raising=False)
+    monkeypatch.delenv(gpaw.VARIABLE, raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "without" / "python3"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'without'}{os.pathsep}{tmp_path / 'with'}{os.pathsep}{os.environ['PATH']}")
     assert find_interpreter().command == str(tmp_path / "with" / "python3")
@@ -355,7 +364,7 @@ def test_the_worker_leaves_when_the_program_that_started_it_is_gone(tmp_path: Pa
     (tmp_path / "gpaw.py").write_text("import time\nopen('begun', 'w').close()\ntime.sleep(60)\n")
     (tmp_path / "job.json").write_text(json.dumps({"symbols": ["Si"]}))
     process = subprocess.Popen(
-        [sys.executable, str(first_principles.WORKER), "job.json", "--watch"],
+        [sys.executable, str(gpaw.WORKER), "job.json", "--watch"],
         stdin=subprocess.PIPE,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
@@ -372,7 +381,7 @@ def test_the_worker_does_not_shadow_modules_of_others(tmp_path: Path) -> None:
     seen = "import importlib.util as u\n__version__ = str(u.find_spec('symmetry'))\nsetup_paths = []\n"
     (tmp_path / "gpaw.py").write_text(seen)
     answer = subprocess.run(
-        [sys.executable, str(first_principles.WORKER), "--probe"],
+        [sys.executable, str(gpaw.WORKER), "--probe"],
         capture_output=True,
         text=True,
         check=True,
@@ -452,7 +461,7 @@ def test_failures_are_repeated_only_where_that_may_help(tmp_path: Path) -> None:
 
 
 def test_more_time_repeats_what_ran_out_of_it() -> None:
-    late = first_principles.failed("not finished within 10 minutes", 600.0)
+    late = gpaw.failed("not finished within 10 minutes", 600.0)
     fake, config = Interpreter("python3", "22.8.0", "3.22.1"), FirstPrinciplesConfig()
     assert [Plan(fake, config, minutes=minutes).stands(late) for minutes in (5, 10, 30)] == [True, True, False]
 
@@ -619,7 +628,7 @@ def test_an_interrupt_of_the_command_kills_its_children_and_keeps_the_results(tm
 
 
 @pytest.fixture(scope="module")
-def gpaw() -> dict[str, FirstPrinciples]:
+def results() -> dict[str, FirstPrinciples]:
     """Real results at settings that are quick rather than good."""
     try:
         interpreter = find_interpreter()
@@ -637,14 +646,14 @@ def gpaw() -> dict[str, FirstPrinciples]:
     finer, plain = replace(config, gap_kpoint_density=3.6), replace(config, hubbard=False)
     [(_, denser)] = calculate_many([("silicon", SILICON)], interpreter, finer, minutes=3)
     [(_, without_u)] = calculate_many([("oxide", crystals["oxide"])], interpreter, plain, minutes=3)
-    [(_, thorough)] = calculate_many([("silicon", SILICON)], interpreter, first_principles.thorough(config), minutes=3)
+    [(_, thorough)] = calculate_many([("silicon", SILICON)], interpreter, gpaw.thorough(config), minutes=3)
     return {"denser": denser, "without U": without_u, "thorough": thorough} | dict(
         calculate_many(crystals.items(), interpreter, config, minutes=3, n_jobs=2)
     )
 
 
-def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPrinciples]) -> None:
-    silicon, turned = gpaw["silicon"], gpaw["turned"]
+def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(results: dict[str, FirstPrinciples]) -> None:
+    silicon, turned = results["silicon"], results["turned"]
     assert silicon.converged, silicon.reason
     assert 0.4 < silicon.gap < 0.8  # 0.58 eV on the mesh of the defaults
     assert silicon.direct_gap == pytest.approx(2.55, abs=0.2)  # at Γ, 2.56 eV with the defaults
@@ -655,8 +664,8 @@ def test_gpaw_finds_silicon_a_semiconductor_in_any_cell(gpaw: dict[str, FirstPri
     assert turned.gap == pytest.approx(silicon.gap, abs=5e-3)
 
 
-def test_a_denser_mesh_lowers_the_gap_and_leaves_the_energy(gpaw: dict[str, FirstPrinciples]) -> None:
-    silicon, denser = gpaw["silicon"], gpaw["denser"]
+def test_a_denser_mesh_lowers_the_gap_and_leaves_the_energy(results: dict[str, FirstPrinciples]) -> None:
+    silicon, denser = results["silicon"], results["denser"]
     assert (denser.settings["kpoints"], denser.settings["gap_kpoints"]) == ([4, 4, 4], [8, 8, 8])
     assert denser.energy == pytest.approx(silicon.energy, abs=1e-5)  # same calculation
     # Every point of the coarse mesh is one of the fine one; states are converged to about a meV.
@@ -665,22 +674,22 @@ def test_a_denser_mesh_lowers_the_gap_and_leaves_the_energy(gpaw: dict[str, Firs
     assert denser.gap == pytest.approx(silicon.gap, abs=0.2)
 
 
-def test_the_quick_criteria_find_the_same_gap_as_those_of_gpaw(gpaw: dict[str, FirstPrinciples]) -> None:
-    silicon, thorough = gpaw["silicon"], gpaw["thorough"]
+def test_the_quick_criteria_find_the_same_gap_as_those_of_gpaw(results: dict[str, FirstPrinciples]) -> None:
+    silicon, thorough = results["silicon"], results["thorough"]
     assert (silicon.settings["gap_tolerance"], thorough.settings["gap_tolerance"]) == (0.02, 0.0)
     # The tolerance of the last steps, and a like amount for what they have not seen.
     assert silicon.gap == pytest.approx(thorough.gap, abs=0.04)
     assert silicon.energy == pytest.approx(thorough.energy, abs=0.02)  # to 5 meV per electron, of which there are four
 
 
-def test_gpaw_finds_aluminium_a_metal(gpaw: dict[str, FirstPrinciples]) -> None:
-    assert gpaw["aluminium"].converged, gpaw["aluminium"].reason
-    assert gpaw["aluminium"].gap == 0.0
-    assert gpaw["aluminium"].settings["spin_polarised"]  # three valence electrons cannot be paired
+def test_gpaw_finds_aluminium_a_metal(results: dict[str, FirstPrinciples]) -> None:
+    assert results["aluminium"].converged, results["aluminium"].reason
+    assert results["aluminium"].gap == 0.0
+    assert results["aluminium"].settings["spin_polarised"]  # three valence electrons cannot be paired
 
 
-def test_a_hubbard_u_lines_up_the_electrons_of_manganese(gpaw: dict[str, FirstPrinciples]) -> None:
-    oxide, without = gpaw["oxide"], gpaw["without U"]
+def test_a_hubbard_u_lines_up_the_electrons_of_manganese(results: dict[str, FirstPrinciples]) -> None:
+    oxide, without = results["oxide"], results["without U"]
     assert oxide.converged, oxide.reason
     assert without.converged, without.reason
     assert (oxide.settings["hubbard_u"], without.settings["hubbard_u"]) == ({"Mn": 3.9}, {})
@@ -689,6 +698,6 @@ def test_a_hubbard_u_lines_up_the_electrons_of_manganese(gpaw: dict[str, FirstPr
     assert oxide.energy > without.energy  # partly filled orbitals cost, ½ U Σ n (1 - n)
 
 
-def test_gpaw_lacks_a_dataset_of_cerium_and_says_so(gpaw: dict[str, FirstPrinciples]) -> None:
-    assert not gpaw["cerium"].converged
-    assert gpaw["cerium"].reason == "no PAW dataset for Ce"
+def test_gpaw_lacks_a_dataset_of_cerium_and_says_so(results: dict[str, FirstPrinciples]) -> None:
+    assert not results["cerium"].converged
+    assert results["cerium"].reason == "no PAW dataset for Ce"

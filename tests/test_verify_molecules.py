@@ -12,18 +12,19 @@ import pytest
 from pymatgen.core import Lattice, Molecule, Structure
 
 from matgen import cli
-from matgen.candidate import Candidate, Prediction
-from matgen.export import CandidateWriter, RunInfo
-from matgen.structure_files import MixedKindsError
+from matgen.first_principles import xtb_minimum
+from matgen.first_principles.calculations import CalculationFile, MoleculePlan, calculated
+from matgen.first_principles.subjects import chosen, kind_of_all, subjects
+from matgen.first_principles.xtb_minimum import XtbMinimum, from_record, key, minima, minimum, to_record
+from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecule
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.cif import cif_text
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.files import MixedKindsError
+from matgen.structures.sdf import sdf_text
+from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.templates.space import embedded
-from matgen.validation import xtb_minimum
-from matgen.validation.cif import cif_text
-from matgen.validation.sdf import sdf_text
-from matgen.validation.xtb import POTENTIAL, XtbConfig, relax_molecule
-from matgen.validation.xtb_minimum import XtbMinimum, from_record, key, minima, minimum, to_record
-from matgen.workflows.calculations import CalculationFile, MoleculePlan, calculated
-from matgen.workflows.verify import chosen, default_folder, kind_of_all, run, subjects
+from matgen.workflows.verify import default_folder, run
 
 ETHANOL, ACETAMIDE = MoleculeTemplate.of("CCO"), MoleculeTemplate.of("CC(N)=O")
 
@@ -133,9 +134,10 @@ def test_an_interrupt_loses_no_result_and_repeats_none(tmp_path: Path) -> None:
 
 
 def test_the_order_does_not_matter() -> None:
-    starts = [("a", placed(ETHANOL), ETHANOL), ("b", placed(ACETAMIDE), ACETAMIDE)]
+    initial_geometries = [("a", placed(ETHANOL), ETHANOL), ("b", placed(ACETAMIDE), ACETAMIDE)]
     one, other = (
-        {name: to_record(found) | {"seconds": 0} for name, found in minima(order)} for order in (starts, starts[::-1])
+        {name: to_record(found) | {"seconds": 0} for name, found in minima(order)}
+        for order in (initial_geometries, initial_geometries[::-1])
     )
     assert one == other
 
@@ -171,13 +173,13 @@ def test_results_join_the_table_of_the_candidates(tmp_path: Path) -> None:
     designs = tmp_path / "run"
     with CandidateWriter(designs, RunInfo("1", 0, {}), kind="molecule") as writer:
         for name, template in (("a", ETHANOL), ("b", ACETAMIDE)):
-            predicted = {"gap": Prediction(7.0, 0.2, "eV"), "judge_gap": Prediction(7.1, 0.2, "eV")}
+            predicted = {"gap": Prediction(7.0, 0.2, "eV"), "evaluator_gap": Prediction(7.1, 0.2, "eV")}
             molecule = placed(template)
             writer.write(Candidate(name, molecule, molecule, None, template.smiles, properties=predicted))
     every = subjects([designs])
     outcome = run(every, chosen(every, ["b"]), designs, MoleculePlan())
     table = lines(outcome.table)
-    assert (float(table["b"]["gap"]), float(table["b"]["judge_gap"])) == (7.0, 7.1)
+    assert (float(table["b"]["gap"]), float(table["b"]["evaluator_gap"])) == (7.0, 7.1)
     assert float(table["b"]["xtb_gap"]) > 0
     assert table["a"]["xtb_gap"] == ""  # not chosen
     assert default_folder([designs]) == designs

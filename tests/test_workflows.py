@@ -15,30 +15,30 @@ from conftest import SMALL_MODELS, TextbookEntry
 from pymatgen.core import Lattice, Structure
 
 import matgen
-from matgen import models
-from matgen.candidate import Candidate, Prediction, Verdict
-from matgen.export import CandidateWriter, ResumeError, RunInfo
-from matgen.guide import JUDGE
-from matgen.models import NETWORKS, WeightsError, info, load, save
+from matgen.checks.crystals import validate
+from matgen.generation.predictors import EVALUATOR
+from matgen.generation.request import Request, Stages
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.template_prior import TemplatePriorConfig
-from matgen.output import OutputError
-from matgen.progress import Silence
-from matgen.request import Request, Stages
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.runtime.output import OutputError
+from matgen.runtime.progress import Silence
+from matgen.search.assessment import CrystalAssessment
+from matgen.search.search import Search, rejected_file
+from matgen.search.selection import Rulebook, Uniqueness, worthwhile
+from matgen.search.variety import Families, Variety
+from matgen.structures.candidate import Candidate, Prediction, Verdict
+from matgen.structures.candidate_files import CandidateFile
+from matgen.structures.export import CandidateWriter, ResumeError, RunInfo
+from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError, Schedule
 from matgen.training.run import DataError, TrainConfig, join, train, train_config
-from matgen.validation.checks import validate
-from matgen.validation.relax import RelaxConfig
-from matgen.validation.symmetry import space_group
-from matgen.workflows.assay import CrystalAssay
-from matgen.workflows.candidate_files import CandidateFile
+from matgen.weights import models
+from matgen.weights.models import NETWORKS, WeightsError, info, load, save
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
 from matgen.workflows.design import StageClock, default_folder, run
-from matgen.workflows.search import Search, rejected_file
-from matgen.workflows.selection import Rulebook, Uniqueness, worthwhile
 from matgen.workflows.train import planned
-from matgen.workflows.variety import Families, Variety
 
 SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
@@ -46,7 +46,7 @@ needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet
 
 def candidate(name: str, structure: Structure, gap: float = 1.5, judged: float = 1.5) -> Candidate:
     """A candidate with a guided and a judged gap."""
-    gaps = {"band_gap": Prediction(gap, 0.1, "eV"), f"{JUDGE}band_gap": Prediction(judged, 0.1, "eV")}
+    gaps = {"band_gap": Prediction(gap, 0.1, "eV"), f"{EVALUATOR}band_gap": Prediction(judged, 0.1, "eV")}
     return Candidate(name, structure, structure, space_group(structure), properties=gaps)
 
 
@@ -67,10 +67,10 @@ def unbalanced() -> Structure:
 def test_the_guiding_model_decides_and_the_judge_only_speaks(rock_salt: Structure) -> None:
     book = Rulebook.of(Request(properties={"band_gap": 1.5}, relax="none"))
     verdicts = validate(candidate("a", rock_salt, gap=1.7, judged=3.0), book.checks)
-    assert not verdicts["target_judge_band_gap"].passed
+    assert not verdicts["target_evaluator_band_gap"].passed
     assert book.objection(verdicts) == ""
     missed = validate(candidate("b", rock_salt, gap=1.8, judged=1.5), book.checks)
-    assert missed["target_judge_band_gap"].passed
+    assert missed["target_evaluator_band_gap"].passed
     assert book.objection(missed) == "target_band_gap"
 
 
@@ -187,7 +187,7 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
             request,
             writer,
             found=lambda _: None,
-            assay=CrystalAssay(request, _Blind(), None, Rulebook.of(request)),  # type: ignore[arg-type]
+            assessment=CrystalAssessment(request, _Blind(), None, Rulebook.of(request)),  # type: ignore[arg-type]
             rejects=rejected_file(tmp_path),
             unique=Uniqueness(),
             proposed=Uniqueness(),
@@ -239,7 +239,7 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
     for found in outcome.candidates:
         assert 1 <= found.properties["band_gap"].value <= 2.5
-        assert f"{JUDGE}band_gap" in found.properties
+        assert f"{EVALUATOR}band_gap" in found.properties
         assert found.energies
         assert (finished / "cif" / f"{found.name}.cif").exists()
 
@@ -456,9 +456,9 @@ def test_judges_are_joined_where_none_was_trained(
     prepared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where no folder of a training lies
-    files = [ensemble(tmp_path, seed, kind="judge") for seed in range(2)]
-    found = join(TrainConfig("judge", data=prepared_table, weights=tmp_path / "whole.safetensors"), files)
-    assert len(load("judge", found.path).members) == 2
+    files = [ensemble(tmp_path, seed, kind="evaluator") for seed in range(2)]
+    found = join(TrainConfig("evaluator", data=prepared_table, weights=tmp_path / "whole.safetensors"), files)
+    assert len(load("evaluator", found.path).members) == 2
 
 
 def test_the_script_that_joins_looks_for_the_table_of_the_kind(

@@ -8,11 +8,10 @@ from ase.build import molecule as ase_molecule
 from pymatgen.core.structure import Molecule
 from scipy.spatial.transform import Rotation
 
-from matgen.config import ConfigError
-from matgen.validation.force_constants import model_hessian
-from matgen.validation.molecule_checks import rmsd
-from matgen.validation.relax import CONVERGED
-from matgen.validation.xtb import (
+from matgen.checks.molecules import rmsd
+from matgen.relaxation.force_constants import model_hessian
+from matgen.relaxation.symmetric import CONVERGED
+from matgen.relaxation.xtb import (
     GAP_SLOPE,
     POTENTIAL,
     XtbConfig,
@@ -22,6 +21,7 @@ from matgen.validation.xtb import (
     relax_molecule,
     relax_molecules,
 )
+from matgen.runtime.config import ConfigError
 
 
 def named(name: str, charge: int = 0) -> Molecule:
@@ -145,9 +145,9 @@ def test_out_of_steps_gives_the_lowest_that_was_seen() -> None:
 
 
 def test_each_of_many_molecules_yields_a_result() -> None:
-    starts = [named("CH4"), Molecule(["H", "H"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), rattled(named("H2O"))]
-    alone = {one.index: one for one in relax_molecules(iter(starts))}
-    pooled = {one.index: one for one in relax_molecules(iter(starts), n_jobs=2)}
+    initial_geometries = [named("CH4"), Molecule(["H", "H"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), rattled(named("H2O"))]
+    alone = {one.index: one for one in relax_molecules(iter(initial_geometries))}
+    pooled = {one.index: one for one in relax_molecules(iter(initial_geometries), n_jobs=2)}
     assert set(alone) == set(pooled) == {0, 1, 2}
     for index, one in alone.items():
         assert one.report.converged == pooled[index].report.converged == (index != 1)

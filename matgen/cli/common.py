@@ -23,7 +23,7 @@ BandGap = Annotated[
 Gap = Annotated[
     str | None, typer.Option("--gap", help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as for --bandgap.")
 ]
-Wishes = Annotated[
+Targets = Annotated[
     list[str] | None,
     typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
 ]
@@ -68,14 +68,16 @@ def same_command(folder: Path) -> str:
     return shlex.join(typed if named else [*typed, "--out", str(folder)])
 
 
-def wished(bandgap: str | None, wishes: list[str], **more: str | None) -> dict[str, str]:
+def requested(bandgap: str | None, targets: list[str], **more: str | None) -> dict[str, str]:
     """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
     named = {"band_gap": bandgap, **more}
     found = {name: text for name, text in named.items() if text is not None}
-    for wish in wishes:
-        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", wish)
+    for target in targets:
+        match = re.fullmatch(r"\s*([A-Za-z][\w -]*?)\s*(?:=|(?=[<>]))(.+)", target)
         if match is None:
-            raise typer.BadParameter(f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {wish!r}")
+            raise typer.BadParameter(
+                f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {target!r}"
+            )
         if match[1] in found:
             raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
         found[match[1]] = match[2]

@@ -10,14 +10,14 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    Targets,
     Weights,
-    Wishes,
     complain,
     numbers,
+    requested,
     same_command,
     split,
     teaching,
-    wished,
 )
 
 VERIFY_BUDGET = 60.0
@@ -31,7 +31,7 @@ def design(
         str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
-    wishes: Wishes = None,
+    targets: Targets = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
@@ -135,10 +135,10 @@ def design(
     }
     left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
     off = [stage for stage, is_off in left_out.items() if is_off]
-    asked = wished(bandgap, wishes or [], gap=gap, dipole=dipole)
+    asked = requested(bandgap, targets or [], gap=gap, dipole=dipole)
     with teaching():
-        from matgen.config import ConfigError, from_mapping, read_toml
-        from matgen.request import FAST, Request, preset_of
+        from matgen.generation.request import FAST, Request, preset_of
+        from matgen.runtime.config import ConfigError, from_mapping, read_toml
         from matgen.workflows.design import default_folder
 
         raw = read_toml(config) if config else {}
@@ -161,11 +161,11 @@ def design(
 
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
     """Run a request and show what comes of it."""
-    from matgen.record import to_record
-    from matgen.terminal import StageView, console
-    from matgen.workflows.candidate_files import CandidateFile
+    from matgen.cli.terminal import StageView, console
+    from matgen.first_principles.subjects import CANDIDATES
+    from matgen.structures.candidate_files import CandidateFile
+    from matgen.structures.record import to_record
     from matgen.workflows.design import run
-    from matgen.workflows.verify import CANDIDATES
 
     screen = console(stderr=True)
     names: list[str] = []
@@ -176,7 +176,7 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             if as_json and not request.verify:
                 typer.echo(json.dumps(to_record(candidate)))
             elif not as_json:
-                view.found(candidate, request.wishes)
+                view.found(candidate, request.targets)
 
         try:
             outcome = run(request, folder, report=view, found=found, overwrite=overwrite)
@@ -196,17 +196,17 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
 def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     """What was found; of candidates that were verified, what came of it."""
-    from matgen.terminal import candidate_table, console, energy_table
+    from matgen.cli.terminal import candidate_table, console, energy_table
 
     if as_json and request.verify:
         _print(outcome.candidates)
     if not as_json and outcome.candidates:
-        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.wishes)):
+        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.targets)):
             console().print(table)
 
 
 def _print(candidates: Any) -> None:
-    from matgen.record import to_record
+    from matgen.structures.record import to_record
 
     for candidate in candidates:
         typer.echo(json.dumps(to_record(candidate)))

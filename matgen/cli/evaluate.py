@@ -47,12 +47,12 @@ def evaluate(
 ) -> None:
     """Count what a set of crystals or molecules is worth: validity, novelty, stability, distances, matches."""
     with teaching():
-        from matgen.config import from_mapping
-        from matgen.terminal import StageView, console, estimate_table, shares_table
-        from matgen.validation.shares import training_shares
+        from matgen.cli.terminal import StageView, console, estimate_table, shares_table
+        from matgen.evaluation.findings import EvaluationConfig
+        from matgen.metrics.shares import training_shares
+        from matgen.runtime.config import from_mapping
         from matgen.workflows.evaluate import default_folder, to_document
         from matgen.workflows.evaluate import evaluate as run
-        from matgen.workflows.findings import EvaluationConfig
 
         named = {"reference": reference, "relax": relax, "csp": csp and str(csp)}
         given: dict[str, Any] = {"jobs": jobs, "requested": requested, "bootstrap": bootstrap, "seed": seed}

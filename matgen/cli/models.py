@@ -13,8 +13,8 @@ def models(
 ) -> None:
     """Say which models ship, what they were trained on, and how good they are."""
     with teaching():
-        from matgen.models import registry
-        from matgen.terminal import console, model_table
+        from matgen.cli.terminal import console, model_table
+        from matgen.weights.models import registry
 
         found = registry()
         if as_json:

@@ -28,9 +28,9 @@ def build(
 ) -> None:
     """Compute energies of known crystals by a potential, and keep those near their hull. Resumes."""
     with teaching():
-        from matgen.calculator import calculator_maker
-        from matgen.structure_files import found
-        from matgen.terminal import StageView, console, rows_table
+        from matgen.cli.terminal import StageView, console, rows_table
+        from matgen.relaxation.calculators import calculator_maker
+        from matgen.structures.files import found
         from matgen.workflows.reference import build_reference
 
         with StageView(console(stderr=True)) as view:
@@ -65,7 +65,7 @@ def info(
 ) -> None:
     """Say what is in a reference, by which potential, and from where."""
     with teaching():
-        from matgen.terminal import console, rows_table
+        from matgen.cli.terminal import console, rows_table
         from matgen.workflows.reference import reference_facts
 
         found = vars(reference_facts(path))

@@ -11,12 +11,12 @@ from matgen.cli.common import (
     NOTHING_FOUND,
     BandGap,
     Gap,
+    Targets,
     Weights,
-    Wishes,
     complain,
+    requested,
     same_command,
     teaching,
-    wished,
 )
 
 
@@ -33,7 +33,7 @@ def screen(
     ] = None,
     bandgap: BandGap = None,
     gap: Gap = None,
-    wishes: Wishes = None,
+    targets: Targets = None,
     relax: Annotated[
         str | None,
         typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
@@ -66,10 +66,10 @@ def screen(
     """Judge crystals or molecules of any origin: valid, stable, novel, unique, on target? A row each, and a ranking."""
     given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
     given["weights"] = None if weights is None else str(weights)
-    asked = wished(bandgap, wishes or [], gap=gap)
+    asked = requested(bandgap, targets or [], gap=gap)
     with teaching():
-        from matgen.config import from_mapping
-        from matgen.processes import usable_cores
+        from matgen.runtime.config import from_mapping
+        from matgen.runtime.processes import usable_cores
         from matgen.screening.config import ScreenConfig
         from matgen.workflows.screen import default_folder, kind_of_files
 
@@ -82,9 +82,9 @@ def screen(
 
 def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any], *, top: int, as_json: bool) -> None:
     """Run a screening and show what comes of it."""
+    from matgen.cli.terminal import StageView, console, ranking_table, summary_table
     from matgen.screening.files import ROWS
     from matgen.screening.row import row_record
-    from matgen.terminal import StageView, console, ranking_table, summary_table
     from matgen.workflows.screen import run
 
     def known(row: Any) -> None:
@@ -100,7 +100,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any
         complain(f"interrupted: what was judged is in {folder / ROWS}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
     if not as_json:
-        for table in (ranking_table(done.rows, config.wishes, top), summary_table(done.summary)):
+        for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
             console().print(table)
     judged = done.summary["structures"] - done.summary["broken"]
     complain(

@@ -46,14 +46,15 @@ def verify(
 ) -> None:
     """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
     with teaching():
-        from matgen.validation import first_principles
-        from matgen.validation.first_principles import FirstPrinciplesConfig, find_interpreter
-        from matgen.workflows.calculations import MoleculePlan, Plan
-        from matgen.workflows.verify import chosen, default_folder, kind_of_all, passed_over, subjects
+        from matgen.first_principles import gpaw
+        from matgen.first_principles.calculations import MoleculePlan, Plan
+        from matgen.first_principles.gpaw import FirstPrinciplesConfig, find_interpreter
+        from matgen.first_principles.subjects import chosen, kind_of_all, passed_over, subjects
+        from matgen.workflows.verify import default_folder
 
         config = FirstPrinciplesConfig(kpoint_density=kpoints, gap_kpoint_density=gap_kpoints, hubbard=not no_hubbard)
         if thorough:
-            config = first_principles.thorough(config)
+            config = gpaw.thorough(config)
         if cutoff is not None:
             config = replace(config, cutoff=cutoff, soft_cutoff=0.0)
         every = subjects(paths)
@@ -68,7 +69,7 @@ def verify(
 
 def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) -> None:
     """Run the calculations and show what comes of them."""
-    from matgen.terminal import StageView, console, verified_table
+    from matgen.cli.terminal import StageView, console, verified_table
     from matgen.workflows.verify import run, to_record
 
     screen = console(stderr=True)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.devices import placed
-from matgen.graphs import take_sites
+from matgen.batch.graphs import take_sites
+from matgen.runtime.devices import placed
 from matgen.templates.batch import Geometry, TemplateBatch
 
 SPLITS = ("train", "val", "test", "")

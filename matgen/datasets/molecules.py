@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.devices import placed
-from matgen.graphs import STEREO_SITES, Graphs
+from matgen.batch.graphs import STEREO_SITES, Graphs
+from matgen.runtime.devices import placed
 from matgen.templates.batch import Geometry, TemplateBatch
 
 LABELS = (
@@ -32,7 +32,7 @@ class MoleculeTable:
         templates: their graphs, with the hands that their geometries have.
         geometry: their positions, centred.
         split: 0 train, 1 val, 2 test (n,).
-        labels: NaN where unknown (n, 7), in the order of `LABELS` and the units of `matgen.properties`.
+        labels: NaN where unknown (n, 7), in the order of `LABELS` and the units of `matgen.targets.properties`.
     """
 
     index: Tensor
@@ -77,7 +77,7 @@ class MoleculeTable:
             relation=graphs.relation.numpy(),
             stereo_sites=graphs.stereo_sites.numpy().astype(np.int32),
             stereo_kind=graphs.stereo_kind.numpy().astype(np.uint8),
-            hand=graphs.hand.numpy().astype(np.int8),
+            chirality=graphs.chirality.numpy().astype(np.int8),
             positions=self.geometry.coords.numpy().astype(np.float32),
             split=self.split.numpy().astype(np.uint8),
             labels=self.labels.numpy().astype(np.float32),
@@ -109,7 +109,7 @@ class MoleculeTable:
                 pairs=size**2,
                 stereo_sites=whole("stereo_sites"),
                 stereo_kind=whole("stereo_kind"),
-                hand=whole("hand"),
+                chirality=whole("chirality"),
             )
             owner = torch.repeat_interleave(torch.arange(len(size)), size)
             smiles = tuple(raw["smiles"].tolist())

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from pymatgen.core.structure import Molecule, Structure
 
-from matgen.candidate import KindName
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.datasets.qm9 import SPLIT_FILE, QM9Error, published_molecules, qm9_folder
 from matgen.errors import UserError
+from matgen.structures.candidate import KindName
 
 
 class DataSetError(UserError, FileNotFoundError):

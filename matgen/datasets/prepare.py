@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from matgen.charges import commonly_neutral_formula
+from matgen.chemistry.charges import commonly_neutral_formula
+from matgen.chemistry.elements import reduced
 from matgen.datasets.crystals import SPLITS, CrystalTable, cell_from_parameters
 from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
-from matgen.elements import reduced
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 

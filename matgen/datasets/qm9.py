@@ -23,12 +23,12 @@ from ase.units import Hartree
 from pymatgen.core.structure import Molecule
 from rdkit import Chem
 
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.datasets.molecules import MoleculeTable
-from matgen.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.errors import UserError
 from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.molecular_geometry import LONGEST_BOND, bonded
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
-from matgen.templates.space import LONGEST_BOND, bonded
 
 PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
 

@@ -6,10 +6,10 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor
 
-from matgen.candidate import Material
-from matgen.energy import Energy
-from matgen.io import structures
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.energies.base import Energy
+from matgen.structures.candidate import Material
+from matgen.structures.conversion import structures
 
 
 class BlackBox(Energy):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from matgen.energy import Energy
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.energies.base import Energy
 
 StateEnergy = Callable[[State, Tensor], Tensor]
 

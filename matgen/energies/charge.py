@@ -6,10 +6,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from matgen.charges import can_be_neutral
-from matgen.elements import SYMBOLS, reduced
-from matgen.energy import Energy, TemplateEnergy
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.chemistry.charges import can_be_neutral
+from matgen.chemistry.elements import SYMBOLS, reduced
+from matgen.energies.base import Energy, TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
 

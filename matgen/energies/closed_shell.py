@@ -5,9 +5,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from matgen.charges import commonly_neutral_formula
-from matgen.elements import reduced
-from matgen.energy import TemplateEnergy
+from matgen.chemistry.charges import commonly_neutral_formula
+from matgen.chemistry.elements import reduced
+from matgen.energies.base import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
 

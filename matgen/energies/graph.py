@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from matgen.energy import Energy
+from matgen.batch.state import State
+from matgen.energies.base import Energy
+from matgen.energies.sharing import answer_of
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom, predicted_step
-from matgen.properties import Distribution
-from matgen.sharing import answer_of
-from matgen.state import State
+from matgen.targets.properties import Distribution
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 

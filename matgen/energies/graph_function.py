@@ -7,7 +7,7 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
-from matgen.energy import TemplateEnergy
+from matgen.energies.base import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, parsed
 

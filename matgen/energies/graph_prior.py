@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from matgen.devices import per_device
-from matgen.draws import choice
-from matgen.energy import TemplateEnergy
+from matgen.energies.base import TemplateEnergy
 from matgen.nn.graph_prior import (
     STOP,
     GraphConditions,
@@ -22,6 +20,8 @@ from matgen.nn.graph_prior import (
     spelled,
     valences,
 )
+from matgen.runtime.devices import per_device
+from matgen.runtime.random import choice
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import HEAVY_ELEMENTS, MoleculeRules, hydrogens_at_most
@@ -48,7 +48,7 @@ class LearnedGraphPrior(TemplateEnergy):
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
-        names = [MoleculeTemplate(name).without_hands.smiles if name else "" for name in templates.smiles]
+        names = [MoleculeTemplate(name).without_stereo.smiles if name else "" for name in templates.smiles]
         names = names or [""] * templates.n_systems
         known = [(row, name, found) for row, name in enumerate(names) if (found := labelled_if_any(name)) is not None]
         energies = torch.full((len(names),), math.inf, device=templates.device)
@@ -79,7 +79,7 @@ def _uniforms(name: str, n: int) -> Tensor:
     return torch.rand(n, 1 + MAX_HEAVY, generator=generator)
 
 
-def draw_molecules(
+def sample_molecules(
     prior: GraphPrior,
     rules: MoleculeRules,
     conditions: GraphConditions,
@@ -95,8 +95,8 @@ def draw_molecules(
         generator: source of all randomness.
         temperature: below one sharpens every choice.
     """
-    drawn = (_accepted(skeleton) for skeleton in draw_skeletons(prior, rules, conditions, generator, temperature))
-    return [template for template in drawn if template is not None and rules.satisfied(template)]
+    sampled = (_accepted(skeleton) for skeleton in sample_skeletons(prior, rules, conditions, generator, temperature))
+    return [template for template in sampled if template is not None and rules.satisfied(template)]
 
 
 def _accepted(skeleton: Skeleton) -> MoleculeTemplate | None:
@@ -107,7 +107,7 @@ def _accepted(skeleton: Skeleton) -> MoleculeTemplate | None:
 
 
 @torch.no_grad()
-def draw_skeletons(
+def sample_skeletons(
     prior: GraphPrior,
     rules: MoleculeRules,
     conditions: GraphConditions,

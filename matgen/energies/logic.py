@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from matgen.energy import Energy, TemplateEnergy
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.energies.base import Energy, TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
 Rule = Callable[[list[Tensor]], Tensor]
@@ -88,22 +88,22 @@ def _sentence(name: str, rule: Rule, *parts: Energy | TemplateEnergy) -> StateLo
     )
 
 
-def negation(wish: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
+def negation(target: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """Not A.
 
     Raises:
         TypeError: no energy.
     """
-    return _sentence(f"not {wish.name}", _not, wish)
+    return _sentence(f"not {target.name}", _not, target)
 
 
-def either(*wishes: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
+def either(*targets: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """A or B or more.
 
     Raises:
         TypeError: energies of both rooms.
     """
-    return _sentence(" or ".join(wish.name for wish in wishes), _or, *wishes)
+    return _sentence(" or ".join(target.name for target in targets), _or, *targets)
 
 
 def implies(one: Energy | TemplateEnergy, other: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:

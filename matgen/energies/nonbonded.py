@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from matgen.energy import Energy
-from matgen.graphs import TWO_APART
-from matgen.state import State
+from matgen.batch.graphs import TWO_APART
+from matgen.batch.state import State
+from matgen.energies.base import Energy
 
 
 class Nonbonded(Energy):

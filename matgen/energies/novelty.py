@@ -7,7 +7,7 @@ import torch
 from pymatgen.core.composition import Composition
 from torch import Tensor
 
-from matgen.energy import TemplateEnergy
+from matgen.energies.base import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
 

@@ -13,8 +13,8 @@ from ase.calculators.calculator import Calculator
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from matgen.energy import Energy
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.energies.base import Energy
 
 
 class Potential(Energy):

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from matgen.energy import Energy, Sum
-from matgen.state import State
+from matgen.batch.state import State
+from matgen.energies.base import Energy, Sum
 
 
 class ForRanking(Energy):

@@ -4,9 +4,9 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor
 
-from matgen.energy import Energy
-from matgen.neighbors import neighbors
-from matgen.state import State
+from matgen.batch.neighbors import neighbors
+from matgen.batch.state import State
+from matgen.energies.base import Energy
 
 
 class ShortRangeRepulsion(Energy):

@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from matgen.draws import choice
-from matgen.energy import TemplateEnergy
+from matgen.energies.base import TemplateEnergy
 from matgen.nn.sites import PaddedSites, pad_sites
 from matgen.nn.template_prior import (
     MAX_POSITIONS,
@@ -19,9 +18,10 @@ from matgen.nn.template_prior import (
     group_positions,
     legal_continuations,
 )
+from matgen.runtime.random import choice
 from matgen.templates.batch import TemplateBatch, crystals_of
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import TemplateRules, fitting_groups
+from matgen.templates.crystal_rules import TemplateRules, fitting_groups
 from matgen.templates.wyckoff import wyckoff_table
 
 
@@ -110,7 +110,7 @@ def _positions(group: Tensor, letter: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def draw_templates(
+def sample_templates(
     prior: TemplatePrior,
     rules: TemplateRules,
     conditions: Conditions,
@@ -137,8 +137,8 @@ def draw_templates(
     if rules.composition:
         left = _formula_units(rules, conditions, generator)
     begun = Partial(row, group, open_sites, open_sites, torch.zeros_like(row), left, log_p, row < 0)
-    drawn = completed(prior, rules, conditions, begun, generator, temperature).templates()
-    return [template for template in drawn if rules.satisfied(template)]
+    sampled = completed(prior, rules, conditions, begun, generator, temperature).templates()
+    return [template for template in sampled if rules.satisfied(template)]
 
 
 def choose_groups(

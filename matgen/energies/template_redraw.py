@@ -14,7 +14,7 @@ from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import MAX_POSITIONS, N_ELEMENTS, Conditions, TemplatePrior
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import TemplateRules
+from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 
 Part = Literal["site", "tail", "sites", "template"]
@@ -23,8 +23,8 @@ Part = Literal["site", "tail", "sites", "template"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
-class LearnedRedraw:
-    """Keeps a part of each template and draws the rest anew, site by site, as `draw_templates` would.
+class LearnedRegrowth:
+    """Keeps a part of each template and draws the rest anew, site by site, as `sample_templates` would.
 
     The n sites of a template S are put in a random order, one of the orders(S) distinct ones, and the first k are kept,
     k from p(k | n). Order and k are auxiliary variables, which a Metropolis step may draw and forget, so that it is
@@ -48,7 +48,7 @@ class LearnedRedraw:
         self.prior, self.rules, self.conditions, self.part = prior, rules, conditions, part
 
     @torch.no_grad()
-    def redraw(
+    def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
     ) -> tuple[list[CrystalTemplate], Tensor]:
         """New templates, the old one where a draw ends badly, and log q(new | old) - log q(old | new) (n_systems,)."""
@@ -62,8 +62,8 @@ class LearnedRedraw:
         ended = self._ended(joined([old, new]), generator)
         ended = ended.select(ended.row.argsort())
         log_p = ended.log_p[n:] - ended.log_p[:n]
-        drawn = ended.select(ended.row >= n).templates()
-        found = [b if self._sound(a, b) else a for a, b in zip(templates, drawn, strict=True)]
+        sampled = ended.select(ended.row >= n).templates()
+        found = [b if self._sound(a, b) else a for a, b in zip(templates, sampled, strict=True)]
         extra = [self._log_weight(b) - self._log_weight(a) for a, b in zip(templates, found, strict=True)]
         return found, log_p + torch.tensor(extra, dtype=log_p.dtype, device=log_p.device)
 
@@ -75,7 +75,7 @@ class LearnedRedraw:
         (n, longest), device = sites.present.shape, length.device
         room = (0, max(self.rules.max_atoms - longest, 0) + 1)
         letter = torch.where(sites.present, table.letter[sites.position], MAX_POSITIONS)
-        redrawn = sites.present & (torch.arange(longest, device=device) >= length[:, None])
+        regrown = sites.present & (torch.arange(longest, device=device) >= length[:, None])
         left = torch.zeros(n, N_ELEMENTS, dtype=torch.long, device=device)
         row = torch.arange(n, device=device)
         return Partial(
@@ -84,7 +84,7 @@ class LearnedRedraw:
             letter=pad(letter, room, value=MAX_POSITIONS),
             element=pad(sites.element, room),
             length=length,
-            left=left.scatter_add(1, sites.element, table.multiplicity[sites.position] * redrawn),
+            left=left.scatter_add(1, sites.element, table.multiplicity[sites.position] * regrown),
             log_p=torch.zeros(n, dtype=torch.float64, device=device),
             done=row < 0,
         )

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from matgen.draws import choice, normal
-from matgen.graphs import take_sites
-from matgen.nn.layout_memory import LayoutMemory
+from matgen.batch.graphs import take_sites
+from matgen.nn.layout_embedding import LayoutEmbedding
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, causal
+from matgen.runtime.random import choice, normal
 from matgen.templates.batch import Geometry, TemplateBatch
 
 GRID = 72  # divisible by 2, 3, 4, 6, 8, 9: special fractions lie on the grid
@@ -49,7 +49,7 @@ class GeometryDensityConfig:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class FreeParameters:
     """The free numbers of a batch as rectangles, in units of their range: [0, 1), wrapped for coordinates.
 
     Attributes:
@@ -65,7 +65,7 @@ class Numbers:
     present: Tensor
 
 
-def free_numbers(templates: TemplateBatch) -> Numbers:
+def free_parameters(templates: TemplateBatch) -> FreeParameters:
     """Which free numbers each system has, in the order in which the density reads them."""
     system, kind = templates.free_lattice.nonzero().unbind(1)
     rows, axis = templates.free_coords.nonzero().unbind(1)
@@ -88,10 +88,10 @@ def free_numbers(templates: TemplateBatch) -> Numbers:
     filled[:, all_system, place] = columns
     present = torch.zeros_like(filled[0], dtype=torch.bool)
     present[all_system, place] = True
-    return Numbers(filled[0], filled[1], filled[2], present)
+    return FreeParameters(filled[0], filled[1], filled[2], present)
 
 
-def to_unit(numbers: Numbers, geometry: Geometry) -> Tensor:
+def to_unit(numbers: FreeParameters, geometry: Geometry) -> Tensor:
     """Values of the numbers in units of their range (n_systems, length)."""
     half = geometry.lattice.new_tensor(LATTICE_RANGE)
     is_lattice = numbers.kind < 6
@@ -102,7 +102,7 @@ def to_unit(numbers: Numbers, geometry: Geometry) -> Tensor:
     return torch.where(is_lattice, lattice.clamp(0.001, 0.999), coords)
 
 
-def from_unit(numbers: Numbers, values: Tensor, templates: TemplateBatch) -> Geometry:
+def from_unit(numbers: FreeParameters, values: Tensor, templates: TemplateBatch) -> Geometry:
     """The geometry that has these values."""
     half = values.new_tensor(LATTICE_RANGE)
     lattice, coords = values.new_zeros(templates.n_systems, 6), values.new_zeros(len(templates.site_system), 3)
@@ -133,7 +133,7 @@ class GeometryDensity(nn.Module):
         self.value = nn.Sequential(
             nn.Linear(2 * self.HARMONICS + 1, width), nn.SiLU(), nn.Linear(width, width, bias=False)
         )
-        self.memory = LayoutMemory(config.known_layouts, config.known_numbers, config.memory, width)
+        self.memory = LayoutEmbedding(config.known_layouts, config.known_numbers, config.memory, width)
         self.transformer = Transformer(width, config.layers, config.heads, dropout=config.dropout)
         self.head = nn.Linear(width, 2 * GRID + 1)
         self.kind_bias = nn.Embedding(N_KINDS, GRID)
@@ -151,7 +151,9 @@ class GeometryDensity(nn.Module):
             return found
         return found * (torch.rand(len(found), 1, 1, device=found.device) >= self.config.forget)
 
-    def _components(self, templates: TemplateBatch, numbers: Numbers, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _components(
+        self, templates: TemplateBatch, numbers: FreeParameters, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights (n, length, GRID), means in [0, 1] (n, length, GRID) and widths (n, length, 1)."""
         sites = pad_sites(templates)
         multiplicity = templates.site_multiplicity.to(values)[sites.rows] * sites.present
@@ -182,7 +184,7 @@ class GeometryDensity(nn.Module):
 
     def log_prob(self, templates: TemplateBatch, geometry: Geometry) -> Tensor:
         """Log density (n_systems,) of geometries in units of each number's range."""
-        numbers = free_numbers(templates)
+        numbers = free_parameters(templates)
         values = to_unit(numbers, geometry)
         weights, means, widths = self._components(templates, numbers, values)
         apart = values[..., None] - means
@@ -190,7 +192,7 @@ class GeometryDensity(nn.Module):
         log_normal = -0.5 * (apart / widths) ** 2 - widths.log() - 0.5 * math.log(2 * math.pi)
         return ((weights + log_normal).logsumexp(-1) * numbers.present).sum(1)
 
-    def draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float = 1.0) -> Geometry:
+    def sample(self, templates: TemplateBatch, generator: torch.Generator, temperature: float = 1.0) -> Geometry:
         """Geometries of templates; a temperature below one sharpens every choice and narrows every component."""
         n_coords = torch.zeros_like(templates.space_group)
         n_coords = n_coords.index_add(0, templates.site_system, templates.free_coords.sum(1))
@@ -198,17 +200,17 @@ class GeometryDensity(nn.Module):
         numbers = torch.zeros(templates.n_systems, 6, device=templates.device)
         geometry = Geometry(numbers, numbers.new_zeros(len(templates.site_system), 3))
         for some in order.split(CHUNK):
-            drawn = self._draw(templates.select(some), generator, temperature)
-            geometry.lattice[some] = drawn.lattice
-            geometry.coords[take_sites(templates.site_system, templates.n_systems, some)[0]] = drawn.coords
+            sampled = self._sample(templates.select(some), generator, temperature)
+            geometry.lattice[some] = sampled.lattice
+            geometry.coords[take_sites(templates.site_system, templates.n_systems, some)[0]] = sampled.coords
         return geometry
 
     @torch.no_grad()
-    def _draw(self, templates: TemplateBatch, generator: torch.Generator, temperature: float) -> Geometry:
-        numbers = free_numbers(templates)
+    def _sample(self, templates: TemplateBatch, generator: torch.Generator, temperature: float) -> Geometry:
+        numbers = free_parameters(templates)
         values = torch.zeros(numbers.kind.shape, device=templates.device)
         for step in range(numbers.kind.shape[1]):
-            upto = Numbers(*(getattr(numbers, f)[:, : step + 1] for f in ("kind", "site", "row", "present")))
+            upto = FreeParameters(*(getattr(numbers, f)[:, : step + 1] for f in ("kind", "site", "row", "present")))
             weights, means, widths = self._components(templates, upto, values[:, : step + 1])
             chance = (weights[:, -1] / temperature).softmax(-1)
             mean = means[:, -1].gather(1, choice(chance, generator)[:, None])

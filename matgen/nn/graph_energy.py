@@ -2,7 +2,7 @@
 
     E(x, σ) = Σ_i [ ½ ‖v_i‖² / σ² + ½ ‖s‖² / σ² + h_i ]
 
-v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.noise` scales lattice numbers, Å)
+v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.templates.noise` scales lattice numbers, Å)
 that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising autoencoder,
 whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar trained by contrast, which
 sets the levels that denoising cannot see. Of molecules with their graphs, v_i holds the pull σ²/(σ² + s²) to the centre
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
+from matgen.batch.state import State
 from matgen.nn.irreps import symmetric_matrix
 from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import unit_directions
 from matgen.templates.lattice import basis

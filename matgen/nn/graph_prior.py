@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matgen.devices import per_device, placed
 from matgen.nn.sites import ElementEmbedding
 from matgen.nn.template_prior import N_ELEMENTS, soft_bins
 from matgen.nn.transformer import Transformer, causal
+from matgen.runtime.devices import per_device, placed
 from matgen.templates.skeleton import MAX_HEAVY, MAX_ORDER, N_TYPES, VALENCE, Skeleton
 
 STOP = N_TYPES + (MAX_HEAVY - 1) * MAX_ORDER

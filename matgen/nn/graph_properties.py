@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from matgen.config import check_least
-from matgen.elements import HYDROGEN
-from matgen.graphs import RELATIONS
+from matgen.batch.graphs import RELATIONS
+from matgen.chemistry.elements import HYDROGEN
 from matgen.nn.molecule_heads import MoleculeHeads, MoleculeReadout, with_dipole
 from matgen.nn.property_heads import positive
 from matgen.nn.sites import ElementEmbedding
 from matgen.nn.transformer import Transformer
 from matgen.nn.trunk import MOST_CHARGE
-from matgen.properties import Distribution
+from matgen.runtime.config import check_least
+from matgen.targets.properties import Distribution
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.skeleton import MAX_HEAVY
 

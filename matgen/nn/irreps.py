@@ -12,7 +12,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from matgen.devices import per_device
+from matgen.runtime.devices import per_device
 
 SLICES = (slice(0, 1), slice(1, 4), slice(4, 9))
 DEGREES = (0, 1, 2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matgen.properties import (
+from matgen.targets.properties import (
     CRYSTAL_PROPERTIES,
     HULL_BEND,
     PROPERTIES,

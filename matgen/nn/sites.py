@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from matgen.elements import descriptors
+from matgen.chemistry.elements import descriptors
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 

@@ -4,7 +4,7 @@ Where the heads of the graph energy read a trunk that denoises and tells right f
 structures for their properties alone, and several of them form an ensemble.
 
 No average over atoms can count. Whether a primitive cell holds an odd number of electrons, so that a band stays half
-filled, and whether common oxidation states cancel (`matgen.charges.commonly_neutral`) are told beside the averages: on
+filled, and whether common oxidation states cancel (`matgen.chemistry.charges.commonly_neutral`) are told beside the averages: on
 MP-20 test they lower the error of gaps by 4 % (docs/properties.md).
 """
 
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from matgen.charges import commonly_neutral_formula
-from matgen.config import check_least
-from matgen.elements import descriptors, reduced
-from matgen.neighbors import Edges
+from matgen.batch.neighbors import Edges
+from matgen.batch.state import State
+from matgen.chemistry.charges import commonly_neutral_formula
+from matgen.chemistry.elements import descriptors, reduced
 from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.noise import CLEAN
-from matgen.properties import Distribution
-from matgen.state import State
+from matgen.runtime.config import check_least
+from matgen.targets.properties import Distribution
+from matgen.templates.noise import CLEAN
 
 TYPICAL_VOLUME = 15.0
 """Å³ per atom."""
@@ -80,8 +80,10 @@ class StructureProperties(nn.Module):
         channels, hidden = config.trunk.channels, config.hidden
         self.trunk = Trunk(config.trunk)
         self.site = nn.Sequential(nn.Linear(3 * channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels))
-        n_told = 4 * descriptors().shape[1] + 3
-        self.crystal = nn.Sequential(nn.Linear(2 * channels + n_told, hidden), nn.SiLU(), nn.Dropout(config.dropout))
+        n_conditions = 4 * descriptors().shape[1] + 3
+        self.crystal = nn.Sequential(
+            nn.Linear(2 * channels + n_conditions, hidden), nn.SiLU(), nn.Dropout(config.dropout)
+        )
         self.heads = PropertyHeads(hidden, hidden, config.dropout)
 
     def pool(self, inputs: StructureInputs) -> Tensor:

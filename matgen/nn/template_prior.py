@@ -12,9 +12,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from matgen.devices import per_device, placed
 from matgen.nn.sites import ElementEmbedding, PaddedSites, PositionEmbedding
 from matgen.nn.transformer import Transformer, causal
+from matgen.runtime.devices import per_device, placed
 from matgen.templates.wyckoff import wyckoff_table
 
 N_ELEMENTS = 95

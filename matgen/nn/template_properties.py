@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from matgen.config import check_least
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, padded_attention
-from matgen.properties import Distribution
+from matgen.runtime.config import check_least
+from matgen.targets.properties import Distribution
 from matgen.templates.batch import TemplateBatch
 
 

@@ -7,8 +7,8 @@ correlation two). For every site i with neighbours j:
     A_i = h_i + Σ_j R(r_ij) h_j⁰ Y(r̂_ij),    h_i ← h_i + gate(L_1 A_i + L_2 (A_i ⊗ A_i))
 
 Where molecular graphs are known (`TrunkConfig.graphs`), the edges are all pairs of a molecule, R depends on how the two
-atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.hands`). Where atoms are
-pushed between layers (`matgen.nn.pushes`), a pair more than three bonds apart that a push takes across the cutoff is
+atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.stereo`). Where atoms are
+pushed between layers (`matgen.nn.pair_displacements`), a pair more than three bonds apart that a push takes across the cutoff is
 seen or not by where it was at first: from 1.5 Å of noise on, energies jump there by up to 1e-3, shifts by 3e-3 Å.
 
 Since only invariants travel, a neighbour may stand for any of its symmetry images: it suffices to compute the sites
@@ -21,16 +21,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from matgen.config import ConfigError
-from matgen.graphs import FARTHER, RELATIONS, Graphs
-from matgen.neighbors import Edges, neighbors
-from matgen.nn.hands import N_FEATURES, hand_features
+from matgen.batch.graphs import FARTHER, RELATIONS, Graphs
+from matgen.batch.neighbors import Edges, neighbors
+from matgen.batch.state import State
 from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
-from matgen.nn.pushes import Push
+from matgen.nn.neighborhood import Neighborhood, rectangle
+from matgen.nn.pair_displacements import PairDisplacement
 from matgen.nn.radial import GaussianBasis, envelope, softened
 from matgen.nn.sites import ElementEmbedding
-from matgen.nn.surroundings import Surroundings, rectangle
-from matgen.state import State
+from matgen.nn.stereo import N_FEATURES, chirality_features
+from matgen.runtime.config import ConfigError
 
 HIDDEN = 48
 """Hidden numbers of an edge."""
@@ -53,7 +53,7 @@ class TrunkConfig:
         highest_degree: of the spherical harmonics that directions enter by, at most 2.
         graphs: whether molecular graphs are read; then all systems are molecules.
         both_ends: whether messages know both their ends; where there are pushes they do in any case.
-        pushes: whether every layer pushes atoms before the next one looks; only where molecular graphs are read.
+        pair_displacements: whether every layer pushes atoms before the next one looks; only where molecular graphs are read.
     """
 
     channels: int = 64
@@ -65,7 +65,7 @@ class TrunkConfig:
     highest_degree: int = 2
     graphs: bool = False
     both_ends: bool = False
-    pushes: bool = False
+    pair_displacements: bool = False
 
     def __post_init__(self) -> None:
         """Check that what is asked for goes together.
@@ -73,7 +73,7 @@ class TrunkConfig:
         Raises:
             ConfigError: pushes are asked for where no graphs are read.
         """
-        if self.pushes and not self.graphs:
+        if self.pair_displacements and not self.graphs:
             raise ConfigError("pushes need graphs: got pushes = true with graphs = false")
 
 
@@ -100,15 +100,15 @@ class Gate(nn.Module):
 class Layer(nn.Module):
     """One message-passing step."""
 
-    def __init__(self, config: TrunkConfig, n_noise: int, n_told: int) -> None:
+    def __init__(self, config: TrunkConfig, n_noise: int, n_conditions: int) -> None:
         super().__init__()
         channels, odd = config.channels, config.odd
         self.scale = 1 / math.sqrt(config.neighbors)
         self.channels = channels
         self.radial = nn.Sequential(
-            nn.Linear(config.n_radial + n_told, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 3 * channels)
+            nn.Linear(config.n_radial + n_conditions, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 3 * channels)
         )
-        with_ends = config.both_ends or config.pushes
+        with_ends = config.both_ends or config.pair_displacements
         self.ends = nn.Linear(channels, 2 * HIDDEN, bias=False) if with_ends else None
         if self.ends is not None:
             nn.init.zeros_(self.ends.weight)
@@ -119,7 +119,7 @@ class Layer(nn.Module):
         self.gate = Gate(channels, odd=odd)
         self.noise = nn.Linear(n_noise, channels)
 
-    def forward(self, h: Tensor, graph: Surroundings) -> Tensor:
+    def forward(self, h: Tensor, graph: Neighborhood) -> Tensor:
         """Features (n_sites, size, channels) → the same shape."""
         sent = self.before(h[:, 0]).index_select(0, graph.neighbor_site)
         told = self.radial[0](graph.radial)
@@ -147,16 +147,18 @@ class Trunk(nn.Module):
         self.config = config
         self.element = ElementEmbedding(config.channels)
         self.basis = GaussianBasis(config.n_radial, config.cutoff)
-        n_told = self.N_NOISE + (self.N_RELATION if config.graphs else 0)
-        self.layers = nn.ModuleList(Layer(config, self.N_NOISE, n_told) for _ in range(config.layers))
-        if config.pushes:
-            told = config.n_radial + n_told
-            self.pushes = nn.ModuleList(Push(config.channels, told, config.neighbors) for _ in range(config.layers))
+        n_conditions = self.N_NOISE + (self.N_RELATION if config.graphs else 0)
+        self.layers = nn.ModuleList(Layer(config, self.N_NOISE, n_conditions) for _ in range(config.layers))
+        if config.pair_displacements:
+            told = config.n_radial + n_conditions
+            self.pair_displacements = nn.ModuleList(
+                PairDisplacement(config.channels, told, config.neighbors) for _ in range(config.layers)
+            )
         if config.graphs:
             self.relation = nn.Embedding(RELATIONS, self.N_RELATION)
             self.charge = nn.Embedding(2 * MOST_CHARGE + 1, config.channels)
-            self.hand = nn.Linear(N_FEATURES, config.channels, bias=False)
-            self.push = nn.Parameter(torch.randn(config.channels))
+            self.chirality = nn.Linear(N_FEATURES, config.channels, bias=False)
+            self.displacement = nn.Parameter(torch.randn(config.channels))
         self.size = 18 if config.odd else 9
 
     def noise_features(self, sigma: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ class Trunk(nn.Module):
         place = sigma.clamp(0.01, 4.0).log()[:, None]
         return torch.exp(-0.5 * ((place - centres) / width) ** 2)
 
-    def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Surroundings:
+    def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Neighborhood:
         """Everything that the layers share; `relation` (n_edges,) where edges are pairs of molecular graphs."""
         directions, distance = softened(edges.vectors(state))
         site_idx, noise = state.orbits.site_idx, self.noise_features(sigma)
@@ -185,7 +187,7 @@ class Trunk(nn.Module):
         if relation is not None:
             told.append(self.relation(relation))
             window = torch.where(relation < FARTHER, 1.0, window)
-        return Surroundings(
+        return Neighborhood(
             centre=centre,
             neighbor_site=site_idx.index_select(0, edges.neighbor),
             slot=slot,
@@ -224,8 +226,8 @@ class Trunk(nn.Module):
             h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
         for number, layer in enumerate(self.layers):
             h = layer(h, around)
-            if self.config.pushes:
-                shift = shift + self.pushes[number](h[:, 0], around)
+            if self.config.pair_displacements:
+                shift = shift + self.pair_displacements[number](h[:, 0], around)
                 if number + 1 < len(self.layers):
                     there = replace(state, positions=state.positions + shift)
                     around = self.graph(there, sigma, pairs, relation)
@@ -234,10 +236,10 @@ class Trunk(nn.Module):
     def _told(self, state: State, scalars: Tensor) -> Tensor:
         """First features of atoms that know their charges and hands."""
         graphs = _graphs(state)
-        bumps, push = hand_features(state, graphs)
+        bumps, displacement = chirality_features(state, graphs)
         charge = self.charge(graphs.charge.clamp(-MOST_CHARGE, MOST_CHARGE) + MOST_CHARGE)
-        first = (scalars + charge + self.hand(bumps))[:, None]
-        h = torch.cat([first, push[..., None] * self.push], dim=1)
+        first = (scalars + charge + self.chirality(bumps))[:, None]
+        h = torch.cat([first, displacement[..., None] * self.displacement], dim=1)
         return nn.functional.pad(h, (0, 0, 0, self.size - 4))
 
 

@@ -1,6 +1,6 @@
 """Reverse diffusion in the free numbers of crystals: predictor, corrector, and where to start.
 
-Variance exploding (see `matgen.noise`): at level σ (Å) every scaled free number carries Gaussian noise of that spread,
+Variance exploding (see `matgen.templates.noise`): at level σ (Å) every scaled free number carries Gaussian noise of that spread,
 and levels fall to zero. The predictor is the stochastic sampler of Karras et al. 2022 (algorithm 2), wrapped on the
 torus. The noised densities of a sum of energies are *not* the exponentials of the summed noised energies, so that the
 predictor alone doesn't compose; the Langevin corrector, which samples whatever the summed scores define at its level,
@@ -14,15 +14,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from matgen.devices import per_device
-from matgen.draws import uniform
-from matgen.energy import gradients
-from matgen.noise import STRAIN_PER_ANGSTROM, chosen, moved, scales, standard_normal
+from matgen.batch.state import State
+from matgen.energies.base import gradients
+from matgen.runtime.devices import per_device
+from matgen.runtime.random import uniform
 from matgen.samplers.langevin import langevin_step
-from matgen.samplers.steps import bounded, clipped, finite, n_free, plus, product, times
-from matgen.state import State
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.lattice import crystal_family
+from matgen.templates.noise import STRAIN_PER_ANGSTROM, chosen, moved, scales, standard_normal
+from matgen.templates.steps import bounded, clipped, finite, n_free, plus, product, times
 
 Score = Callable[[Geometry, Tensor], Geometry]
 """Of a geometry and its σ (n_systems,): -dE/dx in scaled coordinates, 1/Å; for a denoiser D, (D(x) - x)/σ²."""
@@ -61,7 +61,7 @@ def diffuse(
 
     At each level: Langevin corrector steps, then a predictor step to the next level. Both follow score + guidance.
     Scales are taken anew from the cell at every move, lattice numbers are clamped to the bounds of
-    `matgen.samplers.steps`, and a system whose move is not finite stays where it was.
+    `matgen.templates.steps`, and a system whose move is not finite stays where it was.
 
     Args:
         score: the learned score.

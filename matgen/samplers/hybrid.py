@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from matgen.draws import uniform
-from matgen.energy import gradients
+from matgen.batch.state import State
+from matgen.energies.base import gradients
+from matgen.runtime.random import uniform
 from matgen.samplers.langevin import LangevinReport, mala
-from matgen.samplers.templates import LabelledMove
-from matgen.state import State
+from matgen.samplers.template_moves import LabelledMove
 from matgen.templates.batch import Geometry, TemplateBatch, crystals_of
+from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.expand import expand
-from matgen.templates.legal import TemplateRules
 
 StateEnergy = Callable[[State, Tensor], Tensor]
 BatchEnergy = Callable[[TemplateBatch], Tensor]

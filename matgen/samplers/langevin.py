@@ -1,6 +1,6 @@
 r"""Langevin dynamics in the free numbers of crystals, with and without Metropolis' correction.
 
-In scaled coordinates x (Å; `matgen.noise`), with time step h (Å²) and energy E:
+In scaled coordinates x (Å; `matgen.templates.noise`), with time step h (Å²) and energy E:
 
     y = x + drift(x) + √h ξ,    drift(x) = -(h/2) ∇E(x), shortened where it is long,    ξ ~ N(0, 1)
 
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from matgen.draws import uniform
-from matgen.noise import chosen, moved, scales, standard_normal
-from matgen.samplers.steps import clipped, finite, n_free, plus, product, square_length, times, within_bounds
+from matgen.runtime.random import uniform
 from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.noise import chosen, moved, scales, standard_normal
+from matgen.templates.steps import clipped, finite, n_free, plus, product, square_length, times, within_bounds
 
 Landscape = Callable[[Geometry], tuple[Tensor, Geometry]]
-"""Energy (n_systems,) and its derivatives per unit of each free number, as `matgen.energy.gradients` gives them."""
+"""Energy (n_systems,) and its derivatives per unit of each free number, as `matgen.energies.base.gradients` gives them."""
 
 TARGET_ACCEPTANCE = 0.574  # the optimum for Langevin proposals (Roberts & Rosenthal 1998)
 MAX_DRIFT = 2.0  # longest drift, in units of the typical length √(h n_free) of the noise
@@ -68,7 +68,7 @@ def mala(
 ) -> tuple[Geometry, LangevinReport]:
     """Sample exp(-E) in the free numbers; every system decides and tunes its step for itself.
 
-    Cells outside the bounds of `matgen.samplers.steps` and energies that are not finite are rejected.
+    Cells outside the bounds of `matgen.templates.steps` and energies that are not finite are rejected.
 
     Args:
         landscape: energy and gradient of a batch of geometries.

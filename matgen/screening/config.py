@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matgen import __version__
-from matgen.candidate import KindName
-from matgen.config import check_least, to_mapping
-from matgen.energies.property import Target, parse_wishes
+from matgen.checks.crystals import Interval
 from matgen.errors import UserError
-from matgen.export import RunInfo
-from matgen.models import check_weights, folder_of, weights_file, weights_hash
-from matgen.properties import PROPERTIES_OF
-from matgen.request import RELAXERS, intervals
-from matgen.validation import known_file, known_molecules, reference
-from matgen.validation.checks import Interval
-from matgen.validation.hull import MARGIN
-from matgen.validation.relax import RelaxConfig
+from matgen.generation.request import RELAXERS, intervals
+from matgen.hull import reference
+from matgen.hull.hull import MARGIN
+from matgen.novelty import index_file, molecules
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.runtime.config import check_least, to_mapping
+from matgen.structures.candidate import KindName
+from matgen.structures.export import RunInfo
+from matgen.targets.properties import PROPERTIES_OF
+from matgen.targets.target import Target, parse_targets
+from matgen.weights.models import check_weights, folder_of, weights_file, weights_hash
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -26,14 +27,14 @@ SHIPPED, NONE = "shipped", "none"
 """Words in the place of a file: the one that comes with the package, or no such judgement at all."""
 
 MODELS: dict[KindName, tuple[str, ...]] = {
-    "crystal": ("graph_energy", "structure_properties", "judge"),
-    "molecule": ("molecule_energy", "molecule_properties", "molecule_judge"),
+    "crystal": ("graph_energy", "structure_properties", "evaluator"),
+    "molecule": ("molecule_energy", "molecule_properties", "molecule_evaluator"),
 }
 """Kinds of weights that a screening reads, by what is screened."""
 
 FILES: dict[KindName, dict[str, Path]] = {
-    "crystal": {"reference": PACKAGE / reference.SHIPPED, "known": known_file.SHIPPED},
-    "molecule": {"known": known_molecules.SHIPPED},
+    "crystal": {"reference": PACKAGE / reference.SHIPPED, "known": index_file.SHIPPED},
+    "molecule": {"known": molecules.SHIPPED},
 }
 """The files that ship, by what is screened and what they are for."""
 
@@ -88,7 +89,7 @@ class ScreenConfig:
                 raise ScreenError(f"expected {name} as a file, or {SHIPPED}, or {NONE}, got {value}; check the name")
         if self.kind == "molecule":
             self._check_no_hull()
-        _ = self.wishes
+        _ = self.targets
 
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
@@ -98,14 +99,14 @@ class ScreenConfig:
                 raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")
 
     @cached_property
-    def wishes(self) -> tuple[Target, ...]:
+    def targets(self) -> tuple[Target, ...]:
         """The wishes, understood."""
-        return parse_wishes(self.properties, PROPERTIES_OF[self.kind])
+        return parse_targets(self.properties, PROPERTIES_OF[self.kind])
 
     @property
-    def targets(self) -> dict[str, Interval]:
+    def target_intervals(self) -> dict[str, Interval]:
         """The interval in which each wished property must lie, by name."""
-        return intervals(self.wishes)
+        return intervals(self.targets)
 
 
 def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:

@@ -12,24 +12,24 @@ import spglib
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
-from matgen.candidate import Candidate, Material, Verdict, as_crystal
-from matgen.elements import known_elements
-from matgen.guide import Guide, by_structure
-from matgen.io import described
-from matgen.models import folder_of, load, weights_file
+from matgen.checks.crystals import charge_balance, converged, density, min_distance
+from matgen.chemistry.elements import known_elements
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
 from matgen.nn.ensemble import Ensemble
+from matgen.novelty.crystals import KnownIndex, novel_verdict, shipped_index
+from matgen.relaxation.pool import relaxed_together
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
 from matgen.screening.energies import StaticEnergies
-from matgen.screening.referee import unasked
 from matgen.screening.row import GIVEN, RELAXED, Row
+from matgen.screening.screener import unasked
+from matgen.structures.candidate import Candidate, Material, Verdict, as_crystal
+from matgen.structures.conversion import described
+from matgen.structures.symmetry import NO_SYMMETRY, space_group
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.legal import MAX_ATOMS
-from matgen.validation.checks import charge_balance, converged, density, min_distance
-from matgen.validation.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
-from matgen.validation.known import KnownIndex, novel_verdict, shipped_index
-from matgen.validation.pool import relaxed_together
-from matgen.validation.symmetry import NO_SYMMETRY, space_group
+from matgen.templates.crystal_rules import MAX_ATOMS
+from matgen.weights.models import folder_of, load, weights_file
 
 SAME_ATOM = 0.01
 """Å; how close a translation must bring atoms to each other to count when the primitive cell is taken."""
@@ -38,8 +38,8 @@ OVERLAP = "not asked, since atoms overlap"
 
 
 @dataclass(frozen=True)
-class CrystalReferee:
-    """A `Referee` of crystals."""
+class CrystalScreener:
+    """A `Screener` of crystals."""
 
     config: ScreenConfig
 
@@ -63,9 +63,9 @@ class CrystalReferee:
     def relaxed(self, rows: Sequence[Row]) -> list[Row]:
         """By CHGNet, many together."""
         found = [row.told(unasked("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
-        starts = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
-        starts = [start for start in starts if not self._overlaps(found[start[0]])]
-        for result in relaxed_together(starts, config=self.config.relaxation):
+        initial_geometries = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
+        initial_geometries = [start for start in initial_geometries if not self._overlaps(found[start[0]])]
+        for result in relaxed_together(initial_geometries, config=self.config.relaxation):
             row = found[result.index]
             if row.candidate is not None:
                 moved = replace(row.candidate, structure=result.structure, relaxation=result.report)
@@ -87,13 +87,13 @@ class CrystalReferee:
         """The space group and the Wyckoff positions."""
         return described(candidate.crystal)[0]
 
-    def guide(self) -> Guide:
+    def predictor(self) -> Predictor:
         """The graph network and the template model."""
         return _guide(self.config.weights)
 
-    def judge(self) -> Ensemble:
+    def evaluator(self) -> Ensemble:
         """The second model."""
-        return _judge(self.config.weights)
+        return _evaluator(self.config.weights)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:  # noqa: ARG002
         """Whether the graph energy per atom is one that real crystals have."""
@@ -188,15 +188,15 @@ def _no_hull(reason: str) -> Verdict:
 
 
 @cache
-def _guide(weights: str) -> Guide:
+def _guide(weights: str) -> Predictor:
     folder = folder_of(weights)
     structures = load("structure_properties", weights_file("structure_properties", folder))
-    return Guide(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
+    return Predictor(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
 
 
 @cache
-def _judge(weights: str) -> Ensemble:
-    return load("judge", weights_file("judge", folder_of(weights)))
+def _evaluator(weights: str) -> Ensemble:
+    return load("evaluator", weights_file("evaluator", folder_of(weights)))
 
 
 @cache

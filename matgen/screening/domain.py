@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from matgen.errors import UserError
-from matgen.models import info
+from matgen.weights.models import info
 
 FILE = Path(__file__).resolve().parent / "domain.json"
 

@@ -8,9 +8,9 @@ import torch
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import chgnet_calculator, kept_calculator, potential_name
-from matgen.validation.pool import batches
-from matgen.validation.relax import RELAXATION_ERRORS
+from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
+from matgen.relaxation.pool import batches
+from matgen.relaxation.symmetric import RELAXATION_ERRORS
 
 ATOMS_PER_BATCH = 128
 """On one core batches of some 8 to 16 small cells are fastest: 12 ms each, against 18 ms one by one and 15 ms at 32."""

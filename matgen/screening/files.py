@@ -18,10 +18,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matgen.candidate import KindName
-from matgen.export import ADVICE, ResumeError, RunInfo, earlier_report, identity
-from matgen.output import append, replace_file, writing
+from matgen.runtime.output import append, replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
+from matgen.structures.candidate import KindName
+from matgen.structures.export import ADVICE, ResumeError, RunInfo, earlier_report, identity
 
 ROWS, RESULTS = "rows.jsonl", "results"
 

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from matgen.candidate import Candidate, Material, Prediction, Verdict
-from matgen.elements import SYMBOLS
-from matgen.guide import Guide, by_graph_and_template
-from matgen.models import folder_of, load, weights_file
+from matgen.checks.crystals import converged
+from matgen.checks.molecules import graph_kept, in_domain, n_heavy, posebusters, sanitised, stereo, strain
+from matgen.chemistry.elements import SYMBOLS
+from matgen.generation.predictors import Predictor, by_graph_and_template
 from matgen.nn.ensemble import Ensemble
+from matgen.novelty.molecules import KnownMolecules, novel_molecule, shipped_molecules
+from matgen.relaxation.xtb import GAP_ERROR, POTENTIAL, electronic, gap_from_levels, relax_molecule
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
-from matgen.screening.referee import unasked
 from matgen.screening.row import GIVEN, RELAXED, XTB_GAP, Row
+from matgen.screening.screener import unasked
+from matgen.structures.candidate import Candidate, Material, Prediction, Verdict
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
-from matgen.validation.checks import converged
-from matgen.validation.known_molecules import KnownMolecules, novel_molecule, shipped_molecules
-from matgen.validation.molecule_checks import graph_kept, in_domain, n_heavy, posebusters, sanitised, stereo, strain
-from matgen.validation.xtb import GAP_ERROR, POTENTIAL, electronic, gap_from_levels, relax_molecule
+from matgen.weights.models import folder_of, load, weights_file
 
 ELEMENTS = frozenset({1, *(z for z, _, _ in ATOM_TYPES)})
 """Atomic numbers that occur in the training molecules."""
@@ -29,8 +29,8 @@ MOST_HEAVY = 2 * MAX_HEAVY
 
 
 @dataclass(frozen=True)
-class MoleculeReferee:
-    """A `Referee` of molecules."""
+class MoleculeScreener:
+    """A `Screener` of molecules."""
 
     config: ScreenConfig
 
@@ -69,13 +69,13 @@ class MoleculeReferee:
         """The molecular graph."""
         return MoleculeTemplate(candidate.template)
 
-    def guide(self) -> Guide:
+    def predictor(self) -> Predictor:
         """The graph network and the model of molecular graphs."""
         return _guide(self.config.weights)
 
-    def judge(self) -> Ensemble:
+    def evaluator(self) -> Ensemble:
         """The second model."""
-        return _judge(self.config.weights)
+        return _evaluator(self.config.weights)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
         """Whether it is as small as the training molecules, and neutral like them."""
@@ -102,7 +102,7 @@ class MoleculeReferee:
             KnownMoleculesError: a file holds no known molecules.
             WeightsError: weights that are missing or damaged.
         """
-        _guide(self.config.weights), _judge(self.config.weights)
+        _guide(self.config.weights), _evaluator(self.config.weights)
         if self.config.known != NONE:
             known_molecules(self.config.known)
 
@@ -133,16 +133,16 @@ class MoleculeReferee:
 
 
 @cache
-def _guide(weights: str) -> Guide:
+def _guide(weights: str) -> Predictor:
     folder = folder_of(weights)
     graph = load("molecule_energy", weights_file("molecule_energy", folder))
     properties = load("molecule_properties", weights_file("molecule_properties", folder))
-    return Guide(graph, by_graph_and_template(graph, properties))
+    return Predictor(graph, by_graph_and_template(graph, properties))
 
 
 @cache
-def _judge(weights: str) -> Ensemble:
-    return load("molecule_judge", weights_file("molecule_judge", folder_of(weights)))
+def _evaluator(weights: str) -> Ensemble:
+    return load("molecule_evaluator", weights_file("molecule_evaluator", folder_of(weights)))
 
 
 @cache

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from matgen.processes import Chunk
+from matgen.runtime.processes import Chunk
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, assess_alone, given_up

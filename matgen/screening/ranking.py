@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from matgen.candidate import Candidate, Verdict
+from matgen.hull.hull import DOUBTFUL
+from matgen.novelty.duplicates import SeenStructures
+from matgen.novelty.fingerprint import NoFingerprintError
 from matgen.screening.row import DENSITY_ENERGY, Row
-from matgen.validation.duplicates import SeenStructures
-from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import DOUBTFUL
+from matgen.structures.candidate import Candidate, Verdict
 
 
 class FirstOfItsKind:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from matgen.candidate import Candidate, KindName, Verdict
-from matgen.export import prediction_columns
-from matgen.guide import JUDGE
-from matgen.properties import PROPERTIES_OF
-from matgen.record import Record, formula, from_record, to_record
+from matgen.checks.molecules import n_heavy
+from matgen.generation.predictors import EVALUATOR
+from matgen.hull.hull import quiet
+from matgen.structures.candidate import Candidate, KindName, Verdict
+from matgen.structures.export import prediction_columns
+from matgen.structures.record import Record, formula, from_record, to_record
+from matgen.targets.properties import PROPERTIES_OF
 from matgen.templates.molecule import inchi_key
-from matgen.validation.hull import quiet
-from matgen.validation.molecule_checks import n_heavy
 
 DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
@@ -40,7 +40,7 @@ class Row:
     """One structure with all verdicts; of a broken file, the reason.
 
     Attributes:
-        name: unique among the rows, as `matgen.structure_files` gives it.
+        name: unique among the rows, as `matgen.structures.files` gives it.
         path: of the file.
         index: place in the file.
         digest: of what the file says of the structure: the same content is judged once.
@@ -83,7 +83,7 @@ class Row:
     def failed(self) -> tuple[str, ...]:
         """Names of the deciding checks that speak against it; what the judge says of wishes decides nothing."""
         return tuple(
-            name for name, v in self.verdicts.items() if not v.passed and not name.startswith(f"target_{JUDGE}")
+            name for name, v in self.verdicts.items() if not v.passed and not name.startswith(f"target_{EVALUATOR}")
         )
 
     @property
@@ -135,7 +135,7 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         **_IDENTITY[kind](row, candidate),
         "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
     }
-    names = [f"{prefix}{name}" for prefix in ("", JUDGE) for name in PROPERTIES_OF[kind]]
+    names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in PROPERTIES_OF[kind]]
     for name in names + [XTB_GAP] * (kind == "molecule"):
         told |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
     told |= {
@@ -145,7 +145,7 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
         **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
     }
-    targets = [f"target_{prefix}{name}" for name in PROPERTIES_OF[kind] for prefix in ("", JUDGE)]
+    targets = [f"target_{prefix}{name}" for name in PROPERTIES_OF[kind] for prefix in ("", EVALUATOR)]
     passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
     told |= {f"check_{name}": found for name, found in passed.items()}
     return told | {"path": row.path, "index": row.index}

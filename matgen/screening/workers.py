@@ -5,11 +5,11 @@ from functools import partial
 
 import torch
 
-from matgen.processes import DIED, Chunk, in_pool
+from matgen.runtime.processes import DIED, Chunk, in_pool
 from matgen.screening.assess import assess
 from matgen.screening.config import ScreenConfig
 from matgen.screening.row import Row
-from matgen.structure_files import Found, digest
+from matgen.structures.files import Found, digest
 
 Workers = Callable[[Iterable[Chunk[Found]], ScreenConfig], Iterator[list[Row]]]
 """Takes chunks as it gets free, gives the rows of each, in any order."""

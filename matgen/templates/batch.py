@@ -13,9 +13,9 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
-from matgen.devices import placed
-from matgen.elements import atomic_volumes
-from matgen.graphs import Graphs, joined, take_sites
+from matgen.batch.graphs import Graphs, joined, take_sites
+from matgen.chemistry.elements import atomic_volumes
+from matgen.runtime.devices import placed
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import family_tables
 from matgen.templates.molecule import MoleculeTemplate

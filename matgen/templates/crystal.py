@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from matgen.elements import SYMBOLS
+from matgen.chemistry.elements import SYMBOLS
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from matgen.devices import per_device
-from matgen.graphs import Graphs
-from matgen.state import Orbits, State
+from matgen.batch.graphs import Graphs
+from matgen.batch.state import Orbits, State
+from matgen.runtime.devices import per_device
 from matgen.templates.batch import Geometry, TemplateBatch
-from matgen.templates.lattice import family_tables, numbers_to_lattice
+from matgen.templates.lattice import family_tables, parameters_to_lattice
 from matgen.templates.wyckoff import wyckoff_table
 
 
@@ -21,7 +21,7 @@ def cartesian_rotations() -> Tensor:
     the free lattice numbers.
     """
     table = wyckoff_table()
-    cell = numbers_to_lattice(family_tables()[1])  # (231, 3, 3)
+    cell = parameters_to_lattice(family_tables()[1])  # (231, 3, 3)
     group = torch.repeat_interleave(table.space_group, table.multiplicity)
     return cell[group].mT @ table.rotation @ torch.linalg.inv(cell[group].mT)
 
@@ -32,7 +32,7 @@ def conventional_cell(templates: TemplateBatch, lattice: Tensor) -> Tensor:
     numbers = torch.where(mask, lattice, fixed.to(lattice.dtype))
     shift = torch.zeros_like(numbers)
     shift[:, 5] = templates.reference_number.to(lattice.dtype)
-    return numbers_to_lattice(numbers + shift)
+    return parameters_to_lattice(numbers + shift)
 
 
 def expand(templates: TemplateBatch, geometry: Geometry) -> State:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from matgen.devices import per_device
+from matgen.runtime.devices import per_device
 
 HEXAGONAL_SHEAR = -math.sqrt(2) / 4 * math.log(3)  # the k_1 of γ = 120°, a = b
 
@@ -56,14 +56,14 @@ def family_tables() -> tuple[Tensor, Tensor]:
     return mask, fixed
 
 
-def lattice_to_numbers(cell: Tensor) -> Tensor:
+def lattice_to_parameters(cell: Tensor) -> Tensor:
     """Lattice numbers of cells (..., 3, 3) in Å: (..., 6), the last one √3 × the mean log length."""
     values, vectors = torch.linalg.eigh(cell @ cell.mT)
     log_metric = (vectors * values.log().unsqueeze(-2)) @ vectors.mT
     return 0.5 * torch.einsum("...ij,bij->...b", log_metric, basis(cell.device).to(cell.dtype))
 
 
-def numbers_to_lattice(numbers: Tensor) -> Tensor:
+def parameters_to_lattice(numbers: Tensor) -> Tensor:
     """Cells (..., 3, 3) in Å whose rows have the metric that the lattice numbers (..., 6) describe."""
     return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", numbers, basis(numbers.device).to(numbers.dtype)))
 

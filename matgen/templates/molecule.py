@@ -12,9 +12,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from matgen.elements import SYMBOLS
+from matgen.batch.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
+from matgen.chemistry.elements import SYMBOLS
 from matgen.errors import UserError
-from matgen.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
 
 rdBase.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
 
@@ -43,7 +43,7 @@ class MolecularGraph:
         charges: formal charges (n,).
         relations: of each ordered pair: 0 on the diagonal, a bond kind, 5, 6 or `FARTHER` (n, n).
         stereo: rows of kind, four atoms, the atom that they surround and the hand that is asked for, +1 or -1
-            (n_stereo, 7); see `matgen.nn.hands`.
+            (n_stereo, 7); see `matgen.nn.stereo`.
     """
 
     elements: np.ndarray
@@ -121,9 +121,9 @@ class MoleculeTemplate:
         return Chem.GetFormalCharge(_molecule(self.smiles))
 
     @property
-    def without_hands(self) -> "MoleculeTemplate":
+    def without_stereo(self) -> "MoleculeTemplate":
         """The same graph, no hand asked for."""
-        return _without_hands(self.smiles)
+        return _without_stereo(self.smiles)
 
     def __str__(self) -> str:
         return self.smiles
@@ -149,7 +149,7 @@ def _molecule(smiles: str) -> Chem.Mol:
 
 
 @lru_cache(maxsize=20_000)
-def _without_hands(smiles: str) -> MoleculeTemplate:
+def _without_stereo(smiles: str) -> MoleculeTemplate:
     bare = Chem.Mol(_molecule(smiles))
     Chem.RemoveStereochemistry(bare)
     return MoleculeTemplate.of(bare)
@@ -207,7 +207,7 @@ def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
     return rows
 
 
-def hands(molecule: Chem.Mol) -> dict[int, str]:
+def stereo(molecule: Chem.Mol) -> dict[int, str]:
     """R or S of each centre that has a hand, by atom."""
     rdCIPLabeler.AssignCIPLabels(molecule)
     return {a.GetIdx(): a.GetProp("_CIPCode") for a in molecule.GetAtoms() if a.HasProp("_CIPCode")}

@@ -8,8 +8,8 @@ from functools import cache, lru_cache
 
 from rdkit import Chem
 
-from matgen.elements import SYMBOLS
-from matgen.templates.legal import ContradictionError
+from matgen.chemistry.elements import SYMBOLS
+from matgen.templates.crystal_rules import ContradictionError
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
-from matgen.elements import descriptors
+from matgen.chemistry.elements import descriptors
 from matgen.templates.batch import Geometry, TemplateBatch, crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table

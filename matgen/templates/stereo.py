@@ -14,7 +14,7 @@ TRIALS = 5
 """Embeddings that must all fail before an isomer counts as impossible, such as a trans bridge of a small ring."""
 
 
-def with_random_hands(template: MoleculeTemplate, generator: torch.Generator) -> MoleculeTemplate:
+def with_random_stereo(template: MoleculeTemplate, generator: torch.Generator) -> MoleculeTemplate:
     """The template with every hand that it leaves open drawn at random among those that fit; what it asks for stays."""
     isomers = _isomers(template.smiles)
     for i in torch.randperm(len(isomers), generator=generator).tolist():

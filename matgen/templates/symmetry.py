@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from matgen.elements import known_elements
+from matgen.chemistry.elements import known_elements
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_numbers
+from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_parameters
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive; ours become so
@@ -75,7 +75,7 @@ def _fits(position: int, frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points[fits], numbers[fits]
 
 
-def _free_numbers(position: int, frac: np.ndarray) -> np.ndarray | None:
+def _free_parameters(position: int, frac: np.ndarray) -> np.ndarray | None:
     """Smallest free numbers that put the first member of a position on one of these atoms, if any do."""
     _, numbers = _fits(position, frac)
     if not len(numbers):
@@ -92,7 +92,7 @@ def _sites(
     start = wyckoff_table().positions_of(group).start
     rows = []
     for letter, element, frac in zip(letters, elements, orbits, strict=True):
-        numbers = _free_numbers(start + int(letter), frac)
+        numbers = _free_parameters(start + int(letter), frac)
         if numbers is None:
             return None
         rows.append((start + int(letter), int(element), *numbers))
@@ -133,7 +133,7 @@ def _canonical(
         if key != best_key:
             continue
         turned = np.linalg.inv(choice.rotation).T @ cell
-        numbers = lattice_to_numbers(torch.from_numpy(turned)).numpy()
+        numbers = lattice_to_parameters(torch.from_numpy(turned)).numpy()
         if np.abs(numbers[:5][~mask[:5]]).max(initial=0.0) > 1e-3 and crystal_family(group) != "hexagonal":
             continue
         moved = [frac @ choice.rotation.T + choice.shift for frac in orbits]

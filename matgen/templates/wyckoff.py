@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.devices import per_device
+from matgen.runtime.devices import per_device
 
 NO_GROUP = 0
 """In place of a space group: a molecule."""

@@ -38,10 +38,10 @@ class GeometryObjective:
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Weighted rows of the training split, similar lengths together."""
         while True:
-            drawn = torch.multinomial(self.weight, 64 * batch_size, replacement=True, generator=generator)
-            inner = bucketed(self.sizes[drawn], batch_size, generator, pool=64)
+            sampled = torch.multinomial(self.weight, 64 * batch_size, replacement=True, generator=generator)
+            inner = bucketed(self.sizes[sampled], batch_size, generator, pool=64)
             for _ in range(64):
-                yield self.rows[drawn[next(inner)]]
+                yield self.rows[sampled[next(inner)]]
 
     def loss(self, model: GeometryDensity, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Mean NLL in nats per free number."""
@@ -60,4 +60,4 @@ class GeometryObjective:
             templates = self.table.templates.select(rows)
             total -= model.log_prob(templates, self.table.geometry.select(self.table.templates, rows)).sum().item()
             count += int(templates.free_lattice.sum() + templates.free_coords.sum())
-        return {"nll": total / len(self.val_rows), "nll_per_number": total / count}
+        return {"nll": total / len(self.val_rows), "nll_per_parameter": total / count}

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from matgen.config import ConfigError
-from matgen.draws import normal, uniform
+from matgen.batch.state import State
 from matgen.nn.graph_energy import (
     SIGMA_LATTICE,
     SIGMA_SITE,
@@ -20,11 +19,12 @@ from matgen.nn.graph_energy import (
     output_scale,
     predicted_step,
 )
-from matgen.noise import difference, moved, per_system, scales, standard_normal
-from matgen.samplers.steps import square_length
-from matgen.state import State
+from matgen.runtime.config import ConfigError
+from matgen.runtime.random import normal, uniform
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
+from matgen.templates.noise import difference, moved, per_system, scales, standard_normal
+from matgen.templates.steps import square_length
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed
 from matgen.training.negatives import NEGATIVES, Wrong
@@ -46,7 +46,7 @@ class GraphLoss:
         sample_share: share of the negatives that are the model's own flawed samples.
         own_share: share of a batch that shows where the model's own samples end, and the way back to the truth.
         own_sigma: range of the noise level that the model is told of these, Å.
-        forget_hands: share of molecules that are shown without the hands that they have.
+        drop_stereo: share of molecules that are shown without the hands that they have.
     """
 
     median_sigma: float = 0.3
@@ -62,7 +62,7 @@ class GraphLoss:
     sample_share: float = 0.25
     own_share: float = 0.0
     own_sigma: tuple[float, float] = (0.03, 0.3)
-    forget_hands: float = 0.3
+    drop_stereo: float = 0.3
 
     def __post_init__(self) -> None:
         """Check that the shares fit into a batch.
@@ -152,7 +152,7 @@ class GraphObjective:
         """Loss of a batch."""
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
-        templates = _some_hands_forgotten(templates, w.forget_hands, generator)
+        templates = _some_stereo_dropped(templates, w.drop_stereo, generator)
         n_real = max(1, int(w.real_share * len(rows)))
         sigma = torch.exp(w.spread_sigma * normal(rows.shape, generator, geometry.lattice))
         sigma = (w.median_sigma * sigma).clamp(w.lowest_sigma, w.highest_sigma)
@@ -287,12 +287,12 @@ class GraphObjective:
         return detached_level(model(state, sigma), state, sigma)
 
 
-def _some_hands_forgotten(templates: TemplateBatch, share: float, generator: torch.Generator) -> TemplateBatch:
+def _some_stereo_dropped(templates: TemplateBatch, share: float, generator: torch.Generator) -> TemplateBatch:
     """Molecules without their hands, with this chance each: whoever asks for none must get either."""
-    if len(templates.graphs.hand) == 0:
+    if len(templates.graphs.chirality) == 0:
         return templates
     forget = (torch.rand(templates.n_systems, generator=generator) < share).to(templates.device)
-    return replace(templates, graphs=templates.graphs.without_hands(forget, templates.site_system))
+    return replace(templates, graphs=templates.graphs.without_stereo(forget, templates.site_system))
 
 
 def denoising_loss(

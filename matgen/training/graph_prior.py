@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.molecules import LABELS, MoleculeTable
-from matgen.draws import uniform
 from matgen.nn.graph_prior import (
     N_TOKENS,
     PROPERTY_GRIDS,
@@ -21,6 +20,7 @@ from matgen.nn.graph_prior import (
     connected_orders,
 )
 from matgen.nn.template_prior import N_ELEMENTS
+from matgen.runtime.random import uniform
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, labelled_if_any
 from matgen.training.loop import bucketed
 

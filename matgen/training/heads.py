@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from matgen.draws import uniform
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.structure_properties import StructureProperties
-from matgen.noise import CLEAN, chosen
-from matgen.properties import Distribution
+from matgen.runtime.random import uniform
+from matgen.targets.properties import Distribution
 from matgen.templates.expand import expand
+from matgen.templates.noise import CLEAN, chosen
 from matgen.training.graph import GraphObjective, noised
 from matgen.training.properties import LikelihoodObjective, negative_log_likelihood
 

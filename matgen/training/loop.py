@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from matgen.config import ConfigError, check_least, check_positive
 from matgen.errors import UserError
+from matgen.runtime.config import ConfigError, check_least, check_positive
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from matgen.draws import normal, uniform
-from matgen.graphs import TETRAHEDRAL
+from matgen.batch.graphs import TETRAHEDRAL
+from matgen.runtime.random import normal, uniform
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.training.negatives import Wrong
 

@@ -5,9 +5,9 @@ import zlib
 import torch
 from torch import Tensor
 
+from matgen.batch.state import State
 from matgen.datasets.molecules import LABELS, MoleculeTable
 from matgen.nn.molecule_heads import SUMS
-from matgen.state import State
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.training.properties import LikelihoodObjective, PropertyTargets

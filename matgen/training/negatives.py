@@ -11,10 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from matgen.draws import normal, uniform
-from matgen.elements import descriptors, known_elements
-from matgen.noise import moved, per_system, scales, standard_normal
+from matgen.chemistry.elements import descriptors, known_elements
+from matgen.runtime.random import normal, uniform
 from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.noise import moved, per_system, scales, standard_normal
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 Wrong = tuple[TemplateBatch, Geometry, Tensor]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
-from matgen.draws import uniform
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
+from matgen.runtime.random import uniform
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.loop import bucketed

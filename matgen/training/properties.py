@@ -9,14 +9,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from matgen.batch.graphs import take_sites
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
-from matgen.devices import per_device
-from matgen.graphs import take_sites
 from matgen.nn.ensemble import Ensemble, mixed, mixture_of
-from matgen.nn.judge import JudgeInputs
+from matgen.nn.evaluator import EvaluatorInputs
 from matgen.nn.property_heads import CHGNET, LEGACY
-from matgen.properties import (
+from matgen.runtime.devices import per_device
+from matgen.targets.properties import (
     PROPERTIES,
     Calibration,
     Distribution,
@@ -292,17 +292,17 @@ def from_templates(
 
 
 def from_descriptors(
-    known: tuple[Tensor, JudgeInputs], targets: PropertyTargets, train: Tensor, val: Tensor
+    known: tuple[Tensor, EvaluatorInputs], targets: PropertyTargets, train: Tensor, val: Tensor
 ) -> LikelihoodObjective:
     """Labels given structures, whose descriptors were computed once: of which rows, and the descriptors."""
     described_rows, whole = known
     position = described_rows.new_full((len(targets.values[CHGNET]),), -1)
     position[described_rows] = torch.arange(len(described_rows), device=described_rows.device)
 
-    def inputs(rows: Tensor, _: torch.Generator | None) -> JudgeInputs:
+    def inputs(rows: Tensor, _: torch.Generator | None) -> EvaluatorInputs:
         systems = position[rows]
         sites, site_system = take_sites(whole.site_system, len(whole.volume), systems)
-        return JudgeInputs(
+        return EvaluatorInputs(
             whole.local[sites], whole.element[sites], whole.multiplicity[sites], site_system, whole.volume[systems]
         )
 
@@ -310,14 +310,14 @@ def from_descriptors(
 
 
 @torch.no_grad()
-def described(table: CrystalTable, rows: Tensor, batch_size: int = 64) -> JudgeInputs:
+def described(table: CrystalTable, rows: Tensor, batch_size: int = 64) -> EvaluatorInputs:
     """Descriptors of rows of a table, one after another."""
     parts = []
     for chunk in rows.split(batch_size):
         templates = table.templates.select(chunk)
-        parts.append(JudgeInputs.of(expand(templates, table.geometry.select(table.templates, chunk))))
+        parts.append(EvaluatorInputs.of(expand(templates, table.geometry.select(table.templates, chunk))))
     start = torch.arange(len(parts)) * batch_size
-    return JudgeInputs(
+    return EvaluatorInputs(
         local=torch.cat([p.local for p in parts]),
         element=torch.cat([p.element for p in parts]),
         multiplicity=torch.cat([p.multiplicity for p in parts]),

@@ -10,28 +10,27 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor, nn
 
-from matgen.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
-from matgen.devices import find_device, placed
 from matgen.errors import UserError
-from matgen.models import NETWORKS, USED_BY, load, round_parameters, save, tensors, weights_hash
-from matgen.nn import layout_memory
+from matgen.nn import layout_embedding
 from matgen.nn.ensemble import Ensemble
+from matgen.nn.evaluator import Evaluator, EvaluatorInputs
 from matgen.nn.geometry_density import GeometryDensity
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.graph_prior import GraphPrior
 from matgen.nn.graph_properties import GraphProperties
-from matgen.nn.judge import Judge, JudgeInputs
-from matgen.nn.molecule_judge import MoleculeJudge
+from matgen.nn.molecule_evaluator import MoleculeEvaluator
 from matgen.nn.structure_properties import StructureProperties
 from matgen.nn.template_prior import TemplatePrior
 from matgen.nn.template_properties import TemplateProperties
 from matgen.nn.trunk import Trunk
-from matgen.noise import CLEAN
-from matgen.output import make_folder
-from matgen.properties import Distribution
+from matgen.runtime.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
+from matgen.runtime.devices import find_device, placed
+from matgen.runtime.output import make_folder
+from matgen.targets.properties import Distribution
 from matgen.templates.expand import expand
+from matgen.templates.noise import CLEAN
 from matgen.training.geometry import GeometryObjective
 from matgen.training.graph import GraphLoss, GraphObjective
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable
@@ -52,18 +51,19 @@ from matgen.training.properties import (
     trainable,
 )
 from matgen.training.structures import from_structures
+from matgen.weights.models import NETWORKS, USED_BY, load, round_parameters, save, tensors, weights_hash
 
 T = TypeVar("T", CrystalTable, MoleculeTable)
 
 OF_MOLECULES = frozenset(USED_BY["molecule"])
 
-JUDGE_SEED, JUDGE_SHARE = 2027, 0.8
+EVALUATOR_SEED, EVALUATOR_SHARE = 2027, 0.8
 """The judge sees this share of the training formulas, those that hash so with this seed."""
 
 MANY_SHAPES = 64
 """How many variants of a compiled layer are kept."""
 
-MOLECULE_JUDGE_SHARE = 0.5
+MOLECULE_EVALUATOR_SHARE = 0.5
 """The judge of molecules sees this share of the training rows, as is the custom for QM9 (Hoogeboom et al. 2022)."""
 
 MOLECULE_LOSS = GraphLoss(
@@ -403,8 +403,8 @@ def _template_properties(table: CrystalTable, config: TrainConfig) -> Plan:
 def _geometry_density(table: CrystalTable, config: TrainConfig) -> Plan:
     objective = GeometryObjective(table)
     known = table.templates.select(objective.rows)
-    n_layouts, n_numbers = layout_memory.sizes(known)
-    model = GeometryDensity(replace(config.model, known_layouts=n_layouts, known_numbers=n_numbers))
+    n_layouts, n_parameters = layout_embedding.sizes(known)
+    model = GeometryDensity(replace(config.model, known_layouts=n_layouts, known_numbers=n_parameters))
     model.memory.know(known)
     return Plan(model, objective, _rows(len(objective.rows)))
 
@@ -437,20 +437,20 @@ def _structure_properties(table: CrystalTable, config: TrainConfig) -> Plan:
     return Plan(model, objective, _rows(len(train)), targets, objective.predict, val)
 
 
-def _judge(table: CrystalTable, config: TrainConfig) -> Plan:
-    train = (trainable(table) & fold(table, JUDGE_SEED, JUDGE_SHARE)).nonzero().ravel()
+def _evaluator(table: CrystalTable, config: TrainConfig) -> Plan:
+    train = (trainable(table) & fold(table, EVALUATOR_SEED, EVALUATOR_SHARE)).nonzero().ravel()
     val = validation(table)
     targets = PropertyTargets.of(table, train)
     known = _described_once(table, torch.cat([train, val]), config.run_folder)
     objective = from_descriptors(known, targets, train, val)
-    model = Ensemble(Judge, config.model)
+    model = Ensemble(Evaluator, config.model)
     for member in model.members:
         member.standardize(objective.inputs(train, None))  # type: ignore[operator]
-    told = f"{_rows(len(train))} (formulas that hash below {JUDGE_SHARE} with seed {JUDGE_SEED})"
+    told = f"{_rows(len(train))} (formulas that hash below {EVALUATOR_SHARE} with seed {EVALUATOR_SEED})"
     return Plan(model, objective, told, targets, objective.predict, val)
 
 
-def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Tensor, JudgeInputs]:
+def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Tensor, EvaluatorInputs]:
     """Rows and their descriptors, from the file that an earlier run left in the folder if there is one."""
     path = folder / "described.pt"
     if not path.exists():
@@ -459,7 +459,7 @@ def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Te
     stored = torch.load(path, weights_only=True)
     if not torch.equal(stored.pop("rows"), rows.cpu()):
         raise DataError(f"{path} describes other rows than {len(rows)} of this table; delete it and run again")
-    return rows, placed(JudgeInputs(**stored), rows.device)
+    return rows, placed(EvaluatorInputs(**stored), rows.device)
 
 
 def _graph_prior(table: MoleculeTable, config: TrainConfig) -> Plan:
@@ -496,15 +496,15 @@ def _molecule_energy(table: MoleculeTable, config: TrainConfig) -> Plan:
     return Plan(model, objective, _rows(len(train)), targets, predict, val[::4])
 
 
-def _molecule_judge(table: MoleculeTable, config: TrainConfig) -> Plan:
+def _molecule_evaluator(table: MoleculeTable, config: TrainConfig) -> Plan:
     train, val = _of_qm9(table)
-    half = train[numbered(table.index[train], JUDGE_SEED, MOLECULE_JUDGE_SHARE)]
+    half = train[numbered(table.index[train], EVALUATOR_SEED, MOLECULE_EVALUATOR_SHARE)]
     targets = molecule_targets(table)
-    model = Ensemble(MoleculeJudge, config.model)
+    model = Ensemble(MoleculeEvaluator, config.model)
     for member in model.members:
         member.readout.of_scalars.references.copy_(element_references(table, half))  # type: ignore[union-attr,operator]
     objective = from_states(table, targets, half, val[::9])
-    told = f"{_rows(len(half))} (numbers that hash below {MOLECULE_JUDGE_SHARE} with seed {JUDGE_SEED})"
+    told = f"{_rows(len(half))} (numbers that hash below {MOLECULE_EVALUATOR_SHARE} with seed {EVALUATOR_SEED})"
     return Plan(model, objective, told, targets, objective.predict, val[::4])
 
 
@@ -518,9 +518,9 @@ PLANS: dict[str, Callable[[Any, TrainConfig], Plan]] = {
     "geometry_density": _geometry_density,
     "graph_energy": _graph_energy,
     "structure_properties": _structure_properties,
-    "judge": _judge,
+    "evaluator": _evaluator,
     "graph_prior": _graph_prior,
     "molecule_properties": _molecule_properties,
     "molecule_energy": _molecule_energy,
-    "molecule_judge": _molecule_judge,
+    "molecule_evaluator": _molecule_evaluator,
 }

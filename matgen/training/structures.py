@@ -6,11 +6,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from matgen.batch.graphs import take_rows
+from matgen.batch.neighbors import Edges, neighbors
+from matgen.batch.state import State, concatenated
 from matgen.datasets.crystals import CrystalTable
-from matgen.graphs import take_rows
-from matgen.neighbors import Edges, neighbors
 from matgen.nn.structure_properties import StructureInputs
-from matgen.state import State, concatenated
 from matgen.templates.expand import expand
 from matgen.training.properties import LikelihoodObjective, PropertyTargets
 

@@ -15,8 +15,8 @@ from matgen.datasets.molecules import LABELS as MOLECULE_LABELS
 from matgen.datasets.molecules import MoleculeTable
 from matgen.datasets.prepare import prepare
 from matgen.datasets.qm9 import SPLIT_FILE, prepare_qm9, qm9_folder
-from matgen.output import make_folder
-from matgen.properties import PROPERTIES
+from matgen.runtime.output import make_folder
+from matgen.targets.properties import PROPERTIES
 from matgen.training.run import DataError, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
@@ -89,7 +89,7 @@ class MoleculeFacts:
         elements: how many of them occur.
         largest: atoms in the largest molecule.
         ions: molecules with charged atoms.
-        hands: molecules that have a hand.
+        stereo: molecules that have a hand.
     """
 
     rows: int
@@ -99,7 +99,7 @@ class MoleculeFacts:
     elements: int
     largest: int
     ions: int
-    hands: int
+    stereo: int
 
 
 def data_folder(folder: Path | None) -> Path:
@@ -243,7 +243,7 @@ def _molecule_facts(table: MoleculeTable) -> MoleculeFacts:
         elements=len(templates.site_element.unique()),
         largest=int(templates.n_atoms.max()),
         ions=len(owner[graphs.charge != 0].unique()),
-        hands=len(owner[graphs.stereo_sites[:, 0]].unique()),
+        stereo=len(owner[graphs.stereo_sites[:, 0]].unique()),
     )
 
 

@@ -15,21 +15,21 @@ import torch
 from pymatgen.core.structure import Structure
 
 from matgen import __version__
-from matgen.candidate import Candidate, KindName
-from matgen.config import from_mapping, to_mapping
-from matgen.energy import Energy, TemplateEnergy
-from matgen.export import CandidateWriter, RunInfo
-from matgen.generation import Found, Proposed, generate
-from matgen.kinds import kind_of_request
-from matgen.models import folder_of, shipped_hashes
-from matgen.progress import Report, Silence
-from matgen.request import Request, preset_of
+from matgen.energies.base import Energy, TemplateEnergy
+from matgen.generation.generate import Found, Proposed, generate
+from matgen.generation.kinds import kind_of_request
+from matgen.generation.request import Request, preset_of
+from matgen.metrics.shares import shares_of_structures, training_shares
+from matgen.runtime.config import from_mapping, to_mapping
+from matgen.runtime.progress import Report, Silence
+from matgen.search.search import Outcome, Search, rejected_file
+from matgen.search.verification import Verification
+from matgen.structures.candidate import Candidate, KindName
+from matgen.structures.candidate_files import CandidateFile
+from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.symmetry import space_group
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.validation.shares import shares_of_structures, training_shares
-from matgen.validation.symmetry import space_group
-from matgen.workflows.candidate_files import CandidateFile
-from matgen.workflows.search import Outcome, Search, rejected_file
-from matgen.workflows.verification import Verification
+from matgen.weights.models import folder_of, shipped_hashes
 
 EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
 """Settings under which the folder of a run may be gone on with: no part of what makes it the run that it is.
@@ -127,11 +127,12 @@ def default_folder(request: Request) -> Path:
     """`designs/` and a name that tells the wishes, and that no other request, version or weights share."""
     told = identity(request)
     content = json.dumps([told.version, told.configuration, dict(told.weights)], sort_keys=True)
-    wishes = [
-        f"{wish.name}_{request.properties[name]}" for name, wish in zip(request.properties, request.wishes, strict=True)
+    targets = [
+        f"{target.name}_{request.properties[name]}"
+        for name, target in zip(request.properties, request.targets, strict=True)
     ]
     asked = filter(None, [request.formula, request.smiles, *request.smarts, "-".join(request.elements)])
-    words = [*wishes, *asked] or ["anything" if request.kind == "crystal" else "any_molecule"]
+    words = [*targets, *asked] or ["anything" if request.kind == "crystal" else "any_molecule"]
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
     return Path("designs") / f"{readable}_seed{request.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
@@ -207,7 +208,7 @@ def design(
         verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
         verify_minutes: after which a calculation is given up.
         fast: leave the geometry to the relaxation: more candidates for the time.
-        energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energy` tells more.
+        energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energies.base` tells more.
         out: folder to write to, and to resume from; no files are kept if left out.
         report: hears how every stage gets on.
         properties: a value, a (low, high) pair, or text such as ">3", by property name.

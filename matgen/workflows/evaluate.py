@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from matgen import __version__
-from matgen.candidate import KindName
-from matgen.config import to_mapping
-from matgen.output import writing
-from matgen.progress import Report, Silence
+from matgen.evaluation.crystal_rows import Judged
+from matgen.evaluation.crystals import evaluated_crystals
+from matgen.evaluation.findings import EvaluationConfig, EvaluationError, Task
+from matgen.evaluation.molecule_rows import JudgedMolecule
+from matgen.evaluation.molecules import evaluated_molecules
+from matgen.hull.hull import ReferenceHull
+from matgen.metrics import Estimate
+from matgen.metrics.shares import Shares, training_shares
+from matgen.novelty.crystals import KnownIndex
+from matgen.novelty.molecules import KnownMolecules
+from matgen.runtime.config import to_mapping
+from matgen.runtime.output import writing
+from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import LARGEST
-from matgen.structure_files import Entry, Found, found, one_kind, read
-from matgen.validation.hull import ReferenceHull
-from matgen.validation.known import KnownIndex
-from matgen.validation.known_molecules import KnownMolecules
-from matgen.validation.metrics import Estimate
-from matgen.validation.shares import Shares, training_shares
-from matgen.workflows.crystal_figures import evaluated_crystals
-from matgen.workflows.findings import EvaluationConfig, EvaluationError, Task
-from matgen.workflows.judging import Judged
-from matgen.workflows.molecule_figures import evaluated_molecules
-from matgen.workflows.molecule_judging import JudgedMolecule
+from matgen.structures.candidate import KindName
+from matgen.structures.files import Entry, Found, found, one_kind, read
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
-from matgen.io import state_of
-from matgen.models import WEIGHTS, WeightsError, info, load, save, weights_file
+from matgen.learning.labels import Label, LabelError, Labels, digest
 from matgen.nn.ensemble import Ensemble, mixture_of
 from matgen.nn.structure_properties import StructureInputs
-from matgen.output import make_folder, replace_file, writing
-from matgen.progress import Report, Silence
-from matgen.properties import PROPERTIES, Calibration, Distribution, Hurdle, calibrated, coverage, median
+from matgen.runtime.output import make_folder, replace_file, writing
+from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
+from matgen.structures.conversion import state_of
+from matgen.targets.properties import PROPERTIES, Calibration, Distribution, Hurdle, calibrated, coverage, median
 from matgen.training.properties import trainable
 from matgen.training.refit import GapHeads, GapLabels, members_of, read_by_heads, together
 from matgen.training.run import read_table
 from matgen.training.structures import Neighbourhoods
-from matgen.workflows.labels import Label, LabelError, Labels, digest
+from matgen.weights.models import WEIGHTS, WeightsError, info, load, save, weights_file
 
 KIND = "structure_properties"
 FIGURES = "learned.json"

@@ -19,16 +19,16 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
-from matgen.calculator import chgnet_calculator, kept_calculator, potential_name
 from matgen.errors import UserError
-from matgen.output import append, make_folder, replace_file, writing
-from matgen.processes import DIED, in_chunks, in_pool
-from matgen.progress import Report, Silence
-from matgen.structure_files import Entry, Found, digest, read
-from matgen.validation.hull import MARGIN, ON_HULL, near_hull, quiet
-from matgen.validation.pool import TOGETHER, relaxed_together
-from matgen.validation.reference import Reference, elements_of
-from matgen.validation.relax import RELAXATION_ERRORS
+from matgen.hull.hull import MARGIN, ON_HULL, near_hull, quiet
+from matgen.hull.reference import Reference, elements_of
+from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
+from matgen.relaxation.pool import TOGETHER, relaxed_together
+from matgen.relaxation.symmetric import RELAXATION_ERRORS
+from matgen.runtime.output import append, make_folder, replace_file, writing
+from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.progress import Report, Silence
+from matgen.structures.files import Entry, Found, digest, read
 
 
 class ReferenceBuildError(UserError, ValueError):
@@ -225,8 +225,8 @@ def phases_together(
                 error = "sites are shared or partly occupied"
         lines.append(PhaseEnergy(entry.name, formula, math.nan, relaxed=False, error=error, digest=digest(crystal)))
     if relaxing:
-        starts = [(index, structure, math.inf) for index, structure in sound.items()]
-        for found in relaxed_together(starts, make_calculator):
+        initial_geometries = [(index, structure, math.inf) for index, structure in sound.items()]
+        for found in relaxed_together(initial_geometries, make_calculator):
             final = found.report
             error = "" if final.converged else final.reason
             lines[found.index] = replace(lines[found.index], energy=final.energy, relaxed=final.converged, error=error)

@@ -13,11 +13,10 @@ from typing import Any
 
 from pymatgen.core.structure import Molecule, Structure
 
-from matgen.candidate import KindName, Material, kind_of
-from matgen.config import from_mapping
-from matgen.export import identity
-from matgen.processes import Chunk, in_chunks
-from matgen.progress import Report, Silence
+from matgen.relaxation.pool import TOGETHER
+from matgen.runtime.config import from_mapping
+from matgen.runtime.processes import Chunk, in_chunks
+from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import BATCH, check_files
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
@@ -25,8 +24,9 @@ from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import FirstOfItsKind, ranked, summary
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
-from matgen.structure_files import Found, digest, found, given, one_kind
-from matgen.validation.pool import TOGETHER
+from matgen.structures.candidate import KindName, Material, kind_of
+from matgen.structures.export import identity
+from matgen.structures.files import Found, digest, found, given, one_kind
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def run(
     """Judge the structures of files, folders and zips; the folder of an interrupted screening is gone on with.
 
     Args:
-        paths: of whatever `matgen.structure_files` reads.
+        paths: of whatever `matgen.structures.files` reads.
         config: what every structure is asked.
         folder: holds afterwards what `Journal` writes.
         jobs: processes.

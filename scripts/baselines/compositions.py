@@ -11,9 +11,9 @@ import torch
 from evaluation import crystals
 from pymatgen.core import Composition
 
-from matgen.charges import is_valid
-from matgen.elements import SYMBOLS, known_elements
-from matgen.templates.legal import MAX_ATOMS
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import SYMBOLS, known_elements
+from matgen.templates.crystal_rules import MAX_ATOMS
 
 N_ELEMENTS = (2, 4)
 

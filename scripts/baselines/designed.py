@@ -7,11 +7,11 @@ from baselines.proposals import Setting
 from evaluation import shipped
 from pymatgen.core import Structure
 
-from matgen.config import from_mapping
-from matgen.generation import generate
-from matgen.kinds.crystals import Crystals
-from matgen.progress import Silence
-from matgen.request import FAST, Request
+from matgen.generation.generate import generate
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import FAST, Request
+from matgen.runtime.config import from_mapping
+from matgen.runtime.progress import Silence
 from matgen.workflows.design import ROUND_STRIDE
 
 
@@ -24,8 +24,8 @@ class Designed:
     """
 
     def __init__(self, setting: Setting, *, fast: bool = False) -> None:
-        wish = {} if setting.gap is None else {"band_gap": setting.gap}
-        asked = {"properties": wish, "n": setting.n, "seed": setting.seed} | (FAST if fast else {})
+        target = {} if setting.gap is None else {"band_gap": setting.gap}
+        asked = {"properties": target, "n": setting.n, "seed": setting.seed} | (FAST if fast else {})
         self.request, self.models = from_mapping(Request, asked), shipped()
         self.models.library  # noqa: B018  # sorts its prototypes once
 

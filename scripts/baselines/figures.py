@@ -13,7 +13,7 @@ from baselines.proposals import GAP_TOLERANCE
 from baselines.race import Record, cpu_seconds
 from evaluation import percent, table
 
-from matgen.validation.hull import DOUBTFUL
+from matgen.hull.hull import DOUBTFUL
 
 RESAMPLES = 2000
 RULE_OF_THREE = 3.0
@@ -116,14 +116,14 @@ def advantage(ours: Sequence[Record], other: Sequence[Record], gap: float | None
     Where the other found nothing, it is taken to have found three, the end of its interval, so that the value is a
     lower bound.
     """
-    draws = []
+    samples = []
     for seed, records in enumerate((ours, other)):
         hits = np.array([found(record, gap) for record in records], dtype=float)
         hours = spread_costs(records) / HOUR
         bound = RULE_OF_THREE / hours.sum()
-        draws.append((rate(hits, hours).value or bound, resampled(hits, hours, seed) if hits.any() else bound))
-    (mine, my_draws), (theirs, their_draws) = draws
-    ratios = my_draws / np.maximum(their_draws, 1e-9)
+        samples.append((rate(hits, hours).value or bound, resampled(hits, hours, seed) if hits.any() else bound))
+    (mine, my_samples), (theirs, their_samples) = samples
+    ratios = my_samples / np.maximum(their_samples, 1e-9)
     low, high = np.quantile(ratios, (0.025, 0.975))
     return Rate(mine / theirs, float(low), float(high))
 
@@ -165,7 +165,7 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def draw(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
+def sample(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
     """Bars of what is found per CPU-hour, one panel for each race, with 95 % intervals.
 
     Args:

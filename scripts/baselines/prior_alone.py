@@ -10,16 +10,16 @@ from evaluation import as_structures, crystals, shipped
 from pymatgen.core import Structure
 from torch import Tensor
 
-from matgen.energies.template_prior import draw_templates
-from matgen.kinds.crystals import drawn_conditions
-from matgen.request import Request
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.energies.template_prior import sample_templates
+from matgen.generation.kinds.crystals import sampled_conditions
+from matgen.generation.request import Request
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_ENDS, crystal_family
-from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.contacts import closest_contact
 
-DRAWN = 32
+SAMPLED = 32
 """Templates of a round."""
 
 GEOMETRIES = 20
@@ -39,10 +39,10 @@ class PriorAlone:
     def round(self, number: int) -> Iterator[Structure]:
         """Distinct templates of one batch, each with a geometry."""
         generator = generator_of(self.setting, "prior", number)
-        asked = drawn_conditions(self.request, DRAWN, generator)
-        drawn = list(dict.fromkeys(draw_templates(self.prior, self.request.rules, asked, generator)))
-        for i in torch.randperm(len(drawn), generator=generator).tolist():  # they end shortest first
-            yield random_geometry(drawn[i], self.setting.table, generator)
+        asked = sampled_conditions(self.request, SAMPLED, generator)
+        sampled = list(dict.fromkeys(sample_templates(self.prior, self.request.rules, asked, generator)))
+        for i in torch.randperm(len(sampled), generator=generator).tolist():  # they end shortest first
+            yield random_geometry(sampled[i], self.setting.table, generator)
 
 
 def random_geometry(template: CrystalTemplate, table: Path, generator: torch.Generator) -> Structure:

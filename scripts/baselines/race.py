@@ -17,24 +17,24 @@ from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Sou
 from evaluation import known_crystals, read_lines, shipped
 from pymatgen.core import Structure
 
-from matgen.calculator import chgnet_calculator
-from matgen.candidate import Relaxation
-from matgen.charges import is_valid
-from matgen.guide import Guide, by_structure
-from matgen.models import load
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.chemistry.charges import is_valid
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.nn.ensemble import Ensemble
+from matgen.novelty.crystals import KnownIndex
+from matgen.novelty.duplicates import SeenStructures
+from matgen.novelty.fingerprint import NoFingerprintError
+from matgen.relaxation.calculators import chgnet_calculator
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.symmetric import RelaxConfig, relax
+from matgen.search.selection import predictions
+from matgen.structures.candidate import Relaxation
+from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
-from matgen.validation.checks import MIN_CONTACT
-from matgen.validation.chgnet_surface import CHGNetSurface
-from matgen.validation.contacts import closest_contact
-from matgen.validation.duplicates import SeenStructures
-from matgen.validation.fingerprint import NoFingerprintError
-from matgen.validation.hull import ReferenceHull, UnknownChemistryError, is_stable
-from matgen.validation.known import KnownIndex
-from matgen.validation.relax import RelaxConfig, relax
-from matgen.validation.relax_free import relax_batch
-from matgen.validation.symmetry import space_group
-from matgen.workflows.selection import predictions
+from matgen.weights.models import load
 
 MAX_EHULL = 0.1
 """Stable is what lies at most so far above the hull, eV/atom, and not so far below it that the potential is doubted."""
@@ -54,16 +54,16 @@ class Judges:
         calculator: relaxes what those cannot tell.
         hull: of the known phases, by the same potential.
         known: structures.
-        guide: the property model that anybody may use before relaxing.
-        judge: the one that guided nothing, and whose gap counts.
+        predictor: the property model that anybody may use before relaxing.
+        evaluator: the one that guided nothing, and whose gap counts.
     """
 
     surface: CHGNetSurface
     calculator: Calculator
     hull: ReferenceHull
     known: KnownIndex
-    guide: Guide
-    judge: Ensemble
+    predictor: Predictor
+    evaluator: Ensemble
 
     @classmethod
     def loaded(cls, data: Path) -> "Judges":
@@ -74,8 +74,8 @@ class Judges:
             chgnet_calculator(),
             ReferenceHull.load(),
             known_crystals(data),
-            Guide(models.graph, by_structure(models.structures)),
-            load("judge"),
+            Predictor(models.graph, by_structure(models.structures)),
+            load("evaluator"),
         )
 
     @property
@@ -188,13 +188,13 @@ class Race:
             try:
                 gap = self._guided(structure) if proposal.gap is None else proposal.gap
             except NoTemplateError:
-                return "guide"
+                return "predictor"
             if abs(gap - self.setting.gap) > GAP_TOLERANCE:
-                return "guide"
+                return "predictor"
         return "" if self._novel(structure) else "known"
 
     def _guided(self, structure: Structure) -> float:
-        return float(self.judges.guide.of_structure(structure)["band_gap"].value)
+        return float(self.judges.predictor.of_structure(structure)["band_gap"].value)
 
     def _novel(self, structure: Structure) -> bool:
         """Whether no known crystal has its fingerprint; what has none itself is not called novel."""
@@ -217,7 +217,7 @@ class Race:
         record["novel"] = self._novel(final)
         record["new_formula"] = not self.judges.known.formula_known(final.composition)
         record["sun"] = record["unique"] and record["novel"]
-        record["gap"] = predictions(self.judges.judge, final)["band_gap"].value
+        record["gap"] = predictions(self.judges.evaluator, final)["band_gap"].value
         return record
 
 

@@ -15,8 +15,8 @@ from pyxtal.lattice import Lattice
 from pyxtal.msg import Comp_CompatibilityError, VolumeError
 from pyxtal.symmetry import Group
 
-from matgen.elements import SYMBOLS, atomic_volumes
-from matgen.templates.legal import fits
+from matgen.chemistry.elements import SYMBOLS, atomic_volumes
+from matgen.templates.crystal_rules import fits
 
 TRIES = 16
 """Compositions of a round."""

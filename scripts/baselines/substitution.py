@@ -20,8 +20,8 @@ from pymatgen.analysis.bond_valence import BVAnalyzer
 from pymatgen.analysis.structure_prediction.substitution_probability import SubstitutionProbability
 from pymatgen.core import Composition, Element, Species, Structure
 
-from matgen.charges import is_valid
-from matgen.elements import SYMBOLS, atomic_volumes, known_elements
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import SYMBOLS, atomic_volumes, known_elements
 
 HIGHEST_HULL = 0.05
 """Energy above the hull of the crystals that are substituted into, eV/atom at most."""
@@ -32,7 +32,7 @@ GAP_MARGIN = 0.75
 PROTOTYPES = 128
 """Crystals substituted into in a round."""
 
-DRAWS = 64
+SAMPLES = 64
 """Substitutions drawn for each of them."""
 
 KEPT = 32
@@ -170,12 +170,12 @@ class Substituted:
         return made
 
 
-def substitutions(prototype: Prototype, draws: int, rng: np.random.Generator) -> list[Substituted]:
+def substitutions(prototype: Prototype, samples: int, rng: np.random.Generator) -> list[Substituted]:
     """Distinct neutral products other than the crystal itself, each species replaced at random by its probabilities."""
     kernel, old = prototype.kernel, sorted(set(prototype.sites), key=str)
     columns = kernel.index(old)
     assert columns is not None
-    noise = rng.gumbel(size=(draws, len(old), len(kernel.species)))
+    noise = rng.gumbel(size=(samples, len(old), len(kernel.species)))
     rows = (kernel.log_p[:, columns].T / TEMPERATURE + noise).argmax(-1)  # draws from the tempered probabilities
     amounts = np.array([prototype.sites.count(one) for one in old])
     found = {}
@@ -211,7 +211,7 @@ class Substitution:
         for kernel in (ions(), neighbours()):
             prototypes = [one for one in known if one.kernel is kernel]
             kept = int(KEPT * len(prototypes) / max(len(known), 1))
-            products = sorted((one for p in prototypes for one in substitutions(p, DRAWS, rng)), key=_unlikeliness)
+            products = sorted((one for p in prototypes for one in substitutions(p, SAMPLES, rng)), key=_unlikeliness)
             distinct = list({one.key: one for one in reversed(products)}.values())[::-1]
             ranked += [(i / kept, one) for i, one in enumerate(distinct[:kept])]
         for _, one in sorted(ranked, key=lambda pair: pair[0]):

@@ -1,0 +1,1 @@
+"""Atoms of many systems as tensors, their molecular graphs and neighbour lists."""

@@ -1,0 +1,209 @@
+"""Checks of a candidate, each a function that returns a `Verdict`.
+
+An invalid material is not an error but a verdict with a reason. A set of checks is a dictionary name → function, in
+the order in which they run; add your own by adding an entry.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from pymatgen.core.structure import Structure
+
+from matgen.checks.contacts import closest_contact
+from matgen.chemistry.charges import is_valid, smallest_net_charge
+from matgen.chemistry.elements import atomic_volumes
+from matgen.structures.candidate import Candidate, Verdict, as_crystal
+from matgen.structures.cif import cif_text, displacement, read_cif
+from matgen.structures.symmetry import contains, space_group
+
+Check = Callable[[Candidate], Verdict]
+
+MIN_CONTACT = 0.7
+"""Closest contact allowed, in sums of covalent radii."""
+
+VOLUME_WINDOW = (0.6, 1.8)
+"""Volume allowed, in sums of the volumes that atoms take in known crystals. 99.6 % of 14,686 MP-20 validation and
+test structures lie inside; the smallest of them is at 0.67."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Wanted values of a property; an open side is infinite.
+
+    Attributes:
+        low: smallest wanted value.
+        high: largest wanted value; equal to `low` for a point.
+        tolerance: how far outside still counts as met.
+        least: no smaller value counts, however near.
+    """
+
+    low: float
+    high: float
+    tolerance: float = 0.0
+    least: float = -math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return max(self.low - self.tolerance, self.least) <= value <= self.high + self.tolerance
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g} ± {self.tolerance:g}"
+        margin = f" ± {self.tolerance:g}" if self.tolerance else ""
+        if math.isinf(self.high):
+            return f"at least {self.low:g}{margin}"
+        if math.isinf(self.low):
+            return f"at most {self.high:g}{margin}"
+        return f"{self.low:g} to {self.high:g}{margin}"
+
+
+def parses(candidate: Candidate) -> Verdict:
+    """The structure survives being written as CIF and read back by pymatgen."""
+    back = read_cif(cif_text(candidate.crystal))
+    moved = math.nan if back is None else displacement(candidate.crystal, back)
+    passed = not math.isnan(moved)
+    reason = "reads back to the same structure" if passed else "its CIF does not read back to the same structure"
+    return Verdict("parses", passed, moved, "", reason)
+
+
+def min_distance(candidate: Candidate, limit: float = MIN_CONTACT) -> Verdict:
+    """No two atoms closer than `limit` times the sum of their covalent radii."""
+    contact = closest_contact(candidate.crystal)
+    passed = contact.ratio >= limit
+    pair = "–".join(contact.symbols)
+    reason = f"closest contact {pair} {contact.distance:.2f} Å is {contact.ratio:.2f} of the covalent radii"
+    return Verdict(
+        "min_distance", passed, contact.ratio, "", reason if passed else f"overlap: {reason}, limit {limit:g}"
+    )
+
+
+def charge_balance(candidate: Candidate) -> Verdict:
+    """SMACT's validity test with its defaults."""
+    composition = candidate.crystal.composition
+    charge = smallest_net_charge(composition)
+    passed = is_valid(composition)
+    if passed and len(composition) == 1:
+        charge, reason = 0.0, "an element, valid by SMACT's rule"
+    elif passed and charge == 0:
+        reason = "oxidation states balance, or all elements are metals (SMACT)"
+    elif passed:
+        charge, reason = 0.0, "all elements are metals, valid by SMACT's rule"
+    elif math.isnan(charge):
+        reason = "SMACT knows no oxidation state of one of its elements"
+    elif charge == 0:
+        reason = "only with an anion less electronegative than a cation would it be neutral (SMACT)"
+    else:
+        reason = f"unbalanced: no oxidation states give less than {charge:+g} e per formula unit (SMACT)"
+    return Verdict("charge_balance", passed, charge, "e", reason)
+
+
+def density(candidate: Candidate, window: tuple[float, float] = VOLUME_WINDOW) -> Verdict:
+    """Volume within a window around the sum of the volumes that its atoms take in known crystals."""
+    structure = candidate.crystal
+    grams = float(structure.density)
+    ratio = structure.volume / _usual_volume(structure)
+    low, high = window
+    passed = low <= ratio <= high
+    verdict = "" if passed else ("too dense: " if ratio < low else "too dilute: ")
+    reason = f"{verdict}{ratio:.2f} of the volume its elements usually take, allowed {low:g} to {high:g}"
+    if math.isnan(ratio):
+        reason = "no training crystal tells how much room one of its elements takes"
+    return Verdict("density", passed, grams, "g/cm³", reason)
+
+
+def _usual_volume(structure: Structure) -> float:
+    """Sum of the volumes that the atoms take in known crystals, Å³; NaN if one of them is unknown."""
+    volumes = dict(enumerate(atomic_volumes().tolist()))
+    return sum(volumes.get(z, math.nan) for z in structure.atomic_numbers)
+
+
+def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verdict:
+    """The final space group is one of those asked for; if none were, that of the proposal or one above it, but not P1.
+
+    Args:
+        candidate: before and after relaxation.
+        wanted: numbers that were asked for.
+    """
+    before = space_group(as_crystal(candidate.unrelaxed)).number
+    after = space_group(candidate.crystal)
+    name = f"{after.symbol} ({after.number})"
+    if wanted:
+        passed = after.number in wanted
+        asked = f"asked for: {', '.join(map(str, sorted(wanted)))}"
+        reason = f"{name}, as {asked}" if passed else f"symmetry missed: {name} is not what was {asked}"
+    elif not contains(after.number, before):
+        passed = False
+        reason = f"symmetry lost: {name} is neither space group {before} nor above it with the same lattice"
+    elif after.number == 1:
+        passed, reason = False, "P1: no symmetry at all"
+    else:
+        passed = True
+        reason = f"{name} before and after" if after.number == before else f"{name} contains space group {before}"
+    return Verdict("symmetry", passed, float(after.number), "", reason)
+
+
+def converged(candidate: Candidate) -> Verdict:
+    """The relaxation ended with forces and stress below their thresholds."""
+    report = candidate.relaxation
+    if report is None:
+        return Verdict("relaxed", passed=False, value=math.nan, unit="eV/Å", reason="not relaxed")
+    reason = f"{report.reason} after {report.steps} steps of {report.potential}"
+    return Verdict("relaxed", report.converged, report.max_force, "eV/Å", reason)
+
+
+def target_met(candidate: Candidate, name: str, target: Interval, confidence: float = 0.0) -> Verdict:
+    """The predicted median of a property lies in the wanted interval, and it is probable enough that the property does.
+
+    Args:
+        candidate: with predictions.
+        name: of the property.
+        target: wanted values.
+        confidence: least probability, where the prediction tells one.
+    """
+    predicted = candidate.properties.get(name)
+    label = f"target_{name}"
+    if predicted is None:
+        return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
+    inside = predicted.value in target
+    met = "is" if inside else "target missed: is not"
+    reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
+    if inside and predicted.probability < confidence:
+        reason = f"target doubtful: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
+        return Verdict(label, passed=False, value=predicted.value, unit=predicted.unit, reason=reason)
+    return Verdict(label, inside, predicted.value, predicted.unit, reason)
+
+
+def standard_checks(
+    targets: Mapping[str, Interval] | None = None,
+    *,
+    confidence: float = 0.0,
+    space_groups: Iterable[int] = (),
+    relaxed: bool = True,
+) -> dict[str, Check]:
+    """The usual checks, cheap to dear.
+
+    Args:
+        targets: wanted interval of each property.
+        confidence: least probability with which each must lie there, where predictions tell one.
+        space_groups: numbers that were asked for; if none were, the proposal's own is to be kept.
+        relaxed: whether candidates were relaxed, so that convergence is judged.
+    """
+    checks: dict[str, Check] = {
+        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
+        for name, target in (targets or {}).items()
+    }
+    checks |= {"charge_balance": charge_balance, "density": density, "min_distance": min_distance}
+    if relaxed:
+        checks["relaxed"] = converged
+    return checks | {"symmetry": partial(symmetry, wanted=frozenset(space_groups)), "parses": parses}
+
+
+def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:
+    """Verdict of every check by its name, in the order of the checks."""
+    return {name: check(candidate) for name, check in checks.items()}
+
+
+def survives(verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether all checks passed."""
+    return all(verdict.passed for verdict in verdicts.values())

@@ -1,0 +1,1 @@
+"""Elements as numbers, and whether compositions can be charge neutral."""

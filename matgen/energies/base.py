@@ -1,0 +1,172 @@
+"""Energies score, nothing else; they add up; their gradients are taken here.
+
+    p(x) ∝ exp(-E(x)),    E(x) = Σ_k w_k E_k(x)
+
+An energy is dimensionless (minus a log density up to a constant). Two rooms share one algebra: energies that read a
+template only, and energies that read a full `State`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from matgen.batch.state import Orbits, State
+from matgen.energies.sharing import shared_answers
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.expand import expand
+
+Use = Literal["slopes", "values", "ranking"]
+"""What a sampler may use of an energy: slopes and values everywhere; values alone, to accept and to rank; or values
+where proposals are chosen among and ranked, and nowhere else, because they are dear."""
+
+
+class _Algebra(nn.Module):
+    """`a + b` and `w * a` for energies of either room."""
+
+    name: str = "energy"
+
+    def terms(self) -> dict[str, tuple[float, "_Algebra"]]:
+        """Named weighted parts; a plain energy is its own only part."""
+        return {self.name: (1.0, self)}
+
+    @abstractmethod
+    def _combined(self, parts: dict[str, tuple[float, "_Algebra"]]) -> "_Algebra":
+        """The sum of the room that this energy belongs to."""
+
+    def __add__(self, other: "_Algebra") -> "_Algebra":
+        if isinstance(self, Energy) is not isinstance(other, Energy):
+            both = f"{type(self).__name__} + {type(other).__name__}"
+            raise TypeError(f"{both}: one scores templates and the other states; sum each kind by itself")
+        parts = dict(self.terms())
+        for name, part in other.terms().items():
+            parts[_free_name(name, parts)] = part
+        return self._combined(parts)
+
+    def __rmul__(self, weight: float) -> "_Algebra":
+        return self._combined({name: (weight * w, part) for name, (w, part) in self.terms().items()})
+
+
+class Energy(_Algebra):
+    """Scores full states.
+
+    Attributes:
+        use: what a sampler may use of it. One that has no slopes, or none worth their cost, says "values": it then
+            drives no move, but Metropolis' correction of moves that other terms drive weighs it, which is exact.
+    """
+
+    use: Use = "slopes"
+
+    if TYPE_CHECKING:
+
+        def __add__(self, other: _Algebra) -> "Sum": ...
+        def __rmul__(self, weight: float) -> "Sum": ...
+
+    @abstractmethod
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        """Energy (n_systems,) of each system at its noise level sigma (n_systems,), Å."""
+
+    def _combined(self, parts: dict[str, tuple[float, _Algebra]]) -> "Sum":
+        return Sum(parts)
+
+
+class TemplateEnergy(_Algebra):
+    """Scores templates."""
+
+    if TYPE_CHECKING:
+
+        def __add__(self, other: _Algebra) -> "TemplateSum": ...
+        def __rmul__(self, weight: float) -> "TemplateSum": ...
+
+    @abstractmethod
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """Energy (n_systems,) of each template."""
+
+    def _combined(self, parts: dict[str, tuple[float, _Algebra]]) -> "TemplateSum":
+        return TemplateSum(parts)
+
+
+class _Weighted(_Algebra):
+    """Storage of the two sums."""
+
+    def __init__(self, parts: Mapping[str, tuple[float, _Algebra]]) -> None:
+        super().__init__()
+        self._terms = dict(parts)
+        self.parts = nn.ModuleList([part for _, part in parts.values()])  # a name may hold dots, which ModuleDict bars
+
+    def terms(self) -> dict[str, tuple[float, _Algebra]]:
+        return dict(self._terms)
+
+
+class Sum(_Weighted, Energy):
+    """Σ w_k E_k over states; `breakdown` tells the weighted terms by name."""
+
+    def forward(self, state: State, sigma: Tensor) -> Tensor:
+        """Sum of the weighted terms (n_systems,)."""
+        return _total(self.breakdown(state, sigma), sigma)
+
+    def breakdown(self, state: State, sigma: Tensor) -> dict[str, Tensor]:
+        """Each weighted term (n_systems,) by name."""
+        with shared_answers():
+            return {name: weight * part(state, sigma) for name, (weight, part) in self.terms().items()}
+
+
+class TemplateSum(_Weighted, TemplateEnergy):
+    """Σ w_k E_k over templates; `breakdown` tells the weighted terms by name."""
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        """Sum of the weighted terms (n_systems,)."""
+        zero = torch.zeros(templates.n_systems, device=templates.device)
+        return _total(self.breakdown(templates), zero)
+
+    def breakdown(self, templates: TemplateBatch) -> dict[str, Tensor]:
+        """Each weighted term (n_systems,) by name."""
+        with shared_answers():
+            return {name: weight * part(templates) for name, (weight, part) in self.terms().items()}
+
+
+def _total(parts: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    return torch.stack(list(parts.values())).sum(0) if parts else torch.zeros_like(like)
+
+
+def _free_name(name: str, taken: Mapping[str, object]) -> str:
+    if name not in taken:
+        return name
+    return next(f"{name}_{i}" for i in range(2, len(taken) + 3) if f"{name}_{i}" not in taken)
+
+
+def gradients(
+    energy: Callable[[State, Tensor], Tensor], templates: TemplateBatch, geometry: Geometry, sigma: Tensor
+) -> tuple[Tensor, Geometry]:
+    """Energy and its derivatives in the free numbers, by the chain rule through `expand`.
+
+    Returns:
+        Energies (n_systems,) and a geometry of derivatives: per unit lattice number and per unit u; zero where a
+        number is not free.
+    """
+    lattice = geometry.lattice.detach().requires_grad_()
+    coords = geometry.coords.detach().requires_grad_()
+    with torch.enable_grad():
+        value = energy(expand(templates, Geometry(lattice, coords)), sigma)
+        slope_lattice, slope_coords = _slopes(value, lattice, coords)
+    return value.detach(), Geometry(slope_lattice, slope_coords)
+
+
+def forces(energy: Callable[[State, Tensor], Tensor], state: State, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy (n_systems,) and minus its derivatives in the positions (n_atoms, 3), 1/Å."""
+    positions = state.positions.detach().requires_grad_()
+    moved = replace(state, positions=positions, orbits=Orbits.trivial(positions))
+    with torch.enable_grad():
+        value = energy(moved, sigma)
+        (slope,) = _slopes(value, positions)
+    return value.detach(), -slope
+
+
+def _slopes(value: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
+    """Derivatives of Σ value; zero in what it does not depend on."""
+    if not value.requires_grad:
+        return tuple(torch.zeros_like(n) for n in numbers)
+    return torch.autograd.grad(value.sum(), numbers, allow_unused=True, materialize_grads=True)

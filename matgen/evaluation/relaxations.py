@@ -1,0 +1,138 @@
+"""Relaxations of many structures that stream to disk and are taken up again."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, cast
+
+from ase.calculators.calculator import Calculator
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.pool import M, Relaxed, relax_many
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecules
+from matgen.runtime.config import to_mapping
+from matgen.runtime.output import writing
+from matgen.runtime.progress import Report
+from matgen.structures.candidate import Candidate, Material, Relaxation
+from matgen.structures.candidate_files import CandidateFile
+from matgen.structures.record import material_record
+from matgen.structures.symmetry import space_group
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[M]):
+    """Where a relaxation ended, and how it went."""
+
+    structure: M
+    report: Relaxation
+
+
+@dataclass(frozen=True)
+class Relaxer(Generic[M]):
+    """A way of relaxing many crystals or many molecules.
+
+    Attributes:
+        potential: its name and version.
+        thresholds: when a relaxation is done.
+        relax_many: structures and a number of processes → results in any order.
+    """
+
+    potential: str
+    thresholds: RelaxConfig | XtbConfig
+    relax_many: Callable[[list[M], int], Iterator[Relaxed[M]]]
+
+
+def crystal_relaxer(
+    config: RelaxConfig | None = None, make_calculator: Callable[[], Calculator] = chgnet_calculator
+) -> Relaxer[Structure]:
+    """Atoms and cell by an ASE calculator, CHGNet unless another is named."""
+    config = config or RelaxConfig()
+
+    def relax(structures: list[Structure], jobs: int) -> Iterator[Relaxed[Structure]]:
+        return relax_many(structures, make_calculator, config, jobs)
+
+    return Relaxer(potential_name(make_calculator()), config, relax)
+
+
+def molecule_relaxer(config: XtbConfig | None = None) -> Relaxer[Molecule]:
+    """Atoms by GFN2-xTB."""
+    config = config or XtbConfig()
+
+    def relax(molecules: list[Molecule], jobs: int) -> Iterator[Relaxed[Molecule]]:
+        return relax_molecules(molecules, config, jobs)
+
+    return Relaxer(POTENTIAL, config, relax)
+
+
+def relaxations(
+    structures: Mapping[str, M],
+    relaxer: Relaxer[M],
+    report: Report,
+    folder: Path | None = None,
+    jobs: int = 1,
+    templates: Mapping[str, str] | None = None,
+) -> dict[str, Outcome[M]]:
+    """Relax structures; each outcome is a line on disk as soon as it is there, and is not computed twice.
+
+    Args:
+        structures: starts by name.
+        relaxer: how.
+        report: hears how many are done.
+        folder: of the file; its name depends on potential and thresholds, so that others never mix in.
+        jobs: processes.
+        templates: of the starts, by name; molecules need theirs.
+
+    Returns:
+        Outcomes by name.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ResumeError: the file in it is damaged.
+    """
+    file = None if folder is None else _file(folder, relaxer)
+    done = _earlier(file, structures)
+    waiting = [name for name in structures if name not in done]
+    report("relax", len(done), len(structures), converged=_converged(done))
+    for result in relaxer.relax_many([structures[name] for name in waiting], jobs):
+        name = waiting[result.index]
+        done[name] = Outcome(result.structure, result.report)
+        if file is not None and not result.report.reason.startswith("failed: its worker"):  # which may be tried again
+            file.append(_as_candidate(name, structures[name], done[name], (templates or {}).get(name, "")))
+        report("relax", len(done), len(structures), converged=_converged(done))
+    return done
+
+
+def _file(folder: Path, relaxer: Relaxer[M]) -> CandidateFile:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    told = json.dumps([relaxer.potential, to_mapping(relaxer.thresholds)], sort_keys=True)
+    return CandidateFile(folder / f"relaxed_{hashlib.sha256(told.encode()).hexdigest()[:8]}.jsonl")
+
+
+def _earlier(file: CandidateFile | None, structures: Mapping[str, M]) -> dict[str, Outcome[M]]:
+    """Outcomes on disk of starts that are the same to the last digit."""
+    found: dict[str, Outcome[M]] = {}
+    for candidate in [] if file is None else file.read():
+        start = structures.get(candidate.name)
+        if start is not None and candidate.relaxation is not None and identical(start, candidate.unrelaxed):
+            found[candidate.name] = Outcome(cast("M", candidate.structure), candidate.relaxation)
+    return found
+
+
+def identical(one: Material, other: Material) -> bool:
+    """Whether two materials are of one kind and the same to the last digit."""
+    return material_record(one) == material_record(other)
+
+
+def _as_candidate(name: str, start: M, outcome: Outcome[M], template: str) -> Candidate:
+    end = outcome.structure
+    group = space_group(end) if isinstance(end, Structure) else None
+    return Candidate(name, end, start, group, template, relaxation=outcome.report)
+
+
+def _converged(done: Mapping[str, Outcome[M]]) -> int:
+    return sum(outcome.report.converged for outcome in done.values())

@@ -1,0 +1,18 @@
+"""What differs between crystals and molecules on the way from a wish to proposals; everything else is shared."""
+
+from matgen.generation.kinds.base import Kind
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.kinds.molecules import Molecules
+from matgen.generation.request import Request
+from matgen.weights.models import folder_of, load_models, load_molecule_models
+
+
+def kind_of_request(request: Request) -> Kind:
+    """The kind that a request asks for, with its own weights or those that ship.
+
+    Raises:
+        WeightsError: one of them is missing or damaged.
+    """
+    if request.kind == "crystal":
+        return Crystals(request, load_models(request.device, folder_of(request.weights)))
+    return Molecules(request, load_molecule_models(request.device, folder_of(request.weights)))

@@ -1,0 +1,105 @@
+"""What the predictors that guide a design say of a crystal or a molecule.
+
+Of a crystal the ensemble trained on structures speaks alone: with the ensemble that reads templates it would be less
+exact (docs/properties.md). Of a molecule the graph network and the network that reads its graph are mixed.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from pymatgen.core.structure import Structure
+from torch import Tensor
+
+from matgen.batch.state import State
+from matgen.energies.graph import GraphPredictor
+from matgen.energies.sharing import answer_of, shared_answers
+from matgen.nn.ensemble import Ensemble, mixed
+from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
+from matgen.structures.candidate import Material, Prediction
+from matgen.structures.conversion import described, state_of
+from matgen.targets.properties import PROPERTIES, Distribution
+from matgen.targets.target import Target
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.noise import CLEAN
+
+EVALUATOR = "evaluator_"
+"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
+
+Predict = Callable[[TemplateBatch, State, Tensor], Mapping[str, Distribution]]
+"""Distributions by property of systems: their templates, their states, and noise levels (n_systems,), Å."""
+
+
+def by_structure(ensemble: Ensemble) -> Predict:
+    """What an ensemble says of structures."""
+    return lambda _, state, sigma: ensemble(state, sigma)
+
+
+def by_graph_and_template(graph: GraphEnergy, properties: Ensemble) -> Predict:
+    """An even mixture of what the graph network says of states and an ensemble of templates."""
+    of_states = GraphPredictor(graph)
+    return lambda templates, state, sigma: mixed([of_states(state, sigma), properties(templates)])
+
+
+class Predictor:
+    """The graph energy, and the predictors that guide."""
+
+    def __init__(self, graph: GraphEnergy, predict: Predict) -> None:
+        self.graph, self.predict = graph, predict
+
+    @torch.no_grad()
+    def read(self, templates: TemplateBatch, state: State) -> tuple[Mapping[str, Distribution], Tensor]:
+        """Distributions by property, and the graph energy per atom (n_systems,).
+
+        Args:
+            templates: of the systems.
+            state: their geometries, with or without symmetry.
+        """
+        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
+        with shared_answers():
+            output = answer_of(self.graph, state, sigma)
+            return self.predict(templates, state, sigma), energy_per_atom(output, state, sigma)
+
+    @torch.no_grad()
+    def distributions(self, templates: TemplateBatch, state: State) -> Mapping[str, Distribution]:
+        """Distributions by property of expanded templates."""
+        sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
+        return self.predict(templates, state, sigma)
+
+    def of_structure(
+        self, material: Material, smiles: str = "", targets: Iterable[Target] = ()
+    ) -> dict[str, Prediction]:
+        """Predictions by property of one crystal, or of one molecule whose graph is named.
+
+        Raises:
+            NoTemplateError: the symmetry of a crystal could not be found.
+        """
+        template = described(material)[0] if isinstance(material, Structure) else MoleculeTemplate(smiles)
+        device = next(self.graph.parameters()).device
+        state = state_of([material], templates=[template]).to(device)
+        found = self.distributions(TemplateBatch.of([template]).to(device), state)
+        return as_predictions(found, targets)[0]
+
+
+def as_predictions(
+    distributions: Mapping[str, Distribution], targets: Iterable[Target] = ()
+) -> list[dict[str, Prediction]]:
+    """Predictions by property of each system, with the probability that a wish for it is met.
+
+    Args:
+        distributions: by property, of the same systems.
+        targets: of the run.
+    """
+    by_name = {target.name: target for target in targets}
+    columns: dict[str, list[Prediction]] = {}
+    for name, distribution in distributions.items():
+        found = distribution.prediction()
+        rows = zip(found.value.tolist(), found.spread.tolist(), found.epistemic.tolist(), strict=True)
+        unit = PROPERTIES[name].unit
+        if name in by_name:
+            met = by_name[name].log_probability(distribution).exp().tolist()
+        else:
+            met = [math.nan] * len(found.value)
+        columns[name] = [Prediction(v, s, unit, e, p) for (v, s, e), p in zip(rows, met, strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

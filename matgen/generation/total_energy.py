@@ -1,0 +1,121 @@
+"""The one energy that a request defines, in its two rooms.
+
+E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from matgen.energies.base import Sum, TemplateSum
+from matgen.energies.graph import GraphPredictor, GraphPrior
+from matgen.energies.property_target import StatePredictor, StatePropertyTarget, TemplatePropertyTarget
+from matgen.energies.repulsion import ShortRangeRepulsion
+from matgen.energies.terms import check_finite
+from matgen.generation.kinds.base import Kind
+from matgen.generation.request import Request
+from matgen.targets.target import Target
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.expand import expand
+
+STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
+"""What is wished of crystals unless the request asks for another energy above the hull, eV/atom."""
+
+
+def template_energy(request: Request, kind: Kind) -> TemplateSum:
+    """What a template alone is worth: the prior given the request, and the wishes."""
+    return kind.prior() + template_targets(request, kind)
+
+
+def template_targets(request: Request, kind: Kind, weight_of_targets: float | None = None) -> TemplateSum:
+    """What the kind itself has to say of a template, property wishes as templates show them, own terms."""
+    total = kind.opinions()
+    for target, weight in weighted_targets(request, weight_of_targets):
+        total = total + weight * TemplatePropertyTarget(kind.properties, target)
+    return total + request.terms.templates
+
+
+def state_energy(request: Request, kind: Kind) -> Sum:
+    """What a sampler walks on: the graph energy, repulsion, the wishes, and own terms that are not for ranking only."""
+    total = _physical(request.sampler.graph, kind)
+    return total + state_targets(request, kind) + request.terms.used("slopes", "values")
+
+
+def _physical(weight: float, kind: Kind) -> Sum:
+    """The graph energy with this weight, and repulsion."""
+    return Sum({"graph": (weight, GraphPrior(kind.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
+
+
+def guidance(request: Request, kind: Kind) -> Sum:
+    """What pulls on the diffusion: the wishes if any were made, and own terms that have slopes."""
+    targets = state_targets(request, kind) if request.targets else Sum({})
+    return targets + request.terms.used("slopes")
+
+
+def state_targets(request: Request, kind: Kind) -> Sum:
+    """The property wishes, as states show them to the graph network, which reads noised states too."""
+    return _targets(GraphPredictor(kind.graph), weighted_targets(request))
+
+
+def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
+    total = Sum({})
+    for target, weight in wanted:
+        total = total + weight * StatePropertyTarget(predictor, target)
+    return total
+
+
+def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:
+    """The wishes with their weights, those of the walk if left out; stability of crystals, unless it is spoken of."""
+    weight = request.sampler.target if weight_of_targets is None else weight_of_targets
+    asked = [(target, weight) for target in request.targets]
+    if request.kind == "crystal" and request.sampler.hull and all(t.name != STABLE.name for t, _ in asked):
+        asked.append((STABLE, request.sampler.hull))
+    return asked
+
+
+def template_ranking(request: Request, kind: Kind) -> TemplateSum:
+    """What templates are ranked by, as far as they alone tell."""
+    weights = request.sampler
+    prior = TemplateSum({"template_prior": (weights.rank_prior, kind.prior())})
+    return prior + template_targets(request, kind, weights.rank_target)
+
+
+def ranking_terms(
+    batch: TemplateBatch,
+    geometry: Geometry,
+    level: Tensor,
+    request: Request,
+    kind: Kind,
+) -> dict[str, Tensor]:
+    """Every term (n_systems,) by name, weighted for ranking.
+
+    The graph energy counts per atom, since materials of different size compete, and the wishes count more than where
+    the sampler walks: a walk that follows a model too eagerly finds its errors, a choice wants to be sure.
+    """
+    state, weights = expand(batch, geometry), request.sampler
+    over_templates = template_ranking(request, kind)
+    over_states = _physical(weights.rank_graph, kind) + _targets(
+        kind.state_predictor, weighted_targets(request, weights.rank_target)
+    )
+    with torch.no_grad():
+        of_templates = over_templates.breakdown(batch)
+        of_states = (over_states + request.terms.states).breakdown(state, level)
+    of_states["graph"] = of_states["graph"] / batch.n_atoms
+    own, targets = request.terms.weights, {target.name for target, _ in weighted_targets(request)}
+    check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
+    return {f"{name}_template" if name in targets else name: value for name, value in of_templates.items()} | of_states
+
+
+def repeats(
+    themes: Sequence[Hashable], total: Tensor, variety: float, found: Mapping[Hashable, int] | None = None
+) -> Tensor:
+    """Energy (n_systems,) for being one more variation of a theme: `variety` for each better one, and each found."""
+    seen: Counter[Hashable] = Counter(found or {})
+    energy = torch.zeros_like(total)
+    for i in total.argsort().tolist():
+        energy[i] = variety * seen[themes[i]]
+        seen[themes[i]] += 1
+    return energy

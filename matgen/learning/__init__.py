@@ -1,0 +1,1 @@
+"""Calculated gaps as labels."""

@@ -1,0 +1,38 @@
+"""Which structures of a set are the first of their kind, whatever the order they came in."""
+
+from collections.abc import Sequence
+
+from pymatgen.core.structure import Structure
+
+from matgen.novelty.duplicates import SeenStructures
+from matgen.novelty.fingerprint import NoFingerprintError
+
+
+def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] | None = None) -> list[bool]:
+    """One flag per structure; set for one structure of each group of equal ones (`SeenStructures`).
+
+    Likeness within a tolerance is not transitive, so that a count could depend on the order; structures are therefore
+    compared in an order of their own, by formula, volume per atom and size.
+
+    Args:
+        structures: None where there is none, which is of no kind; nor is one that cannot be compared.
+        among: which of them take part; all if left out.
+    """
+    taking_part = [
+        (structure.composition.reduced_formula, round(structure.volume / len(structure), 6), len(structure), index)
+        for index, structure in enumerate(structures)
+        if structure is not None and (among is None or among[index])
+    ]
+    seen = SeenStructures()
+    flags = [False] * len(structures)
+    for *_, index in sorted(taking_part):
+        structure = structures[index]
+        flags[index] = structure is not None and _is_new(structure, seen)
+    return flags
+
+
+def _is_new(structure: Structure, seen: SeenStructures) -> bool:
+    try:
+        return seen.add(structure) is None
+    except NoFingerprintError:
+        return False

@@ -1,0 +1,88 @@
+"""Whether a structure and its composition are valid, as CDVAE counts it and as we do.
+
+CDVAE: Xie et al., "Crystal Diffusion Variational Autoencoder", ICLR 2022; its evaluation script counts validity, and
+its successors (DiffCSP, FlowMM, MatterGen) count on the same way.
+"""
+
+from functools import cache
+
+import numpy as np
+from pymatgen.core.composition import Composition
+from pymatgen.core.structure import Structure
+from smact import Element, metals
+
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+
+SEPARATION = 0.5
+"""Å between two atoms, at least."""
+
+SMALLEST_VOLUME = 0.1
+"""Å³ of a cell, at least."""
+
+
+def is_separated(structure: Structure) -> bool:
+    """CDVAE's structural validity: no two atoms closer than 0.5 Å, a cell of at least 0.1 Å³.
+
+    An atom's distance to its own images is not looked at, nor is any other.
+    """
+    if not _is_finite(structure) or structure.volume < SMALLEST_VOLUME:
+        return False
+    distances = structure.distance_matrix[~np.eye(len(structure), dtype=bool)]
+    return bool((distances >= SEPARATION).all())
+
+
+def is_spaced(structure: Structure, limit: float = MIN_CONTACT) -> bool:
+    """Ours, stricter: no contact below `limit` times the summed covalent radii, an atom's own images included."""
+    if not _is_finite(structure) or structure.volume < SMALLEST_VOLUME:
+        return False
+    return closest_contact(structure).ratio >= limit
+
+
+def _is_finite(structure: Structure) -> bool:
+    return bool(np.isfinite(structure.frac_coords).all() and np.isfinite(structure.lattice.matrix).all())
+
+
+def is_balanced_smact14(composition: Composition) -> bool:
+    """CDVAE's composition validity: SMACT's test as of 2019, with its table of oxidation states of 2014.
+
+    Valid are elements, alloys (all elements metals), and whatever has a neutral choice of one oxidation state per
+    element in which every cation is less electronegative than every anion. Where an element has no electronegativity
+    (He, Ne, Ar, Pm, Rn) neutrality suffices. `matgen.chemistry.charges.is_valid` is today's rule, with the table of 2024.
+    """
+    amounts = {symbol: round(amount) for symbol, amount in composition.get_el_amt_dict().items()}
+    symbols = list(amounts)
+    if len(symbols) == 1 or all(symbol in metals for symbol in symbols):
+        return True
+    elements = [_element(symbol) for symbol in symbols]
+    charged = [(amounts[s], states) for s, (states, _) in zip(symbols, elements, strict=True)]
+    negativities = [negativity for _, negativity in elements]
+    known = [x for x in negativities if x is not None]
+    if len(known) < len(negativities):
+        return 0 in _sums(charged)
+    # Some electronegativity divides cations from anions: all up to it are positive, all beyond it negative.
+    order = sorted(range(len(symbols)), key=known.__getitem__)
+    for first_anion in range(1, len(order)):
+        low, high = order[:first_anion], order[first_anion:]
+        if known[low[-1]] < known[high[0]]:
+            positive = [(charged[i][0], tuple(q for q in charged[i][1] if q > 0)) for i in low]
+            negative = [(charged[i][0], tuple(q for q in charged[i][1] if q < 0)) for i in high]
+            if 0 in _sums(positive + negative):
+                return True
+    return False
+
+
+def _sums(charged: list[tuple[int, tuple[int, ...]]]) -> set[int]:
+    """Every net charge that counts and oxidation states allow, e."""
+    sums = {0}
+    for count, states in charged:
+        sums = {total + count * state for total in sums for state in states}
+    return sums
+
+
+@cache
+def _element(symbol: str) -> tuple[tuple[int, ...], float | None]:
+    """Oxidation states (SMACT 2014) and Pauling electronegativity."""
+    element = Element(symbol)
+    states = element.oxidation_states_smact14 or []
+    return tuple(int(state) for state in states), element.pauling_eneg

@@ -1,0 +1,1 @@
+"""Fingerprints, duplicates, and known structures."""

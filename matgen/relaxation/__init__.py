@@ -1,0 +1,1 @@
+"""Relaxation of crystals and molecules."""

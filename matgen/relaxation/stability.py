@@ -1,0 +1,71 @@
+"""Whether a relaxed crystal is at rest: displaced at random, it should fall back.
+
+A minimum among structures of one space group may be a saddle among all. A small random displacement of every atom and
+strain of the cell, relaxed without symmetry, finds the way down if there is one in this primitive cell; instabilities
+that double the cell stay unseen. It is a cheap stand-in for phonons, not more.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from pymatgen.core.structure import Structure
+
+from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.symmetric import RelaxConfig
+from matgen.structures.candidate import Candidate, Verdict
+
+FALLS_BACK = "falls_back"
+
+AMPLITUDE = 0.05
+"""Å, standard deviation of each coordinate's displacement."""
+
+STRAIN = 0.01
+"""Standard deviation of each component of the strain."""
+
+SAME_ENERGY = 0.003
+"""eV/atom within which an energy counts as that of the symmetric crystal."""
+
+
+def falls_back(
+    candidate: Candidate, surface: CHGNetSurface, config: RelaxConfig | None = None, seed: int = 0
+) -> Verdict:
+    """Relax a relaxed crystal again from displaced atoms, without symmetry, and compare energies.
+
+    Args:
+        candidate: relaxed by the surface's potential.
+        surface: the potential.
+        config: thresholds of the relaxation.
+        seed: of the displacement.
+
+    Returns:
+        Passed if it ends at most `SAME_ENERGY` lower; the value is how much lower, eV/atom.
+    """
+    displaced = _displaced(candidate.crystal, np.random.default_rng(seed))
+    free = replace(config or RelaxConfig(), keep_symmetry=False)
+    found = list(relax_batch([(0, displaced, math.inf)], surface, free))
+    if candidate.relaxation is None or candidate.relaxation.potential != surface.name or not found:
+        reason = f"not known: not relaxed by {surface.name}, or beyond what it can tell"
+        return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
+    _, _, report = found[0]
+    lower = candidate.relaxation.energy - report.energy
+    if not math.isfinite(lower):
+        reason = f"not known: no energies to compare; without symmetry the relaxation ended {report.reason}"
+        return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
+    if not report.converged and lower <= SAME_ENERGY:
+        reason = f"not known: without symmetry the relaxation ended {report.reason}"
+        return Verdict(FALLS_BACK, passed=False, value=lower, unit="eV/atom", reason=reason)
+    passed = lower <= SAME_ENERGY
+    told = "falls back" if passed else f"finds a minimum {lower:.3f} eV/atom lower, with less symmetry"
+    reason = f"displaced by {AMPLITUDE:g} Å, strained by {STRAIN:.0%} and relaxed without symmetry, it {told}"
+    return Verdict(FALLS_BACK, passed, lower, "eV/atom", reason)
+
+
+def _displaced(crystal: Structure, random: np.random.Generator) -> Structure:
+    strain = random.normal(0.0, STRAIN, (3, 3))
+    cell = crystal.lattice.matrix @ (np.eye(3) + (strain + strain.T) / 2)
+    moved = Structure(cell, [site.specie for site in crystal], crystal.frac_coords)
+    for index, move in enumerate(random.normal(0.0, AMPLITUDE, (len(crystal), 3))):
+        moved.translate_sites([index], move, frac_coords=False)
+    return moved

@@ -1,0 +1,1 @@
+"""Configuration, devices, random numbers, processes, progress and output."""

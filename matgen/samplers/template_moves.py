@@ -1,0 +1,315 @@
+"""Metropolis-Hastings on templates, with parallel tempering.
+
+The target is exp(-E/T) over *multisets* of (position, element) sites, as `CrystalTemplate` holds them. Element moves
+act on labelled sites, where substitution and swap are symmetric; a multiset that can be labelled in N ways is N times
+as likely to be proposed, and `element_move` puts that right.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import lgamma
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from matgen.chemistry.elements import descriptors
+from matgen.templates.batch import Template, TemplateBatch, crystals_of
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.crystal_rules import TemplateRules
+
+Move = Callable[[Sequence[Template], torch.Generator], tuple[list[Template], Tensor]]
+"""Proposes one template for each, with log q(new | old) - log q(old | new), forward minus backward (n_systems,)."""
+
+LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, Tensor]]
+"""The same on labelled sites, whose order and positions it keeps: coords of a `Geometry` stay with their sites."""
+
+
+class TemplateProposal(Protocol):
+    """A template prior that can redraw a part of a template, such as its last sites, with known densities."""
+
+    def regrow(
+        self, templates: Sequence[CrystalTemplate], generator: torch.Generator
+    ) -> tuple[list[CrystalTemplate], Tensor]:
+        """New templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetropolisReport:
+    """How a run on templates went.
+
+    Attributes:
+        acceptance: by move, the share of its proposals that changed a template, at each temperature
+            (n_temperatures,); NaN where the move never had its turn.
+        exchange: accepted exchanges between each temperature and the next (n_temperatures - 1,); NaN if never tried.
+        energy: at the first temperature, before the first and after every step (steps + 1, n_systems).
+    """
+
+    acceptance: dict[str, Tensor]
+    exchange: Tensor
+    energy: Tensor
+
+
+def metropolis(
+    energy: Callable[[TemplateBatch], Tensor],
+    templates: Sequence[Template],
+    moves: Mapping[str, Move],
+    *,
+    steps: int,
+    temperatures: Sequence[float] = (1.0,),
+    generator: torch.Generator,
+    visit: Callable[[int, Sequence[Template]], None] = lambda *_: None,
+) -> tuple[list[Template], MetropolisReport]:
+    """Sample exp(-E/T) over templates.
+
+    Each system runs one chain per temperature; a step is one move (drawn at random, the same kind for all) and an
+    exchange between neighbouring temperatures, even and odd pairs in turn. Both decisions are the system's own.
+
+    Args:
+        energy: of a batch of templates, on the CPU (n_systems,).
+        templates: where the chains start.
+        moves: by name; those that may not be made must be proposed as no change.
+        steps: how many.
+        temperatures: the ladder; the first one is the target.
+        generator: source of all randomness.
+        visit: shown, after every step, how many are done and the templates at the first temperature.
+
+    Returns:
+        Templates at the first temperature, and the report.
+
+    Raises:
+        ValueError: no moves, a temperature that is not positive, or an energy that is not finite at the start.
+    """
+    if not moves or min(temperatures, default=0.0) <= 0:
+        raise ValueError(f"expected moves and positive temperatures, got {list(moves)} and {list(temperatures)}")
+    shape = (len(temperatures), len(templates))
+    chains = list(templates) * shape[0]
+    energies = energy(TemplateBatch.of(chains)).detach().double()
+    _check_start(energies, templates)
+    beta = 1 / torch.tensor(temperatures, dtype=torch.float64, device=energies.device)
+    names = list(moves)
+    tally = _Tally.empty(names, shape[0])
+    trace = [energies[: shape[1]]]
+    for step in range(steps):
+        name = names[int(torch.randint(len(names), (1,), generator=generator, device=generator.device))]
+        chains, energies, changed = _move(energy, chains, energies, moves[name], beta, generator)
+        tally.count_move(name, changed.reshape(shape))
+        chains, energies, swapped = _exchange(chains, energies.reshape(shape), beta, step % 2, generator)
+        tally.count_exchange(step % 2, swapped)
+        trace.append(energies[: shape[1]])
+        visit(step + 1, chains[: shape[1]])
+    return chains[: shape[1]], tally.report(torch.stack(trace))
+
+
+def _move(
+    energy: Callable[[TemplateBatch], Tensor],
+    chains: list[Template],
+    energies: Tensor,
+    move: Move,
+    beta: Tensor,
+    generator: torch.Generator,
+) -> tuple[list[Template], Tensor, Tensor]:
+    """One Metropolis step of every chain; also which of them changed (n_chains,)."""
+    proposed, log_q = move(chains, generator)
+    new = _energies_after(energy, chains, proposed, energies)
+    per_chain = beta.repeat_interleave(len(chains) // len(beta))
+    log_ratio = per_chain * (energies - new) - log_q.to(energies)
+    uniform = _uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
+    accept = (uniform.log() < log_ratio) & new.isfinite()
+    kept = [b if yes else a for a, b, yes in zip(chains, proposed, accept.tolist(), strict=True)]
+    changed = torch.tensor([a != b for a, b in zip(chains, kept, strict=True)])
+    return kept, torch.where(accept, new, energies), changed
+
+
+def _energies_after(
+    energy: Callable[[TemplateBatch], Tensor],
+    chains: Sequence[Template],
+    proposed: Sequence[Template],
+    energies: Tensor,
+) -> Tensor:
+    """Energies of proposals (n_chains,); those that are no change cost nothing."""
+    differ = [a != b for a, b in zip(chains, proposed, strict=True)]
+    if not any(differ):
+        return energies
+    changed = [b for b, yes in zip(proposed, differ, strict=True) if yes]
+    new = energy(TemplateBatch.of(changed)).detach().to(energies)
+    return energies.masked_scatter(torch.tensor(differ, device=energies.device), new)
+
+
+def _exchange(
+    chains: list[Template], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
+) -> tuple[list[Template], Tensor, Tensor]:
+    """Offer neighbours of the ladder, from rung `parity` on, to change places; also who did (n_pairs, n_systems)."""
+    n_rungs, n_systems = energies.shape
+    lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
+    log_ratio = (beta[lower] - beta[lower + 1])[:, None] * (energies[lower] - energies[lower + 1])
+    uniform = _uniforms(len(lower), n_systems, generator).to(energies.device)
+    swapped = uniform.log() < log_ratio
+    rung = torch.arange(n_rungs, device=energies.device)[:, None].repeat(1, n_systems)
+    rung[lower] += swapped.long()
+    rung[lower + 1] -= swapped.long()
+    order = (rung * n_systems + torch.arange(n_systems, device=energies.device)).ravel()
+    return [chains[i] for i in order.tolist()], energies.ravel()[order], swapped
+
+
+@dataclass(frozen=True)
+class ElementKernel:
+    """How likely one element is to be substituted by another.
+
+    Attributes:
+        probability: of each element (column) in place of each (row) (n_elements, n_elements), by atomic number; rows
+            sum to one, or to zero where there is nothing to choose from.
+    """
+
+    probability: Tensor
+
+    @classmethod
+    def of(cls, elements: Sequence[int], width: float = float("inf")) -> "ElementKernel":
+        """A kernel among these elements.
+
+        Args:
+            elements: atomic numbers.
+            width: chemical likeness: weight exp(-d²/2 width²) with d the distance of two elements' descriptors,
+                root mean square; infinite for a uniform choice.
+        """
+        z = torch.tensor(sorted(set(elements)))
+        table = descriptors().double()
+        weight = (-((torch.cdist(table, table) / width) ** 2) / (2 * table.shape[1])).exp()
+        allowed = torch.zeros(len(table), dtype=torch.bool).index_fill(0, z, value=True)
+        weight = weight * (allowed[:, None] & allowed & ~torch.eye(len(table), dtype=torch.bool))
+        return cls(weight / weight.sum(1, keepdim=True).clamp(min=1e-300))
+
+
+def substitute(kernel: ElementKernel) -> LabelledMove:
+    """Put another element on one site, drawn uniformly."""
+    cumulative = kernel.probability.cumsum(1)
+    cumulative = cumulative / cumulative[:, -1:].clamp(min=1e-300)
+    log_probability = kernel.probability.log()
+
+    def move(templates: TemplateBatch, generator: torch.Generator) -> tuple[TemplateBatch, Tensor]:
+        device = templates.site_element.device
+        which, what = _uniforms(templates.n_systems, 2, generator).to(device).unbind(1)
+        n_sites = torch.bincount(templates.site_system, minlength=templates.n_systems)
+        site = n_sites.cumsum(0) - n_sites + (which * n_sites).long()
+        old = templates.site_element[site]
+        rows = cumulative.to(device)[old]
+        possible = rows[:, -1] > 0
+        sampled = torch.searchsorted(rows, what[:, None].contiguous(), right=True)[:, 0]
+        new = torch.where(possible, sampled, old)
+        log_p = log_probability.to(device)
+        log_q = torch.where(possible, log_p[old, new] - log_p[new, old], 0.0)
+        return replace(templates, site_element=templates.site_element.index_copy(0, site, new)), log_q
+
+    return move
+
+
+def swap(*, keep_composition: bool = False) -> LabelledMove:
+    """Exchange the elements of two sites that differ in element, drawn uniformly among such pairs.
+
+    The number of pairs does not change by a swap, so that the move is symmetric.
+
+    Args:
+        keep_composition: choose only among pairs of equal multiplicity.
+    """
+
+    def move(templates: TemplateBatch, generator: torch.Generator) -> tuple[TemplateBatch, Tensor]:
+        device, n_systems = templates.site_element.device, templates.n_systems
+        one, other = _pairs(templates, keep_composition=keep_composition)
+        n_pairs = torch.bincount(templates.site_system[one], minlength=n_systems)
+        uniform = _uniforms(n_systems, 1, generator)[:, 0].to(device)
+        sampled = (n_pairs.cumsum(0) - n_pairs + (uniform * n_pairs).long())[n_pairs > 0]
+        one, other = one[sampled], other[sampled]
+        element = templates.site_element
+        swapped = element.index_copy(0, one, element[other]).index_copy(0, other, element[one])
+        return replace(templates, site_element=swapped), torch.zeros(n_systems, dtype=torch.float64, device=device)
+
+    return move
+
+
+def element_move(labelled: LabelledMove, rules: TemplateRules) -> Move:
+    """A move of elements on multisets of sites; proposals that break the rules become no change."""
+
+    def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
+        old = crystals_of(templates)
+        batch, log_q = labelled(TemplateBatch.of(old), generator)
+        proposed = crystals_of(batch.unbatch())
+        extra = [_log_labellings(b) - _log_labellings(a) for a, b in zip(old, proposed, strict=True)]
+        return _lawful(rules, old, proposed, log_q.cpu() + torch.tensor(extra, dtype=torch.float64))
+
+    return move
+
+
+def regrow(proposal: TemplateProposal, rules: TemplateRules) -> Move:
+    """A part of the template drawn anew by a prior; proposals that break the rules become no change."""
+
+    def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
+        old = crystals_of(templates)
+        proposed, log_q = proposal.regrow(old, generator)
+        return _lawful(rules, old, proposed, log_q.detach().cpu().double())
+
+    return move
+
+
+def _lawful(
+    rules: TemplateRules, old: Sequence[CrystalTemplate], new: Sequence[CrystalTemplate], log_q: Tensor
+) -> tuple[list[Template], Tensor]:
+    lawful = [a != b and rules.satisfied(b) for a, b in zip(old, new, strict=True)]
+    kept: list[Template] = [b if yes else a for a, b, yes in zip(old, new, lawful, strict=True)]
+    return kept, torch.where(torch.tensor(lawful, dtype=torch.bool), log_q, 0.0)
+
+
+def _log_labellings(template: CrystalTemplate) -> float:
+    """Logarithm of the number of distinct orders of the sites at each position, up to what element moves keep."""
+    if len(set(template.sites)) == len(template.sites):
+        return 0.0
+    return -sum(lgamma(n + 1) for n in Counter(template.sites).values())
+
+
+def _pairs(templates: TemplateBatch, *, keep_composition: bool) -> tuple[Tensor, Tensor]:
+    """Ordered pairs of sites of one system that differ in element, by system."""
+    n_sites = torch.bincount(templates.site_system, minlength=templates.n_systems)
+    partners = n_sites[templates.site_system]
+    one = torch.repeat_interleave(torch.arange(len(partners), device=partners.device), partners)
+    within = torch.arange(len(one), device=one.device) - (partners.cumsum(0) - partners)[one]
+    other = (n_sites.cumsum(0) - n_sites)[templates.site_system[one]] + within
+    differ = templates.site_element[one] != templates.site_element[other]
+    if keep_composition:
+        differ &= templates.site_multiplicity[one] == templates.site_multiplicity[other]
+    return one[differ], other[differ]
+
+
+def _uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, k, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def _check_start(energies: Tensor, templates: Sequence[Template]) -> None:
+    bad = (~energies.isfinite()).nonzero().ravel().tolist()
+    if bad:
+        raise ValueError(
+            f"expected a finite energy at the start of every chain, got {float(energies[bad[0]])} for "
+            f"`{templates[bad[0] % len(templates)]}`; start from templates that the energy allows"
+        )
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """Counts of the report: tried and done, by move (n_temperatures,) and by pair of temperatures."""
+
+    moves: dict[str, Tensor]
+    exchanges: Tensor
+
+    @classmethod
+    def empty(cls, names: Sequence[str], n_rungs: int) -> "_Tally":
+        return cls({name: torch.zeros(2, n_rungs) for name in names}, torch.zeros(2, max(n_rungs - 1, 0)))
+
+    def count_move(self, name: str, changed: Tensor) -> None:
+        self.moves[name] += torch.stack([torch.ones(len(changed)), changed.float().mean(1)])
+
+    def count_exchange(self, parity: int, swapped: Tensor) -> None:
+        self.exchanges[:, parity::2] += torch.stack([torch.ones(len(swapped)), swapped.float().mean(1).cpu()])
+
+    def report(self, energy: Tensor) -> MetropolisReport:
+        acceptance = {name: done / tried for name, (tried, done) in self.moves.items()}
+        return MetropolisReport(acceptance, self.exchanges[1] / self.exchanges[0], energy)

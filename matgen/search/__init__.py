@@ -1,0 +1,1 @@
+"""From proposals to candidates: relax, check, select, verify."""

@@ -1,0 +1,1 @@
+"""Structures from and to files, candidates, and conversion between packages."""

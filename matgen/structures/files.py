@@ -1,0 +1,288 @@
+"""Structures out of files of any kind: single files, folders, zips, in whatever number.
+
+A broken file is an entry with a reason, never a stop. Finding the pieces is cheap and keeps the order; reading them is
+dear and can be left to other processes: `found(paths)` gives what `read` reads, and `read_structures` does both.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.errors import UserError
+from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
+from matgen.structures.formats import (
+    BROKEN,
+    BrokenStructureError,
+    Piece,
+    failure,
+    format_of,
+    likely_kind,
+    pieces,
+    reading,
+)
+
+KINDS = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
+
+_DAMAGED = (*BROKEN, zipfile.BadZipFile, zlib.error)
+
+
+class MissingPathError(UserError, FileNotFoundError):
+    """A path that was named is not there."""
+
+
+class MixedKindsError(UserError, ValueError):
+    """Crystals and molecules where one kind is to be worked on."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One structure of a file, or the reason why there is none.
+
+    Attributes:
+        name: unique among all entries, and the same whenever the same paths are read: "folder/a.cif",
+            "many.extxyz#17", "all.zip/b.cif".
+        path: of the file it is in; within an archive the path goes on.
+        index: place in that file, from 0.
+        structure: elements and positions; None where it is broken.
+        error: why it is broken; empty if it is not.
+        template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
+        note: what the file did not say and was made up, such as the geometry of a SMILES; empty if nothing was.
+        atoms: of what is broken as a molecule, but has elements and positions in free space; None otherwise.
+    """
+
+    name: str
+    path: str
+    index: int
+    structure: Material | None
+    error: str
+    template: str = ""
+    note: str = ""
+    atoms: Molecule | None = None
+
+    @property
+    def kind(self) -> KindName | None:
+        """Crystal or molecule; None where it is broken."""
+        return None if self.structure is None else kind_of(self.structure)
+
+    @property
+    def crystal(self) -> Structure | None:
+        """The structure of a crystal; None where it is broken.
+
+        Raises:
+            KindError: it is a molecule.
+        """
+        return None if self.structure is None else as_crystal(self.structure, self.name)
+
+    @property
+    def molecule(self) -> Molecule | None:
+        """The structure of a molecule; None where it is broken.
+
+        Raises:
+            KindError: it is a crystal.
+        """
+        return None if self.structure is None else as_molecule(self.structure, self.name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry that was found and not read yet: name, path and index as of `Entry`."""
+
+    name: str
+    path: str
+    index: int
+    piece: Piece
+
+
+def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
+    """The structures of files, of folders with all that is below them, and of zips.
+
+    Files in a folder whose name tells no format are passed over; a file that is named itself is not. What is reached
+    twice is read once. Folders are read in the order of their names.
+
+    Args:
+        paths: to read.
+        kind: that is wanted, others being entries with a reason; None for both.
+
+    Raises:
+        MissingPathError: one of the paths is not there; before anything is read.
+    """
+    return (read(one, kind) for one in found(paths))
+
+
+def read(one: Found, kind: KindName | None = "crystal") -> Entry:
+    """Read what was found; what is not of the kind that is wanted (None: either) is an entry with a reason."""
+    try:
+        said = reading(one.piece, kind)
+    except BrokenStructureError as error:
+        return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
+    return Entry(one.name, one.path, one.index, said.structure, "", said.template, said.note)
+
+
+def one_kind(several: Iterable[Found]) -> KindName | None:
+    """The kind of all that was found, told without reading it; None where nothing tells.
+
+    Raises:
+        MixedKindsError: there are crystals and molecules.
+    """
+    first: dict[KindName, str] = {}
+    for one in several:
+        if kind := likely_kind(one.piece):
+            first.setdefault(kind, one.name)
+    if len(first) > 1:
+        raise MixedKindsError(
+            f"expected crystals or molecules, got both: {first['crystal']} is a crystal and {first['molecule']} is a "
+            "molecule; put them into two folders and name one"
+        )
+    return next(iter(first), None)
+
+
+def digest(one: Found | Entry) -> str:
+    """Of what a file says of a structure: the same content need not be worked on twice."""
+    if isinstance(one, Found):
+        said = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        said = f"{one.piece.form}\n{one.piece.error}\n{said}"
+    else:
+        said = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+    return hashlib.sha256(said.encode(errors="replace")).hexdigest()[:16]
+
+
+def found(paths: Iterable[Path]) -> Iterator[Found]:
+    """What there is to read, in the order in which it will always be found.
+
+    Raises:
+        MissingPathError: one of the paths is not there; before anything is read.
+    """
+    named = list(dict.fromkeys(map(Path, paths)))
+    for path in named:
+        if not path.exists():
+            raise MissingPathError(f"expected {KINDS}, got {path}, which is not there; check the path")
+    return _distinct(_found(named))
+
+
+def given(structures: Iterable[Material]) -> Iterator[Found]:
+    """Structures of a program as if they had been found in a file: "structure#0", "structure#1"."""
+    for index, structure in enumerate(structures):
+        yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))
+
+
+def _found(named: list[Path]) -> Iterator[Found]:
+    met: set[Path] = set()
+    for path, label in zip(named, _labels(named), strict=True):
+        inside = files_below(path) if path.is_dir() else [path]
+        empty = True
+        for file in inside:
+            empty = False
+            if file.resolve() in met:
+                continue
+            met.add(file.resolve())
+            within = file.relative_to(path).as_posix()
+            yield from _of_file(file, label if within == "." else f"{label}/{within}")
+        if empty:
+            yield _broken(f"the folder holds no file that is {KINDS} by its name", label, str(path))
+
+
+def _labels(named: list[Path]) -> list[str]:
+    """The last part of each path, and as many before it as tell it from the others."""
+    whole = [path.resolve().parts for path in named]
+    depth = [1] * len(named)
+    while True:
+        tails = [parts[-k:] for parts, k in zip(whole, depth, strict=True)]
+        counts = Counter(tails)
+        again = [i for i, tail in enumerate(tails) if counts[tail] > 1 and depth[i] < len(whole[i])]
+        if not again:
+            return ["/".join(tail).removeprefix("//") or "/" for tail in tails]
+        for i in again:
+            depth[i] += 1
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a known kind, hidden ones left out, in the order of their names."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root) / name for name in sorted(files) if _known(name))
+
+
+def _known(name: str) -> bool:
+    plain = name.lower().removesuffix(".gz")
+    return not name.startswith(".") and (plain.endswith(".zip") or format_of(_plain(name)) is not None)
+
+
+def _plain(name: str) -> str:
+    return name[:-3] if name.lower().endswith(".gz") else name
+
+
+def _of_file(file: Path, label: str) -> Iterator[Found]:
+    if file.suffix.lower() == ".zip":
+        yield from _of_zip(file, label)
+        return
+    try:
+        with file.open("rb") as stream:
+            yield from _of_stream(file.name, stream, label, str(file))
+    except OSError as error:
+        yield _broken(f"cannot be read: {error.strerror or error}", label, str(file))
+
+
+def _of_zip(file: Path, label: str) -> Iterator[Found]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            members = [name for name in members if not name.startswith("__MACOSX/") and _known(name.rpartition("/")[2])]
+            if not members:
+                yield _broken(f"the zip holds no file that is {KINDS} by its name", label, str(file))
+            for name in members:
+                yield from _of_member(archive, name, f"{label}/{name}", f"{file}/{name}")
+    except _DAMAGED as error:
+        yield _broken(f"damaged zip: {failure(error).error}", label, str(file))
+
+
+def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> Iterator[Found]:
+    if name.lower().endswith(".zip"):
+        yield _broken("a zip within a zip; unpack it", label, path)
+        return
+    try:
+        with archive.open(name) as stream:
+            yield from _of_stream(name, stream, label, path)
+    except _DAMAGED as error:
+        yield _broken(f"damaged in its zip: {failure(error).error}", label, path)
+
+
+def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[Found]:
+    """What a file says, up to where it is damaged."""
+    form = format_of(_plain(name))
+    if form is None:
+        yield _broken(f"expected {KINDS}; the name of this file tells none", label, path)
+        return
+    index = -1
+    try:
+        plain: Any = gzip.GzipFile(fileobj=stream) if name.lower().endswith(".gz") else stream
+        for index, piece in enumerate(pieces(form, plain)):
+            yield Found(f"{label}{piece.label}", path, index, piece)
+    except _DAMAGED as error:
+        where = f"{label}#{index + 1}" if index >= 0 else label
+        yield Found(where, path, index + 1, failure(error))
+
+
+def _broken(reason: str, label: str, path: str) -> Found:
+    return Found(label, path, 0, Piece("", None, None, reason))
+
+
+def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
+    """The same entries; a name that is taken gets a number."""
+    taken: set[str] = set()
+    for one in entries:
+        name, again = one.name, 1
+        while name in taken:
+            again += 1
+            name = f"{one.name} ({again})"
+        taken.add(name)
+        yield one if name == one.name else Found(name, one.path, one.index, one.piece)

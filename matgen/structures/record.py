@@ -1,0 +1,100 @@
+"""A candidate as a JSON object, and back."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Molecule, Structure
+
+from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, SpaceGroup, Verdict
+from matgen.templates.molecule import MoleculeTemplate
+
+Record = dict[str, Any]
+
+
+def to_record(candidate: Candidate) -> Record:
+    """Everything a candidate holds, as JSON types; numbers that are not finite become null."""
+    return {
+        "name": candidate.name,
+        "formula": formula(candidate),
+        "n_atoms": len(candidate.structure),
+        "space_group": None if candidate.space_group is None else asdict(candidate.space_group),
+        "template": candidate.template,
+        "family": candidate.family,
+        "seed": candidate.seed,
+        "energies": {name: _nullable(energy) for name, energy in candidate.energies.items()},
+        "properties": {name: _fields(prediction) for name, prediction in candidate.properties.items()},
+        "verdicts": {name: _fields(verdict) for name, verdict in candidate.verdicts.items()},
+        "relaxation": None if candidate.relaxation is None else _fields(candidate.relaxation),
+        "structure": material_record(candidate.structure),
+        "unrelaxed": material_record(candidate.unrelaxed),
+    }
+
+
+def from_record(record: Record) -> Candidate:
+    """The candidate that `to_record` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is not one of ours.
+    """
+    relaxation, group = record["relaxation"], record["space_group"]
+    return Candidate(
+        name=record["name"],
+        structure=material_of(record["structure"]),
+        unrelaxed=material_of(record["unrelaxed"]),
+        space_group=None if group is None else SpaceGroup(**group),
+        template=record["template"],
+        seed=record["seed"],
+        energies={name: _number(energy) for name, energy in record["energies"].items()},
+        properties={name: Prediction(**_numbers(fields)) for name, fields in record["properties"].items()},
+        verdicts={name: Verdict(**_numbers(fields)) for name, fields in record["verdicts"].items()},
+        relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
+        family=record.get("family", ""),
+    )
+
+
+def formula(candidate: Candidate) -> str:
+    """Reduced formula of a crystal; of a molecule all atoms and the charge as chemists write them, such as `C2H6O`."""
+    if candidate.kind == "molecule":
+        return MoleculeTemplate(candidate.template).hill_formula
+    return candidate.structure.composition.reduced_formula
+
+
+def _nullable(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _fields(plain: Prediction | Verdict | Relaxation) -> Record:
+    return {name: _nullable(value) for name, value in asdict(plain).items()}
+
+
+def _numbers(fields: Record) -> Record:
+    return {name: _number(value) for name, value in fields.items()}
+
+
+def material_record(material: Material) -> Record:
+    """Symbols and, of a crystal, row vectors in Å and fractional coordinates; of a molecule, charge (e) and Å."""
+    species = [site.specie.symbol for site in material]
+    if isinstance(material, Molecule):
+        return {"charge": int(material.charge), "species": species, "cart_coords": material.cart_coords.tolist()}
+    return {
+        "lattice": material.lattice.matrix.tolist(),
+        "species": species,
+        "frac_coords": material.frac_coords.tolist(),
+    }
+
+
+def material_of(record: Record) -> Material:
+    """The crystal or molecule that `material_record` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record is not one of ours.
+    """
+    if "lattice" in record:
+        return Structure(Lattice(record["lattice"]), record["species"], record["frac_coords"])
+    return Molecule(record["species"], record["cart_coords"], charge=record["charge"])

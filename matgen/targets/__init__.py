@@ -1,0 +1,1 @@
+"""Properties, predicted distributions, and targets for them."""

@@ -1,0 +1,167 @@
+"""Property wishes: what a person types, and the energy it becomes.
+
+The energy of a wish is minus the log probability that it is met, -log P(|y - target| ≤ tolerance), under the whole
+distribution that a model or an ensemble predicts: where members disagree a candidate pays. A metal cannot have a gap of
+1.5 eV, so that the energy grows without limit as the model becomes sure of a metal; a wish for a gap of zero is a wish
+for P(metal).
+"""
+
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from matgen.errors import UserError
+from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, Property
+
+ABOVE_ZERO = 1e-6
+"""What `>0` means to a property whose zero is something special, in its unit."""
+
+
+class TargetError(UserError, ValueError):
+    """A wish that cannot be understood or cannot come true."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is wished of one property.
+
+    Attributes:
+        name: of the property.
+        low: least value; minus infinity where open.
+        high: greatest value; infinity where open.
+        point: whether low = high is a value to come close to, within the tolerance of the property.
+    """
+
+    name: str
+    low: float
+    high: float
+    point: bool
+
+    @property
+    def tolerance(self) -> float:
+        """How far from the point a value may lie; 0 of a range.
+
+        A point of zero, where zero is something special, is met by what counts as zero alone: by metals.
+        """
+        if not self.point:
+            return 0.0
+        requested = PROPERTIES[self.name]
+        return requested.zero if self.low <= requested.zero and requested.zero > 0 else requested.tolerance
+
+    @property
+    def least(self) -> float:
+        """No smaller value meets the wish, however near: a metal has no gap of 0.1 eV."""
+        zero = PROPERTIES[self.name].zero
+        return zero + ABOVE_ZERO if self.point and 0 <= zero < self.low else -math.inf
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Values that meet the wish, from and to."""
+        return max(self.low - self.tolerance, self.least), self.high + self.tolerance
+
+    def met(self, value: float) -> bool:
+        """Whether a value lies in the range, or within the tolerance of the point."""
+        low, high = self.window
+        return low <= value <= high
+
+    def log_probability(self, distribution: Distribution) -> Tensor:
+        """Log P(wish) (n_systems,)."""
+        low, high = self.window
+        return distribution.log_between(torch.tensor(low), torch.tensor(high))
+
+    def energy(self, distribution: Distribution) -> Tensor:
+        """-log P(wish) (n_systems,)."""
+        return -self.log_probability(distribution)
+
+    def __str__(self) -> str:
+        unit = PROPERTIES[self.name].unit
+        if self.point:
+            return f"{self.name} = {self.low:g} {unit}"
+        if math.isinf(self.high):
+            return f"{self.name} > {self.low:g} {unit}"
+        if math.isinf(self.low):
+            return f"{self.name} <= {self.high:g} {unit}"
+        return f"{self.name} {self.low:g} to {self.high:g} {unit}"
+
+
+def find_property(name: str, properties: Mapping[str, Property]) -> Property:
+    """The property of this name or alias.
+
+    Raises:
+        WishError: there is none.
+    """
+    names = {alias: p for p in properties.values() for alias in (p.name, *p.aliases)}
+    key = name.strip().lower().replace("-", "_").replace(" ", "_")
+    if key not in names:
+        close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean {names[close[0]].name}?" if close else "choose one of these"
+        raise TargetError(f"expected one of {', '.join(properties)}, got {name!r}; {hint}")
+    return names[key]
+
+
+_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+_POINT = re.compile(rf"=?{_NUMBER}")
+_RANGE = re.compile(rf"{_NUMBER}:{_NUMBER}")
+_BOUND = re.compile(rf"\s*(<=|>=|<|>){_NUMBER}")
+
+
+def parse_target(name: str, text: str, properties: Mapping[str, Property] = CRYSTAL_PROPERTIES) -> Target:
+    """Read a wish: `1.5`, `1.2:1.8`, `>3`, `<=0.05`.
+
+    A range that begins at zero includes what is exactly zero (metals; compounds on the hull); `>0` excludes it.
+
+    Raises:
+        WishError: unknown property, unreadable text, or no value that could fulfil it.
+    """
+    requested = find_property(name, properties)
+    if match := _POINT.fullmatch(text):
+        value = float(match[1])
+        return _possible(requested, Target(requested.name, value, value, point=True), text)
+    if match := _RANGE.fullmatch(text):
+        low, high = float(match[1]), float(match[2])
+        if low > high:
+            raise TargetError(f"expected a {requested.name} range low:high, got {text!r}; write {match[2]}:{match[1]}")
+        return _possible(requested, Target(requested.name, low, high, point=low == high), text)
+    if match := _BOUND.fullmatch(text):
+        return _possible(requested, _one_sided(requested, match[1], float(match[2])), text)
+    raise TargetError(f"expected {requested.name} as 1.5, 1.2:1.8, '>3' or '<=0.05' ({requested.unit}), got {text!r}")
+
+
+def parse_targets(
+    texts: Mapping[str, object], properties: Mapping[str, Property] = CRYSTAL_PROPERTIES
+) -> tuple[Target, ...]:
+    """Wishes by property name, understood: of the properties of one kind.
+
+    Raises:
+        WishError: one cannot be understood or cannot come true, or two speak of one property.
+    """
+    targets = tuple(parse_target(name, str(text), properties) for name, text in texts.items())
+    for name, count in Counter(target.name for target in targets).items():
+        if count > 1:
+            raise TargetError(f"expected one wish for each property, got {count} for {name}; drop one or use low:high")
+    return targets
+
+
+def _one_sided(requested: Property, sign: str, value: float) -> Target:
+    if sign == "<" and value <= requested.lowest:
+        raise TargetError(
+            f"expected a {requested.name} that exists, got '<{value:g}'; none lies below {requested.lowest:g}"
+        )
+    if sign in ("<", "<="):
+        return Target(requested.name, -math.inf, value, point=False)
+    low = max(value, requested.zero + ABOVE_ZERO) if sign == ">" else value
+    return Target(requested.name, low, math.inf, point=False)
+
+
+def _possible(requested: Property, target: Target, text: str) -> Target:
+    ends = [end for end in (target.low, target.high) if math.isfinite(end)]
+    if all(requested.lowest <= end <= requested.highest for end in ends):
+        return target
+    limits = f"{requested.lowest:g} to {requested.highest:g} {requested.unit}"
+    raise TargetError(f"expected a {requested.name} of {limits}, got {text!r}; nothing known lies outside")

@@ -1,0 +1,199 @@
+"""Which templates there can be, and which of them a user asks for."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+
+from matgen.chemistry.elements import SYMBOLS, known_elements, reduced
+from matgen.errors import UserError
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.wyckoff import multiplicities, wyckoff_table
+
+MAX_ATOMS = 20  # of the primitive cell, as in the training crystals
+
+
+def is_legal(template: CrystalTemplate) -> bool:
+    """Whether the sites belong to the space group, and positions without freedom are used at most once."""
+    reusable = _reusable(template.space_group)
+    used = [position for position, _ in template.sites]
+    return bool(used) and all(p in reusable and (reusable[p] or used.count(p) == 1) for p in used)
+
+
+@cache
+def _reusable(space_group: int) -> dict[int, bool]:
+    """The positions of a group, and whether each may be used more than once."""
+    table = wyckoff_table()
+    return {position: bool(table.dof[position]) for position in table.positions_of(space_group)}
+
+
+class ContradictionError(UserError, ValueError):
+    """Rules that no template satisfies."""
+
+
+@dataclass(frozen=True)
+class TemplateRules:
+    """Hard constraints on templates; the defaults ask for nothing.
+
+    Attributes:
+        allowed_elements: atomic numbers that may occur.
+        required_elements: atomic numbers that must occur.
+        composition: (atomic number, atoms) of one formula unit; the cell holds any whole number of units. Empty
+            where any composition will do.
+        space_groups: allowed ones, 1..230.
+        max_atoms: most atoms in the primitive cell.
+        n_elements: fewest and most distinct elements.
+    """
+
+    allowed_elements: frozenset[int] = field(default_factory=lambda: frozenset(known_elements()))
+    required_elements: frozenset[int] = frozenset()
+    composition: tuple[tuple[int, int], ...] = ()
+    space_groups: frozenset[int] = frozenset(range(1, 231))
+    max_atoms: int = MAX_ATOMS
+    n_elements: tuple[int, int] = (1, MAX_ATOMS)
+
+    def __post_init__(self) -> None:
+        """Check that the rules allow anything at all.
+
+        Raises:
+            ContradictionError: they contradict each other, or ask for what there is not.
+        """
+        for check in (_check_elements, _check_counts, _check_composition):
+            check(self)
+
+    def satisfied(self, template: CrystalTemplate) -> bool:
+        """Whether a template is legal and keeps every rule."""
+        composition = template.composition
+        present = composition.keys()
+        fewest, most = self.n_elements
+        return (
+            template.space_group in self.space_groups
+            and present <= self.allowed_elements
+            and self.required_elements <= present
+            and fewest <= len(present) <= most
+            and sum(composition.values()) <= self.max_atoms
+            and (not self.composition or reduced(composition) == reduced(dict(self.composition)))
+            and is_legal(template)
+        )
+
+
+def fits(space_group: int, counts: tuple[int, ...]) -> bool:
+    """Whether a primitive cell of this group can hold so many atoms of each of several elements.
+
+    Positions without freedom take one element once; the others take any number of sites.
+    """
+    once: Counter[int] = Counter()
+    often: set[int] = set()
+    for position, reusable in _reusable(space_group).items():
+        multiplicity = multiplicities()[position]
+        if reusable:
+            often.add(multiplicity)
+        else:
+            once[multiplicity] += 1
+    return _placeable(tuple(sorted(counts)), tuple(sorted(once.items())), tuple(sorted(often)))
+
+
+def fitting_groups(rules: TemplateRules) -> frozenset[int]:
+    """The allowed space groups that can hold the composition in some whole number of formula units, or any at all."""
+    if not rules.composition:
+        return frozenset(group for group in rules.space_groups if _fewest_atoms(group) <= rules.max_atoms)
+    unit = reduced(dict(rules.composition))
+    most = rules.max_atoms // sum(n for _, n in unit)
+    cells = [tuple(n * units for _, n in unit) for units in range(1, most + 1)]
+    return frozenset(group for group in rules.space_groups if any(fits(group, cell) for cell in cells))
+
+
+@cache
+def _fewest_atoms(space_group: int) -> int:
+    """Atoms in the smallest primitive cell of a group."""
+    return min(multiplicities()[position] for position in _reusable(space_group))
+
+
+@cache
+def _placeable(counts: tuple[int, ...], once: tuple[tuple[int, int], ...], often: tuple[int, ...]) -> bool:
+    """Whether counts can be made of multiplicities: `once` = ((multiplicity, how many), ...), `often` reusable."""
+    if not once:
+        return all(_payable(count, often) for count in counts)
+    (multiplicity, available), rest = once[0], once[1:]
+    if _placeable(counts, rest, often):
+        return True
+    if not available:
+        return False
+    left = ((multiplicity, available - 1), *rest)
+    return any(
+        _placeable(tuple(sorted((*counts[:i], count - multiplicity, *counts[i + 1 :]))), left, often)
+        for i, count in enumerate(counts)
+        if count >= multiplicity
+    )
+
+
+@cache
+def _payable(count: int, coins: tuple[int, ...]) -> bool:
+    return count == 0 or any(coin <= count and _payable(count - coin, coins) for coin in coins)
+
+
+def _names(elements: frozenset[int]) -> str:
+    return ", ".join(SYMBOLS[z] for z in sorted(elements))
+
+
+def _check_elements(rules: TemplateRules) -> None:
+    unknown = (rules.allowed_elements | rules.required_elements) - frozenset(known_elements())
+    if unknown:
+        numbers = ", ".join(str(z) for z in sorted(unknown))
+        raise ContradictionError(f"expected elements that training crystals hold, got Z = {numbers}; leave them out")
+    if not rules.allowed_elements:
+        raise ContradictionError("expected at least one allowed element, got none; allow some")
+    excluded = rules.required_elements - rules.allowed_elements
+    if excluded:
+        raise ContradictionError(f"{_names(excluded)} is required, but not allowed; drop one of the two")
+
+
+def _check_counts(rules: TemplateRules) -> None:
+    fewest, most = rules.n_elements
+    possible = min(most, len(rules.allowed_elements), rules.max_atoms)
+    if rules.max_atoms < 1:
+        raise ContradictionError(f"expected max_atoms of at least 1, got {rules.max_atoms}")
+    if not 1 <= fewest <= most:
+        raise ContradictionError(f"expected n_elements (fewest, most), 1 <= fewest <= most, got {rules.n_elements}")
+    if fewest > possible:
+        raise ContradictionError(
+            f"{fewest} distinct elements are asked for, but {len(rules.allowed_elements)} are allowed and a cell holds "
+            f"at most {rules.max_atoms} atoms; allow more of either"
+        )
+    if len(rules.required_elements) > possible:
+        raise ContradictionError(
+            f"{len(rules.required_elements)} elements are required ({_names(rules.required_elements)}), but a template "
+            f"may hold at most {possible}; require fewer or raise n_elements or max_atoms"
+        )
+    if not rules.space_groups or not rules.space_groups <= frozenset(range(1, 231)):
+        raise ContradictionError(f"expected space groups from 1 to 230, at least one, got {sorted(rules.space_groups)}")
+    smallest = min(map(_fewest_atoms, rules.space_groups))
+    if rules.max_atoms < smallest:
+        raise ContradictionError(
+            f"space groups {sorted(rules.space_groups)} hold {smallest} atoms or more, but max_atoms is "
+            f"{rules.max_atoms}; allow other space groups or more atoms"
+        )
+
+
+def _check_composition(rules: TemplateRules) -> None:
+    if not rules.composition:
+        return
+    counts = dict(rules.composition)
+    if len(counts) < len(rules.composition) or min(counts.values()) < 1:
+        raise ContradictionError(f"expected each element once with a positive count, got {rules.composition}")
+    formula = "".join(f"{SYMBOLS[z]}{n}" for z, n in reduced(counts))
+    present = frozenset(counts)
+    if not present <= rules.allowed_elements:
+        raise ContradictionError(f"{formula} holds {_names(present - rules.allowed_elements)}, which is not allowed")
+    if not rules.required_elements <= present:
+        raise ContradictionError(f"{_names(rules.required_elements - present)} is required, but {formula} holds none")
+    if not rules.n_elements[0] <= len(present) <= rules.n_elements[1]:
+        raise ContradictionError(f"{formula} has {len(present)} elements, outside n_elements = {rules.n_elements}")
+    atoms = sum(n for _, n in reduced(counts))
+    if atoms > rules.max_atoms:
+        raise ContradictionError(f"{formula} has {atoms} atoms, more than max_atoms = {rules.max_atoms}; raise it")
+    if not fitting_groups(rules):
+        groups = "any space group" if len(rules.space_groups) == 230 else f"space groups {sorted(rules.space_groups)}"
+        raise ContradictionError(
+            f"no template of {groups} with at most {rules.max_atoms} atoms holds {formula}; "
+            "allow other space groups or more atoms"
+        )

@@ -1,1 +1,0 @@
-"""Relaxation, checks and duplicates: what of the samples survives, and why."""
