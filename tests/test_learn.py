@@ -28,7 +28,8 @@ from matgen.screening.config import ScreenConfig, run_info
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.export import CandidateWriter, RunInfo
 from matgen.structures.symmetry import space_group
-from matgen.targets.properties import Calibration, median
+from matgen.targets.calibration import Calibration
+from matgen.targets.distributions import median
 from matgen.training.refit import GapHeads, GapLabels
 from matgen.weights import models
 from matgen.weights.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file

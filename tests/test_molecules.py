@@ -29,7 +29,8 @@ from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.runtime.config import ConfigError
 from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, pure_noise, renoise, settled
 from matgen.samplers.langevin import mala
-from matgen.targets.properties import MOLECULE_PROPERTIES, median
+from matgen.targets.distributions import median
+from matgen.targets.properties import MOLECULE_PROPERTIES
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated, crystals_of, molecules_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand

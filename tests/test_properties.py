@@ -21,19 +21,9 @@ from matgen.nn.evaluator import Evaluator, EvaluatorConfig
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 from matgen.runtime.config import ConfigError
-from matgen.targets.properties import (
-    CRYSTAL_PROPERTIES,
-    Calibration,
-    Distribution,
-    Hurdle,
-    Logistic,
-    Mixture,
-    calibrated,
-    cdf,
-    coverage,
-    interval,
-    median,
-)
+from matgen.targets.calibration import Calibration, calibrated, coverage
+from matgen.targets.distributions import Distribution, Hurdle, Logistic, Mixture, cdf, interval, median
+from matgen.targets.properties import CRYSTAL_PROPERTIES
 from matgen.targets.target import Target, TargetError, parse_target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate

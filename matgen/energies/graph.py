@@ -9,7 +9,7 @@ from matgen.batch.state import State
 from matgen.energies.base import Energy
 from matgen.energies.sharing import answer_of
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom, predicted_step
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from matgen.batch.state import State
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.sharing import answer_of
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.targets.target import Target
 from matgen.templates.batch import TemplateBatch
 

@@ -18,7 +18,8 @@ from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
 from matgen.structures.candidate import Material, Prediction
 from matgen.structures.conversion import described, state_of
-from matgen.targets.properties import PROPERTIES, Distribution
+from matgen.targets.distributions import Distribution
+from matgen.targets.properties import PROPERTIES
 from matgen.targets.target import Target
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from matgen.targets.properties import Distribution, Mixture
+from matgen.targets.distributions import Distribution, Mixture
 
 
 class Ensemble(nn.Module):

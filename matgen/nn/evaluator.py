@@ -20,7 +20,7 @@ from matgen.chemistry.elements import descriptors
 from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.runtime.config import check_least
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 
 CUTOFF = 7.0  # Å
 N_RADIAL, FIRST_CENTRE = 16, 0.9  # Å

@@ -13,7 +13,7 @@ from matgen.nn.sites import ElementEmbedding
 from matgen.nn.transformer import Transformer
 from matgen.nn.trunk import MOST_CHARGE
 from matgen.runtime.config import check_least
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.skeleton import MAX_HEAVY
 

@@ -13,7 +13,7 @@ from matgen.batch.state import State
 from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.runtime.config import check_least
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.noise import CLEAN
 
 

@@ -12,7 +12,9 @@ from torch_geometric.utils import scatter, softmax
 
 from matgen.batch.state import State
 from matgen.nn.property_heads import head, positive
-from matgen.targets.properties import MOLECULE_PROPERTIES, Calibration, Distribution, Logistic, calibrated
+from matgen.targets.calibration import Calibration, calibrated
+from matgen.targets.distributions import Distribution, Logistic
+from matgen.targets.properties import MOLECULE_PROPERTIES
 
 SUMS = {"polarizability": 1.0, "atomization_energy": 0.3, "heat_capacity": 0.5}
 """Properties that are sums over atoms, and by how much a molecule typically departs from the sum over its elements."""

@@ -6,16 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from matgen.targets.properties import (
-    CRYSTAL_PROPERTIES,
-    HULL_BEND,
-    PROPERTIES,
-    Calibration,
-    Distribution,
-    Hurdle,
-    Logistic,
-    calibrated,
-)
+from matgen.targets.calibration import Calibration, calibrated
+from matgen.targets.distributions import Distribution, Hurdle, Logistic
+from matgen.targets.properties import CRYSTAL_PROPERTIES, HULL_BEND, PROPERTIES
 
 LEGACY, CHGNET = "formation_energy_megnet2018", "formation_energy_chgnet"
 """Auxiliary outputs: formation energy by the corrections of 2018, and CHGNet's own."""

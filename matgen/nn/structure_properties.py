@@ -22,7 +22,7 @@ from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.runtime.config import check_least
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.noise import CLEAN
 
 TYPICAL_VOLUME = 15.0

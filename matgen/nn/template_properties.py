@@ -9,7 +9,7 @@ from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, padded_attention
 from matgen.runtime.config import check_least
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.batch import TemplateBatch
 
 

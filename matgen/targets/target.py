@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from matgen.errors import UserError
-from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, Distribution, Property
+from matgen.targets.distributions import Distribution
+from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, Property
 
 ABOVE_ZERO = 1e-6
 """What `>0` means to a property whose zero is something special, in its unit."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.nn.structure_properties import StructureProperties
 from matgen.runtime.random import uniform
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.expand import expand
 from matgen.templates.noise import CLEAN, chosen
 from matgen.training.graph import GraphObjective, noised

@@ -16,16 +16,9 @@ from matgen.nn.ensemble import Ensemble, mixed, mixture_of
 from matgen.nn.evaluator import EvaluatorInputs
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.runtime.devices import per_device
-from matgen.targets.properties import (
-    PROPERTIES,
-    Calibration,
-    Distribution,
-    Hurdle,
-    Logistic,
-    calibrated,
-    coverage,
-    median,
-)
+from matgen.targets.calibration import Calibration, calibrated, coverage
+from matgen.targets.distributions import Distribution, Hurdle, Logistic, median
+from matgen.targets.properties import PROPERTIES
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import alternatives, wyckoff_table

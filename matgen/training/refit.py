@@ -16,7 +16,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from matgen.nn.ensemble import Ensemble, mixture_of
 from matgen.nn.property_heads import gap_of
 from matgen.nn.structure_properties import StructureInputs
-from matgen.targets.properties import Calibration, Distribution, Hurdle, calibrated
+from matgen.targets.calibration import Calibration, calibrated
+from matgen.targets.distributions import Distribution, Hurdle
 
 
 @dataclass(frozen=True)

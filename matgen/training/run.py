@@ -28,7 +28,7 @@ from matgen.nn.trunk import Trunk
 from matgen.runtime.config import ConfigError, did_you_mean, from_mapping, read_toml, to_toml
 from matgen.runtime.devices import find_device, placed
 from matgen.runtime.output import make_folder
-from matgen.targets.properties import Distribution
+from matgen.targets.distributions import Distribution
 from matgen.templates.expand import expand
 from matgen.templates.noise import CLEAN
 from matgen.training.geometry import GeometryObjective

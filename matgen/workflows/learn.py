@@ -21,7 +21,9 @@ from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import state_of
-from matgen.targets.properties import PROPERTIES, Calibration, Distribution, Hurdle, calibrated, coverage, median
+from matgen.targets.calibration import Calibration, calibrated, coverage
+from matgen.targets.distributions import Distribution, Hurdle, median
+from matgen.targets.properties import PROPERTIES
 from matgen.training.properties import trainable
 from matgen.training.refit import GapHeads, GapLabels, members_of, read_by_heads, together
 from matgen.training.run import read_table

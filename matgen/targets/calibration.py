@@ -1,0 +1,66 @@
+"""Correction of predicted distributions on validation rows, and how well they cover."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from matgen.targets.distributions import Distribution, Hurdle, Logistic, Mixture, cdf
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a property's raw distribution is corrected on validation rows.
+
+    Attributes:
+        temperature: multiplies the scale.
+        slope: multiplies the log odds of zero.
+        bias: is added to them (labels of metals are missing more often than others).
+    """
+
+    temperature: float = 1.0
+    slope: float = 1.0
+    bias: float = 0.0
+
+    @classmethod
+    def of(cls, numbers: Tensor) -> Self:
+        """From (3,)."""
+        return cls(*numbers.tolist())
+
+
+def calibrated(distribution: Distribution, calibration: Calibration) -> Distribution:
+    """The corrected distribution."""
+    match distribution:
+        case Logistic():
+            return replace(distribution, scale=distribution.scale * calibration.temperature)
+        case Hurdle():
+            logit = distribution.zero_logit * calibration.slope + calibration.bias
+            return replace(distribution, scale=distribution.scale * calibration.temperature, zero_logit=logit)
+    raise TypeError(distribution)
+
+
+def coverage(distribution: Distribution, value: Tensor, level: float = 0.9) -> Tensor:
+    """Share (n_systems,) of each value's probability rank that lies within the central `level`.
+
+    One or zero for a continuous value. A value at an atom has a whole interval of ranks, [0, P(0)], and counts with
+    the part of it that lies inside, so that the mean is `level` for a calibrated hurdle model too; a plain interval
+    covers more.
+    """
+    tail = (1 - level) / 2
+    top = cdf(distribution, value)
+    inside = ((top >= tail) & (top <= 1 - tail)).to(top)
+    atom = distribution.log_prob(torch.zeros_like(value)).exp()
+    share = (atom.clamp_max(1 - tail) - tail).clamp_min(0.0) / atom.clamp_min(1e-12)
+    return torch.where(value <= _atom(distribution), share, inside)
+
+
+def _atom(distribution: Distribution) -> float:
+    """Values up to this have a probability of their own; minus infinity if none has."""
+    match distribution:
+        case Hurdle(zero=zero):
+            return zero
+        case Mixture(parts=parts):
+            return _atom(parts[0])
+    return -math.inf

@@ -1,0 +1,220 @@
+"""Distributions that models predict for a property."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_FAR = 1e6
+
+
+_LARGEST_EXPONENT = math.log(500.0)  # 10 eV/atom above the hull: further quantiles mean nothing
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a prediction comes to, each (n_systems,), in the property's unit.
+
+    The mean would not do: of a crystal that is as likely a metal as a 3 eV insulator, it is a gap that it cannot have.
+
+    Attributes:
+        value: median.
+        spread: standard deviation of the whole distribution.
+        epistemic: the part of it that the members of an ensemble disagree by: standard deviation of their means. Zero
+            where there is one member. The rest, √(spread² - epistemic²), is what each of them doubts: aleatoric.
+    """
+
+    value: Tensor
+    spread: Tensor
+    epistemic: Tensor
+
+
+class Distribution(ABC):
+    """One real number per system, known up to a distribution."""
+
+    @abstractmethod
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (n_systems,) at a value (n_systems,) or scalar; at an atom, log probability."""
+
+    @abstractmethod
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of P(low ≤ y ≤ high) (n_systems,); infinite limits are welcome."""
+
+    @abstractmethod
+    def quantile(self, level: Tensor) -> Tensor:
+        """The value (n_systems,) below which a share `level` lies."""
+
+    def samples(self, n: int) -> Tensor:
+        """Quantiles (n, n_systems) at the middles of n equal shares of probability."""
+        levels = (torch.arange(n, device=median(self).device) + 0.5) / n
+        return self.quantile(levels[:, None])
+
+    def prediction(self) -> Prediction:
+        """Median and standard deviations, which by equal shares of probability stay finite for a logarithmic tail."""
+        shares, parts = zip(*members(self), strict=True)
+        weight = torch.tensor(shares)[:, None]
+        means = torch.stack([part.samples(200).mean(0) for part in parts])
+        between = (weight.to(means) * (means - (weight.to(means) * means).sum(0)).square()).sum(0)
+        return Prediction(median(self), self.samples(200).std(0, unbiased=False), between.sqrt())
+
+
+def cdf(distribution: Distribution, value: Tensor) -> Tensor:
+    """P(y ≤ value) (n_systems,)."""
+    return distribution.log_between(torch.full_like(value, -math.inf), value).exp()
+
+
+def median(distribution: Distribution) -> Tensor:
+    """The value (n_systems,) that minimises the expected absolute error."""
+    return distribution.quantile(torch.tensor(0.5))
+
+
+def interval(distribution: Distribution, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
+    """Limits (n_systems,) of the central interval that holds a share `coverage`."""
+    tail = torch.tensor((1 - coverage) / 2)
+    return distribution.quantile(tail), distribution.quantile(1 - tail)
+
+
+@dataclass(frozen=True)
+class Logistic(Distribution):
+    """Density sech²((y - loc) / 2 scale) / 4 scale.
+
+    Attributes:
+        loc: mean and median (n_systems,).
+        scale: the standard deviation is π/√3 of it (n_systems,).
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (n_systems,) at a value."""
+        z = (value - self.loc) / self.scale
+        return F.logsigmoid(z) + F.logsigmoid(-z) - self.scale.log()
+
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of P(low ≤ y ≤ high) (n_systems,)."""
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - exp(a - b)): no difference of nearly equal numbers anywhere.
+        a = (low.clamp(-_FAR, _FAR) - self.loc) / self.scale
+        b = (high.clamp(-_FAR, _FAR) - self.loc) / self.scale
+        return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(-(b - a).clamp_min(1e-20))).log()
+
+    def quantile(self, level: Tensor) -> Tensor:
+        """The value (n_systems,) below which a share `level` lies."""
+        return self.loc + self.scale * torch.logit(level)
+
+    def prediction(self) -> Prediction:
+        """Median and standard deviation."""
+        return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)), torch.zeros_like(self.loc))
+
+
+@dataclass(frozen=True)
+class Hurdle(Distribution):
+    """Zero with probability σ(zero_logit), otherwise positive.
+
+    The positive part, bent to z = bend * log1p(y / bend), is logistic and cut off at zero; an infinite bend means
+    z = y.
+
+    Attributes:
+        zero_logit: log odds of exactly zero (n_systems,).
+        loc: of the logistic that is cut off (n_systems,).
+        scale: of the same (n_systems,).
+        bend: where y turns from linear to logarithmic, in the property's unit.
+        zero: values up to this count as zero.
+    """
+
+    zero_logit: Tensor
+    loc: Tensor
+    scale: Tensor
+    bend: float
+    zero: float
+
+    @property
+    def _positive(self) -> Logistic:
+        return Logistic(self.loc, self.scale)
+
+    @property
+    def _log_uncut(self) -> Tensor:
+        return F.logsigmoid(self.loc / self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (n_systems,) at a value; log P(0) up to `zero`."""
+        y = value.clamp_min(0.0)
+        slope = 0.0 if math.isinf(self.bend) else torch.log1p(y / self.bend)
+        density = self._positive.log_prob(_bent(y, self.bend)) - self._log_uncut - slope
+        return torch.where(value <= self.zero, F.logsigmoid(self.zero_logit), F.logsigmoid(-self.zero_logit) + density)
+
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of P(low ≤ y ≤ high) (n_systems,); the zero belongs to it if low ≤ 0 ≤ high."""
+        low, high = low.to(self.loc), high.to(self.loc)
+        a, b = (_bent(limit.clamp(0.0, _FAR), self.bend) for limit in (low, high))
+        density = F.logsigmoid(-self.zero_logit) + self._positive.log_between(a, b) - self._log_uncut
+        with_zero = torch.logaddexp(F.logsigmoid(self.zero_logit), density)
+        return torch.where((low <= 0) & (high >= 0), with_zero, density)
+
+    def quantile(self, level: Tensor) -> Tensor:
+        """The value (n_systems,) below which a share `level` lies."""
+        zero = torch.sigmoid(self.zero_logit)
+        rest = ((level - zero) / (1 - zero).clamp_min(1e-12)).clamp(0.0, 1.0)
+        above = ((1 - rest) * self._log_uncut.exp()).clamp(1e-30, 1.0)
+        z = self.loc + self.scale * (torch.log1p(-above) - above.log())
+        return torch.where(level <= zero, 0.0, _unbent(z.clamp_min(0.0), self.bend))
+
+
+@dataclass(frozen=True)
+class Mixture(Distribution):
+    """One of several distributions, each with equal probability.
+
+    Attributes:
+        parts: of the same systems.
+    """
+
+    parts: tuple[Distribution, ...]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density (n_systems,) at a value."""
+        return self._mean([part.log_prob(value) for part in self.parts])
+
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of P(low ≤ y ≤ high) (n_systems,)."""
+        return self._mean([part.log_between(low, high) for part in self.parts])
+
+    def _mean(self, logs: list[Tensor]) -> Tensor:
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
+
+    def quantile(self, level: Tensor) -> Tensor:
+        """The value (n_systems,) below which a share `level` lies: it lies among those of the parts, by halving."""
+        values = torch.stack([part.quantile(level) for part in self.parts])
+        lowest, high = values.amin(0), values.amax(0)
+        # Reached but for rounding: where a mixture has no density, its lower end counts.
+        level = level.to(lowest) - 8 * torch.finfo(lowest.dtype).eps
+        low = lowest
+        for _ in range(40):
+            middle = (low + high) / 2
+            below = cdf(self, middle) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.where(cdf(self, lowest) >= level, lowest, high)
+
+    def samples(self, n: int) -> Tensor:
+        """Quantiles (n n_parts, n_systems) that stand for the whole distribution."""
+        samples = [part.samples(n) for part in self.parts]
+        even = math.lcm(*map(len, samples))  # a part that is a mixture itself has more
+        return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
+
+
+def members(distribution: Distribution, share: float = 1.0) -> list[tuple[float, Distribution]]:
+    """The distributions that are mixed, those of mixtures within a mixture included, and the share of each."""
+    if not isinstance(distribution, Mixture):
+        return [(share, distribution)]
+    even = share / len(distribution.parts)
+    return [one for part in distribution.parts for one in members(part, even)]
+
+
+def _bent(y: Tensor, bend: float) -> Tensor:
+    return y if math.isinf(bend) else bend * torch.log1p(y / bend)
+
+
+def _unbent(z: Tensor, bend: float) -> Tensor:
+    return z if math.isinf(bend) else bend * torch.expm1((z / bend).clamp_max(_LARGEST_EXPONENT))
