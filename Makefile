@@ -1,10 +1,10 @@
-# make design   propose crystals with a 1.5 eV band gap (sets everything up the first time)
+# make design    propose crystals with a 1.5 eV band gap (sets everything up the first time)
 # make molecules propose molecules with a 5 eV HOMO–LUMO gap (likewise)
-# make test     run the tests (likewise)
-# make lint     ruff, its formatter and mypy
-# make train    train the models; needs MATGEN_DATA, see data/README.md
+# make test      run the tests (likewise)
+# make lint      ruff, its formatter and mypy
+# make train     train the models; needs MATGEN_DATA, see data/README.md
 #
-# PYTHON=python3.12 picks the interpreter; ARGS="-n 20 --seed 1" is handed on to the command;
+# PYTHON=python3.12 picks the interpreter; ARGS="-n 20 --seed 1" is passed to the command;
 # TORCH_FLAGS="--index-url INDEX" names an index that holds the smaller CPU build of torch.
 
 PYTHON ?= python3
@@ -44,7 +44,7 @@ $(BIN)/python:
 		{ echo "matgen needs Python 3.11 or newer; $(PYTHON) is older or absent. Try: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch first, alone: the rest then finds the build that was chosen.
+# torch first, alone, so that the other packages find the chosen build.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --constraint constraints.txt $(TORCH_FLAGS) torch
 	$(PIP) install --constraint constraints.txt --editable '.[plot]'
