@@ -19,21 +19,15 @@ from typing import IO, Any
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
-from matgen.structures.formats import (
-    BROKEN,
-    BrokenStructureError,
-    Piece,
-    failure,
-    format_of,
-    likely_kind,
-    pieces,
-    reading,
-)
+from matgen.structures.formats import Piece, format_of, likely_kind
+from matgen.structures.pieces import failure, pieces
+from matgen.structures.reading import read_piece
 
 KINDS = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
 
-_DAMAGED = (*BROKEN, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, zlib.error)
 
 
 class MissingPathError(UserError, FileNotFoundError):
@@ -122,7 +116,7 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
 def read(one: Found, kind: KindName | None = "crystal") -> Entry:
     """Read what was found; what is not of the kind that is wanted (None: either) is an entry with a reason."""
     try:
-        said = reading(one.piece, kind)
+        said = read_piece(one.piece, kind)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
     return Entry(one.name, one.path, one.index, said.structure, "", said.template, said.note)

@@ -1,0 +1,127 @@
+"""Read molecules from the text of an SDF or MOL file, an (ext)xyz frame without a cell, or a SMILES.
+
+What the text does not give, hydrogens or a geometry, is generated and noted.
+"""
+
+import io
+import re
+
+import numpy as np
+from ase.io.extxyz import read_xyz
+from pymatgen.core.structure import Molecule
+from rdkit import Chem
+
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
+from matgen.structures.broken import BrokenStructureError, one_line
+from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
+
+_CHARGE = re.compile(r"""\bcharge["']?\s*=\s*["']?([+-]?\d{1,3})\b""", re.IGNORECASE)
+
+
+def read_molecule_xyz(text: str) -> Placed:
+    """Return the molecule of an (ext)xyz frame without a cell.
+
+    Bonds come from `smiles=` in the comment line, otherwise from distances and `charge=`.
+    """
+    _, comment, *lines = text.splitlines()
+    if re.search(r"\bProperties\s*=", comment):
+        atoms = next(read_xyz(io.StringIO(text), 0))
+        smiles = atoms.info.get("smiles", "")
+        atomic_numbers, positions = atoms.numbers, atoms.positions
+    else:
+        columns = [line.split() for line in lines]
+        smiles = ""
+        atomic_numbers = np.array([_atomic_number(row[0]) for row in columns])
+        positions = np.array([[float(number.replace("*^", "e")) for number in row[1:4]] for row in columns])
+    if smiles and MoleculeTemplate.of(smiles).graph.elements.tolist() == atomic_numbers.tolist():
+        return placed(with_positions(MoleculeTemplate.of(smiles), positions))
+    charge = _CHARGE.search(comment)
+    return _perceived(atomic_numbers, positions, int(charge[1]) if charge else 0)
+
+
+def _atomic_number(word: str) -> int:
+    """Return the atomic number of the first column of an XYZ line, a symbol or a number."""
+    z = int(word) if word.isdigit() else ATOMIC_NUMBERS.get(word.capitalize(), 0)
+    if not 0 < z < len(SYMBOLS):
+        raise BrokenStructureError(f"{word[:20]} is no element")
+    return z
+
+
+def _perceived(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int) -> Placed:
+    """Return the molecule that atoms form, with bonds by distance."""
+    if not len(atomic_numbers):
+        raise BrokenStructureError("no atoms")
+    if not np.isfinite(positions).all():
+        raise BrokenStructureError("coordinates are not finite")
+    try:
+        return placed(bonded(atomic_numbers, positions, charge))
+    except MoleculeError as error:
+        message = f"no crystal, since it has no cell, and no molecule: {one_line(error)}"
+        raise BrokenStructureError(message, _atoms(atomic_numbers, positions)) from error
+
+
+def read_molblock(text: str) -> Placed:
+    """Return the molecule of an SDF record or a MOL file, V2000 or V3000."""
+    found = Chem.MolFromMolBlock(text, removeHs=False)
+    bare = found or Chem.MolFromMolBlock(text, removeHs=False, sanitize=False)
+    if bare is None:
+        raise BrokenStructureError("not readable as sdf: expected a table of atoms and bonds, V2000 or V3000")
+    try:
+        if found is None:
+            Chem.SanitizeMol(bare)  # raises what is wrong with it
+        return placed(bare)
+    except ValueError as error:
+        message = one_line(error) if isinstance(error, MoleculeError) else f"not readable as sdf: {one_line(error)}"
+        raise BrokenStructureError(message, _atoms_in_space(bare)) from error
+
+
+def _atoms_in_space(molecule: Chem.Mol) -> Molecule | None:
+    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+        return None
+    atomic_numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    return _atoms(atomic_numbers, molecule.GetConformer().GetPositions())
+
+
+def _atoms(atomic_numbers: np.ndarray, positions: np.ndarray) -> Molecule | None:
+    """Return atoms without bonds; None if an element or a position is invalid.
+
+    Args:
+        atomic_numbers: atomic numbers (n,).
+        positions: Cartesian (n, 3), Å.
+    """
+    if not len(atomic_numbers) or not atomic_numbers.all() or not np.isfinite(positions).all():
+        return None
+    return Molecule(atomic_numbers.tolist(), positions)
+
+
+def read_smiles(smiles: str) -> Placed:
+    """Return the molecule of a SMILES, with a generated geometry."""
+    return embedded(MoleculeTemplate.of(smiles))
+
+
+def with_bonds(molecule: Molecule, smiles: str | None = None) -> Placed:
+    """Add bonds to atoms: those of a SMILES with the same order of atoms, otherwise by distance.
+
+    Raises:
+        BrokenStructureError: the atoms are not those of the SMILES in its order, or form no molecule.
+    """
+    atomic_numbers = np.array([getattr(site.specie, "Z", 0) for site in molecule])
+    if not smiles:
+        return _perceived(atomic_numbers, molecule.cart_coords, int(molecule.charge))
+    template = MoleculeTemplate(smiles)
+    if template.graph.elements.tolist() != atomic_numbers.tolist():
+        raise BrokenStructureError(f"expected the atoms of {smiles} in the order of its graph, got {molecule.formula}")
+    return Placed(template, molecule.cart_coords)
+
+
+def molecule_of(found: Placed) -> Molecule:
+    """Return a molecule in space, with its charge.
+
+    Raises:
+        BrokenStructureError: a coordinate is not finite.
+    """
+    graph = found.template.graph
+    if not np.isfinite(found.positions).all():
+        raise BrokenStructureError("coordinates are not finite")
+    return Molecule(graph.elements.tolist(), found.positions, charge=int(graph.charges.sum()))

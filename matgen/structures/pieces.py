@@ -1,0 +1,193 @@
+"""Split structure files into pieces, one per structure, without reading the structures.
+
+Text that is not UTF-8 is decoded with replacement characters: numbers and chemical symbols are not affected.
+"""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import IO, Any
+
+from matgen.structures.broken import one_line
+from matgen.structures.formats import HOLDERS, Format, Piece
+
+
+def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
+    """Yield the pieces of a file, one for each structure; at least one, which may hold an error."""
+    streamed = _STREAMED.get(form)
+    if streamed is not None:
+        with _reader(stream) as lines:
+            first = True
+            for piece in streamed(lines):
+                first = False
+                yield piece
+        if first:
+            yield _error("the file is empty")
+        return
+    text = _decoded(stream.read())
+    if not text.strip("\0 \t\r\n"):
+        yield _error("the file is empty")
+    elif form == "json":
+        yield from _values(text)
+    elif form == "cif":
+        yield from _blocks(text)
+    else:
+        yield Piece("", form, text)
+
+
+def failure(error: Exception) -> Piece:
+    """Return a piece that gives the reason why a file could not be split."""
+    return _error(one_line(error))
+
+
+def _decoded(data: bytes) -> str:
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _reader(stream: IO[bytes]) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _error(reason: str, label: str = "") -> Piece:
+    return Piece(label, None, None, reason)
+
+
+def _blocks(text: str) -> Iterator[Piece]:
+    """Yield the data blocks of a CIF that have a cell; the whole text if none has, and reading gives the error."""
+    parts = re.split(r"(?im)^(?=data_)", text)
+    with_cell = [part for part in parts if "_cell_length_a" in part] or [text]
+    for index, part in enumerate(with_cell):
+        yield Piece(f"#{index}" if len(with_cell) > 1 else "", "cif", part)
+
+
+def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield the frames of an (ext)xyz; stop at a frame without a number of atoms, as the next cannot be found."""
+    index = 0
+    for line in lines:
+        if not line.strip():
+            continue
+        label = f"#{index}"
+        if not re.fullmatch(r"\s*\d{1,7}\s*", line):
+            yield _error(f"expected a number of atoms at the head of frame {index}, got {line.strip()[:40]!r}", label)
+            return
+        count = int(line)
+        frame = [line, *(lines.readline() for _ in range(count + 1))]
+        if not all(frame):
+            yield _error(f"frame {index} is cut short: {count} atoms are announced", label)
+            return
+        yield Piece(label, "extxyz", "".join(frame))
+        index += 1
+
+
+def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield the records of an SDF, or the single record of a MOL file."""
+    texts = _split_records(lines)
+    first, second = next(texts, None), next(texts, None)
+    if first is None:
+        return
+    if second is None:
+        yield Piece("", "sdf", first)
+        return
+    for index, text in enumerate(chain((first, second), texts)):
+        yield Piece(f"#{index}", "sdf", text)
+
+
+def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the text between lines of `$$$$`; the first three lines of a record may be blank."""
+    record: list[str] = []
+    for line in lines:
+        if line.startswith("$$$$"):
+            yield "".join(record)
+            record = []
+        else:
+            record.append(line.rstrip("\r\n") + "\n")
+    if any(map(str.strip, record)):
+        yield "".join(record)
+
+
+def _smiles(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield one SMILES per line, with the name that may follow it; skip a header and comments."""
+    index = 0
+    for line in lines:
+        smiles, _, name = line.strip("\0 \t\r\n").replace("\t", " ").partition(" ")
+        if not smiles or smiles.startswith("#") or smiles.lower() == "smiles":
+            continue
+        yield Piece(f"#{' '.join(name.split())[:60] or index}", "smi", smiles)
+        index += 1
+
+
+def _lines(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield one JSON value per line; skip blank lines."""
+    for index, line in enumerate(line for line in lines if line.strip("\0 \t\r\n")):
+        label = f"#{index}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield _error(f"not JSON: {one_line(error)}", label)
+        else:
+            yield Piece(label, "json", value)
+
+
+def _values(text: str) -> Iterator[Piece]:
+    """Yield the structures of a JSON text: one, a list, or a mapping from names to structures."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # JSON lines under another name
+            with _reader(io.BytesIO(text.encode())) as lines:
+                yield from _lines(lines)
+        else:
+            yield _error(f"not JSON: {one_line(error)}")
+        return
+    except RecursionError:
+        yield _error("nested too deeply to be a structure")
+        return
+    if isinstance(value, list) and value:
+        yield from (Piece(f"#{index}", "json", item) for index, item in enumerate(value))
+    elif isinstance(value, dict) and value and not _is_structure(value) and all(map(_is_structure, value.values())):
+        yield from (Piece(f"#{name}", "json", item) for name, item in value.items())
+    else:
+        yield Piece("", "json", value)
+
+
+def _is_structure(value: Any) -> bool:
+    """Return whether a JSON value is a structure or holds one, by its keys."""
+    if isinstance(value, str):
+        return "_cell_length_a" in value
+    keys = {"lattice", "sites", "cart_coords", "smiles", *HOLDERS}
+    return isinstance(value, dict) and not keys.isdisjoint(value)
+
+
+def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield the rows of a CSV table that has a column of structures."""
+    csv.field_size_limit(sys.maxsize)
+    table = csv.DictReader(lines)
+    columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
+    column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)
+    if column is None:
+        if columns:
+            yield _error(f"expected a column `cif`, `structure` or `smiles`, got {', '.join(columns)[:80]}")
+        return
+    form: Format = "smi" if column == columns.get("smiles") else "csv"
+    for index, row in enumerate(table):
+        text = row.get(column)
+        if text:
+            yield Piece(f"#{index}", form, text)
+        else:
+            yield _error(f"nothing in column {column}", f"#{index}")
+
+
+_STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
+    "extxyz": _frames,
+    "sdf": _records,
+    "smi": _smiles,
+    "jsonl": _lines,
+    "csv": _rows,
+}

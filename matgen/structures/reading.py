@@ -1,0 +1,130 @@
+"""Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymatgen.core.structure import Molecule, Structure
+from pymatgen.io.vasp.inputs import BadPoscarWarning
+
+from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
+from matgen.structures.candidate import KindName, Material, kind_of
+from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read_poscar
+from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
+from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.templates.molecular_geometry import Placed
+from matgen.templates.molecule import MoleculeError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The structure of a piece.
+
+    Attributes:
+        structure: elements and positions; the atoms of a molecule are in the order of the graph of its template.
+        template: canonical SMILES of a molecule; empty for a crystal.
+        note: what the file does not give and was generated, such as a geometry; empty otherwise.
+    """
+
+    structure: Material
+    template: str = ""
+    note: str = ""
+
+
+def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
+    """Read a piece: elements and positions only, without oxidation states, labels or moments.
+
+    Args:
+        piece: of a file.
+        kind: expected kind; None for either.
+
+    Raises:
+        BrokenStructureError: it is not readable, of another kind, disordered, or its cell has no volume.
+    """
+    if piece.error or piece.form is None:
+        raise BrokenStructureError(piece.error or "no format")
+    likely = likely_kind(piece)
+    if None not in (kind, likely) and kind != likely:
+        raise BrokenStructureError(_OTHER[likely])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", BadPoscarWarning)
+            found = _READERS[piece.form](piece.content)
+            read = _valid(found)
+    except BrokenStructureError:
+        raise
+    except MoleculeError as error:
+        raise BrokenStructureError(one_line(error)) from error
+    except BadPoscarWarning as error:
+        raise BrokenStructureError(f"the POSCAR does not say which elements it holds: {one_line(error)}") from error
+    except RecursionError as error:
+        raise BrokenStructureError("nested too deeply to be a structure") from error
+    except np.linalg.LinAlgError as error:
+        raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
+    except READER_ERRORS as error:
+        raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
+    if kind not in {None, kind_of(read.structure)}:
+        raise BrokenStructureError(_OTHER[kind_of(read.structure)])
+    return read
+
+
+_OTHER: dict[KindName | None, str] = {
+    "molecule": "no crystal: expected a cell (Lattice=...) that repeats along three axes, got a molecule",
+    "crystal": "no molecule: expected atoms in free space, got a cell that repeats",
+}
+
+
+def _valid(found: Structure | Placed) -> Reading:
+    if isinstance(found, Placed):
+        return Reading(molecule_of(found), str(found.template), found.note)
+    return Reading(clean(found))
+
+
+def _read_xyz(text: str) -> Structure | Placed:
+    return read_extxyz(text) if has_cell(text) else read_molecule_xyz(text)
+
+
+def _read_json(value: Any) -> Structure | Placed:
+    """Read a JSON value.
+
+    Args:
+        value: a pymatgen dictionary, a record of matgen, a CIF, or an object that holds one of these or a SMILES.
+    """
+    if isinstance(value, str):
+        return read_cif(value) if "_cell_length_a" in value else _read_json(json.loads(value))
+    if not isinstance(value, dict):
+        raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
+    if "sites" in value:
+        return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
+    if {"lattice", "species", "frac_coords"} <= set(value):
+        return Structure(value["lattice"], value["species"], value["frac_coords"])
+    if {"charge", "species", "cart_coords"} <= set(value):
+        return with_bonds(
+            Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
+        )
+    for key in HOLDERS:
+        if key in value:
+            inner = value[key]
+            has_graph = isinstance(inner, dict) and "cart_coords" in inner and "template" in value
+            return _read_json(inner | {"template": value["template"]} if has_graph else inner)
+    if "smiles" in value:
+        return read_smiles(value["smiles"])
+    raise BrokenStructureError(
+        f"expected a JSON object with a lattice and sites, got the keys {', '.join(value)[:80] or 'none'}"
+    )
+
+
+_READERS: dict[Format, Callable[[Any], Structure | Placed]] = {
+    "cif": read_cif,
+    "poscar": read_poscar,
+    "extxyz": _read_xyz,
+    "sdf": read_molblock,
+    "smi": read_smiles,
+    "json": _read_json,
+    "jsonl": _read_json,
+    "csv": _read_json,
+}
