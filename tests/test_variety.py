@@ -12,7 +12,7 @@ import torch
 from pymatgen.core import Lattice, Molecule, Structure
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
-from matgen.cli.terminal import by_family, candidate_table
+from matgen.cli.candidate_tables import by_family, candidate_table
 from matgen.datasets.crystals import CrystalTable
 from matgen.generation.request import FEW, Request, RequestError
 from matgen.generation.total_energy import repeats

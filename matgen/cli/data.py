@@ -28,7 +28,8 @@ def prepare(
     with teaching():
         from rich.progress import track
 
-        from matgen.cli.terminal import console, rows_table
+        from matgen.cli.tables import rows_table
+        from matgen.cli.terminal import console
         from matgen.workflows.data import prepare_molecules, prepare_table
 
         screen = console(stderr=True)
@@ -55,7 +56,8 @@ def info(
 ) -> None:
     """Say what training data there are."""
     with teaching():
-        from matgen.cli.terminal import console, rows_table
+        from matgen.cli.tables import rows_table
+        from matgen.cli.terminal import console
         from matgen.workflows.data import files, table_facts
 
         if path is not None and path.suffix == ".npz":

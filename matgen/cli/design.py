@@ -196,7 +196,8 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
 def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     """What was found; of candidates that were verified, what came of it."""
-    from matgen.cli.terminal import candidate_table, console, energy_table
+    from matgen.cli.candidate_tables import candidate_table, energy_table
+    from matgen.cli.terminal import console
 
     if as_json and request.verify:
         _print(outcome.candidates)

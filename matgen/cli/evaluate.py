@@ -47,7 +47,8 @@ def evaluate(
 ) -> None:
     """Count what a set of crystals or molecules is worth: validity, novelty, stability, distances, matches."""
     with teaching():
-        from matgen.cli.terminal import StageView, console, estimate_table, shares_table
+        from matgen.cli.tables import estimate_table, shares_table
+        from matgen.cli.terminal import StageView, console
         from matgen.evaluation.findings import EvaluationConfig
         from matgen.metrics.shares import training_shares
         from matgen.runtime.config import from_mapping

@@ -35,8 +35,10 @@ def learn(
 ) -> None:
     """Teach the model of crystals' gaps what was verified: its heads are fitted anew, in minutes."""
     with teaching():
-        from matgen.cli.terminal import StageView, console, learned_table
-        from matgen.learning.labels import LabelConfig, read_labels
+        from matgen.cli.tables import learned_table
+        from matgen.cli.terminal import StageView, console
+        from matgen.learning.labels import read_labels
+        from matgen.learning.rows import LabelConfig
         from matgen.workflows.learn import LearnConfig, run
 
         labels = read_labels(paths, LabelConfig(column, unit, functional, allow_functional))

@@ -13,8 +13,9 @@ def models(
 ) -> None:
     """Say which models ship, what they were trained on, and how good they are."""
     with teaching():
-        from matgen.cli.terminal import console, model_table
-        from matgen.weights.models import registry
+        from matgen.cli.tables import model_table
+        from matgen.cli.terminal import console
+        from matgen.weights.shipped import registry
 
         found = registry()
         if as_json:

@@ -28,7 +28,8 @@ def build(
 ) -> None:
     """Compute energies of known crystals by a potential, and keep those near their hull. Resumes."""
     with teaching():
-        from matgen.cli.terminal import StageView, console, rows_table
+        from matgen.cli.tables import rows_table
+        from matgen.cli.terminal import StageView, console
         from matgen.relaxation.calculators import calculator_maker
         from matgen.structures.files import found
         from matgen.workflows.reference import build_reference
@@ -65,7 +66,8 @@ def info(
 ) -> None:
     """Say what is in a reference, by which potential, and from where."""
     with teaching():
-        from matgen.cli.terminal import console, rows_table
+        from matgen.cli.tables import rows_table
+        from matgen.cli.terminal import console
         from matgen.workflows.reference import reference_facts
 
         found = vars(reference_facts(path))

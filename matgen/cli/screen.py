@@ -82,7 +82,9 @@ def screen(
 
 def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any], *, top: int, as_json: bool) -> None:
     """Run a screening and show what comes of it."""
-    from matgen.cli.terminal import StageView, console, ranking_table, summary_table
+    from matgen.cli.candidate_tables import ranking_table
+    from matgen.cli.tables import summary_table
+    from matgen.cli.terminal import StageView, console
     from matgen.screening.files import ROWS
     from matgen.screening.row import row_record
     from matgen.workflows.screen import run

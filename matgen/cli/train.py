@@ -22,7 +22,8 @@ def train(
 ) -> None:
     """Train a model, or go on from the last checkpoint in its folder."""
     with teaching():
-        from matgen.cli.terminal import StageView, console, rows_table
+        from matgen.cli.tables import rows_table
+        from matgen.cli.terminal import StageView, console
         from matgen.training.run import train as run_training
         from matgen.workflows.train import planned
 

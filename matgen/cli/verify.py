@@ -48,7 +48,8 @@ def verify(
     with teaching():
         from matgen.first_principles import gpaw
         from matgen.first_principles.calculations import MoleculePlan, Plan
-        from matgen.first_principles.gpaw import FirstPrinciplesConfig, find_interpreter
+        from matgen.first_principles.gpaw import FirstPrinciplesConfig
+        from matgen.first_principles.gpaw_interpreter import find_interpreter
         from matgen.first_principles.subjects import chosen, kind_of_all, passed_over, subjects
         from matgen.workflows.verify import default_folder
 
@@ -69,7 +70,8 @@ def verify(
 
 def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) -> None:
     """Run the calculations and show what comes of them."""
-    from matgen.cli.terminal import StageView, console, verified_table
+    from matgen.cli.tables import verified_table
+    from matgen.cli.terminal import StageView, console
     from matgen.workflows.verify import run, to_record
 
     screen = console(stderr=True)
