@@ -14,8 +14,9 @@ from matgen.nn.evaluator import Evaluator, EvaluatorConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig
-from matgen.weights import models
-from matgen.weights.models import WEIGHTS, WeightsError, info, load, registry, save, tensors, weights_hash
+from matgen.weights.files import WEIGHTS, WeightsError, info, save, tensors, weights_hash
+from matgen.weights.models import load
+from matgen.weights.shipped import registry
 
 SMALL = TemplatePriorConfig(width=24, layers=1, heads=2)
 
@@ -87,7 +88,7 @@ def test_an_unknown_kind_names_the_nearest(stored: Path) -> None:
 
 
 def test_another_kind_is_refused(stored: Path) -> None:
-    with pytest.raises(WeightsError, match=r"expected weights of kind judge .* got template_prior"):
+    with pytest.raises(WeightsError, match=r"expected weights of kind evaluator .* got template_prior"):
         load("evaluator", stored)
 
 
@@ -148,7 +149,7 @@ def test_what_ships_must_be_listed(stored: Path, listed: dict | None, monkeypatc
     if listed is not None:
         hashes.write_text(json.dumps(listed))
     assert load("template_prior", stored).config == SMALL  # somebody's own weights need no list
-    monkeypatch.setattr(models, "WEIGHTS", stored.parent)
+    monkeypatch.setattr("matgen.weights.files.WEIGHTS", stored.parent)
     with pytest.raises(WeightsError, match=r"does not list template_prior\.safetensors"):
         load("template_prior")
 
