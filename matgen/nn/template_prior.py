@@ -6,18 +6,17 @@ templates is exact, and over templates it is a bound. Illegal continuations have
 groups, a second use of a position without freedom, more atoms than the cap. (Cf. WyFormer, Kazeev et al. 2025.)
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, ConditionEmbedding, Conditions
 from matgen.nn.sites import ElementEmbedding, PaddedSites, PositionEmbedding
 from matgen.nn.transformer import Transformer, causal
-from matgen.runtime.devices import per_device, placed
+from matgen.runtime.devices import per_device
 from matgen.templates.wyckoff import wyckoff_table
 
-N_ELEMENTS = 95
 MAX_POSITIONS = 27
 
 
@@ -30,80 +29,6 @@ class TemplatePriorConfig:
     heads: int = 6
     dropout: float = 0.1
     max_atoms: int = 20
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is asked of templates; any subset may be given.
-
-    Attributes:
-        n_atoms: atoms in the primitive cell (n_systems,), 0 where not asked.
-        elements: elements that must occur (n_systems, 95), bool.
-        complete: whether `elements` are all elements (n_systems,), bool.
-        properties: band gap (eV), formation energy (eV/atom), energy above hull (eV/atom); NaN where not asked
-            (n_systems, 3).
-    """
-
-    n_atoms: Tensor
-    elements: Tensor
-    complete: Tensor
-    properties: Tensor
-
-    @classmethod
-    def none(cls, n_systems: int) -> Self:
-        """Nothing asked."""
-        return cls(
-            torch.zeros(n_systems, dtype=torch.long),
-            torch.zeros(n_systems, N_ELEMENTS, dtype=torch.bool),
-            torch.zeros(n_systems, dtype=torch.bool),
-            torch.full((n_systems, 3), float("nan")),
-        )
-
-    def select(self, rows: Tensor) -> Self:
-        """These systems."""
-        return replace(
-            self,
-            n_atoms=self.n_atoms[rows],
-            elements=self.elements[rows],
-            complete=self.complete[rows],
-            properties=self.properties[rows],
-        )
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
-        return placed(self, device)
-
-
-PROPERTY_GRIDS = ((0.0, 8.0, 33), (-4.5, 1.5, 25), (0.0, 0.4, 17))
-
-
-class ConditionEmbedding(nn.Module):
-    """One vector for all conditions; a condition that is not given adds a learned 'unknown'."""
-
-    def __init__(self, width: int, max_atoms: int) -> None:
-        super().__init__()
-        self.n_atoms = nn.Embedding(max_atoms + 1, width)
-        self.elements = ElementEmbedding(width)
-        self.complete = nn.Embedding(2, width)
-        self.grids = nn.ModuleList(nn.Linear(n + 1, width, bias=False) for _, _, n in PROPERTY_GRIDS)
-        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, conditions: Conditions) -> Tensor:
-        """(n_systems, width)."""
-        total = self.n_atoms(conditions.n_atoms) + self.complete(conditions.complete.long())
-        total = total + conditions.elements.to(total.dtype) @ self.elements.table()
-        for column, grid in zip(conditions.properties.unbind(1), self.grids, strict=True):
-            low, high, n = PROPERTY_GRIDS[list(self.grids).index(grid)]
-            total = total + grid(soft_bins(column, low, high, n).to(total.dtype))
-        return self.mix(total)
-
-
-def soft_bins(values: Tensor, low: float, high: float, n: int) -> Tensor:
-    """Linear interpolation weights on a grid (n_systems, n + 1); the last column says unknown (NaN)."""
-    place = ((values.nan_to_num() - low) / (high - low)).clamp(0, 1) * (n - 1)
-    weights = (1 - (place[:, None] - torch.arange(n, device=values.device)).abs()).clamp(min=0)
-    unknown = values.isnan()[:, None]
-    return torch.cat([weights * ~unknown, unknown.to(weights.dtype)], dim=1)
 
 
 @per_device
@@ -126,7 +51,7 @@ class TemplatePrior(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.conditions = ConditionEmbedding(width, config.max_atoms)
+        self.conditions = ConditionEmbedding(width, config.max_atoms, CRYSTAL_GRIDS)
         self.group = nn.Embedding(231, width)
         self.position = PositionEmbedding(width)
         self.element = ElementEmbedding(width)

@@ -11,7 +11,12 @@ KINDS = {"judge": "evaluator", "molecule_judge": "molecule_evaluator"}
 FIELDS = {"pushes": "pair_displacements"}
 """Fields of configurations."""
 
-PARTS = {"hand": "chirality", "push": "displacement", "pushes": "pair_displacements"}
+PARTS = {
+    "hand": "chirality",
+    "push": "displacement",
+    "pushes": "pair_displacements",
+    "n_heavy": "n_atoms",
+}
 """Parts of the dotted names of tensors."""
 
 
