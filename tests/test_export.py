@@ -15,8 +15,10 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.runtime.output import OutputError
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
-from matgen.structures.export import CandidateWriter, ResumeError, RunInfo, faithful_cif
+from matgen.structures.cif import faithful_cif
+from matgen.structures.export import CandidateWriter
 from matgen.structures.record import from_record, to_record
+from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.structures.symmetry import space_group
 
 RUN = RunInfo(version="0.1.0", seed=7, configuration={"band_gap": 1.5, "n": 3}, weights={"prior": "ab12"})

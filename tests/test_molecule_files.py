@@ -19,11 +19,12 @@ from rdkit.Chem import rdDepictor
 from matgen.structures.candidate import Candidate, KindError, Prediction, Relaxation, SpaceGroup, Verdict, kind_of
 from matgen.structures.cif import cif_text
 from matgen.structures.conversion import state_of, structures
-from matgen.structures.export import ROUNDING, CandidateWriter, ResumeError, RunInfo, faithful_sdf
+from matgen.structures.export import CandidateWriter
 from matgen.structures.files import Entry, MixedKindsError, found, one_kind, read, read_structures
 from matgen.structures.formats import likely_kind
 from matgen.structures.record import from_record, to_record
-from matgen.structures.sdf import read_sdf
+from matgen.structures.run_report import ResumeError, RunInfo
+from matgen.structures.sdf import ROUNDING, faithful_sdf, read_sdf
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.molecular_geometry import embedded, shows

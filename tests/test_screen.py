@@ -42,8 +42,8 @@ from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import here
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.cif import cif_text
-from matgen.structures.export import ResumeError
 from matgen.structures.files import MissingPathError, found, given
+from matgen.structures.run_report import ResumeError
 from matgen.targets.target import TargetError
 from matgen.workflows.screen import Tray, chunks, run, screen
 

@@ -10,7 +10,8 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.energies.novelty import Novelty
 from matgen.generation.generate import STEPS_BETWEEN_LOOKS
-from matgen.generation.request import FAST, Request, RequestError, confidence_of_round, least_confidence
+from matgen.generation.request import (FAST, Request, confidence_of_round, least_confidence)
+from matgen.generation.errors import (RequestError)
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.novelty.crystals import KnownIndex
 from matgen.relaxation.chgnet_surface import CHGNetSurface
@@ -20,7 +21,8 @@ from matgen.runtime.config import from_mapping
 from matgen.runtime.progress import Silence
 from matgen.search.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
 from matgen.structures.candidate import Candidate, Prediction
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -56,7 +58,7 @@ def searched(request: Request, folder: Path, deadline: float = math.inf) -> Sear
 
 def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> None:
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
-    search = searched(Request(n=4, max_ehull=0.2, processes=1), tmp_path)
+    search = searched(Request.of(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
     blamed = {name: search.assessment.rulebook.objection(found) for name, found in verdicts.items()}
     assert blamed.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
@@ -69,15 +71,15 @@ def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> 
 
 
 def test_a_stricter_limit_keeps_less(tmp_path: Path) -> None:
-    loose = searched(Request(n=4, max_ehull=1.0, processes=1), tmp_path / "loose")
-    strict = searched(Request(n=4, max_ehull=-1.0, processes=1), tmp_path / "strict")
+    loose = searched(Request.of(n=4, max_ehull=1.0, processes=1), tmp_path / "loose")
+    strict = searched(Request.of(n=4, max_ehull=-1.0, processes=1), tmp_path / "strict")
     assert loose.writer.candidates
     assert not strict.writer.candidates
     assert "found 0 of 4" in strict.outcome(tmp_path, 0.0).reason
 
 
 def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
-    search = searched(Request(n=1, allow_known=True, processes=1), tmp_path)
+    search = searched(Request.of(n=1, allow_known=True, processes=1), tmp_path)
     assert [c.name for c in search.writer.candidates] == ["known"]
     assert not search.writer.candidates[0].verdicts["novel"].passed
     assert search.writer.candidates[0].verdicts["falls_back"].passed
@@ -85,7 +87,7 @@ def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_is_what_the_outcome_names(tmp_path: Path) -> None:
-    search = searched(Request(n=4, processes=1), tmp_path, deadline=time.perf_counter())
+    search = searched(Request.of(n=4, processes=1), tmp_path, deadline=time.perf_counter())
     assert search.over
     assert not search.complete
     assert "the budget of 10 minutes is spent" in search.outcome(tmp_path, 0.0).reason
@@ -96,7 +98,7 @@ def test_a_spent_budget_is_what_the_outcome_names(tmp_path: Path) -> None:
 def test_a_round_proposes_for_what_is_missing(n: int, found: int, asked: int, tmp_path: Path) -> None:
     assert LEAST_AT_ONCE == 5
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
-        search = Search.resumed(Request(n=n, relax="none"), writer, lambda _: None)
+        search = Search.resumed(Request.of(n=n, relax="none"), writer, lambda _: None)
         writer.candidates = [PROPOSALS[0]] * found
         assert search.asked == asked
 
@@ -109,7 +111,7 @@ def sure(name: str, structure: Structure, probability: float) -> Candidate:
 
 
 def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:
-    request = Request(n=3, properties={"band_gap": 1.5}, relax="none", confidence=0.55)
+    request = Request.of(n=3, targets={"band_gap": 1.5}, relax="none", confidence=0.55)
     asked = [confidence_of_round(request, number) for number in range(20)]
     assert asked == sorted(asked, reverse=True)
     assert (asked[0], asked[-1]) == (0.55, least_confidence(request))
@@ -138,11 +140,11 @@ def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:
 
 def test_bad_limits_are_refused() -> None:
     with pytest.raises(RequestError, match="budget"):
-        Request(budget=0)
+        Request.of(budget=0)
     with pytest.raises(RequestError, match="confidence from 0 to below 1"):
-        Request(confidence=1.0)
+        Request.of(confidence=1.0)
     with pytest.raises(RequestError, match="max_ehull"):
-        Request(max_ehull=math.nan)
+        Request.of(max_ehull=math.nan)
 
 
 def test_the_term_for_novelty_speaks_against_known_formulas_alone() -> None:
@@ -179,4 +181,4 @@ def test_the_fast_preset_leaves_the_geometry_to_the_relaxation() -> None:
     assert (request.stages.diffusion, request.stages.mala) == (False, False)
     assert request.sampler.shaped > SamplerConfig().shaped
     looks = (request.sampler.move_steps - request.sampler.burn_in) // STEPS_BETWEEN_LOOKS + 1
-    assert request.over_generation * looks > 2 * request.sampler.started  # there is a choice of what to start
+    assert request.search.over_generation * looks > 2 * request.sampler.started  # there is a choice of what to start

@@ -14,7 +14,8 @@ from pymatgen.core import Lattice, Molecule, Structure
 from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
 from matgen.cli.candidate_tables import by_family, candidate_table
 from matgen.datasets.crystals import CrystalTable
-from matgen.generation.request import FEW, Request, RequestError
+from matgen.generation.request import (FEW, Request)
+from matgen.generation.errors import (RequestError)
 from matgen.generation.total_energy import repeats
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence
@@ -23,7 +24,8 @@ from matgen.search.selection import Rulebook, Uniqueness
 from matgen.search.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.conversion import described, structures
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.batch import crystals_of
 from matgen.templates.crystal import CrystalTemplate
@@ -135,13 +137,13 @@ def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -
     """Ten wanted of eighteen, three of a layout at most: nine fit, and one waiting halide fills up."""
     proposals = many_halides()
     Random(seed).shuffle(proposals)
-    search = searched(Request(n=10), tmp_path, proposals)
+    search = searched(Request.of(n=10), tmp_path, proposals)
     assert search.complete
     within = [one for one in search.writer.candidates if one.verdicts[VARIETY].passed]
     assert len(within) == 3 + 3 + 2 + 1
     assert max(search.variety.counts.values()) == 3 + 1
     (beyond,) = [one for one in search.writer.candidates if not one.verdicts[VARIETY].passed]
-    assert "1 are beyond the 3 of one layout" in search.outcome(tmp_path, 0.0).reason
+    assert "1 are beyond the 3 of one Wyckoff layout" in search.outcome(tmp_path, 0.0).reason
     turned_away = search.rejects.read()
     assert beyond.name not in {one.name for one in turned_away}
     assert len(turned_away) == sum(search.tally.values()) == len(proposals) - 10
@@ -151,7 +153,7 @@ def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -
 
 @pytest.mark.usefixtures("agreeable")
 def test_a_layout_that_can_be_avoided_is_not_exceeded(tmp_path: Path) -> None:
-    search = searched(Request(n=8), tmp_path, many_halides())
+    search = searched(Request.of(n=8), tmp_path, many_halides())
     assert sorted(search.variety.counts.values()) == [2, 3, 3]
     assert search.outcome(tmp_path, 0.0).reason == "found all 8"
 
@@ -159,13 +161,13 @@ def test_a_layout_that_can_be_avoided_is_not_exceeded(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 12, 18, 20])
 def test_never_fewer_than_without_a_limit(n: int, tmp_path: Path) -> None:
-    limited = searched(Request(n=n), tmp_path / "limited", many_halides())
-    free = searched(Request(n=n, variety=0.0), tmp_path / "free", many_halides())
+    limited = searched(Request.of(n=n), tmp_path / "limited", many_halides())
+    free = searched(Request.of(n=n, variety=0.0), tmp_path / "free", many_halides())
     assert len(limited.writer.candidates) == len(free.writer.candidates) == min(n, 18)
 
 
 def test_without_variety_the_first_ones_are_taken(agreeable: _Agreeable, tmp_path: Path) -> None:
-    search = searched(Request(n=10, variety=0.0), tmp_path, many_halides())
+    search = searched(Request.of(n=10, variety=0.0), tmp_path, many_halides())
     assert [one.name for one in search.writer.candidates] == [f"{i:02d}" for i in range(10)] == agreeable.relaxations
     assert all(VARIETY not in one.verdicts for one in search.writer.candidates)
 
@@ -173,8 +175,8 @@ def test_without_variety_the_first_ones_are_taken(agreeable: _Agreeable, tmp_pat
 @pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_an_interrupt_changes_nothing(stop_after: int, tmp_path: Path) -> None:
-    whole = searched(Request(n=10), tmp_path / "whole", many_halides())
-    cut = searched(Request(n=10), tmp_path / "cut", many_halides(), stop_after=stop_after)
+    whole = searched(Request.of(n=10), tmp_path / "whole", many_halides())
+    cut = searched(Request.of(n=10), tmp_path / "cut", many_halides(), stop_after=stop_after)
     for one in (whole, cut):
         one.writer.revise([replace(c, family=one.families.best(c.name)) for c in one.writer.candidates])
     assert cut.writer.candidates == whole.writer.candidates
@@ -191,7 +193,7 @@ def test_what_is_superfluous_is_not_relaxed_where_it_pays_to_stop(
     rest = [*salts[10:13], zinc_blende("Zn", "S"), *salts[13:], zinc_blende("Cd", "S")]
     proposals = [offered(f"{i:02d}", one, float(i)) for i, one in enumerate([*salts[:10], *rest])]
     names = [one.name for one in proposals]
-    search = searched(Request(n=10), tmp_path, proposals)
+    search = searched(Request.of(n=10), tmp_path, proposals)
     needed = [*names[:10], names[13], names[-1]]
     assert agreeable.relaxations == (needed if more >= WORTH_A_STOP else names)
     assert [one.name for one in search.writer.candidates] == [*names[:3], names[13], names[-1], *names[3:8]]
@@ -206,7 +208,7 @@ def test_a_stop_changes_nothing_but_the_work(
     found, work = [], []
     for worth in (1, 4, len(proposals)):
         monkeypatch.setattr("matgen.search.search.WORTH_A_STOP", worth)
-        search = searched(Request(n=10), tmp_path / str(worth), proposals)
+        search = searched(Request.of(n=10), tmp_path / str(worth), proposals)
         found.append((search.writer.candidates, search.rejects.read(), search.tally))
         assert len(agreeable.relaxations) == len(set(agreeable.relaxations))
         work.append(len(agreeable.relaxations))
@@ -243,19 +245,19 @@ def _passed(name: str) -> Verdict:
 
 
 def test_the_limit_is_three_tenths_unless_the_request_leaves_few_layouts() -> None:
-    assert [Request(n=n).most_alike for n in (1, 2, 3, 4, 10, 11, 40)] == [1, 1, 1, 2, 3, 4, 12]
+    assert [Request.of(n=n).most_alike for n in (1, 2, 3, 4, 10, 11, 40)] == [1, 1, 1, 2, 3, 4, 12]
     few, more = ("Ga", "N", "O"), ("Ga", "N", "O", "Al")
     assert len(few) == FEW
     unlimited = [{"formula": "GaN"}, {"elements": few}, {"space_groups": (225,)}, {"variety": 0.0}]
     for asked in (*unlimited, {"kind": "molecule"}):
-        assert Request(n=40, **asked).most_alike == 40
+        assert Request.of(n=40, **asked).most_alike == 40
     for asked in unlimited:  # nor where more are to be verified than found
-        both = Request(n=2, verify=5, properties={"band_gap": 1.5}, **asked)
+        both = Request.of(n=2, verify=5, targets={"band_gap": 1.5}, **asked)
         assert both.most_alike == both.wanted == 5
     for asked in ({"elements": more}, {"include": few}, {"space_groups": tuple(range(221, 231))}, {"variety": 2.0}):
-        assert Request(n=40, **asked).most_alike == 12
+        assert Request.of(n=40, **asked).most_alike == 12
     with pytest.raises(RequestError, match="variety"):
-        Request(variety=-1)
+        Request.of(variety=-1)
 
 
 def test_what_was_found_before_counts_as_a_repetition_and_nothing_does_without_variety() -> None:

@@ -22,6 +22,8 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except OutputError:
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"cannot write to {path}: {reason}; choose another folder with --out") from error

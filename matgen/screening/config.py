@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matgen import __version__
-from matgen.checks.crystals import Interval
+from matgen.checks.targets import Interval
 from matgen.errors import UserError
 from matgen.generation.request import RELAXERS, intervals
 from matgen.hull import reference
 from matgen.hull.hull import MARGIN
 from matgen.novelty import index_file, molecules
-from matgen.relaxation.symmetric import RelaxConfig
+from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import check_least, to_mapping
 from matgen.structures.candidate import KindName
-from matgen.structures.export import RunInfo
+from matgen.structures.run_report import RunInfo
 from matgen.targets.properties import PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
-from matgen.weights.models import check_weights, folder_of, weights_file, weights_hash
+from matgen.weights.files import weights_file, weights_hash
+from matgen.weights.shipped import check_weights, folder_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -4,12 +4,8 @@ A folder holds `rows.jsonl` (every row, in the order in which they became known:
 they came about), and at the end `results.parquet`, `results.csv` and `results.jsonl`, best first.
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +14,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matgen.runtime.output import append, replace_file, writing
+from matgen.runtime.csv_lines import csv_lines
+from matgen.runtime.json_lines import append_json_lines, read_json_lines, write_json_lines
+from matgen.runtime.output import replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.structures.candidate import KindName
-from matgen.structures.export import ADVICE, ResumeError, RunInfo, earlier_report, identity
+from matgen.structures.run_report import ADVICE, REPORT, ResumeError, RunInfo, earlier_report, new_report, write_report
 
 ROWS, RESULTS = "rows.jsonl", "results"
 
@@ -54,12 +52,10 @@ class Journal(AbstractContextManager["Journal"]):
                 raise ResumeError(f"{self.folder} holds rows but no run.json to resume from; {ADVICE}")
             self._known = {(row.name, row.digest): row for row in self._earlier_rows()}
             self._report = {
-                "status": "running",
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                **identity(self._run),
+                **new_report(self._run),
                 "taken_up": len(self._known),
             }
-            self._write_report()
+            write_report(self.folder, self._report)
         return self
 
     def __exit__(
@@ -71,7 +67,7 @@ class Journal(AbstractContextManager["Journal"]):
             gone = kind in {KeyboardInterrupt, GeneratorExit}
             self._report["status"] = "interrupted" if gone else f"failed: {kind.__name__}"
         with writing(self.folder):
-            self._write_report()
+            write_report(self.folder, self._report)
 
     def known(self, name: str, digest: str) -> Row | None:
         """The row of this name, if it was judged already and its file says the same still."""
@@ -83,8 +79,7 @@ class Journal(AbstractContextManager["Journal"]):
         Raises:
             OutputError: the disk is full, or the folder has gone.
         """
-        with writing(self.folder):
-            append(self.folder / ROWS, "".join(map(_line, rows)))
+        append_json_lines(self.folder / ROWS, map(row_record, rows))
 
     def finish(self, ranked: Sequence[Row], summary: Mapping[str, Any]) -> None:
         """Write the tables, best first, and the summary into `run.json`.
@@ -94,9 +89,9 @@ class Journal(AbstractContextManager["Journal"]):
         """
         self._report["summary"] = dict(summary)
         with writing(self.folder):
-            replace_file(self._result("jsonl"), "".join(map(_line, ranked)))
+            write_json_lines(self._result("jsonl"), map(row_record, ranked))
             lines, columns = [cells(row, self.kind) for row in ranked], schema(self.kind)
-            replace_file(self._result("csv"), _csv(lines, columns.names))
+            replace_file(self._result("csv"), csv_lines(columns.names, lines))
             part = self._result("parquet.part")
             pq.write_table(pa.Table.from_pylist(lines, columns), part)
             part.replace(self._result("parquet"))
@@ -104,39 +99,16 @@ class Journal(AbstractContextManager["Journal"]):
     def _result(self, kind: str) -> Path:
         return self.folder / f"{RESULTS}.{kind}"
 
-    def _write_report(self) -> None:
-        replace_file(self.folder / "run.json", json.dumps(self._report, indent=2) + "\n")
-
     def _clear(self) -> None:
         """Remove what a screening has left, and nothing from a folder where none has been."""
-        if (self.folder / "run.json").exists():
-            for path in (self.folder / "run.json", self.folder / ROWS, *map(self._result, KINDS)):
+        if (self.folder / REPORT).exists():
+            for path in (self.folder / REPORT, self.folder / ROWS, *map(self._result, KINDS)):
                 path.unlink(missing_ok=True)
 
     def _earlier_rows(self) -> list[Row]:
         """Rows on disk; a last line that an interrupt cut short is dropped."""
         path = self.folder / ROWS
-        if not path.exists():
-            return []
-        try:
-            whole, newline, rest = path.read_text(encoding="utf-8").rpartition("\n")
-            if rest:
-                replace_file(path, whole + newline)
-            return [row_of(json.loads(line)) for line in whole.splitlines()]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResumeError(f"{path} is damaged ({error}); {ADVICE}") from error
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row_record(row), allow_nan=False) + "\n"
-
-
-def _csv(lines: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, names, lineterminator="\n")
-    table.writeheader()
-    table.writerows(lines)
-    return text.getvalue()
+        return read_json_lines(path, row_of, error=ResumeError, advice=ADVICE, repair=True)
 
 
 TEXTS = frozenset(

@@ -1,4 +1,4 @@
-"""SDF text of a molecule, and whether it still says the same."""
+"""Write molecules as SDF text, and test that it reads back to the same molecule."""
 
 import math
 from collections.abc import Mapping
@@ -6,18 +6,47 @@ from collections.abc import Mapping
 import numpy as np
 from rdkit import Chem
 
+from matgen.structures.candidate import Candidate, Verdict
 from matgen.templates.molecular_geometry import shows
-from matgen.templates.molecule import MoleculeTemplate, with_positions
+from matgen.templates.molecule import MoleculeTemplate, inchi_key, with_positions
+
+ROUNDING = 1e-4
+"""Å; the four decimals of an SDF move an atom by less."""
+
+
+def faithful_sdf(candidate: Candidate) -> tuple[str, Verdict]:
+    """Write an SDF with all hydrogens that reads back to the same molecule with its atoms in place.
+
+    Returns:
+        The text, and a verdict: failed if the coordinates show another graph or chirality than the template.
+    """
+    template, positions = MoleculeTemplate(candidate.template), candidate.structure.cart_coords
+    text = sdf_text(template, positions, candidate.name, _sdf_fields(candidate))
+    back = read_sdf(text)
+    moved = math.nan if back is None else farthest(template, positions, back)
+    passed = moved <= ROUNDING
+    reason = "reads back to the same graph and chirality" if passed else f"does not read back as {template}"
+    return text, Verdict("sdf", passed, moved, "Å", reason)
+
+
+def _sdf_fields(candidate: Candidate) -> dict[str, str]:
+    """Return the data fields of a candidate: identity, predictions and verdicts."""
+    fields = {"SMILES": candidate.template, "InChIKey": inchi_key(candidate.template)}
+    for name, prediction in candidate.properties.items():
+        fields[name] = f"{prediction.value:.6g} +- {prediction.spread:.2g} {prediction.unit}"
+    failed = [name for name, verdict in candidate.verdicts.items() if not verdict.passed]
+    fields["passed"] = "no" if failed else "yes"
+    return fields | {"failed": ", ".join(failed)} if failed else fields
 
 
 def sdf_text(template: MoleculeTemplate, positions: np.ndarray, name: str, data: Mapping[str, str]) -> str:
-    """One record with all hydrogens and with data fields.
+    """Return one record with all hydrogens and with data fields.
 
     Args:
         template: the graph.
         positions: Cartesian (n_atoms, 3), Å, in the order of the graph; the file holds four decimals.
         name: the title.
-        data: fields in order; line ends in them become spaces.
+        data: fields in order; line breaks in them become spaces.
     """
     molecule = with_positions(template, positions)
     molecule.SetProp("_Name", name)
@@ -27,16 +56,16 @@ def sdf_text(template: MoleculeTemplate, positions: np.ndarray, name: str, data:
 
 
 def read_sdf(text: str) -> Chem.Mol | None:
-    """The first molecule in an SDF text, all atoms as they are; None where RDKit finds none in it."""
+    """Return the first molecule of an SDF text with its atoms unchanged, or None if RDKit finds none."""
     source = Chem.SDMolSupplier()
     source.SetData(text, removeHs=False)
     return next(iter(source), None)
 
 
 def farthest(template: MoleculeTemplate, positions: np.ndarray, back: Chem.Mol) -> float:
-    """How far (Å) a molecule that was read back has an atom from where it was; NaN if it is another molecule.
+    """Return the largest displacement (Å) of an atom of a molecule that was read back; NaN for another molecule.
 
-    A template that asks for no hand is met by either.
+    A template without specified chirality matches either enantiomer.
     """
     if not shows(back, template):
         return math.nan

@@ -25,8 +25,8 @@ from matgen.screening.ranking import FirstOfItsKind, ranked, summary
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.export import identity
 from matgen.structures.files import Found, digest, found, given, one_kind
+from matgen.structures.run_report import identity
 
 
 @dataclass(frozen=True)

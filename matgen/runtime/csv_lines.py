@@ -1,0 +1,16 @@
+"""Text of CSV tables."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Return rows as CSV with Unix line ends; a missing value is empty, an unknown column an error."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    if header and columns:
+        table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

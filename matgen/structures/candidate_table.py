@@ -1,0 +1,55 @@
+"""Candidates as rows of a CSV table and as frames of an extxyz file."""
+
+import io
+import math
+from typing import Any
+
+import ase.io
+
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.kind_formats import KIND_FORMATS
+from matgen.structures.record import formula
+
+CALCULATED = frozenset({"gpaw_gap"})
+"""Properties calculated from first principles: a value, without the spread of a prediction."""
+
+
+def candidate_row(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as one row of the table, by column."""
+    row: dict[str, Any] = {
+        "name": candidate.name,
+        "formula": formula(candidate),
+        **KIND_FORMATS[candidate.kind].identity(candidate),
+        "passed": all(verdict.passed for verdict in candidate.verdicts.values()),
+        "energy": sum(candidate.energies.values()),
+    }
+    row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
+    for name, prediction in candidate.properties.items():
+        row |= {name: prediction.value} if name in CALCULATED else prediction_columns(name, prediction)
+    if candidate.relaxation is not None:
+        row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
+    return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
+
+
+def prediction_columns(name: str, prediction: Prediction | None) -> dict[str, float | None]:
+    """Return a prediction as columns: value, spread, both parts of the spread, and P(the target is met)."""
+    if prediction is None:
+        values: list[float | None] = [None] * 5
+    else:
+        parts = (prediction.spread, prediction.aleatoric, prediction.epistemic, prediction.probability)
+        values = [prediction.value, *(part if math.isfinite(part) else None for part in parts)]
+    names = (name, f"{name}_spread", f"{name}_aleatoric", f"{name}_epistemic", f"{name}_probability")
+    return dict(zip(names, values, strict=True))
+
+
+def extxyz_frame(candidate: Candidate) -> str:
+    """Return a candidate as one extxyz frame, with the columns of the table in its comment line."""
+    frame = KIND_FORMATS[candidate.kind].frame(candidate)
+    for name, value in candidate_row(candidate).items():
+        if value is None:  # which would read back as True
+            continue
+        escaped = value.replace("\\", "\\\\") if isinstance(value, str) else value  # a SMILES contains F/C=C\\F
+        frame.info["energy_total" if name == "energy" else name] = escaped
+    text = io.StringIO()
+    ase.io.write(text, frame, format="extxyz")
+    return text.getvalue()

@@ -1,0 +1,91 @@
+"""What identifies a run, and its report `run.json`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from matgen.errors import UserError
+from matgen.runtime.output import replace_file
+
+ADVICE = "name another folder with --out, or overwrite it"
+
+REPORT = "run.json"
+
+
+class ResumeError(UserError, ValueError):
+    """The output folder does not hold the beginning of this run."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What identifies a run: two runs that agree in all of it give the same candidates.
+
+    Attributes:
+        version: of the program.
+        seed: of the run.
+        configuration: all settings, as JSON types.
+        weights: hash of each file of weights or references by name.
+    """
+
+    version: str
+    seed: int
+    configuration: Mapping[str, Any]
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+def new_report(run: RunInfo) -> dict[str, Any]:
+    """Return the report of a run that starts now."""
+    return {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds"), **identity(run)}
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write `run.json`."""
+    replace_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
+
+
+def earlier_report(folder: Path, run: RunInfo) -> dict[str, Any]:
+    """Return the `run.json` of an earlier call of the same run, empty if there is none.
+
+    Raises:
+        ResumeError: it belongs to another run, or is not a report.
+    """
+    path = folder / REPORT
+    if not path.exists():
+        return {}
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: report[name] for name in identity(run)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResumeError(f"{path} is not a report of a run; {ADVICE}") from error
+    different = [name for name, value in identity(run).items() if found[name] != value]
+    if different:
+        raise ResumeError(f"{folder} holds another run: {_differences(found, run, different)}; {ADVICE}")
+    return report
+
+
+def identity(run: RunInfo) -> dict[str, Any]:
+    """Return what two runs must share to be the same, as it is read back from JSON."""
+    whole = {
+        "version": run.version,
+        "seed": run.seed,
+        "weights": dict(run.weights),
+        "configuration": dict(run.configuration),
+    }
+    return json.loads(json.dumps(whole))
+
+
+def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> str:
+    """Describe how an earlier run differs from this one."""
+    wanted = identity(run)
+    changes = []
+    for name in names:
+        if isinstance(wanted[name], dict) and isinstance(found[name], dict):
+            keys = sorted({*wanted[name], *found[name]})
+            pairs = [(key, found[name].get(key), wanted[name].get(key)) for key in keys]
+        else:
+            pairs = [(name, found[name], wanted[name])]
+        changes += [f"{key} was {old!r} and is now {new!r}" for key, old, new in pairs if old != new]
+    return ", ".join(changes)
