@@ -1,4 +1,4 @@
-"""A search keeps what is stable, new and distinct, and says truly why it ended."""
+"""A search keeps what is stable, new and distinct, and reports why it ended."""
 
 import math
 import time
@@ -9,15 +9,16 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgen.energies.novelty import Novelty
+from matgen.generation.acceptance import confidence_of_round, least_confidence
+from matgen.generation.errors import RequestError
 from matgen.generation.generate import STEPS_BETWEEN_LOOKS
-from matgen.generation.request import (FAST, Request, confidence_of_round, least_confidence)
-from matgen.generation.errors import (RequestError)
+from matgen.generation.presets import FAST
+from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.novelty.crystals import KnownIndex
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import relax_many
 from matgen.relaxation.stability import falls_back
-from matgen.runtime.config import from_mapping
 from matgen.runtime.progress import Silence
 from matgen.search.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
 from matgen.structures.candidate import Candidate, Prediction
@@ -56,13 +57,13 @@ def searched(request: Request, folder: Path, deadline: float = math.inf) -> Sear
         return search
 
 
-def test_the_known_the_high_and_the_repeated_are_turned_away(tmp_path: Path) -> None:
+def test_known_unstable_and_repeated_proposals_are_rejected(tmp_path: Path) -> None:
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
     search = searched(Request.of(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
-    blamed = {name: search.assessment.rulebook.objection(found) for name, found in verdicts.items()}
-    assert blamed.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
-    assert blamed == {"known": "novel", "twice": "unique"}
+    objections = {name: search.assessment.rulebook.objection(found) for name, found in verdicts.items()}
+    assert objections.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
+    assert objections == {"known": "novel", "twice": "unique"}
     assert "NaCl" in verdicts["known"]["novel"].reason
     (survivor,) = search.writer.candidates
     assert survivor.name == "high"
@@ -86,7 +87,7 @@ def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     assert search.outcome(tmp_path, 0.0).reason == "found all 1"
 
 
-def test_a_spent_budget_is_what_the_outcome_names(tmp_path: Path) -> None:
+def test_the_outcome_names_a_spent_budget(tmp_path: Path) -> None:
     search = searched(Request.of(n=4, processes=1), tmp_path, deadline=time.perf_counter())
     assert search.over
     assert not search.complete
@@ -103,39 +104,39 @@ def test_a_round_proposes_for_what_is_missing(n: int, found: int, asked: int, tm
         assert search.asked == asked
 
 
-def sure(name: str, structure: Structure, probability: float) -> Candidate:
-    """A candidate that nothing speaks against, and how sure its wish is of being met."""
-    guided = Prediction(1.5, 0.3, "eV", 0.1, probability)
-    judged = Prediction(1.5, 0.3, "eV", 0.1, 0.01)  # which decides nothing
-    return replace(offered(name, structure), properties={"band_gap": guided, "evaluator_band_gap": judged})
+def candidate_of(name: str, structure: Structure, probability: float) -> Candidate:
+    """A candidate that passes every check, with the probability that its target is met."""
+    predicted = Prediction(1.5, 0.3, "eV", 0.1, probability)
+    evaluated = Prediction(1.5, 0.3, "eV", 0.1, 0.01)  # which decides nothing
+    return replace(offered(name, structure), properties={"band_gap": predicted, "evaluator_band_gap": evaluated})
 
 
-def test_who_is_less_sure_waits_for_later_rounds(tmp_path: Path) -> None:
+def test_less_probable_candidates_wait_for_later_rounds(tmp_path: Path) -> None:
     request = Request.of(n=3, targets={"band_gap": 1.5}, relax="none", confidence=0.55)
     asked = [confidence_of_round(request, number) for number in range(20)]
     assert asked == sorted(asked, reverse=True)
     assert (asked[0], asked[-1]) == (0.55, least_confidence(request))
-    doubtful = [
-        sure("least", rock_salt(5.0, "Mg", "S"), 0.3),
-        sure("never", rock_salt(5.5, "Ca", "Se"), 0.26),
-        sure("middle", rock_salt(5.2, "Ca", "S"), 0.46),
-        sure("most", rock_salt(4.8, "Ca", "O"), 0.52),
+    deferred = [
+        candidate_of("least", rock_salt(5.0, "Mg", "S"), 0.3),
+        candidate_of("never", rock_salt(5.5, "Ca", "Se"), 0.26),
+        candidate_of("middle", rock_salt(5.2, "Ca", "S"), 0.46),
+        candidate_of("most", rock_salt(4.8, "Ca", "O"), 0.52),
     ]
     taken = []
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(request, writer, lambda one: taken.append(one.name))
         search.variety.most = 3
-        search.doubtful = list(doubtful)
+        search.deferred = deferred
         search.begin_round(0)
         assert taken == []
         search.begin_round(2)
-        assert taken == ["most", "middle"]  # the surest first
-        search.fill_up()  # no more rounds: what still waits is taken, as many as are missing
+        assert taken == ["most", "middle"]  # the most probable first
+        search.fill_up()  # no more rounds: as many deferred candidates as are missing are kept
         search.dismiss()
     assert taken == ["most", "middle", "least"]
-    (turned_away,) = search.rejects.read()
-    assert turned_away.name == "never"
-    assert not turned_away.verdicts["surer"].passed
+    (rejected,) = search.rejects.read()
+    assert rejected.name == "never"
+    assert not rejected.verdicts["surer"].passed
 
 
 def test_bad_limits_are_refused() -> None:
@@ -147,7 +148,7 @@ def test_bad_limits_are_refused() -> None:
         Request.of(max_ehull=math.nan)
 
 
-def test_the_term_for_novelty_speaks_against_known_formulas_alone() -> None:
+def test_the_novelty_term_penalises_known_formulas_only() -> None:
     salt, other = (
         CrystalTemplate(225, tuple((wyckoff_table().positions_of(225)[i], z) for i, z in enumerate(pair)))
         for pair in ((11, 17), (11, 54))
@@ -177,7 +178,7 @@ def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
 
 
 def test_the_fast_preset_leaves_the_geometry_to_the_relaxation() -> None:
-    request = from_mapping(Request, FAST)
+    request = Request.of(**FAST)
     assert (request.stages.diffusion, request.stages.mala) == (False, False)
     assert request.sampler.shaped > SamplerConfig().shaped
     looks = (request.sampler.move_steps - request.sampler.burn_in) // STEPS_BETWEEN_LOOKS + 1

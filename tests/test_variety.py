@@ -14,8 +14,8 @@ from pymatgen.core import Lattice, Molecule, Structure
 from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
 from matgen.cli.candidate_tables import by_family, candidate_table
 from matgen.datasets.crystals import CrystalTable
-from matgen.generation.request import (FEW, Request)
-from matgen.generation.errors import (RequestError)
+from matgen.generation.errors import RequestError
+from matgen.generation.request import FEW, Request
 from matgen.generation.total_energy import repeats
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence

@@ -13,22 +13,26 @@ from pymatgen.core import Lattice, Structure
 from test_cli import called
 from test_verify import ANSWER, alive, script, wait_until
 
-from matgen.cli.terminal import candidate_table
-from matgen.first_principles import gpaw
+from matgen.cli.candidate_tables import candidate_table
 from matgen.first_principles.calculations import CalculationFile, Plan
-from matgen.first_principles.gpaw import FirstPrinciplesConfig, Interpreter, MissingGpawError
-from matgen.generation.request import Request, RequestError
-from matgen.learning.labels import LabelConfig, read_labels
+from matgen.first_principles.gpaw import FirstPrinciplesConfig
+from matgen.first_principles.gpaw_interpreter import VARIABLE, Interpreter, MissingGpawError
+from matgen.generation.errors import RequestError
+from matgen.generation.request import Request
+from matgen.learning.labels import read_labels
+from matgen.learning.rows import LabelConfig
 from matgen.runtime.progress import Silence
 from matgen.search.assessment import assessment_of
-from matgen.search.search import Outcome, Search, rejected_file
+from matgen.search.outcome import Outcome
+from matgen.search.search import Search, rejected_file
 from matgen.search.verification import CONFIRMED, GAP, Verification, intervals
 from matgen.structures.candidate import Candidate, Prediction, Verdict
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.workflows.design import _searched, run
 
-REQUEST = Request(properties={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
+REQUEST = Request.of(targets={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
 
 
 def rock_salt(cation: str, anion: str, a: float) -> Structure:
@@ -69,7 +73,7 @@ class Saying:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._assessment, name)
 
-    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
+    def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
         return candidate.properties
 
 
@@ -77,9 +81,9 @@ def outcome_of(
     folder: Path, interpreter: Interpreter, request: Request = REQUEST, proposals: Sequence[Candidate] = PROPOSALS
 ) -> Outcome:
     """What a run comes to, one round of which proposes these."""
-    request = replace(request, rounds=1)
-    plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.processes)
-    verification = Verification(plan, folder, intervals(request.targets)["band_gap"], request.verify)
+    request = request.updated(rounds=1)
+    plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.resources.processes)
+    verification = Verification(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
     with pytest.MonkeyPatch.context() as patch, CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
         patch.setattr("matgen.search.search.assessment_of", Saying)  # stands for models that need no weights here
         patch.setattr("matgen.workflows.design._proposals", lambda *_: list(proposals))
@@ -104,7 +108,7 @@ def test_a_refuted_candidate_is_replaced_and_listed_last(tmp_path: Path) -> None
         ("a", "5.0", "fail"),
     ]
     assert names
-    heads = [str(column.header) for column in candidate_table(found, REQUEST.targets).columns]
+    heads = [str(column.header) for column in candidate_table(found, REQUEST.property_targets).columns]
     assert "gap by GPAW" in heads
 
 
@@ -118,7 +122,7 @@ def test_what_cannot_be_calculated_is_neither_confirmed_nor_refuted(tmp_path: Pa
 def test_only_as_many_are_calculated_as_are_to_be_confirmed(tmp_path: Path) -> None:
     note = tmp_path / "jobs"
     fake = answering(tmp_path, dict.fromkeys(("Na", "K", "Mg", "Ca"), 1.5), f"echo job >> {note}")
-    found = searched(tmp_path / "run", fake, replace(REQUEST, n=3, verify=1))
+    found = searched(tmp_path / "run", fake, REQUEST.updated(n=3, verify=1))
     assert [CONFIRMED in one.verdicts for one in found] == [True, False, False]
     assert len(note.read_text().splitlines()) == 1
 
@@ -143,7 +147,7 @@ def test_a_spent_budget_stops_what_is_at_work_and_keeps_what_is_done(tmp_path: P
     note = tmp_path / "pids"
     slow = f'case "$(cat "$2")" in *K*) ;; *) echo $$ >> {note}; exec sleep 60;; esac'
     fake = answering(tmp_path, {"K": 1.6}, slow)
-    found = searched(tmp_path / "run", fake, replace(REQUEST, budget=1 / 6))  # the models take their time to load
+    found = searched(tmp_path / "run", fake, REQUEST.updated(budget=1 / 6))  # the models take their time to load
     assert CONFIRMED in found[0].verdicts
     assert found[0].name == "b"
     assert wait_until(lambda: not any(alive(int(pid)) for pid in note.read_text().split()))
@@ -155,7 +159,7 @@ def test_an_interrupt_kills_what_is_at_work(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     fake = script(tmp_path, f"echo $$ > {note}; exec sleep 60")
     plan = Plan(fake, FirstPrinciplesConfig())
-    verification = Verification(plan, tmp_path / "run", intervals(REQUEST.targets)["band_gap"], 1)
+    verification = Verification(plan, tmp_path / "run", intervals(REQUEST.property_targets)["band_gap"], 1)
     with verification:  # which an interrupt leaves like any other end
         verification.submit(PROPOSALS[0])
         assert wait_until(lambda: note.exists() and note.read_text().strip())
@@ -164,23 +168,23 @@ def test_an_interrupt_kills_what_is_at_work(tmp_path: Path) -> None:
 
 
 def test_without_gpaw_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gpaw.VARIABLE, "/nowhere/python3")
+    monkeypatch.setenv(VARIABLE, "/nowhere/python3")
     with pytest.raises(MissingGpawError, match="apt install gpaw"):
         run(REQUEST, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"verify": -1}, {"verify_minutes": 0.0}, {"properties": {}}, {"kind": "molecule"}])
+@pytest.mark.parametrize("wrong", [{"verify": -1}, {"verify_minutes": 0.0}, {"targets": {}}, {"kind": "molecule"}])
 def test_what_cannot_be_verified_is_refused(wrong: dict[str, Any]) -> None:
-    asked: dict[str, Any] = {"properties": {"band_gap": 1.5}, "verify": 2} | wrong
+    asked: dict[str, Any] = {"targets": {"band_gap": 1.5}, "verify": 2} | wrong
     if wrong == {"kind": "molecule"}:
-        asked["properties"] = {"gap": 5.0}
+        asked["targets"] = {"gap": 5.0}
     with pytest.raises(RequestError, match="verify"):
-        Request(**asked)
+        Request.of(**asked)
 
 
 def test_a_run_finds_as_many_as_are_to_be_verified() -> None:
-    assert Request(properties={"band_gap": 1.5}, n=2, verify=5).wanted == 5
+    assert Request.of(targets={"band_gap": 1.5}, n=2, verify=5).wanted == 5
 
 
 RADII = {"Na": 1.02, "K": 1.38, "Rb": 1.52, "Cs": 1.67, "Li": 0.76, "Ag": 1.15}, {"Cl": 1.81, "Br": 1.96, "I": 2.20}
@@ -202,14 +206,14 @@ def test_of_doubtful_candidates_as_many_are_taken_as_lack(
 ) -> None:
     """Neither a spent budget nor a refuted candidate, which never counts again, has all of them taken."""
     monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
-    request = replace(REQUEST, n=3, verify=3)
+    request = REQUEST.updated(n=3, verify=3)
     deadline = time.perf_counter() + (1000 if refuted else -1)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         if refuted:
             no = Verdict(CONFIRMED, passed=False, value=5.0, unit="eV", reason="")
             writer.write(replace(SALTS[0], verdicts={CONFIRMED: no}))
         search = Search.resumed(request, writer, lambda _: None, deadline)
-        search.doubtful = SALTS[1:]
+        search.deferred = SALTS[1:]
         assert search.fill_up() == 3
         assert len(writer.candidates) == 3 + refuted
 
@@ -218,7 +222,7 @@ def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypat
     """Eight of one layout, one of which may be found: the others wait, until as many are confirmed as was asked."""
     monkeypatch.setattr("matgen.search.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
     gaps = {"Na": 5.0, "K": 1.5, "Rb": 1.5}
-    request = replace(REQUEST, n=3, verify=3, variety=1.0)
+    request = REQUEST.updated(n=3, verify=3, variety=1.0)
     found = outcome_of(tmp_path / "run", answering(tmp_path, gaps), request, SALTS[:8])
     assert sum(one.verdicts[CONFIRMED].passed for one in found.candidates if CONFIRMED in one.verdicts) == 3
     assert "found all 3" in found.reason
@@ -230,26 +234,26 @@ def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypat
 def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
-        search = Search.resumed(replace(REQUEST, n=3, verify=3, variety=1.0), writer, lambda _: None)
+        search = Search.resumed(REQUEST.updated(n=3, verify=3, variety=1.0), writer, lambda _: None)
         search.begin_round(0)
         search.settle(SALTS[:4], Silence())
         search.variety.turned_away = 10 * 3
         assert search.over
         search.fill_up()
         reason = search.outcome(tmp_path, 0.0).reason
-    assert "found all 3 and confirmed 0 of 3: other layouts were looked for in vain" in reason
+    assert "found all 3 and confirmed 0 of 3: no other Wyckoff layouts were found" in reason
     assert "used up" not in reason
 
 
 def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path) -> None:
     folder, fake = tmp_path / "run", answering(tmp_path, dict.fromkeys(("Na", "K", "Rb"), 1.5))
-    request = replace(REQUEST, n=1, verify=1, confidence=0.9)
+    request = REQUEST.updated(n=1, verify=1, confidence=0.9)
     sure, doubtful = doubted(SALTS[0], 0.95), [doubted(one, 0.6) for one in SALTS[1:5]]
     proposals = [*doubtful, sure]
     first = outcome_of(folder, fake, request, proposals)
     assert [one.name for one in first.candidates] == [sure.name]
     assert {one.name for one in rejected_file(folder).read()} == {one.name for one in doubtful}
-    again = outcome_of(folder, fake, replace(request, verify=3), proposals)
+    again = outcome_of(folder, fake, request.updated(verify=3), proposals)
     assert len(again.candidates) == 3
     assert again.proposals == 5
     turned_away = [one.name for one in rejected_file(folder).read()]
@@ -284,7 +288,7 @@ def test_a_search_that_verifies_gets_an_hour_unless_a_budget_is_named_anywhere(
     monkeypatch.setattr("matgen.workflows.design.run", noted)
     (tmp_path / "run.toml").write_text(told)
     assert called(monkeypatch, "design", "--bandgap", "1.5", "--config", str(tmp_path / "run.toml"), *options) == 1
-    assert asked[0].budget == budget
+    assert asked[0].search.budget == budget
 
 
 def test_an_interrupt_prints_what_was_found_as_json(

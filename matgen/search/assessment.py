@@ -1,4 +1,4 @@
-"""What is done to a proposal of either kind before it is believed: relaxed, read by all predictors, compared."""
+"""Relaxation and assessment of proposals: relaxed, read by predictor and evaluator, compared with known structures."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,18 +17,21 @@ from matgen.novelty.molecules import shipped_molecules
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import Relaxed, relax_many
 from matgen.relaxation.stability import falls_back
-from matgen.relaxation.xtb import GAP_ERROR, electronic, gap_from_levels, relax_molecules
+from matgen.relaxation.xtb import relax_molecules
+from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
 from matgen.screening.row import XTB_GAP
 from matgen.search.selection import Rulebook, SeenMolecules, Uniqueness, predictions
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.structures.symmetry import space_group
-from matgen.weights.models import folder_of, load, weights_file
+from matgen.weights.files import weights_file
+from matgen.weights.models import load
+from matgen.weights.shipped import folder_of
 
 M = TypeVar("M", Structure, Molecule)
 
 
 class Assessment(Protocol):
-    """The means to relax and judge candidates of one kind."""
+    """The means to relax and assess candidates of one kind."""
 
     @property
     def rulebook(self) -> Rulebook:
@@ -37,23 +40,23 @@ class Assessment(Protocol):
 
     @property
     def another_try(self) -> bool:
-        """Whether what failed may come again: equal proposals of another round have another geometry."""
+        """Whether a rejected proposal may be tried again: equal proposals of later rounds differ in geometry."""
         ...
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """Tells repetitions among candidates."""
+        """Return the detector of repetitions among candidates."""
         ...
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
-        """Candidates with their final structure, in the order given."""
+        """Yield candidates with their final structure, in the order given."""
         ...
 
     def unfit(self, candidate: Candidate) -> Verdict | None:
-        """Why models need not be asked about a candidate, if so: what they said would mean nothing."""
+        """Return the verdict that makes predictions meaningless, if there is one; models are not evaluated then."""
         ...
 
-    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
-        """What the guiding models, and those that guided nothing, predict of the final structure.
+    def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
+        """Predict the properties of the final structure by predictor and evaluator.
 
         Raises:
             NoTemplateError: the symmetry of a crystal could not be found.
@@ -61,13 +64,13 @@ class Assessment(Protocol):
         ...
 
     def afterwards(self, candidate: Candidate) -> Candidate:
-        """With verdicts that decide nothing and cost too much to be asked of everyone."""
+        """Add advisory verdicts that are too expensive to compute for every proposal."""
         ...
 
 
 @dataclass
 class CrystalAssessment:
-    """Crystals: relaxed by CHGNet, judged against its hull."""
+    """Crystals: relaxed by CHGNet, compared with its hull."""
 
     request: Request
     predictor: Predictor
@@ -79,7 +82,7 @@ class CrystalAssessment:
 
     @classmethod
     def of(cls, request: Request) -> "CrystalAssessment":
-        """With the models and references that ship."""
+        """Make it with the shipped models and references."""
         relaxed = request.relaxer != "none"
         hull = ReferenceHull.load() if relaxed else None
         return cls(
@@ -92,43 +95,46 @@ class CrystalAssessment:
         )
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """By `StructureMatcher`."""
+        """Compare by `StructureMatcher`."""
         return Uniqueness(known)
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
-        """Candidates with their final structure, in the order given, however many are at work at once."""
+        """Yield candidates with their final structure, in the order given, whatever the number of processes."""
         if self.request.relaxer == "none":
             yield from candidates
             return
         initial_geometries = [candidate.crystal for candidate in candidates]
-        limit = self.request.max_ehull
+        limit = self.request.selection.max_ehull
         ceilings = None if self.hull is None else [self.hull.ceiling(s.composition, limit) for s in initial_geometries]
         results = relax_many(
-            initial_geometries, config=self.request.relaxation, n_jobs=self.request.processes, ceilings=ceilings
+            initial_geometries,
+            config=self.request.relaxation.settings,
+            n_jobs=self.request.resources.processes,
+            ceilings=ceilings,
         )
         for candidate, structure, report in _in_order(candidates, results):
             yield replace(candidate, structure=structure, space_group=space_group(structure), relaxation=report)
 
     def unfit(self, candidate: Candidate) -> Verdict | None:
-        """Atoms on top of each other."""
+        """Return the verdict on overlapping atoms."""
         contact = min_distance(candidate)
         return None if contact.passed else contact
 
-    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
-        """The guide and the judge."""
-        return _both(self.predictor, self.evaluator, candidate, self.request)
+    def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
+        """Predict by predictor and evaluator."""
+        return _predicted(self.predictor, self.evaluator, candidate, self.request)
 
     def afterwards(self, candidate: Candidate) -> Candidate:
-        """Whether it falls back when it is shaken."""
+        """Add whether it relaxes back after random displacements."""
         if self.shaker is None:
             return candidate
-        shaken = falls_back(candidate, self.shaker, self.request.relaxation)
+        shaken = falls_back(candidate, self.shaker, self.request.relaxation.settings)
         return replace(candidate, verdicts=candidate.verdicts | {shaken.name: shaken})
 
 
 @dataclass
 class MoleculeAssessment:
-    """Molecules: relaxed by GFN2-xTB, which also has a word on the gap."""
+    """Molecules: relaxed by GFN2-xTB, which also estimates the gap."""
 
     request: Request
     predictor: Predictor
@@ -137,12 +143,12 @@ class MoleculeAssessment:
     another_try: bool = True
 
     def __post_init__(self) -> None:
-        """Make the rulebook."""
+        """Make the rulebook of the request."""
         self.rulebook = Rulebook.of_molecules(self.request, shipped_molecules())
 
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssessment":
-        """With the models and references that ship."""
+        """Make it with the shipped models and references."""
         graph, properties = _model("molecule_energy", request), _model("molecule_properties", request)
         return cls(
             request,
@@ -151,38 +157,38 @@ class MoleculeAssessment:
         )
 
     def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """By SMILES, hands included."""
+        """Compare by SMILES, stereo included."""
         return Uniqueness(known, SeenMolecules())
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
-        """Candidates at the minimum of GFN2-xTB."""
+        """Yield candidates at the minimum of GFN2-xTB, in the order given."""
         if self.request.relaxer == "none":
             yield from candidates
             return
         initial_geometries = [candidate.molecule for candidate in candidates]
-        results = relax_molecules(initial_geometries, n_jobs=self.request.processes)
+        results = relax_molecules(initial_geometries, n_jobs=self.request.resources.processes)
         for candidate, molecule, report in _in_order(candidates, results):
             yield replace(candidate, structure=molecule, relaxation=report)
 
     def unfit(self, candidate: Candidate) -> Verdict | None:
-        """Bonds broken or made."""
+        """Return the verdict on broken or new bonds."""
         kept = graph_kept(candidate)
         return None if kept.passed else kept
 
-    def opinions(self, candidate: Candidate) -> dict[str, Prediction]:
-        """The guide, the judge, and the gap by xTB."""
+    def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
+        """Predict by predictor and evaluator, and the gap by GFN2-xTB."""
         gap = gap_from_levels(electronic(candidate.molecule))
-        return _both(self.predictor, self.evaluator, candidate, self.request) | {
+        return _predicted(self.predictor, self.evaluator, candidate, self.request) | {
             XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
         }
 
     def afterwards(self, candidate: Candidate) -> Candidate:
-        """Nothing more."""
+        """Return the candidate unchanged."""
         return candidate
 
 
 def assessment_of(request: Request) -> Assessment:
-    """The assay of the kind that a request asks for.
+    """Make the assessment for the kind of a request.
 
     Raises:
         WeightsError: weights that are missing or damaged.
@@ -191,22 +197,24 @@ def assessment_of(request: Request) -> Assessment:
 
 
 def _model(kind: str, request: Request) -> Any:
-    """The network of a kind, of the weights and on the device of a request."""
-    return load(kind, weights_file(kind, folder_of(request.weights))).to(request.device)
+    """Load a network with the weights and on the device of a request."""
+    return load(kind, weights_file(kind, folder_of(request.resources.weights))).to(request.resources.device)
 
 
-def _both(
+def _predicted(
     predictor: Predictor, evaluator: StatePredictor, candidate: Candidate, request: Request
 ) -> dict[str, Prediction]:
-    guided = predictor.of_structure(candidate.structure, candidate.template, request.targets)
-    judged = predictions(evaluator, candidate.structure, request.device, candidate.template, request.targets)
-    return guided | {f"{EVALUATOR}{name}": prediction for name, prediction in judged.items()}
+    predicted = predictor.of_structure(candidate.structure, candidate.template, request.property_targets)
+    evaluated = predictions(
+        evaluator, candidate.structure, request.resources.device, candidate.template, request.property_targets
+    )
+    return predicted | {f"{EVALUATOR}{name}": prediction for name, prediction in evaluated.items()}
 
 
 def _in_order(
     candidates: Sequence[Candidate], results: Iterable[Relaxed[M]]
 ) -> Iterator[tuple[Candidate, M, Relaxation]]:
-    """Results beside their candidates, in the order of these."""
+    """Yield candidates with their results, in the order of the candidates."""
     waiting: dict[int, Relaxed[M]] = {}
     due = 0
     for result in results:

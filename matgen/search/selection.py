@@ -1,4 +1,4 @@
-"""Which proposals become candidates: checks, duplicates and a second opinion, every verdict kept."""
+"""Selection of candidates among proposals: checks, duplicates, and predictions by the evaluator."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,11 +8,14 @@ from typing import Protocol
 
 import torch
 
-from matgen.checks.crystals import Check, Interval, standard_checks, survives, target_met, validate
+from matgen.checks.crystals import standard_checks
 from matgen.checks.molecules import in_domain, molecule_checks
+from matgen.checks.targets import Interval, target_met
+from matgen.checks.verdicts import Check, survives, validate
 from matgen.energies.property_target import StatePredictor
+from matgen.generation.acceptance import intervals, least_confidence
 from matgen.generation.predictors import EVALUATOR, as_predictions
-from matgen.generation.request import Request, intervals, least_confidence
+from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
 from matgen.novelty.crystals import DOUBT, KnownIndex, novel_verdict
 from matgen.novelty.duplicates import SeenStructures
@@ -30,7 +33,7 @@ from matgen.templates.noise import CLEAN
 STRAIN = "strain"
 
 LASTING = frozenset({"charge_balance", "novel", "rules"})
-"""Checks besides targets that are worth asking before a relaxation: who fails then will fail afterwards."""
+"""Checks besides targets that are made before a relaxation, which hardly changes their outcome."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Rulebook:
     """The checks of one request, and which of them decide.
 
     Attributes:
-        checks: by name, cheap to dear.
+        checks: by name, in ascending cost.
         advisory: names of those that are reported and decide nothing.
-        targets: those on the wishes by the guide, however sure it is.
+        targets: those on the targets by the predictor, whatever the probability.
     """
 
     checks: Mapping[str, Check]
@@ -49,44 +52,44 @@ class Rulebook:
 
     @classmethod
     def of(cls, request: Request, hull: ReferenceHull | None = None, known: KnownIndex | None = None) -> "Rulebook":
-        """The usual checks, with the wishes of a request.
+        """Make the standard checks of crystals, with the targets of a request.
 
         Args:
-            request: what is wanted.
-            hull: of known phases, where candidates are relaxed by its potential.
-            known: crystals that are not new; one that may be a form of a known one is not called new either.
+            request: of the run.
+            hull: of known phases, if candidates are relaxed by its potential.
+            known: crystals that are not novel; a possible form of a known crystal is not called novel either.
         """
-        targets = intervals(request.targets)
+        targets = intervals(request.property_targets)
         checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
         checks = standard_checks(
             targets,
             confidence=least_confidence(request),
-            space_groups=request.space_groups,
+            space_groups=request.symmetry.space_groups,
             relaxed=request.relaxer != "none",
         )
         checks |= _targets(checked)
         if hull is not None:
-            checks["hull"] = partial(hull_verdict, hull=hull, limit=request.max_ehull)
+            checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
         if known is not None:
             checks["novel"] = partial(novel_verdict, known=known, tolerance=DOUBT)
         advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
-        if request.formula:  # whoever names a formula has decided about its charges, and that it may be known
+        if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel"}
-        if request.allow_known:
+        if request.selection.allow_known:
             advisory.add("novel")
-        if not (request.relaxation.keep_symmetry or request.space_groups):  # it was let go
+        if not (request.relaxation.settings.keep_symmetry or request.symmetry.space_groups):  # free to change
             advisory.add("symmetry")
         return cls(checks, frozenset(advisory), _targets(targets))
 
     @classmethod
     def of_molecules(cls, request: Request, known: KnownMolecules) -> "Rulebook":
-        """The usual checks of molecules, with the wishes of a request.
+        """Make the standard checks of molecules, with the targets of a request.
 
         Args:
-            request: what is wanted.
-            known: molecules that are not new.
+            request: of the run.
+            known: molecules that are not novel.
         """
-        targets = intervals(request.targets)
+        targets = intervals(request.property_targets)
         checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
         checks = molecule_checks(
             targets, confidence=least_confidence(request), relaxed=request.relaxer != "none"
@@ -95,17 +98,17 @@ class Rulebook:
         checks["novel"] = partial(_novel_graph, known=known)
         checks["in_domain"] = in_domain
         advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
-        if request.formula or request.smiles or request.allow_known:
+        if request.composition.formula or request.graph.smiles or request.selection.allow_known:
             advisory.add("novel")
         return cls(checks, frozenset(advisory), _targets(targets))
 
     def before_relaxing(self) -> dict[str, Check]:
-        """The deciding checks that a relaxation hardly changes; how sure a wish is of being met, it may."""
+        """Return the deciding checks that a relaxation hardly changes; it may change the probability of a target."""
         lasting = {name: check for name, check in self.checks.items() if name in LASTING and name not in self.advisory}
         return dict(self.targets) | lasting
 
     def objection(self, verdicts: Mapping[str, Verdict]) -> str:
-        """The first check that decides against a candidate; empty if none does."""
+        """Return the name of the first failed check that decides; empty if there is none."""
         failed = (name for name, verdict in verdicts.items() if not verdict.passed and name not in self.advisory)
         return next(failed, "")
 
@@ -121,7 +124,7 @@ def predictions(
     smiles: str = "",
     targets: Iterable[Target] = (),
 ) -> dict[str, Prediction]:
-    """Every property of a crystal, or of a molecule whose graph is named, as a model on this device predicts it."""
+    """Predict every property of a crystal, or of a molecule with its SMILES, by a model on a device."""
     state = state_of([material], templates=[smiles]).to(device)
     with torch.no_grad():
         predicted = predictor(state, torch.tensor([CLEAN], device=device))
@@ -129,9 +132,9 @@ def predictions(
 
 
 def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:
-    """The graph keeps the rules of the request."""
+    """Check that the graph obeys the rules of the request."""
     fault = rules.why_not(MoleculeTemplate(candidate.template))
-    return Verdict("rules", passed=not fault, value=math.nan, unit="", reason=fault or "keeps the rules of the request")
+    return Verdict("rules", passed=not fault, value=math.nan, unit="", reason=fault or "obeys the rules of the request")
 
 
 def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
@@ -141,12 +144,15 @@ def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
 def worthwhile(
     candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: "Uniqueness"
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Those worth relaxing, and the rest with the verdicts that speak against them.
+    """Split candidates into those worth relaxing and the rest.
 
     Args:
         candidates: best first.
         checks: that decide.
-        unique: what was proposed before.
+        unique: earlier proposals.
+
+    Returns:
+        Those worth relaxing, and the rest with the verdicts that reject them.
     """
     kept: list[Candidate] = []
     dropped: list[Candidate] = []
@@ -162,10 +168,10 @@ def worthwhile(
 
 
 class Seen(Protocol):
-    """Materials met so far, in the order in which they came."""
+    """Materials seen so far, in order."""
 
     def add(self, candidate: Candidate) -> int | None:
-        """Remember one, and tell which earlier one it equals.
+        """Add one, and return the index of the first equal one before it.
 
         Raises:
             NoFingerprintError: it cannot be compared.
@@ -174,32 +180,37 @@ class Seen(Protocol):
 
 
 class SeenCrystals:
-    """Equal if `StructureMatcher` says so."""
+    """Crystals seen so far, equal by `StructureMatcher`."""
 
     def __init__(self) -> None:
         self._seen = SeenStructures()
 
     def add(self, candidate: Candidate) -> int | None:
-        """Remember one, and tell which earlier one it equals."""
+        """Add one, and return the index of the first equal one before it."""
         return self._seen.add(candidate.crystal)
 
 
 class SeenMolecules:
-    """Equal if their graphs are, hands included."""
+    """Molecules seen so far, equal if their graphs are, stereo included."""
 
     def __init__(self) -> None:
         self._first: dict[str, int] = {}
         self._count = 0
 
     def add(self, candidate: Candidate) -> int | None:
-        """Remember one, and tell which earlier one it equals."""
+        """Add one, and return the index of the first equal one before it."""
         first = self._first.setdefault(candidate.template, self._count)
         self._count += 1
         return None if first == self._count - 1 else first
 
 
 class Uniqueness:
-    """The structures met so far, by name; crystals unless told how to compare others."""
+    """The structures seen so far, by name.
+
+    Args:
+        known: structures to begin with.
+        seen: how they are compared; crystals by `StructureMatcher` if left out.
+    """
 
     def __init__(self, known: Iterable[Candidate] = (), seen: Seen | None = None) -> None:
         self._seen = seen or SeenCrystals()
@@ -208,7 +219,7 @@ class Uniqueness:
             self.verdict(candidate)
 
     def verdict(self, candidate: Candidate) -> Verdict:
-        """Whether no earlier structure equals this one, which is remembered."""
+        """Check that no earlier structure equals this one, and add it."""
         self._names.append(candidate.name)
         try:
             first = self._seen.add(candidate)

@@ -1,4 +1,4 @@
-"""How much alike the candidates of a run may be: a limit on each layout, and families of near-repeats."""
+"""Variety among the candidates of a run: a limit on each Wyckoff layout, and families of near-repeats."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -17,27 +17,27 @@ VARIETY = "variety"
 """Name of the verdict."""
 
 PATIENCE = 10
-"""Proposals turned away for variety alone, for each candidate wanted, after which no other layout is looked for."""
+"""Proposals rejected for variety alone, per candidate wanted, after which the search for other layouts ends."""
 
 WORTH_A_STOP = 16
-"""Proposals at work that are not needed any more, from which on it pays to begin the relaxations anew without them."""
+"""Number of superfluous proposals from which on restarting the relaxations without them pays."""
 
 
 @dataclass
 class Variety:
-    """The candidates of a run by likeness, and those that wait because there are enough of theirs.
+    """The candidates of a run by likeness, and those that wait because enough of their likeness are found.
 
-    As long as too few are found and waiting together, whoever is over the limit is relaxed and judged like all others,
-    and waits: if other layouts are not found in time, the best of them fill up the number. After that they are turned
-    away before they are relaxed. Molecules have no limit (`Request.most_alike`): they are counted, and nothing else.
+    While fewer candidates are found and waiting than are wanted, proposals beyond the limit are relaxed and assessed
+    like all others, and wait: if no other layouts are found in time, the best of them are kept. After that they are
+    rejected before relaxation. Molecules have no limit (`Request.most_alike`): they are only counted.
 
     Attributes:
-        wanted: candidates.
-        most: of one layout.
-        counts: candidates found by likeness, for which proposals that repeat them pay.
-        waiting: those that nothing but variety speaks against.
-        turned_away: how many nothing else spoke against, relaxed or not.
-        refuted: how many of those found do not count, since first principles speak against them.
+        wanted: number of candidates.
+        most: number of one layout.
+        counts: candidates found by likeness, which proposals that repeat them are charged for.
+        waiting: candidates that fail the check of variety only.
+        turned_away: number of proposals that fail the check of variety only, relaxed or not.
+        refuted: number of candidates that first principles refute, which do not count.
     """
 
     wanted: int
@@ -49,7 +49,7 @@ class Variety:
 
     @classmethod
     def of(cls, request: Request) -> "Variety":
-        """As a request asks for it."""
+        """Make the variety that a request asks for."""
         return cls(request.wanted, request.most_alike)
 
     @property
@@ -59,27 +59,27 @@ class Variety:
 
     @property
     def enough(self) -> bool:
-        """Whether those found and those that wait are as many as are wanted."""
+        """Whether found and waiting candidates together are as many as are wanted."""
         return self.counts.total() - self.refuted + len(self.waiting) >= self.wanted
 
     @property
     def exhausted(self) -> bool:
-        """Whether enough wait, and other layouts were looked for long enough."""
+        """Whether enough wait, and the search for other layouts may end."""
         return self.limited and self.enough and self.turned_away >= PATIENCE * self.wanted
 
     def superfluous(self, one: Layout | None) -> bool:
-        """Whether no more proposals of this layout need be relaxed; what is superfluous once stays so."""
+        """Whether no more proposals of this layout need be relaxed; this never reverts."""
         return self.limited and self.enough and self.counts[one] >= self.most
 
     def verdicts(self, one: Layout | None) -> dict[str, Verdict]:
-        """The verdict on one more candidate of this layout; none where there is no limit."""
+        """Return the verdict on one more candidate of this layout; empty without a limit."""
         if not self.limited or one is None:
             return {}
         count, name = self.counts[one], layout_label(one)
         passed = count < self.most
-        reason = f"number {count + 1} of at most {self.most} of the layout {name}"
+        reason = f"number {count + 1} of at most {self.most} of the Wyckoff layout {name}"
         if not passed:
-            reason = f"{self.most} of {self.wanted} have the layout {name} already"
+            reason = f"{self.most} of {self.wanted} have the Wyckoff layout {name} already"
         return {VARIETY: Verdict(VARIETY, passed=passed, value=float(count), unit="", reason=reason)}
 
     def found(self, candidate: Candidate) -> None:
@@ -87,13 +87,13 @@ class Variety:
         self.counts[likeness_of(candidate)] += 1
 
     def rejected(self, candidate: Candidate) -> None:
-        """Count one that variety alone speaks against; it waits if it was judged."""
+        """Count a proposal that fails the check of variety only; it waits if it was assessed."""
         self.turned_away += 1
         if len(candidate.verdicts) > 1:
             self.waiting.append(candidate)
 
     def best_waiting(self, missing: int) -> list[Candidate]:
-        """At most so many of those that wait, the lowest energy first; they wait no longer."""
+        """Remove and return at most `missing` waiting candidates, the lowest energy first."""
         chosen = sorted(self.waiting, key=total_energy)[:missing]
         names = {one.name for one in chosen}
         self.waiting = [one for one in self.waiting if one.name not in names]
@@ -114,7 +114,7 @@ class Families:
             self.add(candidate)
 
     def add(self, candidate: Candidate) -> str:
-        """Remember a candidate, and tell the name of the best of its family so far; empty for a molecule."""
+        """Add a candidate, and return the name of the best of its family so far; empty for a molecule."""
         if not isinstance(candidate.structure, Structure):
             return ""
         template = template_of(candidate.structure)
@@ -126,25 +126,26 @@ class Families:
         return self._best[key].name
 
     def best(self, name: str) -> str:
-        """Name of the best of the family of a candidate that was added; empty where it has none."""
+        """Return the name of the best of the family of an added candidate; empty without a family."""
         return self._best[self._family[name]].name if name in self._family else ""
 
 
 def total_energy(candidate: Candidate) -> float:
-    """The sum of all terms, before relaxation."""
+    """Return the sum of all terms, before relaxation."""
     return sum(candidate.energies.values())
 
 
 def layout_of(candidate: Candidate) -> Layout | None:
-    """The layout of a structure as it is now; None for a molecule, and where its symmetry cannot be found."""
+    """Return the Wyckoff layout of a structure; None for a molecule, or if its symmetry cannot be found."""
     template = template_of(candidate.structure) if isinstance(candidate.structure, Structure) else None
     return None if template is None else layout(template)
 
 
 def likeness_of(candidate: Candidate) -> Hashable:
-    """What a candidate has in common with its repetitions, as `Kind.likeness` tells it of proposals.
+    """Return what a candidate shares with its repetitions, as `Kind.likeness` does for proposals.
 
-    The layout, or a molecule's rings and what joins them; a crystal whose symmetry cannot be found is like no other.
+    That is the Wyckoff layout, or a molecule's rings and their connections; a crystal whose symmetry cannot be found
+    is unlike any other.
     """
     if isinstance(candidate.structure, Structure):
         return layout_of(candidate) or candidate.name

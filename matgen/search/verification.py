@@ -1,5 +1,6 @@
-"""First principles beside a search: candidates are calculated while others are looked for."""
+"""First-principles calculations in parallel to a search: candidates are calculated while others are looked for."""
 
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,37 +8,33 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from matgen.checks.crystals import Interval, target_met
+from matgen.checks.targets import Interval, target_met
 from matgen.first_principles.calculations import CalculationFile, Plan
-from matgen.first_principles.gpaw import (
-    FirstPrinciples,
-    FirstPrinciplesConfig,
-    Processes,
-    calculated_by,
-    find_interpreter,
-    log_name,
-)
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig
+from matgen.first_principles.gpaw_interpreter import find_interpreter
+from matgen.first_principles.gpaw_processes import Processes, calculated_by, log_name
 from matgen.first_principles.subjects import RESULTS
-from matgen.generation.request import Request, intervals
+from matgen.generation.acceptance import intervals
+from matgen.generation.request import Request
 from matgen.runtime.output import writing
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 
 UNVERIFIED, REFUTED = 1, 2
-"""Places among candidates; confirmed ones come before both."""
+"""Ranks of candidates; confirmed ones have rank 0."""
 
 CONFIRMED, GAP = "confirmed", "gpaw_gap"
-"""Name of the verdict, and of the calculated gap among the properties."""
+"""Names of the verdict, and of the calculated gap among the properties."""
 
 
 @dataclass
 class Verification:
-    """Calculations at work; each result is on disk before anyone hears of it.
+    """Running calculations; each result is on disk before it is returned.
 
     Attributes:
         plan: how crystals are calculated.
-        folder: of the run; `verified.jsonl` in it is as `matgen verify` writes it, which may go on with it.
+        folder: of the run; its `verified.jsonl` has the format of `matgen verify`, which may continue it.
         target: gaps that confirm a candidate.
-        wanted: how many are to be confirmed.
+        wanted: number of candidates to confirm.
     """
 
     plan: Plan
@@ -49,15 +46,17 @@ class Verification:
 
     @classmethod
     def of(cls, request: Request, folder: Path) -> "Verification | None":
-        """As a request asks for it; None where it does not.
+        """Make the verification that a request asks for; None if it asks for none.
 
         Raises:
-            MissingGpawError: GPAW cannot be found; says what to install.
+            MissingGpawError: GPAW cannot be found.
         """
-        if not request.verify:
+        if not request.verification.n:
             return None
-        plan = Plan(find_interpreter(), FirstPrinciplesConfig(), request.verify_minutes, request.processes)
-        return cls(plan, folder, intervals(request.targets)["band_gap"], request.verify)
+        plan = Plan(
+            find_interpreter(), FirstPrinciplesConfig(), request.verification.minutes, request.resources.processes
+        )
+        return cls(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
 
     def __enter__(self) -> Self:
         with writing(self.folder):
@@ -72,31 +71,31 @@ class Verification:
     ) -> None:
         with self._lock:
             self._closed = True
-        self._processes.__exit__(kind, error, trace)
+        self._processes.close()
         self._threads.shutdown(cancel_futures=True)
 
     @property
     def at_work(self) -> int:
-        """How many candidates were submitted and have no result that was handed out."""
+        """Number of submitted candidates whose result was not returned yet."""
         return len(self._at_work)
 
     def knows(self, candidate: Candidate) -> bool:
-        """Whether an earlier call has calculated it."""
+        """Whether an earlier call calculated the candidate."""
         return self._earlier(candidate) is not None
 
     def submit(self, candidate: Candidate) -> None:
-        """Have a candidate calculated, once; a result of an earlier call is taken from the disk."""
+        """Submit a candidate for calculation, once; a result of an earlier call is taken from disk."""
         if candidate.name not in self._asked:
             self._asked.add(candidate.name)
             self._at_work[self._threads.submit(self._result, candidate)] = candidate.name
 
     def finished(self) -> list[tuple[str, FirstPrinciples]]:
-        """Names and results that came since the last call."""
+        """Return names and results that arrived since the last call."""
         done = [future for future in self._at_work if future.done()]
         return [(self._at_work.pop(future), future.result()) for future in done]
 
     def wait(self, seconds: float) -> None:
-        """Wait until there is another result, or time is up."""
+        """Wait for another result, at most this long."""
         wait(self._at_work, max(0.0, seconds), FIRST_COMPLETED)
 
     def _result(self, candidate: Candidate) -> FirstPrinciples:
@@ -107,7 +106,7 @@ class Verification:
         call = (candidate.crystal, self.plan.interpreter, self.plan.config, 60 * self.plan.minutes, log)
         found = calculated_by(self._processes, *call)
         with self._lock:
-            if not self._closed:  # else it was stopped, and says nothing
+            if not self._closed:  # otherwise it was stopped, and has no result
                 self._file.append(candidate.name, self.plan.key(candidate.structure), found, candidate.structure)
         return found
 
@@ -117,7 +116,7 @@ class Verification:
 
 
 def with_result(candidate: Candidate, result: FirstPrinciples, target: Interval) -> Candidate:
-    """A candidate with its calculated gap and the verdict on it; as it was where there is no result."""
+    """Add the calculated gap and its verdict; return the candidate unchanged if the calculation did not converge."""
     if not result.converged:
         return candidate
     gap = replace(candidate, properties=candidate.properties | {GAP: Prediction(result.gap, 0.0, "eV")})
@@ -126,8 +125,15 @@ def with_result(candidate: Candidate, result: FirstPrinciples, target: Interval)
     return replace(gap, verdicts=gap.verdicts | {CONFIRMED: Verdict(CONFIRMED, found.passed, result.gap, "eV", reason)})
 
 
+def with_results(
+    candidates: Iterable[Candidate], results: Mapping[str, FirstPrinciples], target: Interval
+) -> list[Candidate]:
+    """Add calculated gaps and their verdicts to the candidates that have results, by name."""
+    return [with_result(one, results[one.name], target) if one.name in results else one for one in candidates]
+
+
 def rank(candidate: Candidate) -> int:
-    """0 of a confirmed candidate, 1 where nothing was calculated, 2 of a refuted one."""
+    """Return 0 for a confirmed candidate, 1 for one without a result, 2 for a refuted one."""
     verdict = candidate.verdicts.get(CONFIRMED)
     if verdict is None:
         return UNVERIFIED

@@ -18,18 +18,21 @@ from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.generation.generate import Found, Proposed, generate
 from matgen.generation.kinds import kind_of_request
-from matgen.generation.request import Request, preset_of
+from matgen.generation.presets import preset_of
+from matgen.generation.request import Request
 from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.runtime.progress import Report, Silence
-from matgen.search.search import Outcome, Search, rejected_file
+from matgen.search.outcome import Outcome
+from matgen.search.search import Search, rejected_file
 from matgen.search.verification import Verification
 from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.candidate_files import CandidateFile
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.weights.models import folder_of, shipped_hashes
+from matgen.weights.shipped import folder_of, shipped_hashes
 
 EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
 """Settings under which the folder of a run may be gone on with: no part of what makes it the run that it is.
@@ -88,8 +91,8 @@ def _searched(
     folder = writer.folder
     clock = StageClock(writer, report)
     try:
-        search = Search.resumed(request, writer, found, started + 60 * request.budget, verification)
-        for number in range(request.rounds):
+        search = Search.resumed(request, writer, found, started + 60 * request.search.budget, verification)
+        for number in range(request.search.rounds):
             search.await_verdicts(clock)
             if search.over:
                 break
@@ -120,7 +123,12 @@ def identity(request: Request) -> RunInfo:
     added = {"energies": request.terms.weights} if request.terms.weights else {}
     left_out = (*EFFORT, "weights")  # whose hashes say more than where they lie
     configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in left_out}
-    return RunInfo(__version__, request.seed, configuration, shipped_hashes(request.kind, folder_of(request.weights)))
+    return RunInfo(
+        __version__,
+        request.search.seed,
+        configuration,
+        shipped_hashes(request.kind, folder_of(request.resources.weights)),
+    )
 
 
 def default_folder(request: Request) -> Path:
@@ -128,13 +136,21 @@ def default_folder(request: Request) -> Path:
     told = identity(request)
     content = json.dumps([told.version, told.configuration, dict(told.weights)], sort_keys=True)
     targets = [
-        f"{target.name}_{request.properties[name]}"
-        for name, target in zip(request.properties, request.targets, strict=True)
+        f"{target.name}_{request.targets[name]}"
+        for name, target in zip(request.targets, request.property_targets, strict=True)
     ]
-    asked = filter(None, [request.formula, request.smiles, *request.smarts, "-".join(request.elements)])
+    asked = filter(
+        None,
+        [
+            request.composition.formula,
+            request.graph.smiles,
+            *request.graph.smarts,
+            "-".join(request.composition.elements),
+        ],
+    )
     words = [*targets, *asked] or ["anything" if request.kind == "crystal" else "any_molecule"]
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
-    return Path("designs") / f"{readable}_seed{request.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+    return Path("designs") / f"{readable}_seed{request.search.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
 
 
 def design(
@@ -221,9 +237,9 @@ def design(
         OutputError: the folder cannot be written.
     """
     preset = from_mapping(Request, preset_of(kind, fast=fast))
-    request = Request(
+    request = Request.of(
         kind=kind,
-        properties={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
+        targets={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
         elements=tuple(elements),
         include=tuple(include),
         exclude=tuple(exclude),
@@ -294,7 +310,7 @@ def _proposals(request: Request, number: int, folder: Path, clock: StageClock, f
     """The proposals of a round, best first: from disk if an interrupted run left them."""
     file = _proposal_file(folder, number)
     if not file.exists():
-        generator = torch.Generator().manual_seed((request.seed + number * ROUND_STRIDE) % 2**63)
+        generator = torch.Generator().manual_seed((request.search.seed + number * ROUND_STRIDE) % 2**63)
         proposed = generate(request, kind_of_request(request), generator, clock, found)
         file.write(_as_candidate(p, number, rank) for rank, p in enumerate(proposed))
     return file.read()
