@@ -21,19 +21,27 @@ from test_verify import answering
 from matgen import cli
 from matgen.first_principles.calculations import CalculationFile, Plan, calculated
 from matgen.first_principles.gpaw import FirstPrinciplesConfig
-from matgen.learning.labels import Label, LabelConfig, LabelError, Labels, read_labels
+from matgen.learning.calibration import fit_calibration
+from matgen.learning.cross_validation import folds, learn
+from matgen.learning.gap_errors import Errors
+from matgen.learning.labels import Label, Labels, read_labels
+from matgen.learning.rows import LabelConfig, LabelError
+from matgen.learning.training_rows import LearnConfig
 from matgen.nn.ensemble import Ensemble
 from matgen.runtime.config import from_mapping
 from matgen.screening.config import ScreenConfig, run_info
 from matgen.structures.candidate import Candidate, Prediction
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.targets.calibration import Calibration
 from matgen.targets.distributions import median
 from matgen.training.refit import GapHeads, GapLabels
-from matgen.weights import models
-from matgen.weights.models import NETWORKS, WeightsError, info, load, save, shipped_hashes, weights_file
-from matgen.workflows.learn import FIGURES, KIND, Errors, LearnConfig, fit_calibration, folds, gap_labels, learn, run
+from matgen.weights.files import WEIGHTS, WeightsError, info, save, weights_file
+from matgen.weights.kinds import NETWORKS
+from matgen.weights.models import load
+from matgen.weights.shipped import shipped_hashes
+from matgen.workflows.learn import FIGURES, KIND, gap_labels, run
 
 SALTS = [
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -146,7 +154,7 @@ def test_what_is_written_predicts_what_was_learned(weights: Path, tmp_path: Path
     read_again = read(again, labels)  # type: ignore[arg-type]
     heads = GapHeads(again)  # type: ignore[arg-type]
     errors = Errors.of(heads.mixture(heads.begun, read_again.read, heads.calibration), gap)
-    assert errors.mae == pytest.approx(found.lesson.seen_after.mae, abs=0.01)  # half precision on disk
+    assert errors.mae == pytest.approx(found.fit.seen_after.mae, abs=0.01)  # half precision on disk
     figures = json.loads((tmp_path / "out" / FIGURES).read_text())
     assert (figures["labels"], figures["formulas"], figures["trusted"]) == (12, 12, True)
     assert figures["held_out"]["after"]["mae"] < figures["held_out"]["before"]["mae"]  # a law that is easy to see
@@ -168,13 +176,13 @@ def test_training_rows_shown_again_hold_learning_back(weights: Path, prepared_ta
     found = run(labels, tmp_path / "out", LearnConfig(weights, prepared_table, replay=20, weight=1.0))
     alone = run(labels, tmp_path / "alone", LearnConfig(weights))
     assert found.training[0].n > 0
-    assert found.lesson.seen_after.nll >= alone.lesson.seen_after.nll - 1e-6
+    assert found.fit.seen_after.nll >= alone.fit.seen_after.nll - 1e-6
 
 
 def test_few_results_are_not_to_be_trusted_and_one_formula_cannot_be_held_out(weights: Path, tmp_path: Path) -> None:
     found = run(labelled(SALTS[:1], [1.0]), tmp_path / "out", LearnConfig(weights))
     assert not found.trusted
-    assert found.lesson.before.n == 0
+    assert found.fit.before.n == 0
     assert json.loads((tmp_path / "out" / FIGURES).read_text())["held_out"]["before"]["mae"] is None
 
 
@@ -192,23 +200,25 @@ def test_held_out_errors_are_those_of_weights_that_did_not_see_them(model: Ensem
     noise = (4 * torch.rand(len(SALTS), generator=torch.Generator().manual_seed(1))).tolist()
     labels = read(model, labelled(SALTS, noise))
     nothing = labels.select(torch.zeros(0, dtype=torch.long))
-    lesson = learn(GapHeads(model), labels, formulas(SALTS), nothing)
-    assert lesson.after.n == len(SALTS)
-    assert lesson.after.mae > lesson.seen_after.mae
+    fit = learn(GapHeads(model), labels, formulas(SALTS), nothing)
+    assert fit.after.n == len(SALTS)
+    assert fit.after.mae > fit.seen_after.mae
 
 
 @pytest.mark.parametrize("nll", [math.nan, 1e9])
 def test_where_nothing_gets_likelier_heads_and_errors_stay(
     nll: float, model: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("matgen.workflows.learn._calibration", lambda *_: (Errors(nll=nll), Calibration(2.0)))
+    monkeypatch.setattr(
+        "matgen.learning.cross_validation.cross_calibration", lambda *_: (Errors(nll=nll), Calibration(2.0))
+    )
     labels = read(model, labelled(SALTS, [1.0] * len(SALTS)))
     heads = GapHeads(model)
-    lesson = learn(heads, labels, formulas(SALTS), labels.select(torch.zeros(0, dtype=torch.long)))
-    assert math.isinf(lesson.pull)
-    assert lesson.after == lesson.before
-    assert lesson.calibration == heads.calibration
-    assert lesson.parameters is heads.begun
+    fit = learn(heads, labels, formulas(SALTS), labels.select(torch.zeros(0, dtype=torch.long)))
+    assert math.isinf(fit.pull)
+    assert fit.after == fit.before
+    assert fit.calibration == heads.calibration
+    assert fit.parameters is heads.begun
 
 
 def test_another_cell_of_a_crystal_is_the_same_label(model: Ensemble) -> None:
@@ -430,7 +440,7 @@ def test_another_functional_is_learned_where_it_is_asked_for(tmp_path: Path) -> 
 
 def test_a_folder_stands_in_for_what_it_has_and_the_rest_ships(weights: Path, tmp_path: Path) -> None:
     assert weights_file(KIND, weights) == weights / f"{KIND}.safetensors"
-    assert weights_file("evaluator", weights) == models.WEIGHTS / "evaluator.safetensors"
+    assert weights_file("evaluator", weights) == WEIGHTS / "evaluator.safetensors"
     with pytest.raises(WeightsError, match="expected a folder with weights"):
         weights_file(KIND, tmp_path)
     assert shipped_hashes("crystal", weights)["evaluator"] == shipped_hashes()["evaluator"]
@@ -445,12 +455,12 @@ def test_a_folder_that_would_change_nothing_is_refused(weights: Path) -> None:
 
 def test_weights_of_ones_own_are_what_a_run_is_known_by(tmp_path: Path) -> None:
     for name in ("evaluator.safetensors", "hashes.json"):
-        (tmp_path / name).write_bytes((models.WEIGHTS / name).read_bytes())
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
     assert shipped_hashes("crystal", tmp_path) == shipped_hashes()
     (tmp_path / "evaluator.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="is not the file that was written"):
         shipped_hashes("crystal", tmp_path)
-    (tmp_path / "evaluator.safetensors").write_bytes((models.WEIGHTS / "template_prior.safetensors").read_bytes())
+    (tmp_path / "evaluator.safetensors").write_bytes((WEIGHTS / "template_prior.safetensors").read_bytes())
     (tmp_path / "hashes.json").unlink()
     with pytest.raises(WeightsError, match="expected weights of kind judge"):
         shipped_hashes("crystal", tmp_path)
@@ -458,7 +468,7 @@ def test_weights_of_ones_own_are_what_a_run_is_known_by(tmp_path: Path) -> None:
 
 def test_what_ships_is_never_overwritten(weights: Path) -> None:
     labels = labelled(SALTS[:1], [1.0])
-    for folder in (models.WEIGHTS, weights):
+    for folder in (WEIGHTS, weights):
         with pytest.raises(WeightsError, match="expected a folder of its own"):
             run(labels, folder, LearnConfig(weights))
 

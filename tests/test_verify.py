@@ -24,18 +24,9 @@ from pymatgen.core import Lattice, Structure
 from matgen import cli
 from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import CalculationFile, Plan, calculated
-from matgen.first_principles.gpaw import (
-    FirstPrinciples,
-    FirstPrinciplesConfig,
-    Interpreter,
-    MissingGpawError,
-    calculate_many,
-    find_interpreter,
-    from_record,
-    key,
-    log_name,
-    to_record,
-)
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig, from_record, key, to_record
+from matgen.first_principles.gpaw_interpreter import VARIABLE, WORKER, Interpreter, MissingGpawError, find_interpreter
+from matgen.first_principles.gpaw_processes import calculate_many, log_name
 from matgen.first_principles.gpaw_worker import (
     SETTLED,
     converging,
@@ -48,7 +39,8 @@ from matgen.first_principles.gpaw_worker import (
 from matgen.first_principles.subjects import SelectionError, Subject, chosen, passed_over, subjects
 from matgen.runtime.config import ConfigError
 from matgen.structures.candidate import Candidate, Prediction
-from matgen.structures.export import CandidateWriter, ResumeError, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.workflows.verify import default_folder, run
 
@@ -289,7 +281,7 @@ def test_the_variable_names_the_interpreter_and_the_argument_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = (script(tmp_path, "exit 1").command for _ in range(2))
-    monkeypatch.setenv(gpaw.VARIABLE, one)
+    monkeypatch.setenv(VARIABLE, one)
     assert find_interpreter().command == one
     assert find_interpreter(other).command == other
 
@@ -299,7 +291,7 @@ def test_the_search_takes_the_first_on_the_path_that_has_it(tmp_path: Path, monk
         (tmp_path / name).mkdir()
         (tmp_path / name / "python3").write_text(program)
         (tmp_path / name / "python3").chmod(0o755)
-    monkeypatch.delenv(gpaw.VARIABLE, raising=False)
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "without" / "python3"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'without'}{os.pathsep}{tmp_path / 'with'}{os.pathsep}{os.environ['PATH']}")
     assert find_interpreter().command == str(tmp_path / "with" / "python3")
@@ -364,7 +356,7 @@ def test_the_worker_leaves_when_the_program_that_started_it_is_gone(tmp_path: Pa
     (tmp_path / "gpaw.py").write_text("import time\nopen('begun', 'w').close()\ntime.sleep(60)\n")
     (tmp_path / "job.json").write_text(json.dumps({"symbols": ["Si"]}))
     process = subprocess.Popen(
-        [sys.executable, str(gpaw.WORKER), "job.json", "--watch"],
+        [sys.executable, str(WORKER), "job.json", "--watch"],
         stdin=subprocess.PIPE,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
@@ -381,7 +373,7 @@ def test_the_worker_does_not_shadow_modules_of_others(tmp_path: Path) -> None:
     seen = "import importlib.util as u\n__version__ = str(u.find_spec('symmetry'))\nsetup_paths = []\n"
     (tmp_path / "gpaw.py").write_text(seen)
     answer = subprocess.run(
-        [sys.executable, str(gpaw.WORKER), "--probe"],
+        [sys.executable, str(WORKER), "--probe"],
         capture_output=True,
         text=True,
         check=True,

@@ -39,7 +39,8 @@ def learn(
         from matgen.cli.terminal import StageView, console
         from matgen.learning.labels import read_labels
         from matgen.learning.rows import LabelConfig
-        from matgen.workflows.learn import LearnConfig, run
+        from matgen.learning.training_rows import LearnConfig
+        from matgen.workflows.learn import run
 
         labels = read_labels(paths, LabelConfig(column, unit, functional, allow_functional))
         for name, reason in labels.skipped:
@@ -55,7 +56,7 @@ def learn(
     console().print(learned_table(found))
     if not found.trusted:
         complain(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
-    if math.isinf(found.lesson.pull):
+    if math.isinf(found.fit.pull):
         complain(f"held-out gaps got no likelier by other heads: those in {out} are as they were, nothing was learned")
     else:
         complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

@@ -3,22 +3,22 @@
 Crystals go to GPAW, molecules to GFN2-xTB; a `Plan` says how, and what follows is the same for both.
 """
 
-import json
-import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from matgen.first_principles import gpaw, xtb_minimum
-from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig, Interpreter, calculate_many
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig
+from matgen.first_principles.gpaw_interpreter import Interpreter
+from matgen.first_principles.gpaw_processes import calculate_many
 from matgen.first_principles.xtb_minimum import XtbMinimum, minima
 from matgen.relaxation.xtb import METHOD, XtbConfig
-from matgen.runtime.output import writing
+from matgen.runtime.json_lines import append_json_lines, read_json_lines
 from matgen.structures.candidate import Material, as_crystal, as_molecule
-from matgen.structures.export import ResumeError
 from matgen.structures.record import material_record
+from matgen.structures.run_report import ResumeError
 from matgen.templates.molecule import MoleculeTemplate
 
 Result = FirstPrinciples | XtbMinimum
@@ -169,18 +169,8 @@ class CalculationFile:
         Raises:
             ResumeError: the file is damaged.
         """
-        if not self.path.exists():
-            return {}
-        whole, newline, rest = self.path.read_text(encoding="utf-8").rpartition("\n")
-        try:
-            records = [json.loads(line) for line in whole.splitlines()]
-            found = {record["key"]: result_of(record) for record in records}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResumeError(f"{self.path} is damaged ({error}); move it away, or name another --out") from error
-        if rest:
-            with writing(self.path):
-                self.path.write_text(whole + newline, encoding="utf-8")
-        return found
+        advice = "move it away, or name another --out"
+        return dict(read_json_lines(self.path, _keyed_result, error=ResumeError, advice=advice, repair=True))
 
     def append(self, name: str, found_key: str, found: Result, structure: Material) -> None:
         """Add one line and wait until it is on the disk.
@@ -189,12 +179,11 @@ class CalculationFile:
             OutputError: the disk is full, or the folder has gone.
         """
         own = {"structure": material_record(structure)} if found.converged else {}
-        whole = {"name": name, "key": found_key} | result_record(found) | own
-        line = json.dumps(whole, allow_nan=False)
-        with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_json_lines(self.path, [{"name": name, "key": found_key} | result_record(found) | own])
+
+
+def _keyed_result(record: Mapping[str, Any]) -> tuple[str, Result]:
+    return record["key"], result_of(record)
 
 
 def calculated(

@@ -1,6 +1,5 @@
 """What is to be calculated: candidates of designs, and structures in files."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,11 @@ import pyarrow.csv
 
 from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean
+from matgen.runtime.json_lines import read_json_lines
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.export import ResumeError
 from matgen.structures.files import Entry, MixedKindsError, files_below, read_structures
 from matgen.structures.record import from_record
+from matgen.structures.run_report import ResumeError
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
 CANDIDATES = "candidates.jsonl"
@@ -125,15 +125,12 @@ def runs_below(path: Path) -> list[Path]:
 def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
     """Candidates of a run, also of one that goes on: a line that is not complete yet is left where it is."""
     path = folder / CANDIDATES
-    lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    advice = "design anew, or name its CIFs instead"
+    candidates = read_json_lines(path, from_record, error=ResumeError, advice=advice)
     table = folder / "candidates.csv"
-    told = pyarrow.csv.read_csv(table).to_pylist() if lines and table.exists() else []
+    told = pyarrow.csv.read_csv(table).to_pylist() if candidates and table.exists() else []
     rows = {str(row["name"]): row for row in told}
-    for line in lines:
-        try:
-            candidate = from_record(json.loads(line))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResumeError(f"{path} is damaged ({error}); design anew, or name its CIFs instead") from error
+    for candidate in candidates:
         name = f"{folder.name}/{candidate.name}" if prefix else candidate.name
         template = candidate.template if candidate.kind == "molecule" else ""
         row = rows.get(candidate.name) or _plain_row(name, candidate.structure, template)

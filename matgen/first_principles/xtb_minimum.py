@@ -1,4 +1,4 @@
-"""A molecule held against GFN2-xTB: where it relaxes to, and what its electrons do there."""
+"""Minima of molecules by GFN2-xTB, and the electronic properties at them."""
 
 import hashlib
 import json
@@ -11,44 +11,40 @@ from typing import Any
 
 from pymatgen.core.structure import Molecule
 
-from matgen.checks.molecules import best_rmsd, graph_kept, stereo
-from matgen.relaxation.xtb import (
-    POTENTIAL,
-    TOGETHER,
-    XtbConfig,
-    calibrated_gap,
-    electronic,
-    gap_from_levels,
-    relax_molecule,
-)
+from matgen.checks.molecules import graph_kept, stereo
+from matgen.checks.rmsd import best_rmsd
+from matgen.first_principles.records import shared_fields, with_nulls
+from matgen.relaxation.xtb import POTENTIAL, TOGETHER, XtbConfig, relax_molecule
+from matgen.relaxation.xtb_properties import calibrated_gap, electronic, gap_from_levels
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.structures.candidate import Candidate
 from matgen.templates.molecule import MoleculeTemplate
 
 RECIPE = 1
-"""Another one where it would give other figures for the same settings."""
+"""Version; to be changed where other figures result from the same settings."""
 
 NUMBERS = ("gap", "levels_gap", "raw_gap", "homo", "lumo", "dipole", "energy", "energy_drop", "rmsd")
 
 
 @dataclass(frozen=True)
 class XtbMinimum:
-    """What GFN2-xTB says of a molecule at the minimum that it relaxes to; NaN where it says nothing.
+    """Minimum of a molecule by GFN2-xTB; NaN where there is no result.
 
     Attributes:
-        gap: what B3LYP would say of the gap, by a line, eV.
-        levels_gap: the same by a quadratic form of both levels, eV; nearer on molecules like those of QM9.
+        gap: estimate of the B3LYP gap, linear in `raw_gap`, eV.
+        levels_gap: estimate of the B3LYP gap by a quadratic form of both levels, eV; closer for molecules like those
+            of QM9.
         raw_gap: from HOMO to LUMO, eV.
-        homo: highest level that holds an electron, eV.
-        lumo: the next one above, eV.
+        homo: highest occupied level, eV.
+        lumo: lowest unoccupied level, eV.
         dipole: length of the dipole moment, D.
         energy: eV/atom.
-        energy_drop: by which the relaxation lowered it, eV, of the whole molecule.
-        rmsd: of all atoms from where they were, equal ones exchanged at will, Å.
-        kept: whether it is still the same graph with the same hands.
+        energy_drop: energy lost in the relaxation, eV per molecule.
+        rmsd: of all atoms from their initial positions, equivalent atoms permuted, Å.
+        kept: whether graph and stereo are unchanged.
         settings: what the figures depend on: `XtbConfig` and the version.
         converged: whether there is a result.
-        reason: why not, or what became of the graph; empty otherwise.
+        reason: why there is none, or how the graph changed; empty otherwise.
         seconds: wall time.
     """
 
@@ -69,17 +65,17 @@ class XtbMinimum:
 
 
 def failed(reason: str, seconds: float = 0.0) -> XtbMinimum:
-    """The result where there is none."""
+    """Return the result of a calculation that failed."""
     nothing: dict[str, Any] = dict.fromkeys(NUMBERS, math.nan)
     return XtbMinimum(**nothing, kept=False, converged=False, reason=reason, seconds=seconds)
 
 
 def minimum(molecule: Molecule, template: MoleculeTemplate, config: XtbConfig | None = None) -> XtbMinimum:
-    """Relax a molecule, whatever becomes of it.
+    """Relax a molecule; return its minimum, or the reason why there is none.
 
     Args:
         molecule: atoms in the order of the graph of its template.
-        template: of it.
+        template: graph and stereo of the molecule.
         config: thresholds; the defaults if left out.
     """
     config = config or XtbConfig()
@@ -109,38 +105,38 @@ def minimum(molecule: Molecule, template: MoleculeTemplate, config: XtbConfig | 
     )
 
 
-Start = tuple[str, Molecule, MoleculeTemplate]
+Initial = tuple[str, Molecule, MoleculeTemplate]
 """A name and a molecule with its template."""
 
 
 def minima(
-    initial_geometries: Iterable[Start], config: XtbConfig | None = None, n_jobs: int = 1
+    initial_geometries: Iterable[Initial], config: XtbConfig | None = None, n_jobs: int = 1
 ) -> Iterator[tuple[str, XtbMinimum]]:
-    """Relax molecules in a pool of processes and yield each result soon after it is there.
+    """Relax molecules in a pool of processes and yield results as they arrive.
 
     Args:
-        initial_geometries: names, which must differ, and molecules; taken as workers get free.
+        initial_geometries: unique names, and molecules; taken as workers become free.
         config: thresholds; the defaults if left out.
-        n_jobs: processes; 1 stays in this one.
+        n_jobs: processes; 1 for the current one.
 
     Yields:
-        Names and results, in the order in which they finish. Every molecule yields one, also if its worker died.
+        Names and results, in the order in which they finish: one for every molecule, also if its worker died.
     """
     chunks = in_chunks(initial_geometries, TOGETHER if n_jobs > 1 else 1)
     for results in in_pool(partial(_each, config=config), chunks, _given_up, n_jobs):
         yield from results
 
 
-def _each(initial_geometries: tuple[Start, ...], config: XtbConfig | None) -> list[tuple[str, XtbMinimum]]:
+def _each(initial_geometries: tuple[Initial, ...], config: XtbConfig | None) -> list[tuple[str, XtbMinimum]]:
     return [(name, minimum(molecule, template, config)) for name, molecule, template in initial_geometries]
 
 
-def _given_up(start: Start) -> tuple[str, XtbMinimum]:
-    return start[0], failed(DIED)
+def _given_up(initial: Initial) -> tuple[str, XtbMinimum]:
+    return initial[0], failed(DIED)
 
 
 def key(molecule: Molecule, template: MoleculeTemplate, config: XtbConfig) -> str:
-    """What makes a calculation the same as another one: the molecule as given, the settings, the version of tblite."""
+    """Return a hash that identifies a calculation: the molecule as given, the settings, the version of tblite."""
     content = json.dumps(
         [template.smiles, molecule.cart_coords.tolist(), asdict(config), POTENTIAL, RECIPE], allow_nan=True
     )
@@ -148,26 +144,14 @@ def key(molecule: Molecule, template: MoleculeTemplate, config: XtbConfig) -> st
 
 
 def to_record(found: XtbMinimum) -> dict[str, Any]:
-    """A result as JSON types; NaN becomes null."""
-    record = asdict(found)
-    return record | {name: record[name] if math.isfinite(record[name]) else None for name in NUMBERS}
+    """Return a result as JSON types; NaN becomes null."""
+    return with_nulls(asdict(found), NUMBERS)
 
 
 def from_record(record: Mapping[str, Any]) -> XtbMinimum:
-    """The result that `to_record` wrote.
+    """Return the result that `to_record` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is none of its.
+        KeyError, TypeError, ValueError: the record is damaged.
     """
-    numbers: dict[str, Any] = {name: math.nan if record[name] is None else float(record[name]) for name in NUMBERS}
-    found = XtbMinimum(
-        **numbers,
-        kept=bool(record["kept"]),
-        settings=dict(record["settings"]),
-        converged=bool(record["converged"]),
-        reason=str(record["reason"]),
-        seconds=float(record["seconds"]),
-    )
-    if found.converged and not all(map(math.isfinite, numbers.values())):
-        raise ValueError("expected finite numbers of a converged result")
-    return found
+    return XtbMinimum(**shared_fields(record, NUMBERS), kept=bool(record["kept"]))
