@@ -5,20 +5,19 @@ the order in which they run; add your own by adding an entry.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from pymatgen.core.structure import Structure
 
 from matgen.checks.contacts import closest_contact
+from matgen.checks.targets import Interval, target_met
+from matgen.checks.verdicts import Check, converged
 from matgen.chemistry.charges import is_valid, smallest_net_charge
 from matgen.chemistry.elements import atomic_volumes
 from matgen.structures.candidate import Candidate, Verdict, as_crystal
 from matgen.structures.cif import cif_text, displacement, read_cif
 from matgen.structures.symmetry import contains, space_group
-
-Check = Callable[[Candidate], Verdict]
 
 MIN_CONTACT = 0.7
 """Closest contact allowed, in sums of covalent radii."""
@@ -26,36 +25,6 @@ MIN_CONTACT = 0.7
 VOLUME_WINDOW = (0.6, 1.8)
 """Volume allowed, in sums of the volumes that atoms take in known crystals. 99.6 % of 14,686 MP-20 validation and
 test structures lie inside; the smallest of them is at 0.67."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Wanted values of a property; an open side is infinite.
-
-    Attributes:
-        low: smallest wanted value.
-        high: largest wanted value; equal to `low` for a point.
-        tolerance: how far outside still counts as met.
-        least: no smaller value counts, however near.
-    """
-
-    low: float
-    high: float
-    tolerance: float = 0.0
-    least: float = -math.inf
-
-    def __contains__(self, value: float) -> bool:
-        return max(self.low - self.tolerance, self.least) <= value <= self.high + self.tolerance
-
-    def __str__(self) -> str:
-        if self.low == self.high:
-            return f"{self.low:g} ± {self.tolerance:g}"
-        margin = f" ± {self.tolerance:g}" if self.tolerance else ""
-        if math.isinf(self.high):
-            return f"at least {self.low:g}{margin}"
-        if math.isinf(self.low):
-            return f"at most {self.high:g}{margin}"
-        return f"{self.low:g} to {self.high:g}{margin}"
 
 
 def parses(candidate: Candidate) -> Verdict:
@@ -143,37 +112,6 @@ def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verd
     return Verdict("symmetry", passed, float(after.number), "", reason)
 
 
-def converged(candidate: Candidate) -> Verdict:
-    """The relaxation ended with forces and stress below their thresholds."""
-    report = candidate.relaxation
-    if report is None:
-        return Verdict("relaxed", passed=False, value=math.nan, unit="eV/Å", reason="not relaxed")
-    reason = f"{report.reason} after {report.steps} steps of {report.potential}"
-    return Verdict("relaxed", report.converged, report.max_force, "eV/Å", reason)
-
-
-def target_met(candidate: Candidate, name: str, target: Interval, confidence: float = 0.0) -> Verdict:
-    """The predicted median of a property lies in the wanted interval, and it is probable enough that the property does.
-
-    Args:
-        candidate: with predictions.
-        name: of the property.
-        target: wanted values.
-        confidence: least probability, where the prediction tells one.
-    """
-    predicted = candidate.properties.get(name)
-    label = f"target_{name}"
-    if predicted is None:
-        return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
-    inside = predicted.value in target
-    met = "is" if inside else "target missed: is not"
-    reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
-    if inside and predicted.probability < confidence:
-        reason = f"target doubtful: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
-        return Verdict(label, passed=False, value=predicted.value, unit=predicted.unit, reason=reason)
-    return Verdict(label, inside, predicted.value, predicted.unit, reason)
-
-
 def standard_checks(
     targets: Mapping[str, Interval] | None = None,
     *,
@@ -197,13 +135,3 @@ def standard_checks(
     if relaxed:
         checks["relaxed"] = converged
     return checks | {"symmetry": partial(symmetry, wanted=frozenset(space_groups)), "parses": parses}
-
-
-def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:
-    """Verdict of every check by its name, in the order of the checks."""
-    return {name: check(candidate) for name, check in checks.items()}
-
-
-def survives(verdicts: Mapping[str, Verdict]) -> bool:
-    """Whether all checks passed."""
-    return all(verdict.passed for verdict in verdicts.values())

@@ -13,27 +13,15 @@ from typing import Any
 
 import numpy as np
 import rdkit
-from ase.data import covalent_radii
-from pymatgen.core.structure import Molecule
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdMolAlign
+from rdkit import rdBase
 
-from matgen.batch.graphs import TETRAHEDRAL
-from matgen.checks.crystals import Check, Interval, converged, target_met
-from matgen.chemistry.elements import SYMBOLS
+from matgen.checks.molecular_graph import changed_bonds, stereo_of_geometry
+from matgen.checks.rmsd import _aligned_rmsd
+from matgen.checks.targets import Interval, target_met
+from matgen.checks.verdicts import Check, converged
 from matgen.structures.candidate import Candidate, Verdict
-from matgen.templates.molecular_geometry import LONGEST_BOND
-from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, graph_of, with_positions
+from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, with_positions
 from matgen.templates.skeleton import MAX_HEAVY
-
-NEAREST_APART = 1.15
-"""Heavy atoms nearer than that are bonded, in sums of covalent radii: across a small ring they come as near as 1.17."""
-
-LEAST_TURN = 0.1
-"""Cosine of the dihedral angle nearer to zero than that tells no side of a double bond."""
-
-MOST_MATCHES = 20_000
-"""Orders of equivalent atoms that `best_rmsd` tries at most."""
 
 
 def _graph(candidate: Candidate) -> MolecularGraph | str:
@@ -68,27 +56,6 @@ def graph_kept(candidate: Candidate) -> Verdict:
     return Verdict("graph_kept", not told, float(len(told)), "bonds", reason)
 
 
-def changed_bonds(graph: MolecularGraph, positions: np.ndarray) -> tuple[list[str], list[str]]:
-    """Bonds of the graph that are too long, and pairs that are not bonded but too near, such as `C0–O3 (2.13 Å)`.
-
-    Args:
-        graph: what should be bonded.
-        positions: Cartesian (n, 3), Å.
-    """
-    distance = np.linalg.norm(positions[:, None] - positions, axis=2)
-    radii = covalent_radii[graph.elements]
-    ratio = distance / (radii[:, None] + radii)
-    bonded = (graph.relations >= 1) & (graph.relations <= 4)
-    heavy = graph.elements > 1
-    nearest = np.where(heavy[:, None] & heavy, NEAREST_APART, LONGEST_BOND)
-
-    def named(pairs: np.ndarray) -> list[str]:
-        symbols = [f"{SYMBOLS[z]}{i}" for i, z in enumerate(graph.elements.tolist())]
-        return [f"{symbols[i]}–{symbols[j]} ({distance[i, j]:.2f} Å)" for i, j in np.argwhere(np.triu(pairs, 1))]
-
-    return named(bonded & (ratio > LONGEST_BOND)), named(~bonded & (ratio < nearest))
-
-
 def stereo(candidate: Candidate) -> Verdict:
     """Every centre and double bond has the hand that the template asks for; passes where none is asked for."""
     graph = _graph(candidate)
@@ -104,47 +71,6 @@ def stereo(candidate: Candidate) -> Verdict:
     if missed:
         reason = f"hand missed: {missed} of {n} are not as asked for{f', {flat} of them flat' if flat else ''}"
     return Verdict("stereo", not missed, float(missed), "stereo", reason)
-
-
-def shows_template(template: MoleculeTemplate, positions: np.ndarray) -> bool:
-    """Whether a geometry has the bonds and the hands that its template asks for, and no other bonds.
-
-    Args:
-        template: what is asked for.
-        positions: Cartesian (n, 3), Å, in the order of its graph.
-    """
-    if not np.isfinite(positions).all() or any(changed_bonds(template.graph, positions)):
-        return False
-    return bool((stereo_of_geometry(template, positions) == template.graph.stereo[:, -1]).all())
-
-
-def stereo_of_geometry(template: MoleculeTemplate, positions: np.ndarray) -> np.ndarray:
-    """Hand in space of each stereo element of a template (n_stereo,): +1, -1, or 0 where it is too flat to tell.
-
-    Centres are read by RDKit, as those of training data are, so that a carbon all of whose bonds point to one side, as
-    some bridgeheads' do, has the same hand here and there.
-
-    Args:
-        template: what is asked for.
-        positions: Cartesian (n, 3), Å, in the order of its graph.
-    """
-    shown = with_positions(template, positions)
-    Chem.AssignAtomChiralTagsFromStructure(shown, replaceExistingTags=True)
-    read = {tuple(row[:-1]): row[-1] for row in graph_of(shown).stereo.tolist()}
-    asked = template.graph.stereo
-    centres = np.array([read.get(tuple(row[:-1]), 0) for row in asked.tolist()])
-    return np.where(asked[:, 0] == TETRAHEDRAL, centres, _sides(asked[:, 1:5], positions))
-
-
-def _sides(atoms: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Whether the ends a, d of bonds a-b=c-d lie on one side (+1) or on both (-1); 0 near a right angle."""
-    a, b, c, d = (positions[atoms[:, place]] for place in range(4))
-    turn = (_unit(np.cross(a - b, c - b)) * _unit(np.cross(d - c, c - b))).sum(1)
-    return np.where(np.abs(turn) < LEAST_TURN, 0, np.sign(turn)).astype(int)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
 
 
 def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
@@ -208,33 +134,6 @@ def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
     moved = _aligned_rmsd(candidate.unrelaxed.cart_coords, candidate.structure.cart_coords)
     reason = f"{'' if passed else f'strained, limit {limit:g} eV: '}{drop:.3f} eV above the minimum of "
     return Verdict("strain", passed, drop, "eV", f"{reason}{report.potential}, {moved:.2f} Å RMSD from it")
-
-
-def rmsd(one: Molecule, other: Molecule) -> float:
-    """Root mean square distance of atoms, all of them and in their order, after the best proper rotation, Å.
-
-    Kabsch, Acta Cryst. A32, 922 (1976).
-    """
-    return _aligned_rmsd(one.cart_coords, other.cart_coords)
-
-
-def _aligned_rmsd(one: np.ndarray, other: np.ndarray) -> float:
-    a, b = one - one.mean(0), other - other.mean(0)
-    u, _, v = np.linalg.svd(a.T @ b)
-    proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
-    return float(np.sqrt(((a @ u @ proper @ v - b) ** 2).sum(1).mean()))
-
-
-def best_rmsd(template: MoleculeTemplate, one: Molecule, other: Molecule) -> float:
-    """The same, smallest over the orders of equivalent atoms, Å.
-
-    Args:
-        template: of both.
-        one: geometry in the order of its graph.
-        other: likewise.
-    """
-    probe, reference = (with_positions(template, molecule.cart_coords) for molecule in (one, other))
-    return float(rdMolAlign.GetBestRMS(probe, reference, maxMatches=MOST_MATCHES))
 
 
 def in_domain(candidate: Candidate) -> Verdict:

@@ -17,7 +17,7 @@ class ClosedShell(TemplateEnergy):
     A band holds two electrons in each primitive cell, so that an odd number leaves one half filled, unless spins
     polarise; and a compound that is neutral only with rare charges, Sn(III) or Sb(IV) or Bi(I), seldom has a gap. Of
     32,841 compounds with nonmetals in the training table (Materials Project, at most 20 atoms in the cell;
-    `scripts/count_closed_shells.py`) a gap above 0.1 eV have
+    `scripts/benchmarks/count_closed_shells.py`) a gap above 0.1 eV have
 
         |                                              | even number | odd number |
         | -------------------------------------------- | ----------- | ---------- |

@@ -1,4 +1,4 @@
-"""Potentials as ASE calculators, and what they are called."""
+"""Potentials as ASE calculators, and their names."""
 
 import contextlib
 import io
@@ -16,17 +16,17 @@ from matgen.errors import UserError
 
 
 class CalculatorError(UserError, ValueError):
-    """A name that stands for no calculator."""
+    """A name that is not one of a calculator."""
 
 
 def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -> Calculator:
     """CHGNet as an ASE calculator on the CPU: pretrained weights from its wheel, no network needed.
 
     Args:
-        on_isolated_atoms: what atoms without neighbours do: end a relaxation, or score as they are, for a sampler that
-            passes through them.
+        on_isolated_atoms: whether an atom without neighbours is an error, as in a relaxation, or accepted, as a sampler
+            that passes through such geometries needs.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces itself
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a greeting
         from chgnet.model.dynamics import CHGNetCalculator
 
         return CHGNetCalculator(use_device="cpu", on_isolated_atoms=on_isolated_atoms)
@@ -34,12 +34,12 @@ def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -
 
 @lru_cache(maxsize=1)
 def kept_calculator(make: Callable[[], Calculator]) -> Calculator:
-    """What `make` makes, once per process: loading costs seconds, and a calculator keeps state."""
+    """Return the calculator that `make` makes, once per process: loading takes seconds, and a calculator has state."""
     return make()
 
 
 def potential_name(calculator: Calculator) -> str:
-    """Name and version of a calculator, such as "CHGNet 0.3.0"."""
+    """Return name and version of a calculator, such as "CHGNet 0.3.0"."""
     kind = type(calculator)
     own = getattr(calculator, "version", None)
     name = kind.__name__.removesuffix("Calculator")
@@ -53,14 +53,14 @@ def potential_name(calculator: Calculator) -> str:
 
 
 def calculator_maker(name: str) -> Callable[[], Calculator]:
-    """What makes the calculator that a name stands for; it can be sent to other processes.
+    """Return a function that makes the named calculator, and can be sent to other processes.
 
     Args:
         name: "chgnet", or "module:function", a function without arguments that returns an ASE calculator; the module
-            may lie in the current folder.
+            may be in the current folder.
 
     Raises:
-        CalculatorError: the name stands for nothing that can be called.
+        CalculatorError: the name is not that of a function.
     """
     made = _function(name)
     return made if made is chgnet_calculator else partial(_make, name)
@@ -72,7 +72,7 @@ def _function(name: str) -> Callable[[], Calculator]:
     module, colon, function = name.partition(":")
     if not (module and colon and function):
         raise CalculatorError(f'expected "chgnet" or "module:function" as the calculator, got {name!r}')
-    here = os.getcwd()  # noqa: PTH109 (sys.path holds texts)
+    here = os.getcwd()  # noqa: PTH109 (sys.path holds strings)
     if here not in sys.path:
         sys.path.append(here)
     try:
@@ -85,10 +85,10 @@ def _function(name: str) -> Callable[[], Calculator]:
 
 
 def _make(name: str) -> Calculator:
-    """One calculator, checked.
+    """Make a calculator and check its type.
 
     Raises:
-        CalculatorError: the function gives something else.
+        CalculatorError: the function returns something else.
     """
     made = _function(name)()
     if not isinstance(made, BaseCalculator):

@@ -1,8 +1,8 @@
-"""CHGNet's energy of crystals given as template and free numbers, with its slope in the free numbers.
+"""CHGNet's energy of crystals given as template and free parameters, with its derivatives in the free parameters.
 
-CHGNet (Deng et al., Nat. Mach. Intell. 5, 1031, 2023) passes nothing but scalars, so that one atom, bond and angle of
-each symmetry-distinct kind is enough; see `quotient`. Several crystals are evaluated together, which on such small
-graphs pays even on one core.
+CHGNet (Deng et al., Nat. Mach. Intell. 5, 1031, 2023) passes only scalars, so that one atom, bond and angle of each
+symmetry-distinct kind is enough; see `quotient_graph`. Several crystals are evaluated in a batch, which is faster on
+such small graphs even on one core.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from matgen.templates.expand import expand
 
 @dataclass(frozen=True)
 class Slope:
-    """A batch's energies and how they change.
+    """Energies of a batch and their derivatives.
 
     Attributes:
         energy: eV per cell (n_systems,).
-        lattice: its derivative with respect to the lattice numbers (n_systems, 6), eV.
-        coords: the same, to the coordinates (n_sites, 3), eV.
-        stress: symmetric, that of the space group (n_systems, 3, 3), eV/Å³.
+        lattice: derivatives in the lattice parameters (n_systems, 6), eV.
+        coords: derivatives in the coordinates (n_sites, 3), eV.
+        stress: with the symmetry of the space group (n_systems, 3, 3), eV/Å³.
         volume: of the primitive cell (n_systems,), Å³.
     """
 
@@ -41,12 +41,12 @@ class Slope:
 
 
 class CHGNetSurface:
-    """CHGNet as a function of free numbers, on the CPU, with the weights of its wheel."""
+    """CHGNet as a function of free parameters, on the CPU, with the weights of its wheel."""
 
     @cached_property
     def model(self) -> Any:
         """The network."""
-        with contextlib.redirect_stdout(io.StringIO()):  # it announces itself
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a greeting
             from chgnet.model.model import CHGNet
 
             return CHGNet.load(use_device="cpu", verbose=False).requires_grad_(requires_grad=False).eval()
@@ -65,24 +65,24 @@ class CHGNetSurface:
         return self.model.graph_converter.bond_graph_cutoff
 
     def symmetry(self, templates: TemplateBatch, geometry: Geometry) -> list[Operations]:
-        """What `slope` needs to know of each crystal, which no change of its free numbers alters."""
+        """Symmetry operations of each crystal, which `slope` needs; they do not depend on the free parameters."""
         return operations(templates, expand(templates, geometry))
 
     def isolated(self, templates: TemplateBatch, geometry: Geometry) -> Tensor:
-        """Which crystals hold an atom without neighbours (n_systems,): CHGNet says nothing of those."""
+        """Which crystals have an atom without neighbours (n_systems,): CHGNet has no energy for them."""
         state = expand(templates, geometry)
         return _isolated(templates, state.orbits.site_idx[neighbors(state, self._cutoff).centre])
 
     def slope(self, templates: TemplateBatch, geometry: Geometry, symmetry: Sequence[Operations]) -> Slope:
-        """Energies, their derivatives, and stress.
+        """Return energies, their derivatives, and stress.
 
         Args:
             templates: the discrete halves.
-            geometry: the free numbers, in float64.
-            symmetry: of each system.
+            geometry: the free parameters, in float64.
+            symmetry: operations of each system.
 
         Returns:
-            Energies, which are NaN where an atom has no neighbours, and what belongs to them.
+            Energies, NaN where an atom has no neighbours, and their derivatives.
         """
         lattice = geometry.lattice.detach().clone().requires_grad_()
         coords = geometry.coords.detach().clone().requires_grad_()
@@ -105,7 +105,7 @@ class CHGNetSurface:
 
         model = self.model
         length = vectors.norm(dim=1)
-        along = (-vectors / length[:, None]).float()  # CHGNet's point from neighbour to centre
+        along = (-vectors / length[:, None]).float()  # CHGNet's vectors point from neighbour to centre
         bond_length = length[graph.bond_edge].float()
         _, first, first_edge, second, second_edge = graph.angles.unbind(1)
         angle = model.angle_basis_expansion(along[first_edge], along[second_edge])
@@ -139,6 +139,8 @@ def _symmetrised(tensor: Tensor, cell: Tensor, symmetry: Sequence[Operations]) -
     """Symmetric part, averaged over each crystal's operations (n_systems, 3, 3)."""
     found = []
     for own, rows, known in zip((tensor + tensor.mT) / 2, cell, symmetry, strict=True):
-        turns = torch.linalg.inv(rows) @ torch.from_numpy(known.rotation).to(rows) @ rows  # of Cartesian row vectors
-        found.append((turns.mT @ own @ turns).mean(0))
+        rotations = (
+            torch.linalg.inv(rows) @ torch.from_numpy(known.rotation).to(rows) @ rows
+        )  # of Cartesian row vectors
+        found.append((rotations.mT @ own @ rotations).mean(0))
     return torch.stack(found)

@@ -1,4 +1,4 @@
-"""A guess at the stiffness of a molecule from its shape alone, with which to begin a search for its minimum.
+"""Model Hessian of a molecule from its geometry alone, to begin a search for its minimum.
 
 Lindh, Bernhardsson, Karlström, Malmqvist, Chem. Phys. Lett. 241, 423 (1995), without the torsions. On 12 molecules of
 up to nine heavy atoms, from MMFF minima rattled by 0.03 Å, BFGS took 22 steps to 0.02 eV/Å with it (GFN2-xTB, means),
@@ -12,21 +12,21 @@ STRETCH = 0.45 * Hartree / Bohr**2
 BEND = 0.15 * Hartree
 DECAY = np.array([[1.0, 0.3949, 0.3949], [0.3949, 0.28, 0.28], [0.3949, 0.28, 0.28]]) / Bohr**2
 LENGTH = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40]]) * Bohr
-"""Between two atoms of the first, the second, and any later row of the table."""
+"""For two atoms of the first, the second, and any later row of the periodic table."""
 
 UNIFORM = 1.0
-"""Added to every direction, eV/Å², for what neither stretches nor bends."""
+"""Added to every direction, eV/Å², for displacements that neither stretch nor bend."""
 
 NEGLIGIBLE = 1e-2
-"""Bends of less weight than that are left out."""
+"""Weight below which bends are left out."""
 
 
 def model_hessian(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Second derivatives (3 n, 3 n) of a guessed energy, eV/Å².
+    """Return approximate second derivatives of the energy (3 n, 3 n), eV/Å².
 
     Args:
         numbers: atomic numbers (n,).
-        positions: Cartesian (n, 3), Å; no two atoms in one place.
+        positions: Cartesian (n, 3), Å; no two atoms coincide.
     """
     weights = _weights(numbers, positions)
     total = UNIFORM * np.eye(3 * len(positions))
@@ -34,7 +34,7 @@ def model_hessian(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _weights(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """How nearly each pair is bonded (n, n)."""
+    """How close each pair is to a bond (n, n)."""
     row = (numbers > 2).astype(int) + (numbers > 10)
     squares = ((positions[:, None] - positions) ** 2).sum(-1)
     pair = row[:, None], row
@@ -50,7 +50,7 @@ def _stretches(positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _bends(positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Angles i–j–k; a straight one bends both ways."""
+    """Angles i–j–k; a straight one bends in two directions."""
     both = weights[:, :, None] * weights[None]
     i, j, k = np.nonzero(both > NEGLIGIBLE)
     i, j, k = (index[i < k] for index in (i, j, k))
@@ -74,7 +74,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _summed(n: int, atoms: np.ndarray, slopes: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
-    """Σ k ∇q ∇qᵀ of coordinates q, each with atoms (m, a) that its slopes (m, a, 3) belong to."""
+    """Σ k ∇q ∇qᵀ of coordinates q with derivatives (m, a, 3) in the positions of atoms (m, a)."""
     rows = np.zeros((len(atoms), n, 3))
     for place in range(atoms.shape[1]):
         rows[np.arange(len(atoms)), atoms[:, place]] += slopes[:, place]

@@ -1,4 +1,4 @@
-"""Many relaxations, together and side by side, each result as soon as it is there."""
+"""Many relaxations, batched and in parallel, each result yielded once it is ready."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +12,10 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
-from matgen.relaxation.symmetric import RELAXATION_ERRORS, RelaxConfig, failed, relax
+from matgen.relaxation.outcome import RELAXATION_ERRORS, failed
+from matgen.relaxation.symmetric import relax
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.structures.candidate import Relaxation
 
@@ -22,21 +24,21 @@ M = TypeVar("M", Structure, Molecule)
 
 @dataclass(frozen=True)
 class Relaxed(Generic[M]):
-    """Outcome of one of many relaxations: its place in the input, the final structure and the report."""
+    """Outcome of one of many relaxations: its index in the input, the final structure and the report."""
 
     index: int
     structure: M
     report: Relaxation
 
 
-Start = tuple[int, Structure, float]
-"""A structure to relax: its place in the input, itself, and the energy in eV/atom above which it is hopeless."""
+Task = tuple[int, Structure, float]
+"""A structure to relax: index in the input, structure, and the energy in eV/atom above which it is given up."""
 
 TOGETHER = 16
-"""Structures that one process relaxes side by side."""
+"""Structures that one process relaxes in a batch."""
 
 ATOMS_TOGETHER = 512
-"""Atoms in all of them at most, so that large cells do not ask for too much memory; a larger one walks alone."""
+"""Most atoms in such a batch, which limits memory; a larger structure is relaxed alone."""
 
 
 @lru_cache(maxsize=1)
@@ -45,47 +47,46 @@ def _surface() -> CHGNetSurface:
 
 
 def relaxed_together(
-    initial_geometries: Sequence[Start],
+    tasks: Sequence[Task],
     make_calculator: Callable[[], Calculator] = chgnet_calculator,
     config: RelaxConfig | None = None,
 ) -> list[Relaxed[Structure]]:
-    """Together in their free numbers where the potential is CHGNet, the rest by ASE, one by one.
+    """Relax structures, with CHGNet in batches in their free parameters, the rest by ASE one by one.
 
     Args:
-        initial_geometries: structures, each with its index and its ceiling.
-        make_calculator: function of a module that builds an ASE calculator; each process calls it once.
-        config: thresholds; the defaults if left out.
+        tasks: structures, each with its index and its ceiling.
+        make_calculator: function of a module that makes an ASE calculator; each process calls it once.
+        config: thresholds; the defaults if None.
 
     Returns:
-        One outcome for each start, in any order.
+        One outcome for each task, in any order.
     """
     config = config or RelaxConfig()
     found: list[Relaxed[Structure]] = []
     if make_calculator is chgnet_calculator:
-        for group in batches(
-            range(len(initial_geometries)), [len(structure) for _, structure, _ in initial_geometries], ATOMS_TOGETHER
-        ):
-            found += _free([initial_geometries[index] for index in group], config)
+        sizes = [len(structure) for _, structure, _ in tasks]
+        for group in batches(range(len(tasks)), sizes, ATOMS_TOGETHER):
+            found += _free([tasks[index] for index in group], config)
     done = {result.index for result in found}
-    alone = [(index, structure) for index, structure, _ in initial_geometries if index not in done]
+    alone = [(index, structure) for index, structure, _ in tasks if index not in done]
     return found + [Relaxed(i, *relax(structure, kept_calculator(make_calculator), config)) for i, structure in alone]
 
 
-def _free(initial_geometries: list[Start], config: RelaxConfig) -> list[Relaxed[Structure]]:
-    """In free numbers; where that fails each by itself, so that one crystal's fault is not another's."""
+def _free(tasks: list[Task], config: RelaxConfig) -> list[Relaxed[Structure]]:
+    """Relax in free parameters; after an error one by one, so that one crystal does not affect another."""
     found: list[Relaxed[Structure]] = []
     try:
-        for result in relax_batch(initial_geometries, _surface(), config, slots=TOGETHER):
-            found.append(Relaxed(*result))  # noqa: PERF401 (what is there before an error stays)
+        for result in relax_batch(tasks, _surface(), config, slots=TOGETHER):
+            found.append(Relaxed(*result))  # noqa: PERF401 (results before an error are kept)
     except RELAXATION_ERRORS:
         done = {result.index for result in found}
-        rest = [start for start in initial_geometries if start[0] not in done] if len(initial_geometries) > 1 else []
-        found += [result for start in rest for result in _free([start], config)]
+        rest = [task for task in tasks if task[0] not in done] if len(tasks) > 1 else []
+        found += [result for task in rest for result in _free([task], config)]
     return found
 
 
 def batches(indices: Iterable[int], sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Indices, small ones first, in batches of at most so many atoms; a larger one alone."""
+    """Yield indices, smallest systems first, in batches of at most `most` atoms; a larger system alone."""
     batch: list[int] = []
     atoms = 0
     for index in sorted(indices, key=lambda i: sizes[i]):
@@ -105,34 +106,34 @@ def relax_many(
     n_jobs: int = 1,
     ceilings: Iterable[float] | None = None,
 ) -> Iterator[Relaxed[Structure]]:
-    """Relax structures in a pool of processes and yield each result as soon as it is there.
+    """Relax structures in a pool of processes and yield each result once it is ready.
 
-    Structures are taken from the iterable as workers get free. Leaving the loop early, or an interrupt, stops the
+    Structures are taken from the iterable as workers become free. Leaving the loop early, or an interrupt, stops the
     workers. Workers are fresh interpreters with one thread each; they do not import the main script.
 
-    CHGNet relaxes them in the free numbers of their symmetry, `TOGETHER` at a time (`relax_free`); ASE those whose
-    symmetry finds no description, and everything where the calculator is another.
+    CHGNet relaxes structures in their free parameters, `TOGETHER` at a time (`relax_batch`). ASE relaxes those that
+    free parameters cannot describe, and all structures if the calculator is another one.
 
     Args:
-        structures: starts.
-        make_calculator: function that builds an ASE calculator; each process calls it once. A function of a module
-            is built once per process, a lambda once per structure.
-        config: thresholds; the defaults if left out.
-        n_jobs: processes; 1 stays in this one.
-        ceilings: for each structure the energy in eV/atom above which it need not be pursued; only the walk in free
-            numbers looks at it.
+        structures: initial structures.
+        make_calculator: function that makes an ASE calculator. A function of a module is called once per process, a
+            lambda once per structure.
+        config: thresholds; the defaults if None.
+        n_jobs: processes; with 1, all happens in the current one.
+        ceilings: energy of each structure in eV/atom above which it is given up; used only by the relaxation in free
+            parameters.
 
     Yields:
-        Results in the order in which they finish. Every structure yields one, also if its worker died.
+        Results in the order in which they finish, one for each structure, even if its worker died.
     """
     limits = repeat(math.inf) if ceilings is None else ceilings
-    initial_geometries = ((i, *pair) for i, pair in enumerate(zip(structures, limits, strict=False)))
+    tasks = ((i, *pair) for i, pair in enumerate(zip(structures, limits, strict=False)))
     size = TOGETHER if make_calculator is chgnet_calculator else 1
     work = partial(relaxed_together, make_calculator=make_calculator, config=config)
-    for results in in_pool(work, in_chunks(initial_geometries, size), given_up, n_jobs):
+    for results in in_pool(work, in_chunks(tasks, size), given_up, n_jobs):
         yield from results
 
 
-def given_up(start: tuple[int, M, float]) -> Relaxed[M]:
-    """What to report of a structure over which workers die."""
-    return Relaxed(start[0], start[1], failed(DIED, "unknown"))
+def given_up(task: tuple[int, M, float]) -> Relaxed[M]:
+    """Return the outcome of a structure whose relaxation ends its worker."""
+    return Relaxed(task[0], task[1], failed(DIED, "unknown"))

@@ -1,8 +1,8 @@
-"""The neighbourhood graph of a crystal with its equivalent parts taken together.
+"""The neighbour graph of a crystal, reduced to its symmetry-distinct parts.
 
-A network that passes scalars along edges gives equal features to atoms, bonds and angles which the space group carries
-onto each other. One of each kind is enough, if sums over neighbours still run over all of them. For a crystal of one
-site in Fm-3m that is one atom in place of all.
+A network that passes scalars along edges gives equal features to atoms, bonds and angles that the space group maps onto
+each other. One of each kind is enough, if sums over neighbours still run over all of them. A crystal of one site in
+Fm-3m becomes one atom.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 
 _SPAN = 128
-"""Lattice translations of an edge lie within ±64, so that an edge packs into one whole number."""
+"""Lattice translations of an edge lie within ±64, so that an edge packs into one integer."""
 
 
 class SymmetryMismatchError(ValueError):
@@ -27,13 +27,13 @@ class SymmetryMismatchError(ValueError):
 
 @dataclass(frozen=True)
 class Operations:
-    """What a space group does to the atoms of one crystal, which no change of its free numbers alters.
+    """How a space group acts on the atoms of one crystal; independent of the free parameters.
 
     Attributes:
         atom: image of each atom (n_operations, n_atoms).
-        shift: lattice vector by which the image lies off that atom (n_operations, n_atoms, 3).
-        rotation: of row vectors of primitive fractional coordinates (n_operations, 3, 3), whole numbers.
-        to_representative: an operation that carries each atom onto the first one of its site (n_atoms,).
+        shift: lattice vector from that atom to the image (n_operations, n_atoms, 3).
+        rotation: of row vectors of primitive fractional coordinates (n_operations, 3, 3), integers.
+        to_representative: an operation that maps each atom to the first one of its site (n_atoms,).
     """
 
     atom: np.ndarray
@@ -50,9 +50,9 @@ class QuotientGraph:
         edges: around the representatives.
         centre: site of each edge's centre (n_edges,).
         neighbor: site of each edge's neighbour (n_edges,).
-        bond: kind of bond that each edge belongs to; an edge and its reverse are of one kind (n_edges,).
+        bond: kind of bond of each edge; an edge and its reverse are of one kind (n_edges,).
         bond_edge: one edge of each kind of bond (n_bonds,).
-        angles: site at the apex, kind and edge of the first bond, kind and edge of the second (n_angles, 5). All
+        angles: site at the apex, kind and edge of the first bond, kind and edge of the second (n_angles, 5); all
             angles at both ends of one bond of each kind, where both bonds are shorter than the angle cutoff.
     """
 
@@ -65,7 +65,7 @@ class QuotientGraph:
 
 
 def operations(templates: TemplateBatch, state: State) -> list[Operations]:
-    """The operations of each crystal's space group on its atoms.
+    """Return the operations of each crystal's space group on its atoms.
 
     Raises:
         SymmetryMismatchError: the atoms do not have the symmetry of the template.
@@ -73,10 +73,10 @@ def operations(templates: TemplateBatch, state: State) -> list[Operations]:
     site = state.orbits.site_idx.numpy()
     frac = torch.einsum("ni,nij->nj", state.positions, torch.linalg.inv(state.cell)[state.system_idx]).numpy()
     ends = np.cumsum(state.n_atoms.numpy())
-    initial_geometries = ends - state.n_atoms.numpy()
+    begins = ends - state.n_atoms.numpy()
     return [
-        _operations(int(group), frac[start:end], site[start:end])
-        for group, start, end in zip(templates.space_group, initial_geometries, ends, strict=True)
+        _operations(int(group), frac[begin:end], site[begin:end])
+        for group, begin, end in zip(templates.space_group, begins, ends, strict=True)
     ]
 
 
@@ -99,11 +99,11 @@ def _operations(group: int, frac: np.ndarray, site: np.ndarray) -> Operations:
 
 
 def quotient_graph(state: State, symmetry: Sequence[Operations], cutoff: float, angle_cutoff: float) -> QuotientGraph:
-    """The graph of symmetry-distinct parts of a batch.
+    """Return the graph of symmetry-distinct parts of a batch.
 
     Args:
         state: atoms in the order of their sites, as `expand` gives them.
-        symmetry: of each system.
+        symmetry: operations of each system.
         cutoff: longest edge, Å.
         angle_cutoff: longest bond of an angle, Å.
     """
@@ -150,7 +150,7 @@ def _kinds(
     _, first, bond = np.unique(label, return_index=True, return_inverse=True)
     chosen = first[short[first]]
     other_end = _reversed(centre, neighbor, offset, chosen, known)
-    usable = other_end >= 0  # an edge whose length is the cutoff to the last digit may have no reverse
+    usable = other_end >= 0  # an edge exactly as long as the cutoff may lack its reverse by rounding
     sides = np.concatenate([chosen, other_end[usable]])
     owner = np.concatenate([chosen, chosen[usable]])
     near = np.flatnonzero(short)
@@ -166,7 +166,7 @@ def _kinds(
 def _reversed(
     centre: np.ndarray, neighbor: np.ndarray, offset: np.ndarray, chosen: np.ndarray, known: Operations
 ) -> np.ndarray:
-    """The edge around a representative that is equivalent to the reverse of each chosen one; -1 where there is none."""
+    """The edge around a representative that is equivalent to the reverse of each chosen edge; -1 if none."""
     n_atoms = known.atom.shape[1]
     operation = known.to_representative[neighbor[chosen]]
     a, b = neighbor[chosen], centre[chosen]
@@ -181,6 +181,6 @@ def _reversed(
 
 
 def _packed(centre: np.ndarray, neighbor: np.ndarray, offset: np.ndarray, n_atoms: int) -> np.ndarray:
-    """One whole number for each edge."""
+    """One integer for each edge."""
     far = offset + _SPAN // 2
     return ((centre * n_atoms + neighbor) * _SPAN**3) + (far[..., 0] * _SPAN + far[..., 1]) * _SPAN + far[..., 2]

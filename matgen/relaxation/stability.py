@@ -1,8 +1,8 @@
-"""Whether a relaxed crystal is at rest: displaced at random, it should fall back.
+"""Whether a relaxed crystal is a minimum: after a random displacement, it should relax back.
 
-A minimum among structures of one space group may be a saddle among all. A small random displacement of every atom and
-strain of the cell, relaxed without symmetry, finds the way down if there is one in this primitive cell; instabilities
-that double the cell stay unseen. It is a cheap stand-in for phonons, not more.
+A minimum among structures of one space group may be a saddle point among all. A small random displacement of every
+atom and strain of the cell, relaxed without symmetry, finds a lower minimum if one is near in this primitive cell;
+instabilities that double the cell are not seen. It is a cheap substitute for phonons.
 """
 
 import math
@@ -12,14 +12,14 @@ import numpy as np
 from pymatgen.core.structure import Structure
 
 from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
-from matgen.relaxation.symmetric import RelaxConfig
 from matgen.structures.candidate import Candidate, Verdict
 
 FALLS_BACK = "falls_back"
 
 AMPLITUDE = 0.05
-"""Å, standard deviation of each coordinate's displacement."""
+"""Standard deviation of the displacement of each coordinate, Å."""
 
 STRAIN = 0.01
 """Standard deviation of each component of the strain."""
@@ -40,13 +40,13 @@ def falls_back(
         seed: of the displacement.
 
     Returns:
-        Passed if it ends at most `SAME_ENERGY` lower; the value is how much lower, eV/atom.
+        Passed if the energy falls by at most `SAME_ENERGY`; the value is the fall, eV/atom.
     """
     displaced = _displaced(candidate.crystal, np.random.default_rng(seed))
     free = replace(config or RelaxConfig(), keep_symmetry=False)
     found = list(relax_batch([(0, displaced, math.inf)], surface, free))
     if candidate.relaxation is None or candidate.relaxation.potential != surface.name or not found:
-        reason = f"not known: not relaxed by {surface.name}, or beyond what it can tell"
+        reason = f"not known: not relaxed by {surface.name}, or outside its domain"
         return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     _, _, report = found[0]
     lower = candidate.relaxation.energy - report.energy
@@ -57,8 +57,8 @@ def falls_back(
         reason = f"not known: without symmetry the relaxation ended {report.reason}"
         return Verdict(FALLS_BACK, passed=False, value=lower, unit="eV/atom", reason=reason)
     passed = lower <= SAME_ENERGY
-    told = "falls back" if passed else f"finds a minimum {lower:.3f} eV/atom lower, with less symmetry"
-    reason = f"displaced by {AMPLITUDE:g} Å, strained by {STRAIN:.0%} and relaxed without symmetry, it {told}"
+    result = "falls back" if passed else f"finds a minimum {lower:.3f} eV/atom lower, with less symmetry"
+    reason = f"displaced by {AMPLITUDE:g} Å, strained by {STRAIN:.0%} and relaxed without symmetry, it {result}"
     return Verdict(FALLS_BACK, passed, lower, "eV/atom", reason)
 
 

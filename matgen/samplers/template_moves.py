@@ -6,7 +6,7 @@ as likely to be proposed, and `element_move` puts that right.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lgamma
 from typing import Protocol
@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from matgen.chemistry.elements import descriptors
+from matgen.samplers.metropolis import Move, _uniforms
 from matgen.templates.batch import Template, TemplateBatch, crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules
-
-Move = Callable[[Sequence[Template], torch.Generator], tuple[list[Template], Tensor]]
-"""Proposes one template for each, with log q(new | old) - log q(old | new), forward minus backward (n_systems,)."""
 
 LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, Tensor]]
 """The same on labelled sites, whose order and positions it keeps: coords of a `Geometry` stay with their sites."""
@@ -34,124 +32,6 @@ class TemplateProposal(Protocol):
     ) -> tuple[list[CrystalTemplate], Tensor]:
         """New templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
         ...
-
-
-@dataclass(frozen=True)
-class MetropolisReport:
-    """How a run on templates went.
-
-    Attributes:
-        acceptance: by move, the share of its proposals that changed a template, at each temperature
-            (n_temperatures,); NaN where the move never had its turn.
-        exchange: accepted exchanges between each temperature and the next (n_temperatures - 1,); NaN if never tried.
-        energy: at the first temperature, before the first and after every step (steps + 1, n_systems).
-    """
-
-    acceptance: dict[str, Tensor]
-    exchange: Tensor
-    energy: Tensor
-
-
-def metropolis(
-    energy: Callable[[TemplateBatch], Tensor],
-    templates: Sequence[Template],
-    moves: Mapping[str, Move],
-    *,
-    steps: int,
-    temperatures: Sequence[float] = (1.0,),
-    generator: torch.Generator,
-    visit: Callable[[int, Sequence[Template]], None] = lambda *_: None,
-) -> tuple[list[Template], MetropolisReport]:
-    """Sample exp(-E/T) over templates.
-
-    Each system runs one chain per temperature; a step is one move (drawn at random, the same kind for all) and an
-    exchange between neighbouring temperatures, even and odd pairs in turn. Both decisions are the system's own.
-
-    Args:
-        energy: of a batch of templates, on the CPU (n_systems,).
-        templates: where the chains start.
-        moves: by name; those that may not be made must be proposed as no change.
-        steps: how many.
-        temperatures: the ladder; the first one is the target.
-        generator: source of all randomness.
-        visit: shown, after every step, how many are done and the templates at the first temperature.
-
-    Returns:
-        Templates at the first temperature, and the report.
-
-    Raises:
-        ValueError: no moves, a temperature that is not positive, or an energy that is not finite at the start.
-    """
-    if not moves or min(temperatures, default=0.0) <= 0:
-        raise ValueError(f"expected moves and positive temperatures, got {list(moves)} and {list(temperatures)}")
-    shape = (len(temperatures), len(templates))
-    chains = list(templates) * shape[0]
-    energies = energy(TemplateBatch.of(chains)).detach().double()
-    _check_start(energies, templates)
-    beta = 1 / torch.tensor(temperatures, dtype=torch.float64, device=energies.device)
-    names = list(moves)
-    tally = _Tally.empty(names, shape[0])
-    trace = [energies[: shape[1]]]
-    for step in range(steps):
-        name = names[int(torch.randint(len(names), (1,), generator=generator, device=generator.device))]
-        chains, energies, changed = _move(energy, chains, energies, moves[name], beta, generator)
-        tally.count_move(name, changed.reshape(shape))
-        chains, energies, swapped = _exchange(chains, energies.reshape(shape), beta, step % 2, generator)
-        tally.count_exchange(step % 2, swapped)
-        trace.append(energies[: shape[1]])
-        visit(step + 1, chains[: shape[1]])
-    return chains[: shape[1]], tally.report(torch.stack(trace))
-
-
-def _move(
-    energy: Callable[[TemplateBatch], Tensor],
-    chains: list[Template],
-    energies: Tensor,
-    move: Move,
-    beta: Tensor,
-    generator: torch.Generator,
-) -> tuple[list[Template], Tensor, Tensor]:
-    """One Metropolis step of every chain; also which of them changed (n_chains,)."""
-    proposed, log_q = move(chains, generator)
-    new = _energies_after(energy, chains, proposed, energies)
-    per_chain = beta.repeat_interleave(len(chains) // len(beta))
-    log_ratio = per_chain * (energies - new) - log_q.to(energies)
-    uniform = _uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
-    accept = (uniform.log() < log_ratio) & new.isfinite()
-    kept = [b if yes else a for a, b, yes in zip(chains, proposed, accept.tolist(), strict=True)]
-    changed = torch.tensor([a != b for a, b in zip(chains, kept, strict=True)])
-    return kept, torch.where(accept, new, energies), changed
-
-
-def _energies_after(
-    energy: Callable[[TemplateBatch], Tensor],
-    chains: Sequence[Template],
-    proposed: Sequence[Template],
-    energies: Tensor,
-) -> Tensor:
-    """Energies of proposals (n_chains,); those that are no change cost nothing."""
-    differ = [a != b for a, b in zip(chains, proposed, strict=True)]
-    if not any(differ):
-        return energies
-    changed = [b for b, yes in zip(proposed, differ, strict=True) if yes]
-    new = energy(TemplateBatch.of(changed)).detach().to(energies)
-    return energies.masked_scatter(torch.tensor(differ, device=energies.device), new)
-
-
-def _exchange(
-    chains: list[Template], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
-) -> tuple[list[Template], Tensor, Tensor]:
-    """Offer neighbours of the ladder, from rung `parity` on, to change places; also who did (n_pairs, n_systems)."""
-    n_rungs, n_systems = energies.shape
-    lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
-    log_ratio = (beta[lower] - beta[lower + 1])[:, None] * (energies[lower] - energies[lower + 1])
-    uniform = _uniforms(len(lower), n_systems, generator).to(energies.device)
-    swapped = uniform.log() < log_ratio
-    rung = torch.arange(n_rungs, device=energies.device)[:, None].repeat(1, n_systems)
-    rung[lower] += swapped.long()
-    rung[lower + 1] -= swapped.long()
-    order = (rung * n_systems + torch.arange(n_systems, device=energies.device)).ravel()
-    return [chains[i] for i in order.tolist()], energies.ravel()[order], swapped
 
 
 @dataclass(frozen=True)
@@ -278,38 +158,3 @@ def _pairs(templates: TemplateBatch, *, keep_composition: bool) -> tuple[Tensor,
     if keep_composition:
         differ &= templates.site_multiplicity[one] == templates.site_multiplicity[other]
     return one[differ], other[differ]
-
-
-def _uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, k, generator=generator, device=generator.device, dtype=torch.float64)
-
-
-def _check_start(energies: Tensor, templates: Sequence[Template]) -> None:
-    bad = (~energies.isfinite()).nonzero().ravel().tolist()
-    if bad:
-        raise ValueError(
-            f"expected a finite energy at the start of every chain, got {float(energies[bad[0]])} for "
-            f"`{templates[bad[0] % len(templates)]}`; start from templates that the energy allows"
-        )
-
-
-@dataclass(frozen=True)
-class _Tally:
-    """Counts of the report: tried and done, by move (n_temperatures,) and by pair of temperatures."""
-
-    moves: dict[str, Tensor]
-    exchanges: Tensor
-
-    @classmethod
-    def empty(cls, names: Sequence[str], n_rungs: int) -> "_Tally":
-        return cls({name: torch.zeros(2, n_rungs) for name in names}, torch.zeros(2, max(n_rungs - 1, 0)))
-
-    def count_move(self, name: str, changed: Tensor) -> None:
-        self.moves[name] += torch.stack([torch.ones(len(changed)), changed.float().mean(1)])
-
-    def count_exchange(self, parity: int, swapped: Tensor) -> None:
-        self.exchanges[:, parity::2] += torch.stack([torch.ones(len(swapped)), swapped.float().mean(1).cpu()])
-
-    def report(self, energy: Tensor) -> MetropolisReport:
-        acceptance = {name: done / tried for name, (tried, done) in self.moves.items()}
-        return MetropolisReport(acceptance, self.exchanges[1] / self.exchanges[0], energy)

@@ -4,7 +4,8 @@ from matgen.generation.kinds.base import Kind
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.kinds.molecules import Molecules
 from matgen.generation.request import Request
-from matgen.weights.models import folder_of, load_models, load_molecule_models
+from matgen.weights.models import load_models, load_molecule_models
+from matgen.weights.shipped import folder_of
 
 
 def kind_of_request(request: Request) -> Kind:
@@ -14,5 +15,5 @@ def kind_of_request(request: Request) -> Kind:
         WeightsError: one of them is missing or damaged.
     """
     if request.kind == "crystal":
-        return Crystals(request, load_models(request.device, folder_of(request.weights)))
-    return Molecules(request, load_molecule_models(request.device, folder_of(request.weights)))
+        return Crystals(request, load_models(request.resources.device, folder_of(request.resources.weights)))
+    return Molecules(request, load_molecule_models(request.resources.device, folder_of(request.resources.weights)))

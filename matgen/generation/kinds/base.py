@@ -13,7 +13,7 @@ from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries
-from matgen.samplers.template_moves import Move
+from matgen.samplers.metropolis import Move
 from matgen.templates.batch import Template
 
 

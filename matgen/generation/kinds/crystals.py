@@ -12,17 +12,19 @@ from matgen.energies.chemical_distance import ChemicalDistance
 from matgen.energies.closed_shell import ClosedShell
 from matgen.energies.novelty import Novelty
 from matgen.energies.property_target import StatePredictor
-from matgen.energies.template_prior import LearnedTemplatePrior, sample_templates
+from matgen.energies.template_prior import LearnedTemplatePrior
 from matgen.energies.template_regrowth import PARTS, LearnedRegrowth
+from matgen.energies.template_sampling import sample_templates
 from matgen.generation.predictors import Predictor, by_structure
 from matgen.generation.request import Request
+from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
-from matgen.nn.template_prior import Conditions
 from matgen.novelty.crystals import known_formulas
 from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries, initial_geometries
-from matgen.samplers.template_moves import ElementKernel, Move, element_move, regrow, substitute, swap
+from matgen.samplers.metropolis import Move
+from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
 from matgen.templates.batch import Geometry, Template, TemplateBatch, crystals_of
 from matgen.templates.prototypes import layout
 from matgen.weights.models import Models
@@ -83,11 +85,15 @@ class Crystals:
         request, weights = self.request, self.request.sampler
         named = bool(request.rules.composition)
         total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
-        if weights.novelty and not (request.allow_known or named):
+        if weights.novelty and not (request.selection.allow_known or named):
             total = total + weights.novelty * Novelty(known_formulas())
-        if weights.chemical_distance and request.targets and not named:
+        if weights.chemical_distance and request.property_targets and not named:
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
-        if weights.closed_shell and any(w.name == "band_gap" and w.low > 0 for w in request.targets) and not named:
+        if (
+            weights.closed_shell
+            and any(w.name == "band_gap" and w.low > 0 for w in request.property_targets)
+            and not named
+        ):
             total = total + weights.closed_shell * ClosedShell()
         return total
 
@@ -141,9 +147,9 @@ class Crystals:
 
 def settled_conditions(request: Request) -> Conditions:
     """One row of what every template is to be: point wishes, required elements; nothing that a range leaves open."""
-    asked = Conditions.none(1)
+    asked = Conditions.none(1, CRYSTAL_GRIDS)
     asked.properties[:, 2] = 0.0
-    for target in request.targets:
+    for target in request.property_targets:
         column = CONDITION_RANGES[target.name][0]
         asked.properties[:, column] = target.low if target.point else math.nan
     asked.elements[:, sorted(_required(request))] = True
@@ -158,7 +164,7 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
     """
     rows = torch.zeros(n, dtype=torch.long)
     asked = settled_conditions(request).select(rows)
-    for target in request.targets:
+    for target in request.property_targets:
         column, lowest, highest = CONDITION_RANGES[target.name]
         low = target.low if math.isfinite(target.low) else min(lowest, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)
@@ -166,7 +172,7 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
         zero = (torch.rand(n, generator=generator) < 0.5) & (low <= 0.0 <= lowest) & (low < high)
         asked.properties[:, column] = torch.where(zero, 0.0, values)
     allowed = sorted(request.rules.allowed_elements)
-    if request.elements and len(allowed) <= FEW_ELEMENTS and not request.rules.composition:
+    if request.composition.elements and len(allowed) <= FEW_ELEMENTS and not request.rules.composition:
         some = torch.zeros_like(asked.elements)
         some[:, allowed] = torch.rand(n, len(allowed), generator=generator) < 0.6
         asked = replace(asked, elements=asked.elements | some)

@@ -6,24 +6,26 @@ from dataclasses import dataclass
 
 import torch
 
-from matgen.checks.molecules import shows_template
+from matgen.checks.molecular_graph import shows_template
 from matgen.energies.base import TemplateSum
 from matgen.energies.graph import GraphPredictor, denoiser_score
-from matgen.energies.graph_prior import LearnedGraphPrior, sample_molecules
+from matgen.energies.graph_prior import LearnedGraphPrior
+from matgen.energies.graph_sampling import sample_molecules
 from matgen.energies.known_molecule import KnownGraph
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.property_target import StatePredictor
 from matgen.energies.stereo import StereoEnergy
 from matgen.generation.predictors import Predictor, by_graph_and_template
 from matgen.generation.request import Request
+from matgen.nn.conditions import MOLECULE_GRIDS, Conditions
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
-from matgen.nn.graph_prior import PROPERTY_GRIDS, GraphConditions
 from matgen.novelty.molecules import novel_molecule, shipped_molecules
-from matgen.samplers.diffusion import diffuse, energy_score, pure_noise, settled
+from matgen.samplers.diffusion import diffuse, energy_score, settled
 from matgen.samplers.initial_geometry import InitialGeometries
+from matgen.samplers.initial_noise import pure_noise
+from matgen.samplers.metropolis import Move
 from matgen.samplers.molecule_moves import standard_moves
-from matgen.samplers.template_moves import Move
 from matgen.templates.batch import Geometry, Template, TemplateBatch, molecules_of
 from matgen.templates.molecule import scaffold
 from matgen.templates.noise import karras_levels
@@ -85,7 +87,7 @@ class Molecules:
     def opinions(self) -> TemplateSum:
         """Novelty, unless known molecules are welcome or a graph or composition is named."""
         request, weight = self.request, self.request.sampler.novelty
-        if not weight or request.allow_known or request.smiles or request.rules.composition:
+        if not weight or request.selection.allow_known or request.graph.smiles or request.rules.composition:
             return TemplateSum({})
         known = shipped_molecules()
         return weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
@@ -164,10 +166,10 @@ class Molecules:
         """Their rings and what joins these, whatever the elements; the formula where there is no ring."""
         return scaffold(*molecules_of([template]))
 
-    def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> GraphConditions:
+    def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> Conditions:
         """What n molecules are to be: point wishes, and values drawn from within ranges unless only what is settled."""
         values = {}
-        for target in self.request.targets:
+        for target in self.request.property_targets:
             lowest, highest = CONDITION_SPANS[target.name]
             low = target.low if math.isfinite(target.low) else min(lowest, target.high)
             high = target.high if math.isfinite(target.high) else max(highest, target.low)
@@ -175,9 +177,9 @@ class Molecules:
                 values[target.name] = torch.full((n,), target.low)
             elif not settled:
                 values[target.name] = low + (high - low) * torch.rand(n, generator=generator)
-        rules, asked = self.request.molecule_rules, GraphConditions.none(n)
+        rules, asked = self.request.molecule_rules, Conditions.none(n, MOLECULE_GRIDS)
         for name, value in values.items():
-            asked.properties[:, list(PROPERTY_GRIDS).index(name)] = value
+            asked.properties[:, list(MOLECULE_GRIDS).index(name)] = value
         asked.elements[:, sorted({*rules.required_elements, *(z for z, _ in rules.composition)} - {1})] = True
         asked.complete[:] = bool(rules.composition)
         return asked.to(self.device)

@@ -8,14 +8,16 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 import torch
-from matgen.energies.template_regrowth import PARTS, LearnedRegrowth, Part
 from test_template_moves import chi_square, limit, random_levels, table_energy
 from torch import Tensor
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS
+from matgen.energies.template_regrowth import PARTS, LearnedRegrowth, Part
+from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
-from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior, TemplatePriorConfig
-from matgen.samplers.template_moves import Move, metropolis, regrow
+from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
+from matgen.samplers.metropolis import Move, metropolis
+from matgen.samplers.template_moves import regrow
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules
@@ -40,7 +42,7 @@ PRIOR = tiny_prior()
 
 
 def proposal(part: Part, rules: TemplateRules = SMALL, prior: TemplatePrior = PRIOR) -> LearnedRegrowth:
-    return LearnedRegrowth(prior, rules, Conditions.none(1), part)
+    return LearnedRegrowth(prior, rules, Conditions.none(1, CRYSTAL_GRIDS), part)
 
 
 def move(part: Part, rules: TemplateRules = SMALL) -> Move:
@@ -133,7 +135,7 @@ def test_the_ratio_is_that_of_the_networks_own_probabilities(part: Part) -> None
     prior.config = replace(prior.config, max_atoms=2)
     batch = TemplateBatch.of(alike)
     with torch.no_grad():
-        log_p = prior(Conditions.none(len(alike)), batch.space_group, pad_sites(batch)).tolist()
+        log_p = prior(Conditions.none(len(alike), CRYSTAL_GRIDS), batch.space_group, pad_sites(batch)).tolist()
     known = dict(zip(alike, log_p, strict=True))
     old = alike * 100
     new, log_q = proposal(part, prior=prior).regrow(old, torch.Generator().manual_seed(3))

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from matgen.energies.template_prior import Partial, choose_groups, completed, extended, joined, log_orders
+from matgen.energies.template_prior import log_orders
+from matgen.energies.template_sampling import Partial, choose_groups, completed, extended, joined
+from matgen.nn.conditions import N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
-from matgen.nn.template_prior import MAX_POSITIONS, N_ELEMENTS, Conditions, TemplatePrior
+from matgen.nn.template_prior import MAX_POSITIONS, TemplatePrior
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules

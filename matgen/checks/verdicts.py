@@ -1,0 +1,27 @@
+"""Checks by name, and what holds for crystals and molecules alike."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from matgen.structures.candidate import Candidate, Verdict
+
+Check = Callable[[Candidate], Verdict]
+
+
+def converged(candidate: Candidate) -> Verdict:
+    """The relaxation ended with forces and stress below their thresholds."""
+    report = candidate.relaxation
+    if report is None:
+        return Verdict("relaxed", passed=False, value=math.nan, unit="eV/Å", reason="not relaxed")
+    reason = f"{report.reason} after {report.steps} steps of {report.potential}"
+    return Verdict("relaxed", report.converged, report.max_force, "eV/Å", reason)
+
+
+def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:
+    """Verdict of every check by its name, in the order of the checks."""
+    return {name: check(candidate) for name, check in checks.items()}
+
+
+def survives(verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether all checks passed."""
+    return all(verdict.passed for verdict in verdicts.values())
