@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition, Lattice, Species, Structure
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
 
 from baselines.compositions import balanced_compositions
 from baselines.figures import Rate, advantage, counted, found, rate, spread_costs
@@ -21,8 +21,6 @@ from baselines.race import Judges, Race, cpu_seconds, within
 from baselines.random_symmetric import RandomSymmetric, random_crystal
 from baselines.substitution import Prototype, Substituted, Substitution, charged, substitutions
 from compare_baselines import report
-from evaluation import read_lines, shipped
-
 from matgen.chemistry.charges import is_valid
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS, atomic_volumes
 from matgen.generation.predictors import Predictor, by_structure
@@ -32,6 +30,7 @@ from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.structures.symmetry import space_group
 from matgen.weights.models import load
+from shared.measurement import read_lines, shipped
 
 SOURCES = {"random": RandomSymmetric, "substitution": Substitution, "prior": PriorAlone}
 

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
 
 from evaluate_design import baseline, shares
 from evaluate_geometry import figures_of, ranking
-from evaluate_judge import CLASSES, scores
+from evaluate_graph_energy import CLASSES, scores
 from evaluate_prior import read_formula, reduced
 from evaluate_round_trip import cause
-from evaluation import Measurement, Task, filled, parser, read_lines
-
 from matgen.chemistry.elements import ATOMIC_NUMBERS
+from shared.measurement import Measurement, Task, filled, parser, read_lines
 
 done: list[str] = []
 

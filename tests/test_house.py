@@ -265,7 +265,7 @@ def test_textbook_distances_are_sane(textbook: tuple[TextbookEntry, ...]) -> Non
 
 
 def test_textbook_cifs_follow_from_the_table(textbook: tuple[TextbookEntry, ...]) -> None:
-    script = runpy.run_path(str(REPOSITORY / "scripts" / "build_textbook_structures.py"))
+    script = runpy.run_path(str(REPOSITORY / "scripts" / "build" / "build_textbook_structures.py"))
     table = tomllib.loads((REPOSITORY / "data" / "textbook" / "structures.toml").read_text(encoding="utf-8"))
     built = {entry.file: (entry, structure) for entry, structure in script["entries"](table)}
     assert set(built) == {entry.file for entry in textbook}

@@ -369,7 +369,7 @@ def test_a_chemical_system_is_made_in_a_moment_and_remembered(shipped: Reference
 
 @pytest.mark.data
 def test_heights_agree_with_labels_of_first_principles(data_dir: Path, shipped: ReferenceHull) -> None:
-    """A sample of MP-20 test with labels of the MP2020 scheme; all of them: scripts/evaluate_hull.py."""
+    """A sample of MP-20 test with labels of the MP2020 scheme; all of them: scripts/benchmarks/evaluate_hull.py."""
     table = pq.read_table(
         data_dir / "crystals" / "mp24_le20.parquet",
         columns=["material_id", "formula", "ehull"],

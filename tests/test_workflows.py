@@ -15,12 +15,13 @@ from conftest import SMALL_MODELS, TextbookEntry
 from pymatgen.core import Lattice, Structure
 
 import matgen
-from matgen.checks.crystals import validate
+from matgen.checks.verdicts import validate
 from matgen.generation.predictors import EVALUATOR
-from matgen.generation.request import Request, Stages
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import Stages
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.template_prior import TemplatePriorConfig
-from matgen.relaxation.symmetric import RelaxConfig
+from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.output import OutputError
 from matgen.runtime.progress import Silence
 from matgen.search.assessment import CrystalAssessment
@@ -29,18 +30,20 @@ from matgen.search.selection import Rulebook, Uniqueness, worthwhile
 from matgen.search.variety import Families, Variety
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.candidate_files import CandidateFile
-from matgen.structures.export import CandidateWriter, ResumeError, RunInfo
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
 from matgen.training.loop import CheckpointError, Schedule
 from matgen.training.run import DataError, TrainConfig, join, train, train_config
-from matgen.weights import models
-from matgen.weights.models import NETWORKS, WeightsError, info, load, save
+from matgen.weights.files import WEIGHTS, WeightsError, info, save
+from matgen.weights.kinds import KINDS, NETWORKS, USED_BY
+from matgen.weights.models import load
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
 from matgen.workflows.design import StageClock, default_folder, run
 from matgen.workflows.train import planned
 
-SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
+SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 
@@ -65,7 +68,7 @@ def unbalanced() -> Structure:
 
 
 def test_the_guiding_model_decides_and_the_judge_only_speaks(rock_salt: Structure) -> None:
-    book = Rulebook.of(Request(properties={"band_gap": 1.5}, relax="none"))
+    book = Rulebook.of(Request.of(targets={"band_gap": 1.5}, relax="none"))
     verdicts = validate(candidate("a", rock_salt, gap=1.7, judged=3.0), book.checks)
     assert not verdicts["target_evaluator_band_gap"].passed
     assert book.objection(verdicts) == ""
@@ -75,7 +78,7 @@ def test_the_guiding_model_decides_and_the_judge_only_speaks(rock_salt: Structur
 
 
 def test_whoever_names_a_formula_has_decided_about_its_charges(unbalanced: Structure) -> None:
-    free, named = Rulebook.of(Request(relax="none")), Rulebook.of(Request(formula="NaCl3", relax="none"))
+    free, named = Rulebook.of(Request.of(relax="none")), Rulebook.of(Request.of(formula="NaCl3", relax="none"))
     assert free.objection(validate(candidate("a", unbalanced), free.checks)) == "charge_balance"
     verdicts = validate(candidate("a", unbalanced), named.checks)
     assert not verdicts["charge_balance"].passed
@@ -84,7 +87,7 @@ def test_whoever_names_a_formula_has_decided_about_its_charges(unbalanced: Struc
 
 def test_named_space_groups_must_be_kept(rock_salt: Structure) -> None:
     for groups, objection in (((225,), ""), ((216, 225), ""), ((216,), "symmetry"), ((194, 227), "symmetry")):
-        book = Rulebook.of(Request(space_groups=groups, relax="none"))
+        book = Rulebook.of(Request.of(space_groups=groups, relax="none"))
         assert book.objection(validate(candidate("a", rock_salt), book.checks)) == objection
 
 
@@ -94,9 +97,9 @@ def test_symmetry_decides_unless_it_was_let_go(rock_salt: Structure) -> None:
     displaced.translate_sites([0], [0.02, 0.03, 0.05])
     lost = replace(candidate("a", rock_salt), structure=displaced)
     for request, decides in (
-        (Request(relax="none"), True),
-        (Request(relax="none", relaxation=free), False),
-        (Request(relax="none", relaxation=free, space_groups=(225,)), True),
+        (Request.of(relax="none"), True),
+        (Request.of(relax="none", relaxation={"settings": free}), False),
+        (Request.of(relax="none", relaxation={"settings": free}, space_groups=(225,)), True),
     ):
         book = Rulebook.of(request)
         verdicts = validate(lost, book.checks)
@@ -110,7 +113,7 @@ def test_an_unrelaxed_candidate_is_turned_away_where_relaxation_was_asked_for(ro
 
 
 def test_what_no_relaxation_mends_is_turned_away_first(rock_salt: Structure, unbalanced: Structure) -> None:
-    book = Rulebook.of(Request(properties={"band_gap": 1.5}))
+    book = Rulebook.of(Request.of(targets={"band_gap": 1.5}))
     offered = [
         candidate("gap", rock_salt, gap=4.0),
         candidate("good", rock_salt),
@@ -181,7 +184,7 @@ class _Blind:
 def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, rock_salt: Structure) -> None:
     heap = Structure(Lattice.cubic(6), ["Na", "Na"], [[0, 0, 0], [0, 0, 0]])
     offered = [candidate("heap", heap), candidate("blurred", rock_salt)]
-    request = Request(relax="none")
+    request = Request.of(relax="none")
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search(
             request,
@@ -203,7 +206,7 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
 
 # ---------------------------------------------------------------- whole runs
 
-SMALL = Request(properties={"band_gap": "1:2.5"}, max_atoms=6, n=2, relax="none", over_generation=6, rounds=2, seed=3)
+SMALL = Request.of(targets={"band_gap": "1:2.5"}, max_atoms=6, n=2, relax="none", over_generation=6, rounds=2, seed=3)
 
 
 class _Stop:
@@ -234,8 +237,8 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     report = json.loads((finished / "run.json").read_text())
     assert report["status"] == "finished"
     assert report["version"] == matgen.__version__
-    assert set(models.USED_BY["crystal"]) < set(report["weights"])
-    assert report["configuration"]["properties"] == {"band_gap": "1:2.5"}
+    assert set(USED_BY["crystal"]) < set(report["weights"])
+    assert report["configuration"]["targets"] == {"band_gap": "1:2.5"}
     assert {"propose", "rank"} <= {stage["name"] for stage in report["stages"]}
     for found in outcome.candidates:
         assert 1 <= found.properties["band_gap"].value <= 2.5
@@ -262,7 +265,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_another_request_does_not_mix_with_a_run(finished: Path) -> None:
     with pytest.raises(ResumeError, match="holds another run"):
-        run(replace(SMALL, seed=4), finished)
+        run(SMALL.updated(seed=4), finished)
     assert default_folder(SMALL) != default_folder(replace(SMALL, stages=Stages(mala=False)))
     assert default_folder(SMALL) == default_folder(replace(SMALL))
 
@@ -340,7 +343,7 @@ def test_weights_of_another_size_are_no_beginning(prepared_table: Path, tmp_path
 
 
 def test_shipped_configurations_are_found_by_name(tmp_path: Path) -> None:
-    for kind in models.NETWORKS:
+    for kind in NETWORKS:
         plan = planned(kind, data=Path("x.npz"), folder=tmp_path, minutes=1.5)
         assert (plan.kind, plan.data, plan.run_folder, plan.schedule.minutes) == (kind, Path("x.npz"), tmp_path, 1.5)
         assert plan.weights_file == tmp_path / f"{kind}.safetensors"  # a trial leaves what ships alone
@@ -464,7 +467,7 @@ def test_judges_are_joined_where_none_was_trained(
 def test_the_script_that_joins_looks_for_the_table_of_the_kind(
     prepared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "build_ensemble.py"))["main"]
+    main = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "build" / "build_ensemble.py"))["main"]
     monkeypatch.chdir(tmp_path)
     files = [str(ensemble(tmp_path, seed)) for seed in range(2)]
     monkeypatch.setattr("sys.argv", ["", APART, *files, "--out", "whole.safetensors", "--data", str(prepared_table)])

@@ -45,7 +45,8 @@ class Cutoffs:
     """Largest distances at which two crystals count as near.
 
     The defaults are such that 95 % of the MP-20 validation crystals are near an MP-20 test crystal in structure, and
-    95 % in composition (scripts/evaluate_metrics.py): a perfect sampler of that data reaches some 90 % precision.
+    95 % in composition (scripts/benchmarks/evaluate_metrics.py): a perfect sampler of that data reaches some 90 %
+    precision.
 
     Attributes:
         structure: between structural features.

@@ -54,7 +54,7 @@ BINS = {"density": 0.5, "volume_per_atom": 1.0, "n_elements": 1.0, "space_group"
 QUANTITIES = (*STEPS, "elements")
 
 SHIPPED = {name: Path(__file__).parent / f"{name}_test.json" for name in ("mp20", "qm9")}
-"""Profiles that come with the package (scripts/build_reference_profile.py), by name of the data set."""
+"""Profiles that come with the package (scripts/build/build_reference_profile.py), by name of the data set."""
 
 
 def traits(structure: Structure) -> Traits:

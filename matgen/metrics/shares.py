@@ -1,7 +1,7 @@
 """What a set of crystals is made of, in shares: rare elements, elements alone, the commonest layout and space group.
 
 A generator that fills its sets with what predictors like, and the training data hardly hold, shows it here.
-`scripts/build_shares.py` computes `shares.json`, the same shares of the training split.
+`scripts/build/build_shares.py` computes `shares.json`, the same shares of the training split.
 """
 
 import json

@@ -27,7 +27,7 @@ from matgen.errors import UserError
 from matgen.novelty.fingerprint import RANKS, RANKS_OTHERWISE, RANKS_PER_SHELL, Fingerprint, n_ranks, n_shells
 
 SHIPPED = Path(str(files("matgen") / "references" / "known.npz"))
-"""Made by `scripts/build_known.py`."""
+"""Made by `scripts/build/build_known.py`."""
 
 STEP = 0.005
 """To which logarithms are rounded: an error of 0.25 % in a distance at most, a tenth of the tolerance."""

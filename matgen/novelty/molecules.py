@@ -23,7 +23,7 @@ from matgen.structures.candidate import Verdict
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
 SHIPPED = Path(str(files("matgen") / "references" / "qm9_keys.npz"))
-"""Made by `scripts/build_known_molecules.py`."""
+"""Made by `scripts/build/build_known_molecules.py`."""
 
 BLOCK = 14
 """Characters of an InChIKey that tell the connectivity."""
@@ -60,10 +60,10 @@ class KnownMolecules:
                 header, hashes = json.loads(raw["header"].tobytes()), raw["hashes"]
         except (OSError, BadZipFile, ValueError, KeyError) as error:
             message = f"expected an index of known molecules at {path}, got {type(error).__name__}: {error}"
-            raise KnownMoleculesError(f"{message}; make it with scripts/build_known_molecules.py") from error
+            raise KnownMoleculesError(f"{message}; make it with scripts/build/build_known_molecules.py") from error
         if header.get("kind") != KIND:
             message = f"expected hashes of kind {KIND} in {path}, got {header.get('kind')}"
-            raise KnownMoleculesError(f"{message}; make it anew with scripts/build_known_molecules.py")
+            raise KnownMoleculesError(f"{message}; make it anew with scripts/build/build_known_molecules.py")
         return cls(header["source"], hashes)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 The graph energy per atom separates real crystals from wrong ones (docs/results.md, "The energy as a judge"). Its
 quantiles over crystals of the validation split, which trained nothing, tell how usual a value is; what lies above 98 %
-of them is out of domain. `scripts/build_domain.py` computes `domain.json`.
+of them is out of domain. `scripts/build/build_domain.py` computes `domain.json`.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from matgen.errors import UserError
-from matgen.weights.models import info
+from matgen.weights.files import info
 
 FILE = Path(__file__).resolve().parent / "domain.json"
 
@@ -68,6 +68,6 @@ def domain() -> Domain:
     if found.weights != installed:
         raise DomainError(
             f"expected quantiles of the graph energy {installed[:12]}…, got those of {found.weights[:12]}…; "
-            "run scripts/build_domain.py"
+            "run scripts/build/build_domain.py"
         )
     return found

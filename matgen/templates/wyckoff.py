@@ -88,7 +88,7 @@ def _arrays() -> dict[str, np.ndarray]:
 
 @per_device
 def wyckoff_table() -> WyckoffTable:
-    """The table that ships with the package (float64; built by `scripts/build_wyckoff_table.py`)."""
+    """The table that ships with the package (float64; built by `scripts/build/build_wyckoff_table.py`)."""
     raw = _arrays()
     integer = {name: torch.from_numpy(raw[name].astype(np.int64)) for name in raw if raw[name].dtype.kind != "U"}
     offset = integer["position_offset"]

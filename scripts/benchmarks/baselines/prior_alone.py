@@ -1,0 +1,78 @@
+"""Our template prior without any model of geometry: free numbers drawn evenly, at the volume of the composition."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+from pymatgen.core import Structure
+from torch import Tensor
+
+from baselines.proposals import Setting, generator_of
+from matgen.checks.contacts import closest_contact
+from matgen.checks.crystals import MIN_CONTACT
+from matgen.energies.template_sampling import sample_templates
+from matgen.generation.kinds.crystals import sampled_conditions
+from matgen.generation.request import Request
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.lattice import FAMILY_ENDS, crystal_family
+from shared.measurement import as_structures, crystals, shipped
+
+SAMPLED = 32
+"""Templates of a round."""
+
+GEOMETRIES = 20
+"""Draws of the free numbers, of which the first without an overlap is taken."""
+
+MIDDLE = (0.05, 0.95)
+"""Lattice shapes are drawn from the range in which these quantiles of the training crystals lie."""
+
+
+class PriorAlone:
+    """Templates as our designs draw them, on the hull and with the wished gap, but neither weighed nor moved."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting, self.prior = setting, shipped().prior
+        self.request = Request.of(targets={} if setting.gap is None else {"band_gap": setting.gap})
+
+    def round(self, number: int) -> Iterator[Structure]:
+        """Distinct templates of one batch, each with a geometry."""
+        generator = generator_of(self.setting, "prior", number)
+        asked = sampled_conditions(self.request, SAMPLED, generator)
+        sampled = list(dict.fromkeys(sample_templates(self.prior, self.request.rules, asked, generator)))
+        for i in torch.randperm(len(sampled), generator=generator).tolist():  # they end shortest first
+            yield random_geometry(sampled[i], self.setting.table, generator)
+
+
+def random_geometry(template: CrystalTemplate, table: Path, generator: torch.Generator) -> Structure:
+    """The first of several random geometries without an overlap, or the one with the widest closest contact."""
+    batch = TemplateBatch.of([template] * GEOMETRIES)
+    low, high = shape_ranges(table)[crystal_family(template.space_group)]
+    lattice = low + (high - low) * torch.rand(GEOMETRIES, 6, generator=generator)
+    coords = torch.rand(len(batch.site_system), 3, generator=generator)
+    best, widest = None, -1.0
+    for structure in as_structures(batch, Geometry(lattice * batch.free_lattice, coords * batch.free_coords)):
+        ratio = closest_contact(structure).ratio
+        if ratio > widest:
+            best, widest = structure, ratio
+        if ratio >= MIN_CONTACT:
+            break
+    assert best is not None
+    return best
+
+
+@cache
+def shape_ranges(table: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """By crystal family, the range (6,), (6,) of each lattice number in the training crystals; zero for the volume."""
+    known = crystals(table)
+    known = known.select(known.split == 0)
+    families = [crystal_family(group) for group in known.templates.space_group.tolist()]
+    found = {}
+    for family in FAMILY_ENDS:
+        rows = torch.tensor([name == family for name in families])
+        lattice = known.geometry.lattice[rows] if rows.any() else torch.zeros(1, 6)
+        low, high = (lattice.quantile(q, dim=0) for q in MIDDLE)
+        low[5] = high[5] = 0.0
+        found[family] = (low, high)
+    return found

@@ -1,0 +1,47 @@
+"""How many compounds have a band gap, by what `matgen.energies.closed_shell` asks of them.
+
+`python scripts/benchmarks/count_closed_shells.py` prints the table of that module's docstring: compounds of the prepared table
+that hold a nonmetal and have a labelled gap.
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import torch
+from smact import metals
+
+from matgen.chemistry.charges import commonly_neutral
+from matgen.chemistry.elements import SYMBOLS
+from shared.measurement import crystals, percent, table
+
+GAP = 0.1
+"""From here on it counts as one, eV."""
+
+
+def main() -> None:
+    """Count and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
+    whole = crystals(options.parse_args().table)
+    whole = whole.select(torch.isfinite(whole.label("band_gap")))
+    counts: Counter[tuple[bool, bool, bool]] = Counter()
+    for template, gap in zip(whole.templates.unbatch(), whole.label("band_gap").tolist(), strict=True):
+        amounts = {SYMBOLS[z]: n for z, n in template.composition.items()}
+        if len(amounts) > 1 and not set(amounts) <= set(metals):
+            odd = sum(z * n for z, n in template.composition.items()) % 2 == 1
+            counts[commonly_neutral(amounts), odd, gap > GAP] += 1
+
+    def cell(common: bool, odd: bool) -> str:  # noqa: FBT001
+        n = counts[common, odd, True] + counts[common, odd, False]
+        return f"{percent(counts[common, odd, True], n)} of {n:,}"
+
+    rows = [
+        (words, cell(common, odd=False), cell(common, odd=True))
+        for common, words in ((True, "cancel"), (False, "don't"))
+    ]
+    print(table(("common charges", "even number of electrons", "odd number"), rows))
+
+
+if __name__ == "__main__":
+    main()

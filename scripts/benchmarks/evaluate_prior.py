@@ -1,0 +1,183 @@
+"""The template prior: likelihood of validation templates, and what its draws are worth.
+
+`python scripts/benchmarks/evaluate_prior.py --data FOLDER`: NLL of the split `val` against independent frequencies, and for
+2,000 draws under each condition the shares that are legal, valid by SMACT, distinct, and new to the Materials Project
+(FOLDER/crystals/mp24_index.parquet).
+"""
+
+import argparse
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from matgen.training.prior import known_properties, true_conditions, unigram_nll
+from pymatgen.core import Composition
+from torch import Tensor
+
+from matgen.chemistry.charges import is_valid
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
+from matgen.datasets.crystals import CrystalTable
+from matgen.energies.template_sampling import sample_templates
+from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
+from matgen.nn.sites import pad_sites
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.crystal_rules import TemplateRules, is_legal
+from matgen.workflows.data import data_folder
+from shared.measurement import Measurement, Task, crystals, parser, percent, shipped, table
+
+Formula = tuple[tuple[int, int], ...]
+
+ASKED: dict[str, tuple[float, float, float]] = {
+    "nothing": (math.nan, math.nan, math.nan),
+    "on the hull": (math.nan, math.nan, 0.0),
+    "on the hull, gap 1.5 eV": (1.5, math.nan, 0.0),
+    "on the hull, gap 3 eV": (3.0, math.nan, 0.0),
+}
+"""What draws are asked for: band gap (eV), formation energy and energy above hull (eV/atom)."""
+
+
+def reduced(counts: Mapping[int, int]) -> Formula:
+    """Atomic numbers and atoms of the smallest formula unit, ascending."""
+    divisor = math.gcd(*counts.values())
+    return tuple((z, n // divisor) for z, n in sorted(counts.items()))
+
+
+def read_formula(text: str) -> Formula:
+    """`O4MgSb2`, `Cs` as `reduced` gives them; elements beyond plutonium count as atomic number 0."""
+    counts: Counter[int] = Counter()
+    for symbol, n in re.findall(r"([A-Z][a-z]?)(\d*)", text):
+        counts[ATOMIC_NUMBERS.get(symbol, 0)] += int(n or 1)
+    return reduced(counts)
+
+
+@cache
+def known(data: Path) -> tuple[frozenset[Formula], frozenset[tuple[Formula, int]]]:
+    """Formulas of the Materials Project, and formulas with space groups."""
+    columns = pq.read_table(data / "crystals" / "mp24_index.parquet", columns=["formula", "spg"]).to_pydict()
+    formulas = [read_formula(text) for text in columns["formula"]]
+    groups = [int(group) if group is not None and not math.isnan(group) else 0 for group in columns["spg"]]
+    return frozenset(formulas), frozenset(zip(formulas, groups, strict=True))
+
+
+def likelihood(task: Task) -> dict[str, float]:
+    """Mean NLL, nats per crystal, of validation templates with their sites in random order."""
+    whole = crystals(task.table)
+    val = (whole.split == 1).nonzero().ravel()[:: task.how["stride"]]
+    some = whole.select(torch.cat([(whole.split == 0).nonzero().ravel(), val]))
+    parts: dict[str, list[Tensor]] = {"unconditional": [], "elements": [], "everything": []}
+    generator = task.generator()
+    for rows in (some.split == 1).nonzero().ravel().split(256):
+        for name, value in _nll(some, rows, generator).items():
+            parts[name].append(value)
+    means = {name: torch.cat(values).mean().item() for name, values in parts.items()}
+    return {"rows": len(val), "unigram": unigram_nll(some), **means}
+
+
+@torch.no_grad()
+def _nll(whole: CrystalTable, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """NLL (n,) told nothing, told the elements, and told everything known."""
+    prior, templates = shipped().prior, whole.templates.select(rows)
+    told = true_conditions(templates, known_properties(whole)[rows])
+    nothing = Conditions.none(len(rows), CRYSTAL_GRIDS)
+    elements = Conditions(nothing.n_atoms, told.elements, told.complete, nothing.properties)
+    sites = pad_sites(templates, generator)
+    asked = {"unconditional": nothing, "elements": elements, "everything": told}
+    return {name: -prior(conditions, templates.space_group, sites) for name, conditions in asked.items()}
+
+
+def samples(task: Task) -> dict[str, int]:
+    """Counts over draws under one condition."""
+    n, generator = task.how["n"], task.generator()
+    found: list[CrystalTemplate] = []
+    for first in range(0, n, 500):
+        conditions = Conditions.none(min(500, n - first), CRYSTAL_GRIDS)
+        conditions.properties[:] = torch.tensor(ASKED[task.how["asked"]])
+        found += sample_templates(shipped().prior, TemplateRules(), conditions, generator)
+    return counts(found, n, task.how["data"])
+
+
+def data_rows(task: Task) -> dict[str, int]:
+    """The same counts over random validation crystals; what is new cannot be asked of them."""
+    whole, n = crystals(task.table), task.how["n"]
+    rows = (whole.split == 1).nonzero().ravel()
+    chosen = rows[torch.randperm(len(rows), generator=task.generator())[:n]]
+    return counts(whole.templates.select(chosen).unbatch(), len(chosen), task.how["data"])
+
+
+def counts(templates: Sequence[CrystalTemplate], n: int, data: Path) -> dict[str, int]:
+    """How many of n draws ended in a template, and how many of these are what."""
+    formulas, with_groups = known(data)
+    own = [reduced(template.composition) for template in templates]
+    valid = [is_valid(Composition({SYMBOLS[z]: count for z, count in formula})) for formula in own]
+    new = [formula not in formulas for formula in own]
+    return {
+        "asked": n,
+        "ended": len(templates),
+        "legal": sum(map(is_legal, templates)),
+        "smact": sum(valid),
+        "distinct": len(set(templates)),
+        "new_formula": sum(new),
+        "new_formula_or_group": sum(
+            (formula, t.space_group) not in with_groups for formula, t in zip(own, templates, strict=True)
+        ),
+        "smact_and_new": sum(a and b for a, b in zip(valid, new, strict=True)),
+        "p1": sum(template.space_group == 1 for template in templates),
+    }
+
+
+def measured(task: Task) -> dict[str, Any]:
+    """One of the three kinds of task."""
+    return {"likelihood": likelihood, "samples": samples, "data": data_rows}[task.how["kind"]](task)
+
+
+def tasks_of(options: argparse.Namespace, data: Path) -> list[Task]:
+    """Likelihood, one task per condition, and the data for comparison."""
+    how = {"n": options.n, "data": data}
+    return [
+        Task("likelihood", options.table, options.seed, how={"kind": "likelihood", "stride": options.stride}),
+        *(Task(name, options.table, options.seed, how=how | {"kind": "samples", "asked": name}) for name in ASKED),
+        Task("validation crystals", options.table, options.seed, how=how | {"kind": "data"}),
+    ]
+
+
+def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Two tables."""
+    nll = figures["likelihood"]
+    names = {"unigram": "independent frequencies", "unconditional": "prior, told nothing"}
+    names |= {"elements": "prior, told the elements", "everything": "prior, told elements, atoms and labels"}
+    first = table(
+        (f"NLL of {nll['rows']:,} validation templates", "nats per crystal"),
+        [(words, f"{nll[name]:.2f}") for name, words in names.items()],
+    )
+    kinds = ("legal", "smact", "distinct", "new_formula", "new_formula_or_group", "smact_and_new", "p1")
+    rows = [
+        (name, f["asked"], *(percent(f[kind], f["asked"]) for kind in kinds))
+        for name, f in figures.items()
+        if name != "likelihood"
+    ]
+    words = ("legal", "SMACT-valid", "distinct", "new formula", "new formula or group", "valid and new formula", "P1")
+    return f"{first}\n\n{table(('asked for', 'draws', *words), rows)}"
+
+
+def main() -> None:
+    """Measure, print, record."""
+    options = parser(__doc__, "prior", 2000)
+    options.add_argument("--stride", type=int, default=1, help="take every so many-th validation row")
+    options = options.parse_args()
+    measurement = Measurement(options, {"stride": options.stride})
+    figures = measurement.run(measured, tasks_of(options, data_folder(options.data)))
+    nll, sampled = figures["likelihood"], figures["nothing"]
+    told = f"{nll['unconditional']:.2f} against {nll['unigram']:.2f} nats"
+    legal, valid, new = (percent(sampled[kind], sampled["asked"]) for kind in ("legal", "smact", "new_formula"))
+    share = f"of {sampled['asked']:,} draws: legal {legal}, SMACT-valid {valid}, of a new formula {new}"
+    measurement.finish(figures, {"prior": markdown(figures), "bar prior": f"{told}; {share}"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Structure → template and free numbers → structure, for every row of the training table: what comes back, what not.
+
+`python scripts/benchmarks/evaluate_round_trip.py --data FOLDER`: compares each structure of FOLDER/crystals/mp24_le20.parquet
+with what the prepared table expands to (StructureMatcher at ltol 0.2, stol 0.3, 5°, volumes not rescaled).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
+
+from matgen.datasets.crystals import cell_from_parameters
+from matgen.structures.conversion import described, structures
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.expand import expand
+from matgen.templates.symmetry import NoTemplateError
+from matgen.workflows.data import data_folder
+from shared.measurement import Measurement, Task, crystals, parser, percent, table, true_structures
+
+TOLERANCES = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5, "scale": False}
+MATCHER = StructureMatcher(**TOLERANCES)
+AS_SUPERCELL = StructureMatcher(**TOLERANCES, primitive_cell=False, attempt_supercell=True)
+FINE = 0.01  # Å; a tolerance at which little symmetry is read into a structure that has less
+COLUMNS = ["material_id", "formula", "cell", "Z", "frac"]
+CHUNK = 1000
+
+
+def cause(before: int, after: int, *, supercell: bool, fine: bool) -> str:
+    """Why a structure did not come back.
+
+    Args:
+        before: atoms in its own cell.
+        after: atoms in the expanded primitive cell; 0 if there was no template.
+        supercell: whether the two match if the matcher makes supercells instead of reducing each by its own lights.
+        fine: whether the structure comes back if its symmetry is sought at 0.01 Å.
+    """
+    if after == 0:
+        return "no template"
+    if supercell:
+        return "the same as a supercell; the matcher reduces the two cells differently"
+    if not fine:
+        return "not explained"
+    if after < before:
+        return "a smaller primitive cell at 0.1 Å; comes back at 0.01 Å"
+    return "more symmetry at 0.1 Å than it has; comes back at 0.01 Å"
+
+
+def round_trip(task: Task) -> dict[str, Any]:
+    """The failures among some rows of the Parquet file, and distances of the rest."""
+    first = task.how["first"]
+    path = task.how["data"] / "crystals" / "mp24_le20.parquet"
+    rows = pq.read_table(path, columns=COLUMNS).slice(first, CHUNK)[: task.how["n"]].to_pylist()
+    known = crystals(task.table)
+    place = {name: index for index, name in enumerate(known.material_id.tolist())}
+    prepared = [place[row["material_id"]] for row in rows if row["material_id"] in place]
+    back = dict(zip(prepared, true_structures(known, prepared), strict=True))
+    failures, distances = [], []
+    for row in rows:
+        own = Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
+        found = back.get(place.get(row["material_id"], -1))
+        distance = MATCHER.get_rms_dist(own, found) if found else None
+        if distance is None:
+            told = {"material_id": row["material_id"], "formula": row["formula"]}
+            failures.append(told | why(own, found))
+        else:
+            distances.append(float(distance[0]))
+    return {"rows": len(rows), "failures": failures, "sum": sum(distances), "max": max(distances, default=0.0)}
+
+
+def why(own: Structure, back: Structure | None) -> dict[str, Any]:
+    """The cause, and the distance if the two match as supercells."""
+    found = None if back is None else AS_SUPERCELL.get_rms_dist(own, back)
+    reason = cause(len(own), len(back or ()), supercell=found is not None, fine=_comes_back(own))
+    return {"cause": reason, "distance": None if found is None else float(found[0])}
+
+
+def _comes_back(own: Structure) -> bool:
+    try:
+        template, geometry = described(own, FINE)
+    except NoTemplateError:
+        return False
+    return MATCHER.fit(own, structures(expand(TemplateBatch.of([template]), geometry))[0])
+
+
+def summary(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts over all parts."""
+    parts = list(parts)
+    failures = [failure for part in parts for failure in part["failures"]]
+    rows = sum(part["rows"] for part in parts)
+    return {
+        "rows": rows,
+        "same": rows - len(failures),
+        "same_as_supercell": rows - sum(failure["distance"] is None for failure in failures),
+        "causes": dict(Counter(failure["cause"] for failure in failures).most_common()),
+        "failures": failures,
+        "mean_distance": sum(part["sum"] for part in parts) / max(rows - len(failures), 1),
+        "largest_distance": max(part["max"] for part in parts),
+    }
+
+
+def main() -> None:
+    """Measure, print, record."""
+    options = parser(__doc__, "round_trip", 75_544).parse_args()
+    data = data_folder(options.data)
+    tasks = [
+        Task(f"row {first}", options.table, 0, how={"data": data, "first": first, "n": min(CHUNK, options.n - first)})
+        for first in range(0, options.n, CHUNK)
+    ]
+    measurement = Measurement(options, {})
+    figures = summary(measurement.run(round_trip, tasks).values())
+    same = f"{percent(figures['same'], figures['rows'])} of {figures['rows']:,}"
+    rows = [("the same structure", f"{figures['same']:,}", percent(figures["same"], figures["rows"]))]
+    rows += [(name, n, percent(n, figures["rows"])) for name, n in figures["causes"].items()]
+    text = table(("after the round trip", "rows", "share"), rows)
+    apart = f"{figures['mean_distance']:.5f} (largest {figures['largest_distance']:.3f})"
+    text += f"\n\nMean root-mean-square distance of the rest, over (volume per atom)^(1/3): {apart}.\n"
+    measurement.finish(figures, {"round_trip": text, "bar round_trip": same})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,378 @@
+"""Gaps by the guide, by the judge and by GPAW: of known semiconductors, and of designs.
+
+`python scripts/benchmarks/evaluate_verify.py --data FOLDER --designs designs/A designs/B`: 50 small semiconductors of MP-20 test
+with their PBE label, and up to 30 small candidates of `matgen design`, spread evenly over the folders, best first.
+GPAW's results are kept in `results/verify/`, by crystal and settings, whatever becomes of the rest of the program;
+predictions in parts as in every measurement. Draws docs/figures/verify.png.
+"""
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from pymatgen.core import Lattice, Structure
+from scipy.stats import spearmanr
+
+from matgen.first_principles.calculations import CalculationFile, Plan, calculated
+from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig
+from matgen.first_principles.gpaw_interpreter import find_interpreter
+from matgen.first_principles.gpaw_worker import MOMENTS
+from matgen.generation.old_keys import current_keys
+from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.request import Request
+from matgen.relaxation.symmetric import primitive
+from matgen.search.selection import predictions
+from matgen.structures.candidate import Candidate
+from matgen.structures.record import from_record
+from matgen.targets.target import Target
+from matgen.weights.models import load
+from matgen.workflows.data import data_folder
+from shared.measurement import Measurement, Task, parser, percent, shipped, single_thread, table
+
+GAPS = (0.3, 6.0)  # eV, of the label
+LARGEST = 4  # atoms
+F_BLOCK = frozenset((*range(57, 72), *range(89, 104)))
+NEAR = (0.25, 0.4)  # eV
+KINDS = {"predictor": "predictor", "evaluator": "evaluator", "label": "PBE label of the table"}
+CHUNK = 10
+
+
+def known(folder: Path, n: int, seed: int) -> list[tuple[str, Structure, float]]:
+    """Material, crystal and label (eV) of small known semiconductors.
+
+    None holds an f element or one of an open d shell: the table's labels carry a Hubbard U for some of those.
+    """
+    columns = ["material_id", "n_atoms", "cell", "Z", "frac", "band_gap", "mp20_split"]
+    rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet", columns=columns).to_pylist()
+    fit = [row for row in rows if row["mp20_split"] == "test" and row["n_atoms"] <= LARGEST and _fit(row)]
+    order = torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [(row["material_id"], structure_of(row), row["band_gap"]) for row in (fit[i] for i in order[:n])]
+
+
+def _fit(row: Mapping[str, Any]) -> bool:
+    gap = row["band_gap"]
+    if gap is None or not GAPS[0] <= gap <= GAPS[1] or F_BLOCK.intersection(row["Z"]):
+        return False
+    return not set(MOMENTS).intersection(site.symbol for site in structure_of(row).elements)
+
+
+def structure_of(row: Mapping[str, Any]) -> Structure:
+    """Crystal of a row."""
+    coords = torch.tensor(row["frac"], dtype=torch.float64).reshape(-1, 3).numpy()
+    return Structure(Lattice.from_parameters(*row["cell"]), list(row["Z"]), coords)
+
+
+def designed(
+    folders: Sequence[Path], n: int, largest: int, datasets: Collection[str]
+) -> tuple[list[tuple[str, Structure, Target]], dict[str, int]]:
+    """Name, crystal and wish of candidates, the same number of each folder as far as they go, best first.
+
+    Returns:
+        Those to calculate, and how many before the last of them were passed over, by cause.
+    """
+    each = [_designs(folder) for folder in folders]
+    turns = [one for turn in range(max(map(len, each), default=0)) for some in each for one in some[turn : turn + 1]]
+    found: list[tuple[str, Structure, Target]] = []
+    passed: Counter[str] = Counter()
+    for name, crystal, target in turns:
+        if len(found) == n:
+            break
+        if len(primitive(crystal, FirstPrinciplesConfig().symprec)) > largest:
+            passed[f"more than {largest} atoms"] += 1
+        elif not {element.symbol for element in crystal.elements} <= set(datasets):
+            passed["an element without dataset"] += 1
+        else:
+            found.append((name, crystal, target))
+    return found, dict(passed)
+
+
+def _designs(folder: Path) -> list[tuple[str, Structure, Target]]:
+    report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    targets = Request.of(targets=current_keys(report["configuration"])[0]["targets"]).property_targets
+    target = next((target for target in targets if target.name == "band_gap"), None)
+    if target is None:
+        raise SystemExit(f"expected designs with a wish for a gap in {folder}, found none; name another folder")
+    lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
+    found: list[Candidate] = [from_record(json.loads(line)) for line in lines]
+    return [(f"{folder.name}/{one.name}", one.structure, target) for one in found]
+
+
+def first_principles(
+    name: str, crystals: Iterable[tuple[str, Structure]], options: argparse.Namespace
+) -> dict[str, FirstPrinciples]:
+    """Results by name; what an earlier call finished is read, not calculated again."""
+    config = FirstPrinciplesConfig()
+    plan = Plan(find_interpreter(options.python), config, options.minutes, options.processes)
+    folder = options.out.parent / "verify"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for key, one in calculated(crystals, CalculationFile(folder / f"{name}.jsonl"), plan, folder / "logs"):
+        found[key] = one
+        print(f"{len(found)} {key} {one.gap:.2f} eV {one.reason} {one.seconds:.0f} s", flush=True)
+    return found
+
+
+def predicted(task: Task) -> list[dict[str, float]]:
+    """Gaps by guide and judge, eV."""
+    models = shipped()
+    predictor, evaluator = Predictor(models.graph, by_structure(models.structures)), load("evaluator")
+    found = []
+    for record in task.how["crystals"]:
+        crystal = Structure.from_dict(record)
+        value, spread = predictor.of_structure(crystal)["band_gap"], predictions(evaluator, crystal)["band_gap"]
+        found.append(
+            {
+                "predictor": float(value.value),
+                "predictor_spread": float(value.spread),
+                "evaluator": spread.value,
+                "evaluator_spread": spread.spread,
+            }
+        )
+    return found
+
+
+def predict(measurement: Measurement, name: str, crystals: Sequence[tuple[str, Structure]]) -> list[dict[str, float]]:
+    """Predictions of crystals, in their order; the names make the parts the same ones or others."""
+    options = measurement.options
+    parts = [crystals[i : i + CHUNK] for i in range(0, len(crystals), CHUNK)]
+    tasks = [
+        Task(
+            f"{name} {','.join(key for key, _ in part)}",
+            options.table,
+            options.seed,
+            how={"crystals": [crystal.as_dict() for _, crystal in part]},
+        )
+        for part in parts
+    ]
+    return [one for part in measurement.run(predicted, tasks).values() for one in part]
+
+
+def rows_of(
+    names: Sequence[str],
+    crystals: Sequence[Structure],
+    gpaw: Mapping[str, FirstPrinciples],
+    told: Sequence[Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    """One row for each crystal, whether GPAW had an answer or not."""
+    return [
+        {
+            "name": name,
+            "formula": crystal.composition.reduced_formula,
+            "atoms": len(crystal),
+            **values,
+            "gpaw": gpaw[name].gap if gpaw[name].converged else None,
+            "reason": gpaw[name].reason,
+            "seconds": gpaw[name].seconds,
+            "spin_polarised": gpaw[name].settings.get("spin_polarised"),
+        }
+        for name, crystal, values in zip(names, crystals, told, strict=True)
+    ]
+
+
+def compared(rows: Sequence[Mapping[str, Any]], kind: str, other: str = "gpaw") -> dict[str, Any]:
+    """How far two columns agree, over the rows that have both."""
+    pairs = [(row[kind], row[other]) for row in rows if row.get(kind) is not None and row[other] is not None]
+    away = [one - two for one, two in pairs]
+    near = {f"within_{limit:g}": sum(abs(a) <= limit for a in away) for limit in NEAR}
+    found: dict[str, Any] = {"rows": len(pairs), **near}
+    if away:
+        found |= {"mae": fmean(map(abs, away)), "median_error": median(map(abs, away)), "bias": fmean(away)}
+    if len(pairs) > 2:
+        found["spearman"] = float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    return found
+
+
+def on_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many designs have the gap that was wished for, by each; the denominator is all that were looked at."""
+    found: dict[str, Any] = {"rows": len(rows)}
+    for kind in ("predictor", "evaluator", "gpaw"):
+        away = [_away(row[kind], row) for row in rows if row[kind] is not None]
+        found[kind] = {f"within_{limit:g}": sum(a <= limit for a in away) for limit in NEAR}
+    return found
+
+
+def _away(value: float, row: Mapping[str, Any]) -> float:
+    return max(row["low"] - value, value - row["high"], 0.0)
+
+
+def outcome(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of the calculations."""
+    seconds = [row["seconds"] for row in rows if row["gpaw"] is not None]
+    return {
+        "asked": len(rows),
+        "converged": len(seconds),
+        "metals": sum(row["gpaw"] == 0 for row in rows),
+        "median_seconds": median(seconds) if seconds else math.nan,
+        "longest_seconds": max(seconds, default=math.nan),
+        "failures": dict(Counter(row["reason"] for row in rows if row["gpaw"] is None)),
+    }
+
+
+def markdown(figures: Mapping[str, Any]) -> str:
+    """What became of the calculations, the agreement of each column with GPAW, and targets met."""
+    lines = []
+    for name, words in (("known", "known semiconductors"), ("designs", "designs")):
+        if not (told := figures.get(name)):
+            continue
+        done = told["outcome"]
+        failed = "; ".join(f"{n} × {reason}" for reason, n in done["failures"].items()) or "none"
+        lines.append(
+            f"GPAW answered for {done['converged']} of {done['asked']} {words} (median {done['median_seconds']:.0f} s, "
+            f"longest {done['longest_seconds']:.0f} s on one core beside another); not: {failed}. By GPAW "
+            f"{done['metals']} of them are metals."
+        )
+    head = ("crystals", "column", "against", "rows", "MAE, eV", "median", "bias", "within 0.25 / 0.4 eV", "Spearman")
+    body = [
+        (words, column, against, told["rows"], *_numbers(told))
+        for words, column, against, told in _comparisons(figures)
+    ]
+    lines.append(table(head, body))
+    if designs := figures.get("designs"):
+        lines += _targets(designs)
+    return "\n\n".join(lines)
+
+
+def _targets(designs: Mapping[str, Any]) -> list[str]:
+    """How many designs have the gap that was wished for; of all asked about, and for GPAW also of those answered."""
+    hits, answered = designs["on_target"], designs["outcome"]["converged"]
+    n = hits["rows"]
+    passed = "; ".join(f"{number} with {cause}" for cause, number in designs["passed_over"].items()) or "none"
+    rows = [
+        (words, kind, n) for words, kind in (("predictor", "predictor"), ("evaluator", "evaluator"), ("GPAW", "gpaw"))
+    ]
+    rows.append(("GPAW, of those it answered for", "gpaw", answered))
+    body = [(words, of, *(percent(hits[kind][f"within_{limit:g}"], of) for limit in NEAR)) for words, kind, of in rows]
+    return [
+        f"Candidates passed over before the last of these {n}: {passed}. How near to the wish the gap lies:",
+        table(("by", "of", *(f"± {limit:g} eV" for limit in NEAR)), body),
+    ]
+
+
+def _comparisons(figures: Mapping[str, Any]) -> Iterable[tuple[str, str, str, Mapping[str, Any]]]:
+    for name in ("known", "designs"):
+        if told := figures.get(name):
+            for kind, found in told["against_gpaw"].items():
+                yield name, KINDS[kind], "GPAW", found
+            for kind, found in told.get("against_label", {}).items():
+                yield name, KINDS[kind], "PBE label", found
+
+
+def _numbers(told: Mapping[str, Any]) -> tuple[str, ...]:
+    if not told["rows"]:
+        return ("–",) * 5
+    near = " / ".join(percent(told[f"within_{limit:g}"], told["rows"]) for limit in NEAR)
+    rank = f"{told['spearman']:.2f}" if "spearman" in told else "–"
+    return (f"{told['mae']:.3f}", f"{told['median_error']:.3f}", f"{told['bias']:+.3f}", near, rank)
+
+
+def bar(figures: Mapping[str, Any]) -> str:
+    """The error of guide and judge against GPAW, and the share of designs on target, in one line."""
+    words = []
+    if told := figures.get("known"):
+        errors = [f"{kind} {found['mae']:.2f} eV" for kind, found in told["against_gpaw"].items() if "mae" in found]
+        words.append(f"against GPAW on {told['against_gpaw']['guide']['rows']} known: {', '.join(errors)}")
+    if told := figures.get("designs"):
+        share = percent(told["on_target"]["gpaw"]["within_0.4"], told["on_target"]["rows"])
+        words.append(f"{share} of {told['on_target']['rows']} designs within ±0.4 eV of the target by GPAW")
+    return "; ".join(words)
+
+
+def sample(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Gap by guide, judge and label over that by GPAW."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = {name: rows for name, rows in parts.items() if any(row["gpaw"] is not None for row in rows)}
+    size = (4.6 * max(len(shown), 1), 4.4)
+    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=size, squeeze=False, constrained_layout=True)
+    for axis, (name, rows) in zip(axes[0], shown.items(), strict=False):
+        done = [row for row in rows if row["gpaw"] is not None]
+        for kind, marker in (("predictor", "o"), ("evaluator", "^"), ("label", "+")):
+            some = [row for row in done if row.get(kind) is not None]
+            if some:
+                x, y = [row["gpaw"] for row in some], [row[kind] for row in some]
+                axis.scatter(x, y, s=26, marker=marker, alpha=0.75, label=KINDS[kind])
+        if "low" in done[0]:
+            for target in sorted(
+                {(row["low"] + row["high"]) / 2 for row in done if math.isfinite(row["low"] + row["high"])}
+            ):
+                axis.axvspan(target - NEAR[1], target + NEAR[1], color="0.9", zorder=0)
+                axis.axhline(target, color="0.7", lw=0.8, ls=":", zorder=0)
+        top = 1.05 * max(row[kind] for row in done for kind in ("gpaw", "predictor", "evaluator"))
+        axis.plot([0, top], [0, top], color="0.5", lw=0.8)
+        axis.set(
+            xlabel="PBE gap by GPAW / eV", ylabel="predicted or tabulated PBE gap / eV", title=f"{len(done)} {name}"
+        )
+        axis.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def of_known(options: argparse.Namespace, measurement: Measurement) -> list[dict[str, Any]]:
+    """Rows of known semiconductors."""
+    crystals = known(data_folder(options.data), options.n, options.seed)
+    named = [(name, crystal) for name, crystal, _ in crystals]
+    gpaw = first_principles("known", named, options)
+    told = predict(measurement, "known", named)
+    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
+    return [row | {"label": label} for row, (_, _, label) in zip(rows, crystals, strict=True)]
+
+
+def of_designs(options: argparse.Namespace, measurement: Measurement) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Rows of designs, and how many were passed over, by cause."""
+    datasets = find_interpreter(options.python).datasets
+    crystals, passed = designed(options.designs, options.designed, options.largest, datasets)
+    named = [(name, crystal) for name, crystal, _ in crystals]
+    gpaw = first_principles("designs", named, options)
+    told = predict(measurement, "designs", named)
+    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
+    requested = [{"low": target.low, "high": target.high} for _, _, target in crystals]
+    return [row | target for row, target in zip(rows, requested, strict=True)], passed
+
+
+def main() -> None:
+    """Calculate, predict, compare, record, draw."""
+    options = parser(__doc__, "verify", 50, processes=1)
+    options.add_argument("--designs", type=Path, nargs="*", default=[], help="folders of `matgen design`")
+    options.add_argument("--designed", type=int, default=30, help="candidates of them at most")
+    options.add_argument("--largest", type=int, default=10, help="atoms in their primitive cell at most")
+    options.add_argument("--python", help="interpreter that has GPAW; found by itself if left out")
+    options.add_argument("--minutes", type=float, default=60.0, help="after which a crystal is given up")
+    options.add_argument("--figure", type=Path, default=Path("docs/figures/verify.png"))
+    options = options.parse_args()
+    single_thread()
+    settings = {"first_principles": asdict(FirstPrinciplesConfig())}
+    settings |= {"designed": options.designed, "largest": options.largest}
+    measurement = Measurement(options, settings | {"designs": [folder.name for folder in options.designs]})
+    parts = {"known semiconductors": of_known(options, measurement)} if options.n else {}
+    passed: dict[str, int] = {}
+    if options.designs:
+        parts["designs"], passed = of_designs(options, measurement)
+    figures: dict[str, Any] = {}
+    if rows := parts.get("known semiconductors"):
+        figures["known"] = {
+            "outcome": outcome(rows),
+            "against_gpaw": {kind: compared(rows, kind) for kind in KINDS},
+            "against_label": {kind: compared(rows, kind, "label") for kind in ("predictor", "evaluator")},
+        }
+    if rows := parts.get("designs"):
+        against = {kind: compared(rows, kind) for kind in ("predictor", "evaluator")}
+        figures["designs"] = {"outcome": outcome(rows), "against_gpaw": against, "on_target": on_target(rows)}
+        figures["designs"]["passed_over"] = passed
+    sample(parts, options.figure)
+    picture = f"\n\n![Gaps by guide, judge and table over those by GPAW](figures/{options.figure.name})\n"
+    measurement.finish(figures | {"rows": parts}, {"verify": markdown(figures) + picture, "bar verify": bar(figures)})
+
+
+if __name__ == "__main__":
+    main()

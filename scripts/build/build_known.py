@@ -1,0 +1,106 @@
+"""The fingerprints of the known crystals, and the formulas of those without structure on file.
+
+`python scripts/build/build_known.py --data FOLDER` reads FOLDER/crystals/mp24_le20.parquet, mp24_gt20_on_hull.parquet and
+mp24_index.parquet and writes matgen/references/known.npz. It takes some minutes of one core; parts that an interrupt
+left are kept in cache/known/ and read, not made again, while the fingerprint stays the same.
+"""
+
+import argparse
+import hashlib
+import os
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import moyopy
+import numpy as np
+import pyarrow.parquet as pq
+from pymatgen.core.composition import Composition
+from pymatgen.core.structure import Structure
+
+from matgen.datasets.crystals import cell_from_parameters
+from matgen.novelty.crystals import KnownIndex, shelved, without_fingerprint
+from matgen.novelty.fingerprint import fingerprint
+from matgen.novelty.index_file import KIND, SHIPPED
+from matgen.structures.symmetry import SYMPREC
+from matgen.workflows.data import data_folder
+
+SOURCE = "Materials Project before GNoME, CC BY 4.0"
+TABLES = ("mp24_le20", "mp24_gt20_on_hull")
+COLUMNS = ["material_id", "cell", "Z", "frac"]
+CHUNK = 2000
+
+
+def structure_of(row: dict[str, Any]) -> Structure:
+    """The structure of a row."""
+    return Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
+
+
+def space_group_number(structure: Structure) -> int:
+    """By moyopy, as quick as it takes; 0 where it finds none."""
+    cell = moyopy.Cell(structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), structure.atomic_numbers)
+    try:
+        return int(moyopy.MoyoDataset(cell, symprec=SYMPREC).number)
+    except ValueError:
+        return 0
+
+
+def part(rows: list[dict[str, Any]], path: Path) -> KnownIndex:
+    """Index of some rows, read if it was made before."""
+    if not path.exists():
+        structures = {row["material_id"]: structure_of(row) for row in rows}
+        groups = {row["material_id"]: row.get("spg") for row in rows}
+        index = KnownIndex(
+            SOURCE,
+            shelved(
+                {name: fingerprint(structure) for name, structure in structures.items()},
+                {name: int(groups[name] or space_group_number(structure)) for name, structure in structures.items()},
+            ),
+        )
+        partial = path.with_suffix(".partial")
+        index.save(partial)
+        partial.rename(path)
+    return KnownIndex.load(path)
+
+
+def kind_of_fingerprint() -> str:
+    """Names the files of the parts: changes where fingerprints do."""
+    rutile = Structure(
+        np.diag([4.59, 4.59, 2.96]),
+        ["Ti", "Ti", "O", "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.305, 0.305, 0], [-0.305, -0.305, 0], [0.805, 0.195, 0.5], [0.195, 0.805, 0.5]],
+    )
+    steps = shelved({"probe": fingerprint(rutile)}, {"probe": 136})["TiO2"].steps
+    return hashlib.sha256(f"{KIND} {steps.tolist()}".encode()).hexdigest()[:12]
+
+
+def main() -> None:
+    """Make the parts, join them, and save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    folder = os.environ.get("MATGEN_DATA")
+    parser.add_argument("--data", type=Path, default=folder and Path(folder), help="training tables; or MATGEN_DATA")
+    parser.add_argument("--parts", type=Path, default=Path("cache/known"), help="where parts are kept")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    options = parser.parse_args()
+    tables = data_folder(options.data) / "crystals"
+    kind = kind_of_fingerprint()
+    parts = []
+    for name in TABLES:
+        table = pq.read_table(tables / f"{name}.parquet")
+        table = table.select([column for column in (*COLUMNS, "spg") if column in table.column_names])
+        for start in range(0, len(table), CHUNK):
+            rows = table.slice(start, CHUNK).to_pylist()
+            parts.append(part(rows, options.parts / f"{kind}-{name}-{start}.npz"))
+            print(f"{name}: {start + len(rows)}/{len(table)}", flush=True)
+    index = reduce(KnownIndex.joined, parts)
+    formulas = pq.read_table(tables / "mp24_index.parquet", columns=["formula"])["formula"]
+    others = without_fingerprint(
+        (Composition(formula).reduced_formula for formula in formulas.to_pylist()), index.shelves
+    )
+    KnownIndex(SOURCE, dict(sorted(index.shelves.items())), others).save(options.out)
+    size = options.out.stat().st_size / 1e6
+    print(f"{len(index)} fingerprints, {sum(others.values())} entries by formula alone: {options.out}, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
