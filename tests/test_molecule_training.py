@@ -21,7 +21,8 @@ from matgen.training.loop import Schedule, fit
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 from matgen.training.molecules import element_references, molecule_targets, numbered
 from matgen.training.run import DataError, TrainConfig, train, train_config
-from matgen.weights.models import NETWORKS, USED_BY, load
+from matgen.weights.kinds import NETWORKS, USED_BY
+from matgen.weights.models import load
 
 SMILES = (
     *("CCO", "CC(=O)O", "C1CC1", "C[C@H](N)C=O", "c1ccoc1", "CC#N", "OCC(F)F", "C/C=C/C", "CN(C)C=O", "C=CC=O", "CCN"),
@@ -67,7 +68,7 @@ def stored(molecules: MoleculeTable, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_table_comes_back_as_it_was(molecules: MoleculeTable, stored: Path) -> None:
     again = MoleculeTable.load(stored)
     assert again.templates.unbatch() == molecules.templates.unbatch()
-    for name in ("charge", "relation", "pairs", "stereo_sites", "stereo_kind", "chirality"):
+    for name in ("charge", "relation", "pairs", "stereo_sites", "stereo_kind", "stereo_sign"):
         one, other = getattr(again.templates.graphs, name), getattr(molecules.templates.graphs, name)
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(again.geometry.coords, molecules.geometry.coords)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matgen.batch.graphs import DOUBLE_BOND, TETRAHEDRAL
 from matgen.batch.state import State
-from matgen.checks.molecules import shows_template
+from matgen.checks.molecular_graph import shows_template
 from matgen.chemistry.elements import SYMBOLS
 from matgen.energies.base import gradients
 from matgen.energies.by_kind import ByKind
@@ -27,7 +27,8 @@ from matgen.nn.pair_displacements import TYPICAL, PairDisplacement
 from matgen.nn.stereo import chirality
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.runtime.config import ConfigError
-from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, pure_noise, renoise, settled
+from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, settled
+from matgen.samplers.initial_noise import pure_noise, renoise
 from matgen.samplers.langevin import mala
 from matgen.targets.distributions import median
 from matgen.targets.properties import MOLECULE_PROPERTIES
@@ -228,10 +229,10 @@ def test_the_push_leads_to_the_hand_that_is_asked_for(molecules: tuple[TemplateB
         state.graphs,
         stereo_sites=state.graphs.stereo_sites[centre],
         stereo_kind=state.graphs.stereo_kind[centre],
-        chirality=state.graphs.chirality[centre],
+        stereo_sign=state.graphs.stereo_sign[centre],
     )
     for sign in (1, -1):
-        asked = replace(graphs, chirality=sign * graphs.chirality)
+        asked = replace(graphs, stereo_sign=sign * graphs.stereo_sign)
         value, displacement = chirality(state, asked)
         pushed = state.positions.index_add(0, asked.stereo_sites.reshape(-1), 0.1 * displacement.reshape(-1, 3))
         assert (chirality(replace(state, positions=pushed), asked)[0] > value).all()
@@ -265,7 +266,9 @@ def test_a_mirror_of_geometry_and_hands_together_changes_nothing(
     centre = batch.graphs.stereo_kind == TETRAHEDRAL
     other = replace(
         batch,
-        graphs=replace(batch.graphs, chirality=torch.where(centre, -batch.graphs.chirality, batch.graphs.chirality)),
+        graphs=replace(
+            batch.graphs, stereo_sign=torch.where(centre, -batch.graphs.stereo_sign, batch.graphs.stereo_sign)
+        ),
     )
     mirror = replace(geometry, coords=-geometry.coords)
     torch.testing.assert_close(

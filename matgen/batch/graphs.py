@@ -1,7 +1,7 @@
-"""The molecular graphs of a batch as tensors; systems that are crystals have none."""
+"""The molecular graphs of a batch as tensors; crystals have none."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,16 +21,16 @@ TETRAHEDRAL, DOUBLE_BOND = 0, 1
 
 @dataclass(frozen=True)
 class Graphs:
-    """What a batch knows of its molecular graphs, site by site.
+    """The molecular graphs of a batch.
 
     Attributes:
         charge: formal charge of each site (n_sites,).
         relation: of every ordered pair of sites of one molecule, molecule by molecule, row by row (n_pairs,).
-        pairs: how many pairs each system has, n² for a molecule of n atoms and 0 for a crystal (n_systems,).
-        stereo_sites: the four sites of each stereo element and the one that they surround, ascending by system
-            (n_stereo, 5); of a double bond a-b=c-d, b takes the last place.
+        pairs: number of pairs of each system, n² for a molecule of n atoms and 0 for a crystal (n_systems,).
+        stereo_sites: four neighbours and the central site of each stereo element, ascending by system (n_stereo, 5);
+            of a double bond a-b=c-d the sites a, b, c, d and b.
         stereo_kind: `TETRAHEDRAL` or `DOUBLE_BOND` (n_stereo,).
-        chirality: the one that is asked for, +1 or -1 (n_stereo,).
+        stereo_sign: the specified stereoisomer, +1 or -1 (n_stereo,); see `matgen.nn.stereo`.
     """
 
     charge: Tensor
@@ -38,11 +38,11 @@ class Graphs:
     pairs: Tensor
     stereo_sites: Tensor
     stereo_kind: Tensor
-    chirality: Tensor
+    stereo_sign: Tensor
 
     @classmethod
     def none(cls, n_systems: int, n_sites: int, device: torch.device | None = None) -> Self:
-        """Of crystals only."""
+        """Return the empty graphs of crystals."""
         zeros = torch.zeros(n_systems, dtype=torch.long, device=device)
         empty = zeros[:0]
         charge = torch.zeros(n_sites, dtype=torch.long, device=device)
@@ -72,24 +72,24 @@ class Graphs:
         return cls(torch.cat(charge), torch.cat(relation), pairs, rows[:, 1:6], rows[:, 0], rows[:, 6])
 
     def select(self, site_system: Tensor, systems: Tensor, sites: Tensor) -> Self:
-        """The graphs of these systems.
+        """Return the graphs of some systems.
 
         Args:
-            site_system: of the batch as it is (n_sites,).
-            systems: wanted ones, repeats allowed.
-            sites: rows of their sites, as `take_sites` gives them.
+            site_system: system of each site of this batch (n_sites,).
+            systems: indices of systems; may repeat.
+            sites: rows of their sites, from `take_sites`.
         """
         n_systems, device = len(self.pairs), self.pairs.device
-        initial_geometries = self.pairs.cumsum(0) - self.pairs
-        rows = _ranges(initial_geometries[systems], self.pairs[systems])
-        if len(self.chirality) == 0:
+        first = self.pairs.cumsum(0) - self.pairs
+        rows = _ranges(first[systems], self.pairs[systems])
+        if len(self.stereo_sign) == 0:
             return type(self)(
                 self.charge[sites],
                 self.relation[rows],
                 self.pairs[systems],
                 self.stereo_sites,
-                self.chirality,
-                self.chirality,
+                self.stereo_sign,
+                self.stereo_sign,
             )
         stereo_system = site_system[self.stereo_sites[:, 0]]
         many = torch.bincount(stereo_system, minlength=n_systems)
@@ -103,23 +103,21 @@ class Graphs:
             self.pairs[systems],
             self.stereo_sites[chosen] + shift[owner, None],
             self.stereo_kind[chosen],
-            self.chirality[chosen],
+            self.stereo_sign[chosen],
         )
 
     def without_stereo(self, forget: Tensor, site_system: Tensor) -> Self:
-        """The same, no hand asked for where a system is to forget it (n_systems,), bool."""
+        """Return the graphs without stereo elements in the systems where `forget` (n_systems,), bool, is true."""
         keep = ~forget[site_system[self.stereo_sites[:, 0]]]
-        return type(self)(
-            self.charge,
-            self.relation,
-            self.pairs,
-            self.stereo_sites[keep],
-            self.stereo_kind[keep],
-            self.chirality[keep],
+        return replace(
+            self,
+            stereo_sites=self.stereo_sites[keep],
+            stereo_kind=self.stereo_kind[keep],
+            stereo_sign=self.stereo_sign[keep],
         )
 
     def edges(self, n_sites: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """All ordered pairs of different sites of each molecule.
+        """Return all ordered pairs of different sites of each molecule.
 
         Args:
             n_sites: sites of each system (n_systems,).
@@ -137,35 +135,35 @@ class Graphs:
 
 
 def joined(parts: Sequence[Graphs], n_sites: Sequence[int]) -> Graphs:
-    """Graphs of batches one after another, of so many sites each."""
-    initial_geometries = torch.tensor([0, *n_sites]).cumsum(0).tolist()
-    shifted = [part.stereo_sites + start for part, start in zip(parts, initial_geometries, strict=False)]
+    """Concatenate the graphs of several batches with `n_sites` sites each."""
+    offsets = torch.tensor([0, *n_sites]).cumsum(0).tolist()
+    shifted = [part.stereo_sites + offset for part, offset in zip(parts, offsets, strict=False)]
     return Graphs(
         torch.cat([part.charge for part in parts]),
         torch.cat([part.relation for part in parts]),
         torch.cat([part.pairs for part in parts]),
         torch.cat(shifted),
         torch.cat([part.stereo_kind for part in parts]),
-        torch.cat([part.chirality for part in parts]),
+        torch.cat([part.stereo_sign for part in parts]),
     )
 
 
 def take_sites(site_system: Tensor, n_systems: int, systems: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of the sites of chosen systems, and the new system of each."""
+    """Return the rows of the sites of some systems, and the new system of each."""
     counts = torch.bincount(site_system, minlength=n_systems)
     return take_rows(counts.cumsum(0) - counts, counts, systems)
 
 
 def take_rows(first: Tensor, counts: Tensor, systems: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of chosen systems, and the new system of each, where the first row and the number of each are known."""
+    """Return the rows of some systems, and the new system of each, given the first row and row count of all systems."""
     chosen = counts[systems]
     new_system = torch.repeat_interleave(torch.arange(len(systems), device=counts.device), chosen)
     within = torch.arange(len(new_system), device=counts.device) - (chosen.cumsum(0) - chosen)[new_system]
     return first[systems][new_system] + within, new_system
 
 
-def _ranges(initial_geometries: Tensor, counts: Tensor) -> Tensor:
-    """The numbers starts[i] … starts[i] + counts[i] - 1, one range after another."""
+def _ranges(starts: Tensor, counts: Tensor) -> Tensor:
+    """Return the integers starts[i] … starts[i] + counts[i] - 1, one range after another."""
     owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     within = torch.arange(len(owner), device=counts.device) - (counts.cumsum(0) - counts)[owner]
-    return initial_geometries[owner] + within
+    return starts[owner] + within

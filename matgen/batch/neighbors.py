@@ -1,4 +1,4 @@
-"""Neighbour lists behind one function."""
+"""Neighbour lists of batches."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from matgen.batch.graphs import take_sites
 from matgen.batch.state import State
 
 PAIRS_AT_ONCE = 40_000_000
-"""Pairs of a representative atom and an image that are measured together on a GPU."""
+"""Pairs of a representative atom and an image whose distances are computed together on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Edges:
     """Directed edges of a batch, sorted by centre.
 
     Attributes:
-        centre: atom whose neighbourhood this is (n_edges,).
-        neighbor: the other atom (n_edges,).
+        centre: central atom (n_edges,).
+        neighbor: its neighbour (n_edges,).
         offset: cell of the neighbour in lattice vectors (n_edges, 3), in the dtype of the positions.
     """
 
@@ -28,17 +28,17 @@ class Edges:
     offset: Tensor
 
     def vectors(self, state: State) -> Tensor:
-        """Vectors from centre to neighbour (n_edges, 3), Å; differentiable in positions and cell."""
+        """Return vectors from centre to neighbour (n_edges, 3), Å; differentiable in positions and cell."""
         images = torch.einsum("ei,eij->ej", self.offset, state.cell[state.system_idx[self.centre]])
         apart = state.positions.index_select(0, self.neighbor) - state.positions.index_select(0, self.centre)
         return apart + images
 
 
 def neighbors(state: State, cutoff: float) -> Edges:
-    """All pairs closer than `cutoff` (Å) around the representative atoms, periodic images included.
+    """Return all pairs closer than `cutoff` (Å) around the representative atoms, periodic images included.
 
-    The list itself is not differentiable; distances come from `Edges.vectors`. On the CPU vesin finds it; elsewhere
-    every image in reach is measured, where the state is.
+    The list itself is not differentiable; distances come from `Edges.vectors`. Uses vesin on the CPU; on other devices
+    computes the distance of every image within reach.
     """
     if state.n_systems == 0:
         nothing = torch.zeros(0, dtype=torch.long, device=state.positions.device)
@@ -47,7 +47,7 @@ def neighbors(state: State, cutoff: float) -> Edges:
 
 
 def by_vesin(state: State, cutoff: float) -> Edges:
-    """The list on the CPU, system by system."""
+    """Return the list on the CPU, system by system."""
     import vesin
 
     calculator = vesin.NeighborList(cutoff=cutoff, full_list=True)
@@ -78,10 +78,11 @@ def by_vesin(state: State, cutoff: float) -> Edges:
 
 
 def by_images(state: State, cutoff: float) -> Edges:
-    """The list on any device: every representative against every atom of every cell in reach, some systems at a time.
+    """Return the list on any device, from the distances of all representatives to all atoms of all cells within reach.
 
-    Cell S of the neighbour is in reach where |S_k| ≤ cutoff / h_k + 1 along each periodic axis, h_k the distance of
-    the cell's faces; atoms are wrapped into the cell first.
+    Cell S of the neighbour is within reach if |S_k| ≤ cutoff / h_k + 1 along each periodic axis, where h_k is the
+    distance of the cell's faces; atoms are wrapped into the cell first. Systems are processed in groups to limit
+    memory.
     """
     positions, cell = state.positions.detach().double(), state.cell.detach().double()
     to_frac = torch.linalg.inv(cell)
@@ -107,7 +108,7 @@ def by_images(state: State, cutoff: float) -> Edges:
 def _measured(
     state: State, systems: Tensor, wrapped: Tensor, reach: Tensor, cutoff: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres, neighbours and images (float64) of these systems that are close enough."""
+    """Return centres, neighbours and images (float64) of the pairs of some systems within the cutoff."""
     atoms, owner = take_sites(state.system_idx, state.n_systems, systems)
     sites, site_owner = take_sites(state.site_system, state.n_systems, systems)
     n_atoms = torch.bincount(owner, minlength=len(systems))

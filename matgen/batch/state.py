@@ -1,4 +1,4 @@
-"""A batch of atomic systems as plain tensors."""
+"""Batches of atomic systems as plain tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from matgen.runtime.devices import placed
 
 @dataclass(frozen=True)
 class Orbits:
-    """Which atoms are symmetry images of which symmetry-distinct site.
+    """The symmetry-distinct sites of a batch, and the symmetry images of each.
 
     Attributes:
         site_idx: site of each atom (n_atoms,).
-        representatives: the atom that stands for each site (n_sites,).
+        representatives: one atom of each site (n_sites,).
         rotations: Cartesian rotation R from the representative to the atom, acting on column vectors
             (n_atoms, 3, 3): a vector feature v of the representative is R v at the atom.
         multiplicity: atoms of each site (n_sites,).
@@ -31,7 +31,7 @@ class Orbits:
 
     @classmethod
     def trivial(cls, positions: Tensor) -> Self:
-        """No symmetry: every atom is a site of its own."""
+        """Return orbits without symmetry: every atom is its own site."""
         n = len(positions)
         index = torch.arange(n, device=positions.device)
         identity = torch.eye(3, dtype=positions.dtype, device=positions.device).expand(n, 3, 3)
@@ -49,7 +49,7 @@ class State:
         pbc: periodic directions (n_systems, 3), bool.
         system_idx: system of each atom, ascending (n_atoms,).
         orbits: symmetry-distinct sites of the batch.
-        graphs: molecular graphs, atom by atom; None where none are known.
+        graphs: molecular graphs, atom by atom; None if unknown.
     """
 
     positions: Tensor
@@ -62,7 +62,7 @@ class State:
 
     @classmethod
     def of(cls, positions: Tensor, atomic_numbers: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> Self:
-        """A state of which no symmetry is known."""
+        """Return a state without symmetry."""
         return cls(positions, atomic_numbers, cell, pbc, system_idx, Orbits.trivial(positions))
 
     @property
@@ -86,7 +86,7 @@ class State:
         return self.system_idx[self.orbits.representatives]
 
     def select(self, systems: Tensor) -> Self:
-        """These systems (indices without repeats), in that order."""
+        """Return some systems, by indices without repeats, in that order."""
         atoms, system_idx = take_sites(self.system_idx, self.n_systems, systems)
         sites, _ = take_sites(self.site_system, self.n_systems, systems)
         new_atom, new_site = _places(atoms, len(self.positions)), _places(sites, len(self.site_system))
@@ -107,19 +107,19 @@ class State:
         )
 
     def without_symmetry(self) -> Self:
-        """The same atoms, each a site of its own."""
+        """Return the same atoms, each its own site."""
         return replace(self, orbits=Orbits.trivial(self.positions))
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """Return a copy on another device."""
         return placed(self, device)
 
 
 def concatenated(states: Sequence[State]) -> State:
-    """Crystals of several batches, one batch after another; molecular graphs are left behind."""
-    atoms = _initial_geometries([len(s.positions) for s in states])
-    sites = _initial_geometries([len(s.orbits.representatives) for s in states])
-    systems = _initial_geometries([s.n_systems for s in states])
+    """Concatenate batches of crystals; molecular graphs are dropped."""
+    atoms = _offsets([len(s.positions) for s in states])
+    sites = _offsets([len(s.orbits.representatives) for s in states])
+    systems = _offsets([s.n_systems for s in states])
     orbits = Orbits(
         torch.cat([s.orbits.site_idx + start for s, start in zip(states, sites, strict=True)]),
         torch.cat([s.orbits.representatives + start for s, start in zip(states, atoms, strict=True)]),
@@ -136,11 +136,11 @@ def concatenated(states: Sequence[State]) -> State:
     )
 
 
-def _initial_geometries(counts: Sequence[int]) -> list[int]:
-    """Where each of several parts begins when they stand one after another."""
+def _offsets(counts: Sequence[int]) -> list[int]:
+    """Return the first index of each of several concatenated parts."""
     return [0, *accumulate(counts)][:-1]
 
 
 def _places(rows: Tensor, n: int) -> Tensor:
-    """Where each of n old rows stands among the chosen ones; meaningless for the others."""
+    """Return the new index of each of n old rows; meaningless for rows that are not chosen."""
     return rows.new_zeros(n).index_copy(0, rows, torch.arange(len(rows), device=rows.device))

@@ -1,4 +1,4 @@
-"""A table of molecules as tensors: loads in seconds and needs only torch and numpy."""
+"""A table of molecules as tensors, loaded with torch and numpy alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +23,20 @@ LABELS = (
 )
 
 
+OLD_STEREO_SIGN = "hand"
+"""Column of `stereo_sign` in tables prepared by versions up to 0.1.0."""
+
+
 @dataclass(frozen=True)
 class MoleculeTable:
     """Molecules as templates, geometries and labels.
 
     Attributes:
         index: number of each molecule in its source (n,).
-        templates: their graphs, with the hands that their geometries have.
+        templates: their graphs, with the stereo of their geometries.
         geometry: their positions, centred.
         split: 0 train, 1 val, 2 test (n,).
-        labels: NaN where unknown (n, 7), in the order of `LABELS` and the units of `matgen.targets.properties`.
+        labels: (n, 7), NaN if unknown, in the order of `LABELS` and the units of `matgen.targets.properties`.
     """
 
     index: Tensor
@@ -45,11 +49,11 @@ class MoleculeTable:
         return len(self.index)
 
     def label(self, name: str) -> Tensor:
-        """One label (n,)."""
+        """Return one label (n,)."""
         return self.labels[:, LABELS.index(name)]
 
     def select(self, rows: Tensor) -> Self:
-        """These rows (indices or a mask)."""
+        """Return some rows, by indices or a mask."""
         rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
         return type(self)(
             self.index[rows],
@@ -60,11 +64,11 @@ class MoleculeTable:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """Return a copy on another device."""
         return placed(self, device)
 
     def save(self, path: Path) -> None:
-        """Write one compressed npz."""
+        """Write the table as one compressed npz."""
         graphs = self.templates.graphs
         sizes = torch.bincount(self.templates.site_system, minlength=len(self))
         np.savez_compressed(
@@ -77,7 +81,7 @@ class MoleculeTable:
             relation=graphs.relation.numpy(),
             stereo_sites=graphs.stereo_sites.numpy().astype(np.int32),
             stereo_kind=graphs.stereo_kind.numpy().astype(np.uint8),
-            chirality=graphs.chirality.numpy().astype(np.int8),
+            stereo_sign=graphs.stereo_sign.numpy().astype(np.int8),
             positions=self.geometry.coords.numpy().astype(np.float32),
             split=self.split.numpy().astype(np.uint8),
             labels=self.labels.numpy().astype(np.float32),
@@ -85,11 +89,11 @@ class MoleculeTable:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a table written by `save`.
 
         Raises:
             FileNotFoundError: there is no such table.
-            ValueError: it was prepared before stereo elements named the atom that they surround.
+            ValueError: it was prepared before stereo elements included their central atom.
         """
         if not path.exists():
             message = f"expected a prepared table at {path}; make one with `matgen data prepare FOLDER --molecules`"
@@ -109,7 +113,7 @@ class MoleculeTable:
                 pairs=size**2,
                 stereo_sites=whole("stereo_sites"),
                 stereo_kind=whole("stereo_kind"),
-                chirality=whole("chirality"),
+                stereo_sign=whole("stereo_sign" if "stereo_sign" in raw else OLD_STEREO_SIGN),
             )
             owner = torch.repeat_interleave(torch.arange(len(size)), size)
             smiles = tuple(raw["smiles"].tolist())

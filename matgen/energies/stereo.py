@@ -30,7 +30,7 @@ class StereoEnergy(Energy):
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Energy (n_systems,), the same at every noise level; zero where no hand is asked for."""
         zero = torch.zeros_like(sigma, dtype=state.positions.dtype)
-        if state.graphs is None or len(state.graphs.chirality) == 0:
+        if state.graphs is None or len(state.graphs.stereo_sign) == 0:
             return zero
         shown, _ = chirality(state, state.graphs)
         owner = state.system_idx[state.graphs.stereo_sites[:, 0]]

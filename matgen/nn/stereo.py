@@ -37,7 +37,7 @@ def chirality(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
     u = softened(a - torch.where(centre, e, b))[0] - last
     v = softened(torch.where(centre, b - e, d - c))[0] - last
     w = softened(torch.where(centre, c - e, c - b))[0] - last
-    weight = graphs.chirality.to(u)[:, None] * torch.where(centre, OF_CENTRE, 1.0)
+    weight = graphs.stereo_sign.to(u)[:, None] * torch.where(centre, OF_CENTRE, 1.0)
     to_u, to_v, to_w = torch.linalg.cross(v, w), torch.linalg.cross(w, u), torch.linalg.cross(u, v)
     still = torch.zeros_like(u)
     of_centre = torch.stack([to_u, to_v, to_w, -(to_u + to_v + to_w), still], dim=1)
@@ -54,7 +54,7 @@ def chirality_features(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
     """What each atom is told of the hands it has a part in: bumps of p (n_atoms, 6) and a push (n_atoms, 3)."""
     scalars = state.positions.new_zeros(len(state.positions), N_FEATURES)
     pair_displacements = torch.zeros_like(state.positions)
-    if len(graphs.chirality) == 0:
+    if len(graphs.stereo_sign) == 0:
         return scalars, pair_displacements
     value, displacement = chirality(state, graphs)
     places = value.new_tensor([-0.5, 0.0, 0.5])
