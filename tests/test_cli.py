@@ -16,13 +16,15 @@ from rich.console import Console
 from matgen import __version__, cli
 from matgen.cli.common import same_command
 from matgen.cli.terminal import StageView
-from matgen.generation.request import FAST, Request
+from matgen.generation.presets import FAST
+from matgen.generation.request import Request
 from matgen.structures.candidate import Candidate, Prediction, SpaceGroup
 from matgen.structures.record import from_record
-from matgen.weights import models
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
+SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 
@@ -180,7 +182,7 @@ def test_weights_that_are_not_there_or_corrupt(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("matgen.weights.files.WEIGHTS", tmp_path)
     if content:
         file = tmp_path / "template_prior.safetensors"
         file.write_bytes(content)
@@ -222,7 +224,7 @@ def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:
     properties = {"band_gap": Prediction(1.5, 0.1, "eV"), "formation_energy": Prediction(-2.0, 0.1, "eV/atom")}
     found = Candidate("a", crystal, crystal, SpaceGroup(221, "Pm-3m"), properties=properties)
     screen = Console(file=io.StringIO())
-    StageView(screen).found(found, Request(properties={"formation_energy": -2.0}).targets)
+    StageView(screen).found(found, Request.of(targets={"formation_energy": -2.0}).property_targets)
     told = screen.file.getvalue()
     assert "-2.00" in told
     assert "1.50" not in told
@@ -232,11 +234,11 @@ def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:
 def test_models_tell_their_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert called(monkeypatch, "models", "--json") == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [entry["kind"] for entry in told] == list(models.KINDS)
+    assert [entry["kind"] for entry in told] == list(KINDS)
     assert all(entry["trained_on"] and entry["figures"] for entry in told)
     assert called(monkeypatch, "models") == 0
     shown = capsys.readouterr().out
-    assert all(kind in shown for kind in models.KINDS)
+    assert all(kind in shown for kind in KINDS)
 
 
 @needs_weights

@@ -10,24 +10,28 @@ from pymatgen.core import Molecule
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from matgen.checks.molecules import shows_template, stereo_of_geometry
+from matgen.checks.molecular_graph import shows_template, stereo_of_geometry
 from matgen.energies.base import TemplateEnergy
+from matgen.generation.errors import RequestError
 from matgen.generation.generate import generate, propose
 from matgen.generation.kinds import kind_of_request
 from matgen.generation.kinds.molecules import Molecules
-from matgen.generation.request import Request, RequestError, preset_of
-from matgen.runtime.config import ConfigError, from_mapping
+from matgen.generation.presets import preset_of
+from matgen.generation.request import Request
+from matgen.runtime.config import ConfigError
 from matgen.runtime.progress import Silence
 from matgen.search.variety import Variety
 from matgen.structures.candidate import Candidate
 from matgen.templates.batch import Geometry, TemplateBatch, molecules_of
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights import models
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import USED_BY
 from matgen.weights.models import load_molecule_models
 from matgen.workflows.design import default_folder, run
 
 needs_weights = pytest.mark.skipif(
-    not all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["molecule"]),
+    not all((WEIGHTS / f"{kind}.safetensors").exists() for kind in USED_BY["molecule"]),
     reason="weights of molecules are not there",
 )
 
@@ -37,7 +41,7 @@ def asking(**fields: object) -> Request:
     small = {"move_steps": 6, "burn_in": 2, "initial_levels": 12, "settle_levels": 6, "pool": 2}
     preset = preset_of("molecule")
     raw = {"kind": "molecule", "n": 2, **preset, "sampler": preset["sampler"] | small} | fields
-    return from_mapping(Request, raw)
+    return Request.of(**raw)
 
 
 # ---------------------------------------------------------------- requests
@@ -62,9 +66,9 @@ def asking(**fields: object) -> Request:
         ({"charge": 10}, "charge"),
         ({"charge": 1, "elements": ["C", "O"]}, "charge"),
         ({"smiles": "[CH3]"}, "expected"),
-        ({"relaxation": {"keep_symmetry": False}}, "relaxation"),
-        ({"properties": {"formation_energy": 1.0}}, "gap, homo, lumo"),
-        ({"properties": {"gap": -1.0}}, "gap of 0 to 20"),
+        ({"relaxation": {"settings": {"keep_symmetry": False}}}, "relaxation"),
+        ({"targets": {"formation_energy": 1.0}}, "gap, homo, lumo"),
+        ({"targets": {"gap": -1.0}}, "gap of 0 to 20"),
     ],
 )
 def test_what_molecules_cannot_be_is_refused_in_a_sentence(fields: dict[str, object], complaint: str) -> None:
@@ -75,13 +79,13 @@ def test_what_molecules_cannot_be_is_refused_in_a_sentence(fields: dict[str, obj
 def test_what_only_molecules_have_is_refused_for_crystals() -> None:
     for fields in ({"smiles": "CCO"}, {"smarts": ("C",)}, {"charge": 1}, {"relax": "xtb"}):
         with pytest.raises(RequestError, match="crystal"):
-            Request(**fields)
+            Request.of(**fields)
 
 
 def test_the_same_words_mean_the_property_of_the_kind() -> None:
-    assert asking(properties={"bandgap": "5:6"}).targets[0].name == "gap"
-    assert Request(properties={"gap": "1:2"}).targets[0].name == "band_gap"
-    assert default_folder(asking(properties={"gap": 5.0})) != default_folder(asking(properties={"gap": 6.0}))
+    assert asking(targets={"bandgap": "5:6"}).property_targets[0].name == "gap"
+    assert Request.of(targets={"gap": "1:2"}).property_targets[0].name == "band_gap"
+    assert default_folder(asking(targets={"gap": 5.0})) != default_folder(asking(targets={"gap": 6.0}))
 
 
 # ---------------------------------------------------------------- proposals
@@ -110,7 +114,7 @@ def test_rules_are_never_broken(shipped: models.MoleculeModels) -> None:
         smarts=["[OX2H]"],
         avoid=["C#C"],
         max_atoms=7,
-        properties={"gap": "5:8"},
+        targets={"gap": "5:8"},
     )
     found = propose(request, Molecules(request, shipped), torch.Generator().manual_seed(0), Silence())
     assert found
@@ -170,7 +174,7 @@ def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.Molecule
 def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) -> None:
     crowded = [MoleculeTemplate.of("OC[C@@]1(O)C[C@H]1N1CC1"), MoleculeTemplate.of("C#C[C@@]1(C)CC[C@@H]1CC")]
     preset = preset_of("molecule")
-    request = from_mapping(Request, {"kind": "molecule", **preset, "sampler": preset["sampler"] | {"geometries": 4}})
+    request = Request.of(kind="molecule", sampler=preset["sampler"] | {"geometries": 4})
     begun = Molecules(request, shipped).initial_geometries(crowded, torch.Generator().manual_seed(0))
     assert begun.owner.tolist() == [0] * 4 + [1] * 4
     places = begun.geometry.coords.double().numpy()
@@ -236,11 +240,11 @@ def test_what_was_found_is_repeated_by_the_same_rings_or_formula(shipped: models
 
 @needs_weights
 def test_a_design_of_molecules_writes_what_it_found(tmp_path: Path) -> None:
-    request = asking(properties={"gap": "4:9"}, n=1, rounds=3, processes=1, stages={"moves": False, "mala": False})
+    request = asking(targets={"gap": "4:9"}, n=1, rounds=3, processes=1, stages={"moves": False, "mala": False})
     outcome = run(request, tmp_path)
     report = json.loads((tmp_path / "run.json").read_text())
     assert report["status"] == "finished"
-    assert set(models.USED_BY["molecule"]) < set(report["weights"])
+    assert set(USED_BY["molecule"]) < set(report["weights"])
     assert report["configuration"]["kind"] == "molecule"
     assert len(outcome.candidates) == 1
     for found in outcome.candidates:

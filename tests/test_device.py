@@ -29,10 +29,11 @@ from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.run import TrainConfig, train, train_config
-from matgen.weights import models
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import USED_BY
 from matgen.weights.models import load, load_models
 
-SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.USED_BY["crystal"])
+SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in USED_BY["crystal"])
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 
@@ -265,8 +266,8 @@ def test_a_checkpoint_goes_on_on_another_device(prepared_table: Path, tmp_path: 
 # ---------------------------------------------------------------- sampling
 
 
-SMALL = Request(
-    properties={"band_gap": 1.5},
+SMALL = Request.of(
+    targets={"band_gap": 1.5},
     elements=("Na", "Cl", "O", "Ti"),
     max_atoms=8,
     n=1,
@@ -283,7 +284,7 @@ def sampled(device: torch.device, request: Request) -> list[Proposed]:
 @needs_weights
 @pytest.mark.parametrize("changed", [{}, pytest.param({"formula": "TiO2"}, marks=pytest.mark.slow)])
 def test_sampling_elsewhere_is_sampling(changed: dict, other: torch.device) -> None:
-    request = replace(SMALL, **changed)
+    request = SMALL.updated(**changed)
     here, there = sampled(torch.device("cpu"), request), sampled(other, request)
     assert here
     assert [p.template for p in there] == [p.template for p in here]

@@ -9,9 +9,11 @@ from typing import Literal
 import pytest
 
 from matgen.chemistry.elements import UnknownElementError
-from matgen.generation.request import Request, RequestError, Stages, parse_formula
-from matgen.generation.sampler_settings import SamplerConfig
-from matgen.relaxation.symmetric import RelaxConfig
+from matgen.generation.errors import RequestError
+from matgen.generation.formulas import parse_formula
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig, Stages
+from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import ConfigError, from_mapping, load_config, to_mapping, to_toml
 from matgen.runtime.devices import DeviceError
 from matgen.targets.target import TargetError
@@ -79,8 +81,8 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 
 
 def test_a_request_survives_its_file(tmp_path: Path) -> None:
-    request = Request(
-        properties={"gap": "1.2:1.8", "energy_above_hull": "<0.05"},
+    request = Request.of(
+        targets={"gap": "1.2:1.8", "energy_above_hull": "<0.05"},
         elements=("Ga", "N", "O"),
         include=("N",),
         space_groups=(186, 216),
@@ -96,15 +98,15 @@ def test_a_request_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_wishes_and_rules_are_understood() -> None:
-    request = Request(properties={"gap": 1.5}, elements=("ga", " N"), include=("N",), exclude=("Ga",))
-    assert [(target.name, target.low, target.high, target.point) for target in request.targets] == [
+    request = Request.of(targets={"gap": 1.5}, elements=("ga", " N"), include=("N",), exclude=("Ga",))
+    assert [(target.name, target.low, target.high, target.point) for target in request.property_targets] == [
         ("band_gap", 1.5, 1.5, True)
     ]
     assert request.rules.allowed_elements == {7}
     assert request.rules.required_elements == {7}
     assert 1 not in request.rules.space_groups  # nobody asked for a crystal without symmetry
-    assert Request(space_groups=(1,)).rules.space_groups == {1}
-    assert Request(exclude=("Po",)).rules == Request().rules  # known to chemistry, if not to the models
+    assert Request.of(space_groups=(1,)).rules.space_groups == {1}
+    assert Request.of(exclude=("Po",)).rules == Request().rules  # known to chemistry, if not to the models
 
 
 @pytest.mark.parametrize(
@@ -130,9 +132,9 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "kind", "complaint"),
     [
-        ({"properties": {"gap": "-1"}}, TargetError, "expected a band_gap of 0 to 20 eV"),
-        ({"properties": {"gap": 1.0, "band_gap": 2.0}}, TargetError, "got 2 for band_gap"),
-        ({"properties": {"band_gp": 1.0}}, TargetError, "did you mean band_gap?"),
+        ({"targets": {"gap": "-1"}}, TargetError, "expected a band_gap of 0 to 20 eV"),
+        ({"targets": {"gap": 1.0, "band_gap": 2.0}}, TargetError, "got 2 for band_gap"),
+        ({"targets": {"band_gp": 1.0}}, TargetError, "did you mean band_gap?"),
         ({"elements": ("Gaa",)}, UnknownElementError, "did you mean Ga?"),
         ({"elements": ("Po",)}, UnknownElementError, "no training crystal holds Po"),
         ({"include": ("O",), "exclude": ("O",)}, ContradictionError, "O is required, but not allowed"),
@@ -149,7 +151,7 @@ def test_what_is_no_formula_is_refused(text: str) -> None:
 )
 def test_what_cannot_be_is_refused_with_a_reason(asked: dict, kind: type[Exception], complaint: str) -> None:
     with pytest.raises(kind) as error:
-        Request(**asked)
+        Request.of(**asked)
     assert complaint in str(error.value)
 
 

@@ -15,25 +15,28 @@ from matgen.energies.blackbox import BlackBox
 from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
 from matgen.energies.terms import TermError, Terms
+from matgen.generation.errors import RequestError
 from matgen.generation.generate import Proposed, generate, propose
 from matgen.generation.kinds.crystals import Crystals
-from matgen.generation.request import Request, RequestError, Stages
-from matgen.generation.sampler_settings import SamplerConfig
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.runtime.progress import Silence
 from matgen.samplers.langevin import mala
 from matgen.structures.conversion import state_of
-from matgen.structures.export import CandidateWriter, ResumeError
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_report import ResumeError
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy
-from matgen.weights import models
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import KINDS
 from matgen.weights.models import Models, load_models
 from matgen.workflows.design import default_folder, design, identity, run
 
-SHIPPED = all((models.WEIGHTS / f"{kind}.safetensors").exists() for kind in models.KINDS)
+SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 CAESIUM_CHLORIDE = CrystalTemplate(
@@ -120,7 +123,7 @@ def test_terms_go_where_they_may_be_used() -> None:
 )
 def test_what_cannot_be_added_is_refused(energies: list, complaint: str) -> None:
     with pytest.raises(TermError, match=complaint):
-        Request(energies=energies)
+        Request.of(energies=energies)
     with pytest.raises(ValueError, match=complaint):
         design(energies=energies)
 
@@ -184,7 +187,7 @@ def test_a_term_without_slopes_is_sampled_exactly() -> None:
 # ---------------------------------------------------------------- in a design
 
 EFFORT = SamplerConfig(pool=2, move_steps=4, geometries=1, levels=4, refine_rounds=1, refine_steps=6)
-TINY = Request(formula="NaCl", max_atoms=4, n=1, relax="none", over_generation=5, sampler=EFFORT)
+TINY = Request.of(formula="NaCl", max_atoms=4, n=1, relax="none", over_generation=5, sampler=EFFORT)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,7 @@ def test_a_strong_term_moves_the_geometry_and_is_told_by_name(plain: list[Propos
 @needs_weights
 def test_a_term_of_templates_acts_on_what_is_proposed(shipped: Models) -> None:
     def groups(*energies: TemplateEnergy) -> Tensor:
-        request = Request(n=2, over_generation=8, sampler=EFFORT, energies=energies)
+        request = Request.of(n=2, over_generation=8, sampler=EFFORT, energies=energies)
         found = propose(request, Crystals(request, shipped), torch.Generator().manual_seed(0), Silence())
         return torch.tensor([template.space_group for template in found], dtype=torch.float32)
 
@@ -239,7 +242,7 @@ def test_a_term_of_templates_acts_on_what_is_proposed(shipped: Models) -> None:
 def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Models) -> None:
     def proposed(**effort: int) -> list[CrystalTemplate]:
         sampler = replace(EFFORT, move_steps=12, **effort)
-        request = Request(n=2, over_generation=8, sampler=sampler, energies=(1e5 * Symmetric(),))
+        request = Request.of(n=2, over_generation=8, sampler=sampler, energies=(1e5 * Symmetric(),))
         return propose(request, Crystals(request, shipped), torch.Generator().manual_seed(0), Silence())
 
     last, every, best = proposed(burn_in=12), proposed(burn_in=4, started=99), proposed(burn_in=4, started=3)
@@ -255,7 +258,7 @@ def test_chains_are_looked_at_more_than_once_and_the_best_are_kept(shipped: Mode
 @pytest.mark.parametrize("formula", ["", "NaCl"])
 def test_redraws_are_made_where_they_are_asked_for(formula: str, shipped: Models) -> None:
     def regrown(regrowth: str) -> bool:
-        moves = Crystals(Request(formula=formula, stages=Stages(regrowth=regrowth)), shipped).moves()
+        moves = Crystals(Request.of(formula=formula, stages=Stages(regrowth=regrowth)), shipped).moves()
         return any(name.startswith("regrow") for name in moves)
 
     assert (regrown("never"), regrown("formula"), regrown("always")) == (False, bool(formula), True)
@@ -304,7 +307,7 @@ def test_an_energy_that_is_not_finite_is_named(shipped: Models) -> None:
 
 @needs_weights
 def test_a_potential_ranks_by_its_energy_per_atom(shipped: Models) -> None:
-    request = replace(TINY, potential="chgnet", potential_weight=1000.0)
+    request = TINY.updated(potential="chgnet", potential_weight=1000.0)
     found = proposals(request, shipped)
     energy = Potential(lambda: chgnet_calculator("ignore"), kT=0.1, per_atom=True)
     told = [p.energies["chgnet"] for p in found]
@@ -315,12 +318,12 @@ def test_a_potential_ranks_by_its_energy_per_atom(shipped: Models) -> None:
 
 def test_a_potential_wants_one_formula() -> None:
     with pytest.raises(RequestError, match=r"different compositions cannot be compared; give --formula"):
-        Request(potential="chgnet")
+        Request.of(potential="chgnet")
     with pytest.raises(RequestError, match=r"any ASE calculator is energies=\[Potential\("):
-        Request(formula="NaCl", potential="emt")  # type: ignore[arg-type]
+        Request.of(formula="NaCl", potential="emt")
     with pytest.raises(TermError, match="got 'chgnet'"):
-        Request(formula="NaCl", potential="chgnet", energies=(BlackBox(len, name="chgnet"),))
-    assert list(Request(energies=(BlackBox(len, name="chgnet"),)).terms.weights) == ["chgnet"]
+        Request.of(formula="NaCl", potential="chgnet", energies=(BlackBox(len, name="chgnet"),))
+    assert list(Request.of(energies=(BlackBox(len, name="chgnet"),)).terms.weights) == ["chgnet"]
 
 
 # ---------------------------------------------------------------- which run it is
@@ -337,7 +340,7 @@ def test_a_folder_is_resumed_with_the_same_energies_only(tmp_path: Path) -> None
     with CandidateWriter(tmp_path, identity(replace(own, energies=(Symmetric(), 2.0 * RoomyCell(15.0))))):
         pass  # the order means nothing
     for other in (TINY, replace(own, energies=(3.0 * RoomyCell(15.0), Symmetric()))):
-        with pytest.raises(ResumeError, match="holds another run: energies was"):
+        with pytest.raises(ResumeError, match="holds another run: energies"):
             CandidateWriter(tmp_path, identity(other)).__enter__()
 
 

@@ -15,7 +15,9 @@ from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.weights.models import PROTOTYPES, WEIGHTS, load_models
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import PROTOTYPES
+from matgen.weights.models import load_models
 
 needs_weights = pytest.mark.skipif(
     not (WEIGHTS / f"{PROTOTYPES}.safetensors").exists(), reason="needs the shipped weights"
@@ -29,7 +31,7 @@ def sampled(request: Request, n: int = 400) -> torch.Tensor:
 
 
 def test_a_range_settles_nothing_and_is_drawn_from() -> None:
-    request = Request(properties={"band_gap": "1:2"})
+    request = Request.of(targets={"band_gap": "1:2"})
     assert settled_conditions(request).properties[0, 0].isnan()
     values = sampled(request)[:, 0]
     assert values.min() >= 1.0
@@ -38,21 +40,21 @@ def test_a_range_settles_nothing_and_is_drawn_from() -> None:
 
 
 def test_a_point_is_settled() -> None:
-    assert settled_conditions(Request(properties={"band_gap": 1.5})).properties[0, 0] == pytest.approx(1.5)
+    assert settled_conditions(Request.of(targets={"band_gap": 1.5})).properties[0, 0] == pytest.approx(1.5)
 
 
 def test_metals_belong_to_a_range_that_begins_at_zero() -> None:
-    gaps = sampled(Request(properties={"band_gap": "<=0.5"}))[:, 0]
+    gaps = sampled(Request.of(targets={"band_gap": "<=0.5"}))[:, 0]
     assert 0.4 < (gaps == 0).float().mean() < 0.6  # half of 400; five standard deviations are 0.125
-    assert (sampled(Request(properties={"band_gap": ">0"}))[:, 0] > 0).all()
+    assert (sampled(Request.of(targets={"band_gap": ">0"}))[:, 0] > 0).all()
 
 
 def test_open_ranges_of_energies_stay_on_their_side() -> None:
-    assert (sampled(Request(properties={"formation_energy": "<-1"}))[:, 1] <= -1).all()
+    assert (sampled(Request.of(targets={"formation_energy": "<-1"}))[:, 1] <= -1).all()
 
 
 def test_only_these_elements_does_not_mean_all_of_them() -> None:
-    request = Request(elements=("Ga", "N", "O"), include=("N",))
+    request = Request.of(elements=("Ga", "N", "O"), include=("N",))
     assert settled_conditions(request).elements[0].nonzero().ravel().tolist() == [N]
     told = sampled_conditions(request, 200, torch.Generator().manual_seed(0))
     counts = told.elements.sum(1)
@@ -63,7 +65,7 @@ def test_only_these_elements_does_not_mean_all_of_them() -> None:
 
 def test_stability_is_wished_for_unless_the_request_speaks_of_it() -> None:
     assert [t.name for t, _ in weighted_targets(Request())] == ["energy_above_hull"]
-    asked = weighted_targets(Request(properties={"energy_above_hull": ">0.2"}))
+    asked = weighted_targets(Request.of(targets={"energy_above_hull": ">0.2"}))
     assert [(t.name, t.low > 0, t.high) for t, _ in asked] == [("energy_above_hull", True, math.inf)]
 
 
@@ -76,7 +78,7 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
     def terms(
         formula: str = "", properties: Mapping[str, float | str] = {"band_gap": 1.5}, **weights: float
     ) -> dict[str, float]:
-        request = Request(properties=dict(properties), formula=formula, sampler=SamplerConfig(**weights))
+        request = Request.of(targets=dict(properties), formula=formula, sampler=SamplerConfig(**weights))
         found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, Crystals(request, models))
         return {name: value.item() for name, value in found.items()}
 

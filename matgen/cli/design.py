@@ -20,9 +20,6 @@ from matgen.cli.common import (
     teaching,
 )
 
-VERIFY_BUDGET = 60.0
-"""Minutes of a search with calculations beside it, unless told."""
-
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
@@ -107,10 +104,11 @@ def design(
     if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
         kind = "molecule"  # which alone has these
     given = {
+        "kind": kind,
+        "targets": requested(bandgap, targets or [], gap=gap, dipole=dipole) or None,
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
-        "kind": kind,
         "formula": formula,
         "smiles": smiles,
         "smarts": smarts,
@@ -121,8 +119,9 @@ def design(
         "n": n,
         "seed": seed,
         "device": device,
-        "weights": None if weights is None else str(weights),
+        "weights": weights,
         "relax": relax,
+        "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "potential": potential,
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,
@@ -132,31 +131,34 @@ def design(
         "budget": budget,
         "verify": verify,
         "verify_minutes": verify_minutes,
+        "stages": {
+            stage: False
+            for stage, left_out in (("moves", no_moves), ("diffusion", no_diffusion), ("mala", no_mala))
+            if left_out
+        },
     }
-    left_out = {"moves": no_moves, "diffusion": no_diffusion, "mala": no_mala}
-    off = [stage for stage, is_off in left_out.items() if is_off]
-    asked = requested(bandgap, targets or [], gap=gap, dipole=dipole)
+    options = {name: value for name, value in given.items() if value is not None}
     with teaching():
-        from matgen.generation.request import FAST, Request, preset_of
-        from matgen.runtime.config import ConfigError, from_mapping, read_toml
         from matgen.workflows.design import default_folder
 
-        raw = read_toml(config) if config else {}
-        told = {name: value for name, value in given.items() if value is not None}
-        if "budget" not in raw | told and (raw | told).get("verify"):
-            told["budget"] = VERIFY_BUDGET
-        usual, hurried = preset_of(kind or str(raw.get("kind", "crystal"))), FAST if fast else {}
-        tables = {
-            "properties": _joined(raw.get("properties", {}), asked),
-            "relaxation": _joined(raw.get("relaxation", {}), {"keep_symmetry": False} if free else {}),
-            "stages": _joined(raw.get("stages", {}), hurried.get("stages", {}) | dict.fromkeys(off, False)),
-            "sampler": _joined(_joined(usual.get("sampler", {}), raw.get("sampler", {})), hurried.get("sampler", {})),
-        }
-        try:
-            request = from_mapping(Request, raw | told | tables)
-        except ConfigError as error:
-            raise ConfigError(f"{config}: {error}" if config else str(error)) from error
+        request = _requested(config, options, fast=fast)
         _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
+
+
+def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
+    """Return the request of a TOML file and options; tell on standard error which of its keys are old."""
+    from matgen.generation.configuration import configured
+    from matgen.runtime.config import ConfigError, read_toml
+
+    raw = read_toml(config) if config else {}
+    try:
+        request, moved = configured(raw, options, fast=fast)
+    except ConfigError as error:
+        raise ConfigError(f"{config}: {error}" if config else str(error)) from error
+    if moved:
+        names = ", ".join(f"{old} is now {new}" for old, new in moved.items())
+        complain(f"{config} uses keys of version 0.1, which are still read: {names}")
+    return request
 
 
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
@@ -173,19 +175,19 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
         def found(candidate: Any) -> None:
             names.append(candidate.name)
-            if as_json and not request.verify:
+            if as_json and not request.verification.n:
                 typer.echo(json.dumps(to_record(candidate)))
             elif not as_json:
-                view.found(candidate, request.targets)
+                view.found(candidate, request.property_targets)
 
         try:
             outcome = run(request, folder, report=view, found=found, overwrite=overwrite)
         except KeyboardInterrupt:
-            interrupted = f"interrupted: {len(names)} of {request.n} candidates are in {folder}"
+            interrupted = f"interrupted: {len(names)} of {request.search.n} candidates are in {folder}"
         else:
             interrupted = ""
     if interrupted:
-        if as_json and request.verify:
+        if as_json and request.verification.n:
             _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
         complain(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
@@ -199,10 +201,10 @@ def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     from matgen.cli.candidate_tables import candidate_table, energy_table
     from matgen.cli.terminal import console
 
-    if as_json and request.verify:
+    if as_json and request.verification.n:
         _print(outcome.candidates)
     if not as_json and outcome.candidates:
-        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.targets)):
+        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.property_targets)):
             console().print(table)
 
 
@@ -211,8 +213,3 @@ def _print(candidates: Any) -> None:
 
     for candidate in candidates:
         typer.echo(json.dumps(to_record(candidate)))
-
-
-def _joined(table: Any, more: dict[str, Any]) -> Any:
-    """A table of the configuration with options put over it; what is no table is left for the reader to refuse."""
-    return table | more if isinstance(table, dict) else table

@@ -28,11 +28,12 @@ from matgen.generation.total_energy import (
 )
 from matgen.runtime.devices import placed
 from matgen.runtime.progress import Report
-from matgen.samplers.diffusion import diffuse, energy_score, renoise, settled
+from matgen.samplers.diffusion import diffuse, energy_score, settled
 from matgen.samplers.hybrid import refine
 from matgen.samplers.initial_geometry import InitialGeometries, joined
+from matgen.samplers.initial_noise import renoise
+from matgen.samplers.metropolis import Move, metropolis
 from matgen.samplers.resample import resample, temperature_for
-from matgen.samplers.template_moves import Move, metropolis
 from matgen.structures.candidate import Prediction
 from matgen.structures.conversion import structures
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated
@@ -99,7 +100,9 @@ def propose(
 ) -> list[Template]:
     """Distinct templates: drawn from the prior, weighed by the wishes, moved on the summed template energy, chosen."""
     moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
-    wanted = request.n * (request.over_generation if moves else max(request.over_generation, request.sampler.started))
+    wanted = request.search.n * (
+        request.search.over_generation if moves else max(request.search.over_generation, request.sampler.started)
+    )
     targets = template_targets(request, kind)
     pool: list[Template] = []
     goal, attempts = wanted * request.sampler.pool, 0
@@ -121,7 +124,7 @@ def propose(
 
 def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
     """As many as are to be started, those that rank best without a geometry; in the order given."""
-    most = request.n * request.sampler.started
+    most = request.search.n * request.sampler.started
     if len(templates) <= most:
         return templates
     with torch.no_grad():
@@ -209,7 +212,9 @@ def _begun(
     if not parts:
         return kind.initial_geometries([], generator)
     total = torch.cat(lowest)
-    best = (total + _repeats(templates, total, request, kind, found)).argsort()[: request.n * request.sampler.shaped]
+    best = (total + _repeats(templates, total, request, kind, found)).argsort()[
+        : request.search.n * request.sampler.shaped
+    ]
     together = joined(parts)
     leading = _places(together.owner, torch.cat(energies)) < request.sampler.refined_geometries
     return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
@@ -217,7 +222,7 @@ def _begun(
 
 def _repeats(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind, found: Found | None) -> Tensor:
     """Energy (n_systems,) of templates for being variations of better ones, and of candidates found before."""
-    weight = request.variety * request.sampler.variety
+    weight = request.selection.variety * request.sampler.variety
     return repeats([kind.likeness(template) for template in templates], total, weight, found)
 
 
@@ -308,7 +313,9 @@ def rank(
     terms["variety"] = _repeats(batch.unbatch(), total, request, kind, found)
     total = total + terms["variety"]
     state = expand(batch, geometry)
-    predictions = as_predictions(placed(dict(kind.predictor().distributions(batch, state)), "cpu"), request.targets)
+    predictions = as_predictions(
+        placed(dict(kind.predictor().distributions(batch, state)), "cpu"), request.property_targets
+    )
     crystals, singles = structures(state), batch.unbatch()
     batch, geometry, terms = placed((batch, geometry, terms), "cpu")
     proposed = [

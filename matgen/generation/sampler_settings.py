@@ -1,54 +1,74 @@
-"""How hard each stage of the sampler works, and what each term of the energy weighs."""
+"""Which stages of the sampler run, how hard each works, and what each term of the energy weighs."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from matgen.runtime.config import ConfigError, check_least, check_positive
 
 
 @dataclass(frozen=True)
-class SamplerConfig:
-    """How hard each stage works.
+class Stages:
+    """Which stages of the sampler run; each can be left out, so that its worth can be measured.
 
     Attributes:
-        pool: templates drawn for each that is kept.
+        moves: Metropolis–Hastings moves on templates.
+        regrowth: among them, parts regrown from the prior: always, never, or where a formula is named, which leaves
+            little to exchange; elsewhere exchanges of elements find more in the same time.
+        diffusion: reverse diffusion of the geometry.
+        mala: Metropolis-adjusted Langevin refinement on the total energy.
+    """
+
+    moves: bool = True
+    regrowth: Literal["formula", "always", "never"] = "formula"
+    diffusion: bool = True
+    mala: bool = True
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How hard each stage works, and what each term weighs.
+
+    Attributes:
+        pool: templates sampled for each that is kept.
         move_steps: Metropolis steps on templates.
-        burn_in: after how many of them what a chain is at counts as a proposal; then every four steps anew.
-        temperatures: their ladder.
+        burn_in: steps after which the state of a chain counts as a proposal; from then on every fourth step.
+        temperatures: temperature ladder of the chains.
         likeness: width of the substitution kernel, in units of element descriptors.
-        started: templates that get a geometry for each candidate wanted, those that rank best without one.
-        geometries: starts of each template; times `started` for a molecular graph that is named.
-        shaped: templates that are shaped for each candidate wanted; the rest are left at their starts.
-        refined_geometries: starts that are shaped of each of these, the best by their ranking energy.
+        started: templates that get a geometry, per candidate wanted: those that rank best without one.
+        geometries: initial geometries of each template; times `started` for a named molecular graph.
         prototypes: how many of them may be known prototypes.
-        initial_noise, initial_levels, initial_churn: noise from which a geometry is drawn by diffusion, Å, in how many
-            levels, and how much noise is put back on the way.
-        initial_trials: how often, at most, a geometry is drawn that does not show its molecular graph and its hands.
-        prototype_noise, sampled_noise: noise put on a prototype, and on a drawn geometry, before diffusion, Å.
+        shaped: templates that are diffused and refined, per candidate wanted; the rest keep their initial geometries.
+        refined_geometries: initial geometries refined of each of these, the best by their ranking energy.
+        initial_noise, initial_levels, initial_churn: noise from which diffusion samples a geometry, Å, number of
+            levels, and noise added back on the way.
+        initial_trials: most attempts to sample a geometry that shows its molecular graph and stereo.
+        prototype_noise, sampled_noise: noise added to a prototype, and to a sampled geometry, before diffusion, Å.
         levels: noise levels of the diffusion.
         lowest: the last of them, Å.
         corrector_steps: Langevin steps at each level.
-        churn: noise put back on the way.
-        sampling_temperature: of the density that geometries are drawn from; below one it prefers its modes.
+        churn: noise added back on the way.
+        sampling_temperature: of the density from which geometries are sampled; below one it prefers its modes.
         refine_sigma: noise level of the refinement, Å.
-        settle_noise, settle_levels: from which noise level, Å, and in how many the drawn geometry of a molecule settles
-            at a mode; the diffusion that draws it ends there. No levels take the diffusion down to `lowest`.
-        settle_stride: how far each of its steps goes, in denoising steps.
-        finish_levels: in how many levels a geometry settles at last, from `sampled_noise`, by whole denoising steps; none
+        settle_noise, settle_levels: noise level, Å, from which the sampled geometry of a molecule settles at a mode,
+            and number of levels; the diffusion that samples it ends there. Zero levels take the diffusion to `lowest`.
+        settle_stride: length of each of its steps, in denoising steps.
+        finish_levels: levels in which a geometry settles at last, from `sampled_noise`, by whole denoising steps; zero
             leave it to a few steps of the diffusion.
         choose_sigma: noise level at which geometries of one template, and proposals, are compared, Å.
-        refine_rounds, refine_steps: turns, and Langevin steps in each.
-        target: weight of property wishes where the sampler walks, for each of the two models that read them.
+        refine_rounds, refine_steps: rounds of refinement, and Langevin steps in each.
+        target: weight of property targets in the sampler, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
-        chemical_distance: weight of chemistry known in its layout, where properties are wished for; zero leaves it out.
+        chemical_distance: weight of the distance to chemistry known in the same Wyckoff layout, where there are
+            property targets; zero leaves it out.
         novelty: weight of a formula that is known already, where known crystals are not wanted.
-        closed_shell: weight of electrons that cannot close their shells, where a band gap is wished for; zero leaves
-            it out.
-        hull: weight of the wish to lie within 0.1 eV/atom of the hull, where the request asks for nothing else.
+        closed_shell: weight of electrons that cannot close their shells, where a band gap is a target; zero leaves it
+            out.
+        hull: weight of the target to lie within 0.1 eV/atom of the hull, where the request names no other.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_target: weights in ranking, where cells of different size compete: of the template
-            prior, of the graph energy per atom, and of the wishes.
-        variety: energy that each better-ranked proposal of the same layout adds.
+            prior, of the graph energy per atom, and of the targets.
+        variety: energy that each better-ranked proposal of the same Wyckoff layout adds.
     """
 
     pool: int = 6
@@ -93,10 +113,10 @@ class SamplerConfig:
     variety: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check every number at the border.
+        """Check the settings.
 
         Raises:
-            ConfigError: one is out of its range.
+            ConfigError: a number is out of its range.
         """
         check_least(self, 1, "pool", "started", "geometries", "shaped", "refined_geometries", "levels")
         check_least(self, 1, "initial_levels", "initial_trials")
@@ -122,9 +142,9 @@ class SamplerConfig:
         check_positive(self, "refine_sigma", "choose_sigma", "settle_noise", "settle_stride")
         if self.settle_levels and not self.initial_noise > self.settle_noise > self.lowest:
             got = f"{self.initial_noise}, {self.settle_noise} and {self.lowest}"
-            raise ConfigError(f"expected start_noise above settle_noise above lowest, got {got}")
+            raise ConfigError(f"expected initial_noise above settle_noise above lowest, got {got}")
         if self.finish_levels and not self.sampled_noise > self.lowest:
-            raise ConfigError(f"expected start_drawn above lowest, got {self.sampled_noise} and {self.lowest}")
+            raise ConfigError(f"expected sampled_noise above lowest, got {self.sampled_noise} and {self.lowest}")
         if self.settle_stride >= 2:
             raise ConfigError(f"expected settle_stride below 2, got {self.settle_stride}; steps would lead away")
         if not self.temperatures or not all(0 < kT < math.inf for kT in self.temperatures):

@@ -51,7 +51,7 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 def guidance(request: Request, kind: Kind) -> Sum:
     """What pulls on the diffusion: the wishes if any were made, and own terms that have slopes."""
-    targets = state_targets(request, kind) if request.targets else Sum({})
+    targets = state_targets(request, kind) if request.property_targets else Sum({})
     return targets + request.terms.used("slopes")
 
 
@@ -70,7 +70,7 @@ def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) 
 def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:
     """The wishes with their weights, those of the walk if left out; stability of crystals, unless it is spoken of."""
     weight = request.sampler.target if weight_of_targets is None else weight_of_targets
-    asked = [(target, weight) for target in request.targets]
+    asked = [(target, weight) for target in request.property_targets]
     if request.kind == "crystal" and request.sampler.hull and all(t.name != STABLE.name for t, _ in asked):
         asked.append((STABLE, request.sampler.hull))
     return asked

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pymatgen.core.structure import Structure
@@ -21,7 +21,7 @@ from matgen.generation.kinds import kind_of_request
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
 from matgen.metrics.shares import shares_of_structures, training_shares
-from matgen.runtime.config import from_mapping, to_mapping
+from matgen.runtime.config import to_mapping
 from matgen.runtime.progress import Report, Silence
 from matgen.search.outcome import Outcome
 from matgen.search.search import Search, rejected_file
@@ -34,14 +34,14 @@ from matgen.structures.symmetry import space_group
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.shipped import folder_of, shipped_hashes
 
-EFFORT = ("budget", "rounds", "processes", "verify", "verify_minutes")
-"""Settings under which the folder of a run may be gone on with: no part of what makes it the run that it is.
+EFFORT = {"search": ("budget", "rounds"), "resources": ("processes",), "verification": ("n", "minutes")}
+"""Settings that may differ when the folder of a run is resumed: they do not make it another run.
 
 `budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` says how
-many relaxations are at work at once; they are judged in the same order. Because of these three nothing is drawn or
-decided otherwise, except with `verify`: which candidates are refuted by when hangs on the clock and `verify_minutes`,
-and later rounds propose for those that lack. Above `n`, `verify` also raises `Request.wanted`, and with it the limit on
-each layout.
+many relaxations run at once; they are assessed in the same order. These three change neither samples nor decisions,
+except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`, and later
+rounds propose for those that lack. Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the
+limit on each Wyckoff layout.
 """
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
@@ -100,7 +100,7 @@ def _searched(
             search.await_verdicts(clock)
             if search.over:
                 break
-            asked = replace(request, n=search.asked)
+            asked = request.updated(n=search.asked)
             search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
         search.await_verdicts(clock, to_the_end=True)
         while search.fill_up() and not search.late:
@@ -120,37 +120,34 @@ def identity(request: Request) -> RunInfo:
     Raises:
         WeightsError: weights that are missing or damaged.
     """
-    added = {"energies": request.terms.weights} if request.terms.weights else {}
-    left_out = (*EFFORT, "weights")  # whose hashes say more than where they lie
-    configuration = {name: value for name, value in (to_mapping(request) | added).items() if name not in left_out}
-    return RunInfo(
-        __version__,
-        request.search.seed,
-        configuration,
-        shipped_hashes(request.kind, folder_of(request.resources.weights)),
-    )
+    configuration = to_mapping(request)
+    for table, names in EFFORT.items():
+        configuration[table] = {name: value for name, value in configuration[table].items() if name not in names}
+    del configuration["resources"]["weights"]  # their hashes tell more than their folder
+    del configuration["verification"]  # which is empty
+    if request.terms.weights:
+        configuration["energies"] = request.terms.weights
+    weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
+    return RunInfo(__version__, request.search.seed, configuration, weights)
 
 
 def default_folder(request: Request) -> Path:
-    """`designs/` and a name that tells the wishes, and that no other request, version or weights share."""
-    told = identity(request)
-    content = json.dumps([told.version, told.configuration, dict(told.weights)], sort_keys=True)
+    """Return `designs/` and a name that tells the targets, and that no other request, version or weights share."""
+    run_info = identity(request)
+    content = json.dumps([run_info.version, run_info.configuration, dict(run_info.weights)], sort_keys=True)
     targets = [
-        f"{target.name}_{request.targets[name]}"
-        for name, target in zip(request.targets, request.property_targets, strict=True)
+        f"{target.name}_{text}" for text, target in zip(request.targets.values(), request.property_targets, strict=True)
     ]
-    asked = filter(
-        None,
-        [
-            request.composition.formula,
-            request.graph.smiles,
-            *request.graph.smarts,
-            "-".join(request.composition.elements),
-        ],
-    )
-    words = [*targets, *asked] or ["anything" if request.kind == "crystal" else "any_molecule"]
+    asked = [
+        request.composition.formula,
+        request.graph.smiles,
+        *request.graph.smarts,
+        "-".join(request.composition.elements),
+    ]
+    words = [*targets, *filter(None, asked)] or ["anything" if request.kind == "crystal" else "any_molecule"]
     readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
-    return Path("designs") / f"{readable}_seed{request.search.seed}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:6]
+    return Path("designs") / f"{readable}_seed{request.search.seed}_{digest}"
 
 
 def design(
@@ -158,76 +155,48 @@ def design(
     kind: KindName = "crystal",
     n: int = 10,
     seed: int = 0,
-    elements: Iterable[str] = (),
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    formula: str = "",
-    smiles: str = "",
-    smarts: Iterable[str] = (),
-    avoid: Iterable[str] = (),
-    charge: int = 0,
-    space_groups: Iterable[int] = (),
-    max_atoms: int = 0,
-    device: str = "cpu",
-    weights: str | Path = "",
-    relax: Literal["usual", "none", "chgnet", "xtb"] = "usual",
-    potential: Literal["none", "chgnet"] = "none",
-    potential_weight: float = 1.0,
-    max_ehull: float = 0.1,
-    confidence: float = 0.55,
-    allow_known: bool = False,
-    variety: float = 1.0,
-    budget: float = 10.0,
-    verify: int = 0,
-    verify_minutes: float = 10.0,
     fast: bool = False,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
     report: Report | None = None,
-    **properties: float | str | tuple[float, float],
+    **options: Any,
 ) -> list[Candidate]:
-    """Candidates that fulfil wishes: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
+    """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`.
 
-    Energies of your own are added to the total energy as they are, one number per system, whatever its size: those of
-    states to guidance, refinement, the choice among geometries and ranking, those of templates to the proposal, to
-    substitutions and ranking. Every term comes back under its name in `.energies`. A folder is resumed only with the
-    same names and weights; that a name goes on to mean the same is up to you.
+    Options are properties, and settings of `matgen.generation.request.Request`, whose tables may be given whole, too
+    (`sampler={"levels": 20}`):
+
+    * targets: a value, a (low, high) pair, or text such as ">3", by property name;
+    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `max_atoms`, in the
+      primitive cell, or heavy atoms of a molecule;
+    * symmetry of crystals: `space_groups`;
+    * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
+    * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
+    * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);
+      `allow_known`; `variety` (1), factor on the cost of repeating a Wyckoff layout, or the rings of a molecule;
+    * verification by GPAW: `verify`, how many candidates to confirm; refuted ones are replaced, and listed last;
+      `verify_minutes` (10), limit of each calculation;
+    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
+    * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
+      `potential_weight` (1);
+    * resources: `device`; `processes` (2); `weights`, a folder such as `matgen learn` writes.
+
+    Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
+    guidance, refinement, the choice among geometries and ranking; those of templates to the proposal, to substitutions
+    and ranking. Every term is reported under its name in `.energies`. A folder is resumed only with the same names and
+    weights of terms; that a name keeps its meaning is up to the user.
 
     Args:
         kind: crystals or molecules.
-        n: how many; fewer come back where fewer survive.
+        n: candidates wanted; fewer are returned where fewer survive.
         seed: of all random numbers.
-        elements: symbols of the only elements that may occur.
-        include: symbols that must occur.
-        exclude: symbols that must not.
-        formula: composition to keep.
-        smiles: molecular graph to keep, with the hands that it asks for.
-        smarts: patterns that a molecule must hold.
-        avoid: patterns that it must not hold.
-        charge: of the molecule.
-        space_groups: allowed numbers.
-        max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
-        device: where the models run.
-        weights: folder whose weights stand in for those that ship, such as `matgen learn` writes.
-        relax: potential that relaxes candidates; usual for that of the kind: CHGNet, or for molecules GFN2-xTB.
-        potential: whose energy per atom, over 0.1 eV, ranks proposals of one formula.
-        potential_weight: of that term.
-        max_ehull: highest energy above the hull of known phases, eV/atom, after relaxation.
-        confidence: least probability that each wish is met, as the guiding models see it; less in each round.
-        allow_known: keep candidates that are known crystals or molecules.
-        variety: times the cost of repeating a layout, or the rings of a molecule; above 0, no layout is that of more
-            than three in ten crystals as long as others are found, unless a formula, or few elements or space groups
-            are named.
-        budget: minutes after which no more is looked for.
-        verify: how many first principles (GPAW) are to confirm; refuted ones are replaced, and listed last.
-        verify_minutes: after which a calculation is given up.
-        fast: leave the geometry to the relaxation: more candidates for the time.
-        energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; `matgen.energies.base` tells more.
-        out: folder to write to, and to resume from; no files are kept if left out.
-        report: hears how every stage gets on.
-        properties: a value, a (low, high) pair, or text such as ">3", by property name.
+        fast: leave the geometry to the relaxation: more candidates in the same time.
+        energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; see `matgen.energies.base`.
+        out: folder to write to, and to resume from; without it, no files are kept.
+        report: receives the progress of every stage.
+        **options: properties, and settings of `Request`.
 
     Returns:
         Candidates with `.structure`, `.energies`, `.properties`, `.verdicts`.
@@ -236,38 +205,8 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
-    preset = from_mapping(Request, preset_of(kind, fast=fast))
-    request = Request.of(
-        kind=kind,
-        targets={name: f"{w[0]}:{w[1]}" if isinstance(w, tuple) else w for name, w in properties.items()},
-        elements=tuple(elements),
-        include=tuple(include),
-        exclude=tuple(exclude),
-        formula=formula,
-        smiles=smiles,
-        smarts=tuple(smarts),
-        avoid=tuple(avoid),
-        charge=charge,
-        space_groups=tuple(space_groups),
-        max_atoms=max_atoms,
-        n=n,
-        seed=seed,
-        device=device,
-        weights=str(weights),
-        relax=relax,
-        potential=potential,
-        potential_weight=potential_weight,
-        max_ehull=max_ehull,
-        confidence=confidence,
-        allow_known=allow_known,
-        variety=variety,
-        budget=budget,
-        verify=verify,
-        verify_minutes=verify_minutes,
-        energies=tuple(energies) if isinstance(energies, Iterable) else (energies,),
-        stages=preset.stages,
-        sampler=preset.sampler,
-    )
+    preset = Request.of(kind=kind, **preset_of(kind, fast=fast))
+    request = preset.updated(n=n, seed=seed, energies=energies, **options)
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)
     with TemporaryDirectory() as folder:

@@ -1,0 +1,59 @@
+"""Which materials a request allows: composition, symmetry, molecular graph."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from matgen.templates.molecule import MoleculeTemplate
+
+
+@dataclass(frozen=True)
+class CompositionConstraints:
+    """Which elements may occur, and how many atoms.
+
+    Attributes:
+        elements: symbols of the only elements that may occur; empty for any. Molecules may always hold hydrogen.
+        include: symbols that must occur.
+        exclude: symbols that must not occur.
+        formula: composition to keep, in any number of formula units (crystals) or as written (molecules); empty for
+            any.
+        max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
+    """
+
+    elements: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    formula: str = ""
+    max_atoms: int = 0
+
+
+@dataclass(frozen=True)
+class SymmetryConstraints:
+    """Symmetry of crystals.
+
+    Attributes:
+        space_groups: allowed numbers; empty for any but 1, which has no symmetry.
+    """
+
+    space_groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class GraphConstraints:
+    """Graph of molecules.
+
+    Attributes:
+        smiles: molecular graph to keep, with the stereo that it states; empty for any.
+        smarts: patterns that the molecule must hold.
+        avoid: patterns that it must not hold.
+        charge: net charge, e.
+    """
+
+    smiles: str = ""
+    smarts: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    charge: int = 0
+
+    @cached_property
+    def template(self) -> MoleculeTemplate | None:
+        """The molecular graph to keep; None for any."""
+        return MoleculeTemplate.of(self.smiles) if self.smiles else None

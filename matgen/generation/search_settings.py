@@ -1,0 +1,121 @@
+"""How long a search goes on, which candidates it keeps, and what it runs on."""
+
+import math
+from dataclasses import dataclass, field
+
+from matgen.generation.errors import RequestError
+from matgen.runtime.devices import find_device
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How many candidates are wanted, and how long the search goes on.
+
+    Attributes:
+        n: candidates wanted.
+        seed: of all random numbers.
+        over_generation: chains of templates per candidate wanted.
+        rounds: most rounds of proposals while too few candidates survive.
+        budget: minutes after which nothing more is sampled, relaxed or checked, however few were found.
+    """
+
+    n: int = 10
+    seed: int = 0
+    over_generation: int = 5
+    rounds: int = 50
+    budget: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            RequestError: a number is out of its range.
+        """
+        for name in ("n", "over_generation", "rounds"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not self.budget > 0:
+            raise RequestError(f"expected a budget above 0 minutes, got {self.budget}")
+        if not 0 <= self.seed < 2**63:
+            raise RequestError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """Which candidates are kept.
+
+    Attributes:
+        confidence: least probability that each target is met, in the first round; see `confidence_of_round`.
+        max_ehull: highest energy above the hull of known phases, eV/atom, that a relaxed candidate may have.
+        allow_known: keep known candidates; they are always kept where a formula or a graph is named.
+        variety: factor on `sampler.variety`, the cost of each repetition of a layout, or of the rings of a molecule;
+            above 0, at most three in ten crystals share a layout unless the request leaves few (`Request.most_alike`).
+    """
+
+    confidence: float = 0.55
+    max_ehull: float = 0.1
+    allow_known: bool = False
+    variety: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            RequestError: a number is out of its range.
+        """
+        if not 0 <= self.variety < math.inf:
+            raise RequestError(f"expected variety of at least 0, got {self.variety}; 0 lets layouts repeat")
+        if not 0 <= self.confidence < 1:
+            raise RequestError(f"expected a confidence from 0 to below 1, got {self.confidence}; 0 asks for none")
+        if math.isnan(self.max_ehull):
+            raise RequestError("expected max_ehull as a number of eV/atom, got none; inf lets everything pass")
+
+
+@dataclass(frozen=True)
+class VerificationConfig:
+    """Confirmation of candidates by first principles, during the search.
+
+    Attributes:
+        n: candidates to confirm; refuted ones are replaced. Flat keyword `verify`.
+        minutes: time limit of one calculation. Flat keyword `verify_minutes`.
+    """
+
+    n: int = field(default=0, metadata={"keyword": "verify"})
+    minutes: float = field(default=10.0, metadata={"keyword": "verify_minutes"})
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            RequestError: a number is out of its range.
+        """
+        if self.n < 0 or not self.minutes > 0:
+            raise RequestError(
+                f"expected verify of at least 0 and verify_minutes above 0, got {self.n} and {self.minutes:g}"
+            )
+
+
+@dataclass(frozen=True)
+class ResourceConfig:
+    """What the run uses.
+
+    Attributes:
+        device: where the models run: `cpu`, `cuda`, `cuda:1`.
+        processes: relaxations side by side.
+        weights: folder whose weights replace shipped ones, as far as it has some; empty for none.
+    """
+
+    device: str = "cpu"
+    processes: int = 2
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            RequestError: fewer than one process.
+            DeviceError: a device that is not there.
+        """
+        if self.processes < 1:
+            raise RequestError(f"expected processes of at least 1, got {self.processes}")
+        find_device(self.device)

@@ -1,0 +1,89 @@
+"""Constraints of a request as rules on templates."""
+
+from matgen.chemistry.elements import HYDROGEN, SYMBOLS, UnknownElementError, known_elements
+from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
+from matgen.generation.errors import RequestError
+from matgen.generation.formulas import element, formula_counts, parse_formula
+from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
+from matgen.templates.molecule_rules import MoleculeRules
+from matgen.templates.skeleton import MAX_HEAVY
+
+MOST = {"crystal": MAX_ATOMS, "molecule": MAX_HEAVY}
+"""Atoms of a primitive cell, or heavy atoms of a molecule, that the models know."""
+
+MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
+"""Elements of the molecules of the training set."""
+
+
+def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstraints) -> TemplateRules:
+    """Return the hard constraints on crystals.
+
+    Raises:
+        RequestError: the formula has more atoms than the models know.
+        UnknownElementError: a symbol is no element, or no training crystal holds it.
+        ContradictionError: no template satisfies the rules.
+    """
+    max_atoms = composition.max_atoms or MAX_ATOMS
+    allowed = frozenset(map(element, composition.elements)) or frozenset(known_elements())
+    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    counts = parse_formula(composition.formula) if composition.formula else {}
+    atoms = sum(counts.values())
+    if atoms > max_atoms == MAX_ATOMS:
+        raise RequestError(
+            f"{composition.formula} has {atoms} atoms, more than the {MAX_ATOMS} that the models know; "
+            "ask for a formula with fewer"
+        )
+    return TemplateRules(
+        allowed_elements=allowed - excluded,
+        required_elements=frozenset(map(element, composition.include)),
+        composition=tuple(counts.items()),
+        space_groups=frozenset(symmetry.space_groups) or frozenset(range(2, 231)),
+        max_atoms=max_atoms,
+    )
+
+
+def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints) -> MoleculeRules:
+    """Return the hard constraints on molecular graphs.
+
+    Raises:
+        RequestError: hydrogen is required or excluded.
+        UnknownElementError: a symbol is no element, or no training molecule holds it.
+        ContradictionError: no molecule satisfies the rules.
+    """
+    known = frozenset(MOLECULE_ELEMENTS)
+    allowed = frozenset(map(_molecule_element, composition.elements)) or known
+    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    if HYDROGEN in excluded or "H" in map(str.strip, composition.include):
+        raise RequestError("expected elements other than H: hydrogens fill what valence is left; leave H out")
+    required = frozenset(map(_molecule_element, composition.include))
+    counts = formula_counts(composition.formula, known=False) if composition.formula else {}
+    for z in counts:
+        _check_molecule_element(z)
+    return MoleculeRules(
+        allowed_elements=allowed - excluded - {HYDROGEN},
+        required_elements=required - {HYDROGEN},
+        composition=tuple(counts.items()),
+        n_heavy=(1, composition.max_atoms or MAX_HEAVY),
+        required_smarts=graph.smarts,
+        forbidden_smarts=graph.avoid,
+        charge=graph.charge or (graph.template.charge if graph.template else 0),
+    )
+
+
+def _molecule_element(symbol: str) -> int:
+    """Return the atomic number of a symbol that molecules of the training set hold.
+
+    Raises:
+        UnknownElementError: they do not hold it.
+    """
+    z = element(symbol, must_be_known=False)
+    _check_molecule_element(z)
+    return z
+
+
+def _check_molecule_element(z: int) -> None:
+    if z not in MOLECULE_ELEMENTS:
+        known = ", ".join(SYMBOLS[e] for e in MOLECULE_ELEMENTS)
+        raise UnknownElementError(
+            f"expected an element that the molecules of the training set hold ({known}), got {SYMBOLS[z]}"
+        )
