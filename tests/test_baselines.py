@@ -30,7 +30,8 @@ from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.structures.symmetry import space_group
 from matgen.weights.models import load
-from shared.measurement import read_lines, shipped
+from shared.crystals import shipped
+from shared.measurement import read_lines
 
 SOURCES = {"random": RandomSymmetric, "substitution": Substitution, "prior": PriorAlone}
 

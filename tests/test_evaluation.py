@@ -15,7 +15,9 @@ from evaluate_graph_energy import CLASSES, scores
 from evaluate_prior import read_formula, reduced
 from evaluate_round_trip import cause
 from matgen.chemistry.elements import ATOMIC_NUMBERS
-from shared.measurement import Measurement, Task, filled, parser, read_lines
+from shared.measurement import Measurement, Task, read_lines
+from shared.options import parser
+from shared.page import filled
 
 done: list[str] = []
 

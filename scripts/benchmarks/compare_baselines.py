@@ -27,7 +27,8 @@ from baselines.random_symmetric import RandomSymmetric
 from baselines.substitution import Substitution
 from matgen.relaxation.config import RelaxConfig
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, parser, read_lines, single_thread
+from shared.measurement import Measurement, read_lines, single_thread
+from shared.options import parser
 
 SOURCES: dict[str, Callable[[Setting], Source]] = {
     "random": RandomSymmetric,

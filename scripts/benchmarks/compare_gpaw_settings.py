@@ -22,7 +22,7 @@ from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig,
 from matgen.first_principles.gpaw_interpreter import find_interpreter
 from matgen.first_principles.gpaw_worker import MOMENTS
 from matgen.workflows.data import data_folder
-from shared.measurement import table
+from shared.page import table
 
 HALOGENS, CHALCOGENS, ALKALI = frozenset((9, 17, 35, 53)), frozenset((16, 34, 52)), frozenset((11, 19, 37, 55))
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from matgen.training.graph import GraphLoss, GraphObjective
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
+from matgen.training.graph_energy import GraphObjective
+from matgen.training.graph_loss import GraphLoss
 from matgen.training.loop import Schedule, fit
 from matgen.training.properties import PropertyTargets, trainable
 

@@ -23,7 +23,8 @@ from matgen.samplers.metropolis import Move, metropolis
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout
-from shared.measurement import percent, shipped, table
+from shared.crystals import shipped
+from shared.page import percent, table
 
 BLOCK = 4
 """Steps between two looks at the clock."""

@@ -21,7 +21,8 @@ from matgen.targets.properties import PROPERTIES
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.weights.models import load
-from shared.measurement import percent, shipped, table
+from shared.crystals import shipped
+from shared.page import percent, table
 
 PAIRS = ((0.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5))
 """Weights of familiarity and of the wish."""

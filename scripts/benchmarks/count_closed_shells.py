@@ -13,7 +13,8 @@ from smact import metals
 
 from matgen.chemistry.charges import commonly_neutral
 from matgen.chemistry.elements import SYMBOLS
-from shared.measurement import crystals, percent, table
+from shared.crystals import crystals
+from shared.page import percent, table
 
 GAP = 0.1
 """From here on it counts as one, eV."""

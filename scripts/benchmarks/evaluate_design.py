@@ -33,7 +33,10 @@ from matgen.targets.properties import PROPERTIES
 from matgen.weights.models import load
 from matgen.workflows.data import data_folder
 from matgen.workflows.design import run
-from shared.measurement import Measurement, Task, known_crystals, parser, percent, read_lines, table
+from shared.crystals import known_crystals
+from shared.measurement import Measurement, Task, read_lines
+from shared.options import parser
+from shared.page import percent, table
 
 TARGETS = (0.5, 1.5, 3.0)  # eV
 TOLERANCE = PROPERTIES["band_gap"].tolerance

@@ -17,7 +17,7 @@ from matgen.generation.request import Request
 from matgen.structures.candidate import Candidate
 from matgen.structures.record import from_record
 from matgen.targets.target import Target
-from shared.measurement import filled, mean, percent, table
+from shared.page import filled, mean, percent, table
 
 FIRST = 30
 NEAR = (0.1, 0.25, 0.4)  # eV

@@ -32,20 +32,10 @@ from matgen.templates.expand import expand
 from matgen.templates.noise import karras_levels
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.training.properties import trainable
-from shared.measurement import (
-    Measurement,
-    Task,
-    as_structures,
-    chunks,
-    crystals,
-    match,
-    parser,
-    percent,
-    sample_rows,
-    shipped,
-    table,
-    true_structures,
-)
+from shared.crystals import as_structures, chunks, crystals, match, sample_rows, shipped, true_structures
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
 ONE_START = replace(CONFIG, geometries=1)

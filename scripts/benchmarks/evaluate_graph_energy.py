@@ -8,26 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import torch
-from matgen.training.graph import auroc, noised, own_samples
 
 from evaluate_geometry import from_noise
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.nn.graph_energy import energy_per_atom
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
+from matgen.training.denoising import noised, own_samples
+from matgen.training.graph_energy import auroc
 from matgen.training.negatives import NEGATIVES, Wrong
-from shared.measurement import (
-    Measurement,
-    Task,
-    as_structures,
-    chunks,
-    crystals,
-    match,
-    parser,
-    percent,
-    shipped,
-    table,
-)
+from shared.crystals import as_structures, chunks, crystals, match, shipped
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 CLASSES = {
     "volume": "volume 15–25 % off",

@@ -28,7 +28,9 @@ from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.symmetric import relax
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, parser, percent, table
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 FORMATION = {"mp20_2021", "mpts52_2022"}
 """Sources whose formation energies are of the MP2020 scheme of corrections, which CHGNet was trained on."""

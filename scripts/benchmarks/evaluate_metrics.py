@@ -31,7 +31,9 @@ from matgen.metrics import (
 )
 from matgen.metrics.coverage import nearest
 from matgen.metrics.distributions import SHIPPED
-from shared.measurement import Measurement, Task, parser, percent, table
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 DATA_SETS = ("mp20", "mp20_val", "perov5", "carbon24")
 PUBLISHED = {"mp20": "90.4 % of MP-20", "perov5": "98.6 %, 98.9 % of draws of CDVAE, DiffCSP"}

@@ -25,7 +25,9 @@ from matgen.metrics.molecules import (
     molecule_metrics,
     perceived_molecules,
 )
-from shared.measurement import Measurement, Task, parser, table
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import table
 
 SPLITS = ("train", "valid", "test")
 SETS = {"gschnet": "G-SchNet"} | {split: f"QM9, {split}" for split in SPLITS}

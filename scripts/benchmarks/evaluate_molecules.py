@@ -51,7 +51,9 @@ from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.noise import CLEAN
 from matgen.weights.models import MoleculeModels, load, load_molecule_models
-from shared.measurement import Measurement, Task, parser, table
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import table
 
 TOGETHER = 40
 """Molecules of a task."""

@@ -32,7 +32,9 @@ from matgen.relaxation.calculators import chgnet_calculator, potential_name
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.symmetric import relax
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, parser, percent, table
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 AS_SUPERCELL = StructureMatcher(primitive_cell=False, attempt_supercell=True)
 """The same tolerances on the cells as they are, one repeated if need be: finds some twins that the default misses."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from matgen.training.prior import known_properties, true_conditions, unigram_nll
 from pymatgen.core import Composition
 from torch import Tensor
 
@@ -28,8 +27,12 @@ from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
 from matgen.nn.sites import pad_sites
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules, is_legal
+from matgen.training.template_prior import known_properties, true_conditions, unigram_nll
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, crystals, parser, percent, shipped, table
+from shared.crystals import crystals, shipped
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 Formula = tuple[tuple[int, int], ...]
 

@@ -23,11 +23,13 @@ from matgen.targets.distributions import Distribution, cdf, interval, median
 from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES
 from matgen.templates.expand import expand
 from matgen.templates.noise import CLEAN
-from matgen.training.properties import PropertyTargets, known_rows, predicted, trainable
+from matgen.training.likelihood import known_rows, predicted
+from matgen.training.properties import PropertyTargets, trainable
 from matgen.weights.files import WEIGHTS
 from matgen.weights.models import load
-from shared.measurement import Measurement, filled, percent
-from shared.measurement import table as as_table
+from shared.measurement import Measurement
+from shared.page import filled, percent
+from shared.page import table as as_table
 
 KINDS = ("structure_properties", "template_properties", "graph_energy", "evaluator")
 PERCENTAGES = ("coverage_90", "coverage_90_where_not_zero", "zero_accuracy")

@@ -38,7 +38,10 @@ from matgen.structures.candidate import Relaxation
 from matgen.structures.conversion import structures
 from matgen.templates.batch import Geometry
 from matgen.templates.expand import expand, unit_directions
-from shared.measurement import Measurement, Task, chunks, crystals, parser, percent, sample_rows, shipped, table
+from shared.crystals import chunks, crystals, sample_rows, shipped
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 CHUNK = 16
 STRAIN, MOVE = 0.03, 0.1

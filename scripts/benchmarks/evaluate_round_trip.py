@@ -19,7 +19,10 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.symmetry import NoTemplateError
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, crystals, parser, percent, table, true_structures
+from shared.crystals import crystals, true_structures
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 TOLERANCES = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5, "scale": False}
 MATCHER = StructureMatcher(**TOLERANCES)

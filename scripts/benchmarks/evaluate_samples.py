@@ -35,7 +35,10 @@ from matgen.runtime.progress import Silence
 from matgen.structures.symmetry import contains, space_group
 from matgen.templates.crystal import CrystalTemplate
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, known_crystals, parser, percent, shipped, table
+from shared.crystals import known_crystals, shipped
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import percent, table
 
 WAYS = {"prior": "the prior alone", "sum": "the sum"}
 CHUNK = 25

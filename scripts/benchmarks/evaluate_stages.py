@@ -26,21 +26,10 @@ from matgen.samplers.initial_noise import pure_noise
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
-from shared.measurement import (
-    Measurement,
-    Task,
-    as_structures,
-    chunks,
-    crystals,
-    match,
-    mean,
-    parser,
-    percent,
-    sample_rows,
-    shipped,
-    table,
-    true_structures,
-)
+from shared.crystals import as_structures, chunks, crystals, match, sample_rows, shipped, true_structures
+from shared.measurement import Measurement, Task
+from shared.options import parser
+from shared.page import mean, percent, table
 
 ONE_START = replace(CONFIG, geometries=1)
 WAYS = {

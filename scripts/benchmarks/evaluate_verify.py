@@ -35,7 +35,10 @@ from matgen.structures.record import from_record
 from matgen.targets.target import Target
 from matgen.weights.models import load
 from matgen.workflows.data import data_folder
-from shared.measurement import Measurement, Task, parser, percent, shipped, single_thread, table
+from shared.crystals import shipped
+from shared.measurement import Measurement, Task, single_thread
+from shared.options import parser
+from shared.page import percent, table
 
 GAPS = (0.3, 6.0)  # eV, of the label
 LARGEST = 4  # atoms

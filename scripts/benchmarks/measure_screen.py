@@ -30,7 +30,8 @@ from matgen.datasets.molecules import MoleculeTable
 from matgen.structures.cif import cif_text
 from matgen.structures.sdf import sdf_text
 from matgen.templates.molecule import MoleculeTemplate
-from shared.measurement import crystals, filled, table, true_structures
+from shared.crystals import crystals, true_structures
+from shared.page import filled, table
 
 PER_FOLDER = 1000
 SUFFIX = {"crystal": "cif", "molecule": "sdf"}

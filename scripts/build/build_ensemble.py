@@ -7,7 +7,8 @@ mixture covers what it claims to.
 import argparse
 from pathlib import Path
 
-from matgen.training.run import TrainConfig, join
+from matgen.training.run import (join)
+from matgen.training.config import (TrainConfig)
 
 
 def main() -> None:

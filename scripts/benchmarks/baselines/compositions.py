@@ -13,7 +13,7 @@ from pymatgen.core import Composition
 from matgen.chemistry.charges import is_valid
 from matgen.chemistry.elements import SYMBOLS, known_elements
 from matgen.templates.crystal_rules import MAX_ATOMS
-from shared.measurement import crystals
+from shared.crystals import crystals
 
 N_ELEMENTS = (2, 4)
 

@@ -12,7 +12,7 @@ from matgen.generation.presets import FAST
 from matgen.generation.request import Request
 from matgen.runtime.progress import Silence
 from matgen.workflows.design import ROUND_STRIDE
-from shared.measurement import shipped
+from shared.crystals import shipped
 
 
 class Designed:

@@ -13,7 +13,7 @@ import numpy as np
 from baselines.proposals import GAP_TOLERANCE
 from baselines.race import Record, cpu_seconds
 from matgen.hull.hull import DOUBTFUL
-from shared.measurement import percent, table
+from shared.page import percent, table
 
 RESAMPLES = 2000
 RULE_OF_THREE = 3.0

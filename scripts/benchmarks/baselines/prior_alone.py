@@ -17,7 +17,7 @@ from matgen.generation.request import Request
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_ENDS, crystal_family
-from shared.measurement import as_structures, crystals, shipped
+from shared.crystals import as_structures, crystals, shipped
 
 SAMPLED = 32
 """Templates of a round."""

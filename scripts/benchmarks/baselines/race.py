@@ -35,7 +35,8 @@ from matgen.structures.candidate import Relaxation
 from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
 from matgen.weights.models import load
-from shared.measurement import known_crystals, read_lines, shipped
+from shared.crystals import known_crystals, shipped
+from shared.measurement import read_lines
 
 MAX_EHULL = 0.1
 """Stable is what lies at most so far above the hull, eV/atom, and not so far below it that the potential is doubted."""

@@ -21,7 +21,7 @@ from baselines.compositions import training_rows
 from baselines.proposals import Setting
 from matgen.chemistry.charges import is_valid
 from matgen.chemistry.elements import SYMBOLS, atomic_volumes, known_elements
-from shared.measurement import crystals, true_structures
+from shared.crystals import crystals, true_structures
 
 HIGHEST_HULL = 0.05
 """Energy above the hull of the crystals that are substituted into, eV/atom at most."""

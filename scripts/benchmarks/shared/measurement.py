@@ -10,55 +10,25 @@ import hashlib
 import json
 import os
 import platform
-import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
-from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Lattice, Structure
-from torch import Tensor
 
 import matgen
-from matgen.datasets.crystals import CrystalTable
-from matgen.novelty.crystals import KnownIndex
-from matgen.structures.conversion import structures
-from matgen.templates.batch import Geometry, TemplateBatch
-from matgen.templates.expand import expand
-from matgen.weights.models import Models, load_models
 from matgen.weights.shipped import shipped_hashes
-
-MP20_MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
-"""The tolerances at which crystal structure prediction is scored on MP-20."""
 
 DOORS = {"cli", "terminal.py"}
 """Source that no measurement passes through."""
 
 PACKAGES = ("torch", "numpy", "pymatgen", "moyopy", "spglib", "smact", "chgnet")
-
-
-def parser(description: str | None, name: str, n: int, processes: int = 2) -> argparse.ArgumentParser:
-    """The options that every measurement has; the record goes to results/NAME.json by default."""
-    found = argparse.ArgumentParser(description=description)
-    folder = os.environ.get("MATGEN_DATA")
-    found.add_argument("--data", type=Path, default=folder and Path(folder), help="training tables; or MATGEN_DATA")
-    found.add_argument("--table", type=Path, default=Path("cache/crystals.npz"), help="by `matgen data prepare`")
-    found.add_argument("--out", type=Path, default=Path("results") / f"{name}.json", help="record to write")
-    found.add_argument("--document", type=Path, help="page whose marked places are to be filled: docs/results.md")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--n", type=int, default=n, help=f"how many; {n} for the published figure")
-    found.add_argument("--processes", type=int, default=processes, help="of one thread each")
-    return found
 
 
 @dataclass(frozen=True)
@@ -162,79 +132,6 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def filled(page: str, places: Mapping[str, str]) -> str:
-    """The page with new text at its places, which are marked `<!-- name -->...<!-- /name -->`.
-
-    Raises:
-        ValueError: a place that the page lacks.
-    """
-    for name, text in places.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        edge = "\n" if "\n" in text else ""
-        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(page):
-            raise ValueError(f"expected a place {start}...{end} in the page, found none; add it")
-        page = pattern.sub(lambda _, inner=f"{start}{edge}{text}{edge}{end}": inner, page)
-    return page
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def percent(part: float, whole: float) -> str:
-    """`87.4 %`; a dash without a denominator."""
-    return f"{100 * part / whole:.1f} %" if whole else "–"
-
-
-def mean(values: Sequence[float], digits: int = 3) -> str:
-    """The mean, rounded; a dash of nothing."""
-    return f"{sum(values) / len(values):.{digits}f}" if values else "–"
-
-
-@cache
-def crystals(path: Path) -> CrystalTable:
-    """The prepared table, loaded once per process."""
-    return CrystalTable.load(path)
-
-
-@cache
-def shipped() -> Models:
-    """The models that guide, loaded once per process."""
-    return load_models()
-
-
-def sample_rows(table_of_crystals: CrystalTable, n: int) -> Tensor:
-    """The fixed sample of MP-20 test (500,), or its first n in the order in which they were drawn, ascending."""
-    rows = (table_of_crystals.mp20_split == 2).nonzero().ravel()
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
-    return rows[order[: min(n, 500)].sort().values]
-
-
-def chunks(rows: Tensor, size: int) -> list[tuple[int, ...]]:
-    """Rows in parts of at most this size."""
-    return [tuple(part.tolist()) for part in rows.split(size)]
-
-
-def true_structures(table_of_crystals: CrystalTable, rows: Sequence[int]) -> list[Structure]:
-    """The structures of these rows, in double precision."""
-    some = table_of_crystals.select(torch.tensor(rows))
-    return as_structures(some.templates, some.geometry)
-
-
-def as_structures(templates: TemplateBatch, geometry: Geometry) -> list[Structure]:
-    """Structures of a batch, expanded in double precision."""
-    return structures(expand(templates, Geometry(geometry.lattice.double(), geometry.coords.double())))
-
-
-def match(truth: Structure, found: Structure) -> float | None:
-    """Root mean square distance over (volume per atom)^(1/3) at the tolerances of MP-20; None without a match."""
-    distance = MP20_MATCHER.get_rms_dist(truth, found)
-    return None if distance is None else round(float(distance[0]), 5)
-
-
 def single_thread() -> None:
     """What each process does first: one thread, and none of the packages' warnings about their inputs."""
     torch.set_num_threads(1)
@@ -256,35 +153,3 @@ def _timed(work: Callable[[Task], Any], task: Task) -> dict[str, Any]:
     started = time.perf_counter()
     value = work(task)
     return {"key": task.key, "seconds": round(time.perf_counter() - started, 3), "value": value}
-
-
-class TableStructures(Mapping[str, Structure]):
-    """The crystals of the training tables by name, built when asked for.
-
-    Args:
-        data: folder of the training tables.
-    """
-
-    def __init__(self, data: Path) -> None:
-        columns = ["material_id", "cell", "Z", "frac"]
-        self._rows = {
-            row["material_id"]: row
-            for name in ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet")
-            for row in pq.read_table(data / "crystals" / name, columns=columns).to_pylist()
-        }
-
-    def __getitem__(self, name: str) -> Structure:
-        row = self._rows[name]
-        return Structure(Lattice.from_parameters(*row["cell"]), row["Z"], np.array(row["frac"]).reshape(-1, 3))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-
-@cache
-def known_crystals(data: Path) -> KnownIndex:
-    """The index that ships with the structures behind it, so that `StructureMatcher` decides what is in doubt."""
-    return replace(KnownIndex.load(), structures=TableStructures(data))
