@@ -9,12 +9,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
 
-from evaluate_design import baseline, shares
 from evaluate_geometry import figures_of, ranking
 from evaluate_graph_energy import CLASSES, scores
 from evaluate_prior import read_formula, reduced
 from evaluate_round_trip import cause
 from matgen.chemistry.elements import ATOMIC_NUMBERS
+from reports.design import baseline, shares
 from shared.measurement import Measurement, Task, read_lines
 from shared.options import parser
 from shared.page import filled

@@ -13,8 +13,8 @@ from statistics import fmean
 
 import torch
 
-from matgen.generation.generate import propose
 from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.propose import propose
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import Stages
 from matgen.generation.total_energy import template_energy

@@ -10,9 +10,9 @@ import time
 import torch
 from torch import Tensor
 
-from matgen.generation.generate import propose
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.propose import propose
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.runtime.progress import Silence

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -15,17 +14,13 @@ import torch
 from torch import Tensor
 
 from matgen.chemistry.charges import is_valid
-from matgen.energies.graph import denoiser_score
-from matgen.generation.generate import shape
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.request import Request
-from matgen.generation.sampler_settings import SamplerConfig, Stages
+from matgen.generation.sampler_settings import Stages
 from matgen.generation.total_energy import state_energy
 from matgen.runtime.config import to_mapping
-from matgen.runtime.progress import Silence
-from matgen.samplers.diffusion import diffuse
 from matgen.samplers.initial_geometry import initial_geometries
-from matgen.samplers.initial_noise import pure_noise, renoise
+from matgen.samplers.initial_noise import renoise
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -36,13 +31,10 @@ from shared.crystals import as_structures, chunks, crystals, match, sample_rows,
 from shared.measurement import Measurement, Task
 from shared.options import parser
 from shared.page import percent, table
+from shared.shaping import CONFIG, NOISE, NOISE_LEVELS, ONE_START, Shaped, diffused, from_noise, piped
 
-CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
-ONE_START = replace(CONFIG, geometries=1)
-NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
 CHUNK = 25
 
-Shaped = tuple[TemplateBatch, Geometry]
 Shaper = Callable[[Task, list[CrystalTemplate], torch.Generator], Shaped]
 """One geometry for each template, in their order."""
 
@@ -87,33 +79,6 @@ def nearest(library: PrototypeLibrary, templates: Sequence[CrystalTemplate]) -> 
         geometry = next((known.geometry for known in library.nearest(template, 1)), nothing)
         found.append((TemplateBatch.of([template]), geometry))
     return concatenated(found)
-
-
-def piped(
-    templates: list[CrystalTemplate], generator: torch.Generator, sampler: SamplerConfig, stages: Stages, **models: Any
-) -> Shaped:
-    """As `matgen design` shapes templates, all of them, their elements kept."""
-    request = Request.of(n=len(templates), stages=stages, sampler=sampler)
-    return shape(templates, request, Crystals(request, replace(shipped(), **models)), generator, Silence())
-
-
-def from_noise(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
-    """Diffusion from pure noise."""
-    batch = TemplateBatch.of(templates)
-    levels = karras_levels(NOISE, CONFIG.lowest, NOISE_LEVELS)
-    return batch, _diffused(batch, pure_noise(batch, NOISE, generator), levels, generator)
-
-
-def _diffused(batch: TemplateBatch, geometry: Geometry, levels: Tensor, generator: torch.Generator) -> Geometry:
-    return diffuse(
-        denoiser_score(shipped().graph, batch),
-        batch,
-        geometry,
-        levels=levels,
-        generator=generator,
-        corrector_steps=CONFIG.corrector_steps,
-        churn=CONFIG.churn,
-    )
 
 
 def from_density(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
@@ -193,7 +158,7 @@ def _diffused_geometries(
     sigma = torch.where(begun.from_prototype, CONFIG.prototype_noise, CONFIG.sampled_noise)
     ramp = karras_levels(1.0, CONFIG.lowest / CONFIG.sampled_noise, CONFIG.levels)
     noised = renoise(begun.templates, begun.geometry, sigma, generator)
-    geometry = _diffused(begun.templates, noised, ramp[:, None] * sigma, generator)
+    geometry = diffused(begun.templates, noised, ramp[:, None] * sigma, generator)
     sources = ["prototype" if known else "density" for known in begun.from_prototype.tolist()]
     return begun.templates, geometry, begun.owner.tolist(), sources
 

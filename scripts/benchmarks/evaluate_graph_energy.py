@@ -121,7 +121,7 @@ def main() -> None:
     hardest = min(found, key=lambda name: found[name]["auroc"])
     line = f"mean {means[0]:.3f} ({means[1]:.3f} without own samples); hardest: {CLASSES[hardest]}, "
     line += f"{found[hardest]['auroc']:.3f}"
-    measurement.finish({"real_rows": n, "classes": found}, {"evaluator": markdown(found, n), "bar judge": line})
+    measurement.finish({"real_rows": n, "classes": found}, {"evaluator": markdown(found, n), "bar evaluator": line})
 
 
 if __name__ == "__main__":

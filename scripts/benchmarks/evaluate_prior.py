@@ -22,7 +22,7 @@ from torch import Tensor
 from matgen.chemistry.charges import is_valid
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.datasets.crystals import CrystalTable
-from matgen.energies.template_sampling import sample_templates
+from matgen.energies.template_sampling import TemplateSampler
 from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
 from matgen.nn.sites import pad_sites
 from matgen.templates.crystal import CrystalTemplate
@@ -101,7 +101,7 @@ def samples(task: Task) -> dict[str, int]:
     for first in range(0, n, 500):
         conditions = Conditions.none(min(500, n - first), CRYSTAL_GRIDS)
         conditions.properties[:] = torch.tensor(ASKED[task.how["asked"]])
-        found += sample_templates(shipped().prior, TemplateRules(), conditions, generator)
+        found += TemplateSampler(shipped().prior, TemplateRules()).sample(conditions, generator)
     return counts(found, n, task.how["data"])
 
 

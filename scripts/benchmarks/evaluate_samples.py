@@ -19,11 +19,13 @@ from pymatgen.core import Structure
 from matgen.checks.contacts import closest_contact
 from matgen.checks.crystals import MIN_CONTACT
 from matgen.chemistry.charges import is_valid
-from matgen.energies.template_sampling import sample_templates
-from matgen.generation.generate import propose, rank, shape
+from matgen.energies.template_sampling import TemplateSampler
 from matgen.generation.kinds.crystals import Crystals, sampled_conditions
+from matgen.generation.propose import propose
+from matgen.generation.rank import rank
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
+from matgen.generation.shape import shape
 from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
 from matgen.novelty.duplicates import SeenStructures
 from matgen.novelty.fingerprint import NoFingerprintError
@@ -82,7 +84,9 @@ def sampled(task: Task) -> list[dict[str, Any]]:
 def _templates(way: str, generator: Any) -> list[CrystalTemplate]:
     if way == "sum":
         return propose(SINGLE, Crystals(SINGLE, shipped()), generator, Silence())
-    return sample_templates(shipped().prior, SINGLE.rules, sampled_conditions(SINGLE, CHUNK, generator), generator)
+    return TemplateSampler(shipped().prior, SINGLE.rules).sample(
+        sampled_conditions(SINGLE, CHUNK, generator), generator
+    )
 
 
 def _smact(structure: Structure) -> bool:
@@ -173,7 +177,7 @@ def main() -> None:
         figures[way] = summary([row for part in parts for row in part], CHUNK * len(parts))
     bars = [f"{WAYS[way]}: {percent(f['sun_0.1'], f['requested'])}" for way, f in figures.items()]
     bar = f"{'; '.join(bars)} (of {figures['sum']['requested']} each)"
-    measurement.finish({"ways": figures}, {"samples": markdown(figures), "bar draws": bar})
+    measurement.finish({"ways": figures}, {"samples": markdown(figures), "bar samples": bar})
 
 
 if __name__ == "__main__":

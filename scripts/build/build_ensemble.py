@@ -7,8 +7,8 @@ mixture covers what it claims to.
 import argparse
 from pathlib import Path
 
-from matgen.training.run import (join)
-from matgen.training.config import (TrainConfig)
+from matgen.training.config import TrainConfig
+from matgen.training.run import join
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines.proposals import Setting, generator_of
 from matgen.checks.contacts import closest_contact
 from matgen.checks.crystals import MIN_CONTACT
-from matgen.energies.template_sampling import sample_templates
+from matgen.energies.template_sampling import TemplateSampler
 from matgen.generation.kinds.crystals import sampled_conditions
 from matgen.generation.request import Request
 from matgen.templates.batch import Geometry, TemplateBatch
@@ -40,7 +40,8 @@ class PriorAlone:
         """Distinct templates of one batch, each with a geometry."""
         generator = generator_of(self.setting, "prior", number)
         asked = sampled_conditions(self.request, SAMPLED, generator)
-        sampled = list(dict.fromkeys(sample_templates(self.prior, self.request.rules, asked, generator)))
+        sampler = TemplateSampler(self.prior, self.request.rules)
+        sampled = list(dict.fromkeys(sampler.sample(asked, generator)))
         for i in torch.randperm(len(sampled), generator=generator).tolist():  # they end shortest first
             yield random_geometry(sampled[i], self.setting.table, generator)
 

@@ -24,6 +24,7 @@ import torch
 
 import matgen
 from matgen.weights.shipped import shipped_hashes
+from shared.page import filled
 
 DOORS = {"cli", "terminal.py"}
 """Source that no measurement passes through."""

@@ -1,0 +1,58 @@
+"""Geometries for given templates: as `matgen design` makes them, and by diffusion from pure noise."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from matgen.energies.graph import denoiser_score
+from matgen.generation.generate import shape
+from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig, Stages
+from matgen.runtime.progress import Silence
+from matgen.samplers.diffusion import diffuse
+from matgen.samplers.initial_noise import pure_noise
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.noise import karras_levels
+from shared.crystals import shipped
+
+CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
+
+
+ONE_START = replace(CONFIG, geometries=1)
+
+
+NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
+
+
+Shaped = tuple[TemplateBatch, Geometry]
+
+
+def piped(
+    templates: list[CrystalTemplate], generator: torch.Generator, sampler: SamplerConfig, stages: Stages, **models: Any
+) -> Shaped:
+    """As `matgen design` shapes templates, all of them, their elements kept."""
+    request = Request.of(n=len(templates), stages=stages, sampler=sampler)
+    return shape(templates, request, Crystals(request, replace(shipped(), **models)), generator, Silence())
+
+
+def from_noise(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
+    """Diffusion from pure noise."""
+    batch = TemplateBatch.of(templates)
+    levels = karras_levels(NOISE, CONFIG.lowest, NOISE_LEVELS)
+    return batch, diffused(batch, pure_noise(batch, NOISE, generator), levels, generator)
+
+
+def diffused(batch: TemplateBatch, geometry: Geometry, levels: Tensor, generator: torch.Generator) -> Geometry:
+    return diffuse(
+        denoiser_score(shipped().graph, batch),
+        batch,
+        geometry,
+        levels=levels,
+        generator=generator,
+        corrector_steps=CONFIG.corrector_steps,
+        churn=CONFIG.churn,
+    )
