@@ -9,26 +9,19 @@ import pytest
 import torch
 from rdkit import Chem
 
-from matgen.energies.graph_prior import LearnedGraphPrior, sample_molecules, sample_skeletons
-from matgen.nn.graph_prior import (
-    N_TOKENS,
-    PROPERTY_GRIDS,
-    STOP,
-    GraphConditions,
-    GraphPrior,
-    GraphPriorConfig,
-    PaddedSkeletons,
-    Reading,
-    connected_orders,
-    spelled,
-)
+from matgen.energies.graph_prior import LearnedGraphPrior
+from matgen.energies.graph_sampling import MoleculeSampler
+from matgen.nn.conditions import MOLECULE_GRIDS, Conditions
+from matgen.nn.graph_prior import GraphPrior, GraphPriorConfig
+from matgen.nn.skeleton_tokens import N_TOKENS, STOP, PaddedSkeletons, Reading, connected_orders, spelled
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal_rules import ContradictionError
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules, composition_of
 from matgen.templates.skeleton import MAX_HEAVY, N_TYPES, Skeleton, labelled
 from matgen.training.graph_prior import GraphPriorObjective, SkeletonTable, dropped, unigram_nll
-from matgen.weights.models import load, save
+from matgen.weights.files import save
+from matgen.weights.models import load
 
 PLAIN = [
     "C",
@@ -68,7 +61,8 @@ def small_prior(seed: int = 0) -> GraphPrior:
 
 
 def samples(prior: GraphPrior, rules: MoleculeRules, n: int = 150, seed: int = 0) -> list[Skeleton]:
-    return sample_skeletons(prior, rules, GraphConditions.none(n), torch.Generator().manual_seed(seed))
+    sampler = MoleculeSampler(prior, rules)
+    return sampler.skeletons(Conditions.none(n, MOLECULE_GRIDS), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("smiles", MOLECULES)
@@ -188,7 +182,7 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
     total = 0.0
     for length in {len(row) for row in found}:
         rows = torch.tensor([row for row in found if len(row) == length])
-        total += prior(GraphConditions.none(len(rows)), rows).double().exp().sum().item()
+        total += prior(Conditions.none(len(rows), MOLECULE_GRIDS), rows).double().exp().sum().item()
     assert len(found) > 900
     assert total == pytest.approx(1, abs=1e-4)  # thousands of float32 terms
 
@@ -196,14 +190,14 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
 def test_what_breaks_a_valence_has_probability_zero() -> None:
     fluorine, double = 3, N_TYPES + 1
     tokens = torch.tensor([[fluorine, fluorine, double, STOP], [0, 0, double, STOP]])
-    log_p = small_prior()(GraphConditions.none(2), tokens)
+    log_p = small_prior()(Conditions.none(2, MOLECULE_GRIDS), tokens)
     assert log_p[0] == -math.inf
     assert log_p[1].isfinite()
 
 
 @pytest.mark.parametrize("smiles", ["CO", "C=CO", "C1CC1", "c1ccccc1", "CC(C)=O", "[NH3+]C[O-]"])
 def test_the_energy_is_that_of_all_sequences_that_spell_a_molecule(smiles: str) -> None:
-    prior, nothing = small_prior(), GraphConditions.none(1)
+    prior, nothing = small_prior(), Conditions.none(1, MOLECULE_GRIDS)
     spellings = set()
     for form in labelled(template(smiles)).skeletons:
         n = len(form.types)
@@ -212,13 +206,13 @@ def test_the_energy_is_that_of_all_sequences_that_spell_a_molecule(smiles: str) 
             if all(any(j == k and i < k for i, j, _ in again.bonds) for k in range(1, n)):
                 spellings.add(again)
     tokens = PaddedSkeletons.of(sorted(spellings, key=str)).tokens()
-    exact = prior(GraphConditions.none(len(tokens)), tokens).logsumexp(0)
+    exact = prior(Conditions.none(len(tokens), MOLECULE_GRIDS), tokens).logsumexp(0)
     energy = LearnedGraphPrior(prior, nothing, orders=1000)(TemplateBatch.of([template(smiles)]))
     assert -energy.item() == pytest.approx(exact.item(), abs=0.15)  # 1,000 orders; a wrong count is off by log 2
 
 
 def test_the_energy_of_a_molecule_does_not_depend_on_its_neighbours_and_is_infinite_where_there_is_none() -> None:
-    energy = LearnedGraphPrior(small_prior(), GraphConditions.none(1))
+    energy = LearnedGraphPrior(small_prior(), Conditions.none(1, MOLECULE_GRIDS))
     molecules = [template("CCO"), template("c1ccccc1"), template("CS"), template("CCCCCCCCCC")]
     together = energy(TemplateBatch.of(molecules))
     alone = torch.cat([energy(TemplateBatch.of([molecule])) for molecule in molecules])
@@ -249,8 +243,8 @@ def test_what_is_drawn_keeps_the_rules_and_its_valences(name: str) -> None:
 
 def test_one_seed_draws_the_same_and_patterns_are_kept() -> None:
     rules = MoleculeRules(required_smarts=("[OX2H]",), forbidden_smarts=("F", "[!+0]"))
-    nothing, prior = GraphConditions.none(100), small_prior()
-    one, again = (sample_molecules(prior, rules, nothing, torch.Generator().manual_seed(3)) for _ in range(2))
+    nothing, sampler = Conditions.none(100, MOLECULE_GRIDS), MoleculeSampler(small_prior(), rules)
+    one, again = (sampler.sample(nothing, torch.Generator().manual_seed(3)) for _ in range(2))
     assert one == again
     assert one
     hydroxyl = Chem.MolFromSmarts("[OX2H]")
@@ -310,7 +304,7 @@ def table(smiles: list[str]) -> SkeletonTable:
     found = [labelled(template(s)) for s in smiles]
     count = torch.tensor([len(f.skeletons) for f in found])
     forms = PaddedSkeletons.of([skeleton for f in found for skeleton in f.skeletons])
-    return SkeletonTable(forms, count.cumsum(0) - count, count, torch.rand(len(smiles), len(PROPERTY_GRIDS)), 0)
+    return SkeletonTable(forms, count.cumsum(0) - count, count, torch.rand(len(smiles), len(MOLECULE_GRIDS)), 0)
 
 
 def test_training_lowers_the_loss_below_that_of_independent_tokens() -> None:
@@ -334,10 +328,10 @@ def test_conditions_are_told_or_dropped_but_never_made_up() -> None:
     data = table(MOLECULES)
     known = data.conditions(torch.arange(len(data)).repeat(50))
     told = dropped(known, torch.Generator().manual_seed(0))
-    assert ((told.n_heavy == 0) | (told.n_heavy == known.n_heavy)).all()
+    assert ((told.n_atoms == 0) | (told.n_atoms == known.n_atoms)).all()
     assert (told.elements <= known.elements).all()
     assert (told.properties.isnan() | (told.properties == known.properties)).all()
-    nothing = (told.n_heavy == 0) & ~told.elements.any(1) & ~told.complete & told.properties.isnan().all(1)
+    nothing = (told.n_atoms == 0) & ~told.elements.any(1) & ~told.complete & told.properties.isnan().all(1)
     assert 0.3 < nothing.float().mean() < 0.5  # a third, and those that lose every coin
     assert (told.elements.any(1) | ~told.complete | (known.elements.sum(1) == 0)).all()
 
@@ -347,6 +341,6 @@ def test_the_prior_is_saved_and_loaded(tmp_path: Path) -> None:
     path = save(prior, tmp_path / "prior.safetensors", kind="graph_prior", trained_on="nothing", figures={})
     again = load("graph_prior", path)
     tokens = PaddedSkeletons.of([Skeleton.of(template("CCO"))]).tokens()
-    nothing = GraphConditions.none(1)
+    nothing = Conditions.none(1, MOLECULE_GRIDS)
     assert again(nothing, tokens).item() == pytest.approx(prior(nothing, tokens).item(), abs=0.05)  # float16
     assert tokens.max() < N_TOKENS

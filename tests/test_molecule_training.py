@@ -16,11 +16,16 @@ from matgen.targets.properties import MOLECULE_PROPERTIES
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
-from matgen.training.graph import GraphLoss, GraphObjective, denoising_loss, noised, turned_to
+from matgen.training.config import TrainConfig, train_config
+from matgen.training.denoising import denoising_loss, noised, turned_to
+from matgen.training.graph_energy import GraphObjective
+from matgen.training.graph_loss import GraphLoss
 from matgen.training.loop import Schedule, fit
+from matgen.training.molecule_evaluator import numbered
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
-from matgen.training.molecules import element_references, molecule_targets, numbered
-from matgen.training.run import DataError, TrainConfig, train, train_config
+from matgen.training.molecules import element_references, molecule_targets
+from matgen.training.run import train
+from matgen.training.tables import DataError
 from matgen.weights.kinds import NETWORKS, USED_BY
 from matgen.weights.models import load
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from matgen.batch.state import State
 from matgen.chemistry.elements import SYMBOLS, known_elements
 from matgen.energies.graph import GraphPrior
+from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.geometry_density import (
     LATTICE_RANGE,
     GeometryDensity,
@@ -24,13 +25,7 @@ from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_at
 from matgen.nn.irreps import DegreeLinear, SelfProduct, component, harmonics, paths, symmetric_matrix
 from matgen.nn.radial import envelope, softened
 from matgen.nn.sites import PositionEmbedding, pad_sites
-from matgen.nn.template_prior import (
-    N_ELEMENTS,
-    Conditions,
-    TemplatePrior,
-    TemplatePriorConfig,
-    legal_continuations,
-)
+from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig, legal_continuations
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -349,7 +344,7 @@ def tiny_prior(max_atoms: int = 20) -> TemplatePrior:
 def read(prior: TemplatePrior, templates: list[CrystalTemplate], conditions: Conditions | None = None) -> Tensor:
     """Log probabilities, sites in the order in which they are given."""
     batch = TemplateBatch.of(templates)
-    asked = Conditions.none(batch.n_systems) if conditions is None else conditions
+    asked = Conditions.none(batch.n_systems, CRYSTAL_GRIDS) if conditions is None else conditions
     with torch.no_grad():
         return prior(asked, batch.space_group, pad_sites(batch))
 
@@ -378,7 +373,9 @@ def test_the_probabilities_of_all_templates_of_a_group_sum_to_one(group: int, ma
     assert len(found) > 10
     groups, sites = torch.tensor([group]), pad_sites(TemplateBatch.of(found[:1]))
     with torch.no_grad():
-        of_group = prior.group_logits(prior.hidden(Conditions.none(1), groups, sites)[:, 0])[0, group - 1]
+        of_group = prior.group_logits(prior.hidden(Conditions.none(1, CRYSTAL_GRIDS), groups, sites)[:, 0])[
+            0, group - 1
+        ]
     total = (read(prior, found) - of_group).exp().sum()
     assert float(total) == pytest.approx(1.0, abs=1e-9)
 
@@ -438,7 +435,7 @@ ASKED = {
 @pytest.mark.parametrize("name", ASKED)
 def test_every_condition_changes_the_density(name: str) -> None:
     prior, template = tiny_prior(), TEMPLATES[0]
-    none = Conditions.none(1)
+    none = Conditions.none(1, CRYSTAL_GRIDS)
     without, given = (read(prior, [template], c) for c in (none, replace(none, **ASKED[name])))
     assert float((without - given).abs()) > 1e-4
 
@@ -448,7 +445,7 @@ def test_values_of_a_property_are_told_apart_and_clamped_to_the_grid() -> None:
 
     def at(gap: float) -> float:
         properties = torch.tensor([[gap, math.nan, math.nan]])
-        return float(read(prior, [TEMPLATES[0]], replace(Conditions.none(1), properties=properties)))
+        return float(read(prior, [TEMPLATES[0]], replace(Conditions.none(1, CRYSTAL_GRIDS), properties=properties)))
 
     assert at(1.5) != at(1.6)
     assert at(50.0) == at(8.0)

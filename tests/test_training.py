@@ -28,20 +28,13 @@ from matgen.templates.expand import expand, unit_directions
 from matgen.templates.noise import difference, moved, scales, standard_normal
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import alternatives, wyckoff_table
-from matgen.training.geometry import GeometryObjective
-from matgen.training.graph import (
-    GraphObjective,
-    auroc,
-    centred,
-    denoising_loss,
-    detached_level,
-    noised,
-    own_samples,
-)
+from matgen.training.denoising import centred, denoising_loss, noised, own_samples
+from matgen.training.geometry_density import GeometryObjective
+from matgen.training.graph_energy import GraphObjective, auroc, detached_level
 from matgen.training.loop import CheckpointError, DivergedError, Schedule, bucketed, fit, learning_rate
 from matgen.training.negatives import NEGATIVES, displaced, substituted, swapped, wrong_shape, wrong_volume
-from matgen.training.prior import PriorObjective, dropped, known_properties, true_conditions, unigram_nll
 from matgen.training.properties import PropertyTargets, trainable
+from matgen.training.template_prior import PriorObjective, dropped, known_properties, true_conditions, unigram_nll
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -626,12 +619,12 @@ def test_the_geometry_density_learns(table: CrystalTable, tmp_path: Path) -> Non
     known = table.templates.select(objective.rows)
     n_layouts, n_parameters = layout_embedding.sizes(known)
     config = GeometryDensityConfig(
-        width=12, layers=1, heads=2, dropout=0.0, known_layouts=n_layouts, known_numbers=n_parameters
+        width=12, layers=1, heads=2, dropout=0.0, known_layouts=n_layouts, known_parameters=n_parameters
     )
     model = GeometryDensity(config)
-    model.memory.know(known)
+    model.layout_embedding.register(known)
     assert falls(model, objective, tmp_path, rate=1e-2) > 1.0
-    assert model.memory.out.weight.any()  # something was remembered
+    assert model.layout_embedding.out.weight.any()  # layouts were learned
 
 
 def test_rare_layouts_are_drawn_more_often_than_they_occur(table: CrystalTable) -> None:

@@ -1,10 +1,10 @@
-"""The second opinion: properties from the expanded structure, by hand-made descriptors and a pooled network.
+"""An independent evaluator: properties of structures from fixed descriptors of sites and a pooled network.
 
-It shares no weights, inputs or architecture with the models that guide: no templates, no Wyckoff positions, no
-message passing. Each site is described by what stands around it (smooth radial densities of its neighbours' element
-descriptors, bond strengths, and how lopsided and how flat the shells are), and a crystal by the mean and spread of
-its sites and by statistics of its composition. Everything is an average over atoms of the infinite crystal, so a
-rotation, a shift, another cell or a supercell changes nothing.
+It shares no weights, inputs or architecture with the models that a design uses: no templates, no Wyckoff positions, no
+message passing. A site is described by its neighbourhood (smooth radial densities of the neighbours' element
+descriptors, bond strengths, dipole and quadrupole moments of the shells), and a crystal by mean and spread over its
+sites and by statistics of its composition. All are averages over atoms of the infinite crystal, and so invariant under
+rotation, translation, and the choice of the cell.
 """
 
 import math
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from matgen.batch.neighbors import neighbors
 from matgen.batch.state import State
 from matgen.chemistry.elements import descriptors
+from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
-from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution
 
 CUTOFF = 7.0  # Å
@@ -33,10 +33,10 @@ RADIUS_MEAN, RADIUS_STD = 1.55, 0.35  # Å, of the standardised radius column, r
 
 @dataclass(frozen=True)
 class EvaluatorInputs:
-    """All that the network reads of a batch.
+    """Inputs of the network for a batch.
 
     Attributes:
-        local: surroundings of each site (n_sites, n_local).
+        local: descriptors of the neighbourhood of each site (n_sites, n_local).
         element: atomic number of each site (n_sites,).
         multiplicity: atoms of each site (n_sites,).
         site_system: system of each site, ascending (n_sites,).
@@ -51,7 +51,7 @@ class EvaluatorInputs:
 
     @classmethod
     def of(cls, state: State) -> Self:
-        """Describe the sites of a state; differentiable in positions and cell."""
+        """Return the inputs of a state; differentiable in positions and cell."""
         first = state.orbits.representatives
         return cls(
             neighborhood(state),
@@ -62,12 +62,12 @@ class EvaluatorInputs:
         )
 
     def detach(self) -> Self:
-        """Without a gradient."""
+        """Return the same without gradients."""
         return replace(self, local=self.local.detach(), volume=self.volume.detach())
 
 
 def neighborhood(state: State) -> Tensor:
-    """Descriptors (n_sites, n_local) of what stands around each site, whole-crystal invariants."""
+    """Return descriptors (n_sites, n_local) of the neighbourhood of each site, invariant under rotation."""
     edges = neighbors(state, CUTOFF)
     table = descriptors(state.positions.device).to(state.positions.dtype)
     site = state.orbits.site_idx[edges.centre]
@@ -94,18 +94,18 @@ def neighborhood(state: State) -> Tensor:
     shell_weights = torch.cat([ones, neighbour[:, list(SHELL_COLUMNS)]], dim=1)
     amount = shells[:, :, None, None] * shell_weights[:, None, :, None]
     unit = vectors / distance[:, None]
-    lopsided = _length(summed(amount * unit[:, None, None, :], site, n_sites))
-    flat = _length(summed(amount * _second_moment(unit)[:, None, None, :], site, n_sites))
-    return torch.cat([part.flatten(1) for part in (radial, bonds, lopsided, flat)], dim=1)
+    dipole = _length(summed(amount * unit[:, None, None, :], site, n_sites))
+    quadrupole = _length(summed(amount * _second_moment(unit)[:, None, None, :], site, n_sites))
+    return torch.cat([part.flatten(1) for part in (radial, bonds, dipole, quadrupole)], dim=1)
 
 
 def _length(x: Tensor) -> Tensor:
-    # Softened at zero, where symmetric sites sit and a bare norm has no derivative.
+    # Softened at zero, the value of symmetric sites, where the norm has no derivative.
     return (x.square().sum(-1) + 0.01).sqrt()
 
 
 def _second_moment(unit: Tensor) -> Tensor:
-    """Real spherical harmonics of degree 2 (n, 5), up to a factor."""
+    """Return real spherical harmonics of degree 2 (n, 5), up to a factor."""
     x, y, z = unit.unbind(-1)
     root = math.sqrt(3)
     return torch.stack([root * x * y, root * y * z, root * x * z, (3 * z * z - 1) / 2, root / 2 * (x * x - y * y)], -1)
@@ -115,22 +115,13 @@ N_LOCAL = (N_RADIAL + 1) * (1 + len(NEIGHBOUR_COLUMNS)) + 2 * len(SHELL_CENTRES)
 
 
 @dataclass(frozen=True)
-class EvaluatorConfig:
-    """Sizes of the networks, and how many there are."""
+class EvaluatorConfig(EnsembleConfig):
+    """Size of a member."""
 
-    members: int = 1
     width: int = 192
     layers: int = 2
     hidden: int = 256
     dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check that there is a network.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        check_least(self, 1, "members")
 
 
 class _Residual(nn.Module):
@@ -152,7 +143,7 @@ class _Residual(nn.Module):
 
 
 class Evaluator(nn.Module):
-    """Distributions of the properties of structures; made to check, not to guide."""
+    """Distributions of the properties of structures, for the evaluation of candidates only."""
 
     Config = EvaluatorConfig
     center: Tensor
@@ -174,12 +165,12 @@ class Evaluator(nn.Module):
         self.heads = PropertyHeads(config.hidden, config.hidden // 2, config.dropout)
 
     def standardize(self, inputs: EvaluatorInputs) -> None:
-        """Take mean and standard deviation of the descriptors from these crystals."""
+        """Set mean and standard deviation of the descriptors to those of these crystals."""
         self.center.copy_(inputs.local.mean(0))
         self.spread.copy_(inputs.local.std(0).clamp_min(0.01))
 
     def embed(self, inputs: EvaluatorInputs) -> Tensor:
-        """A vector per crystal (n_systems, hidden)."""
+        """Return a vector per crystal (n_systems, hidden)."""
         n_systems, system = len(inputs.volume), inputs.site_system
         table = descriptors(inputs.local.device).to(inputs.local.dtype)
         x = ((inputs.local - self.center) / self.spread).clamp(-6.0, 6.0)
@@ -192,9 +183,9 @@ class Evaluator(nn.Module):
         return self.crystal(torch.cat([*crystal, density], dim=-1))
 
     def raw(self, inputs: EvaluatorInputs) -> dict[str, Distribution]:
-        """Uncalibrated distributions, the auxiliary ones included: what training needs."""
+        """Return uncalibrated distributions, including the auxiliary ones, for training."""
         return self.heads(self.embed(inputs))
 
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
-        """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
+        """Return calibrated distributions by property; `sigma`, which other predictors read, is ignored."""
         return self.heads.calibrated(self.embed(EvaluatorInputs.of(state)))

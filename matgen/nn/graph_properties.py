@@ -1,4 +1,4 @@
-"""Properties of a molecule from its graph alone: a transformer over heavy atoms that sees how they are related."""
+"""Properties of a molecule from its graph alone: a transformer over heavy atoms and their relations."""
 
 from dataclasses import dataclass
 
@@ -7,39 +7,30 @@ from torch import Tensor, nn
 
 from matgen.batch.graphs import RELATIONS
 from matgen.chemistry.elements import HYDROGEN
+from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.molecule_heads import MoleculeHeads, MoleculeReadout, with_dipole
 from matgen.nn.property_heads import positive
 from matgen.nn.sites import ElementEmbedding
 from matgen.nn.transformer import Transformer
 from matgen.nn.trunk import MOST_CHARGE
-from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.skeleton import MAX_HEAVY
 
 MOST_HYDROGENS = 4
 FARTHEST = 12
-"""Bonds between two atoms; farther counts as this."""
+"""Largest number of bonds between two atoms; larger ones count as this."""
 
 
 @dataclass(frozen=True)
-class GraphPropertiesConfig:
-    """Sizes of the networks, and how many there are."""
+class GraphPropertiesConfig(EnsembleConfig):
+    """Size of a member."""
 
-    members: int = 1
     width: int = 128
     layers: int = 5
     heads: int = 8
     hidden: int = 160
     dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check that there is a network.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        check_least(self, 1, "members")
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,7 @@ class HeavyAtoms:
     Attributes:
         element: atomic number, 0 where padded.
         charge: formal charge.
-        hydrogens: attached to it.
+        hydrogens: number of attached hydrogens.
         present: False where padded.
         relation: of each pair, `RELATIONS` where one is padded (n_systems, length, length).
     """
@@ -62,7 +53,7 @@ class HeavyAtoms:
 
     @classmethod
     def of(cls, templates: TemplateBatch) -> "HeavyAtoms":
-        """The heavy atoms of molecules; of hydrogen alone, the hydrogens."""
+        """Return the heavy atoms of molecules; of molecules of hydrogen only, the hydrogens."""
         n_sites, element = templates.n_sites, templates.site_element
         relation = templates.graphs.relation.long()
         start = n_sites.cumsum(0) - n_sites
@@ -93,7 +84,7 @@ class HeavyAtoms:
 
 
 class GraphProperties(nn.Module):
-    """Distributions of the properties of molecular graphs; which conformer is meant, it cannot know."""
+    """Distributions of the properties of molecular graphs, over all their conformers."""
 
     Config = GraphPropertiesConfig
 
@@ -112,9 +103,10 @@ class GraphProperties(nn.Module):
         self.heads = MoleculeHeads(width, config.hidden, config.dropout)
 
     def embed(self, templates: TemplateBatch) -> Tensor:
-        """The vector that the heads read (n_systems, width of `Layout`).
+        """Return the input of the heads (n_systems, width of `Layout`).
 
-        Each atom is told how it is related to the others, and how many are lacking to the largest molecule.
+        The token of each atom includes its relations to the others, and the number of atoms by which the molecule is
+        smaller than the largest one.
         """
         atoms = HeavyAtoms.of(templates)
         tokens = self.element(atoms.element) + self.charge(atoms.charge.clamp(-MOST_CHARGE, MOST_CHARGE) + MOST_CHARGE)
@@ -133,15 +125,15 @@ class GraphProperties(nn.Module):
         return with_dipole(found, positive(self.dipole(found[:, : 2 * self.config.width])))
 
     def _with_hydrogens(self, found: Tensor, n_hydrogens: Tensor) -> Tensor:
-        """What the elements suggest, hydrogens included, which are no tokens."""
+        """Add the contribution of hydrogens, which are no tokens, to the sums over elements."""
         n = self.readout.references.shape[0]
         more = n_hydrogens[:, None] * self.readout.references[:, HYDROGEN].to(found)
         return torch.cat([found[:, :-n], found[:, -n:] + more], dim=1)
 
     def forward(self, templates: TemplateBatch) -> dict[str, Distribution]:
-        """Calibrated distributions by property."""
+        """Return calibrated distributions by property."""
         return self.heads.calibrated(self.embed(templates))
 
     def raw(self, templates: TemplateBatch) -> dict[str, Distribution]:
-        """Uncalibrated distributions: what training needs."""
+        """Return uncalibrated distributions, for training."""
         return self.heads(self.embed(templates))

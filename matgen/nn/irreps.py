@@ -21,7 +21,7 @@ NATURAL_PARITY = (1, -1, 1)  # 0e, 1o, 2e
 
 @cache
 def paths(*, odd: bool) -> tuple[tuple[int, int, int, int, int, int], ...]:
-    """Couplings (l1, s1, l2, s2, l3, s3), s = 0 natural and 1 opposite parity, that parity and the triangle allow."""
+    """Return the allowed couplings (l1, s1, l2, s2, l3, s3), s = 0 for natural and 1 for opposite parity."""
     kinds = (0, 1) if odd else (0,)
     found = []
     for l1, s1, l2, s2, l3, s3 in product(DEGREES, kinds, DEGREES, kinds, DEGREES, kinds):
@@ -35,7 +35,7 @@ def paths(*, odd: bool) -> tuple[tuple[int, int, int, int, int, int], ...]:
 
 
 def component(degree: int, opposite: int) -> slice:
-    """Where the components of an irrep lie in a feature array."""
+    """Return the slice of an irrep in a feature array."""
     part = SLICES[degree]
     return slice(part.start + 9 * opposite, part.stop + 9 * opposite)
 
@@ -43,7 +43,7 @@ def component(degree: int, opposite: int) -> slice:
 class SelfProduct(nn.Module):
     """Σ_paths w (x ⊗ x → l), channel by channel: the symmetric square of a feature, weighted.
 
-    Equal to e3nn's `TensorProduct` in mode `uuu` on the same paths (tested); one matrix product here.
+    Equal to e3nn's `TensorProduct` in mode `uuu` on the same paths (tested), as one matrix product.
     """
 
     coupling: Tensor
@@ -82,7 +82,7 @@ class SelfProduct(nn.Module):
 
 
 class DegreeLinear(nn.Module):
-    """A linear map over channels for each irrep; scalars of natural parity may have a bias."""
+    """A linear map over channels for each irrep, without bias."""
 
     def __init__(self, inputs: int, outputs: int, *, odd: bool) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class DegreeLinear(nn.Module):
 
 @per_device
 def _symmetric_basis() -> Tensor:
-    """e3nn's l = 2 harmonics as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
+    """Return e3nn's l = 2 harmonics as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
     q = o3.wigner_3j(1, 1, 2, dtype=torch.float64).permute(2, 0, 1)
     point = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
     ratio = o3.spherical_harmonics(2, point, normalize=False, normalization="component") / torch.einsum(
@@ -108,10 +108,10 @@ def _symmetric_basis() -> Tensor:
 
 
 def harmonics(directions: Tensor) -> Tensor:
-    """Solid harmonics of degree 0, 1, 2 of (n, 3) softened directions: (n, 9), e3nn's component normalisation."""
+    """Return solid harmonics of degree 0, 1, 2 of (n, 3) softened directions: (n, 9), e3nn's component normalisation."""
     return o3.spherical_harmonics([0, 1, 2], directions, normalize=False, normalization="component")
 
 
 def symmetric_matrix(tensor: Tensor) -> Tensor:
-    """Symmetric traceless matrices (..., 3, 3) of l = 2 components (..., 5)."""
+    """Return symmetric traceless matrices (..., 3, 3) of l = 2 components (..., 5)."""
     return torch.einsum("...a,aij->...ij", tensor, _symmetric_basis(tensor.device).to(tensor.dtype))

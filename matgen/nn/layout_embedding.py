@@ -1,7 +1,7 @@
-"""A memory of layouts: one learned vector for each free number of each layout that training knew.
+"""Embedding of Wyckoff layouts: one learned vector for each free parameter of each layout of the training crystals.
 
-A *layout* is a space group and its occupied positions, whatever sits on them. Some four thousand of them hold nearly
-all known small crystals, and where their atoms lie is more easily remembered than worked out.
+A *Wyckoff layout* is a space group and its occupied positions, whatever elements are on them. Some four thousand
+layouts hold nearly all known small crystals, and their geometries are easier to store than to predict.
 """
 
 import torch
@@ -13,7 +13,7 @@ _ODD = (0x1F83D9ABFB41BD6B, 0x2545F4914F6CDD1D)  # odd multipliers, below 2^63
 
 
 class LayoutEmbedding(nn.Module):
-    """Vectors by (layout, number); zero where the layout is not known."""
+    """Vectors by layout and free parameter; zero where the layout is not known."""
 
     keys: Tensor
     first: Tensor
@@ -25,16 +25,16 @@ class LayoutEmbedding(nn.Module):
         self.vectors = nn.Embedding(n_parameters, size)
         nn.init.normal_(self.vectors.weight, std=0.1)
         self.out = nn.Linear(size, width, bias=False)
-        nn.init.zeros_(self.out.weight)  # at first it remembers nothing
+        nn.init.zeros_(self.out.weight)  # the embedding is zero before training
 
-    def know(self, templates: TemplateBatch) -> None:
-        """Make room for the layouts of these templates; `sizes` said how much is needed."""
+    def register(self, templates: TemplateBatch) -> None:
+        """Make the layouts of these templates the known ones; their number must be that of `sizes`."""
         keys, count = _distinct(templates)
         self.keys.copy_(keys)
         self.first.copy_(count.cumsum(0) - count)
 
     def forward(self, templates: TemplateBatch, length: int) -> Tensor:
-        """Vectors (n_systems, length, width) of the first `length` free numbers of each template."""
+        """Return vectors (n_systems, length, width) of the first `length` free parameters of each template."""
         n_layouts = len(self.keys)
         if n_layouts == 0:
             return self.out.weight.new_zeros(templates.n_systems, length, len(self.out.weight))
@@ -47,13 +47,13 @@ class LayoutEmbedding(nn.Module):
 
 
 def sizes(templates: TemplateBatch) -> tuple[int, int]:
-    """How many layouts these templates have, and how many free numbers all of these together."""
+    """Return the number of layouts of these templates, and the number of free parameters of all these layouts."""
     keys, count = _distinct(templates)
     return len(keys), int(count.sum())
 
 
 def layout_keys(templates: TemplateBatch) -> Tensor:
-    """A number (n_systems,) that tells layouts apart: a sum over sites of scrambled rows of the Wyckoff table."""
+    """Return a hash (n_systems,) of each layout: a sum over sites of scrambled rows of the Wyckoff table."""
     scrambled = (templates.site_position + 1) * _ODD[0]
     scrambled = (scrambled ^ (scrambled >> 29)) * _ODD[1]
     scrambled = scrambled ^ (scrambled >> 32)
@@ -61,7 +61,7 @@ def layout_keys(templates: TemplateBatch) -> Tensor:
 
 
 def _distinct(templates: TemplateBatch) -> tuple[Tensor, Tensor]:
-    """Keys of the distinct layouts, ascending, and how many free numbers each has."""
+    """Return the keys of the distinct layouts, ascending, and the number of free parameters of each."""
     n_free = templates.free_lattice.sum(1).index_add(0, templates.site_system, templates.free_coords.sum(1))
     keys, layout = layout_keys(templates).unique(return_inverse=True)
     return keys, torch.zeros_like(keys).index_copy(0, layout, n_free)

@@ -1,7 +1,7 @@
-"""The second opinion on molecules: properties from graph and geometry, by a network that guides nothing.
+"""An independent evaluator of molecules: properties from graph and geometry.
 
-Trained apart from the graph energy, on clean geometries only and on other rows (see `matgen.training.run`), it shares
-no weights with what guides.
+It is trained on clean geometries only and on fewer rows than the graph energy (see `matgen.training.molecule_evaluator`),
+and shares no weights with the models that a design uses.
 """
 
 from dataclasses import dataclass, field
@@ -10,31 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from matgen.batch.state import State
+from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution
 from matgen.templates.noise import CLEAN
 
 
 @dataclass(frozen=True)
-class MoleculeEvaluatorConfig:
-    """Sizes of the networks, and how many there are."""
+class MoleculeEvaluatorConfig(EnsembleConfig):
+    """Size of a member."""
 
-    members: int = 1
     trunk: TrunkConfig = field(
         default_factory=lambda: TrunkConfig(graphs=True, cutoff=8.0, n_radial=24, neighbors=17.0)
     )
     hidden: int = 128
     dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check that there is a network.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        check_least(self, 1, "members")
 
 
 class MoleculeEvaluator(nn.Module):
@@ -50,14 +41,14 @@ class MoleculeEvaluator(nn.Module):
         self.heads = MoleculeHeads(config.trunk.channels, config.hidden, config.dropout)
 
     def embed(self, state: State) -> Tensor:
-        """The vector that the heads read (n_systems, width of `Layout`)."""
+        """Return the input of the heads (n_systems, width of `Layout`)."""
         sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
         return self.readout(self.trunk(state, sigma), state)
 
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
-        """Calibrated distributions by property; a noise level is taken and not needed, as other predictors do."""
+        """Return calibrated distributions by property; `sigma`, which other predictors read, is ignored."""
         return self.heads.calibrated(self.embed(state))
 
     def raw(self, state: State) -> dict[str, Distribution]:
-        """Uncalibrated distributions: what training needs."""
+        """Return uncalibrated distributions, for training."""
         return self.heads(self.embed(state))

@@ -1,7 +1,7 @@
-"""From the atoms of a molecule to distributions of its properties.
+"""Distributions of the properties of a molecule from features of its atoms.
 
-Energies, polarizability and heat capacity are sums over atoms; orbitals live on some of them, and are read by
-attention; the dipole moment is the length of a vector, Σ_i (q_i (r_i - r̄) + d_i).
+Energies, polarizability and heat capacity are sums over atoms; orbital energies are read by attention, since orbitals
+are localised on some atoms; the dipole moment is the length of the vector Σ_i (q_i (r_i - r̄) + d_i).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from matgen.targets.distributions import Distribution, Logistic
 from matgen.targets.properties import MOLECULE_PROPERTIES
 
 SUMS = {"polarizability": 1.0, "atomization_energy": 0.3, "heat_capacity": 0.5}
-"""Properties that are sums over atoms, and by how much a molecule typically departs from the sum over its elements."""
+"""Properties that are sums over atoms, and the typical deviation of a molecule from the sum over its elements."""
 
 ATTENTION = 4
 E_ANGSTROM = 4.803
@@ -26,7 +26,7 @@ E_ANGSTROM = 4.803
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands where in the vector that the heads read: pooled and mean features, sums, dipole, references."""
+    """Parts of the input vector of the heads: pooled and mean features, sums, dipole, references."""
 
     channels: int
 
@@ -37,15 +37,15 @@ class Layout:
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        """Features, sums, the dipole (D), and the sums of what the elements alone suggest."""
+        """Sizes of features, sums, the dipole (D), and the sums over elements."""
         return 2 * self.channels, self.channels, 1, len(SUMS)
 
 
 class MoleculeReadout(nn.Module):
-    """Atoms → the vector of a molecule.
+    """Input vector of the heads from the atoms of a molecule.
 
     Attributes:
-        references: what each element adds to each sum, fitted before training (3, 95).
+        references: contribution of each element to each sum, fitted before training (3, 95).
     """
 
     references: Tensor
@@ -59,16 +59,16 @@ class MoleculeReadout(nn.Module):
         self.register_buffer("references", torch.zeros(len(SUMS), 95))
 
     def forward(self, scalars: Tensor, elements: Tensor, system: Tensor, n_systems: int) -> tuple[Tensor, Tensor]:
-        """Features and sums, and a charge for each atom (n_atoms,).
+        """Return features and sums, and a charge for each atom (n_atoms,).
 
         Args:
             scalars: (n_atoms, channels).
             elements: atomic numbers (n_atoms,).
             system: of each atom (n_atoms,).
-            n_systems: how many.
+            n_systems: number of systems.
 
         Returns:
-            [pooled, mean | sums | references] (n_systems, 3 channels + 3), and the charges, without net charge.
+            [pooled, mean | sums | references] (n_systems, 3 channels + 3), and the charges, whose sum is zero.
         """
         values, added, logits, charge = self.atom(scalars).split([self.channels, self.channels, ATTENTION, 1], dim=1)
         weights = softmax(logits, system, num_nodes=n_systems).repeat_interleave(self.channels // ATTENTION, dim=1)
@@ -81,7 +81,7 @@ class MoleculeReadout(nn.Module):
 
 
 class SpatialReadout(nn.Module):
-    """The same from equivariant features: the dipole is a vector."""
+    """The same from equivariant features, with the dipole as a vector."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class SpatialReadout(nn.Module):
         self.polar = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels))
 
     def forward(self, h: Tensor, state: State) -> Tensor:
-        """The vector of each molecule (n_systems, width of `Layout`) from features (n_atoms, 9 or 18, channels)."""
+        """Return the vector of each molecule (n_systems, width of `Layout`) from features (n_atoms, 9 or 18, channels)."""
         scalars, system = h[:, 0], state.system_idx
         found, charge = self.of_scalars(scalars, state.atomic_numbers, system, state.n_systems)
         centre = scatter(state.positions, system, dim_size=state.n_systems, reduce="mean")
@@ -100,12 +100,12 @@ class SpatialReadout(nn.Module):
 
 
 def with_dipole(found: Tensor, dipole: Tensor) -> Tensor:
-    """The whole vector from what `MoleculeReadout` gives and a dipole moment (n_systems, 1), D."""
+    """Return the whole vector from the result of `MoleculeReadout` and a dipole moment (n_systems, 1), D."""
     return torch.cat([found[:, : -len(SUMS)], dipole, found[:, -len(SUMS) :]], dim=1)
 
 
 class MoleculeHeads(nn.Module):
-    """Distributions by property from the vector of a molecule."""
+    """Distributions by property from the input vector of a molecule."""
 
     calibration: Tensor
 
@@ -118,7 +118,7 @@ class MoleculeHeads(nn.Module):
         self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(MOLECULE_PROPERTIES)))
 
     def forward(self, x: Tensor) -> dict[str, Distribution]:
-        """Raw distributions of each property from x (n_systems, width)."""
+        """Return uncalibrated distributions of each property from x (n_systems, width)."""
         features, sums, dipole, elementary = x.split(list(self.layout.sizes), dim=1)
         homo, lumo, shift, *raws = self.orbitals(features).unbind(-1)
         homo, lumo = 0.6 * homo - 6.5, 1.3 * lumo + 0.3
@@ -136,7 +136,7 @@ class MoleculeHeads(nn.Module):
         return {name: found[name] for name in MOLECULE_PROPERTIES}
 
     def calibrated(self, x: Tensor) -> dict[str, Distribution]:
-        """Calibrated distributions of the properties."""
+        """Return calibrated distributions of the properties."""
         raw, numbers = self(x), self.calibration.tolist()
         rows = zip(MOLECULE_PROPERTIES, numbers, strict=True)
         return {name: calibrated(raw[name], Calibration(*row)) for name, row in rows}

@@ -1,10 +1,10 @@
-"""Pushes along edges: what lets a network state how far apart two atoms belong, and put them there.
+"""Displacements of atoms along their edges, towards predicted distances.
 
     v_i = Σ_j g_ij (d_ij - m_ij) r̂_ij
 
-g and m are read from both ends, from their distance, their relation and the noise level. A stiff bond of length m is
-denoised by such a push with a constant g at any small σ, so that no part of the network has to resolve distances as
-finely as σ (compare the coordinate updates of EGNN, Satorras et al. 2021, where the whole weight is read from d).
+g and m depend on both ends, their distance, their relation and the noise level. With a constant g this denoises a stiff
+bond of length m at any small σ, so that the network need not resolve distances as finely as σ (compare the coordinate
+updates of EGNN, Satorras et al. 2021, where the whole weight depends on d).
 """
 
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from matgen.nn.neighborhood import Neighborhood
 
 WIDTH = 64
-"""Hidden numbers of an edge."""
+"""Hidden features of an edge."""
 
 TYPICAL = 1.5
-"""Length that an untrained push strives for, Å."""
+"""Distance m of an untrained network, Å."""
 
 
 class PairDisplacement(nn.Module):
@@ -31,9 +31,9 @@ class PairDisplacement(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, scalars: Tensor, edges: Neighborhood) -> Tensor:
-        """Displacements (n_sites, 3), Å, from scalars (n_sites, channels); none before training."""
-        told = self.edge(edges.radial) + edges.both_ends(self.ends(scalars))
-        gain, length = self.out(nn.functional.silu(told)).unbind(1)
+        """Return displacements (n_sites, 3), Å, from scalars (n_sites, channels); zero before training."""
+        hidden = self.edge(edges.radial) + edges.both_ends(self.ends(scalars))
+        gain, length = self.out(nn.functional.silu(hidden)).unbind(1)
         along = gain * (edges.distance - TYPICAL - length) * edges.envelope * self.scale
         found = scalars.new_zeros(len(scalars), 3)
         return found.index_add(0, edges.centre, along[:, None] * edges.directions)

@@ -1,24 +1,24 @@
-"""From what each site holds to what a crystal holds: averages over its atoms."""
+"""Averages over the atoms of a crystal from values of its sites."""
 
 import torch
 from torch import Tensor
 
 
 def summed(values: Tensor, owner: Tensor, n: int) -> Tensor:
-    """Sum over the rows of each owner (n, ...)."""
+    """Return the sum over the rows of each owner (n, ...)."""
     zeros = torch.zeros(n, *values.shape[1:], dtype=values.dtype, device=values.device)
     return zeros.index_add(0, owner, values)
 
 
 def mean_and_spread(x: Tensor, weight: Tensor, system: Tensor, n_systems: int, softness: float = 1e-6) -> Tensor:
-    """Mean and standard deviation (n_systems, 2 k) over the atoms.
+    """Return mean and standard deviation (n_systems, 2 k) over the atoms.
 
     Args:
         x: of each site (n_sites, k).
         weight: atoms of each site (n_sites, 1).
         system: of each site (n_sites,).
-        n_systems: how many.
-        softness: is added to the variance, so that the square root has a slope where all sites are equal.
+        n_systems: number of systems.
+        softness: added to the variance, so that the square root is differentiable where all sites are equal.
     """
     total = summed(weight, system, n_systems)
     mean = summed(weight * x, system, n_systems) / total
@@ -27,7 +27,7 @@ def mean_and_spread(x: Tensor, weight: Tensor, system: Tensor, n_systems: int, s
 
 
 def composition_statistics(described: Tensor, weight: Tensor, system: Tensor, n_systems: int) -> Tensor:
-    """Mean, standard deviation, least and greatest descriptors (n_systems, 4 n_descriptors) over the atoms."""
+    """Return mean, standard deviation, minimum and maximum of descriptors (n_systems, 4 n_descriptors) over the atoms."""
     index = system[:, None].expand_as(described)
     start = described.new_zeros(n_systems, described.shape[1])
     ends = [start.scatter_reduce(0, index, described, how, include_self=False) for how in ("amin", "amax")]

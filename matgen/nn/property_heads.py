@@ -11,16 +11,16 @@ from matgen.targets.distributions import Distribution, Hurdle, Logistic
 from matgen.targets.properties import CRYSTAL_PROPERTIES, HULL_BEND, PROPERTIES
 
 LEGACY, CHGNET = "formation_energy_megnet2018", "formation_energy_chgnet"
-"""Auxiliary outputs: formation energy by the corrections of 2018, and CHGNet's own."""
+"""Auxiliary outputs: formation energy with the corrections of 2018, and that of CHGNet."""
 
 SMALLEST_SCALE = 0.003
 
 
 class PropertyHeads(nn.Module):
-    """Three small networks: gap, energy above hull, and formation energy in three accounts.
+    """Three small networks: gap, energy above hull, and three kinds of formation energy.
 
-    CHGNet's formation energy is known for every training row; the other two are small corrections to it, so most of
-    what is learned comes from the plentiful labels.
+    CHGNet's formation energy is known for all training rows; the other two are predicted as small corrections to it, so
+    that all rows contribute.
     """
 
     calibration: Tensor
@@ -33,7 +33,7 @@ class PropertyHeads(nn.Module):
         self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(CRYSTAL_PROPERTIES)))
 
     def forward(self, x: Tensor) -> dict[str, Distribution]:
-        """Raw distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
+        """Return uncalibrated distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
         gap = gap_of(self.gap(x))
         logit, loc, raw = self.hull(x).unbind(-1)
         bend = HULL_BEND
@@ -50,7 +50,7 @@ class PropertyHeads(nn.Module):
         }
 
     def calibrated(self, x: Tensor) -> dict[str, Distribution]:
-        """Calibrated distributions of the properties."""
+        """Return calibrated distributions of the properties."""
         raw, numbers = self(x), self.calibration.tolist()
         return {
             name: calibrated(raw[name], Calibration(*row))
@@ -59,16 +59,16 @@ class PropertyHeads(nn.Module):
 
 
 def gap_of(numbers: Tensor) -> Hurdle:
-    """The gap of what its head gives (..., 3)."""
+    """Return the distribution of the gap from the output of its head (..., 3)."""
     logit, loc, raw = numbers.unbind(-1)
     return Hurdle(logit, 2 * loc + 1.5, positive(raw), math.inf, PROPERTIES["band_gap"].zero)
 
 
 def head(width: int, hidden: int, dropout: float, n: int) -> nn.Sequential:
-    """A small network with n outputs."""
+    """Return a small network with n outputs."""
     return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, n))
 
 
 def positive(raw: Tensor) -> Tensor:
-    """A scale from any number, never too small to be trusted."""
+    """Return a scale of at least `SMALLEST_SCALE` from any number."""
     return F.softplus(raw) + SMALLEST_SCALE

@@ -1,11 +1,11 @@
-"""Functions of distance that stay bounded as two atoms meet and vanish smoothly at the cutoff."""
+"""Functions of distance that are bounded as two atoms meet and vanish smoothly at the cutoff."""
 
 import torch
 from torch import Tensor, nn
 
 
 def envelope(distance: Tensor, cutoff: float, p: int = 6) -> Tensor:
-    """Polynomial cutoff with two continuous derivatives (Gasteiger et al. 2020, eq. 8)."""
+    """Return the polynomial cutoff with two continuous derivatives (Gasteiger et al. 2020, eq. 8)."""
     x = (distance / cutoff).clamp(max=1.0)
     a, b, c = (p + 1) * (p + 2) / 2, p * (p + 2), p * (p + 1) / 2
     return 1 - a * x**p + b * x ** (p + 1) - c * x ** (p + 2)
@@ -27,7 +27,7 @@ class GaussianBasis(nn.Module):
 
 
 def softened(vectors: Tensor, length: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Directions r / √(r² + length²) and distances, both smooth where two atoms meet.
+    """Return directions r / √(r² + length²) and distances, both smooth where two atoms meet.
 
     Returns:
         Vectors of norm below one (n_edges, 3) and distances √(r² + 1e-6) (n_edges,), Å.

@@ -22,16 +22,16 @@ class ElementEmbedding(nn.Module):
         self.register_buffer("descriptors", table, persistent=False)
 
     def table(self) -> Tensor:
-        """All embeddings (95, width), row Z for element Z."""
+        """Return all embeddings (95, width), row Z for element Z."""
         return self.free.weight + self.shared(self.descriptors)
 
     def forward(self, elements: Tensor) -> Tensor:
-        """Embeddings (..., width) of atomic numbers (...)."""
+        """Return embeddings (..., width) of atomic numbers (...)."""
         return self.table()[elements]
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector per Wyckoff position plus a map of what its orbit looks like."""
+    """A learned vector per Wyckoff position plus a map of features of its orbit."""
 
     features: Tensor
 
@@ -44,18 +44,18 @@ class PositionEmbedding(nn.Module):
         self.register_buffer("features", features, persistent=False)
 
     def table(self) -> Tensor:
-        """All embeddings (1731, width)."""
+        """Return all embeddings (1731, width)."""
         return self.free.weight + self.shared(self.features)
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Embeddings (..., width) of rows of the Wyckoff table (...)."""
-        if positions.numel() > len(self.features):  # the whole table is the lesser work
+        """Return embeddings (..., width) of rows of the Wyckoff table (...)."""
+        if positions.numel() > len(self.features):  # computing the whole table is cheaper
             return self.table()[positions]
         return self.free(positions) + self.shared(self.features[positions])
 
 
 def position_features() -> Tensor:
-    """Multiplicity, freedom, first member's map, and the shape of the orbit (1731, 40)."""
+    """Return multiplicity, free coordinates, map of the first member, and shape of each orbit (1731, 40)."""
     table = wyckoff_table()
     first = table.member_offset[:-1]
     multiplicity = table.multiplicity.double()
@@ -98,7 +98,7 @@ class PaddedSites:
 
 
 def pad_sites(templates: TemplateBatch, generator: torch.Generator | None = None) -> PaddedSites:
-    """Sites of each system in the order of the batch, or shuffled where a generator is given."""
+    """Pad the sites of each system, in the order of the batch, or shuffled if a generator is given."""
     n_sites = len(templates.site_system)
     counts = torch.bincount(templates.site_system, minlength=templates.n_systems)
     order = torch.arange(n_sites, device=templates.device)

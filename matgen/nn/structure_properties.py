@@ -1,11 +1,11 @@
-"""Properties of a crystal from its structure: the equivariant trunk, trained for nothing else.
+"""Properties of a crystal from its structure: an ensemble of equivariant networks.
 
-Where the heads of the graph energy read a trunk that denoises and tells right from wrong, this one is trained on clean
-structures for their properties alone, and several of them form an ensemble.
+The trunk of the graph energy also serves denoising and contrast; the networks here are trained on clean structures and
+for properties only.
 
-No average over atoms can count. Whether a primitive cell holds an odd number of electrons, so that a band stays half
-filled, and whether common oxidation states cancel (`matgen.chemistry.charges.commonly_neutral`) are told beside the averages: on
-MP-20 test they lower the error of gaps by 4 % (docs/properties.md).
+Averages over atoms do not know their number. Two features of the whole cell are therefore added: whether a primitive
+cell holds an odd number of electrons, so that a band is half filled, and whether common oxidation states cancel
+(`matgen.chemistry.charges.commonly_neutral`). They lower the error of gaps on MP-20 test by 4 % (docs/properties.md).
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ from matgen.batch.neighbors import Edges
 from matgen.batch.state import State
 from matgen.chemistry.charges import commonly_neutral_formula
 from matgen.chemistry.elements import descriptors, reduced
+from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
-from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution
 from matgen.templates.noise import CLEAN
 
@@ -30,38 +30,28 @@ TYPICAL_VOLUME = 15.0
 
 
 @dataclass(frozen=True)
-class StructurePropertiesConfig:
-    """Sizes of the networks, and how many there are.
+class StructurePropertiesConfig(EnsembleConfig):
+    """Size of a member.
 
     Attributes:
-        members: networks.
-        trunk: of each.
+        trunk: of each member.
         hidden: width between pooled sites and heads.
-        dropout: there.
+        dropout: between pooled sites and heads.
     """
 
-    members: int = 1
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     hidden: int = 192
     dropout: float = 0.1
 
-    def __post_init__(self) -> None:
-        """Check that there is a network.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        check_least(self, 1, "members")
-
 
 @dataclass(frozen=True)
 class StructureInputs:
-    """Crystals in their primitive cells, with what need not be found twice.
+    """Crystals in their primitive cells, with results that can be reused.
 
     Attributes:
         state: crystals.
-        edges: within the cutoff of the trunk; found anew where left out.
-        neutral: whether common oxidation states cancel (n_systems,); found anew where left out.
+        edges: within the cutoff of the trunk; computed if left out.
+        neutral: whether common oxidation states cancel (n_systems,); computed if left out.
     """
 
     state: State
@@ -87,10 +77,10 @@ class StructureProperties(nn.Module):
         self.heads = PropertyHeads(hidden, hidden, config.dropout)
 
     def pool(self, inputs: StructureInputs) -> Tensor:
-        """What the trunk says of each crystal (n_systems, width): it stands still where heads alone are fitted.
+        """Return a vector per crystal (n_systems, width); it is fixed where only heads are fitted.
 
-        Mean and spread over the atoms of scalars and of lengths of vectors and tensors, and the whole-crystal numbers
-        that no average over atoms knows.
+        It holds mean and spread over the atoms of scalars and of lengths of vectors and tensors, and features of the
+        whole cell.
         """
         state = inputs.state
         h = self.trunk(state, state.cell.new_full((state.n_systems,), CLEAN), inputs.edges)
@@ -101,34 +91,34 @@ class StructureProperties(nn.Module):
         elements = state.atomic_numbers[state.orbits.representatives]
         described = descriptors(x.device).to(x.dtype)[elements]
         neutral = commonly_neutral_systems(state) if inputs.neutral is None else inputs.neutral
-        told = [
+        columns = [
             mean_and_spread(x, weight, system, n_systems),
             composition_statistics(described, weight, system, n_systems),
             (state.volume / state.n_atoms / TYPICAL_VOLUME).log()[:, None],
             (summed(elements[:, None] * weight, system, n_systems) % 2),
             neutral.to(x)[:, None],
         ]
-        return torch.cat(told, dim=1)
+        return torch.cat(columns, dim=1)
 
     def read(self, pooled: Tensor) -> dict[str, Distribution]:
-        """Uncalibrated distributions, the auxiliary ones included, of what `pool` gives."""
+        """Return uncalibrated distributions, including the auxiliary ones, from the result of `pool`."""
         return self.heads(self.crystal(pooled))
 
     def calibrated(self, pooled: Tensor) -> dict[str, Distribution]:
-        """Calibrated distributions of the properties, of what `pool` gives."""
+        """Return calibrated distributions of the properties from the result of `pool`."""
         return self.heads.calibrated(self.crystal(pooled))
 
     def raw(self, inputs: StructureInputs) -> dict[str, Distribution]:
-        """Uncalibrated distributions, the auxiliary ones included: what training needs."""
+        """Return uncalibrated distributions, including the auxiliary ones, for training."""
         return self.read(self.pool(inputs))
 
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
-        """Calibrated distributions by property; the noise level, which other predictors read, changes nothing."""
+        """Return calibrated distributions by property; `sigma`, which other predictors read, is ignored."""
         return self.calibrated(self.pool(StructureInputs(state)))
 
 
 def commonly_neutral_systems(state: State) -> Tensor:
-    """Whether common oxidation states cancel in each crystal (n_systems,), bool."""
+    """Return whether common oxidation states cancel in each crystal (n_systems,), bool."""
     atoms = zip(state.system_idx.tolist(), state.atomic_numbers.tolist(), strict=True)
     counts = [Counter[int]() for _ in range(state.n_systems)]
     for system, z in atoms:

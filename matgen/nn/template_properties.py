@@ -5,36 +5,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.sites import ElementEmbedding, PositionEmbedding, pad_sites
 from matgen.nn.transformer import Transformer, padded_attention
-from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution
 from matgen.templates.batch import TemplateBatch
 
 
 @dataclass(frozen=True)
-class TemplatePropertiesConfig:
-    """Sizes of the networks, and how many there are."""
+class TemplatePropertiesConfig(EnsembleConfig):
+    """Size of a member."""
 
-    members: int = 1
     width: int = 128
     layers: int = 4
     heads: int = 4
     hidden: int = 160
     dropout: float = 0.1
 
-    def __post_init__(self) -> None:
-        """Check that there is a network.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        check_least(self, 1, "members")
-
 
 class TemplateProperties(nn.Module):
-    """Distributions of the properties of templates; which geometry is meant, it cannot know."""
+    """Distributions of the properties of templates, over all their geometries."""
 
     Config = TemplatePropertiesConfig
 
@@ -48,7 +39,7 @@ class TemplateProperties(nn.Module):
         self.heads = PropertyHeads(2 * config.width, config.hidden, config.dropout)
 
     def embed(self, templates: TemplateBatch) -> Tensor:
-        """Mean over atoms and over sites of the sites' hidden states (n_systems, 2 width)."""
+        """Return the means over atoms and over sites of the sites' hidden states (n_systems, 2 width)."""
         sites = pad_sites(templates)
         multiplicity = templates.site_multiplicity.to(self.share.weight)[sites.rows] * sites.present
         share = multiplicity / multiplicity.sum(1, keepdim=True)
@@ -59,9 +50,9 @@ class TemplateProperties(nn.Module):
         return torch.cat([(weight[..., None] * hidden).sum(1) for weight in (share, alike)], dim=-1)
 
     def forward(self, templates: TemplateBatch) -> dict[str, Distribution]:
-        """Calibrated distributions by property."""
+        """Return calibrated distributions by property."""
         return self.heads.calibrated(self.embed(templates))
 
     def raw(self, templates: TemplateBatch) -> dict[str, Distribution]:
-        """Uncalibrated distributions, the auxiliary ones included: what training needs."""
+        """Return uncalibrated distributions, including the auxiliary ones, for training."""
         return self.heads(self.embed(templates))

@@ -18,7 +18,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """X (batch, length, width); allowed (batch or 1, 1, length, length), True where attention may look."""
+        """X (batch, length, width); allowed (batch or 1, 1, length, length), True where attention is allowed."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -36,19 +36,19 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """Hidden states (batch, length, width)."""
+        """Return hidden states (batch, length, width)."""
         for block in self.blocks:
             x = block(x, allowed)
         return self.norm(x)
 
 
 def causal(length: int, device: torch.device) -> Tensor:
-    """Each token sees itself and those before it (1, 1, length, length)."""
+    """Return the mask by which each token sees itself and those before it (1, 1, length, length)."""
     return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
 
 
 def padded_attention(present: Tensor) -> Tensor:
-    """Each token sees the tokens that are present (batch, 1, length, length); padding sees itself."""
+    """Return the mask by which tokens see those that are present (batch, 1, length, length); padding sees itself."""
     length = present.shape[1]
     eye = torch.eye(length, dtype=torch.bool, device=present.device)
     return (present[:, None, None, :] | eye[None, None]).expand(-1, 1, length, length)

@@ -1,4 +1,4 @@
-"""Maximum likelihood for the prior of molecules, with conditions dropped at random."""
+"""Training of the prior of molecules: maximum likelihood, with conditions dropped at random."""
 
 import math
 from collections.abc import Iterator
@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.molecules import LABELS, MoleculeTable
-from matgen.nn.graph_prior import (
-    N_TOKENS,
-    PROPERTY_GRIDS,
-    STOP,
-    GraphConditions,
-    GraphPrior,
-    PaddedSkeletons,
-    Reading,
-    connected_orders,
-)
-from matgen.nn.template_prior import N_ELEMENTS
+from matgen.nn.conditions import MOLECULE_GRIDS, N_ELEMENTS, Conditions
+from matgen.nn.graph_prior import GraphPrior
+from matgen.nn.skeleton_tokens import N_TOKENS, STOP, PaddedSkeletons, Reading, connected_orders
 from matgen.runtime.random import uniform
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, labelled_if_any
+from matgen.training.config import TrainConfig
 from matgen.training.loop import bucketed
+from matgen.training.plan import Plan, rows_in_words
+
+
+def plan(table: MoleculeTable, config: TrainConfig) -> Plan:
+    """Train the prior of molecules."""
+    train, val = (SkeletonTable.of(table.select(table.split == split)) for split in (0, 1))
+    objective = GraphPriorObjective(train, val)
+    return Plan(GraphPrior(config.model), objective, rows_in_words(len(objective.train)))
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class SkeletonTable:
 
     Attributes:
         forms: of all molecules, one after another.
-        first: where the forms of each molecule begin (n_systems,).
-        count: how many there are (n_systems,).
-        properties: in the order of `PROPERTY_GRIDS` (n_systems, 7).
-        left_out: molecules that are no skeleton, being too large, radicals or of other atoms.
+        first: row of the first form of each molecule (n_systems,).
+        count: number of forms of each molecule (n_systems,).
+        properties: in the order of `MOLECULE_GRIDS` (n_systems, 7).
+        left_out: number of molecules that have no skeleton: too large, radicals, or with other atoms.
     """
 
     forms: PaddedSkeletons
@@ -45,11 +46,11 @@ class SkeletonTable:
 
     @classmethod
     def of(cls, table: MoleculeTable, every: int = 1) -> Self:
-        """Every so many rows of a table of molecules."""
+        """Return the skeletons of every n-th row of a table of molecules."""
         rows = range(0, len(table), every)
         known = [(row, found) for row in rows if (found := labelled_if_any(table.templates.smiles[row])) is not None]
         count = torch.tensor([len(found.skeletons) for _, found in known])
-        columns = [LABELS.index(name) for name in PROPERTY_GRIDS]
+        columns = [LABELS.index(name) for name in MOLECULE_GRIDS]
         return cls(
             PaddedSkeletons.of([skeleton for _, found in known for skeleton in found.skeletons]),
             count.cumsum(0) - count,
@@ -63,43 +64,43 @@ class SkeletonTable:
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each molecule, without the stop (n_systems,)."""
+        """Number of tokens of each molecule, without the stop (n_systems,)."""
         forms = self.forms.select(self.first)
         return forms.present.sum(1) + (forms.orders > 0).sum((1, 2)) // 2
 
     def sequences(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Tokens (n, length) of these molecules, each in a random Kekulé form and a random order."""
+        """Return tokens (n, length) of these molecules, each in a random Kekulé form and a random order."""
         uniforms = uniform((len(rows), 1 + MAX_HEAVY), generator, self.properties)
         which = (uniforms[:, 0] * self.count[rows]).long()
         forms = self.forms.select(self.first[rows] + which)
         return forms.permuted(connected_orders(forms, uniforms[:, 1:])[0]).tokens()
 
-    def conditions(self, rows: Tensor) -> GraphConditions:
-        """Everything that is known of these molecules."""
+    def conditions(self, rows: Tensor) -> Conditions:
+        """Return all conditions that these molecules meet."""
         forms = self.forms.select(self.first[rows])
         numbers = forms.kind.new_tensor([*(z for z, _, _ in ATOM_TYPES), 0])[forms.kind]
         elements = torch.zeros(len(rows), N_ELEMENTS, dtype=torch.bool, device=rows.device)
         elements = elements.scatter(1, numbers, value=True)
         elements[:, 0] = False
         complete = torch.ones_like(rows, dtype=torch.bool)
-        return GraphConditions(forms.present.sum(1), elements, complete, self.properties[rows])
+        return Conditions(forms.present.sum(1), elements, complete, self.properties[rows])
 
 
-def dropped(known: GraphConditions, generator: torch.Generator, keep: float = 0.25) -> GraphConditions:
-    """In a third of the rows nothing is told; else each condition with probability `keep`, of elements often some."""
+def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.25) -> Conditions:
+    """Drop all conditions in a third of the rows; else keep each with probability `keep`, and of elements often only some."""
     n, n_properties = known.properties.shape
 
     def coin(probability: float, *shape: int) -> Tensor:
         return uniform((n, *shape), generator, known.properties) < probability
 
-    told = ~coin(1 / 3)
-    complete = coin(keep) & told
-    some = coin(keep, 1) & coin(0.5, N_ELEMENTS) & told[:, None]
-    return GraphConditions(
-        n_heavy=torch.where(coin(keep) & told, known.n_heavy, 0),
+    given = ~coin(1 / 3)
+    complete = coin(keep) & given
+    some = coin(keep, 1) & coin(0.5, N_ELEMENTS) & given[:, None]
+    return Conditions(
+        n_atoms=torch.where(coin(keep) & given, known.n_atoms, 0),
         elements=known.elements & (complete[:, None] | some),
         complete=complete,
-        properties=torch.where(coin(keep, n_properties) & told[:, None], known.properties, math.nan),
+        properties=torch.where(coin(keep, n_properties) & given[:, None], known.properties, math.nan),
     )
 
 
@@ -111,32 +112,32 @@ class GraphPriorObjective:
         self.lengths = train.lengths
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of the training split, similar lengths together."""
+        """Yield rows of the training split, similar lengths together."""
         return bucketed(self.lengths, batch_size, generator)
 
     def loss(self, model: GraphPrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean NLL in nats per ordered skeleton."""
+        """Return the mean NLL in nats per ordered skeleton."""
         conditions = dropped(self.train.conditions(rows), generator)
         nll = -model(conditions, self.train.sequences(rows, generator)).mean()
         return nll, {"nll": nll.item()}
 
     @torch.no_grad()
     def validate(self, model: GraphPrior) -> dict[str, float]:
-        """NLL per ordered skeleton on the validation rows, told nothing, everything, and the gap only."""
+        """Return NLL per ordered skeleton on the validation rows: without conditions, with all, and with the gap only."""
         generator = torch.Generator().manual_seed(0)
         figures: dict[str, list[Tensor]] = {"nll": [], "nll_conditional": [], "nll_gap": []}
         for rows in torch.arange(len(self.val), device=self.val.count.device).split(512):
             tokens, known = self.val.sequences(rows, generator), self.val.conditions(rows)
-            nothing = GraphConditions.none(len(rows)).to(rows.device)
-            is_gap = torch.tensor([name == "gap" for name in PROPERTY_GRIDS], device=rows.device)
+            nothing = Conditions.none(len(rows), MOLECULE_GRIDS).to(rows.device)
+            is_gap = torch.tensor([name == "gap" for name in MOLECULE_GRIDS], device=rows.device)
             gap = replace(nothing, properties=torch.where(is_gap, known.properties, math.nan))
-            for name, told in zip(figures, (nothing, known, gap), strict=True):
-                figures[name].append(-model(told, tokens))
+            for name, conditions in zip(figures, (nothing, known, gap), strict=True):
+                figures[name].append(-model(conditions, tokens))
         return {name: torch.cat(values).mean().item() for name, values in figures.items()}
 
 
 def unigram_nll(train: SkeletonTable, val: SkeletonTable, generator: torch.Generator) -> float:
-    """NLL per ordered validation skeleton of independent tokens with the frequencies of training, among legal ones.
+    """Return NLL per ordered validation skeleton of independent tokens: training frequencies, restricted to legal tokens.
 
     One pseudo-count for each token; orders at random, as for the model.
     """

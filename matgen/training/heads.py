@@ -12,8 +12,9 @@ from matgen.runtime.random import uniform
 from matgen.targets.distributions import Distribution
 from matgen.templates.expand import expand
 from matgen.templates.noise import CLEAN, chosen
-from matgen.training.graph import GraphObjective, noised
-from matgen.training.properties import LikelihoodObjective, negative_log_likelihood
+from matgen.training.denoising import noised
+from matgen.training.graph_energy import GraphObjective
+from matgen.training.likelihood import LikelihoodObjective, negative_log_likelihood
 
 BATCH, LEARNING_RATE = 256, 1e-3
 

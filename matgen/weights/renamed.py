@@ -8,7 +8,12 @@ from torch import Tensor
 KINDS = {"judge": "evaluator", "molecule_judge": "molecule_evaluator"}
 """Kinds of weights."""
 
-FIELDS = {"pushes": "pair_displacements"}
+FIELDS = {
+    "pushes": "pair_displacements",
+    "known_numbers": "known_parameters",
+    "memory": "layout_size",
+    "forget": "layout_dropout",
+}
 """Fields of configurations."""
 
 PARTS = {
@@ -16,6 +21,7 @@ PARTS = {
     "push": "displacement",
     "pushes": "pair_displacements",
     "n_heavy": "n_atoms",
+    "memory": "layout_embedding",
 }
 """Parts of the dotted names of tensors."""
 

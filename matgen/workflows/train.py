@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from matgen.runtime.config import ConfigError, did_you_mean
-from matgen.training.run import TrainConfig, load_train_config
+from matgen.training.config import TrainConfig, load_train_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

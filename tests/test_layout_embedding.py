@@ -1,4 +1,4 @@
-"""What is remembered of layouts: by layout and nothing else, and of unknown ones nothing."""
+"""Laws of the layout embedding: it depends on the Wyckoff layout only, and is zero for unknown layouts."""
 
 from dataclasses import replace
 
@@ -23,35 +23,35 @@ RUTILE = CrystalTemplate(136, (site(136, "a", 22), site(136, "f", 8)))
 FLUORITE = CrystalTemplate(225, (site(225, "a", 20), site(225, "c", 9)))
 
 
-def memory_of(*known: CrystalTemplate) -> LayoutEmbedding:
+def embedding_of(*known: CrystalTemplate) -> LayoutEmbedding:
     torch.manual_seed(0)
     batch = TemplateBatch.of(known)
-    memory = LayoutEmbedding(*sizes(batch), size=4, width=6)
-    memory.know(batch)
-    torch.nn.init.normal_(memory.out.weight)  # as after training
-    return memory
+    embedding = LayoutEmbedding(*sizes(batch), size=4, width=6)
+    embedding.register(batch)
+    torch.nn.init.normal_(embedding.out.weight)  # as after training
+    return embedding
 
 
-def test_at_first_nothing_is_remembered() -> None:
+def test_it_is_zero_before_training() -> None:
     batch = TemplateBatch.of([ROCK_SALT])
-    memory = LayoutEmbedding(*sizes(batch), size=4, width=6)
-    memory.know(batch)
-    assert not memory(batch, 1).any()
+    embedding = LayoutEmbedding(*sizes(batch), size=4, width=6)
+    embedding.register(batch)
+    assert not embedding(batch, 1).any()
 
 
-def test_one_vector_for_each_free_number_of_each_layout() -> None:
-    # Rock salt and the sulphide share a layout, whose volume is its only free number; rutile has a shape and u too.
+def test_one_vector_for_each_free_parameter_of_each_layout() -> None:
+    # Rock salt and the sulphide share a layout, whose volume is its only free parameter; rutile has a shape and u too.
     assert sizes(TemplateBatch.of([ROCK_SALT, RUTILE, SULPHIDE])) == (2, 1 + 3)
-    memory = memory_of(ROCK_SALT, RUTILE)
-    salt, sulphide, rutile = memory(TemplateBatch.of([ROCK_SALT, SULPHIDE, RUTILE]), 3)
+    embedding = embedding_of(ROCK_SALT, RUTILE)
+    salt, sulphide, rutile = embedding(TemplateBatch.of([ROCK_SALT, SULPHIDE, RUTILE]), 3)
     torch.testing.assert_close(salt[:1], sulphide[:1])
     rows = torch.cat([salt[:1], rutile])
     assert torch.pdist(rows).min() > 0.01
 
 
-def test_unknown_layouts_leave_no_trace() -> None:
-    memory = memory_of(ROCK_SALT, RUTILE)
-    found = memory(TemplateBatch.of([FLUORITE, RUTILE]), 3)
+def test_unknown_layouts_give_zero() -> None:
+    embedding = embedding_of(ROCK_SALT, RUTILE)
+    found = embedding(TemplateBatch.of([FLUORITE, RUTILE]), 3)
     assert not found[0].any()
     assert found[1].any()
     assert not LayoutEmbedding(0, 0, size=4, width=6)(TemplateBatch.of([RUTILE]), 3).any()

@@ -1,6 +1,6 @@
-"""What the properties of structures are trained for; neighbours of all crystals are found once."""
+"""Training of the properties of structures, with the neighbours of all crystals found once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -10,21 +10,35 @@ from matgen.batch.graphs import take_rows
 from matgen.batch.neighbors import Edges, neighbors
 from matgen.batch.state import State, concatenated
 from matgen.datasets.crystals import CrystalTable
-from matgen.nn.structure_properties import StructureInputs
+from matgen.nn.ensemble import Ensemble
+from matgen.nn.structure_properties import StructureInputs, StructureProperties
 from matgen.templates.expand import expand
-from matgen.training.properties import LikelihoodObjective, PropertyTargets
+from matgen.training.config import TrainConfig
+from matgen.training.likelihood import LikelihoodObjective
+from matgen.training.plan import Plan, rows_in_words
+from matgen.training.properties import PropertyTargets, trainable, validation
+
+
+def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+    """Train the properties of structures."""
+    train, val = trainable(table).nonzero().ravel(), validation(table)
+    targets = PropertyTargets.of(table, train)
+    objective = from_structures(table, targets, train, val, config.model.trunk.cutoff)
+    objective = replace(objective, absolute=config.absolute)
+    model = Ensemble(StructureProperties, config.model)
+    return Plan(model, objective, rows_in_words(len(train)), targets, objective.predict, val)
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Crystals of a table with their neighbours, to take batches from.
+    """Crystals of a table with their neighbours, from which batches are taken.
 
     Attributes:
-        state: all of them.
-        edges: of all of them, the cell of a neighbour as small integers.
-        n_edges: of each (n_systems,).
-        first_edge: of each (n_systems,).
-        first_atom: of each (n_systems,).
+        state: all crystals.
+        edges: of all crystals, with the cell of each neighbour as small integers.
+        n_edges: of each crystal (n_systems,).
+        first_edge: of each crystal (n_systems,).
+        first_atom: of each crystal (n_systems,).
         neutral: whether common oxidation states cancel (n_systems,).
     """
 
@@ -37,7 +51,7 @@ class Neighbourhoods:
 
     @classmethod
     def of(cls, table: CrystalTable, rows: Tensor, cutoff: float, at_once: int = 512) -> Self:
-        """Neighbours within a cutoff (Å) of these rows, in that order."""
+        """Find neighbours within a cutoff (Å) of these rows, in this order."""
         states, parts, start = [], [], 0
         for chunk in rows.split(at_once):
             templates = table.templates.select(chunk)
@@ -54,7 +68,7 @@ class Neighbourhoods:
         return cls(state, edges, n_edges, first_edge, first_atom, table.neutral[rows])
 
     def select(self, systems: Tensor) -> StructureInputs:
-        """A batch of these systems (indices without repeats)."""
+        """Return a batch of these systems (indices without repeats)."""
         state = self.state.select(systems)
         rows, owner = take_rows(self.first_edge, self.n_edges, systems)
         n_atoms = state.n_atoms
@@ -70,7 +84,7 @@ class Neighbourhoods:
 def from_structures(
     table: CrystalTable, targets: PropertyTargets, train: Tensor, val: Tensor, cutoff: float
 ) -> LikelihoodObjective:
-    """Labels given clean structures."""
+    """Return the likelihood of the labels given clean structures."""
     rows = torch.cat([train, val]).unique()
     known = Neighbourhoods.of(table, rows, cutoff)
     place = rows.new_full((len(table),), -1)

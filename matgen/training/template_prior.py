@@ -1,4 +1,4 @@
-"""Maximum likelihood for the template prior, with conditions dropped at random."""
+"""Training of the template prior: maximum likelihood, with conditions dropped at random."""
 
 import math
 from collections.abc import Iterator
@@ -7,18 +7,25 @@ import torch
 from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
+from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
-from matgen.nn.template_prior import N_ELEMENTS, Conditions, TemplatePrior
+from matgen.nn.template_prior import TemplatePrior
 from matgen.runtime.random import uniform
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
+from matgen.training.config import TrainConfig
 from matgen.training.loop import bucketed
+from matgen.training.plan import Plan, rows_in_words
 
-CONDITION_LABELS = ("band_gap", "e_form", "energy_above_hull")
+
+def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+    """Train the template prior."""
+    objective = PriorObjective(table)
+    return Plan(TemplatePrior(config.model), objective, rows_in_words(len(objective.train)))
 
 
 def true_conditions(templates: TemplateBatch, properties: Tensor) -> Conditions:
-    """Everything that is known of these crystals; properties (n_systems, 3) as `known_properties` gives them."""
+    """Return all conditions that these crystals meet; properties (n_systems, 3) as of `known_properties`."""
     elements = torch.zeros(templates.n_systems, N_ELEMENTS, dtype=torch.bool, device=templates.device)
     elements[templates.site_system, templates.site_element] = True
     complete = torch.ones_like(templates.space_group, dtype=torch.bool)
@@ -26,12 +33,12 @@ def true_conditions(templates: TemplateBatch, properties: Tensor) -> Conditions:
 
 
 def known_properties(table: CrystalTable) -> Tensor:
-    """Labels that the prior may be told (n, 3), NaN where unknown, in the order of `CONDITION_LABELS`."""
-    return torch.stack([table.label(name) for name in CONDITION_LABELS], dim=1)
+    """Return the labels that are conditions of the prior (n, 3), NaN where unknown, in the order of `CRYSTAL_GRIDS`."""
+    return torch.stack([table.label(name) for name in CRYSTAL_GRIDS], dim=1)
 
 
 def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.35) -> Conditions:
-    """Each condition kept with probability `keep`; of elements sometimes only some."""
+    """Keep each condition with probability `keep`, and of elements sometimes only some."""
     n = len(known.n_atoms)
 
     def coin(probability: float, *shape: int) -> Tensor:
@@ -57,11 +64,11 @@ class PriorObjective:
         self.sizes = torch.bincount(self.train.templates.site_system)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of the training split, similar numbers of sites together."""
+        """Yield rows of the training split, similar numbers of sites together."""
         return bucketed(self.sizes, batch_size, generator)
 
     def loss(self, model: TemplatePrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Mean NLL in nats per crystal."""
+        """Return the mean NLL in nats per crystal."""
         templates = self.train.templates.select(rows)
         conditions = dropped(true_conditions(templates, known_properties(self.train)[rows]), generator)
         nll = -model(conditions, templates.space_group, pad_sites(templates, generator)).mean()
@@ -69,21 +76,23 @@ class PriorObjective:
 
     @torch.no_grad()
     def validate(self, model: TemplatePrior) -> dict[str, float]:
-        """NLL per crystal on the validation split (every fourth row), without and with all conditions."""
+        """Return NLL per crystal on the validation split (every fourth row), without and with all conditions."""
         rows = torch.arange(0, len(self.val), 4, device=self.val.split.device)
-        plain, told = [], []
+        plain, conditional = [], []
         generator = torch.Generator().manual_seed(0)
         for chunk in rows.split(512):
             templates = self.val.templates.select(chunk)
             sites = pad_sites(templates, generator)
             known = true_conditions(templates, known_properties(self.val)[chunk])
-            plain.append(-model(Conditions.none(len(chunk)).to(chunk.device), templates.space_group, sites))
-            told.append(-model(known, templates.space_group, sites))
-        return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(told).mean().item()}
+            plain.append(
+                -model(Conditions.none(len(chunk), CRYSTAL_GRIDS).to(chunk.device), templates.space_group, sites)
+            )
+            conditional.append(-model(known, templates.space_group, sites))
+        return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(conditional).mean().item()}
 
 
 def unigram_nll(table: CrystalTable) -> float:
-    """NLL per validation crystal of independent tokens: group, then positions given it, elements, and the count.
+    """Return NLL per validation crystal of independent tokens: group, positions given the group, elements, number of sites.
 
     Frequencies are those of the training split with one pseudo-count; sites in random order, as for the model.
     """
