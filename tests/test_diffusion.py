@@ -9,7 +9,8 @@ from torch import Tensor
 
 from matgen.batch.state import State
 from matgen.energies.base import Energy
-from matgen.samplers.diffusion import Score, diffuse, energy_score, pure_noise, renoise
+from matgen.samplers.diffusion import Schedule, Score, diffuse, energy_score
+from matgen.samplers.initial_noise import pure_noise, renoise
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.noise import STRAIN_PER_ANGSTROM, difference, karras_levels, scales
@@ -60,7 +61,9 @@ def test_an_exact_score_recovers_a_mixture(options: dict[str, Any], bias: float)
     upper = torch.rand(n, 1, generator=generator) < 0.7
     exact = torch.where(upper, 0.1, -0.2) + width * torch.randn(n, 6, generator=generator, dtype=torch.float64)
     start = renoise(templates, Geometry(exact * templates.free_lattice, still(templates).coords), 3.0, generator)
-    end = diffuse(score, templates, start, levels=karras_levels(3.0, 0.02, 30), generator=generator, **options)
+    end = diffuse(
+        score, templates, start, schedule=Schedule(karras_levels(3.0, 0.02, 30), **options), generator=generator
+    )
     shape = end.lattice[:, SHAPE]
     up = shape > -0.05
     # Share, mean and width of the peaks, at four standard errors of n draws.
@@ -88,7 +91,9 @@ def test_an_exact_score_recovers_a_wrapped_gaussian_from_pure_noise(options: dic
         return Geometry(lattice_score(geometry, sigma).lattice, -(share * off / variance).sum(-1) * scale)
 
     start = pure_noise(templates, 6.0, generator, dtype=torch.float64)
-    end = diffuse(score, templates, start, levels=karras_levels(6.0, 0.05, 20), generator=generator, **options)
+    end = diffuse(
+        score, templates, start, schedule=Schedule(karras_levels(6.0, 0.05, 20), **options), generator=generator
+    )
     assert ((end.coords >= 0) & (end.coords <= 1)).all()
     turn = end.coords - centre
     turn = turn - turn.round()
@@ -115,9 +120,7 @@ def test_a_sum_composes_with_the_corrector_and_fails_without() -> None:
             templates,
             start,
             guidance=other,
-            levels=karras_levels(2.0, 0.05, 20),
-            corrector_steps=corrector_steps,
-            corrector_step=0.5,
+            schedule=Schedule(karras_levels(2.0, 0.05, 20), corrector_steps=corrector_steps, corrector_step=0.5),
             generator=generator,
         )
         return end.lattice[:, SHAPE]
@@ -144,8 +147,10 @@ def test_an_energy_drives_the_diffusion_through_expand() -> None:
     templates, generator = TemplateBatch.of([TETRAGONAL] * 300), torch.Generator().manual_seed(3)
     start = pure_noise(templates, 2.0, generator, dtype=torch.float64)
     score = energy_score(Volume(), templates)
-    end = diffuse(score, templates, start, levels=karras_levels(2.0, 0.02, 20), corrector_steps=2, generator=generator)
-    log_volume = math.sqrt(3) * (end.lattice[:, 5] + templates.reference_number)  # conventional = primitive here
+    end = diffuse(
+        score, templates, start, schedule=Schedule(karras_levels(2.0, 0.02, 20), corrector_steps=2), generator=generator
+    )
+    log_volume = math.sqrt(3) * (end.lattice[:, 5] + templates.reference_parameter)  # conventional = primitive here
     assert abs(float(log_volume.mean()) - 4.0) < 4 * 0.1 / math.sqrt(300) + 0.005
     assert abs(float(log_volume.std()) / 0.1 - 1) < 4 / math.sqrt(600) + 0.05
 
@@ -184,7 +189,9 @@ def test_one_seed_one_run(dtype: torch.dtype) -> None:
     def run(seed: int) -> Geometry:
         generator = torch.Generator().manual_seed(seed)
         start = pure_noise(templates, 3.0, generator, dtype=dtype)
-        return diffuse(score, templates, start, levels=karras_levels(3.0, 0.1, 5), churn=5.0, generator=generator)
+        return diffuse(
+            score, templates, start, schedule=Schedule(karras_levels(3.0, 0.1, 5), churn=5.0), generator=generator
+        )
 
     first, again, other = run(1), run(1), run(2)
     assert first.lattice.dtype == first.coords.dtype == dtype
@@ -204,7 +211,7 @@ def test_a_sick_batch_mate_and_its_level_do_not_matter() -> None:
 
     def run(score: Score, levels: Tensor) -> Geometry:
         generator = torch.Generator().manual_seed(6)
-        return diffuse(score, templates, still(templates), levels=levels, churn=3.0, generator=generator)
+        return diffuse(score, templates, still(templates), schedule=Schedule(levels, churn=3.0), generator=generator)
 
     own_levels = torch.stack([ladder, ladder / 10], dim=1)  # the second system starts at a tenth of the noise
     alike, apart = run(healthy, ladder), run(sick, own_levels)
@@ -222,20 +229,22 @@ def test_wild_guidance_is_held_on_a_leash() -> None:
 
     start = renoise(templates, still(templates), 1.0, generator)
     levels = karras_levels(1.0, 0.05, 20)
-    end = diffuse(score, templates, start, levels=levels, guidance=wild, max_guidance=1.0, generator=generator)
+    end = diffuse(
+        score, templates, start, schedule=Schedule(levels), guidance=wild, max_guidance=1.0, generator=generator
+    )
     # At balance, off / (s² + σ²) = √2 / σ at most: with s = 0.3 Å and σ down to 0.05 Å, off stays below 3 Å.
     assert end.lattice.abs().max() < 0.3
     assert end.lattice.abs().max() > 0.03
 
 
-def test_progress_is_told() -> None:
-    templates, told = TemplateBatch.of([TETRAGONAL]), []
+def test_progress_is_reported() -> None:
+    templates, calls = TemplateBatch.of([TETRAGONAL]), []
     diffuse(
         mixture_score(templates, [1.0], [0.0], 0.1),
         templates,
         still(templates),
-        levels=karras_levels(1.0, 0.1, 3),
+        schedule=Schedule(karras_levels(1.0, 0.1, 3)),
         generator=torch.Generator().manual_seed(8),
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert calls == [(1, 3), (2, 3), (3, 3)]

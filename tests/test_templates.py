@@ -23,7 +23,7 @@ from matgen.templates.lattice import (
     family_tables,
     lattice_to_parameters,
     parameters_to_lattice,
-    volume_number,
+    volume_parameter,
 )
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 from matgen.templates.wyckoff import LETTERS, alternatives, multiplicities, wyckoff_table
@@ -185,7 +185,7 @@ def test_lattice_numbers_invert() -> None:
     numbers = 0.5 * torch.randn(50, 6, dtype=D, generator=generator())
     cell = parameters_to_lattice(numbers)
     torch.testing.assert_close(lattice_to_parameters(cell), numbers, rtol=EXACT, atol=EXACT)
-    torch.testing.assert_close(volume_number(torch.linalg.det(cell)), numbers[:, 5], rtol=EXACT, atol=EXACT)
+    torch.testing.assert_close(volume_parameter(torch.linalg.det(cell)), numbers[:, 5], rtol=EXACT, atol=EXACT)
 
 
 def test_the_basis_of_lattice_numbers_is_orthonormal() -> None:

@@ -101,7 +101,7 @@ def without_symmetry(crystal: Structure) -> tuple[CrystalTemplate, Geometry]:
     general = wyckoff_table().positions_of(1)[-1]
     template = CrystalTemplate(1, tuple((general, int(crystal.atomic_numbers[i])) for i in order))
     lattice = lattice_to_parameters(torch.tensor(crystal.lattice.matrix))
-    lattice[5] -= TemplateBatch.of([template]).reference_number[0]
+    lattice[5] -= TemplateBatch.of([template]).reference_parameter[0]
     return template, Geometry(lattice[None].float(), _tensor(crystal.frac_coords[order], torch.float32))
 
 

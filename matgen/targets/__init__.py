@@ -1,1 +1,1 @@
-"""Properties, predicted distributions, and targets for them."""
+"""Properties, predicted distributions, and property targets."""

@@ -1,4 +1,4 @@
-"""Correction of predicted distributions on validation rows, and how well they cover."""
+"""Calibration of predicted distributions on validation rows, and their coverage."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from matgen.targets.distributions import Distribution, Hurdle, Logistic, Mixture
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a property's raw distribution is corrected on validation rows.
+    """Correction of the raw distribution of one property, fitted on validation rows.
 
     Attributes:
-        temperature: multiplies the scale.
-        slope: multiplies the log odds of zero.
-        bias: is added to them (labels of metals are missing more often than others).
+        temperature: factor of the scale.
+        slope: factor of the log odds of zero.
+        bias: added to the log odds of zero (labels of metals are missing more often than others).
     """
 
     temperature: float = 1.0
@@ -25,13 +25,13 @@ class Calibration:
     bias: float = 0.0
 
     @classmethod
-    def of(cls, numbers: Tensor) -> Self:
-        """From (3,)."""
-        return cls(*numbers.tolist())
+    def of(cls, row: Tensor) -> Self:
+        """Return the calibration of a tensor (3,): temperature, slope, bias."""
+        return cls(*row.tolist())
 
 
 def calibrated(distribution: Distribution, calibration: Calibration) -> Distribution:
-    """The corrected distribution."""
+    """Return the corrected distribution."""
     match distribution:
         case Logistic():
             return replace(distribution, scale=distribution.scale * calibration.temperature)
@@ -42,11 +42,11 @@ def calibrated(distribution: Distribution, calibration: Calibration) -> Distribu
 
 
 def coverage(distribution: Distribution, value: Tensor, level: float = 0.9) -> Tensor:
-    """Share (n_systems,) of each value's probability rank that lies within the central `level`.
+    """Return the fraction (n_systems,) of each value's probability rank that lies within the central `level`.
 
-    One or zero for a continuous value. A value at an atom has a whole interval of ranks, [0, P(0)], and counts with
-    the part of it that lies inside, so that the mean is `level` for a calibrated hurdle model too; a plain interval
-    covers more.
+    It is one or zero for a continuous value. A value at a point mass has an interval of ranks, [0, P(0)], and counts
+    with the fraction of it that lies inside, so that the mean is `level` for a calibrated hurdle model too; a plain
+    interval covers more.
     """
     tail = (1 - level) / 2
     top = cdf(distribution, value)
@@ -57,7 +57,7 @@ def coverage(distribution: Distribution, value: Tensor, level: float = 0.9) -> T
 
 
 def _atom(distribution: Distribution) -> float:
-    """Values up to this have a probability of their own; minus infinity if none has."""
+    """Return the upper end of the values that form a point mass; minus infinity if there is none."""
     match distribution:
         case Hurdle(zero=zero):
             return zero

@@ -1,4 +1,9 @@
-"""Distributions that models predict for a property."""
+"""Distributions that models predict for a property.
+
+All are built on the logistic distribution. Its CDF is a sigmoid, so the probability of any interval has a closed form
+that stays finite in float32 however far out the interval lies, and its tails give an energy that grows linearly, not
+quadratically, with the distance from the target.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,20 +16,21 @@ from torch.nn import functional as F
 _FAR = 1e6
 
 
-_LARGEST_EXPONENT = math.log(500.0)  # 10 eV/atom above the hull: further quantiles mean nothing
+_LARGEST_EXPONENT = math.log(500.0)  # 10 eV/atom above the hull; higher quantiles have no meaning
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a prediction comes to, each (n_systems,), in the property's unit.
+    """Summary of a predicted distribution, each field (n_systems,), in the property's unit.
 
-    The mean would not do: of a crystal that is as likely a metal as a 3 eV insulator, it is a gap that it cannot have.
+    The median is used because the mean can be an impossible value: for a crystal that is equally likely a metal and a
+    3 eV insulator, it is a gap of 1.5 eV.
 
     Attributes:
         value: median.
         spread: standard deviation of the whole distribution.
-        epistemic: the part of it that the members of an ensemble disagree by: standard deviation of their means. Zero
-            where there is one member. The rest, √(spread² - epistemic²), is what each of them doubts: aleatoric.
+        epistemic: the part due to disagreement of the members of an ensemble, the standard deviation of their means;
+            zero for one member. The rest, √(spread² - epistemic²), is aleatoric: the uncertainty of each member.
     """
 
     value: Tensor
@@ -33,27 +39,27 @@ class Prediction:
 
 
 class Distribution(ABC):
-    """One real number per system, known up to a distribution."""
+    """A distribution of one real number per system."""
 
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density (n_systems,) at a value (n_systems,) or scalar; at an atom, log probability."""
+        """Return the log density (n_systems,) at a value (n_systems,) or scalar; at a point mass, log probability."""
 
     @abstractmethod
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
-        """Log of P(low ≤ y ≤ high) (n_systems,); infinite limits are welcome."""
+        """Return log P(low ≤ y ≤ high) (n_systems,); limits may be infinite."""
 
     @abstractmethod
     def quantile(self, level: Tensor) -> Tensor:
-        """The value (n_systems,) below which a share `level` lies."""
+        """Return the quantile (n_systems,) of a probability `level`."""
 
     def samples(self, n: int) -> Tensor:
-        """Quantiles (n, n_systems) at the middles of n equal shares of probability."""
+        """Return quantiles (n, n_systems) at the midpoints of n intervals of equal probability."""
         levels = (torch.arange(n, device=median(self).device) + 0.5) / n
         return self.quantile(levels[:, None])
 
     def prediction(self) -> Prediction:
-        """Median and standard deviations, which by equal shares of probability stay finite for a logarithmic tail."""
+        """Return median and standard deviations, from `samples`, so that they stay finite for a logarithmic tail."""
         shares, parts = zip(*members(self), strict=True)
         weight = torch.tensor(shares)[:, None]
         means = torch.stack([part.samples(200).mean(0) for part in parts])
@@ -62,66 +68,66 @@ class Distribution(ABC):
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
-    """P(y ≤ value) (n_systems,)."""
+    """Return P(y ≤ value) (n_systems,)."""
     return distribution.log_between(torch.full_like(value, -math.inf), value).exp()
 
 
 def median(distribution: Distribution) -> Tensor:
-    """The value (n_systems,) that minimises the expected absolute error."""
+    """Return the median (n_systems,), which minimises the expected absolute error."""
     return distribution.quantile(torch.tensor(0.5))
 
 
 def interval(distribution: Distribution, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
-    """Limits (n_systems,) of the central interval that holds a share `coverage`."""
+    """Return the limits (n_systems,) of the central interval with probability `coverage`."""
     tail = torch.tensor((1 - coverage) / 2)
     return distribution.quantile(tail), distribution.quantile(1 - tail)
 
 
 @dataclass(frozen=True)
 class Logistic(Distribution):
-    """Density sech²((y - loc) / 2 scale) / 4 scale.
+    """Logistic distribution with density sech²((y - loc) / 2 scale) / 4 scale.
 
     Attributes:
         loc: mean and median (n_systems,).
-        scale: the standard deviation is π/√3 of it (n_systems,).
+        scale: √3/π of the standard deviation (n_systems,).
     """
 
     loc: Tensor
     scale: Tensor
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density (n_systems,) at a value."""
+        """Return the log density (n_systems,) at a value."""
         z = (value - self.loc) / self.scale
         return F.logsigmoid(z) + F.logsigmoid(-z) - self.scale.log()
 
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
-        """Log of P(low ≤ y ≤ high) (n_systems,)."""
-        # σ(b) - σ(a) = σ(b) σ(-a) (1 - exp(a - b)): no difference of nearly equal numbers anywhere.
+        """Return log P(low ≤ y ≤ high) (n_systems,)."""
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - exp(a - b)): avoids differences of nearly equal numbers.
         a = (low.clamp(-_FAR, _FAR) - self.loc) / self.scale
         b = (high.clamp(-_FAR, _FAR) - self.loc) / self.scale
         return F.logsigmoid(b) + F.logsigmoid(-a) + (-torch.expm1(-(b - a).clamp_min(1e-20))).log()
 
     def quantile(self, level: Tensor) -> Tensor:
-        """The value (n_systems,) below which a share `level` lies."""
+        """Return the quantile (n_systems,) of a probability `level`."""
         return self.loc + self.scale * torch.logit(level)
 
     def prediction(self) -> Prediction:
-        """Median and standard deviation."""
+        """Return median and standard deviation."""
         return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)), torch.zeros_like(self.loc))
 
 
 @dataclass(frozen=True)
 class Hurdle(Distribution):
-    """Zero with probability σ(zero_logit), otherwise positive.
+    """Hurdle distribution: zero with probability σ(zero_logit), otherwise positive.
 
-    The positive part, bent to z = bend * log1p(y / bend), is logistic and cut off at zero; an infinite bend means
-    z = y.
+    The positive part, transformed to z = bend * log1p(y / bend), is a logistic truncated at zero; an infinite bend
+    means z = y.
 
     Attributes:
         zero_logit: log odds of exactly zero (n_systems,).
-        loc: of the logistic that is cut off (n_systems,).
-        scale: of the same (n_systems,).
-        bend: where y turns from linear to logarithmic, in the property's unit.
+        loc: of the truncated logistic (n_systems,).
+        scale: of the truncated logistic (n_systems,).
+        bend: value at which y turns from linear to logarithmic, in the property's unit.
         zero: values up to this count as zero.
     """
 
@@ -136,59 +142,59 @@ class Hurdle(Distribution):
         return Logistic(self.loc, self.scale)
 
     @property
-    def _log_uncut(self) -> Tensor:
+    def _log_truncation(self) -> Tensor:
         return F.logsigmoid(self.loc / self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density (n_systems,) at a value; log P(0) up to `zero`."""
+        """Return the log density (n_systems,) at a value; log P(0) for values up to `zero`."""
         y = value.clamp_min(0.0)
         slope = 0.0 if math.isinf(self.bend) else torch.log1p(y / self.bend)
-        density = self._positive.log_prob(_bent(y, self.bend)) - self._log_uncut - slope
+        density = self._positive.log_prob(_bent(y, self.bend)) - self._log_truncation - slope
         return torch.where(value <= self.zero, F.logsigmoid(self.zero_logit), F.logsigmoid(-self.zero_logit) + density)
 
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
-        """Log of P(low ≤ y ≤ high) (n_systems,); the zero belongs to it if low ≤ 0 ≤ high."""
+        """Return log P(low ≤ y ≤ high) (n_systems,); includes zero if low ≤ 0 ≤ high."""
         low, high = low.to(self.loc), high.to(self.loc)
         a, b = (_bent(limit.clamp(0.0, _FAR), self.bend) for limit in (low, high))
-        density = F.logsigmoid(-self.zero_logit) + self._positive.log_between(a, b) - self._log_uncut
+        density = F.logsigmoid(-self.zero_logit) + self._positive.log_between(a, b) - self._log_truncation
         with_zero = torch.logaddexp(F.logsigmoid(self.zero_logit), density)
         return torch.where((low <= 0) & (high >= 0), with_zero, density)
 
     def quantile(self, level: Tensor) -> Tensor:
-        """The value (n_systems,) below which a share `level` lies."""
+        """Return the quantile (n_systems,) of a probability `level`."""
         zero = torch.sigmoid(self.zero_logit)
         rest = ((level - zero) / (1 - zero).clamp_min(1e-12)).clamp(0.0, 1.0)
-        above = ((1 - rest) * self._log_uncut.exp()).clamp(1e-30, 1.0)
+        above = ((1 - rest) * self._log_truncation.exp()).clamp(1e-30, 1.0)
         z = self.loc + self.scale * (torch.log1p(-above) - above.log())
         return torch.where(level <= zero, 0.0, _unbent(z.clamp_min(0.0), self.bend))
 
 
 @dataclass(frozen=True)
 class Mixture(Distribution):
-    """One of several distributions, each with equal probability.
+    """Mixture of distributions with equal weights.
 
     Attributes:
-        parts: of the same systems.
+        parts: distributions of the same systems.
     """
 
     parts: tuple[Distribution, ...]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density (n_systems,) at a value."""
+        """Return the log density (n_systems,) at a value."""
         return self._mean([part.log_prob(value) for part in self.parts])
 
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
-        """Log of P(low ≤ y ≤ high) (n_systems,)."""
+        """Return log P(low ≤ y ≤ high) (n_systems,)."""
         return self._mean([part.log_between(low, high) for part in self.parts])
 
     def _mean(self, logs: list[Tensor]) -> Tensor:
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def quantile(self, level: Tensor) -> Tensor:
-        """The value (n_systems,) below which a share `level` lies: it lies among those of the parts, by halving."""
+        """Return the quantile (n_systems,) of a probability `level`, by bisection between those of the parts."""
         values = torch.stack([part.quantile(level) for part in self.parts])
         lowest, high = values.amin(0), values.amax(0)
-        # Reached but for rounding: where a mixture has no density, its lower end counts.
+        # The lower end of a gap in the density is the quantile; the tolerance absorbs rounding.
         level = level.to(lowest) - 8 * torch.finfo(lowest.dtype).eps
         low = lowest
         for _ in range(40):
@@ -198,14 +204,14 @@ class Mixture(Distribution):
         return torch.where(cdf(self, lowest) >= level, lowest, high)
 
     def samples(self, n: int) -> Tensor:
-        """Quantiles (n n_parts, n_systems) that stand for the whole distribution."""
+        """Return quantiles (n n_parts, n_systems) of all parts."""
         samples = [part.samples(n) for part in self.parts]
-        even = math.lcm(*map(len, samples))  # a part that is a mixture itself has more
+        even = math.lcm(*map(len, samples))  # a part that is itself a mixture has more
         return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
 
 
 def members(distribution: Distribution, share: float = 1.0) -> list[tuple[float, Distribution]]:
-    """The distributions that are mixed, those of mixtures within a mixture included, and the share of each."""
+    """Return the weight and distribution of each component; nested mixtures are expanded."""
     if not isinstance(distribution, Mixture):
         return [(share, distribution)]
     even = share / len(distribution.parts)

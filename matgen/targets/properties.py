@@ -1,15 +1,10 @@
-"""The properties that can be wished for, and the distributions that models predict for them.
-
-Everything rests on the logistic distribution: its CDF is a sigmoid, so that the probability of any interval has a
-closed form that stays finite in float32 however far out the interval lies, and its tails make an energy that grows
-linearly, not quadratically, with the distance from the target.
-"""
+"""Properties that can be predicted and used as targets, with their units and limits."""
 
 import math
 from dataclasses import dataclass
 
 HULL_BEND = 0.02
-"""Energy above hull (eV/atom) from which on its distribution is logarithmic rather than linear."""
+"""Energy above hull (eV/atom) beyond which its distribution is logarithmic instead of linear."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +12,15 @@ class Property:
     """One property.
 
     Attributes:
-        name: as it is written everywhere.
-        unit: of every number.
-        aliases: other spellings that a person may type.
-        lowest: no value lies below this.
-        highest: nor above this; generous.
-        zero: values up to this count as exactly zero (a metal; a compound on the hull); minus infinity if zero is
-            nothing special.
-        note: what a reader of the number must know.
-        tolerance: how far from a point that is asked for a value may lie and still be it, in the unit.
+        name: canonical name.
+        unit: of all values.
+        aliases: other accepted spellings.
+        lowest: lower limit of possible values.
+        highest: generous upper limit of possible values.
+        zero: values up to this count as exactly zero (a metal; a compound on the hull); minus infinity if zero has no
+            special meaning.
+        note: how the value is calculated.
+        tolerance: largest deviation at which a value meets a point target, in the unit.
     """
 
     name: str
@@ -106,6 +101,6 @@ MOLECULE_PROPERTIES: dict[str, Property] = {
 }
 
 PROPERTIES = CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES
-"""Of either kind, by name."""
+"""Properties of both kinds, by name."""
 
 PROPERTIES_OF = {"crystal": CRYSTAL_PROPERTIES, "molecule": MOLECULE_PROPERTIES}

@@ -1,9 +1,9 @@
-"""Property wishes: what a person types, and the energy it becomes.
+"""Property targets: their syntax and their energy.
 
-The energy of a wish is minus the log probability that it is met, -log P(|y - target| ≤ tolerance), under the whole
-distribution that a model or an ensemble predicts: where members disagree a candidate pays. A metal cannot have a gap of
-1.5 eV, so that the energy grows without limit as the model becomes sure of a metal; a wish for a gap of zero is a wish
-for P(metal).
+The energy of a target is minus the log probability that it is met, -log P(|y - target| ≤ tolerance), under the whole
+distribution that a model or an ensemble predicts; disagreement of members raises it. A metal cannot have a gap of
+1.5 eV, so the energy grows without limit as the model becomes certain of a metal; a target of zero gap gives
+-log P(metal).
 """
 
 import difflib
@@ -21,22 +21,22 @@ from matgen.targets.distributions import Distribution
 from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, Property
 
 ABOVE_ZERO = 1e-6
-"""What `>0` means to a property whose zero is something special, in its unit."""
+"""Lower limit of a target `>0` for a property whose zero has a special meaning, in its unit."""
 
 
 class TargetError(UserError, ValueError):
-    """A wish that cannot be understood or cannot come true."""
+    """A target that cannot be parsed or cannot be met."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is wished of one property.
+    """Target of one property.
 
     Attributes:
         name: of the property.
-        low: least value; minus infinity where open.
-        high: greatest value; infinity where open.
-        point: whether low = high is a value to come close to, within the tolerance of the property.
+        low: lower limit; minus infinity if open.
+        high: upper limit; infinity if open.
+        point: whether low = high is a value to be met within the tolerance of the property.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Target:
 
     @property
     def tolerance(self) -> float:
-        """How far from the point a value may lie; 0 of a range.
+        """Allowed deviation from a point; 0 for a range.
 
-        A point of zero, where zero is something special, is met by what counts as zero alone: by metals.
+        A point target of zero, if zero has a special meaning, is met only by values that count as zero: by metals.
         """
         if not self.point:
             return 0.0
@@ -57,27 +57,27 @@ class Target:
 
     @property
     def least(self) -> float:
-        """No smaller value meets the wish, however near: a metal has no gap of 0.1 eV."""
+        """Smallest value that can meet the target: a metal does not meet a target of 0.1 eV."""
         zero = PROPERTIES[self.name].zero
         return zero + ABOVE_ZERO if self.point and 0 <= zero < self.low else -math.inf
 
     @property
     def window(self) -> tuple[float, float]:
-        """Values that meet the wish, from and to."""
+        """Lower and upper limit of the values that meet the target."""
         return max(self.low - self.tolerance, self.least), self.high + self.tolerance
 
     def met(self, value: float) -> bool:
-        """Whether a value lies in the range, or within the tolerance of the point."""
+        """Return whether a value lies in the range, or within the tolerance of the point."""
         low, high = self.window
         return low <= value <= high
 
     def log_probability(self, distribution: Distribution) -> Tensor:
-        """Log P(wish) (n_systems,)."""
+        """Return log P(target) (n_systems,)."""
         low, high = self.window
         return distribution.log_between(torch.tensor(low), torch.tensor(high))
 
     def energy(self, distribution: Distribution) -> Tensor:
-        """-log P(wish) (n_systems,)."""
+        """Return -log P(target) (n_systems,)."""
         return -self.log_probability(distribution)
 
     def __str__(self) -> str:
@@ -92,10 +92,10 @@ class Target:
 
 
 def find_property(name: str, properties: Mapping[str, Property]) -> Property:
-    """The property of this name or alias.
+    """Return the property with a name or alias.
 
     Raises:
-        WishError: there is none.
+        TargetError: there is none.
     """
     names = {alias: p for p in properties.values() for alias in (p.name, *p.aliases)}
     key = name.strip().lower().replace("-", "_").replace(" ", "_")
@@ -113,12 +113,12 @@ _BOUND = re.compile(rf"\s*(<=|>=|<|>){_NUMBER}")
 
 
 def parse_target(name: str, text: str, properties: Mapping[str, Property] = CRYSTAL_PROPERTIES) -> Target:
-    """Read a wish: `1.5`, `1.2:1.8`, `>3`, `<=0.05`.
+    """Parse a target: `1.5`, `1.2:1.8`, `>3`, `<=0.05`.
 
-    A range that begins at zero includes what is exactly zero (metals; compounds on the hull); `>0` excludes it.
+    A range that begins at zero includes exactly zero (metals; compounds on the hull); `>0` excludes it.
 
     Raises:
-        WishError: unknown property, unreadable text, or no value that could fulfil it.
+        TargetError: unknown property, invalid text, or no possible value meets it.
     """
     requested = find_property(name, properties)
     if match := _POINT.fullmatch(text):
@@ -137,15 +137,17 @@ def parse_target(name: str, text: str, properties: Mapping[str, Property] = CRYS
 def parse_targets(
     texts: Mapping[str, object], properties: Mapping[str, Property] = CRYSTAL_PROPERTIES
 ) -> tuple[Target, ...]:
-    """Wishes by property name, understood: of the properties of one kind.
+    """Parse targets by property name, for the properties of one kind.
 
     Raises:
-        WishError: one cannot be understood or cannot come true, or two speak of one property.
+        TargetError: one cannot be parsed or met, or two are for the same property.
     """
     targets = tuple(parse_target(name, str(text), properties) for name, text in texts.items())
     for name, count in Counter(target.name for target in targets).items():
         if count > 1:
-            raise TargetError(f"expected one wish for each property, got {count} for {name}; drop one or use low:high")
+            raise TargetError(
+                f"expected one target for each property, got {count} for {name}; drop one or use low:high"
+            )
     return targets
 
 

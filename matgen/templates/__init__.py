@@ -1,1 +1,1 @@
-"""The discrete half of a material, and how it becomes atoms."""
+"""Templates, the discrete half of a material, and their expansion into atoms."""

@@ -1,8 +1,8 @@
-"""Many templates, crystals and molecules alike, and their free numbers.
+"""Batches of templates, crystals and molecules alike, and their free parameters.
 
-A molecule has space group 0, which is no group: its cell is fixed at 1 Å and not periodic, every atom is a site of its
-own at `MOLECULE_SITE`, and the three free numbers of a site are Cartesian coordinates in Å. Whatever walks in free
-numbers therefore takes both.
+A molecule has space group 0, which stands for no group: its cell is fixed at 1 Å and not periodic, every atom is its
+own site at `MOLECULE_SITE`, and the three free parameters of a site are Cartesian coordinates in Å. Samplers of free
+parameters therefore handle both kinds.
 """
 
 import math
@@ -29,15 +29,15 @@ K = TypeVar("K", CrystalTemplate, MoleculeTemplate)
 
 @dataclass(frozen=True)
 class TemplateBatch:
-    """Many templates, their sites concatenated.
+    """Templates with their sites concatenated.
 
     Attributes:
-        space_group: 1..230, 0 for a molecule (n_systems,).
+        space_group: 1..230, or 0 for a molecule (n_systems,).
         site_position: row of the Wyckoff table (n_sites,).
         site_element: atomic number (n_sites,).
         site_system: system of each site, ascending (n_sites,).
         graphs: molecular graphs.
-        smiles: of each molecule, empty for a crystal; an empty tuple where there are crystals only.
+        smiles: of each molecule, empty for a crystal; an empty tuple for a batch of crystals.
     """
 
     space_group: Tensor
@@ -61,18 +61,18 @@ class TemplateBatch:
 
     @classmethod
     def of_sites(cls, space_group: Tensor, site_position: Tensor, site_element: Tensor, site_system: Tensor) -> Self:
-        """Crystals from the columns of their sites."""
+        """Return crystals from the columns of their sites."""
         graphs = Graphs.none(len(space_group), len(site_system), space_group.device)
         return cls(space_group, site_position, site_element, site_system, graphs)
 
     @classmethod
     def of_graphs(cls, element: Tensor, system: Tensor, graphs: Graphs, smiles: tuple[str, ...]) -> Self:
-        """Molecules from the columns of their atoms."""
+        """Return molecules from the columns of their atoms."""
         group = torch.full_like(graphs.pairs, NO_GROUP)
         return cls(group, torch.full_like(element, MOLECULE_SITE), element, system, graphs, smiles)
 
     def unbatch(self) -> list[Template]:
-        """The single templates again, sites of crystals ascending."""
+        """Return the single templates, with the sites of crystals ascending."""
         sites: list[list[tuple[int, int]]] = [[] for _ in range(self.n_systems)]
         rows = zip(self.site_position.tolist(), self.site_element.tolist(), self.site_system.tolist(), strict=True)
         for position, element, system in rows:
@@ -100,7 +100,7 @@ class TemplateBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """Device of the tensors."""
         return self.space_group.device
 
     @property
@@ -116,25 +116,25 @@ class TemplateBatch:
 
     @property
     def free_lattice(self) -> Tensor:
-        """Which lattice numbers are free (n_systems, 6)."""
+        """Which lattice parameters are free (n_systems, 6)."""
         return family_tables(self.device)[0][self.space_group]
 
     @property
     def free_coords(self) -> Tensor:
-        """Which site numbers are free (n_sites, 3)."""
+        """Which site parameters are free (n_sites, 3)."""
         return wyckoff_table(self.device).free[self.site_position]
 
     @property
-    def reference_number(self) -> Tensor:
-        """Lattice number (n_systems,) of the conventional cell volume that the composition suggests; 0 of molecules."""
+    def reference_parameter(self) -> Tensor:
+        """Lattice parameter (n_systems,) of the cell volume expected of the composition; 0 for molecules."""
         volume = torch.zeros(self.n_systems, dtype=torch.float64, device=self.device)
         per_site = atomic_volumes(self.device)[self.site_element] * self.site_multiplicity
         primitive = wyckoff_table(self.device).primitive[self.space_group]
-        number = (volume.index_add(0, self.site_system, per_site) / torch.linalg.det(primitive)).log() / math.sqrt(3)
-        return torch.where(self.periodic, number, 0.0)
+        conventional = volume.index_add(0, self.site_system, per_site) / torch.linalg.det(primitive)
+        return torch.where(self.periodic, conventional.log() / math.sqrt(3), 0.0)
 
     def select(self, systems: Tensor) -> Self:
-        """The templates of these systems (indices, repeats allowed), in that order."""
+        """Return the templates of some systems, by indices that may repeat, in that order."""
         sites, site_system = take_sites(self.site_system, self.n_systems, systems)
         names = tuple(self.smiles[i] for i in systems.tolist()) if self.smiles else ()
         return type(self)(
@@ -147,34 +147,34 @@ class TemplateBatch:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """Return a copy on another device."""
         return placed(self, device)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The free numbers of a batch of templates; entries that are not free are zero.
+    """The free parameters of a batch of templates; entries that are not free are zero.
 
     Attributes:
-        lattice: shape (5) and log volume relative to what the composition suggests (n_systems, 6).
-        coords: site numbers u on the unit torus, or Cartesian in Å where there is no lattice (n_sites, 3).
+        lattice: shape (5) and log volume relative to that expected of the composition (n_systems, 6).
+        coords: site parameters u on the unit torus for crystals, Cartesian coordinates in Å for molecules (n_sites, 3).
     """
 
     lattice: Tensor
     coords: Tensor
 
     def select(self, templates: TemplateBatch, systems: Tensor) -> Self:
-        """The geometries of these systems of the batch that `templates` describes."""
+        """Return the geometries of some systems of the batch `templates`."""
         sites, _ = take_sites(templates.site_system, templates.n_systems, systems)
         return type(self)(self.lattice[systems], self.coords[sites])
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """Return a copy on another device."""
         return placed(self, device)
 
 
 def concatenated(parts: Sequence[tuple[TemplateBatch, Geometry]]) -> tuple[TemplateBatch, Geometry]:
-    """Batches one after another."""
+    """Concatenate batches."""
     batches, geometries = zip(*parts, strict=True)
     sizes = torch.tensor([0, *(batch.n_systems for batch in batches)]).cumsum(0).tolist()
     names = [batch.smiles or ("",) * batch.n_systems for batch in batches] if any(b.smiles for b in batches) else []
@@ -191,7 +191,7 @@ def concatenated(parts: Sequence[tuple[TemplateBatch, Geometry]]) -> tuple[Templ
 
 
 def crystals_of(templates: Iterable[Template]) -> list[CrystalTemplate]:
-    """Templates that must all be crystals.
+    """Return templates that must all be crystals.
 
     Raises:
         TypeError: one is a molecule.
@@ -200,7 +200,7 @@ def crystals_of(templates: Iterable[Template]) -> list[CrystalTemplate]:
 
 
 def molecules_of(templates: Iterable[Template]) -> list[MoleculeTemplate]:
-    """Templates that must all be molecules.
+    """Return templates that must all be molecules.
 
     Raises:
         TypeError: one is a crystal.
@@ -217,7 +217,7 @@ def _all(templates: Iterable[Template], kind: type[K], complaint: str) -> list[K
 
 
 def _sites(template: Template) -> Sequence[tuple[int, int]]:
-    """(position, element) of each site."""
+    """Return (position, element) of each site."""
     if isinstance(template, MoleculeTemplate):
         return [(MOLECULE_SITE, z) for z in template.graph.elements.tolist()]
     return template.sites

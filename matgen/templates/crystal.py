@@ -20,7 +20,7 @@ class CrystalTemplate:
 
     @property
     def composition(self) -> dict[int, int]:
-        """Atoms of each element in the primitive cell, by atomic number."""
+        """Number of atoms of each element in the primitive cell, by atomic number."""
         atoms, counts = multiplicities(), dict.fromkeys((z for _, z in self.sites), 0)
         for position, element in self.sites:
             counts[element] += atoms[position]
@@ -28,7 +28,7 @@ class CrystalTemplate:
 
     @property
     def n_atoms(self) -> int:
-        """Atoms in the primitive cell."""
+        """Number of atoms in the primitive cell."""
         return sum(multiplicities()[position] for position, _ in self.sites)
 
     @property

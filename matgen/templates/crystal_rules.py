@@ -1,4 +1,4 @@
-"""Which templates there can be, and which of them a user asks for."""
+"""Legal crystal templates, and hard constraints on them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MAX_ATOMS = 20  # of the primitive cell, as in the training crystals
 
 
 def is_legal(template: CrystalTemplate) -> bool:
-    """Whether the sites belong to the space group, and positions without freedom are used at most once."""
+    """Return whether the sites belong to the space group and positions without free parameters occur at most once."""
     reusable = _reusable(template.space_group)
     used = [position for position, _ in template.sites]
     return bool(used) and all(p in reusable and (reusable[p] or used.count(p) == 1) for p in used)
@@ -21,7 +21,7 @@ def is_legal(template: CrystalTemplate) -> bool:
 
 @cache
 def _reusable(space_group: int) -> dict[int, bool]:
-    """The positions of a group, and whether each may be used more than once."""
+    """Return the positions of a group, and whether each may be used more than once."""
     table = wyckoff_table()
     return {position: bool(table.dof[position]) for position in table.positions_of(space_group)}
 
@@ -32,16 +32,16 @@ class ContradictionError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class TemplateRules:
-    """Hard constraints on templates; the defaults ask for nothing.
+    """Hard constraints on templates; the defaults allow all legal ones.
 
     Attributes:
         allowed_elements: atomic numbers that may occur.
         required_elements: atomic numbers that must occur.
-        composition: (atomic number, atoms) of one formula unit; the cell holds any whole number of units. Empty
-            where any composition will do.
-        space_groups: allowed ones, 1..230.
-        max_atoms: most atoms in the primitive cell.
-        n_elements: fewest and most distinct elements.
+        composition: (atomic number, atoms) of one formula unit; the cell holds any integer number of units. Empty
+            for any composition.
+        space_groups: allowed space groups, 1..230.
+        max_atoms: largest number of atoms in the primitive cell.
+        n_elements: smallest and largest number of distinct elements.
     """
 
     allowed_elements: frozenset[int] = field(default_factory=lambda: frozenset(known_elements()))
@@ -52,16 +52,16 @@ class TemplateRules:
     n_elements: tuple[int, int] = (1, MAX_ATOMS)
 
     def __post_init__(self) -> None:
-        """Check that the rules allow anything at all.
+        """Check that the rules can be satisfied.
 
         Raises:
-            ContradictionError: they contradict each other, or ask for what there is not.
+            ContradictionError: they contradict each other, or no template satisfies them.
         """
         for check in (_check_elements, _check_counts, _check_composition):
             check(self)
 
     def satisfied(self, template: CrystalTemplate) -> bool:
-        """Whether a template is legal and keeps every rule."""
+        """Return whether a template is legal and satisfies every rule."""
         composition = template.composition
         present = composition.keys()
         fewest, most = self.n_elements
@@ -77,9 +77,9 @@ class TemplateRules:
 
 
 def fits(space_group: int, counts: tuple[int, ...]) -> bool:
-    """Whether a primitive cell of this group can hold so many atoms of each of several elements.
+    """Return whether a primitive cell of a group can hold `counts` atoms of several elements.
 
-    Positions without freedom take one element once; the others take any number of sites.
+    Positions without free parameters hold one site; the others hold any number of sites.
     """
     once: Counter[int] = Counter()
     often: set[int] = set()
@@ -93,7 +93,7 @@ def fits(space_group: int, counts: tuple[int, ...]) -> bool:
 
 
 def fitting_groups(rules: TemplateRules) -> frozenset[int]:
-    """The allowed space groups that can hold the composition in some whole number of formula units, or any at all."""
+    """Return the allowed space groups that can hold the composition in an integer number of formula units."""
     if not rules.composition:
         return frozenset(group for group in rules.space_groups if _fewest_atoms(group) <= rules.max_atoms)
     unit = reduced(dict(rules.composition))
@@ -104,13 +104,19 @@ def fitting_groups(rules: TemplateRules) -> frozenset[int]:
 
 @cache
 def _fewest_atoms(space_group: int) -> int:
-    """Atoms in the smallest primitive cell of a group."""
+    """Return the number of atoms in the smallest primitive cell of a group."""
     return min(multiplicities()[position] for position in _reusable(space_group))
 
 
 @cache
 def _placeable(counts: tuple[int, ...], once: tuple[tuple[int, int], ...], often: tuple[int, ...]) -> bool:
-    """Whether counts can be made of multiplicities: `once` = ((multiplicity, how many), ...), `often` reusable."""
+    """Return whether counts are sums of multiplicities.
+
+    Args:
+        counts: atoms of each element.
+        once: (multiplicity, number of positions) of positions that are used at most once.
+        often: multiplicities of positions that may be used repeatedly.
+    """
     if not once:
         return all(_payable(count, often) for count in counts)
     (multiplicity, available), rest = once[0], once[1:]
@@ -138,8 +144,8 @@ def _names(elements: frozenset[int]) -> str:
 def _check_elements(rules: TemplateRules) -> None:
     unknown = (rules.allowed_elements | rules.required_elements) - frozenset(known_elements())
     if unknown:
-        numbers = ", ".join(str(z) for z in sorted(unknown))
-        raise ContradictionError(f"expected elements that training crystals hold, got Z = {numbers}; leave them out")
+        listed = ", ".join(str(z) for z in sorted(unknown))
+        raise ContradictionError(f"expected elements that training crystals hold, got Z = {listed}; leave them out")
     if not rules.allowed_elements:
         raise ContradictionError("expected at least one allowed element, got none; allow some")
     excluded = rules.required_elements - rules.allowed_elements

@@ -1,4 +1,4 @@
-"""From a template and its free numbers to the atoms of the primitive cell, or of the molecule."""
+"""Expansion of a template and its free parameters into the atoms of the primitive cell, or of the molecule."""
 
 from dataclasses import replace
 
@@ -15,10 +15,10 @@ from matgen.templates.wyckoff import wyckoff_table
 
 @per_device
 def cartesian_rotations() -> Tensor:
-    """Rotation from the first member of each position to this member (n_members, 3, 3), on column vectors.
+    """Return the rotation from the first member of each position to each member (n_members, 3, 3), on column vectors.
 
-    A cell exp(S) whose S obeys the crystal family commutes with the group's rotations, so these do not depend on
-    the free lattice numbers.
+    A cell exp(S) whose S obeys the crystal family commutes with the rotations of the group, so these do not depend on
+    the free lattice parameters.
     """
     table = wyckoff_table()
     cell = parameters_to_lattice(family_tables()[1])  # (231, 3, 3)
@@ -27,23 +27,23 @@ def cartesian_rotations() -> Tensor:
 
 
 def conventional_cell(templates: TemplateBatch, lattice: Tensor) -> Tensor:
-    """Conventional cells (n_systems, 3, 3) in Å of lattice numbers as `Geometry` holds them."""
+    """Return conventional cells (n_systems, 3, 3) in Å from the lattice parameters of a `Geometry`."""
     mask, fixed = (t[templates.space_group] for t in family_tables(lattice.device))
-    numbers = torch.where(mask, lattice, fixed.to(lattice.dtype))
-    shift = torch.zeros_like(numbers)
-    shift[:, 5] = templates.reference_number.to(lattice.dtype)
-    return parameters_to_lattice(numbers + shift)
+    parameters = torch.where(mask, lattice, fixed.to(lattice.dtype))
+    shift = torch.zeros_like(parameters)
+    shift[:, 5] = templates.reference_parameter.to(lattice.dtype)
+    return parameters_to_lattice(parameters + shift)
 
 
 def expand(templates: TemplateBatch, geometry: Geometry) -> State:
-    """Atoms of the primitive cell, differentiable in the geometry.
+    """Return the atoms of the primitive cells, differentiable in the geometry.
 
     Args:
-        templates: the discrete half.
+        templates: templates to expand.
         geometry: lattice (n_systems, 6) and coords (n_sites, 3).
 
     Returns:
-        A state whose atoms follow the order of the sites, each site's first member first.
+        A state with atoms in the order of the sites, the first member of each site first.
     """
     device, dtype = geometry.lattice.device, geometry.lattice.dtype
     table = wyckoff_table(device)
@@ -69,16 +69,16 @@ def expand(templates: TemplateBatch, geometry: Geometry) -> State:
 
 
 def _of_atoms(graphs: Graphs, first: Tensor, site_idx: Tensor) -> Graphs:
-    """The graphs with atoms in place of sites, which in molecules are the same but for where they start."""
+    """Return the graphs with atom indices instead of site indices."""
     return replace(graphs, charge=graphs.charge[site_idx], stereo_sites=first[graphs.stereo_sites])
 
 
 def unit_directions(templates: TemplateBatch, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """How a representative atom moves with each of its free numbers.
+    """Return how a representative atom moves with each of its free parameters.
 
     Returns:
-        Unit Cartesian directions (n_sites, 3 numbers, 3) and the length in Å of one unit of each number
-        (n_sites, 3), which is 1 where a number is not free.
+        Unit Cartesian directions (n_sites, 3 parameters, 3) and the length in Å of one unit of each parameter
+        (n_sites, 3), which is 1 if the parameter is not free.
     """
     table = wyckoff_table(geometry.lattice.device)
     cell = conventional_cell(templates, geometry.lattice)
@@ -90,10 +90,10 @@ def unit_directions(templates: TemplateBatch, geometry: Geometry) -> tuple[Tenso
 
 
 def wrapped(templates: TemplateBatch, geometry: Geometry) -> Geometry:
-    """The same geometry with the coords of crystals in [0, 1)."""
+    """Return the geometry with the coords of crystals wrapped into [0, 1)."""
     return replace(geometry, coords=geometry.coords - turns(templates, geometry.coords.floor()))
 
 
 def turns(templates: TemplateBatch, whole: Tensor) -> Tensor:
-    """Whole turns of the torus (n_sites, 3): none where there is no lattice."""
+    """Return integer turns of the torus (n_sites, 3), zero for molecules."""
     return torch.where(templates.periodic[templates.site_system, None], whole, 0.0)

@@ -1,4 +1,4 @@
-"""Families of crystals by chemistry: one layout, and on each site elements of one group of the periodic table."""
+"""Families of crystals: one Wyckoff layout, with elements of the same chemical group on each site."""
 
 from functools import cache
 
@@ -10,17 +10,17 @@ from matgen.templates.prototypes import Layout, layout
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 ACTINOIDS = 19
-"""In place of a column: the actinoids, whose oxidation states differ from those of column 3."""
+"""Chemical group of the actinoids, whose oxidation states differ from those of column 3."""
 
 Family = tuple[Layout, tuple[tuple[int, int], ...]]
 
 
 @cache
 def chemical_group(z: int) -> int:
-    """Column 1..18 of an element in the periodic table; 0 for hydrogen, 19 for an actinoid.
+    """Return the column 1..18 of an element in the periodic table; 0 for hydrogen, 19 for an actinoid.
 
-    Lanthanoids stand in column 3, with scandium and yttrium: all of them are trivalent. Actinoids have a group of their
-    own, and so has hydrogen, which is no alkali metal.
+    Lanthanoids are in column 3 with scandium and yttrium, since all of them are trivalent. Hydrogen, which is not an
+    alkali metal, and the actinoids have groups of their own.
     """
     element = Element.from_Z(z)
     if z == HYDROGEN:
@@ -29,10 +29,10 @@ def chemical_group(z: int) -> int:
 
 
 def family(template: CrystalTemplate) -> Family:
-    """What members of one family share: their layout, and the group of the element on each of its positions.
+    """Return what the members of a family share: the layout, and the chemical group on each of its positions.
 
-    Which of several equivalent positions is named first depends on the elements (sodium chloride has its cation on 4a,
-    potassium chloride its anion), so that the smallest of the equivalent descriptions is taken.
+    The choice among equivalent positions depends on the elements (sodium chloride has its cation on 4a, potassium
+    chloride its anion), so the smallest of the equivalent descriptions is used.
     """
     start = wyckoff_table().positions_of(template.space_group).start
     groups = [(position - start, chemical_group(z)) for position, z in template.sites]

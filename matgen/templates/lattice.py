@@ -1,8 +1,8 @@
-"""Six lattice numbers k for every cell, with each crystal family a mask on them.
+"""Six lattice parameters k of every cell, with a mask of the free ones for each crystal family.
 
 With the metric G = L Lᵀ of a cell L of row vectors, S = ½ log G = Σ_b k_b B_b in a trace-orthonormal basis of
-symmetric matrices (DiffCSP++, Jiao et al., ICLR 2024, eq. 6). L = exp(S) is then a cell with that metric, free of any
-rotation, and its volume is exp(√3 k_6).
+symmetric matrices (DiffCSP++, Jiao et al., ICLR 2024, eq. 6). L = exp(S) is then a cell with that metric in a
+fixed orientation, and its volume is exp(√3 k_6).
 """
 
 import math
@@ -27,13 +27,13 @@ FAMILY_ENDS = {"triclinic": 2, "monoclinic": 15, "orthorhombic": 74, "tetragonal
 
 
 def crystal_family(space_group: int) -> str:
-    """Name of the family; trigonal groups count as hexagonal."""
+    """Return the name of the crystal family; trigonal groups count as hexagonal."""
     return next(name for name, end in FAMILY_ENDS.items() if space_group <= end)
 
 
 @per_device
 def basis() -> Tensor:
-    """Trace-orthonormal basis B_b of symmetric 3×3 matrices (6, 3, 3)."""
+    """Return the trace-orthonormal basis B_b of symmetric 3×3 matrices (6, 3, 3)."""
     b = torch.zeros(6, 3, 3, dtype=torch.float64)
     for i, (row, column) in enumerate(((0, 1), (0, 2), (1, 2))):
         b[i, row, column] = b[i, column, row] = 1 / math.sqrt(2)
@@ -45,9 +45,9 @@ def basis() -> Tensor:
 
 @per_device
 def family_tables() -> tuple[Tensor, Tensor]:
-    """Mask of free lattice numbers (231, 6) and the values of the others (231, 6), by space group.
+    """Return the mask of free lattice parameters (231, 6) and the values of the others (231, 6), by space group.
 
-    Where there is no group, 0, no number is free and the cell is 1 Å, which makes fractional coordinates Cartesian.
+    For molecules, space group 0, no parameter is free and the cell is 1 Å: fractional coordinates are Cartesian.
     """
     families = [crystal_family(number) for number in range(1, 231)]
     mask = torch.tensor([(0,) * 6, *(FAMILY_MASKS[family] for family in families)], dtype=torch.bool)
@@ -57,17 +57,18 @@ def family_tables() -> tuple[Tensor, Tensor]:
 
 
 def lattice_to_parameters(cell: Tensor) -> Tensor:
-    """Lattice numbers of cells (..., 3, 3) in Å: (..., 6), the last one √3 × the mean log length."""
+    """Return the lattice parameters (..., 6) of cells (..., 3, 3) in Å; the last is √3 × the mean log length."""
     values, vectors = torch.linalg.eigh(cell @ cell.mT)
     log_metric = (vectors * values.log().unsqueeze(-2)) @ vectors.mT
     return 0.5 * torch.einsum("...ij,bij->...b", log_metric, basis(cell.device).to(cell.dtype))
 
 
-def parameters_to_lattice(numbers: Tensor) -> Tensor:
-    """Cells (..., 3, 3) in Å whose rows have the metric that the lattice numbers (..., 6) describe."""
-    return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", numbers, basis(numbers.device).to(numbers.dtype)))
+def parameters_to_lattice(parameters: Tensor) -> Tensor:
+    """Return cells (..., 3, 3) in Å whose rows have the metric of lattice parameters (..., 6)."""
+    matrices = basis(parameters.device).to(parameters.dtype)
+    return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", parameters, matrices))
 
 
-def volume_number(volume: Tensor) -> Tensor:
-    """The last lattice number of a cell of this volume in Å³."""
+def volume_parameter(volume: Tensor) -> Tensor:
+    """Return the last lattice parameter of a cell with a volume in Å³."""
     return volume.log() / math.sqrt(3)

@@ -1,4 +1,4 @@
-"""Molecules in space: where the bonds of bare atoms are, where the atoms of a bare graph are."""
+"""Molecules in space: bonds from positions, and positions from bonds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,19 @@ from rdkit.Chem import rdDetermineBonds, rdDistGeom, rdForceFieldHelpers
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, graph_of, template_in_space, with_positions
 
 SEED = 0
-"""Of the geometries that are made where a file has none."""
+"""Random seed of generated geometries."""
 
 LARGEST = 250
-"""Atoms beyond which no geometry is made and no bond orders are looked for: either can take minutes."""
+"""Largest number of atoms for which geometries are generated and bond orders assigned; either can take minutes."""
 
 ATTEMPTS = 50
-"""Embeddings that are tried; a molecule that ten do not succeed with is strained."""
+"""Largest number of embeddings; a molecule that needs more than ten is strained."""
 
 MINIMISE = 2000
-"""Steps of the force field."""
+"""Largest number of steps of the force field."""
 
 BOND_ORDERS = 100_000
-"""Assignments of bond orders that are tried."""
+"""Largest number of assignments of bond orders."""
 
 NEAR: tuple[dict[str, Any], ...] = (
     {},
@@ -30,10 +30,10 @@ NEAR: tuple[dict[str, Any], ...] = (
     {"useVdw": True, "covFactor": 1.2},
     {"useVdw": True, "covFactor": 1.15},
 )
-"""What counts as bonded, tried in turn until valences come out: RDKit's own rule (1.3 covalent radii), then ever less.
+"""Criteria for bonds, tried in turn until the valences are correct: RDKit's own (1.3 covalent radii), then stricter.
 
-Cages bring atoms together that are not bonded. Of 1500 molecules of QM9, drawn at random (seed 0), the first rule gives
-back 1390 with their hands, all four 1493; the others are mesomeric forms and hands of strained cages.
+In cages, atoms come close that are not bonded. Of 1500 random molecules of QM9 (seed 0), the first criterion reproduces
+1390 with their stereo, all four 1493; the others are mesomeric forms and stereoisomers of strained cages.
 """
 
 HYDROGENS = "hydrogens added where valences are free"
@@ -41,8 +41,8 @@ EMBEDDED = f"geometry by ETKDGv3 (seed {SEED}) and MMFF94"
 ROUGH = f"geometry by ETKDGv3 (seed {SEED}) alone, since MMFF94 does not know its atoms"
 
 LONGEST_BOND = 1.3
-"""A bond longer than that is broken, in sums of covalent radii (Cordero et al., Dalton Trans. 2008, 2832); a hydrogen
-nearer than that to an atom is bonded to it."""
+"""Longest bond, in sums of covalent radii (Cordero et al., Dalton Trans. 2008, 2832). A hydrogen closer than this to an
+atom is bonded to it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Placed:
     Attributes:
         template: its graph.
         positions: Cartesian (n_atoms, 3) in the order of the graph, Å.
-        note: what was made up, since the source did not say it; empty if nothing was.
+        note: what the source does not give and was generated; empty otherwise.
     """
 
     template: MoleculeTemplate
@@ -61,10 +61,10 @@ class Placed:
 
 
 def placed(molecule: Chem.Mol) -> Placed:
-    """An RDKit molecule in the order of its template; hydrogens and positions that it lacks are made.
+    """Return an RDKit molecule in the order of its template; missing hydrogens and positions are generated.
 
     Raises:
-        MoleculeError: it cannot be understood, or no geometry could be made.
+        MoleculeError: it is not valid, or no geometry can be generated.
     """
     if not molecule.GetNumAtoms():
         raise MoleculeError("expected a molecule, got no atoms; check that the file is whole")
@@ -77,55 +77,55 @@ def placed(molecule: Chem.Mol) -> Placed:
     template, positions = template_in_space(whole)
     if whole.GetNumAtoms() > 1 and _overlaps(positions):
         return embedded(MoleculeTemplate.of(molecule))
-    if shows(whole, template):  # of all orders of equal atoms, the one that they have
+    if shows(whole, template):  # keep the order of equivalent atoms
         positions = whole.GetConformer().GetPositions()
     return Placed(template, positions, HYDROGENS if whole.GetNumAtoms() > molecule.GetNumAtoms() else "")
 
 
 def embedded(template: MoleculeTemplate) -> Placed:
-    """A molecule with a geometry from distances known of its bonds, relaxed by a force field; always the same one.
+    """Generate a geometry by distance geometry and a force field, with a fixed seed.
 
     Raises:
-        MoleculeError: no geometry could be made.
+        MoleculeError: no geometry can be generated.
     """
     molecule = template.molecule
     _check_elements(molecule)
     if molecule.GetNumAtoms() > LARGEST:
         raise MoleculeError(f"expected coordinates for more than {LARGEST} atoms, got a graph; give a file with them")
     if all(rdDistGeom.EmbedMolecule(molecule, _etkdg(at_random=guess)) < 0 for guess in (False, True)):
-        raise MoleculeError(f"expected a molecule that fits into space, got {template}; check the hands of its rings")
-    known = rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.Mol(molecule))  # it writes its own aromaticity
+        raise MoleculeError(f"expected a molecule that fits into space, got {template}; check the stereo of its rings")
+    known = rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.Mol(molecule))  # on a copy, as it changes the aromaticity
     if known:
         rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=MINIMISE)
     positions = molecule.GetConformer().GetPositions()
     if not shows(with_positions(template, positions), template):
-        raise MoleculeError(f"expected the hands of {template}, got others from the force field; give coordinates")
+        raise MoleculeError(f"expected the stereo of {template}, got another from the force field; give coordinates")
     return Placed(template, positions, EMBEDDED if known else ROUGH)
 
 
 def _etkdg(*, at_random: bool) -> Any:
-    """Options of ETKDGv3; starts at random coordinates find a few molecules that starts from distances do not."""
+    """Return options of ETKDGv3; random initial coordinates succeed for a few molecules for which distances fail."""
     options: Any = rdDistGeom.ETKDGv3()
     options.randomSeed, options.maxIterations, options.useRandomCoords = SEED, ATTEMPTS, at_random
     return options
 
 
-def bonded(numbers: np.ndarray, positions: np.ndarray, charge: int = 0) -> Chem.Mol:
-    """The molecule whose bonds the distances show.
+def bonded(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int = 0) -> Chem.Mol:
+    """Return the molecule with bonds found from distances.
 
     Args:
-        numbers: atomic numbers (n_atoms,).
+        atomic_numbers: atomic numbers (n_atoms,).
         positions: Cartesian (n_atoms, 3), Å.
-        charge: of the whole, e.
+        charge: net charge, e.
 
     Raises:
-        MoleculeError: no bonds explain the atoms and the charge.
+        MoleculeError: no bonds match the atoms and the charge.
     """
-    if len(numbers) > LARGEST:
+    if len(atomic_numbers) > LARGEST:
         raise MoleculeError(f"expected bonds for more than {LARGEST} atoms, got coordinates alone; give an SDF")
     reasons = []
     for rule in NEAR:
-        found = _bare(numbers, positions)
+        found = _bare(atomic_numbers, positions)
         try:
             rdDetermineBonds.DetermineConnectivity(found, **rule)
             several = len(Chem.GetMolFrags(found))
@@ -147,14 +147,14 @@ def bonded(numbers: np.ndarray, positions: np.ndarray, charge: int = 0) -> Chem.
     )
 
 
-def _bare(numbers: np.ndarray, positions: np.ndarray) -> Chem.Mol:
-    """Atoms in space, no hydrogen to be added to them."""
+def _bare(atomic_numbers: np.ndarray, positions: np.ndarray) -> Chem.Mol:
+    """Return atoms without bonds and without implicit hydrogens."""
     bare = Chem.RWMol()
-    for z in numbers:
+    for z in atomic_numbers:
         atom = Chem.Atom(int(z))
         atom.SetNoImplicit(True)
         bare.AddAtom(atom)
-    conformer = Chem.Conformer(len(numbers))
+    conformer = Chem.Conformer(len(atomic_numbers))
     conformer.Set3D(True)
     conformer.SetPositions(np.ascontiguousarray(positions, dtype=float))
     bare.AddConformer(conformer, assignId=True)
@@ -162,17 +162,17 @@ def _bare(numbers: np.ndarray, positions: np.ndarray) -> Chem.Mol:
 
 
 def shows(molecule: Chem.Mol, template: MoleculeTemplate) -> bool:
-    """Whether a molecule has the graph of a template and the hands that it asks for, atom by atom in its order."""
-    asked, shown = template.molecule, Chem.Mol(molecule)
-    if asked.GetNumAtoms() != shown.GetNumAtoms():
+    """Return whether a molecule has the graph and the specified stereo of a template, atom by atom in its order."""
+    expected, shown = template.molecule, Chem.Mol(molecule)
+    if expected.GetNumAtoms() != shown.GetNumAtoms():
         return False
     Chem.AssignStereochemistryFrom3D(shown)
-    one, other = graph_of(asked), graph_of(shown)
+    one, other = graph_of(expected), graph_of(shown)
     equal = [(getattr(one, name) == getattr(other, name)).all() for name in ("elements", "charges", "relations")]
-    for each in (asked, shown):
+    for each in (expected, shown):
         for atom in each.GetAtoms():
-            atom.SetIsotope(atom.GetIdx() + 1)  # an atom may only be compared with its namesake
-    return all(equal) and shown.HasSubstructMatch(asked, useChirality=True)
+            atom.SetIsotope(atom.GetIdx() + 1)  # match every atom with itself only
+    return all(equal) and shown.HasSubstructMatch(expected, useChirality=True)
 
 
 def _check_elements(molecule: Chem.Mol) -> None:
@@ -182,6 +182,6 @@ def _check_elements(molecule: Chem.Mol) -> None:
 
 
 def _overlaps(positions: np.ndarray) -> bool:
-    """Whether atoms lie on each other, as they do in a file of a graph alone."""
+    """Return whether atoms coincide, as in files that hold a graph without geometry."""
     apart = np.linalg.norm(positions[:, None] - positions, axis=2)
     return bool((apart + np.eye(len(positions)) < 1e-3).any())

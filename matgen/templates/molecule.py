@@ -1,7 +1,7 @@
-"""The discrete half of a molecule: a graph with formal charges and the hands that it asks for.
+"""The discrete half of a molecule: a graph with formal charges and stereo.
 
-A template is a canonical SMILES, so that equal molecules are equal templates; what the geometry needs of it, all atoms
-with their pairwise relations and stereo elements, is a `MolecularGraph`.
+A template is a canonical SMILES, so equal molecules have equal templates. A `MolecularGraph` holds what the geometry
+needs: all atoms with their pairwise relations and stereo elements.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from matgen.batch.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
 from matgen.chemistry.elements import SYMBOLS
 from matgen.errors import UserError
 
-rdBase.DisableLog("rdApp.*")  # a molecule that is none becomes an error of ours, with its reason
+rdBase.DisableLog("rdApp.*")  # invalid molecules raise MoleculeError with the reason
 
 NITROGEN, WITH_LONE_PAIR = 7, 3
-"""Atomic number, and the neighbours of one with a lone pair that could have a hand on paper."""
+"""Atomic number, and the number of neighbours of a nitrogen with a lone pair that formally could be a stereocentre."""
 
 BOND_KINDS = {
     Chem.BondType.SINGLE: 1,
@@ -27,22 +27,22 @@ BOND_KINDS = {
     Chem.BondType.TRIPLE: 3,
     Chem.BondType.AROMATIC: 4,
 }
-"""Relation of two bonded atoms; 5 and 6 are two and three bonds apart, `FARTHER` more."""
+"""Relation of two bonded atoms; 5 and 6 mean two and three bonds apart, `FARTHER` more."""
 
 
 class MoleculeError(UserError, ValueError):
-    """A molecule that cannot be understood, or that no model of ours knows."""
+    """A molecule that is not valid, or that the models do not cover."""
 
 
 @dataclass(frozen=True)
 class MolecularGraph:
-    """All atoms of a molecule in the order of its SMILES, then the hydrogens that it implies, and how they are related.
+    """The atoms of a molecule in the order of its SMILES, then its implicit hydrogens, and their relations.
 
     Attributes:
         elements: atomic numbers (n,).
         charges: formal charges (n,).
         relations: of each ordered pair: 0 on the diagonal, a bond kind, 5, 6 or `FARTHER` (n, n).
-        stereo: rows of kind, four atoms, the atom that they surround and the hand that is asked for, +1 or -1
+        stereo: rows of kind, four neighbours, the central atom and the sign of the specified stereoisomer, +1 or -1
             (n_stereo, 7); see `matgen.nn.stereo`.
     """
 
@@ -57,16 +57,16 @@ class MoleculeTemplate:
     """A molecular graph.
 
     Attributes:
-        smiles: canonical, with the hands that are asked for; `of` makes it so.
+        smiles: canonical, with the specified stereo; use `of` for other SMILES.
     """
 
     smiles: str
 
     @classmethod
     def of(cls, molecule: "Chem.Mol | str") -> "MoleculeTemplate":
-        """The template of an RDKit molecule or of any SMILES of it.
+        """Return the template of an RDKit molecule or of any SMILES.
 
-        A nitrogen with a lone pair has no hand: it turns over, or the rings that hold it leave it no choice.
+        A nitrogen with a lone pair is not treated as a stereocentre: it inverts, or its rings determine its geometry.
 
         Raises:
             MoleculeError: it cannot be sanitised, holds several molecules, or atoms without a definite element.
@@ -79,14 +79,14 @@ class MoleculeTemplate:
             if atom.GetAtomicNum() == NITROGEN and atom.GetTotalDegree() == WITH_LONE_PAIR:
                 atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
         smiles = Chem.MolToSmiles(plain)
-        again = Chem.MolFromSmiles(smiles)  # aromaticity and hands as they are read back
+        again = Chem.MolFromSmiles(smiles)  # aromaticity and stereo as they are read back
         if again is None:
             raise MoleculeError(f"expected a molecule that RDKit can read back, got {smiles}; check its valences")
         return cls(Chem.MolToSmiles(again))
 
     @property
     def molecule(self) -> Chem.Mol:
-        """An RDKit molecule with all hydrogens, atoms in the order of the graph; a copy of the caller's own."""
+        """A new RDKit molecule with all hydrogens, atoms in the order of the graph."""
         return Chem.Mol(_molecule(self.smiles))
 
     @property
@@ -96,23 +96,23 @@ class MoleculeTemplate:
 
     @property
     def composition(self) -> dict[int, int]:
-        """Atoms of each element, by atomic number."""
+        """Number of atoms of each element, by atomic number."""
         elements, counts = np.unique(self.graph.elements, return_counts=True)
         return dict(zip(elements.tolist(), counts.tolist(), strict=True))
 
     @property
     def n_atoms(self) -> int:
-        """All atoms, hydrogens too."""
+        """Number of atoms, including hydrogens."""
         return len(self.graph.elements)
 
     @property
     def formula(self) -> str:
-        """Atoms of each element in order of atomic number, such as `H4C1`."""
+        """Formula in order of atomic number, such as `H4C1`."""
         return "".join(f"{SYMBOLS[z]}{n}" for z, n in self.composition.items())
 
     @property
     def hill_formula(self) -> str:
-        """Formula as chemists write it, such as `CH4`."""
+        """Formula in Hill's order, such as `CH4`."""
         return rdMolDescriptors.CalcMolFormula(_molecule(self.smiles))
 
     @property
@@ -122,7 +122,7 @@ class MoleculeTemplate:
 
     @property
     def without_stereo(self) -> "MoleculeTemplate":
-        """The same graph, no hand asked for."""
+        """The same graph without stereo."""
         return _without_stereo(self.smiles)
 
     def __str__(self) -> str:
@@ -130,10 +130,10 @@ class MoleculeTemplate:
 
 
 def parsed(smiles: str) -> Chem.Mol:
-    """One molecule from a SMILES.
+    """Return the molecule of a SMILES.
 
     Raises:
-        MoleculeError: it is none, or several.
+        MoleculeError: it is not valid, or holds several molecules.
     """
     found = Chem.MolFromSmiles(smiles.strip()) if smiles.strip() else None
     if found is None or not found.GetNumAtoms():
@@ -157,12 +157,12 @@ def _without_stereo(smiles: str) -> MoleculeTemplate:
 
 @lru_cache(maxsize=20_000)
 def molecular_graph(smiles: str) -> MolecularGraph:
-    """The graph of a canonical SMILES."""
+    """Return the graph of a canonical SMILES."""
     return graph_of(_molecule(smiles))
 
 
 def graph_of(molecule: Chem.Mol) -> MolecularGraph:
-    """The graph of an RDKit molecule whose hydrogens are atoms."""
+    """Return the graph of an RDKit molecule with explicit hydrogens."""
     n = molecule.GetNumAtoms()
     apart = Chem.GetDistanceMatrix(molecule).astype(int)
     relations = np.where(apart < 4, np.array([0, 1, 5, 6])[apart.clip(max=3)], FARTHER).astype(np.uint8)
@@ -180,14 +180,14 @@ def graph_of(molecule: Chem.Mol) -> MolecularGraph:
 
 
 def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
-    """Tetrahedral elements: seen with the first neighbour towards the eye, the others run with hand -1 clockwise."""
+    """Return tetrahedral elements; seen from the first neighbour, sign -1 means that the others are clockwise."""
     rows: list[tuple[int, ...]] = []
     for atom in molecule.GetAtoms():
         tag = atom.GetChiralTag()
         if tag not in (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW):
             continue
         around = [bond.GetOtherAtomIdx(atom.GetIdx()) for bond in atom.GetBonds()]
-        if len(around) == 3:  # a lone pair takes the last place
+        if len(around) == 3:  # a lone pair is represented by the atom itself
             around.append(atom.GetIdx())
         if len(around) == 4:
             rows.append((TETRAHEDRAL, *around, atom.GetIdx(), 1 if tag == Chem.ChiralType.CHI_TETRAHEDRAL_CCW else -1))
@@ -195,7 +195,7 @@ def _centres(molecule: Chem.Mol) -> list[tuple[int, ...]]:
 
 
 def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
-    """Double bonds a-b=c-d whose ends lie on one side (+1) or on both (-1)."""
+    """Return double bonds a-b=c-d with a and d on the same side (+1) or on opposite sides (-1)."""
     rows: list[tuple[int, ...]] = []
     sides = {Chem.BondStereo.STEREOZ: 1, Chem.BondStereo.STEREOCIS: 1}
     sides |= {Chem.BondStereo.STEREOE: -1, Chem.BondStereo.STEREOTRANS: -1}
@@ -208,32 +208,32 @@ def _double_bonds(molecule: Chem.Mol) -> list[tuple[int, ...]]:
 
 
 def stereo(molecule: Chem.Mol) -> dict[int, str]:
-    """R or S of each centre that has a hand, by atom."""
+    """Return the label R or S of each stereocentre, by atom index."""
     rdCIPLabeler.AssignCIPLabels(molecule)
     return {a.GetIdx(): a.GetProp("_CIPCode") for a in molecule.GetAtoms() if a.HasProp("_CIPCode")}
 
 
 @cache
 def inchi_key(smiles: str) -> str:
-    """InChIKey of a canonical SMILES."""
+    """Return the InChIKey of a canonical SMILES."""
     return Chem.MolToInchiKey(parsed(smiles))
 
 
 @lru_cache(maxsize=20_000)
 def _scaffold(smiles: str) -> str:
     core = MurckoScaffold.GetScaffoldForMol(parsed(smiles))
-    if not core.GetNumAtoms():  # no rings: the elements and how often each occurs
+    if not core.GetNumAtoms():  # no rings
         return rdMolDescriptors.CalcMolFormula(parsed(smiles))
     return Chem.MolToSmiles(MurckoScaffold.MakeScaffoldGeneric(core))
 
 
 def scaffold(template: MoleculeTemplate) -> str:
-    """Rings and the chains between them, whatever the elements; the formula where there is no ring."""
+    """Return the scaffold without elements: rings and the chains between them; the formula if there is no ring."""
     return _scaffold(template.smiles)
 
 
 def with_positions(template: MoleculeTemplate, positions: np.ndarray) -> Chem.Mol:
-    """The molecule of a template with one conformer.
+    """Return the molecule of a template with one conformer.
 
     Args:
         template: the graph.
@@ -248,7 +248,7 @@ def with_positions(template: MoleculeTemplate, positions: np.ndarray) -> Chem.Mo
 
 
 def template_in_space(molecule: Chem.Mol) -> tuple[MoleculeTemplate, np.ndarray]:
-    """The template that a molecule with hydrogens and a conformer shows, hands read off the coordinates.
+    """Return the template of a molecule with hydrogens and a conformer; stereo follows from the coordinates.
 
     Returns:
         The template, and the positions (n_atoms, 3) in the order of its graph, Å.
@@ -260,7 +260,7 @@ def template_in_space(molecule: Chem.Mol) -> tuple[MoleculeTemplate, np.ndarray]
     Chem.AssignStereochemistryFrom3D(shown)
     template = MoleculeTemplate.of(shown)
     order = shown.GetSubstructMatch(_molecule(template.smiles), useChirality=True)
-    if len(order) != shown.GetNumAtoms():  # hands that only coordinates tell apart
+    if len(order) != shown.GetNumAtoms():  # stereo that only coordinates distinguish
         order = shown.GetSubstructMatch(_molecule(template.smiles))
     if len(order) != shown.GetNumAtoms():
         raise MoleculeError(f"expected the atoms of {template}, got others; give all hydrogens")

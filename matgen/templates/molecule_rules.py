@@ -1,4 +1,4 @@
-"""Which molecules a user asks for: hard constraints on molecular graphs."""
+"""Hard constraints on molecular graphs."""
 
 import math
 from collections import Counter
@@ -14,24 +14,24 @@ from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 
 HEAVY_ELEMENTS = frozenset(z for z, _, _ in ATOM_TYPES)
-"""Elements of the molecules that can be drawn, hydrogen aside."""
+"""Elements of the molecules that can be sampled, other than hydrogen."""
 
 _NEUTRAL_VALENCE = {z: valence for z, charge, valence in ATOM_TYPES if charge == 0}
 
 
 @dataclass(frozen=True)
 class MoleculeRules:
-    """Hard constraints on molecules; the defaults ask for nothing but neutrality.
+    """Hard constraints on molecules; the defaults require only neutrality.
 
     Attributes:
         allowed_elements: atomic numbers that may occur; hydrogen always may.
         required_elements: atomic numbers that must occur, other than hydrogen.
-        composition: (atomic number, atoms) of the whole molecule with its hydrogens. Empty where any will do.
-        n_heavy: fewest and most atoms other than hydrogen.
+        composition: (atomic number, atoms) of the molecule with its hydrogens; empty for any.
+        n_heavy: smallest and largest number of atoms other than hydrogen.
         required_smarts: patterns that must occur.
         forbidden_smarts: patterns that must not occur.
         charge: net formal charge.
-        max_rings: most rings in the smallest set that spans all; None for any number.
+        max_rings: largest number of rings in the smallest set of smallest rings; None for any.
     """
 
     allowed_elements: frozenset[int] = HEAVY_ELEMENTS
@@ -44,11 +44,11 @@ class MoleculeRules:
     max_rings: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that the rules allow anything at all, as far as that can be told.
+        """Check that the rules can be satisfied, as far as that is known.
 
         Raises:
-            ContradictionError: they contradict each other, or ask for what there is not.
-            MoleculeError: a SMARTS cannot be understood.
+            ContradictionError: they contradict each other, or no molecule satisfies them.
+            MoleculeError: a SMARTS is not valid.
         """
         for smarts in (*self.required_smarts, *self.forbidden_smarts):
             _pattern(smarts)
@@ -57,16 +57,16 @@ class MoleculeRules:
         _check_composition(self)
 
     def satisfied(self, template: MoleculeTemplate) -> bool:
-        """Whether a molecule keeps every rule."""
+        """Return whether a molecule satisfies every rule."""
         return next(_objections(self, template), None) is None
 
     def why_not(self, template: MoleculeTemplate) -> str:
-        """The first rule that a molecule breaks, as a sentence; empty if it keeps all."""
+        """Return the first rule that a molecule violates, as a sentence; empty if it satisfies all."""
         return next(_objections(self, template), "")
 
 
 def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[str]:
-    """What is wrong with a molecule, cheap things first."""
+    """Yield the violated rules of a molecule, cheap tests first."""
     molecule = _heavy(template.smiles)
     yield from _miscounts(rules, composition_of(template))
     charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
@@ -75,9 +75,9 @@ def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[st
     n_rings = molecule.GetRingInfo().NumRings()
     if rules.max_rings is not None and n_rings > rules.max_rings:
         yield f"has {n_rings} rings, more than {rules.max_rings}"
-    handed = any(mark in template.smiles for mark in "@/\\")  # a graph that leaves hands open may still get them
+    has_stereo = any(mark in template.smiles for mark in "@/\\")  # open stereo can still match the pattern
     for smarts in rules.required_smarts:
-        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=handed):
+        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=has_stereo):
             yield f"lacks the required pattern {smarts}"
     for smarts in rules.forbidden_smarts:
         if molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
@@ -85,7 +85,7 @@ def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[st
 
 
 def _miscounts(rules: MoleculeRules, found: dict[int, int]) -> Iterator[str]:
-    """What is wrong with a composition."""
+    """Yield the violated rules of a composition."""
     present = frozenset(found) - {1}
     n_heavy = sum(found[z] for z in present)
     if not present <= rules.allowed_elements:
@@ -99,7 +99,7 @@ def _miscounts(rules: MoleculeRules, found: dict[int, int]) -> Iterator[str]:
 
 
 def composition_of(template: MoleculeTemplate) -> dict[int, int]:
-    """Atoms of each element, hydrogen too, by atomic number; cheaper than the whole graph."""
+    """Return the number of atoms of each element, by atomic number, without building the whole graph."""
     molecule = _heavy(template.smiles)
     counts = Counter(atom.GetAtomicNum() for atom in molecule.GetAtoms())
     counts[1] += sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
@@ -108,7 +108,7 @@ def composition_of(template: MoleculeTemplate) -> dict[int, int]:
 
 @lru_cache(maxsize=20_000)
 def _heavy(smiles: str) -> Chem.Mol:
-    """The molecule with its hands, all hydrogens implied."""
+    """Return the molecule with its stereo and implicit hydrogens."""
     parameters = Chem.RemoveHsParameters()
     parameters.removeDefiningBondStereo = True  # type: ignore[assignment]  # RDKit's stubs are wrong here
     return Chem.RemoveHs(parsed(smiles), parameters)
@@ -127,7 +127,7 @@ def _names(elements: frozenset[int]) -> str:
 
 
 def _formula(composition: dict[int, int]) -> str:
-    """In Hill's order: carbon, hydrogen, then the alphabet."""
+    """Return the formula in Hill's order: carbon, hydrogen, then alphabetically."""
     first = [6, 1] if 6 in composition else []
     rest = sorted((z for z in composition if z not in first), key=lambda z: SYMBOLS[z])
     counts = [(z, composition[z]) for z in [*(z for z in first if z in composition), *rest]]
@@ -195,9 +195,9 @@ def _check_composition(rules: MoleculeRules) -> None:
 
 
 def hydrogens_at_most(composition: dict[int, int], charge: int) -> int:
-    """Hydrogens of a saturated acyclic molecule of these heavy atoms; each ring or further bond costs two.
+    """Return the number of hydrogens of a saturated acyclic molecule; each ring or further bond removes two.
 
-    A positive ion of our types has one valence more than its element, a negative one has one less.
+    A positive ion of the known atom types has one valence more than its element, a negative one has one less.
     """
     heavy = {z: n for z, n in composition.items() if z != 1}
     return sum(_NEUTRAL_VALENCE[z] * n for z, n in heavy.items()) + charge - 2 * (sum(heavy.values()) - 1)

@@ -1,8 +1,8 @@
-"""Known geometries by Wyckoff layout: where a geometry model starts, and a floor that it has to beat.
+"""Known geometries by Wyckoff layout: initial geometries for sampling, and a baseline for geometry models.
 
-A *layout* is a space group and its occupied positions, whatever sits on them. A library holds geometries of each
-layout with the chemistry of their sites; `nearest` lays the chemically closest ones on a template. A library made of
-single crystals is the floor; the one that ships holds averages over several crystals of equal layout, similar
+A *Wyckoff layout* is a space group and its occupied positions, without elements. A library holds geometries of each
+layout with the chemistry of their sites; `nearest` applies the chemically closest ones to a template. A library of
+single crystals is the baseline; the shipped library holds averages over several crystals of equal layout, similar
 geometry and similar chemistry.
 """
 
@@ -26,18 +26,18 @@ from matgen.templates.wyckoff import wyckoff_table
 
 Layout = tuple[int, ...]
 
-SAME_COORDINATE = 0.06  # of a cell edge: free coordinates of one cluster differ by less
-FEW = 4  # up to so many sites, all ways to pair them are tried at once
-SAME_SHAPE = 0.12  # likewise for lattice numbers, about 12 % of a length
+SAME_COORDINATE = 0.06  # of a cell edge: largest difference of free coordinates within a cluster
+FEW = 4  # up to this number of sites, all pairings are tried
+SAME_SHAPE = 0.12  # likewise for lattice parameters, about 12 % of a length
 
 
 def layout(template: CrystalTemplate) -> Layout:
-    """Space group and occupied positions."""
+    """Return the space group and the occupied positions."""
     return (template.space_group, *(position for position, _ in template.sites))
 
 
 def layout_label(one: Layout) -> str:
-    """A layout in words, such as `225: 4a, 4b`."""
+    """Return a layout as text, such as `225: 4a, 4b`."""
     return f"{one[0]}: " + ", ".join(wyckoff_table().label(position) for position in one[1:])
 
 
@@ -46,10 +46,10 @@ class Prototype:
     """A known geometry of one layout.
 
     Attributes:
-        chemistry: descriptors of each site's element, or their average (n_sites, n_descriptors).
-        lattice: lattice numbers (6,).
-        coords: site numbers (n_sites, 3).
-        count: how many crystals it stands for.
+        chemistry: descriptors of the element of each site, or their average (n_sites, n_descriptors).
+        lattice: lattice parameters (6,).
+        coords: site parameters (n_sites, 3).
+        count: number of crystals that it represents.
     """
 
     chemistry: np.ndarray
@@ -60,11 +60,11 @@ class Prototype:
 
 @dataclass(frozen=True)
 class Match:
-    """A prototype laid on a template.
+    """A prototype applied to a template.
 
     Attributes:
         distance: root mean square difference of element descriptors, averaged over atoms.
-        count: how many crystals the prototype stands for.
+        count: number of crystals that the prototype represents.
         geometry: of one system.
     """
 
@@ -74,7 +74,7 @@ class Match:
 
 
 class PrototypeLibrary:
-    """Known geometries, looked up by layout."""
+    """Known geometries, by layout."""
 
     def __init__(self, prototypes: Iterable[tuple[Layout, Prototype]]) -> None:
         self._by_layout: dict[Layout, list[Prototype]] = defaultdict(list)
@@ -85,7 +85,7 @@ class PrototypeLibrary:
 
     @classmethod
     def of_crystals(cls, templates: TemplateBatch, geometry: Geometry) -> Self:
-        """Every crystal is a prototype of its own."""
+        """Return a library with every crystal as a prototype."""
         return cls(_single(templates, geometry))
 
     def __len__(self) -> int:
@@ -95,20 +95,20 @@ class PrototypeLibrary:
         return layout(template) in self._by_layout
 
     def nearest(self, template: CrystalTemplate, n: int = 1) -> list[Match]:
-        """The n chemically nearest prototypes of a template's layout, nearest first; none if the layout is new."""
+        """Return the n chemically nearest prototypes of the same layout, nearest first; none for an unknown layout."""
         known = self._by_layout.get(layout(template), [])
         distances = self._distances(template)
         order = distances.argsort(kind="stable")[:n].tolist()
-        return [Match(float(distances[i]), known[i].count, _laid_on(template, known[i])) for i in order]
+        return [Match(float(distances[i]), known[i].count, _applied(template, known[i])) for i in order]
 
     def distance(self, template: CrystalTemplate) -> float:
-        """Chemical distance to the nearest prototype of a template's layout, as in `Match`; infinite if it is new."""
+        """Return the chemical distance to the nearest prototype, as in `Match`; infinite for an unknown layout."""
         if template not in self._nearest:
             self._nearest[template] = float(self._distances(template).min(initial=np.inf))
         return self._nearest[template]
 
     def _distances(self, template: CrystalTemplate) -> np.ndarray:
-        """Chemical distance of each prototype of a template's layout."""
+        """Return the chemical distance of each prototype of a template's layout."""
         where = layout(template)
         if where not in self._by_layout:
             return np.zeros(0)
@@ -117,7 +117,7 @@ class PrototypeLibrary:
         return _apart(template, self._chemistry[where])
 
     def averaged(self, smallest: int) -> Self:
-        """A library of averages over at least `smallest` crystals of similar geometry and chemistry."""
+        """Return a library of averages over at least `smallest` crystals of similar geometry and chemistry."""
         return type(self)(
             (where, average)
             for where, known in self._by_layout.items()
@@ -125,7 +125,7 @@ class PrototypeLibrary:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, as tensors to be saved."""
+        """Return the library as tensors to be saved."""
         rows = [(where, p) for where, prototypes in self._by_layout.items() for p in prototypes]
         return {
             "space_group": torch.tensor([where[0] for where, _ in rows], dtype=torch.uint8),
@@ -139,7 +139,7 @@ class PrototypeLibrary:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
-        """What `tensors` gave."""
+        """Return the library from its `tensors`."""
         sizes = tensors["n_sites"].tolist()
         position = [p.tolist() for p in tensors["position"].split(sizes)]
         coords = [c.float().numpy() for c in tensors["coords"].split(sizes)]
@@ -164,7 +164,7 @@ def _single(templates: TemplateBatch, geometry: Geometry) -> Iterable[tuple[Layo
 
 
 def _apart(template: CrystalTemplate, chemistry: np.ndarray) -> np.ndarray:
-    """`Match.distance` (n,) from a template to prototypes of its layout with this chemistry (n, n_sites, k)."""
+    """Return `Match.distance` (n,) from a template to prototypes of its layout with chemistry (n, n_sites, k)."""
     positions = np.array([p for p, _ in template.sites])
     wanted = descriptors().numpy()[[z for _, z in template.sites]]
     multiplicity = wyckoff_table().multiplicity.numpy()[positions]
@@ -177,7 +177,7 @@ def _apart(template: CrystalTemplate, chemistry: np.ndarray) -> np.ndarray:
 
 
 def _cheapest_pairing(cost: np.ndarray) -> np.ndarray:
-    """Least sum (n,) of one entry from each row and column of square matrices (n, m, m)."""
+    """Return the smallest sum (n,) of one entry of each row and column of square matrices (n, m, m)."""
     m = cost.shape[1]
     if m <= FEW:
         rows = range(m)
@@ -185,8 +185,8 @@ def _cheapest_pairing(cost: np.ndarray) -> np.ndarray:
     return np.array([one[linear_sum_assignment(one)].sum() for one in cost])
 
 
-def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Geometry:
-    """The prototype's geometry, sites on equal positions paired so that the elements differ least."""
+def _applied(template: CrystalTemplate, prototype: Prototype) -> Geometry:
+    """Return the prototype's geometry, with sites on equal positions paired so that the elements differ least."""
     positions = np.array([p for p, _ in template.sites])
     wanted = descriptors().numpy()[[z for _, z in template.sites]]
     order = np.arange(len(positions))
@@ -198,7 +198,7 @@ def _laid_on(template: CrystalTemplate, prototype: Prototype) -> Geometry:
 
 
 def _averages(known: list[Prototype], where: Layout, smallest: int) -> Iterable[Prototype]:
-    """Averages over leaves of at least `smallest` prototypes: alike in geometry, then split by chemistry."""
+    """Yield averages over at least `smallest` prototypes: clustered by geometry, then split by chemistry."""
     if len(known) < smallest:
         return
     known = [_in_order_of_coordinates(p, where) for p in known]
@@ -210,14 +210,14 @@ def _averages(known: list[Prototype], where: Layout, smallest: int) -> Iterable[
 
 
 def _in_order_of_coordinates(prototype: Prototype, where: Layout) -> Prototype:
-    """Sites on equal positions sorted by their coordinates, so that crystals can be compared site by site."""
+    """Return the prototype with sites on equal positions sorted by coordinates, for comparison site by site."""
     keys = [(p, *np.round(u, 2).tolist()) for p, u in zip(where[1:], prototype.coords, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return Prototype(prototype.chemistry[order], prototype.lattice, prototype.coords[order], prototype.count)
 
 
 def _alike(known: list[Prototype]) -> list[np.ndarray]:
-    """Complete-linkage clusters in which no coordinate and no shape number differs much."""
+    """Return complete-linkage clusters with similar coordinates and shape parameters."""
     if len(known) == 1:
         return [np.array([0])]
     angles = 2 * np.pi * np.array([p.coords.ravel() for p in known])
@@ -229,7 +229,7 @@ def _alike(known: list[Prototype]) -> list[np.ndarray]:
 
 
 def _leaves(points: np.ndarray, smallest: int) -> list[np.ndarray]:
-    """Halve a set at the median of its widest direction while both halves keep `smallest` members."""
+    """Split a set at the median of its widest direction while both halves have at least `smallest` members."""
     stack, leaves = [np.arange(len(points))], []
     while stack:
         rows = stack.pop()
@@ -244,7 +244,7 @@ def _leaves(points: np.ndarray, smallest: int) -> list[np.ndarray]:
 
 
 def _mean(known: list[Prototype]) -> Prototype:
-    """Average, on the torus around the first member."""
+    """Return the average, on the torus around the first member."""
     origin = known[0].coords
     turns = np.array([p.coords - origin for p in known])
     coords = (origin + (turns - np.round(turns)).mean(0)) % 1.0

@@ -1,8 +1,8 @@
-"""The heavy atoms of a molecule and the bonds among them, as the learned prior and the moves see it.
+"""The heavy atoms of a molecule and their bonds, as used by the learned prior and the moves.
 
-A skeleton is labelled and kekulised: its atoms have numbers and its bonds whole orders. One molecule is therefore many
-skeletons, n! / |Aut| numberings times its Kekulé forms, and `log_labellings` counts them. Hydrogens fill what valence
-is left; hands are not known here.
+A skeleton is labelled and kekulised: its atoms are numbered and its bonds have integer orders. One molecule therefore
+corresponds to many skeletons, n! / |Aut| numberings times its Kekulé forms, and `log_labellings` counts them. Hydrogens
+fill the remaining valence; stereo is not represented.
 """
 
 import math
@@ -31,7 +31,7 @@ ATOM_TYPES: tuple[tuple[int, int, int], ...] = (
     (6, -1, 3),
     (7, -1, 2),
 )
-"""Atomic number, formal charge and valence of each type of atom; those that occur in QM9."""
+"""Atomic number, formal charge and valence of the atom types that occur in QM9."""
 
 N_TYPES = len(ATOM_TYPES)
 
@@ -58,10 +58,10 @@ class Skeleton:
 
     @classmethod
     def of(cls, template: MoleculeTemplate) -> Self:
-        """The atoms of a molecule in the order of its SMILES, in RDKit's choice of a Kekulé form; hands are dropped.
+        """Return the skeleton in the order of the SMILES and in RDKit's choice of Kekulé form; stereo is dropped.
 
         Raises:
-            MoleculeError: it holds atoms or charges that are not among `ATOM_TYPES`, radicals, or too many atoms.
+            MoleculeError: it has atoms or charges that are not in `ATOM_TYPES`, radicals, or too many atoms.
         """
         molecule = _bare(template)
         if molecule.GetNumAtoms() > MAX_HEAVY:
@@ -77,7 +77,7 @@ class Skeleton:
 
     @property
     def orders(self) -> np.ndarray:
-        """Bond orders, 0 where there is no bond, symmetric (n, n)."""
+        """Bond orders, symmetric, 0 for no bond (n, n)."""
         orders = np.zeros((len(self.types), len(self.types)), dtype=np.int64)
         for i, j, order in self.bonds:
             orders[i, j] = orders[j, i] = order
@@ -85,7 +85,7 @@ class Skeleton:
 
     @property
     def free_valence(self) -> list[int]:
-        """Hydrogens at each atom; negative where there are too many bonds."""
+        """Number of hydrogens of each atom; negative for too many bonds."""
         free = [VALENCE[kind] for kind in self.types]
         for i, j, order in self.bonds:
             free[i] -= order
@@ -99,26 +99,26 @@ class Skeleton:
 
     @property
     def is_connected(self) -> bool:
-        """Whether all atoms hang together."""
+        """Whether all atoms are connected."""
         return bool(self.types) and len(_reached(self)) == len(self.types)
 
     @property
     def is_legal(self) -> bool:
-        """Whether it is one molecule that keeps its valences and is not too large."""
+        """Whether it is one molecule within its valences and the largest size."""
         return len(self.types) <= MAX_HEAVY and min(self.free_valence, default=-1) >= 0 and self.is_connected
 
     def permuted(self, order: Sequence[int]) -> "Skeleton":
-        """The same with atom order[k] in place k."""
+        """Return the skeleton with atom order[k] at index k."""
         place = {old: new for new, old in enumerate(order)}
         ends = [(place[i], place[j], bond) for i, j, bond in self.bonds]
         bonds = sorted((min(i, j), max(i, j), bond) for i, j, bond in ends)
         return Skeleton(tuple(self.types[old] for old in order), tuple(bonds))
 
     def template(self) -> MoleculeTemplate:
-        """The molecule.
+        """Return the molecule.
 
         Raises:
-            MoleculeError: it is none: valences, connection, or RDKit refuses it.
+            MoleculeError: its valences are exceeded, it is not connected, or RDKit rejects it.
         """
         return _template(self)
 
@@ -137,17 +137,17 @@ def _template(skeleton: Skeleton) -> MoleculeTemplate:
     try:
         Chem.SanitizeMol(editable)
         return MoleculeTemplate.of(editable.GetMol())
-    except ValueError as error:  # every complaint of RDKit's sanitisation is one
+    except ValueError as error:  # all errors of RDKit's sanitisation are ValueErrors
         raise MoleculeError(f"expected a molecule that RDKit accepts, got {skeleton}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A molecule as skeletons.
+    """The skeletons of a molecule.
 
     Attributes:
         skeletons: one for each Kekulé form, atoms in the same order.
-        automorphisms: permutations of the atoms that leave the molecule, whose Kekulé forms count as one, unchanged.
+        automorphisms: number of permutations of the atoms that leave the molecule unchanged, Kekulé forms being equal.
     """
 
     skeletons: tuple[Skeleton, ...]
@@ -155,14 +155,14 @@ class Labelled:
 
     @property
     def log_labellings(self) -> float:
-        """Logarithm of the number of skeletons that are this molecule: n! / |Aut| × Kekulé forms."""
+        """Logarithm of the number of skeletons of the molecule: n! / |Aut| × Kekulé forms."""
         n_atoms = len(self.skeletons[0].types)
         return math.lgamma(n_atoms + 1) - math.log(self.automorphisms) + math.log(len(self.skeletons))
 
 
 @lru_cache(maxsize=100_000)
 def labelled(template: MoleculeTemplate) -> Labelled:
-    """The Kekulé forms of a molecule, hands dropped, and its symmetry.
+    """Return the Kekulé forms of a molecule without stereo, and its symmetry.
 
     Raises:
         MoleculeError: as `Skeleton.of`.
@@ -178,7 +178,7 @@ def labelled(template: MoleculeTemplate) -> Labelled:
 
 
 def labelled_if_any(smiles: str) -> Labelled | None:
-    """The same of a SMILES; None where it has no skeleton."""
+    """Return `labelled` of a SMILES; None if it has no skeleton."""
     try:
         return labelled(MoleculeTemplate(smiles))
     except MoleculeError:
@@ -193,7 +193,7 @@ def _n_automorphisms(molecule: Chem.Mol) -> int:
 
 
 def kekule_forms(skeleton: Skeleton, loose: set[tuple[int, int]]) -> Iterator[Skeleton]:
-    """All ways to spread single and double bonds over the `loose` ones that leave every hydrogen in its place."""
+    """Yield all assignments of single and double bonds to the `loose` bonds that keep the hydrogens of each atom."""
     fixed = tuple(bond for bond in skeleton.bonds if bond[:2] not in loose)
     doubles = [0] * len(skeleton.types)
     for i, j, order in skeleton.bonds:
@@ -205,7 +205,7 @@ def kekule_forms(skeleton: Skeleton, loose: set[tuple[int, int]]) -> Iterator[Sk
 
 
 def _spread(bonds: Sequence[tuple[int, int]], doubles: list[int]) -> Iterator[tuple[tuple[int, int, int], ...]]:
-    """Orders of bonds such that `doubles` more than one of them end at each atom."""
+    """Yield bond orders with `doubles[i]` double bonds at each atom i."""
     if not bonds:
         if not any(doubles):
             yield ()
@@ -218,20 +218,20 @@ def _spread(bonds: Sequence[tuple[int, int]], doubles: list[int]) -> Iterator[tu
 
 
 def _bare(template: MoleculeTemplate) -> Chem.Mol:
-    """The heavy atoms without hands; a hydrogen that says on which side of a double bond it is goes too."""
+    """Return the heavy atoms without stereo; hydrogens that define double-bond stereo are removed too."""
     molecule = parsed(template.smiles)
     Chem.RemoveStereochemistry(molecule)
     return Chem.RemoveHs(molecule)
 
 
 def _ends(bond: Chem.Bond) -> tuple[int, int]:
-    """The two atoms, ascending."""
+    """Return the two atoms of a bond, ascending."""
     i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
     return min(i, j), max(i, j)
 
 
 def _exact(molecule: Chem.Mol) -> Chem.Mol:
-    """A query that matches atoms of one element, charge and number of hydrogens only, and bonds of one kind."""
+    """Return a query that matches only equal elements, charges, numbers of hydrogens and kinds of bonds."""
     query = Chem.RWMol(molecule)
     for atom in molecule.GetAtoms():
         aromatic = "a" if atom.GetIsAromatic() else "A"
@@ -251,7 +251,7 @@ def _type_of(atom: Chem.Atom, template: MoleculeTemplate) -> int:
 
 
 def _reached(skeleton: Skeleton) -> set[int]:
-    """Atoms that hang together with the first one."""
+    """Return the atoms that are connected to the first one."""
     reached, grown = {0}, True
     while grown:
         more = {j for i, j, _ in skeleton.bonds if i in reached} | {i for i, j, _ in skeleton.bonds if j in reached}

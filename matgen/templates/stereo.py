@@ -1,4 +1,4 @@
-"""Hands that a graph leaves open."""
+"""Stereoisomers of a graph with unspecified stereo."""
 
 from functools import lru_cache
 
@@ -11,11 +11,11 @@ from matgen.templates.molecule import MoleculeTemplate
 
 MOST_ISOMERS = 64
 TRIALS = 5
-"""Embeddings that must all fail before an isomer counts as impossible, such as a trans bridge of a small ring."""
+"""Failed embeddings after which an isomer counts as impossible, such as a trans bridge of a small ring."""
 
 
 def with_random_stereo(template: MoleculeTemplate, generator: torch.Generator) -> MoleculeTemplate:
-    """The template with every hand that it leaves open drawn at random among those that fit; what it asks for stays."""
+    """Return the template with a random choice of its open stereo, among the isomers that fit into space."""
     isomers = _isomers(template.smiles)
     for i in torch.randperm(len(isomers), generator=generator).tolist():
         if fits(isomers[i]):
@@ -24,16 +24,16 @@ def with_random_stereo(template: MoleculeTemplate, generator: torch.Generator) -
 
 
 def open_isomers(template: MoleculeTemplate) -> list[MoleculeTemplate]:
-    """All stereoisomers that a template leaves open and that fit into space, at most 64, by name."""
+    """Return the stereoisomers that a template leaves open and that fit into space, at most 64, sorted by SMILES."""
     isomers = _isomers(template.smiles)
     return [one for one in isomers if fits(one)] or [template]
 
 
 @lru_cache(maxsize=20_000)
 def _isomers(smiles: str) -> tuple[MoleculeTemplate, ...]:
-    """All stereoisomers on paper, by name; the molecule itself where there is nothing open."""
+    """Return all formal stereoisomers, sorted by SMILES; the molecule itself if none is open."""
     options = StereoEnumerationOptions(onlyUnassigned=True, unique=True, maxIsomers=MOST_ISOMERS)
-    whole = MoleculeTemplate(smiles).molecule  # its hydrogens are atoms, so that C=NH has two sides
+    whole = MoleculeTemplate(smiles).molecule  # explicit hydrogens, so that C=NH has two isomers
     found = {MoleculeTemplate.of(Chem.Mol(one)) for one in EnumerateStereoisomers(whole, options)}
     return tuple(sorted(found, key=lambda one: one.smiles)) or (MoleculeTemplate(smiles),)
 
@@ -44,5 +44,5 @@ def _fits(smiles: str) -> bool:
 
 
 def fits(template: MoleculeTemplate) -> bool:
-    """Whether distance geometry finds any place for the atoms with the hands that are asked for."""
+    """Return whether distance geometry finds positions with the specified stereo."""
     return _fits(template.smiles)

@@ -1,4 +1,4 @@
-"""From a structure to its template and free numbers (needs moyopy; training does not import this)."""
+"""Template and free parameters of a structure (needs moyopy; training does not import this)."""
 
 import logging
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_parameters
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive; ours become so
+logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every cell that is not primitive
 
-FIT_TOLERANCE = 0.02  # of a cell edge: the symmetrised positions fit to 1e-6, mis-assigned ones miss by far more
+FIT_TOLERANCE = 0.02  # of a cell edge: symmetrised positions fit to 1e-6, wrong assignments deviate far more
 
 
 class NoTemplateError(ValueError):
-    """A structure whose symmetry-distinct sites could not be matched to Wyckoff positions."""
+    """A structure whose symmetry-distinct sites do not match Wyckoff positions."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A structure as template and free numbers.
+    """The template and free parameters of a structure.
 
     Attributes:
-        template: sites ascending.
-        lattice: the six numbers of `Geometry`, not free ones zero (6,).
-        coords: free numbers of each site, not free ones zero (n_sites, 3).
+        template: with ascending sites.
+        lattice: lattice parameters of `Geometry`, zero if not free (6,).
+        coords: site parameters of `Geometry`, zero if not free (n_sites, 3).
     """
 
     template: CrystalTemplate
@@ -42,7 +42,7 @@ class Described:
 
 @dataclass(frozen=True)
 class _Fit:
-    """How to read the free numbers off the first member of a position: u = inverse @ (frac - shift)."""
+    """The free parameters of the first member of a position: u = inverse @ (frac - shift)."""
 
     matrix: np.ndarray
     shift: np.ndarray
@@ -66,36 +66,36 @@ def _fit(position: int) -> _Fit:
 
 
 def _fits(position: int, frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms (n, 3) on which the first member of a position can lie, and the free numbers (n, 3) that put it there."""
+    """Return the atoms (n, 3) at which the first member of a position can lie, and its free parameters there (n, 3)."""
     fit = _fit(position)
     points = (frac[:, None] + fit.translations).reshape(-1, 3)
-    numbers = (points - fit.shift) @ fit.inverse.T
-    miss = numbers @ fit.matrix.T + fit.shift - points
+    parameters = (points - fit.shift) @ fit.inverse.T
+    miss = parameters @ fit.matrix.T + fit.shift - points
     fits = np.abs(miss - np.round(miss)).max(1) < FIT_TOLERANCE
-    return points[fits], numbers[fits]
+    return points[fits], parameters[fits]
 
 
 def _free_parameters(position: int, frac: np.ndarray) -> np.ndarray | None:
-    """Smallest free numbers that put the first member of a position on one of these atoms, if any do."""
-    _, numbers = _fits(position, frac)
-    if not len(numbers):
+    """Return the smallest free parameters that place the first member of a position on an atom; None if none do."""
+    _, parameters = _fits(position, frac)
+    if not len(parameters):
         return None
-    wrapped = np.round(numbers % 1.0, 4) % 1.0
+    wrapped = np.round(parameters % 1.0, 4) % 1.0
     best = min(range(len(wrapped)), key=lambda i: (wrapped[i].sum().round(4), *wrapped[i]))
-    return numbers[best] % 1.0
+    return parameters[best] % 1.0
 
 
 def _sites(
     group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
-    """Sites in canonical order with their free numbers, or nothing where an orbit fits no position."""
+    """Return sites in canonical order with their free parameters; None if an orbit fits no position."""
     start = wyckoff_table().positions_of(group).start
     rows = []
     for letter, element, frac in zip(letters, elements, orbits, strict=True):
-        numbers = _free_parameters(start + int(letter), frac)
-        if numbers is None:
+        parameters = _free_parameters(start + int(letter), frac)
+        if parameters is None:
             return None
-        rows.append((start + int(letter), int(element), *numbers))
+        rows.append((start + int(letter), int(element), *parameters))
     rows.sort(key=lambda r: (r[0], r[1], *(round(v, 4) % 1.0 for v in r[2:])))
     return tuple((r[0], r[1]) for r in rows), np.array([r[2:] for r in rows])
 
@@ -103,7 +103,7 @@ def _sites(
 def _anchored(
     group: int, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray] | None:
-    """As `_sites`, with the origin of a polar group moved onto the first member of a site of the rarest kind."""
+    """Return `_sites` with the origin of a polar group on the first member of a site of the rarest kind."""
     free = wyckoff_table().free_axis[group].numpy()
     start = wyckoff_table().positions_of(group).start
     if not free.any():
@@ -123,7 +123,7 @@ def _anchored(
 def _canonical(
     group: int, cell: np.ndarray, letters: np.ndarray, elements: np.ndarray, orbits: list[np.ndarray]
 ) -> tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]:
-    """The description, among the group's equivalent ones, with the smallest (letters, elements, free numbers)."""
+    """Return the equivalent description of a group with the smallest (letters, elements, free parameters)."""
     mask = np.array(FAMILY_MASKS[crystal_family(group)], dtype=bool)
     choices = alternatives(group)
     keys = [tuple(sorted(zip(a.letters[letters].tolist(), elements.tolist(), strict=True))) for a in choices]
@@ -133,34 +133,34 @@ def _canonical(
         if key != best_key:
             continue
         turned = np.linalg.inv(choice.rotation).T @ cell
-        numbers = lattice_to_parameters(torch.from_numpy(turned)).numpy()
-        if np.abs(numbers[:5][~mask[:5]]).max(initial=0.0) > 1e-3 and crystal_family(group) != "hexagonal":
+        parameters = lattice_to_parameters(torch.from_numpy(turned)).numpy()
+        if np.abs(parameters[:5][~mask[:5]]).max(initial=0.0) > 1e-3 and crystal_family(group) != "hexagonal":
             continue
         moved = [frac @ choice.rotation.T + choice.shift for frac in orbits]
         described = _anchored(group, choice.letters[letters], elements, moved)
         if described is not None:
-            found.append((*described, numbers))
+            found.append((*described, parameters))
     if not found:
         message = f"no Wyckoff positions of space group {group} fit the symmetrised atoms"
         raise NoTemplateError(message)
     return min(found, key=lambda f: (tuple(np.round(f[1], 3).ravel() % 1.0), tuple(np.round(f[2], 3))))
 
 
-def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: float = 0.1) -> Described:
-    """Template and free numbers of a structure.
+def describe(cell: np.ndarray, frac: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1) -> Described:
+    """Return the canonical template and free parameters of a structure.
 
     Args:
         cell: row vectors (3, 3), Å.
         frac: fractional coordinates (n_atoms, 3).
-        numbers: atomic numbers (n_atoms,).
+        atomic_numbers: (n_atoms,).
         symprec: tolerance of the symmetry search, Å.
 
     Raises:
         NoTemplateError: no atoms, an element whose volume is unknown, or the symmetry search or the assignment of
             Wyckoff positions failed.
     """
-    check_atoms(numbers)
-    atoms = moyopy.Cell(basis=cell.tolist(), positions=frac.tolist(), numbers=[int(z) for z in numbers])
+    check_atoms(atomic_numbers)
+    atoms = moyopy.Cell(basis=cell.tolist(), positions=frac.tolist(), numbers=[int(z) for z in atomic_numbers])
     try:
         found = moyopy.MoyoDataset(atoms, symprec=symprec, setting=moyopy.Setting.standard())
     except ValueError as error:
@@ -182,19 +182,19 @@ def describe(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray, symprec: f
     template = CrystalTemplate(found.number, sites)
     batch = TemplateBatch.of([template])
     lattice = np.where(batch.free_lattice[0].numpy(), lattice, 0.0)
-    lattice[5] -= float(batch.reference_number[0])
+    lattice[5] -= float(batch.reference_parameter[0])
     return Described(template, lattice, np.where(batch.free_coords.numpy(), coords, 0.0))
 
 
-def check_atoms(numbers: np.ndarray) -> None:
-    """Check that every element's volume is known.
+def check_atoms(atomic_numbers: np.ndarray) -> None:
+    """Check that the volume of every element is known.
 
     Raises:
-        NoTemplateError: one is not, or there are no atoms.
+        NoTemplateError: a volume is unknown, or there are no atoms.
     """
-    if len(numbers) == 0:
+    if len(atomic_numbers) == 0:
         raise NoTemplateError("expected at least one atom, got none")
-    unknown = sorted({int(z) for z in numbers} - set(known_elements()))
+    unknown = sorted({int(z) for z in atomic_numbers} - set(known_elements()))
     if unknown:
         names = ", ".join(chemical_symbols[z] if 0 < z < len(chemical_symbols) else f"Z = {z}" for z in unknown)
-        raise NoTemplateError(f"no training crystal holds {names}, so how much room it takes is unknown; replace it")
+        raise NoTemplateError(f"no training crystal holds {names}, so its volume is unknown; replace it")

@@ -1,4 +1,4 @@
-"""The Wyckoff positions of the 230 space groups as plain tensors, and the one position of what has no group."""
+"""The Wyckoff positions of the 230 space groups as plain tensors, and the position of the atoms of molecules."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,10 +11,10 @@ from torch import Tensor
 from matgen.runtime.devices import per_device
 
 NO_GROUP = 0
-"""In place of a space group: a molecule."""
+"""Space group of a molecule."""
 
 MOLECULE_SITE = 1731
-"""Row of the position that every atom of a molecule takes: after all Wyckoff positions, three numbers free."""
+"""Row of the position of the atoms of molecules: after all Wyckoff positions, with three free parameters."""
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzA"
 
@@ -34,8 +34,8 @@ class WyckoffTable:
     """All Wyckoff positions in pyxtal's setting (ITA standard, origin choice 2, hexagonal axes).
 
     A *position* is a row 0..1730, or `MOLECULE_SITE`; its orbit members modulo centring translations are rows
-    `member_offset[p] : member_offset[p + 1]`. Member m of a site with free numbers u lies at the conventional
-    fractional coordinates `matrix[m] @ u + shift[m]`, where u has three entries, of which only `free[p]` count.
+    `member_offset[p] : member_offset[p + 1]`. Member m of a site with free parameters u lies at the conventional
+    fractional coordinates `matrix[m] @ u + shift[m]`, where only the entries `free[p]` of the three of u count.
 
     Attributes:
         space_group: 1..230 of each position, 0 of the last (1732,).
@@ -44,9 +44,9 @@ class WyckoffTable:
         free: which entries of u are free (1732, 3).
         multiplicity: atoms per primitive cell (1732,).
         member_offset: first member of each position (1733,).
-        matrix: (n_members, 3, 3); columns that are not free are zero.
+        matrix: (n_members, 3, 3), with zero columns for entries that are not free.
         shift: (n_members, 3).
-        rotation: fractional rotation from the first member to this one (n_members, 3, 3).
+        rotation: fractional rotation from the first member (n_members, 3, 3).
         group_offset: first position of each group, indexed by space_group - 1 (231,).
         primitive: primitive rows in conventional units, by space_group (231, 3, 3).
         free_axis: axes along which the origin is arbitrary, by space_group (231, 3).
@@ -71,11 +71,11 @@ class WyckoffTable:
         return MOLECULE_SITE
 
     def positions_of(self, space_group: int) -> range:
-        """Rows of one space group, letter a first."""
+        """Return the rows of one space group, letter a first."""
         return range(int(self.group_offset[space_group - 1]), int(self.group_offset[space_group]))
 
     def label(self, position: int) -> str:
-        """Conventional name such as `4a`."""
+        """Return the conventional name, such as `4a`."""
         group = int(self.space_group[position])
         centring = round(1 / float(torch.linalg.det(self.primitive[group])))
         return f"{int(self.multiplicity[position]) * centring}{LETTERS[int(self.letter[position])]}"
@@ -88,7 +88,7 @@ def _arrays() -> dict[str, np.ndarray]:
 
 @per_device
 def wyckoff_table() -> WyckoffTable:
-    """The table that ships with the package (float64; built by `scripts/build/build_wyckoff_table.py`)."""
+    """Return the shipped table (float64; built by `scripts/build/build_wyckoff_table.py`)."""
     raw = _arrays()
     integer = {name: torch.from_numpy(raw[name].astype(np.int64)) for name in raw if raw[name].dtype.kind != "U"}
     offset = integer["position_offset"]
@@ -117,13 +117,13 @@ def _and(column: Tensor, last: int) -> Tensor:
 
 @cache
 def multiplicities() -> tuple[int, ...]:
-    """Atoms per primitive cell of each position, as plain numbers: reading single ones off a tensor is slow."""
+    """Return the atoms per primitive cell of each position as integers: indexing a tensor is slow."""
     return tuple(wyckoff_table().multiplicity.tolist())
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One equivalent description of a group: x' = rotation x + shift, letter i becomes letters[i]."""
+    """An equivalent description of a group: x' = rotation x + shift, letter i becomes letters[i]."""
 
     rotation: np.ndarray
     shift: np.ndarray
@@ -132,7 +132,7 @@ class Alternative:
 
 @cache
 def alternatives(space_group: int) -> tuple[Alternative, ...]:
-    """Coset representatives of the Euclidean normalizer (Bilbao's list, by way of pyxtal); identity first."""
+    """Return coset representatives of the Euclidean normalizer (from Bilbao, via pyxtal); identity first."""
     raw = _alternative_arrays()
     first, last = (int(raw["alternative_offset"][i]) for i in (space_group - 1, space_group))
     letters = raw["alternative_letters_offset"].astype(int)
