@@ -13,9 +13,10 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.cli import main
 from matgen.datasets.named import DataSetError, named_structures
-from matgen.evaluation.crystal_rows import Judged, judged_alike, judged_as_read, judged_relaxed
-from matgen.evaluation.crystals import doubts, paired, stability_figures
+from matgen.evaluation.crystal_figures import low_energy_note, stability_figures
+from matgen.evaluation.crystal_rows import CrystalRow, compared_rows, relaxed_rows, rows_as_read
 from matgen.evaluation.findings import EvaluationConfig, EvaluationError
+from matgen.evaluation.pairs import paired
 from matgen.evaluation.relaxations import Outcome
 from matgen.hull.hull import PotentialMismatchError, ReferenceHull, is_stable
 from matgen.metrics import Bootstrap, Profile, profile, traits
@@ -247,14 +248,14 @@ def outcome(structure: Structure, hull: ReferenceHull, above: float, *, converge
 
 def judged(
     structures: list[Structure], heights: list[float], hull: ReferenceHull, known: KnownIndex, *, converged: bool = True
-) -> list[Judged]:
+) -> list[CrystalRow]:
     entries = [entry(str(i), structure) for i, structure in enumerate(structures)]
     outcomes = {
         one.name: outcome(structure, hull, height, converged=converged)
         for one, structure, height in zip(entries, structures, heights, strict=True)
     }
-    rows = judged_relaxed(judged_as_read(entries, Silence()), entries, outcomes, hull)
-    return judged_alike(rows, structures, known, Silence())
+    rows = relaxed_rows(rows_as_read(entries, Silence()), entries, outcomes, hull)
+    return compared_rows(rows, structures, known, Silence())
 
 
 def strangers() -> list[Structure]:
@@ -308,15 +309,15 @@ def test_energies_of_another_potential_are_refused(crystals: list[Structure], hu
     right = outcome(crystals[0], hull, 0.0)
     wrong = Outcome(right.structure, replace(right.report, potential="EMT"))
     with pytest.raises(PotentialMismatchError, match="EMT"):
-        judged_relaxed(judged_as_read(entries, Silence()), entries, {"a": wrong}, hull)
+        relaxed_rows(rows_as_read(entries, Silence()), entries, {"a": wrong}, hull)
 
 
 def test_energies_too_good_to_be_true_are_told(hull: ReferenceHull, known: KnownIndex) -> None:
     rows = judged(strangers(), [-0.5, -0.4, -0.1], hull, known)
-    assert "2 lie more than 0.3" in doubts(rows)
+    assert "2 lie more than 0.3" in low_energy_note(rows)
     found = values(stability_figures(rows, 3, Bootstrap(50), hull.potential))
     assert found["stable ≤ 0 eV/atom"] == found["S.U.N. ≤ 0.1 eV/atom"] == pytest.approx(1 / 3)
-    assert not doubts(judged(strangers(), [0.0, 0.0, 0.0], hull, known))
+    assert not low_energy_note(judged(strangers(), [0.0, 0.0, 0.0], hull, known))
 
 
 # ---------------------------------------------------------------- references

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from matgen.cli import main
 from matgen.evaluation.findings import EvaluationConfig, EvaluationError
-from matgen.evaluation.molecule_rows import JudgedMolecule
+from matgen.evaluation.molecule_rows import MoleculeRow
 from matgen.metrics import Bootstrap, Estimate, Profile, average, median, pooled_share
 from matgen.metrics.distributions import SHIPPED
 from matgen.metrics.molecule_distributions import QUANTITIES
@@ -173,8 +173,8 @@ def test_relaxations_are_kept_and_not_done_again(tmp_path: Path, known: KnownMol
     figures = values(first.estimates)
     assert figures["relaxation converges"] == figures["graph kept"] == 1.0
     at_rest, stretched = first.structures
-    assert isinstance(at_rest, JudgedMolecule)
-    assert isinstance(stretched, JudgedMolecule)
+    assert isinstance(at_rest, MoleculeRow)
+    assert isinstance(stretched, MoleculeRow)
     assert at_rest.rmsd < 0.01 < stretched.rmsd  # forces below 0.02 eV/Å leave some thousandths
     assert abs(at_rest.drop) < 1e-3 < stretched.drop
     assert figures["energy drop, median"] == pytest.approx((at_rest.drop + stretched.drop) / 2)

@@ -36,6 +36,7 @@ from matgen.screening.crystals import _height, primitive_cell, reference_hull
 from matgen.screening.domain import LIMIT, domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
+from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row, cells, row_of, row_record
@@ -45,7 +46,7 @@ from matgen.structures.cif import cif_text
 from matgen.structures.files import MissingPathError, found, given
 from matgen.structures.run_report import ResumeError
 from matgen.targets.target import TargetError
-from matgen.workflows.screen import Tray, chunks, run, screen
+from matgen.workflows.screen import chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE)
 """Without energies of a potential, which cost most of the time."""
@@ -218,13 +219,13 @@ def test_an_energy_too_low_to_be_believed_fails() -> None:
     hull = reference_hull(SHIPPED)
     crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
     candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
-    row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).told(min_distance(candidate))
+    row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).with_verdicts(min_distance(candidate))
     ground = -hull.above_hull(crystal.composition, 0.0, hull.potential).above_hull
     found = [
         _height(replace(row, energy=ground + height), ScreenConfig()).verdicts["hull"] for height in (-2.0, -0.2, 0.05)
     ]
     assert [verdict.passed for verdict in found] == [False, True, True]
-    assert "to be doubted" in found[0].reason
+    assert "implausible" in found[0].reason
 
 
 def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[Structure]) -> None:
@@ -294,13 +295,13 @@ def test_rows_in_any_order_come_to_the_same(folder: Path, tmp_path: Path) -> Non
         entries = list(found([folder]))
         with Journal(tmp_path / f"out{seed}", run_info(CHEAP, [])) as journal:
             seen: list[str] = []
-            tray = Tray(journal, lambda *_, **__: None, lambda row: seen.append(row.name))
-            parts = list(chunks(tray.unknown(entries), 2, 1))
+            ordered = OrderedRows(journal, lambda *_, **__: None, lambda row: seen.append(row.name))
+            parts = list(chunks(ordered.unknown(entries), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                tray.put(assess(part.items, CHEAP))
+                ordered.put(assess(part.items, CHEAP))
         assert seen == [entry.name for entry in entries]
-        return texts(ranked(tray.finished))
+        return texts(ranked(ordered.finished))
 
     first = scrambled(0)
     assert first == scrambled(1)
@@ -392,7 +393,7 @@ def made(name: str, failed: int, height: float, energy: float) -> Row:
     verdicts = {f"check{i}": Verdict(f"check{i}", passed=False, value=0.0, unit="", reason="") for i in range(failed)}
     verdicts["hull"] = Verdict("hull", passed=True, value=height, unit="", reason="")
     candidate = Candidate(name, structure, structure, SpaceGroup(221, "Pm-3m"), energies={"graph": energy})
-    return Row(name, "", 0, "", candidate=candidate).told(*verdicts.values())
+    return Row(name, "", 0, "", candidate=candidate).with_verdicts(*verdicts.values())
 
 
 def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
@@ -615,11 +616,11 @@ def test_the_command_prints_a_ranking_or_json(
 def test_a_row_that_workers_lose_is_no_success(folder: Path, tmp_path: Path) -> None:
     entries = list(found([folder]))[:4]
     with Journal(tmp_path / "out", run_info(CHEAP, [])) as journal:
-        tray = Tray(journal, lambda *_, **__: None, lambda _: None)
-        known = list(tray.unknown(entries))
-        tray.put([row for row in assess(known, CHEAP) if row.name != entries[1].name])
+        ordered = OrderedRows(journal, lambda *_, **__: None, lambda _: None)
+        known = list(ordered.unknown(entries))
+        ordered.put([row for row in assess(known, CHEAP) if row.name != entries[1].name])
         with pytest.raises(RuntimeError, match=r"4 structures, got 1; none of \['set/1.cif'\]"):
-            tray.check_complete()
+            ordered.check_complete()
 
 
 def test_relaxing_a_chunk_says_of_each_what_relaxing_it_alone_does(some: list[Structure]) -> None:

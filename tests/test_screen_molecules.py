@@ -19,6 +19,7 @@ from matgen.screening.assess import assess
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.molecules import MOST_HEAVY
+from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.ranking import ranked
 from matgen.screening.row import XTB_GAP, Row, cells, row_of, row_record
 from matgen.screening.workers import assess_alone
@@ -29,7 +30,7 @@ from matgen.structures.sdf import sdf_text
 from matgen.targets.target import TargetError
 from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
-from matgen.workflows.screen import Tray, chunks, run, screen
+from matgen.workflows.screen import chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE, kind="molecule")
 """Without GFN2-xTB, and without a judgement on novelty."""
@@ -191,12 +192,12 @@ def test_rows_in_any_order_come_to_the_same(folder: Path, tmp_path: Path) -> Non
     def scrambled(seed: int) -> list[str]:
         entries = list(found([folder]))
         with Journal(tmp_path / f"out{seed}", run_info(CHEAP, []), kind="molecule") as journal:
-            tray = Tray(journal, lambda *_, **__: None, lambda _: None)
-            parts: list[Chunk[Found]] = list(chunks(tray.unknown(iter(entries)), 2, 1))
+            ordered = OrderedRows(journal, lambda *_, **__: None, lambda _: None)
+            parts: list[Chunk[Found]] = list(chunks(ordered.unknown(iter(entries)), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                tray.put(assess_alone(part.items, CHEAP))
-        return texts(ranked(tray.finished))
+                ordered.put(assess_alone(part.items, CHEAP))
+        return texts(ranked(ordered.finished))
 
     first = scrambled(0)
     assert first == scrambled(1)

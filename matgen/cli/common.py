@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, complaints, and texts taken apart."""
+"""What all commands share: exit codes, messages, and the parsing of options."""
 
 import re
 import shlex
@@ -29,13 +29,13 @@ Targets = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", help="Folder whose weights stand in for those that ship: `matgen learn` makes one."),
+    typer.Option("--weights", help="Folder whose weights replace shipped ones: `matgen learn` makes one."),
 ]
 
 
 @contextmanager
 def teaching() -> Iterator[None]:
-    """Turn what the person who typed can put right into one line and exit code 2."""
+    """Turn errors that the user can correct into one line and exit code 2."""
     try:
         yield
     except UserError as error:
@@ -44,17 +44,17 @@ def teaching() -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """Say it on standard error, where nothing reads along."""
+    """Print a message on standard error."""
     typer.echo(f"matgen: {message}", err=True)
 
 
 def split(text: str | None) -> list[str] | None:
-    """Parts between commas."""
+    """Return the parts between commas."""
     return None if text is None else [part.strip() for part in text.split(",")]
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """Numbers between commas."""
+    """Return the numbers between commas."""
     parts = split(text)
     if parts is not None and not all(re.fullmatch(r"\d{1,4}", part) for part in parts):
         raise typer.BadParameter(f"expected {option} as a number from 1 to 230, such as 225 or 225,227, got {text!r}")
@@ -62,14 +62,14 @@ def numbers(option: str, text: str | None) -> list[int] | None:
 
 
 def same_command(folder: Path) -> str:
-    """What was typed, with the folder named; without --overwrite, which would throw away what is to be gone on with."""
+    """Return the command as typed, with the folder named, and without --overwrite, so that it resumes the run."""
     typed = ["matgen", *(word for word in sys.argv[1:] if word != "--overwrite")]
     named = any(word == "--out" or word.startswith("--out=") for word in typed)
     return shlex.join(typed if named else [*typed, "--out", str(folder)])
 
 
 def requested(bandgap: str | None, targets: list[str], **more: str | None) -> dict[str, str]:
-    """Wishes by property name, as typed: NAME=VALUE, or NAME>VALUE where that is plain."""
+    """Return targets by property name, as typed: NAME=VALUE, or NAME>VALUE where that is unambiguous."""
     named = {"band_gap": bandgap, **more}
     found = {name: text for name, text in named.items() if text is not None}
     for target in targets:
@@ -79,6 +79,6 @@ def requested(bandgap: str | None, targets: list[str], **more: str | None) -> di
                 f"expected --property NAME=VALUE, such as energy_above_hull='<0.05', got {target!r}"
             )
         if match[1] in found:
-            raise typer.BadParameter(f"expected one wish for each property, got two for {match[1]}; use low:high")
+            raise typer.BadParameter(f"expected one target for each property, got two for {match[1]}; use low:high")
         found[match[1]] = match[2]
     return found

@@ -34,7 +34,7 @@ def design(
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
     smiles: Annotated[
-        str | None, typer.Option(help="Keep this molecular graph, with the hands that it asks for: 'C[C@H](N)O'.")
+        str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
     ] = None,
     smarts: Annotated[
         list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
@@ -48,9 +48,7 @@ def design(
     n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     weights: Weights = None,
     relax: Annotated[
@@ -70,8 +68,8 @@ def design(
     confidence: Annotated[
         float | None,
         typer.Option(
-            help="Least probability that each wish is met, as the guiding models see it; it falls from round to round "
-            "to less than half. Default: 0.55."
+            help="Least probability that each target is met, by the predictor; it falls from round to round to less "
+            "than half. Default: 0.55."
         ),
     ] = None,
     allow_known: Annotated[
@@ -80,16 +78,16 @@ def design(
     variety: Annotated[
         float | None,
         typer.Option(
-            help="Times the cost of repeating a layout, or the rings of a molecule; 0 also lifts the limit of three in "
-            "ten of one layout, which only crystals have. Default: 1."
+            help="Factor on the cost of repeating a Wyckoff layout, or the rings of a molecule; 0 also lifts the limit "
+            "of three in ten of one Wyckoff layout, which only crystals have. Default: 1."
         ),
     ] = None,
-    budget: Annotated[float | None, typer.Option(help="Minutes after which to stop looking. Default: 10.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Minutes after which the search stops. Default: 10.")] = None,
     verify: Annotated[
         int | None,
-        typer.Option(help="So many are to be confirmed by GPAW, beside the search; refuted ones are replaced."),
+        typer.Option(help="How many GPAW is to confirm during the search; refuted ones are replaced."),
     ] = None,
-    verify_minutes: Annotated[float | None, typer.Option(help="After which a calculation is given up.")] = None,
+    verify_minutes: Annotated[float | None, typer.Option(help="Limit of one calculation. Default: 10.")] = None,
     free: Annotated[bool, typer.Option("--free", help="Relax without keeping the symmetry.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Leave the geometry to the relaxation: more candidates for the time.")
@@ -98,11 +96,11 @@ def design(
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options win over it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
-    """Propose crystals or molecules that fulfil wishes, relax and check them, and write them as CIF or SDF."""
+    """Propose crystals or molecules that meet targets, relax and check them, and write them as CIF or SDF."""
     if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
-        kind = "molecule"  # which alone has these
+        kind = "molecule"  # the only kind with these options
     given = {
         "kind": kind,
         "targets": requested(bandgap, targets or [], gap=gap, dipole=dipole) or None,
@@ -146,7 +144,7 @@ def design(
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
-    """Return the request of a TOML file and options; tell on standard error which of its keys are old."""
+    """Return the request of a TOML file and options; name old keys of the file on standard error."""
     from matgen.generation.configuration import configured
     from matgen.runtime.config import ConfigError, read_toml
 
@@ -162,7 +160,7 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
 
 
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
-    """Run a request and show what comes of it."""
+    """Run a request and show the result."""
     from matgen.cli.terminal import StageView, console
     from matgen.first_principles.subjects import CANDIDATES
     from matgen.structures.candidate_files import CandidateFile
@@ -197,7 +195,7 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
 
 def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
-    """What was found; of candidates that were verified, what came of it."""
+    """Show the candidates, and the outcome of their verification."""
     from matgen.cli.candidate_tables import candidate_table, energy_table
     from matgen.cli.terminal import console
 

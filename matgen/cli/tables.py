@@ -138,15 +138,15 @@ def _predicted(one: Verified, name: str) -> list[str]:
 
 def learned_table(found: Learned) -> Table:
     """Make a table of errors before and after learning, on held-out gaps and on those learned from."""
-    lesson, (training_before, training_after) = found.lesson, found.training
+    fit, (training_before, training_after) = found.fit, found.training
     what = f"{found.labels} gaps of {found.formulas} formulas, {found.metals} of them metals"
     table = Table(title=f"gaps as predicted before and after learning: {what}", title_justify="left")
     table.add_column("gaps")
     for heading in ("", "number", "mean error, eV", "too high by, eV", "metal or not", "within 90 %", "-log p"):
         table.add_column(heading, justify="right")
     for name, before, after in (
-        ("held out", lesson.before, lesson.after),
-        ("learned from", lesson.seen_before, lesson.seen_after),
+        ("held out", fit.before, fit.after),
+        ("learned from", fit.seen_before, fit.seen_after),
         ("of the validation rows", training_before, training_after),
     ):
         for when, errors in (("before", before), ("after", after)):

@@ -1,1 +1,1 @@
-"""What is known about each structure of a set, and the figures made of it."""
+"""What is known about each structure of a set, and the figures computed from it: the core of `matgen evaluate`."""

@@ -1,4 +1,8 @@
-"""What generated structures are compared with: a named data set, or structures in files."""
+"""References that generated structures are compared with: a named data set, or structures in files.
+
+A reference is named by a data set or by a path; a data set wins. The distributions of MP-20 test and QM9 test come with
+the package; structures, and other data sets, are in the folder of training tables, which may be None.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +26,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CrystalSet:
-    """What to compare crystals with.
+    """A reference set of crystals.
 
     Attributes:
-        profile: its make-up, which distances need.
-        features: of its structures, which coverage needs; none where they are not at hand.
-        note: why there are none; empty if there are.
+        profile: its distributions, for distances.
+        features: of its structures, for coverage; empty if they are not available.
+        note: why they are not; otherwise empty.
     """
 
     profile: Profile
@@ -36,17 +40,10 @@ class CrystalSet:
 
 
 def crystals_to_compare(name: str, folder: Path | None) -> CrystalSet:
-    """The set of crystals of this name, or at this path.
-
-    The make-up of MP-20 test comes with the package; its structures, and other data sets, are in the folder of training
-    tables.
-
-    Args:
-        name: of a data set, or a path; a data set wins.
-        folder: of the training tables; None where there is none.
+    """Return the set of crystals of a name.
 
     Raises:
-        DataSetError: there is neither, or the data set is not at hand and its make-up does not ship.
+        DataSetError: there is none, or the data set is not available and its distributions are not shipped.
     """
     one = _data_set(name, "crystal")
     if one is None:
@@ -58,21 +55,15 @@ def crystals_to_compare(name: str, folder: Path | None) -> CrystalSet:
         if name not in SHIPPED:
             raise
         return CrystalSet(Profile.load(SHIPPED[name]), (), f"coverage needs the structures of {one.title}: {error}")
-    made_up = Profile.load(SHIPPED[name]) if name in SHIPPED else _crystal_profile(one.title, one.source, structures)
-    return CrystalSet(made_up, tuple(map(features, structures)))
+    shipped = Profile.load(SHIPPED[name]) if name in SHIPPED else _crystal_profile(one.title, one.source, structures)
+    return CrystalSet(shipped, tuple(map(features, structures)))
 
 
 def molecules_to_compare(name: str, folder: Path | None) -> Profile:
-    """The make-up of the set of molecules of this name, or at this path; bonds are those that distances tell.
-
-    That of QM9 test comes with the package.
-
-    Args:
-        name: of a data set, or a path; a data set wins.
-        folder: of the training tables; None where there is none.
+    """Return the distributions of the set of molecules of a name, with bonds perceived from distances.
 
     Raises:
-        DataSetError: there is neither, or the data set is not at hand and its make-up does not ship.
+        DataSetError: as `crystals_to_compare`.
     """
     one = _data_set(name, "molecule")
     if one is None:
@@ -83,14 +74,14 @@ def molecules_to_compare(name: str, folder: Path | None) -> Profile:
 
 
 def bonded(molecule: Molecule) -> Chem.Mol | None:
-    """The molecule whose bonds the distances tell by EDM's rules; None where that makes no sense, or is in pieces."""
+    """Return the molecule with bonds perceived by EDM's rules; None if they make no sense, or it is in pieces."""
     numbers = np.array(molecule.atomic_numbers)
     found = perceived(numbers, molecule.cart_coords) if protocol_knows(molecule.atomic_numbers) else None
     return found if found is not None and len(Chem.GetMolFrags(found)) == 1 else None
 
 
 def _data_set(name: str, kind: KindName) -> Named | None:
-    """The data set of this name; None where a path of that name is there."""
+    """Return the data set of a name; None if the name is an existing path and no data set."""
     if name not in NAMED and Path(name).exists():
         return None
     return named(name, kind)

@@ -1,4 +1,4 @@
-"""What is found out about each crystal of a set, one row each, before anything is counted."""
+"""Rows of a set of crystals, one for each entry, from which figures are computed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,33 +22,33 @@ from matgen.runtime.progress import Report
 from matgen.structures.files import Entry
 
 NOT_ABOVE, NEAR_HULL = 0.0, 0.1
-"""Limits, eV/atom above the hull, at which stable structures are counted."""
+"""Limits above the hull, eV/atom, up to which structures are counted as stable."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One entry and what was found out about it; NaN, False and empty where nothing was.
+class CrystalRow:
+    """Properties of one entry; NaN, False or empty where unknown.
 
     Attributes:
         name: of the entry.
         error: why it could not be read.
         formula: reduced.
-        n_atoms: in the cell that was read.
+        n_atoms: in the cell as read.
         separated: no two atoms within 0.5 Å.
         spaced: no contact below 0.7 of the covalent radii.
-        smact14: composition valid as CDVAE counts.
-        smact: composition valid as SMACT counts today.
+        smact14: composition valid by CDVAE's criterion.
+        smact: composition valid by SMACT's current criterion.
         relaxation: how it ended.
-        converged: whether it did.
-        energy: after it, eV/atom.
-        above_hull: eV/atom; of converged relaxations only.
-        rmsd: moved by it, Å.
+        converged: whether the relaxation converged.
+        energy: after relaxation, eV/atom.
+        above_hull: energy above the hull, eV/atom; of converged relaxations only.
+        rmsd: of the atoms between initial and relaxed structure, Å.
         rmsd_normalised: the same over (volume per atom)^(1/3).
-        unique: the first of its kind.
-        known: the known material that it is.
-        novel: it is none.
+        unique: the first of its kind in the set.
+        known: identifier of the known material that it matches.
+        novel: it matches none.
         sun: stable at 0.1 eV/atom above the hull, novel, and the first of its kind among those.
-        sun_on_hull: the same at 0.
+        sun_on_hull: the same at 0 eV/atom.
     """
 
     name: str
@@ -72,8 +72,8 @@ class Judged:
     sun_on_hull: bool = False
 
 
-def judged_as_read(entries: Sequence[Entry], report: Report) -> list[Judged]:
-    """Rows of validity; whoever cannot be read fails everything."""
+def rows_as_read(entries: Sequence[Entry], report: Report) -> list[CrystalRow]:
+    """Make the rows with validity; an entry that cannot be read fails everything."""
     rows = []
     for entry in entries:
         rows.append(_as_read(entry))
@@ -81,11 +81,11 @@ def judged_as_read(entries: Sequence[Entry], report: Report) -> list[Judged]:
     return rows
 
 
-def _as_read(entry: Entry) -> Judged:
+def _as_read(entry: Entry) -> CrystalRow:
     structure = entry.crystal
     if structure is None:
-        return Judged(entry.name, entry.error)
-    return Judged(
+        return CrystalRow(entry.name, entry.error)
+    return CrystalRow(
         entry.name,
         formula=structure.composition.reduced_formula,
         n_atoms=len(structure),
@@ -96,31 +96,36 @@ def _as_read(entry: Entry) -> Judged:
     )
 
 
-def judged_relaxed(
-    rows: Sequence[Judged], entries: Sequence[Entry], outcomes: Mapping[str, Outcome[Structure]], hull: ReferenceHull
-) -> list[Judged]:
-    """The rows with energies above the hull, and how far relaxation moved the atoms.
+def relaxed_rows(
+    rows: Sequence[CrystalRow],
+    entries: Sequence[Entry],
+    outcomes: Mapping[str, Outcome[Structure]],
+    hull: ReferenceHull,
+) -> list[CrystalRow]:
+    """Add energies above the hull, and the displacement of the atoms by relaxation.
 
     Raises:
         PotentialMismatchError: the hull is of another potential.
     """
-    found = []
-    for row, entry in zip(rows, entries, strict=True):
-        outcome, start = outcomes.get(row.name), entry.crystal
-        if outcome is None or start is None:
-            found.append(row)
-            continue
-        report = outcome.report
-        now = replace(row, relaxation=report.reason, converged=report.converged, energy=report.energy)
-        if report.converged:
-            apart, normalised = rmsd_to_relaxed(start, outcome.structure)
-            now = replace(now, rmsd=apart, rmsd_normalised=normalised, above_hull=_above_hull(outcome, hull))
-        found.append(now)
-    return found
+    return [
+        _relaxed(row, entry.crystal, outcomes.get(row.name), hull) for row, entry in zip(rows, entries, strict=True)
+    ]
+
+
+def _relaxed(
+    row: CrystalRow, initial: Structure | None, outcome: Outcome[Structure] | None, hull: ReferenceHull
+) -> CrystalRow:
+    if outcome is None or initial is None:
+        return row
+    row = replace(row, **outcome.fields)
+    if not row.converged:
+        return row
+    rmsd, normalised = rmsd_to_relaxed(initial, outcome.structure)
+    return replace(row, rmsd=rmsd, rmsd_normalised=normalised, above_hull=_above_hull(outcome, hull))
 
 
 def _above_hull(outcome: Outcome[Structure], hull: ReferenceHull) -> float:
-    """eV/atom; NaN where the hull lacks one of the elements."""
+    """Return the energy above the hull, eV/atom; NaN if the hull lacks one of the elements."""
     report = outcome.report
     try:
         return hull.above_hull(outcome.structure.composition, report.energy, report.potential).above_hull
@@ -128,16 +133,16 @@ def _above_hull(outcome: Outcome[Structure], hull: ReferenceHull) -> float:
         return math.nan
 
 
-def judged_alike(
-    rows: Sequence[Judged], finals: Sequence[Structure | None], known: KnownIndex, report: Report
-) -> list[Judged]:
-    """The rows with uniqueness, novelty and S.U.N.
+def compared_rows(
+    rows: Sequence[CrystalRow], finals: Sequence[Structure | None], known: KnownIndex, report: Report
+) -> list[CrystalRow]:
+    """Add uniqueness, novelty and S.U.N.
 
     Args:
         rows: in the order of `finals`.
-        finals: structures as they are judged, relaxed or not; None where there is none fit to be compared.
-        known: what is not novel.
-        report: hears how far it is.
+        finals: structures to compare, relaxed or not; None for an entry without a valid one.
+        known: crystals that are not novel.
+        report: hears the progress.
     """
     unique = first_of_kind(finals)
     found = []
@@ -146,11 +151,11 @@ def judged_alike(
         found.append(replace(row, unique=first, known=name, novel=novel))
         report("compare", len(found), len(rows), novel=sum(one.novel for one in found))
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))
-    return [replace(row, sun_on_hull=on, sun=by) for row, on, by in zip(found, on_hull, near, strict=True)]
+    return [replace(row, sun_on_hull=on, sun=close) for row, on, close in zip(found, on_hull, near, strict=True)]
 
 
 def _looked_up(structure: Structure, known: KnownIndex) -> tuple[str, bool]:
-    """The known material that a structure is, and whether it is none; neither if it cannot be compared."""
+    """Return the identifier of the known match, and whether there is none; neither if it cannot be compared."""
     try:
         match = known.find(structure)
     except NoFingerprintError:
@@ -158,6 +163,6 @@ def _looked_up(structure: Structure, known: KnownIndex) -> tuple[str, bool]:
     return ("", True) if match is None else (match.material_id, False)
 
 
-def _stable_firsts(rows: Sequence[Judged], finals: Sequence[Structure | None], limit: float) -> list[bool]:
-    """One flag per row: the first of its kind among those that are novel and within the limit (eV/atom)."""
+def _stable_firsts(rows: Sequence[CrystalRow], finals: Sequence[Structure | None], limit: float) -> list[bool]:
+    """Flag the first of its kind among the rows that are novel and within the limit (eV/atom)."""
     return first_of_kind(finals, [row.novel and is_stable(row.above_hull, limit) for row in rows])

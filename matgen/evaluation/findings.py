@@ -1,13 +1,13 @@
-"""What an evaluation is asked, and what comes out of it, whatever the kind of the structures."""
+"""Settings, task and result of an evaluation, for crystals and molecules alike."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from matgen.errors import UserError
-from matgen.evaluation.crystal_rows import Judged
-from matgen.evaluation.molecule_rows import JudgedMolecule
-from matgen.generation.request import RELAXERS
+from matgen.evaluation.crystal_rows import CrystalRow
+from matgen.evaluation.molecule_rows import MoleculeRow
+from matgen.generation.relaxation_settings import RELAXERS
 from matgen.metrics import Bootstrap, Estimate, Profile
 from matgen.metrics.shares import Shares
 from matgen.runtime.config import ConfigError, check_least
@@ -16,7 +16,7 @@ from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry
 
 REFERENCES: dict[KindName, str] = {"crystal": "mp20", "molecule": "qm9"}
-"""What structures of each kind are compared with unless something else is named."""
+"""Default reference of each kind."""
 
 
 class EvaluationError(UserError, ValueError):
@@ -28,14 +28,14 @@ class EvaluationConfig:
     """What structures are compared with, and how.
 
     Attributes:
-        reference: name of a data set, or a path to structures; empty for what is usual: `mp20` for crystals, `qm9` for
+        reference: name of a data set, or a path to structures; empty for the default: `mp20` for crystals, `qm9` for
             molecules.
-        csp: path to the true structures, where each entry is to be one of them; of crystals only.
-        relax: potential that relaxes, and whose hull counts for crystals; with none, stability is not measured. Empty
-            for what is usual: CHGNet for crystals, GFN2-xTB for molecules.
+        csp: path to the true structures that entries are to reproduce; for crystals only.
+        relax: potential that relaxes, and whose hull is used for crystals; with none, stability is not measured. Empty
+            for the default: CHGNet for crystals, GFN2-xTB for molecules.
         jobs: processes that relax.
-        requested: how many structures were asked of the generator; as many as there are entries if 0.
-        bootstrap: resampled sets behind each interval.
+        requested: number of structures requested from the generator; 0 for the number of entries.
+        bootstrap: number of resampled sets for each interval.
         seed: of the resampling.
     """
 
@@ -48,7 +48,7 @@ class EvaluationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check at the border.
+        """Check the settings.
 
         Raises:
             ConfigError: an unknown potential, or a number out of its range.
@@ -59,10 +59,10 @@ class EvaluationConfig:
         check_least(self, 0, "requested")
 
     def of(self, kind: KindName) -> "EvaluationConfig":
-        """The same with what is usual for a kind where nothing is named.
+        """Fill in the defaults of a kind.
 
         Raises:
-            EvaluationError: something that this kind has not.
+            EvaluationError: a setting that this kind does not have.
         """
         usual, *others = RELAXERS[kind]
         if self.relax not in {"", usual, *others}:
@@ -74,15 +74,15 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be judged, against what, and where it is kept.
+    """The structures to evaluate, the settings, and where results are stored.
 
     Attributes:
-        entries: structures, and reasons where there are none.
-        config: what to compare with, and how; settled for the kind.
-        requested: how many structures were asked for.
-        data: folder of the training tables, if there is one.
-        folder: relaxations stream into it; none are kept without.
-        report: hears how every stage gets on.
+        entries: structures, or the reasons why there are none.
+        config: with the defaults of the kind filled in.
+        requested: number of structures requested from the generator.
+        data: folder of the training tables; None for none.
+        folder: of the relaxations; None to store none.
+        report: hears the progress.
     """
 
     entries: tuple[Entry, ...]
@@ -94,25 +94,25 @@ class Task:
 
     @property
     def bootstrap(self) -> Bootstrap:
-        """How intervals are found."""
+        """The resampling that gives intervals."""
         return Bootstrap(self.config.bootstrap, self.config.seed)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out about a set.
+    """The result of an evaluation.
 
     Attributes:
-        rows: one for every entry.
-        estimates: every figure.
+        rows: one for each entry.
+        estimates: all figures.
         notes: what could not be measured, and why.
-        reference: make-up of what the set was compared with.
-        potential: that relaxed; empty if none did.
-        known: what counts as known.
-        shares: what the crystals that can be read are made of; None of molecules.
+        reference: distributions of the reference.
+        potential: that relaxed; empty for none.
+        known: source of the known structures.
+        shares: make-up of the readable crystals; None for molecules.
     """
 
-    rows: tuple[Judged, ...] | tuple[JudgedMolecule, ...]
+    rows: tuple[CrystalRow, ...] | tuple[MoleculeRow, ...]
     estimates: tuple[Estimate, ...]
     notes: tuple[str, ...]
     reference: Profile

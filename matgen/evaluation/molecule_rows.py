@@ -1,7 +1,7 @@
-"""What is found out about each molecule of a set, one row each, before anything is counted.
+"""Rows of a set of molecules, one for each entry, from which figures are computed.
 
-Stability, validity, uniqueness and novelty are EDM's: of the bonds that elements and distances tell, whatever a file
-says of bonds. PoseBusters and relaxation judge the molecule that the file says, or that was understood from distances.
+Stability, validity, uniqueness and novelty follow EDM: bonds are perceived from elements and distances, whatever bonds
+the file contains. PoseBusters and relaxation use the molecule of the file, or the one perceived from distances.
 """
 
 import math
@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pymatgen.core.structure import Molecule
 
-from matgen.checks.molecules import graph_kept, posebusters, rmsd, strain
+from matgen.checks.molecules import graph_kept, posebusters, strain
+from matgen.checks.rmsd import rmsd
 from matgen.evaluation.relaxations import Outcome
-from matgen.metrics.molecules import judged, protocol_knows
+from matgen.metrics.molecules import assess_molecule, protocol_knows
 from matgen.novelty.molecules import KnownMolecules, KnownMoleculesError
 from matgen.runtime.progress import Report
 from matgen.structures.candidate import Candidate
@@ -22,30 +23,30 @@ from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 
 
 @dataclass(frozen=True)
-class JudgedMolecule:
-    """One entry and what was found out about it; NaN, False and empty where nothing was.
+class MoleculeRow:
+    """Properties of one entry; NaN, False or empty where unknown.
 
     Attributes:
         name: of the entry.
-        error: why it could not be read as a molecule; its atoms may be there for all that.
-        smiles: of the molecule that was read.
+        error: why it could not be read as a molecule; its atoms may be known all the same.
+        smiles: of the molecule as read.
         n_atoms: hydrogens included.
-        made_up: what the file did not say, such as a geometry.
-        stable_atoms: whose bond orders, by distance, sum to their valence.
-        stable: all of them.
-        valid: RDKit makes sense of the bonds that distances tell.
+        made_up: what was generated because the file lacks it, such as a geometry.
+        stable_atoms: number of atoms whose bond orders, by distance, sum to their valence.
+        stable: all atoms are stable.
+        valid: RDKit sanitises the bonds perceived from distances.
         connected: valid, and in one piece.
-        perceived: SMILES of those bonds, of the largest piece, hydrogens written out, without hands.
+        perceived: SMILES of those bonds, of the largest piece, with explicit hydrogens, without stereo.
         unique: valid, and the first of that SMILES.
         novel: valid, and its connectivity is none of the known ones.
         posebusters: passes every test of PoseBusters.
-        faults: the tests that it does not pass, in words.
+        faults: the failed tests, in words.
         relaxation: how it ended.
-        converged: whether it did.
-        energy: after it, eV/atom.
-        drop: energy that it took out, eV; of converged relaxations only, as is what follows.
-        rmsd: how far it moved the atoms, all of them, Å.
-        graph_kept: the same atoms are bonded after it.
+        converged: whether the relaxation converged.
+        energy: after relaxation, eV/atom.
+        drop: energy released by relaxation, eV; this and the next two of converged relaxations only.
+        rmsd: of all atoms between initial and relaxed geometry, Å.
+        graph_kept: the same atoms are bonded after relaxation.
     """
 
     name: str
@@ -70,34 +71,34 @@ class JudgedMolecule:
     graph_kept: bool = False
 
 
-def molecules_as_read(entries: Sequence[Entry], known: KnownMolecules, report: Report) -> list[JudgedMolecule]:
-    """Rows of everything but relaxation.
+def rows_as_read(entries: Sequence[Entry], known: KnownMolecules, report: Report) -> list[MoleculeRow]:
+    """Make the rows with everything but relaxation.
 
     Args:
         entries: molecules.
-        known: what is not novel.
-        report: hears how far it is.
+        known: molecules that are not novel.
+        report: hears the progress.
     """
-    rows: list[JudgedMolecule] = []
-    met: set[str] = set()
+    rows: list[MoleculeRow] = []
+    seen: set[str] = set()
     for entry in entries:
-        row = _novel(_busted(_stable(entry), entry), known)
-        rows.append(replace(row, unique=row.valid and row.perceived not in met))
-        met.add(row.perceived)
+        row = _with_novelty(_with_posebusters(_with_stability(entry), entry), known)
+        rows.append(replace(row, unique=row.valid and row.perceived not in seen))
+        seen.add(row.perceived)
         report("check", len(rows), len(entries), readable=sum(not one.error for one in rows))
     return rows
 
 
-def _stable(entry: Entry) -> JudgedMolecule:
+def _with_stability(entry: Entry) -> MoleculeRow:
     atoms = entry.molecule or entry.atoms
-    row = JudgedMolecule(entry.name, entry.error, entry.template, made_up=entry.note)
+    row = MoleculeRow(entry.name, entry.error, entry.template, made_up=entry.note)
     if atoms is None:
         return row
     row = replace(row, n_atoms=len(atoms))
     numbers = tuple(atoms.atomic_numbers)
     if not protocol_knows(numbers):
         return row
-    found = judged(np.array(numbers), atoms.cart_coords)
+    found = assess_molecule(np.array(numbers), atoms.cart_coords)
     return replace(
         row,
         stable_atoms=found.stable_atoms,
@@ -108,8 +109,8 @@ def _stable(entry: Entry) -> JudgedMolecule:
     )
 
 
-def _novel(row: JudgedMolecule, known: KnownMolecules) -> JudgedMolecule:
-    """The row with whether the molecule of its distances is new; it is not where it cannot be compared."""
+def _with_novelty(row: MoleculeRow, known: KnownMolecules) -> MoleculeRow:
+    """Add whether the perceived molecule is novel; it is not if it cannot be compared."""
     if not row.valid:
         return row
     try:
@@ -118,7 +119,7 @@ def _novel(row: JudgedMolecule, known: KnownMolecules) -> JudgedMolecule:
         return row
 
 
-def _busted(row: JudgedMolecule, entry: Entry) -> JudgedMolecule:
+def _with_posebusters(row: MoleculeRow, entry: Entry) -> MoleculeRow:
     molecule = entry.molecule
     if molecule is None:
         return row
@@ -126,29 +127,28 @@ def _busted(row: JudgedMolecule, entry: Entry) -> JudgedMolecule:
     return replace(row, posebusters=verdict.passed, faults="" if verdict.passed else verdict.reason)
 
 
-def molecules_relaxed(
-    rows: Sequence[JudgedMolecule], entries: Sequence[Entry], outcomes: Mapping[str, Outcome[Molecule]]
-) -> list[JudgedMolecule]:
-    """The rows with what relaxation did."""
-    found = []
-    for row, entry in zip(rows, entries, strict=True):
-        outcome, start = outcomes.get(row.name), entry.molecule
-        if outcome is None or start is None:
-            found.append(row)
-            continue
-        report = outcome.report
-        now = replace(row, relaxation=report.reason, converged=report.converged, energy=report.energy)
-        if report.converged:
-            candidate = replace(_candidate(entry, start, outcome.structure), relaxation=report)
-            now = replace(
-                now,
-                drop=strain(candidate).value,
-                rmsd=rmsd(start, outcome.structure),
-                graph_kept=graph_kept(candidate).passed,
-            )
-        found.append(now)
-    return found
+def relaxed_rows(
+    rows: Sequence[MoleculeRow], entries: Sequence[Entry], outcomes: Mapping[str, Outcome[Molecule]]
+) -> list[MoleculeRow]:
+    """Add the changes of energy and geometry by relaxation."""
+    return [_relaxed(row, entry, outcomes.get(row.name)) for row, entry in zip(rows, entries, strict=True)]
 
 
-def _candidate(entry: Entry, start: Molecule, end: Molecule) -> Candidate:
-    return Candidate(entry.name, end, start, None, entry.template)
+def _relaxed(row: MoleculeRow, entry: Entry, outcome: Outcome[Molecule] | None) -> MoleculeRow:
+    initial = entry.molecule
+    if outcome is None or initial is None:
+        return row
+    row = replace(row, **outcome.fields)
+    if not row.converged:
+        return row
+    candidate = replace(_candidate(entry, initial, outcome.structure), relaxation=outcome.report)
+    return replace(
+        row,
+        drop=strain(candidate).value,
+        rmsd=rmsd(initial, outcome.structure),
+        graph_kept=graph_kept(candidate).passed,
+    )
+
+
+def _candidate(entry: Entry, initial: Molecule, final: Molecule) -> Candidate:
+    return Candidate(entry.name, final, initial, None, entry.template)

@@ -1,18 +1,18 @@
-"""Relaxations of many structures that stream to disk and are taken up again."""
+"""Relaxations of many structures, streamed to disk and resumed."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, cast
+from typing import Any, Generic, cast
 
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.pool import M, Relaxed, relax_many
-from matgen.relaxation.symmetric import RelaxConfig
 from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecules
 from matgen.runtime.config import to_mapping
 from matgen.runtime.output import writing
@@ -25,19 +25,25 @@ from matgen.structures.symmetry import space_group
 
 @dataclass(frozen=True)
 class Outcome(Generic[M]):
-    """Where a relaxation ended, and how it went."""
+    """The final structure of a relaxation, and its report."""
 
     structure: M
     report: Relaxation
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Columns of a row on how the relaxation ended; the energy in eV/atom."""
+        report = self.report
+        return {"relaxation": report.reason, "converged": report.converged, "energy": report.energy}
+
 
 @dataclass(frozen=True)
 class Relaxer(Generic[M]):
-    """A way of relaxing many crystals or many molecules.
+    """A method to relax many crystals or many molecules.
 
     Attributes:
-        potential: its name and version.
-        thresholds: when a relaxation is done.
+        potential: name and version.
+        thresholds: of convergence.
         relax_many: structures and a number of processes → results in any order.
     """
 
@@ -49,7 +55,7 @@ class Relaxer(Generic[M]):
 def crystal_relaxer(
     config: RelaxConfig | None = None, make_calculator: Callable[[], Calculator] = chgnet_calculator
 ) -> Relaxer[Structure]:
-    """Atoms and cell by an ASE calculator, CHGNet unless another is named."""
+    """Make a relaxer of atoms and cell by an ASE calculator, CHGNet by default."""
     config = config or RelaxConfig()
 
     def relax(structures: list[Structure], jobs: int) -> Iterator[Relaxed[Structure]]:
@@ -59,7 +65,7 @@ def crystal_relaxer(
 
 
 def molecule_relaxer(config: XtbConfig | None = None) -> Relaxer[Molecule]:
-    """Atoms by GFN2-xTB."""
+    """Make a relaxer of molecules by GFN2-xTB."""
     config = config or XtbConfig()
 
     def relax(molecules: list[Molecule], jobs: int) -> Iterator[Relaxed[Molecule]]:
@@ -76,22 +82,22 @@ def relaxations(
     jobs: int = 1,
     templates: Mapping[str, str] | None = None,
 ) -> dict[str, Outcome[M]]:
-    """Relax structures; each outcome is a line on disk as soon as it is there, and is not computed twice.
+    """Relax structures; each outcome is written at once, and is not computed twice.
 
     Args:
-        structures: starts by name.
-        relaxer: how.
-        report: hears how many are done.
-        folder: of the file; its name depends on potential and thresholds, so that others never mix in.
+        structures: initial geometries by name.
+        relaxer: method.
+        report: hears the progress.
+        folder: of the file, whose name depends on potential and thresholds, so that results never mix; None for none.
         jobs: processes.
-        templates: of the starts, by name; molecules need theirs.
+        templates: SMILES of molecules, by name.
 
     Returns:
         Outcomes by name.
 
     Raises:
         OutputError: the folder cannot be written.
-        ResumeError: the file in it is damaged.
+        ResumeError: the file is damaged.
     """
     file = None if folder is None else _file(folder, relaxer)
     done = _earlier(file, structures)
@@ -109,29 +115,29 @@ def relaxations(
 def _file(folder: Path, relaxer: Relaxer[M]) -> CandidateFile:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    told = json.dumps([relaxer.potential, to_mapping(relaxer.thresholds)], sort_keys=True)
-    return CandidateFile(folder / f"relaxed_{hashlib.sha256(told.encode()).hexdigest()[:8]}.jsonl")
+    identity = json.dumps([relaxer.potential, to_mapping(relaxer.thresholds)], sort_keys=True)
+    return CandidateFile(folder / f"relaxed_{hashlib.sha256(identity.encode()).hexdigest()[:8]}.jsonl")
 
 
 def _earlier(file: CandidateFile | None, structures: Mapping[str, M]) -> dict[str, Outcome[M]]:
-    """Outcomes on disk of starts that are the same to the last digit."""
+    """Read outcomes of initial geometries that are identical to the last digit."""
     found: dict[str, Outcome[M]] = {}
     for candidate in [] if file is None else file.read():
-        start = structures.get(candidate.name)
-        if start is not None and candidate.relaxation is not None and identical(start, candidate.unrelaxed):
+        initial = structures.get(candidate.name)
+        if initial is not None and candidate.relaxation is not None and identical(initial, candidate.unrelaxed):
             found[candidate.name] = Outcome(cast("M", candidate.structure), candidate.relaxation)
     return found
 
 
 def identical(one: Material, other: Material) -> bool:
-    """Whether two materials are of one kind and the same to the last digit."""
+    """Return whether two materials are of one kind and identical to the last digit."""
     return material_record(one) == material_record(other)
 
 
-def _as_candidate(name: str, start: M, outcome: Outcome[M], template: str) -> Candidate:
-    end = outcome.structure
-    group = space_group(end) if isinstance(end, Structure) else None
-    return Candidate(name, end, start, group, template, relaxation=outcome.report)
+def _as_candidate(name: str, initial: M, outcome: Outcome[M], template: str) -> Candidate:
+    final = outcome.structure
+    group = space_group(final) if isinstance(final, Structure) else None
+    return Candidate(name, final, initial, group, template, relaxation=outcome.report)
 
 
 def _converged(done: Mapping[str, Outcome[M]]) -> int:

@@ -1,1 +1,1 @@
-"""Verdicts on anyone's structures: one row for each, whatever it holds, in whatever number."""
+"""Screening: a row of verdicts for each structure of a user, whatever it contains."""

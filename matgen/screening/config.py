@@ -1,4 +1,4 @@
-"""What a screening asks of every structure."""
+"""Settings of a screening, and what makes up its identity."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ from typing import Any, Literal
 from matgen import __version__
 from matgen.checks.targets import Interval
 from matgen.errors import UserError
-from matgen.generation.request import RELAXERS, intervals
+from matgen.generation.acceptance import intervals
+from matgen.generation.relaxation_settings import RELAXERS
 from matgen.hull import reference
 from matgen.hull.hull import MARGIN
 from matgen.novelty import index_file, molecules
@@ -25,7 +26,7 @@ from matgen.weights.shipped import check_weights, folder_of
 PACKAGE = Path(__file__).resolve().parents[1]
 
 SHIPPED, NONE = "shipped", "none"
-"""Words in the place of a file: the one that comes with the package, or no such judgement at all."""
+"""Words in place of a file: the one that comes with the package, or no such check."""
 
 MODELS: dict[KindName, tuple[str, ...]] = {
     "crystal": ("graph_energy", "structure_properties", "evaluator"),
@@ -41,24 +42,24 @@ FILES: dict[KindName, dict[str, Path]] = {
 
 
 class ScreenError(UserError, ValueError):
-    """A screening that cannot be done as it was asked for."""
+    """A screening with impossible settings."""
 
 
 @dataclass(frozen=True)
 class ScreenConfig:
-    """What every structure is asked.
+    """Checks and targets of a screening.
 
     Attributes:
-        properties: wishes by property: 1.5, "1.2:1.8", ">3", "<=0.05".
-        relax: potential that relaxes structures first, `chgnet`, or of molecules `xtb`; `none`: the energy is that of
-            the geometry as given.
-        max_ehull: energy above the hull up to which a crystal passes, eV/atom.
-        reference: file of the hull's phases; `shipped`, or `none` for no energies of a potential. Molecules have no
+        properties: targets by property: 1.5, "1.2:1.8", ">3", "<=0.05".
+        relax: potential that relaxes structures first, `chgnet`, or `xtb` for molecules; with `none`, the energy is
+            that of the geometry as given.
+        max_ehull: greatest energy above the hull at which a crystal passes, eV/atom.
+        reference: file of the hull's phases; `shipped`, or `none` for no energies by a potential. Molecules have no
             hull: one of the two words.
-        known: file of known structures; `shipped`, or `none` for no judgement on novelty.
-        relaxation: when a relaxation of a crystal is done.
-        kind: of all structures; others are rows with a reason.
-        weights: folder whose weights stand in for those that ship, as far as it has some; empty for none.
+        known: file of known structures; `shipped`, or `none` for no check of novelty.
+        relaxation: settings of the relaxation of crystals.
+        kind: of all structures; others get a row with a reason.
+        weights: folder of weights that replace shipped ones; empty for none.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -71,12 +72,12 @@ class ScreenConfig:
     weights: str = ""
 
     def __post_init__(self) -> None:
-        """Check what was asked at the border.
+        """Check the settings.
 
         Raises:
-            ScreenError: a word or file that is none.
+            ScreenError: an unknown word, or a file that does not exist.
             ConfigError: a number out of its range.
-            WishError: a wish that cannot be understood or cannot come true.
+            TargetError: a target that cannot be parsed or met.
         """
         if self.kind not in FILES:
             raise ScreenError(f"expected kind as {' or '.join(FILES)}, got {self.kind!r}")
@@ -101,21 +102,21 @@ class ScreenConfig:
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
-        """The wishes, understood."""
+        """The parsed targets."""
         return parse_targets(self.properties, PROPERTIES_OF[self.kind])
 
     @property
     def target_intervals(self) -> dict[str, Interval]:
-        """The interval in which each wished property must lie, by name."""
+        """The interval in which each property with a target must lie, by name."""
         return intervals(self.targets)
 
 
 def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
-    """What makes a screening the one that it is: version, settings, weights, and the content of the files named.
+    """Return the identity of a screening: version, settings, weights, and hashes of the files named.
 
     Raises:
-        ScreenError: a file that cannot be read.
-        WeightsError: weights that are missing or damaged.
+        ScreenError: a file cannot be read.
+        WeightsError: weights are missing or damaged.
     """
     shipped = FILES[config.kind]
     named = {name: getattr(config, name) for name in shipped}
@@ -124,7 +125,7 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     }
     hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
-    del configuration["weights"]  # their hashes say more than where they lie
+    del configuration["weights"]  # represented by their hashes
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
     return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)

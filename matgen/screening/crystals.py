@@ -1,4 +1,4 @@
-"""How crystals are judged: in their primitive cell, by CHGNet, against the hull of known phases."""
+"""Screening of crystals: in their primitive cell, by CHGNet, against the hull of known phases."""
 
 import math
 from collections import Counter
@@ -12,10 +12,11 @@ import spglib
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
-from matgen.checks.crystals import charge_balance, converged, density, min_distance
+from matgen.checks.crystals import charge_balance, density, min_distance
+from matgen.checks.verdicts import converged
 from matgen.chemistry.elements import known_elements
 from matgen.generation.predictors import Predictor, by_structure
-from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable, told
+from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, describe, is_stable
 from matgen.nn.ensemble import Ensemble
 from matgen.novelty.crystals import KnownIndex, novel_verdict, shipped_index
 from matgen.relaxation.pool import relaxed_together
@@ -23,18 +24,20 @@ from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.row import GIVEN, RELAXED, Row
-from matgen.screening.screener import unasked
+from matgen.screening.screener import skipped
 from matgen.structures.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.structures.conversion import described
 from matgen.structures.symmetry import NO_SYMMETRY, space_group
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS
-from matgen.weights.models import folder_of, load, weights_file
+from matgen.weights.files import weights_file
+from matgen.weights.models import load
+from matgen.weights.shipped import folder_of
 
 SAME_ATOM = 0.01
-"""Å; how close a translation must bring atoms to each other to count when the primitive cell is taken."""
+"""Tolerance of translations when the primitive cell is determined, Å."""
 
-OVERLAP = "not asked, since atoms overlap"
+OVERLAP = "not assessed, since atoms overlap"
 
 
 @dataclass(frozen=True)
@@ -44,59 +47,59 @@ class CrystalScreener:
     config: ScreenConfig
 
     def candidate(self, name: str, structure: Material, smiles: str) -> Candidate:  # noqa: ARG002 (of molecules)
-        """The primitive cell."""
+        """Make a candidate of the primitive cell."""
         cell = primitive_cell(as_crystal(structure, name))
         return Candidate(name, cell, cell, NO_SYMMETRY)
 
     def checked(self, row: Row) -> Row:
-        """With the verdicts on distances, density and charges, and the space group."""
+        """Add the verdicts on distances, density and charges, and the space group."""
         candidate = row.candidate
         if candidate is None:
             return row
         row = replace(row, candidate=replace(candidate, space_group=space_group(candidate.crystal)))
-        return row.told(min_distance(candidate), density(candidate), charge_balance(candidate))
+        return row.with_verdicts(min_distance(candidate), density(candidate), charge_balance(candidate))
 
     def unfit(self, candidate: Candidate) -> str:
-        """Atoms on top of each other."""
+        """Say whether atoms overlap."""
         return "" if candidate.verdicts["min_distance"].passed else OVERLAP
 
     def relaxed(self, rows: Sequence[Row]) -> list[Row]:
-        """By CHGNet, many together."""
-        found = [row.told(unasked("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
+        """Relax by CHGNet, many structures at once."""
+        found = [row.with_verdicts(skipped("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
         initial_geometries = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
-        initial_geometries = [start for start in initial_geometries if not self._overlaps(found[start[0]])]
+        initial_geometries = [one for one in initial_geometries if not self._overlaps(found[one[0]])]
         for result in relaxed_together(initial_geometries, config=self.config.relaxation):
             row = found[result.index]
             if row.candidate is not None:
                 moved = replace(row.candidate, structure=result.structure, relaxation=result.report)
-                row = self.checked(replace(row, candidate=moved)).told(converged(moved))
+                row = self.checked(replace(row, candidate=moved)).with_verdicts(converged(moved))
             energy, potential = result.report.energy, result.report.potential
             found[result.index] = replace(row, energy=energy, potential=potential, geometry=RELAXED)
         return found
 
     def out_of_scope(self, candidate: Candidate) -> str:
-        """Too many atoms, or elements that no training crystal holds."""
+        """Say whether there are too many atoms, or elements that no training crystal contains."""
         crystal = candidate.crystal
         if len(crystal) > MAX_ATOMS:
-            counted = f"{len(crystal)} atoms in the primitive cell; the models know up to {MAX_ATOMS}"
+            counted = f"{len(crystal)} atoms in the primitive cell; the models support up to {MAX_ATOMS}"
             return f"{counted}, so nothing is predicted"
         strange = sorted({site.specie.symbol for site in crystal if site.specie.Z not in known_elements()})
         return f"the models have never seen {', '.join(strange)}, so nothing is predicted" if strange else ""
 
     def template(self, candidate: Candidate) -> CrystalTemplate:
-        """The space group and the Wyckoff positions."""
+        """Return the space group and the Wyckoff positions."""
         return described(candidate.crystal)[0]
 
     def predictor(self) -> Predictor:
-        """The graph network and the template model."""
-        return _guide(self.config.weights)
+        """Return the graph network and the ensemble trained on structures."""
+        return _predictor(self.config.weights)
 
     def evaluator(self) -> Ensemble:
-        """The second model."""
+        """Return the evaluator of crystals."""
         return _evaluator(self.config.weights)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:  # noqa: ARG002
-        """Whether the graph energy per atom is one that real crystals have."""
+        """Check that the graph energy per atom is one of real crystals."""
         usual = domain()
         share = usual.share_below(energy)
         passed = energy <= usual.limit
@@ -105,27 +108,27 @@ class CrystalScreener:
             reason = f"out of domain: {reason}; predictions mean little"
         return Verdict("in_domain", passed, energy, "", reason)
 
-    def weighed(self, rows: Sequence[Row]) -> list[Row]:
-        """With the energy by CHGNet and the height above the hull."""
+    def with_energies(self, rows: Sequence[Row]) -> list[Row]:
+        """Add the energy by CHGNet and the energy above the hull."""
         if self.config.relax == NONE:
             rows = self._static(list(rows))
         return [_height(row, self.config) for row in rows]
 
     def compared(self, row: Row) -> Row:
-        """With whether it is none of the known crystals."""
+        """Check that it is none of the known crystals."""
         if row.candidate is None:
             return row
         if self._overlaps(row):
-            return row.told(unasked("novel", "", OVERLAP))
-        return row.told(novel_verdict(row.candidate, known_index(self.config.known)))
+            return row.with_verdicts(skipped("novel", "", OVERLAP))
+        return row.with_verdicts(novel_verdict(row.candidate, known_index(self.config.known)))
 
     def check_files(self) -> None:
         """Load domain, known structures and hull.
 
         Raises:
-            ReferenceFileError, KnownFileError: a file holds no reference, or no known structures.
-            PotentialMismatchError: the hull is of another potential than the one that will be asked.
-            WeightsError, DomainError: weights that are missing, damaged, or not those that the domain belongs to.
+            ReferenceFileError, KnownFileError: a file contains no reference, or no known structures.
+            PotentialMismatchError: the hull is of another potential than the one that computes energies.
+            WeightsError, DomainError: weights are missing, damaged, or not those of the domain.
         """
         domain()
         if self.config.known != NONE:
@@ -146,12 +149,14 @@ class CrystalScreener:
         some = {i: row.candidate.crystal for i, row in enumerate(rows) if row.candidate and not self._overlaps(row)}
         for index, energy in zip(some, potential(list(some.values())), strict=True):
             row = replace(rows[index], potential=potential.potential, geometry=GIVEN)
-            rows[index] = row.told(_no_hull(energy)) if isinstance(energy, str) else replace(row, energy=energy)
+            rows[index] = (
+                row.with_verdicts(_no_hull(energy)) if isinstance(energy, str) else replace(row, energy=energy)
+            )
         return rows
 
 
 def primitive_cell(structure: Structure) -> Structure:
-    """The smallest cell of the same crystal, nothing moved by more than `SAME_ATOM`; as it is where none is found."""
+    """Return the smallest cell, with no atom moved by more than `SAME_ATOM`; the structure itself if none is found."""
     if math.gcd(*Counter(structure.atomic_numbers).values()) == 1:  # the count of each element is a multiple
         return structure
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
@@ -163,32 +168,32 @@ def primitive_cell(structure: Structure) -> Structure:
 
 
 def _height(row: Row, config: ScreenConfig) -> Row:
-    """With the verdict on the height above the hull."""
+    """Add the verdict on the energy above the hull."""
     if row.candidate is None or "hull" in row.candidate.verdicts:
         return row
     if not row.candidate.verdicts["min_distance"].passed:
-        return row.told(unasked("hull", "eV/atom", OVERLAP))
+        return row.with_verdicts(skipped("hull", "eV/atom", OVERLAP))
     if not math.isfinite(row.energy):
-        return row.told(_no_hull("no energy to compare with the known phases"))
+        return row.with_verdicts(_no_hull("no energy to compare with the known phases"))
     hull = reference_hull(config.reference)
     try:
         found = hull.above_hull(row.candidate.crystal.composition, row.energy, row.potential)
     except UnknownChemistryError as error:
-        return row.told(_no_hull(str(error)))
+        return row.with_verdicts(_no_hull(str(error)))
     passed = is_stable(found.above_hull, config.max_ehull)
-    reason = f"{told(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
-    return row.told(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
+    reason = f"{describe(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
+    return row.with_verdicts(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
 
 
 def _no_hull(reason: str) -> Verdict:
-    return unasked("hull", "eV/atom", reason)
+    return skipped("hull", "eV/atom", reason)
 
 
-# ---------------------------------------------------------------- what a process loads once
+# ---------------------------------------------------------------- loaded once per process
 
 
 @cache
-def _guide(weights: str) -> Predictor:
+def _predictor(weights: str) -> Predictor:
     folder = folder_of(weights)
     structures = load("structure_properties", weights_file("structure_properties", folder))
     return Predictor(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
@@ -206,19 +211,19 @@ def _potential() -> StaticEnergies:
 
 @cache
 def reference_hull(name: str) -> ReferenceHull:
-    """The hull by its file, or the one that ships.
+    """Load the hull of a file, or the shipped one.
 
     Raises:
-        ReferenceFileError: the file holds none.
+        ReferenceFileError: the file contains none.
     """
     return ReferenceHull.load(None if name == SHIPPED else Path(name))
 
 
 @cache
 def known_index(name: str) -> KnownIndex:
-    """The known structures by their file, or those that ship.
+    """Load the known structures of a file, or the shipped ones.
 
     Raises:
-        KnownFileError: the file holds none.
+        KnownFileError: the file contains none.
     """
     return shipped_index() if name == SHIPPED else KnownIndex.load(Path(name))

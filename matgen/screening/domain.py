@@ -1,8 +1,8 @@
-"""Whether a structure is of the kind that the models learned from.
+"""The domain of the models: whether a structure is like their training data.
 
-The graph energy per atom separates real crystals from wrong ones (docs/results.md, "The energy as a judge"). Its
-quantiles over crystals of the validation split, which trained nothing, tell how usual a value is; what lies above 98 %
-of them is out of domain. `scripts/build/build_domain.py` computes `domain.json`.
+The graph energy per atom separates real crystals from wrong ones (docs/results.md, "Graph energy: real against wrong
+crystals"). Its quantiles over crystals of the validation split, which trained nothing, tell how common a value is;
+values above 98 % of them are out of domain. `scripts/build/build_domain.py` computes `domain.json`.
 """
 
 import json
@@ -27,13 +27,13 @@ class DomainError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Domain:
-    """Quantiles of the graph energy per atom over crystals that are known to be real.
+    """Quantiles of the graph energy per atom over real crystals.
 
     Attributes:
-        weights: SHA-256 of the graph energy they belong to.
+        weights: SHA-256 of the graph energy.
         source: of the crystals, in words.
-        rows: how many crystals.
-        sigma: noise level at which they were read, Å.
+        rows: number of crystals.
+        sigma: noise level at which the energy was evaluated, Å.
         levels: shares of the crystals, ascending.
         energies: value below which each share lies, dimensionless.
     """
@@ -51,13 +51,13 @@ class Domain:
         return float(np.interp(LIMIT, self.levels, self.energies))
 
     def share_below(self, energy: float) -> float:
-        """The share of validation crystals with a lower energy per atom."""
+        """Return the share of validation crystals with a lower energy per atom."""
         return float(np.interp(energy, self.energies, self.levels))
 
 
 @cache
 def domain() -> Domain:
-    """The quantiles that ship.
+    """Load the shipped quantiles.
 
     Raises:
         DomainError: they belong to other weights.

@@ -9,28 +9,28 @@ from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
+from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.pool import batches
-from matgen.relaxation.symmetric import RELAXATION_ERRORS
 
 ATOMS_PER_BATCH = 128
-"""On one core batches of some 8 to 16 small cells are fastest: 12 ms each, against 18 ms one by one and 15 ms at 32."""
+"""Atoms in a batch. On one core, 8 to 16 small cells are fastest: 12 ms each, 18 ms one by one, and 15 ms at 32."""
 
 
 class StaticEnergies:
-    """CHGNet as a function of structures as they are, and as a calculator for those that are to move."""
+    """CHGNet as a function of structures as given, and as an ASE calculator."""
 
     @cached_property
     def calculator(self) -> Calculator:
-        """The same potential for ASE."""
+        """The same potential as an ASE calculator."""
         return kept_calculator(chgnet_calculator)
 
     @cached_property
     def potential(self) -> str:
-        """Name and version."""
+        """Name and version of the potential."""
         return potential_name(self.calculator)
 
     def __call__(self, structures: Sequence[Structure]) -> list[float | str]:
-        """Energy of each structure, eV/atom; the reason where there is none, such as an atom without neighbours."""
+        """Return the energy of each structure, eV/atom, or why there is none, such as an atom without neighbours."""
         found: list[float | str] = [""] * len(structures)
         graphs: dict[int, Any] = {}
         for index, structure in enumerate(structures):
@@ -48,7 +48,7 @@ class StaticEnergies:
         return found
 
     def _of_graphs(self, graphs: list[Any]) -> list[float | str]:
-        """Together; one by one where that fails, so that one crystal's fault is not another's."""
+        """Compute energies in one batch; one by one if that fails, so that one crystal does not affect others."""
         try:
             with torch.no_grad():
                 return self._model(graphs, task="e")["e"].tolist()
@@ -58,7 +58,7 @@ class StaticEnergies:
         return [self._of_graphs([graph])[0] for graph in graphs]
 
     def _strange(self, structure: Structure) -> list[str]:
-        """Elements beyond those that the network has weights for."""
+        """Return the elements that the network has no weights for."""
         known = range(1, self._model.composition_model.fc.weight.shape[1] + 1)
         return sorted({site.specie.symbol for site in structure if site.specie.Z not in known})
 

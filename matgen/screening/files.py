@@ -1,7 +1,7 @@
-"""Rows on disk: each as soon as it is known, and the tables when all are.
+"""Rows on disk: each as soon as it is known, and tables when all are.
 
-A folder holds `rows.jsonl` (every row, in the order in which they became known: the source of truth), `run.json` (how
-they came about), and at the end `results.parquet`, `results.csv` and `results.jsonl`, best first.
+A folder contains `rows.jsonl` (every row, in the order in which they became known), `run.json` (the settings, versions
+and status), and at the end `results.parquet`, `results.csv` and `results.jsonl`, best first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ KINDS = ("parquet", "csv", "jsonl")
 
 
 class Journal(AbstractContextManager["Journal"]):
-    """The folder of one screening; opening that of an interrupted one takes up its rows.
+    """The folder of one screening; that of an interrupted one is resumed.
 
     Args:
-        folder: made if it is not there.
-        run: what the screening is; an existing folder must agree in it.
-        kind: of the structures, which decides about the columns of the tables.
-        overwrite: start anew where the folder holds something else.
+        folder: created if it does not exist.
+        run: identity of the screening, which an existing folder must share.
+        kind: of the structures, which determines the columns of the tables.
+        overwrite: start anew if the folder holds another run.
     """
 
     def __init__(self, folder: Path, run: RunInfo, *, kind: KindName = "crystal", overwrite: bool = False) -> None:
@@ -64,20 +64,20 @@ class Journal(AbstractContextManager["Journal"]):
         if kind is None:
             self._report["status"] = "finished"
         else:
-            gone = kind in {KeyboardInterrupt, GeneratorExit}
-            self._report["status"] = "interrupted" if gone else f"failed: {kind.__name__}"
+            interrupted = kind in {KeyboardInterrupt, GeneratorExit}
+            self._report["status"] = "interrupted" if interrupted else f"failed: {kind.__name__}"
         with writing(self.folder):
             write_report(self.folder, self._report)
 
     def known(self, name: str, digest: str) -> Row | None:
-        """The row of this name, if it was judged already and its file says the same still."""
+        """Return the row of a name if it was computed already and the content of its file is unchanged."""
         return self._known.get((name, digest))
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Put rows on disk.
+        """Append rows.
 
         Raises:
-            OutputError: the disk is full, or the folder has gone.
+            OutputError: the disk is full, or the folder was removed.
         """
         append_json_lines(self.folder / ROWS, map(row_record, rows))
 
@@ -85,7 +85,7 @@ class Journal(AbstractContextManager["Journal"]):
         """Write the tables, best first, and the summary into `run.json`.
 
         Raises:
-            OutputError: the disk is full, or the folder has gone.
+            OutputError: the disk is full, or the folder was removed.
         """
         self._report["summary"] = dict(summary)
         with writing(self.folder):
@@ -100,13 +100,13 @@ class Journal(AbstractContextManager["Journal"]):
         return self.folder / f"{RESULTS}.{kind}"
 
     def _clear(self) -> None:
-        """Remove what a screening has left, and nothing from a folder where none has been."""
+        """Remove the files of an earlier screening; leave a folder without one untouched."""
         if (self.folder / REPORT).exists():
             for path in (self.folder / REPORT, self.folder / ROWS, *map(self._result, KINDS)):
                 path.unlink(missing_ok=True)
 
     def _earlier_rows(self) -> list[Row]:
-        """Rows on disk; a last line that an interrupt cut short is dropped."""
+        """Read the rows on disk; an incomplete last line is dropped."""
         path = self.folder / ROWS
         return read_json_lines(path, row_of, error=ResumeError, advice=ADVICE, repair=True)
 
@@ -117,12 +117,12 @@ TEXTS = frozenset(
 COUNTS = frozenset(
     {"rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "relaxation_steps", "index"}
 )
-"""Columns of words, and of whole numbers."""
+"""Columns of text, and of integers."""
 
 
 @cache
 def schema(kind: KindName) -> pa.Schema:
-    """The columns of the tables, the same for every screening of a kind."""
+    """Return the columns of the tables, the same for every screening of a kind."""
 
     def type_of(name: str) -> pa.DataType:
         if name in TEXTS:

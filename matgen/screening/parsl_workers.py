@@ -1,7 +1,7 @@
-"""The same work on Parsl: threads, processes, or the nodes of a cluster, as a `parsl.config.Config` says.
+"""Workers on Parsl: threads, processes, or the nodes of a cluster, as a `parsl.config.Config` defines.
 
-Parsl (Babuji et al., HPDC 2019) is an extra: `pip install matgen[parsl]`. Workers need matgen installed; they get
-structures and give rows.
+Parsl (Babuji et al., HPDC 2019) is an extra: `pip install matgen[parsl]`. Workers need matgen installed; they receive
+structures and return rows.
 """
 
 import os
@@ -21,19 +21,19 @@ from matgen.screening.row import Row
 from matgen.screening.workers import Workers, assess_alone, given_up
 
 LOCAL = "local"
-"""The word for worker processes of Parsl on this machine."""
+"""The executor of Parsl with worker processes on this machine."""
 
 IN_FLIGHT = 256
-"""Chunks handed to Parsl at a time: enough for as many workers, little enough for memory."""
+"""Chunks submitted to Parsl at a time: enough for as many workers, few enough for memory."""
 
 
 def on_parsl(executor: str, jobs: int, run_folder: Path) -> Workers:
-    """Workers of a Parsl configuration.
+    """Return workers of a Parsl configuration.
 
     Args:
         executor: a Python file that defines `config`, or `local`.
-        jobs: worker processes of `local`.
-        run_folder: where `local` puts its logs.
+        jobs: number of worker processes of `local`.
+        run_folder: of the logs of `local`.
 
     Raises:
         ScreenError: Parsl is not installed, or the file defines no configuration.
@@ -51,7 +51,7 @@ def on_parsl(executor: str, jobs: int, run_folder: Path) -> Workers:
 
 
 def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
-    """Rows as they come; what a lost worker had is handed out anew."""
+    """Yield rows in the order of their completion; chunks of lost workers are submitted again."""
     from parsl.executors.errors import ExecutorError
     from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
@@ -68,13 +68,13 @@ def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
                 if not rest:
                     yield [given_up(chunk.items[0])]
             except ExecutorError as error:
-                told = " ".join(str(error).split())
-                raise ScreenError(f"Parsl has no workers left: {told[:300]}; call it again to go on") from error
+                message = " ".join(str(error).split())
+                raise ScreenError(f"Parsl has no workers left: {message[:300]}; call it again to resume") from error
         at_work |= {submit(chunk): chunk for chunk in islice(chunks, max(0, IN_FLIGHT - len(at_work)))}
 
 
 def _local(jobs: int, run_folder: Path) -> Any:
-    """Worker processes on this machine, one thread and one manager each, which Parsl starts anew when they die."""
+    """Configure worker processes on this machine, one thread and one manager each, which Parsl restarts on death."""
     parsl = _parsl()
     from parsl.executors import HighThroughputExecutor
     from parsl.providers import LocalProvider
@@ -82,7 +82,7 @@ def _local(jobs: int, run_folder: Path) -> Any:
     executor = HighThroughputExecutor(
         label="matgen",
         max_workers_per_node=1,
-        cores_per_worker=1e-3,  # as many as were asked for, whatever the machine has
+        cores_per_worker=1e-3,  # as many as requested, whatever the number of cores
         address="127.0.0.1",
         heartbeat_period=5,
         heartbeat_threshold=20,
@@ -113,7 +113,7 @@ def _parsl() -> Any:
 
 @contextmanager
 def _interchange_on_path() -> Iterator[None]:
-    """Parsl starts its programs by name, which a Python that is called by its path does not find."""
+    """Put the scripts of this Python on the path: Parsl starts its programs by name."""
     before = os.environ.get("PATH", "")
     scripts = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
     os.environ["PATH"] = os.pathsep.join([*scripts, before])

@@ -1,4 +1,4 @@
-"""What only all rows together tell: which are the same, which is best, and how many failed what."""
+"""What depends on all rows together: duplicates, ranking, and counts of the checks."""
 
 import math
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from matgen.hull.hull import DOUBTFUL
+from matgen.hull.hull import IMPLAUSIBLE
 from matgen.novelty.duplicates import SeenStructures
 from matgen.novelty.fingerprint import NoFingerprintError
 from matgen.screening.row import DENSITY_ENERGY, Row
@@ -14,9 +14,9 @@ from matgen.structures.candidate import Candidate, Verdict
 
 
 class FirstOfItsKind:
-    """Says of each row, in the order in which they are shown to it, whether an earlier one has the same structure.
+    """Checks of each row in turn that no earlier one has the same structure.
 
-    Crystals are equal if `StructureMatcher` says so, molecules if their graphs are, hands included.
+    Crystals are equal by `StructureMatcher`, molecules if their graphs are, stereo included.
     """
 
     def __init__(self) -> None:
@@ -25,20 +25,24 @@ class FirstOfItsKind:
         self._graphs: dict[str, str] = {}
 
     def __call__(self, row: Row) -> Row:
-        """The row with its verdict; a broken one as it is."""
+        """Add the verdict to a row; return a broken one unchanged."""
         if row.candidate is None:
             return row
         try:
             first = self._earlier(row.candidate, row.name)
         except NoFingerprintError as error:
             reason = f"cannot be compared: {error}"
-            return row.told(Verdict("unique", passed=False, value=math.nan, unit="", reason=reason))
+            return row.with_verdicts(Verdict("unique", passed=False, value=math.nan, unit="", reason=reason))
         if not first:
-            return row.told(Verdict("unique", passed=True, value=0.0, unit="", reason="equals no structure before it"))
-        return row.told(Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {first}"))
+            return row.with_verdicts(
+                Verdict("unique", passed=True, value=0.0, unit="", reason="equals no structure before it")
+            )
+        return row.with_verdicts(
+            Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {first}")
+        )
 
     def _earlier(self, candidate: Candidate, name: str) -> str:
-        """Name of the first row that has this structure; empty if it is the first one itself."""
+        """Return the name of the first row with this structure; empty if it is this row."""
         if candidate.kind == "molecule":
             first = self._graphs.setdefault(candidate.template, name)
             return "" if first == name else first
@@ -48,11 +52,13 @@ class FirstOfItsKind:
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Rows best first, with their rank: fewest failed checks, then lowest above the hull, then lowest density energy.
+    """Rank rows by fewest failed checks, then lowest energy above the hull, then lowest density energy.
 
-    A height that is not known, or too far below the hull to be believed, counts as the greatest; molecules have none.
+    An energy above the hull that is unknown, or too far below it to be correct, counts as the greatest; molecules have
+    none. Broken files come last. Equal rows stay in the order of the input.
 
-    What is equal in all of it, broken files at the very end among them, stays in the order of the input.
+    Returns:
+        Rows with their rank, best first.
     """
     order = sorted(rows, key=_merit)
     return [replace(row, rank=rank) for rank, row in enumerate(order, start=1)]
@@ -62,21 +68,21 @@ def _merit(row: Row) -> tuple[bool, int, float, float]:
     if row.candidate is None:
         return True, 0, 0.0, 0.0
     hull = row.verdicts.get("hull")
-    height = hull.value if hull is not None and hull.value >= -DOUBTFUL else math.inf
+    height = hull.value if hull is not None and hull.value >= -IMPLAUSIBLE else math.inf
     return False, len(row.failed), height, row.candidate.energies.get(DENSITY_ENERGY, math.inf)
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """Counts: structures, files that could not be read, what passed everything, and each check's passes."""
+    """Count structures, broken files, structures that passed every check, and those that passed each check."""
     counts: Counter[str] = Counter()
     passed: Counter[str] = Counter()
-    judged: Counter[str] = Counter()
+    checked: Counter[str] = Counter()
     for row in rows:
         counts["structures"] += 1
         counts["broken"] += row.candidate is None
         counts["passed"] += row.passed
         for name, verdict in row.verdicts.items():
-            judged[name] += 1
+            checked[name] += 1
             passed[name] += verdict.passed
     totals = {name: counts[name] for name in ("structures", "broken", "passed")}
-    return totals | {"checks": {name: {"passed": passed[name], "of": judged[name]} for name in judged}}
+    return totals | {"checks": {name: {"passed": passed[name], "of": checked[name]} for name in checked}}

@@ -1,4 +1,4 @@
-"""What a screening says of one structure, as a JSON object and as a line of a table."""
+"""The result of screening one structure, as a JSON object and as a row of a table."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
 
 XTB_GAP = "xtb_gap"
-"""Name of the gap that GFN2-xTB suggests, on the scale of the training labels, among a molecule's properties."""
+"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties."""
 
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
@@ -30,28 +30,27 @@ CHECKS: dict[KindName, tuple[str, ...]] = {
         *("relaxed", "strain", "xtb", "novel", "unique"),
     ),
 }
-"""The verdicts that a row can have beside those on wishes, cheap to dear, by kind."""
+"""The verdicts of a row besides those on targets, in ascending cost, by kind."""
 
 GIVEN, RELAXED = "as given", "relaxed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One structure with all verdicts; of a broken file, the reason.
+    """One structure with all verdicts, or the reason why there is none.
 
     Attributes:
         name: unique among the rows, as `matgen.structures.files` gives it.
         path: of the file.
         index: place in the file.
-        digest: of what the file says of the structure: the same content is judged once.
+        digest: of the content of the file on the structure, which identifies rows that are known already.
         error: why there is no structure; empty if there is one.
         n_atoms: of the cell, or molecule, as given.
-        candidate: the primitive cell, or molecule, that was judged, relaxed if that was asked for; None where there is
-            none.
-        energy: by the potential, eV/atom; NaN where it was not computed.
-        potential: name and version; empty where it was not asked for.
-        geometry: what the energy belongs to: "as given" or "relaxed".
-        rank: from 1, best first; 0 as long as not all rows are known.
+        candidate: the primitive cell, or molecule, relaxed if requested; None if there is none.
+        energy: by the potential, eV/atom; NaN if it was not computed.
+        potential: name and version; empty if it was not used.
+        geometry: of the energy: "as given" or "relaxed".
+        rank: from 1, best first; 0 until all rows are known.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Row:
 
     @property
     def formula(self) -> str:
-        """Reduced formula of a crystal, all atoms of a molecule; empty of a broken file."""
+        """Reduced formula of a crystal, all atoms of a molecule; empty for a broken file."""
         with quiet():
             return "" if self.candidate is None else formula(self.candidate)
 
@@ -81,18 +80,18 @@ class Row:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the deciding checks that speak against it; what the judge says of wishes decides nothing."""
+        """Names of the failed checks that decide; those on targets by the evaluator decide nothing."""
         return tuple(
             name for name, v in self.verdicts.items() if not v.passed and not name.startswith(f"target_{EVALUATOR}")
         )
 
     @property
     def passed(self) -> bool:
-        """Whether no deciding check speaks against it."""
+        """Whether no deciding check fails."""
         return not self.failed
 
-    def told(self, *verdicts: Verdict) -> "Row":
-        """The same with more verdicts; of a broken file, as it is."""
+    def with_verdicts(self, *verdicts: Verdict) -> "Row":
+        """Add verdicts; return the row of a broken file unchanged."""
         if self.candidate is None:
             return self
         more = {verdict.name: verdict for verdict in verdicts}
@@ -100,19 +99,19 @@ class Row:
 
 
 def row_record(row: Row) -> Record:
-    """A row as JSON types; numbers that are not finite become null."""
-    told = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
+    """Return a row as JSON types; numbers that are not finite become null."""
+    plain = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
     potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
     with quiet():
         candidate = None if row.candidate is None else to_record(row.candidate)
-    return told | potential | {"candidate": candidate}
+    return plain | potential | {"candidate": candidate}
 
 
 def row_of(record: Record) -> Row:
-    """The row that `row_record` wrote.
+    """Read a row that `row_record` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is not one of ours.
+        KeyError, TypeError, ValueError: the record has another format.
     """
     candidate, energy = record["candidate"], record["energy"]
     read = {
@@ -123,9 +122,9 @@ def row_of(record: Record) -> Row:
 
 
 def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
-    """A row as one line of a table of one kind, the same columns whatever it holds; None where nothing is known."""
+    """Return a row of the tables of one kind, with the same columns for every structure; None where unknown."""
     candidate, verdicts = row.candidate, row.verdicts
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "rank": row.rank or None,
         "name": row.name,
         "passed": row.passed,
@@ -137,8 +136,8 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
     }
     names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in PROPERTIES_OF[kind]]
     for name in names + [XTB_GAP] * (kind == "molecule"):
-        told |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
-    told |= {
+        columns |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
+    columns |= {
         "eV_per_atom": _finite(row.energy),
         "potential": row.potential or None,
         "geometry": row.geometry or None,
@@ -147,16 +146,16 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
     }
     targets = [f"target_{prefix}{name}" for name in PROPERTIES_OF[kind] for prefix in ("", EVALUATOR)]
     passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
-    told |= {f"check_{name}": found for name, found in passed.items()}
-    return told | {"path": row.path, "index": row.index}
+    columns |= {f"check_{name}": found for name, found in passed.items()}
+    return columns | {"path": row.path, "index": row.index}
 
 
 _STABILITY: dict[KindName, dict[str, str]] = {"crystal": {"e_above_hull": "hull"}, "molecule": {"strain": "strain"}}
-"""Columns on the energy of the structure, and the checks whose numbers they hold."""
+"""Columns on the stability of the structure, and the checks whose values they contain."""
 
 
 def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
-    """Which crystal it is."""
+    """Return the columns that identify a crystal."""
     group = candidate and candidate.space_group
     return {
         "n_atoms": row.n_atoms or None,
@@ -170,7 +169,7 @@ def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
 
 
 def _molecule_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
-    """Which molecule it is."""
+    """Return the columns that identify a molecule."""
     return {
         "smiles": candidate and candidate.template,
         "inchikey": candidate and (inchi_key(candidate.template) or None),

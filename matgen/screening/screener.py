@@ -1,4 +1,4 @@
-"""What a screening asks of a structure, whatever its kind; `crystals` and `molecules` say how it is answered."""
+"""The interface of a screening; `crystals` and `molecules` implement it."""
 
 import math
 from collections.abc import Sequence
@@ -12,30 +12,30 @@ from matgen.templates.batch import Template
 
 
 class Screener(Protocol):
-    """The means to judge structures of one kind, as a configuration asks for it."""
+    """Screens structures of one kind, as a configuration asks for it."""
 
     def candidate(self, name: str, structure: Material, smiles: str) -> Candidate:
-        """What is judged of a structure that was read."""
+        """Make the candidate that is screened from a structure as read."""
         ...
 
     def checked(self, row: Row) -> Row:
-        """With the verdicts that no model is needed for; done anew after a relaxation."""
+        """Add the verdicts that need no model; repeated after a relaxation."""
         ...
 
     def unfit(self, candidate: Candidate) -> str:
-        """Why models need not be asked about a checked candidate; empty if they may be."""
+        """Say why predictions for a checked candidate would be meaningless; empty if they are not."""
         ...
 
     def relaxed(self, rows: Sequence[Row]) -> list[Row]:
-        """With relaxed structures, energies, and how the relaxation went."""
+        """Relax structures, and add energies and the verdict on the relaxation."""
         ...
 
     def out_of_scope(self, candidate: Candidate) -> str:
-        """Why the networks cannot know a candidate; empty if they might."""
+        """Say why a candidate is outside the range of the networks; empty if it is not."""
         ...
 
     def template(self, candidate: Candidate) -> Template:
-        """The discrete half of a candidate.
+        """Return the template of a candidate.
 
         Raises:
             NoTemplateError: the symmetry of a crystal could not be found.
@@ -43,39 +43,39 @@ class Screener(Protocol):
         ...
 
     def predictor(self) -> Predictor:
-        """The models that guide a design."""
+        """Return the predictor, which guides designs."""
         ...
 
     def evaluator(self) -> StatePredictor:
-        """The model that guides nothing."""
+        """Return the evaluator, which guides nothing."""
         ...
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
-        """Whether a candidate is of the kind that the models learned from.
+        """Check that a candidate is like the training data of the models.
 
         Args:
-            candidate: in the scope of the networks.
+            candidate: within the range of the networks.
             energy: graph energy per atom.
         """
         ...
 
-    def weighed(self, rows: Sequence[Row]) -> list[Row]:
-        """With what a potential says of the final structure, and what follows from it."""
+    def with_energies(self, rows: Sequence[Row]) -> list[Row]:
+        """Add the energy of the final structure by a potential, and what follows from it."""
         ...
 
     def compared(self, row: Row) -> Row:
-        """With the verdict on novelty."""
+        """Add the verdict on novelty."""
         ...
 
     def check_files(self) -> None:
-        """Load what every worker will load, so that what is wrong with it is told before any work is done.
+        """Load the files that every worker will load, so that faults are found before any work is done.
 
         Raises:
-            UserError: a file that is missing, damaged, or does not belong to the others.
+            UserError: a file is missing, damaged, or does not match the others.
         """
         ...
 
 
-def unasked(name: str, unit: str, why: str) -> Verdict:
-    """The verdict of who was not asked."""
+def skipped(name: str, unit: str, why: str) -> Verdict:
+    """Return the failed verdict of a check that was not made."""
     return Verdict(name, passed=False, value=math.nan, unit=unit, reason=why)

@@ -1,4 +1,4 @@
-"""Who judges chunks of structures: this process, or a pool of processes."""
+"""Workers that screen chunks of structures: this process, or a pool of processes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,22 +12,22 @@ from matgen.screening.row import Row
 from matgen.structures.files import Found, digest
 
 Workers = Callable[[Iterable[Chunk[Found]], ScreenConfig], Iterator[list[Row]]]
-"""Takes chunks as it gets free, gives the rows of each, in any order."""
+"""Takes chunks when a worker is free, and yields the rows of each, in any order."""
 
 
 def given_up(found: Found) -> Row:
-    """The row of a structure over which workers die."""
+    """Return the row of a structure that kills its workers."""
     return Row(found.name, found.path, found.index, digest(found), DIED)
 
 
 def here(chunks: Iterable[Chunk[Found]], config: ScreenConfig) -> Iterator[list[Row]]:
-    """Judge in this process."""
+    """Screen in this process."""
     for chunk in chunks:
         yield assess(chunk.items, config)
 
 
 def processes(jobs: int) -> Workers:
-    """A pool of processes with one thread each; an interrupt, or leaving the loop early, stops them."""
+    """Return a pool of processes with one thread each; an interrupt, or leaving the loop early, stops them."""
 
     def work(chunks: Iterable[Chunk[Found]], config: ScreenConfig) -> Iterator[list[Row]]:
         return in_pool(partial(assess_alone, config=config), chunks, given_up, jobs, ahead=2)
@@ -36,6 +36,6 @@ def processes(jobs: int) -> Workers:
 
 
 def assess_alone(found: tuple[Found, ...], config: ScreenConfig) -> list[Row]:
-    """Judge a chunk in a worker of its own, by one thread."""
+    """Screen a chunk in a separate worker, by one thread."""
     torch.set_num_threads(1)
     return assess(found, config)

@@ -17,7 +17,7 @@ from matgen.datasets.prepare import prepare
 from matgen.datasets.qm9 import SPLIT_FILE, prepare_qm9, qm9_folder
 from matgen.runtime.output import make_folder
 from matgen.targets.properties import PROPERTIES
-from matgen.training.run import DataError, read_table
+from matgen.training.tables import DataError, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
 """What `crystals/` in a data folder must hold."""

@@ -1,10 +1,8 @@
-"""How good a set of structures is, whoever made it: every figure with denominator, interval and what it depends on."""
+"""Quality of a set of structures of any origin: every figure with denominator, interval and what it depends on."""
 
 import csv
-import hashlib
 import json
 import math
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from matgen import __version__
-from matgen.evaluation.crystal_rows import Judged
-from matgen.evaluation.crystals import evaluated_crystals
-from matgen.evaluation.findings import EvaluationConfig, EvaluationError, Task
-from matgen.evaluation.molecule_rows import JudgedMolecule
-from matgen.evaluation.molecules import evaluated_molecules
+from matgen.evaluation.crystal_rows import CrystalRow
+from matgen.evaluation.crystals import evaluate_crystals
+from matgen.evaluation.findings import EvaluationConfig, EvaluationError, Findings, Task
+from matgen.evaluation.molecule_rows import MoleculeRow
+from matgen.evaluation.molecules import evaluate_molecules
 from matgen.hull.hull import ReferenceHull
 from matgen.metrics import Estimate
 from matgen.metrics.shares import Shares, training_shares
@@ -29,22 +27,23 @@ from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, Found, found, one_kind, read
+from matgen.workflows.folder_name import folder_name
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        estimates: every figure.
-        structures: a row for every entry.
+        estimates: all figures.
+        structures: a row for each entry.
         notes: what could not be measured, and why.
         about: version, settings, reference, potential.
-        shares: what the crystals are made of; None of molecules.
+        shares: make-up of the crystals; None for molecules.
     """
 
     estimates: tuple[Estimate, ...]
-    structures: tuple[Judged, ...] | tuple[JudgedMolecule, ...]
+    structures: tuple[CrystalRow, ...] | tuple[MoleculeRow, ...]
     notes: tuple[str, ...]
     about: dict[str, Any]
     shares: Shares | None = None
@@ -61,25 +60,24 @@ def evaluate(
     known_molecules: KnownMolecules | None = None,
     report: Report | None = None,
 ) -> Evaluation:
-    """Judge the structures of files: crystals, or molecules.
+    """Evaluate the structures of files: crystals, or molecules.
 
     Args:
         paths: files, folders, zips.
         config: what to compare with, and how.
-        data: folder of the training tables, where named data sets are.
-        folder: relaxations stream into it, and are not done again; holds `evaluation.json` and `structures.csv` in the
-            end. No files are kept if left out.
-        hull: of the potential that relaxes crystals; the one that ships if left out.
-        known: crystals that are not novel; the index that ships if left out.
-        known_molecules: molecules that are not novel; those of QM9 if left out.
-        report: hears how every stage gets on.
+        data: folder of the training tables, which contains named data sets.
+        folder: for relaxations, which are resumed, `evaluation.json` and `structures.csv`; None to write no files.
+        hull: of the potential that relaxes crystals; the shipped one if None.
+        known: crystals that are not novel; the shipped index if None.
+        known_molecules: molecules that are not novel; those of QM9 if None.
+        report: hears the progress.
 
     Raises:
-        EvaluationError: nothing to judge, fewer requested than came, or truth and predictions that make no pairs.
+        EvaluationError: no structures, fewer requested than found, or truth and predictions that cannot be paired.
         MixedKindsError: crystals and molecules.
-        DataSetError: an unknown reference, or one that is not at hand.
-        PotentialMismatchError: a hull of another potential than the one that relaxes.
-        MissingPathError: a path that is not there.
+        DataSetError: an unknown reference, or one that is not available.
+        PotentialMismatchError: the hull is of another potential than the one that relaxes.
+        MissingPathError: a path does not exist.
         OutputError: the folder cannot be written.
     """
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
@@ -88,33 +86,37 @@ def evaluate(
         kind = _kind(pieces)
         config = config.of(kind)
         entries = _read(pieces, kind, paths)
-        requested = _requested(config, len(entries))
-        task = Task(tuple(entries), config, requested, data, folder, report)
+        task = Task(tuple(entries), config, _requested(config, len(entries)), data, folder, report)
         if kind == "molecule":
-            findings = evaluated_molecules(task, known_molecules)
+            findings = evaluate_molecules(task, known_molecules)
         else:
             truth = None if config.csp is None else _read(list(found([config.csp])), kind, [config.csp])
-            findings = evaluated_crystals(task, truth, hull, known)
-    reference = findings.reference
-    about = {
-        "version": __version__,
-        "settings": to_mapping(config),
-        "kind": kind,
-        "entries": len(entries),
-        "readable": sum(not row.error for row in findings.rows),
-        "requested": requested,
-        "reference": {"name": reference.name, "source": reference.source, "n": reference.n},
-        "potential": findings.potential,
-        "known": findings.known,
-    }
+            findings = evaluate_crystals(task, truth, hull, known)
+    about = _about(task, kind, findings)
     evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
     if folder is not None:
         write(evaluation, folder)
     return evaluation
 
 
+def _about(task: Task, kind: KindName, findings: Findings) -> dict[str, Any]:
+    """Return what an evaluation depends on, as JSON types."""
+    reference = findings.reference
+    return {
+        "version": __version__,
+        "settings": to_mapping(task.config),
+        "kind": kind,
+        "entries": len(task.entries),
+        "readable": sum(not row.error for row in findings.rows),
+        "requested": task.requested,
+        "reference": {"name": reference.name, "source": reference.source, "n": reference.n},
+        "potential": findings.potential,
+        "known": findings.known,
+    }
+
+
 def _kind(pieces: Sequence[Found]) -> KindName:
-    """The kind of what was found; that of the first that can be read where nothing else tells.
+    """Return the kind of the structures; that of the first readable one if the files do not tell.
 
     Raises:
         MixedKindsError: there are both.
@@ -134,34 +136,31 @@ def _read(pieces: Sequence[Found], kind: KindName, paths: Sequence[Path]) -> lis
 
 
 def _small(entry: Entry) -> Entry:
-    """The entry, or a reason in place of a structure that would hold up all others."""
+    """Return the entry, or a reason in place of a structure so large that it would delay all others."""
     size = len(entry.structure or entry.atoms or ())
     if size <= LARGEST:
         return entry
     where = "cell" if entry.kind == "crystal" else "molecule"
-    reason = f"{size} atoms in the {where}; more than {LARGEST} are not judged"
+    reason = f"{size} atoms in the {where}; more than {LARGEST} are not evaluated"
     return replace(entry, structure=None, atoms=None, error=reason)
 
 
 def default_folder(config: EvaluationConfig, paths: Sequence[Path]) -> Path:
-    """`evaluations/` and a name that tells the input, and that no other input, settings or version share.
+    """Return a folder in `evaluations/` named after input, settings and version.
 
-    The number of processes is no part of it: an interrupted evaluation may go on with more.
+    The number of processes is not part of the name: an interrupted evaluation may be resumed with another one.
     """
-    told = {"paths": [str(path.resolve()) for path in paths], "version": __version__, **to_mapping(config), "jobs": 0}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:6]
-    words = "_".join(path.resolve().name for path in paths[:3])
-    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", words).strip("_")[:60]
-    return Path("evaluations") / f"{readable}_{digest}"
+    resolved = {"paths": [str(path.resolve()) for path in paths], "version": __version__}
+    return Path("evaluations") / folder_name(paths, {**resolved, **to_mapping(config), "jobs": 0})
 
 
-def _requested(config: EvaluationConfig, came: int) -> int:
-    if config.requested and config.requested < came:
+def _requested(config: EvaluationConfig, n_entries: int) -> int:
+    if config.requested and config.requested < n_entries:
         raise EvaluationError(
-            f"expected at least the {came} entries that were found as requested, got {config.requested}; "
+            f"expected at least the {n_entries} entries that were found as requested, got {config.requested}; "
             "name the number that the generator was asked for, or leave it out"
         )
-    return config.requested or came
+    return config.requested or n_entries
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
@@ -181,12 +180,12 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 
 
 def to_document(evaluation: Evaluation) -> dict[str, Any]:
-    """The figures as JSON types, without the rows; what is no number becomes null."""
+    """Return the figures as JSON types, without the rows; numbers that are not finite become null."""
     figures = [{name: _nullable(value) for name, value in asdict(one).items()} for one in evaluation.estimates]
-    told = {**evaluation.about, "notes": list(evaluation.notes), "figures": figures}
+    document = {**evaluation.about, "notes": list(evaluation.notes), "figures": figures}
     if evaluation.shares is not None:
-        told["shares"] = {"found": asdict(evaluation.shares), "training": asdict(training_shares())}
-    return told
+        document["shares"] = {"found": asdict(evaluation.shares), "training": asdict(training_shares())}
+    return document
 
 
 def _nullable(value: Any) -> Any:
@@ -195,7 +194,7 @@ def _nullable(value: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings about nothing that a user could change."""
+    """Silence warnings that no user can act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # pymatgen, of noble gases
         yield
