@@ -27,7 +27,7 @@ from scipy.optimize import linprog
 
 from matgen import cli
 from matgen.hull.hull import (
-    DOUBTFUL,
+    IMPLAUSIBLE,
     MARGIN,
     ON_HULL,
     REFUTED,
@@ -257,7 +257,7 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
         ("NaCl", -3.45, True, 0.05, r"0\.050 eV/atom above NaCl \(Toy 1\), limit 0\.1"),
         ("NaCl3", -2.6, False, 0.15, r"unstable: 0\.150 eV/atom above .*NaCl"),
         ("NaCl", -3.55, True, -0.05, "below NaCl.*more stable than the known phases$"),
-        ("NaCl", -3.6 - DOUBTFUL, False, -0.1 - DOUBTFUL, "to be doubted.*below NaCl"),
+        ("NaCl", -3.6 - IMPLAUSIBLE, False, -0.1 - IMPLAUSIBLE, "implausible.*below NaCl"),
         ("KCl", -3.0, False, math.nan, "got K in KCl"),
         ("NaCl", math.nan, False, math.nan, "no relaxed energy"),
     ],
@@ -273,9 +273,9 @@ def test_a_verdict_says_how_far_above_what(formula: str, energy: float, passed: 
 @pytest.mark.parametrize("limit", [0.0, 0.1])
 def test_stable_is_one_interval(limit: float) -> None:
     """From the floor to the limit, at the resolution of a reference; what is not known is not stable."""
-    for height in (-DOUBTFUL, -0.1, 0.0, limit, limit + 0.9 * ON_HULL):
+    for height in (-IMPLAUSIBLE, -0.1, 0.0, limit, limit + 0.9 * ON_HULL):
         assert is_stable(height, limit)
-    for height in (-2.0, -DOUBTFUL - 1e-9, limit + 1.1 * ON_HULL, math.inf, -math.inf, math.nan):
+    for height in (-2.0, -IMPLAUSIBLE - 1e-9, limit + 1.1 * ON_HULL, math.inf, -math.inf, math.nan):
         assert not is_stable(height, limit)
 
 

@@ -21,9 +21,9 @@ from matgen.metrics.molecules import (
     LIMITS,
     MARGINS,
     AtomSets,
+    assess_molecule,
+    assess_molecules,
     bond_orders,
-    judged,
-    judgements,
     known_smiles,
     molecule_metrics,
     perceived_molecules,
@@ -37,7 +37,7 @@ from matgen.novelty.molecules import (
     shipped_molecules,
 )
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.weights.models import REFERENCES
+from matgen.weights.shipped import REFERENCES
 
 SMILES = ("C", "O", "C#N", "C=O", "CC(=O)NC1CC1", "CC1OC1C(F)C#N", "OCC1CC=CC1", "NC(=O)C(N)CO")
 
@@ -72,7 +72,7 @@ def atoms(molecules: list[Chem.Mol]) -> AtomSets:
 
 
 def test_methane_is_stable_and_valid() -> None:
-    found = judged(np.array([6, 1, 1, 1, 1]), METHANE)
+    found = assess_molecule(np.array([6, 1, 1, 1, 1]), METHANE)
     assert found.stable
     assert (found.stable_atoms, found.fragments) == (5, 1)
     assert found.smiles is not None
@@ -82,7 +82,7 @@ def test_methane_is_stable_and_valid() -> None:
 def test_methane_whose_hydrogen_has_left_is_not_stable_but_valid_by_its_largest_piece() -> None:
     broken = METHANE.copy()
     broken[4] *= 3
-    found = judged(np.array([6, 1, 1, 1, 1]), broken)
+    found = assess_molecule(np.array([6, 1, 1, 1, 1]), broken)
     assert not found.stable
     assert (found.stable_atoms, found.fragments) == (3, 2)  # neither the carbon nor the lone hydrogen
     assert found.smiles is not None
@@ -92,7 +92,7 @@ def test_methane_whose_hydrogen_has_left_is_not_stable_but_valid_by_its_largest_
 
 def test_carbon_with_five_hydrogens_is_neither_stable_nor_valid() -> None:
     crowded = np.concatenate([METHANE, [[0.0, 0.0, 1.09]]])
-    found = judged(np.array([6, 1, 1, 1, 1, 1]), crowded)
+    found = assess_molecule(np.array([6, 1, 1, 1, 1, 1]), crowded)
     assert not found.stable
     assert found.smiles is None
 
@@ -118,7 +118,7 @@ def test_limits_fall_with_the_order_of_the_bond() -> None:
 
 
 def test_relaxed_geometries_are_stable_and_come_back_as_what_they_are(molecules: list[Chem.Mol]) -> None:
-    for molecule, found in zip(molecules, judgements(AtomSets.of(molecules)), strict=True):
+    for molecule, found in zip(molecules, assess_molecules(AtomSets.of(molecules)), strict=True):
         assert found.stable
         assert found.smiles == Chem.MolToSmiles(molecule)
 
@@ -132,13 +132,13 @@ def test_the_counts_do_not_depend_on_place_turn_or_numbering(atoms: AtomSets, se
         turned = Rotation.random(random_state=seed).apply(places) + random.normal(scale=10.0, size=3)
         elements.append(numbers[order])
         positions.append(turned[order])
-    moved = judgements(AtomSets(np.concatenate(elements), np.concatenate(positions), atoms.sizes))
-    assert moved == judgements(atoms)
+    moved = assess_molecules(AtomSets(np.concatenate(elements), np.concatenate(positions), atoms.sizes))
+    assert moved == assess_molecules(atoms)
     assert len({one.stable for one in moved}) == 2  # both kinds were tried
 
 
 def test_order_of_molecules_and_repeats_change_what_they_must(atoms: AtomSets) -> None:
-    found = judgements(atoms)
+    found = assess_molecules(atoms)
     once, twice = molecule_metrics(found), molecule_metrics(found[::-1] + found)
     assert molecule_metrics(found[::-1]) == once
     assert twice.unique == once.unique
@@ -146,7 +146,7 @@ def test_order_of_molecules_and_repeats_change_what_they_must(atoms: AtomSets) -
 
 
 def test_what_did_not_come_counts_as_failed(atoms: AtomSets) -> None:
-    found = judgements(atoms)
+    found = assess_molecules(atoms)
     all_came, half_came = molecule_metrics(found), molecule_metrics(found, requested=2 * len(found))
     assert half_came.validity == all_came.validity / 2
     assert half_came.valid_and_unique == all_came.valid_and_unique / 2
@@ -155,7 +155,7 @@ def test_what_did_not_come_counts_as_failed(atoms: AtomSets) -> None:
 
 
 def test_shares_multiply_and_nothing_of_a_set_is_new_to_itself(atoms: AtomSets) -> None:
-    found = judgements(atoms)
+    found = assess_molecules(atoms)
     counts = molecule_metrics(found, known_smiles(found))
     assert counts.valid_and_unique == pytest.approx(counts.validity * counts.uniqueness, rel=1e-12)
     assert counts.novel == 0
@@ -173,7 +173,7 @@ def test_an_element_without_tabulated_bonds_is_refused() -> None:
 
 def test_selection_takes_whole_molecules(atoms: AtomSets) -> None:
     rows = [4, 0, 4]
-    assert judgements(atoms.select(rows)) == [judgements(atoms)[row] for row in rows]
+    assert assess_molecules(atoms.select(rows)) == [assess_molecules(atoms)[row] for row in rows]
     assert len(atoms.select([])) == 0
 
 
@@ -184,7 +184,7 @@ def test_the_figures_published_of_a_peer_come_out(data_dir: Path) -> None:
         pytest.skip(f"needs {path}, which is absent")
     with np.load(path) as raw:
         atoms = AtomSets(raw["Z"].astype(np.int64), raw["R"].astype(float), raw["n_atoms"].astype(np.int64))
-    counts = molecule_metrics(judgements(atoms))
+    counts = molecule_metrics(assess_molecules(atoms))
     assert (counts.n_molecules, counts.n_atoms) == (10_000, 186_026)
     # EDM prints 95.7, 68.1, 85.5 and 80.3 %, rounded to a tenth: two of them end in an exact half here.
     shares = (counts.atom_stability, counts.molecule_stability, counts.validity, counts.valid_and_unique)

@@ -345,8 +345,8 @@ def test_a_saved_index_says_the_same(textbook: tuple[TextbookEntry, ...], index:
         assert found.material_id == entry.file
         assert found.difference <= STEP / 2 + EXACT  # rounding is all that was lost
         assert found.space_group == entry.space_group
-    for shelf, original in ((loaded.shelves[f], index.shelves[f]) for f in index.shelves):
-        np.testing.assert_allclose(shelf.volumes, original.volumes, rtol=STEP)
+    for entries, original in ((loaded.by_formula[f], index.by_formula[f]) for f in index.by_formula):
+        np.testing.assert_allclose(entries.volumes, original.volumes, rtol=STEP)
     again = pickle.loads(pickle.dumps(loaded))  # noqa: S301 (our own)
     assert again.find(textbook[0].structure) == loaded.find(textbook[0].structure)
 
@@ -400,8 +400,8 @@ def test_structures_at_hand_are_matched_where_fingerprints_leave_a_doubt() -> No
 
 
 def test_formulas_count_with_and_without_fingerprints(index: KnownIndex) -> None:
-    others = without_fingerprint(["C", "C", "C", "SiO2", "ZnS", "H2O", "H2O"], index.shelves)
-    carbon = len(index.shelves["C"].names)
+    others = without_fingerprint(["C", "C", "C", "SiO2", "ZnS", "H2O", "H2O"], index.by_formula)
+    carbon = len(index.by_formula["C"].names)
     wanted = {"H2O": 2} | ({"C": 3 - carbon} if carbon < 3 else {})
     assert others == wanted
     known = replace(index, others=others)
@@ -454,7 +454,7 @@ LAYERED = {"C", "BN", "P", "MoS2", "CdI2", "Bi2Te3", "SnS"}
 
 
 def test_the_shipped_index_knows_textbook_crystals(textbook: tuple[TextbookEntry, ...], shipped: KnownIndex) -> None:
-    on_file = [entry for entry in textbook if fingerprint(entry.structure).formula in shipped.shelves]
+    on_file = [entry for entry in textbook if fingerprint(entry.structure).formula in shipped.by_formula]
     assert {entry.formula for entry in textbook} - {entry.formula for entry in on_file} == {"CaWO4"}
     verdicts = {entry.file: novel_verdict(candidate(entry.structure), shipped) for entry in on_file}
     for entry in on_file:
@@ -478,9 +478,9 @@ def test_the_shipped_index_is_that_of_the_tables(data_dir: Path, shipped: KnownI
     for row in table.take(rng.choice(len(table), 60, replace=False)).to_pylist():
         structure = Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
         wanted = fingerprint(structure)
-        shelf = shipped.shelves[wanted.formula]
-        place = shelf.names.index(row["material_id"])
-        assert np.abs(shelf.shells()[place] - wanted.shells).max() <= STEP / 2 + EXACT
+        entries = shipped.by_formula[wanted.formula]
+        place = entries.names.index(row["material_id"])
+        assert np.abs(entries.shells()[place] - wanted.shells).max() <= STEP / 2 + EXACT
         assert shipped.find(structure) is not None
 
 

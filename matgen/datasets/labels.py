@@ -36,7 +36,7 @@ METAL = 0.05
 CONTRADICTION = 1.0
 """Labels of one crystal that lie farther apart are both dropped, eV."""
 
-DOUBTFUL = 0.5
+IMPLAUSIBLE = 0.5
 """Predicted gap, eV, from which on a metal of 2019 that was recognised without its space group is doubted."""
 
 
@@ -78,4 +78,4 @@ def _dropped() -> GapLabel:
 
 def _doubted(label: float, predicted: float) -> bool:
     """Whether one of the two says metal and the other something else altogether."""
-    return predicted > DOUBTFUL if label < METAL else predicted < METAL
+    return predicted > IMPLAUSIBLE if label < METAL else predicted < METAL

@@ -1,6 +1,6 @@
-"""Calculations that survive an interrupt: each result is a line on disk, found again by what was calculated.
+"""Calculations that can be resumed: each result is a line on disk, identified by a hash of its input.
 
-Crystals go to GPAW, molecules to GFN2-xTB; a `Plan` says how, and what follows is the same for both.
+Crystals are calculated by GPAW, molecules by GFN2-xTB, as a `Plan` defines.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -22,47 +22,47 @@ from matgen.structures.run_report import ResumeError
 from matgen.templates.molecule import MoleculeTemplate
 
 Result = FirstPrinciples | XtbMinimum
-"""What comes of a calculation."""
+"""Result of a calculation."""
 
 Subject = tuple[str, Material] | tuple[str, Material, str]
-"""A name and a material; of a molecule, whose atoms stand in the order of its graph, the SMILES too."""
+"""A name and a material; for a molecule, with atoms in the order of its graph, also its SMILES."""
 
 
 class Calculations(Protocol):
-    """How materials of one kind are to be calculated."""
+    """Calculations of materials of one kind."""
 
     @property
     def method(self) -> str:
-        """Name and version of what calculates."""
+        """Name and version of the method."""
         ...
 
     def key(self, structure: Material, smiles: str = "") -> str:
-        """What makes this calculation the same as another one."""
+        """Return a hash that identifies a calculation."""
         ...
 
     def stands(self, found: Result) -> bool:
-        """Whether an earlier result need not be sought again."""
+        """Return whether an earlier result is kept, not calculated again."""
         ...
 
     def results(self, waiting: Iterable[Subject], logs: Path | None) -> Generator[tuple[str, Result]]:
-        """Names and results as they come; leaving the loop early ends all processes."""
+        """Yield names and results as they arrive; leaving the loop early ends all processes."""
         ...
 
     def failed(self, reason: str) -> Result:
-        """The result where there is none."""
+        """Return the result of a calculation that failed."""
         ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How crystals are to be calculated: by GPAW.
+    """Calculations of crystals by GPAW.
 
     Attributes:
         interpreter: that has GPAW.
         config: settings of the calculation.
-        minutes: after which a crystal is given up.
-        jobs: processes side by side.
-        retry: do anew what failed before; what ran out of time is done anew in any case if there is more of it now.
+        minutes: time limit of each crystal.
+        jobs: parallel processes.
+        retry: repeat failed calculations; those that reached a lower time limit are always repeated.
     """
 
     interpreter: Interpreter
@@ -73,21 +73,21 @@ class Plan:
 
     @property
     def method(self) -> str:
-        """GPAW and its version."""
+        """GPAW with its version."""
         return f"GPAW {self.interpreter.gpaw}"
 
     def key(self, structure: Material, smiles: str = "") -> str:  # noqa: ARG002 (of molecules)
-        """What makes this crystal's calculation the same as another one."""
+        """Return a hash that identifies the calculation of a crystal."""
         return gpaw.key(as_crystal(structure), self.config, self.interpreter)
 
     def stands(self, found: Result) -> bool:
-        """Whether an earlier result need not be sought again."""
+        """Return whether an earlier result is kept, not calculated again."""
         if found.converged or isinstance(found, XtbMinimum):
             return True
         return not self.retry and not (found.out_of_time and 60 * self.minutes > found.seconds + 60)
 
     def results(self, waiting: Iterable[Subject], logs: Path | None) -> Generator[tuple[str, Result]]:
-        """Each crystal in a process of its own."""
+        """Calculate each crystal in a process of its own."""
         crystals = ((name, as_crystal(structure)) for name, structure, *_ in waiting)
         many = calculate_many(
             crystals, self.interpreter, self.config, minutes=self.minutes, n_jobs=self.jobs, logs=logs
@@ -96,18 +96,18 @@ class Plan:
             yield from many
 
     def failed(self, reason: str) -> FirstPrinciples:
-        """The result where there is none."""
+        """Return the result of a calculation that failed."""
         return gpaw.failed(reason)
 
 
 @dataclass(frozen=True)
 class MoleculePlan:
-    """How molecules are to be calculated: relaxed by GFN2-xTB, and their electrons at that minimum.
+    """Calculations of molecules: relaxation by GFN2-xTB, and electronic properties at the minimum.
 
     Attributes:
-        config: when a relaxation is done.
-        jobs: processes side by side.
-        retry: do anew what failed before.
+        config: convergence of the relaxation.
+        jobs: parallel processes.
+        retry: repeat failed calculations.
     """
 
     config: XtbConfig = field(default_factory=XtbConfig)
@@ -120,51 +120,51 @@ class MoleculePlan:
         return METHOD
 
     def key(self, structure: Material, smiles: str = "") -> str:
-        """What makes this molecule's calculation the same as another one."""
+        """Return a hash that identifies the calculation of a molecule."""
         return xtb_minimum.key(as_molecule(structure), MoleculeTemplate(smiles), self.config)
 
     def stands(self, found: Result) -> bool:
-        """Whether an earlier result need not be sought again."""
+        """Return whether an earlier result is kept, not calculated again."""
         return found.converged or not self.retry
 
     def results(self, waiting: Iterable[Subject], logs: Path | None) -> Generator[tuple[str, Result]]:  # noqa: ARG002
-        """In a pool of processes; there are no logs."""
+        """Calculate in a pool of processes, without logs."""
         initial_geometries = (
             (name, as_molecule(molecule), MoleculeTemplate("".join(rest))) for name, molecule, *rest in waiting
         )
         yield from minima(initial_geometries, self.config, self.jobs)
 
     def failed(self, reason: str) -> XtbMinimum:
-        """The result where there is none."""
+        """Return the result of a calculation that failed."""
         return xtb_minimum.failed(reason)
 
 
 def result_record(found: Result) -> dict[str, Any]:
-    """A result as JSON types."""
+    """Return a result as JSON types."""
     return xtb_minimum.to_record(found) if isinstance(found, XtbMinimum) else gpaw.to_record(found)
 
 
 def result_of(record: dict[str, Any]) -> Result:
-    """The result that `result_record` wrote.
+    """Return the result that `result_record` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is none of its.
+        KeyError, TypeError, ValueError: the record is damaged.
     """
     return xtb_minimum.from_record(record) if "rmsd" in record else gpaw.from_record(record)
 
 
 class CalculationFile:
-    """One JSON object per line: name, key, result, and the material that it belongs to.
+    """A file with one JSON object per line: name, key, result and material.
 
     Args:
-        path: need not be there yet.
+        path: of the file, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, Result]:
-        """The last result of each key; a last line that an interrupt cut short is dropped from the file too.
+        """Return the last result of each key; a last line that an interrupt cut short is removed from the file.
 
         Raises:
             ResumeError: the file is damaged.
@@ -173,10 +173,10 @@ class CalculationFile:
         return dict(read_json_lines(self.path, _keyed_result, error=ResumeError, advice=advice, repair=True))
 
     def append(self, name: str, found_key: str, found: Result, structure: Material) -> None:
-        """Add one line and wait until it is on the disk.
+        """Append one line and wait until it is on disk.
 
         Raises:
-            OutputError: the disk is full, or the folder has gone.
+            OutputError: the disk is full, or the folder does not exist.
         """
         own = {"structure": material_record(structure)} if found.converged else {}
         append_json_lines(self.path, [{"name": name, "key": found_key} | result_record(found) | own])
@@ -189,12 +189,12 @@ def _keyed_result(record: Mapping[str, Any]) -> tuple[str, Result]:
 def calculated(
     structures: Iterable[Subject], file: CalculationFile, plan: Calculations, logs: Path | None = None
 ) -> Iterator[tuple[str, Result]]:
-    """Results of materials: those in the file first, then the others, each put into the file as soon as it is there.
+    """Yield results of materials: those in the file first, then new ones, each after it was written to the file.
 
     Args:
-        structures: names, which must differ, and crystals, or molecules with their SMILES.
-        file: in a folder that exists.
-        plan: how.
+        structures: unique names, and crystals, or molecules with their SMILES.
+        file: in an existing folder.
+        plan: of the calculations.
         logs: folder for GPAW's own logs; none are kept if left out.
 
     Raises:

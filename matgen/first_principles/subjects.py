@@ -1,4 +1,4 @@
-"""What is to be calculated: candidates of designs, and structures in files."""
+"""Structures to calculate: candidates of designs, and structures in files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,28 +18,26 @@ from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
 CANDIDATES = "candidates.jsonl"
 
-
 RESULTS = "verified"
-"""Stem of what is written: `.jsonl` as results come, `.csv` and `.parquet` joined with the candidates."""
-
+"""Stem of output files: `.jsonl` as results arrive, `.csv` and `.parquet` joined with the candidates."""
 
 OWN_FILES = {f"{RESULTS}.{kind}" for kind in ("jsonl", "csv", "parquet")}
 
 
 class SelectionError(UserError, ValueError):
-    """Names or a number of structures that the paths do not have."""
+    """Names that the paths do not have, or paths without structures."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A crystal or a molecule that may be verified, or a reason why it cannot be.
+    """A crystal or a molecule to verify, or the reason why it cannot be read.
 
     Attributes:
-        name: unique among all of them.
-        structure: None where it cannot be read.
-        error: why not; empty otherwise.
-        row: what the table that it comes from says of it, in its order.
-        template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
+        name: unique among all subjects.
+        structure: None if it cannot be read.
+        error: why it cannot be read; empty otherwise.
+        row: its row in the table that it comes from, in the order of columns.
+        template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty for a crystal.
     """
 
     name: str
@@ -50,15 +48,15 @@ class Subject:
 
 
 def subjects(paths: Sequence[Path]) -> list[Subject]:
-    """All structures of some paths: candidates of design folders, best first, and those of any other file.
+    """Return all structures of some paths: candidates of design folders, best first, and those of other files.
 
     Args:
-        paths: folders of `matgen design` or folders of such, their `candidates.jsonl`, or what `read_structures` takes.
+        paths: folders of `matgen design`, their parents, their `candidates.jsonl`, or inputs of `read_structures`.
 
     Raises:
-        MissingPathError: one of them is not there.
+        MissingPathError: a path does not exist.
         ResumeError: candidates are damaged.
-        MixedKindsError: there are crystals and molecules.
+        MixedKindsError: there are both crystals and molecules.
     """
     runs = {path: runs_below(path) for path in paths}
     designs = list(dict.fromkeys(folder for found in runs.values() for folder in found))
@@ -71,10 +69,10 @@ def subjects(paths: Sequence[Path]) -> list[Subject]:
 
 
 def kind_of_all(every: Iterable[Subject]) -> KindName:
-    """Whether these are crystals or molecules; crystals where nothing could be read.
+    """Return whether these are crystals or molecules; crystals if nothing could be read.
 
     Raises:
-        MixedKindsError: there are both.
+        MixedKindsError: there are both crystals and molecules.
     """
     first: dict[KindName, str] = {}
     for one in every:
@@ -89,7 +87,7 @@ def kind_of_all(every: Iterable[Subject]) -> KindName:
 
 
 def passed_over(paths: Sequence[Path]) -> int:
-    """How many structure files lie in these folders beside designs, whose candidates alone `subjects` takes."""
+    """Return the number of structure files beside designs in these folders, which `subjects` ignores."""
     beside: set[Path] = set()
     for path in paths:
         if path.is_dir() and (runs := runs_below(path)):
@@ -99,10 +97,10 @@ def passed_over(paths: Sequence[Path]) -> int:
 
 
 def chosen(every: Sequence[Subject], names: Iterable[str] = (), top: int | None = None) -> list[Subject]:
-    """Those of these names, or the first `top`, or all.
+    """Return the subjects of these names, or the first `top`, or all.
 
     Raises:
-        SelectionError: a name that is not there, or no structures at all.
+        SelectionError: a name does not exist, or there are no structures.
     """
     if not every:
         raise SelectionError("expected structures in the paths, found none; has the design found any?")
@@ -116,20 +114,20 @@ def chosen(every: Sequence[Subject], names: Iterable[str] = (), top: int | None 
 
 
 def runs_below(path: Path) -> list[Path]:
-    """The design folders that a path means."""
+    """Return the design folders that a path stands for."""
     if path.name == CANDIDATES and path.is_file():
         return [path.parent]
     return sorted(file.parent for file in path.rglob(CANDIDATES)) if path.is_dir() else []
 
 
 def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
-    """Candidates of a run, also of one that goes on: a line that is not complete yet is left where it is."""
+    """Yield the candidates of a run, which may still be running: an incomplete last line is ignored."""
     path = folder / CANDIDATES
     advice = "design anew, or name its CIFs instead"
     candidates = read_json_lines(path, from_record, error=ResumeError, advice=advice)
     table = folder / "candidates.csv"
-    told = pyarrow.csv.read_csv(table).to_pylist() if candidates and table.exists() else []
-    rows = {str(row["name"]): row for row in told}
+    listed = pyarrow.csv.read_csv(table).to_pylist() if candidates and table.exists() else []
+    rows = {str(row["name"]): row for row in listed}
     for candidate in candidates:
         name = f"{folder.name}/{candidate.name}" if prefix else candidate.name
         template = candidate.template if candidate.kind == "molecule" else ""
@@ -147,14 +145,14 @@ def _subject(entry: Entry) -> Subject:
 
 
 def _plain_row(name: str, structure: Material, smiles: str) -> dict[str, Any]:
-    told = {"name": name, "formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
+    row = {"name": name, "formula": structure.composition.reduced_formula, "n_atoms": len(structure)}
     if not smiles:
-        return told
+        return row
     formula = MoleculeTemplate(smiles).hill_formula
-    return told | {"formula": formula, "smiles": smiles, "inchikey": inchi_key(smiles)}
+    return row | {"formula": formula, "smiles": smiles, "inchikey": inchi_key(smiles)}
 
 
 def _hint(name: str, names: Iterable[str]) -> str:
-    """What may have been meant; of many names, not all of them."""
+    """Return a hint for an unknown name, which lists few names only."""
     every = list(names)
     return did_you_mean(name, every) if len(every) < 20 else f"there are {len(every)}, such as {every[0]}"

@@ -1,9 +1,9 @@
-"""Energy above the hull: how far a crystal lies above the best mixture of known phases, by one potential.
+"""Energy above the hull: energy relative to the most stable mixture of known phases, by one potential.
 
     E_hull(x) = E(x) − min { Σ_i c_i E_i : Σ_i c_i x_i = x, c_i ≥ 0 }      (energies per atom)
 
-Energies of different potentials differ by 50 meV/atom and more for the same crystal, so a hull takes energies of its
-own potential only. The geometry is pymatgen's: S. P. Ong et al., Chem. Mater. 20, 1798 (2008).
+Energies of different potentials differ by 50 meV/atom and more for the same crystal, so a hull accepts energies of its
+own potential only. The phase diagram is pymatgen's: S. P. Ong et al., Chem. Mater. 20, 1798 (2008).
 """
 
 import math
@@ -26,25 +26,25 @@ from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
 
 MARGIN = 0.1
-"""Phases so far above the hull are kept in a reference, eV/atom."""
+"""Phases up to this far above the hull are kept in a reference, eV/atom."""
 
 ON_HULL = 1e-6
-"""What counts as on the hull, eV/atom: the resolution of a reference file."""
+"""Energy above the hull up to which a phase counts as on it, eV/atom: the resolution of a reference file."""
 
-DOUBTFUL = 0.3
-"""Further below the hull than this, eV/atom, nothing is stable: the potential or the reference is wrong there."""
+IMPLAUSIBLE = 0.3
+"""Energies further below the hull than this, eV/atom, do not count as stable: potential or reference are wrong."""
 
 REFUTED = 0.25
-"""A phase that first principles put so much further above the hull than the potential does is no reference, eV/atom."""
+"""A phase is no reference if first principles put it this much further above the hull than the potential, eV/atom."""
 
 REMEMBERED = 512
-"""Chemical systems kept in memory by each hull."""
+"""Phase diagrams cached by each hull."""
 
 Elements = tuple[str, ...]
 
 
 class PotentialMismatchError(UserError, ValueError):
-    """An energy of another potential than the hull's."""
+    """An energy of another potential than that of the hull."""
 
 
 class UnknownChemistryError(UserError, ValueError):
@@ -53,13 +53,13 @@ class UnknownChemistryError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Stability:
-    """Where a composition and its energy lie relative to the known phases.
+    """Stability of a composition and its energy relative to the known phases.
 
     Attributes:
-        above_hull: energy above the hull, eV/atom. Negative below it: more stable than every mixture of known phases.
+        above_hull: energy above the hull, eV/atom; negative if it is more stable than every mixture of known phases.
         formation_energy: energy relative to the elements, eV/atom.
-        decomposition: what it would fall apart into: reduced formula → share of the atoms; shares add up to 1.
-        n_phases: known phases on the hull of this chemical system, its elements among them.
+        decomposition: into known phases: reduced formula → share of the atoms; shares add up to 1.
+        n_phases: known phases on the hull of this chemical system, elements included.
     """
 
     above_hull: float
@@ -69,19 +69,19 @@ class Stability:
 
 
 def is_stable(height: float, limit: float) -> bool:
-    """Whether an energy above the hull counts as stable: not above the limit, nor too far below to be believed.
+    """Return whether an energy above the hull counts as stable: at most the limit, and not implausibly low.
 
     Args:
         height: eV/atom; NaN is not stable.
-        limit: eV/atom, taken at the resolution of a reference, `ON_HULL`. The floor is `-DOUBTFUL`.
+        limit: eV/atom, with the tolerance `ON_HULL`. The lower limit is `-IMPLAUSIBLE`.
     """
-    return -DOUBTFUL <= height <= limit + ON_HULL
+    return -IMPLAUSIBLE <= height <= limit + ON_HULL
 
 
 class ReferenceHull:
-    """The hull of a reference; diagrams of chemical systems are made when asked for, and remembered.
+    """The hull of a reference; phase diagrams of chemical systems are computed on demand and cached.
 
-    Can be pickled; what it remembers stays behind.
+    It can be pickled, without its cache.
 
     Args:
         reference: phases, with their energies above their own hull.
@@ -95,10 +95,10 @@ class ReferenceHull:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The hull of a reference file; of the one that ships if no path is given.
+        """Load the hull of a reference file; of the shipped one if no path is given.
 
         Raises:
-            ReferenceFileError: there is none, or it is no reference.
+            ReferenceFileError: the file is missing, or no reference.
         """
         return cls(Reference.load(path))
 
@@ -118,17 +118,17 @@ class ReferenceHull:
     def above_hull(
         self, composition: Composition, energy: float, potential: str, *, without: Collection[str] = ()
     ) -> Stability:
-        """Where an energy lies relative to the known phases.
+        """Return the stability of an energy relative to the known phases.
 
         Args:
             composition: of any size; oxidation states are dropped.
-            energy: eV/atom, by the hull's potential, best relaxed by it.
-            potential: that gave the energy, name and version.
-            without: names of phases that are left out of the hull for this once.
+            energy: eV/atom, by the potential of the hull, preferably at its minimum.
+            potential: of the energy, name and version.
+            without: names of phases to leave out of the hull.
 
         Raises:
             PotentialMismatchError: the energy is of another potential.
-            UnknownChemistryError: an element has no reference phase, or none that is not left out.
+            UnknownChemistryError: an element has no reference phase, or all of them are left out.
         """
         if potential != self.potential:
             raise PotentialMismatchError(
@@ -140,7 +140,7 @@ class ReferenceHull:
         return stability(diagram, composition, energy)
 
     def ceiling(self, composition: Composition, limit: float) -> float:
-        """The highest energy, eV/atom, at most `limit` above the hull; infinite where the hull knows nothing."""
+        """Return the energy, eV/atom, that lies `limit` above the hull; infinite for unknown chemistry."""
         try:
             return limit - self.above_hull(composition, 0.0, self.potential).above_hull
         except UnknownChemistryError:
@@ -158,10 +158,10 @@ class ReferenceHull:
         return self._diagram(elements, without) if without else self._remembered(elements)
 
     def _diagram(self, elements: Elements, without: frozenset[str] = frozenset()) -> PhaseDiagram:
-        """The phase diagram of a chemical system.
+        """Return the phase diagram of a chemical system.
 
-        A phase above the hull of its own elements is above that of any more, so those on it suffice, unless one of
-        them is left out.
+        A phase above the hull of its own elements is above every hull with more elements, so the phases on the hull
+        suffice, unless some of them are left out.
         """
         rows = [row for part in parts(elements) for row in self._rows.get(part, ())]
         if without:
@@ -178,7 +178,7 @@ class ReferenceHull:
 
 
 def stability(diagram: PhaseDiagram, composition: Composition, energy: float) -> Stability:
-    """Where an energy (eV/atom) at a composition lies in a phase diagram that holds its elements."""
+    """Return the stability of an energy (eV/atom) at a composition in a phase diagram that holds its elements."""
     with quiet():
         mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
         elemental = diagram.get_reference_energy_per_atom(composition)
@@ -192,20 +192,20 @@ def stability(diagram: PhaseDiagram, composition: Composition, energy: float) ->
 
 
 def near_hull(reference: Reference, margin: float = MARGIN, labels: np.ndarray | None = None) -> Reference:
-    """The phases within a margin of the hull of them all, with their energies above it.
+    """Return the phases within a margin of the hull of all, with their energies above it.
 
-    Chemical systems are taken in the order of their number of elements, so that each is decided by its own phases and
-    by those on the hull of its parts. A potential may have a hole where a phase is: one whose energy is refuted by
-    first principles is left out, lest it condemn its whole neighbourhood.
+    Chemical systems are processed in the order of their number of elements, so that each hull consists of its own
+    phases and those on the hulls of its subsystems. A phase whose energy is far too low by the potential, as first
+    principles show, is left out, because it would make all compositions around it unstable.
 
     Args:
-        reference: phases; `above_hull` is not read.
+        reference: phases; `above_hull` is ignored.
         margin: eV/atom.
-        labels: energies above the hull by first principles (n,), eV/atom, NaN where not known. A phase that the
+        labels: energies above the hull by first principles (n,), eV/atom, NaN where unknown. A phase that the
             potential puts within the margin and `REFUTED` or more below its label is left out.
 
     Returns:
-        Those phases in the same order. Phases of elements that have no phase by themselves are left out.
+        These phases in the same order. Phases with an element that has no elemental phase are left out.
     """
     labels = np.full(len(reference), math.nan) if labels is None else labels
     rows = by_elements(reference.formulas)
@@ -241,7 +241,7 @@ def near_hull(reference: Reference, margin: float = MARGIN, labels: np.ndarray |
 
 
 def hull_verdict(candidate: Candidate, hull: ReferenceHull, limit: float = MARGIN) -> Verdict:
-    """The relaxed energy is stable within a limit, eV/atom above the known phases: see `is_stable`.
+    """Check that the relaxed energy is stable within a limit, eV/atom above the known phases: see `is_stable`.
 
     Raises:
         PotentialMismatchError: the candidate was relaxed by another potential than the hull's.
@@ -256,23 +256,23 @@ def hull_verdict(candidate: Candidate, hull: ReferenceHull, limit: float = MARGI
     except UnknownChemistryError as error:
         return Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason=str(error))
     passed = is_stable(found.above_hull, limit)
-    return Verdict("hull", passed, found.above_hull, "eV/atom", told(found, hull.potential, limit))
+    return Verdict("hull", passed, found.above_hull, "eV/atom", describe(found, hull.potential, limit))
 
 
-def told(found: Stability, potential: str, limit: float) -> str:
-    """A stability in one sentence."""
+def describe(found: Stability, potential: str, limit: float) -> str:
+    """Return a stability in one sentence."""
     rivals = " + ".join(found.decomposition)
     side = "above" if found.above_hull >= 0 else "below"
     where = f"{abs(found.above_hull):.3f} eV/atom {side} {rivals} ({potential})"
-    if found.above_hull < -DOUBTFUL:
-        return f"to be doubted: {where}; so far below ({DOUBTFUL:g}) the potential or the reference is wrong"
+    if found.above_hull < -IMPLAUSIBLE:
+        return f"implausible: {where}; so far below ({IMPLAUSIBLE:g}) the potential or the reference is wrong"
     if not is_stable(found.above_hull, limit):
         return f"unstable: {where}, limit {limit:g}"
     return f"{where}, limit {limit:g}" if found.above_hull >= 0 else f"{where}: more stable than the known phases"
 
 
 def by_elements(formulas: Iterable[str]) -> dict[Elements, list[int]]:
-    """Indices of the formulas by their elements."""
+    """Return the indices of the formulas by their elements."""
     found: defaultdict[Elements, list[int]] = defaultdict(list)
     for index, formula in enumerate(formulas):
         found[elements_of(formula)].append(index)
@@ -280,26 +280,26 @@ def by_elements(formulas: Iterable[str]) -> dict[Elements, list[int]]:
 
 
 def parts(elements: Elements) -> Iterator[Elements]:
-    """All chemical systems that lie in one, itself the last; elements in alphabetical order."""
+    """Yield all subsystems of a chemical system, itself last; elements in alphabetical order."""
     for size in range(1, len(elements) + 1):
         yield from combinations(elements, size)
 
 
 def entry(reference: Reference, row: int) -> PDEntry:
-    """A phase as pymatgen's entry, named as in the reference."""
+    """Return a phase as a pymatgen entry, named as in the reference."""
     composition = Composition(reference.formulas[row])
     return PDEntry(composition, float(reference.energies[row]) * composition.num_atoms, name=reference.names[row])
 
 
 def diagram(entries: Iterable[PDEntry]) -> PhaseDiagram:
-    """Pymatgen's phase diagram of some phases."""
+    """Return the pymatgen phase diagram of some phases."""
     with quiet():
         return PhaseDiagram(list(entries))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence pymatgen about noble gases, which have no electronegativity to sort by."""
+    """Suppress the warnings of pymatgen about noble gases, which have no electronegativity to sort by."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No Pauling electronegativity")
         yield

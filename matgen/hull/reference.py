@@ -1,4 +1,4 @@
-"""Known phases and their energies by one potential: the table that a hull is made of, and its file."""
+"""Known phases and their energies by one potential: the table behind a hull, and its file."""
 
 import json
 import re
@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from matgen.errors import UserError
 
 SHIPPED = "references/chgnet.parquet"
-"""The reference that ships, within the package."""
+"""Path of the shipped reference in the package."""
 
 ELEMENT = re.compile(r"[A-Z][a-z]?")
 
 KEY = b"matgen_reference"
-"""Name of the header in the file's metadata."""
+"""Key of the header in the metadata of the file."""
 
 SCHEMA = pa.schema(
     [
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
 
 
 class ReferenceFileError(UserError, ValueError):
-    """A file that holds no reference, or one that cannot be read."""
+    """A file that is no reference, or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Reference:
 
     Attributes:
         potential: name and version, as `matgen.relaxation.calculators.potential_name` gives it.
-        names: where each phase comes from, such as mp-149; unique.
+        names: of each phase, such as mp-149; unique.
         formulas: of each phase; counts may be fractions.
         energies: total energy by the potential (n,), eV/atom.
         above_hull: energy above the hull of all phases of this table (n,), eV/atom; 0 on it.
-        relaxed: whether the energy is at the potential's own minimum (n,), or at the geometry that was given.
-        facts: what else the header says: source, margin, how it was made.
+        relaxed: whether the energy is at a minimum of the potential (n,), or at the given geometry.
+        facts: other fields of the header: source, margin, how it was made.
     """
 
     potential: str
@@ -63,7 +63,7 @@ class Reference:
         return len(self.names)
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Self:
-        """Some of the rows, in this order."""
+        """Return some of the rows, in this order."""
         rows = np.asarray(rows, dtype=np.int64)
         return type(self)(
             self.potential,
@@ -87,10 +87,10 @@ class Reference:
         """Read a reference.
 
         Args:
-            path: file; the one that ships if left out.
+            path: file; the shipped one if left out.
 
         Raises:
-            ReferenceFileError: there is none, or it is no reference.
+            ReferenceFileError: the file is missing, or no reference.
         """
         if path is None:
             with as_file(files("matgen") / SHIPPED) as shipped:
@@ -121,5 +121,5 @@ class Reference:
 
 
 def elements_of(formula: str) -> tuple[str, ...]:
-    """Symbols in a formula, each once, in alphabetical order."""
+    """Return the symbols in a formula, each once, in alphabetical order."""
     return tuple(sorted(set(ELEMENT.findall(formula))))

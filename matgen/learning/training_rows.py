@@ -11,8 +11,8 @@ from matgen.nn.ensemble import Ensemble
 from matgen.runtime.progress import Report
 from matgen.training.properties import trainable
 from matgen.training.refit import GapLabels, read_by_heads
-from matgen.training.run import read_table
-from matgen.training.structures import Neighbourhoods
+from matgen.training.structure_properties import Neighbourhoods
+from matgen.training.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Figures of a set of structures: plain functions on lists of pymatgen structures, each figure with its denominator.
+"""Metrics of a set of structures: functions on lists of pymatgen structures; each result has its denominator.
 
     from matgen.metrics import Bootstrap, is_separated, share
     share("separated", [is_separated(s) for s in structures], requested=1000)
 
-`estimate` holds what a figure is; `validity`, `uniqueness`, `distributions`, `coverage` and `matching` one family each.
+`estimate` defines results; `validity`, `uniqueness`, `distributions`, `coverage` and `matching` hold one family each.
 """
 
 from matgen.metrics.coverage import Cutoffs, Features, coverage, features

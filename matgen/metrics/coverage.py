@@ -1,9 +1,9 @@
-"""Coverage: how much of a reference a set comes near to, and how much of the set is near the reference.
+"""Coverage: share of a reference that is near a set, and share of the set that is near the reference.
 
 The definition is CDVAE's: a crystal counts as covered if the nearest one in structure and the nearest one in
 composition are both within a cutoff. The features are **not** CDVAE's, which are order parameters of CrystalNN and
-Magpie statistics by matminer: that package holds back pandas below 3, and takes seconds where ours take milliseconds.
-Figures of the two are not comparable.
+Magpie statistics by matminer: matminer requires pandas below 3, and takes seconds where these take milliseconds.
+Values of the two are not comparable.
 """
 
 import math
@@ -18,10 +18,10 @@ from matgen.chemistry.elements import ATOMIC_NUMBERS, descriptors
 from matgen.metrics.estimate import Bootstrap, Estimate, share
 
 REACH = 2.2
-"""How far neighbours are looked at, in (volume per atom)^(1/3): some 45 of them."""
+"""Cutoff of neighbours in (volume per atom)^(1/3); about 45 lie within it."""
 
 WIDTH = 0.1
-"""Of the Gaussians that neighbours are smeared by, and of the grid they are counted on, in the same length."""
+"""Width of the Gaussians around neighbours, and spacing of the grid, in the same unit."""
 
 GRID = np.arange(0.3, REACH - 0.15, WIDTH)
 CHUNK = 1000
@@ -29,7 +29,7 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Features:
-    """A structure in numbers that cell choice, rotation, order of atoms and size of the cell do not change.
+    """Features of a structure, invariant to choice and size of the cell, rotation and order of atoms.
 
     Attributes:
         structure: shells of neighbours, whatever their element, mean and spread over the atoms (2 × len(GRID),).
@@ -42,11 +42,10 @@ class Features:
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Largest distances at which two crystals count as near.
+    """Largest feature distances at which two crystals count as near.
 
-    The defaults are such that 95 % of the MP-20 validation crystals are near an MP-20 test crystal in structure, and
-    95 % in composition (scripts/benchmarks/evaluate_metrics.py): a perfect sampler of that data reaches some 90 %
-    precision.
+    By the defaults, 95 % of the MP-20 validation crystals are near an MP-20 test crystal in structure, and 95 % in
+    composition (scripts/benchmarks/evaluate_metrics.py): a perfect sampler of that data reaches about 90 % precision.
 
     Attributes:
         structure: between structural features.
@@ -58,14 +57,14 @@ class Cutoffs:
 
 
 def features(structure: Structure) -> Features:
-    """Structural and compositional features of a structure."""
+    """Return structural and compositional features of a structure."""
     return Features(_shells(structure), _composition(structure))
 
 
 def _shells(structure: Structure) -> np.ndarray:
-    """Radial distribution around every atom in units of (volume per atom)^(1/3), averaged over the atoms.
+    """Return mean and spread over the atoms of their radial distributions, in units of (volume per atom)^(1/3).
 
-    g_i(x) = Σ_j exp(−(r_ij − x)²/2w²) / x², so that a uniform crowd gives the same at every x.
+    g_i(x) = Σ_j exp(−(r_ij − x)²/2w²) / x², which is constant for a uniform density.
     """
     n = len(structure)
     length = (structure.volume / n) ** (1 / 3)
@@ -73,12 +72,12 @@ def _shells(structure: Structure) -> np.ndarray:
     smeared = np.exp(-0.5 * ((distance[:, None] / length - GRID) / WIDTH) ** 2) / GRID**2
     around = np.zeros((n, len(GRID)))
     np.add.at(around, centre, smeared)
-    around *= 1 / (4 * math.pi * math.sqrt(2 * math.pi) * WIDTH)  # a uniform crowd of one atom per volume gives 1
+    around *= 1 / (4 * math.pi * math.sqrt(2 * math.pi) * WIDTH)  # a uniform density gives 1
     return np.concatenate([around.mean(axis=0), around.std(axis=0)])
 
 
 def _composition(structure: Structure) -> np.ndarray:
-    """Mean and mean absolute deviation of the elements' descriptors; zeros for elements beyond plutonium."""
+    """Return mean and mean absolute deviation of element descriptors; zeros for elements beyond plutonium."""
     table = descriptors().numpy()
     amounts = structure.composition.get_el_amt_dict()
     rows = np.array([table[ATOMIC_NUMBERS.get(symbol, 0)] for symbol in amounts])
@@ -88,7 +87,7 @@ def _composition(structure: Structure) -> np.ndarray:
 
 
 def nearest(some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distance of each row to the nearest row of the other set, both ways: (n,) and (m,)."""
+    """Return the Euclidean distance of each row to the nearest row of the other set, both ways: (n,) and (m,)."""
     forth, back = np.full(len(some), np.inf), np.full(len(others), np.inf)
     for start in range(0, len(some), CHUNK):
         block = cdist(some[start : start + CHUNK], others)
@@ -104,17 +103,17 @@ def coverage(
     cutoffs: Cutoffs | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> tuple[Estimate, Estimate]:
-    """Share of the reference that is near something generated, and share of those requested near the reference.
+    """Return recall, the share of the reference near a generated crystal, and precision, the converse.
 
     Args:
-        generated: of the readable structures.
-        reference: of the crystals to be covered.
+        generated: features of the readable structures.
+        reference: features of the reference.
         requested: denominator of the precision; as many as generated if left out.
-        cutoffs: what is near.
+        cutoffs: largest distances.
         bootstrap: of the intervals, which resample the counted side.
 
     Returns:
-        Recall and precision.
+        Recall, over the reference, and precision, over the requested crystals.
     """
     cutoffs = cutoffs or Cutoffs()
     how = (

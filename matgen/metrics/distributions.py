@@ -1,4 +1,4 @@
-"""How far the make-up of a set of crystals is from that of a reference: densities, sizes, symmetries, elements."""
+"""Distances between distributions of a set of crystals and of a reference: density, size, symmetry, elements."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from matgen.metrics.estimate import Bootstrap, Estimate
 from matgen.structures.symmetry import SYMPREC
 
-logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of every cell that is not primitive
+logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of each non-primitive cell
 
 Value = float | str
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -26,13 +26,13 @@ Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Traits:
-    """What is compared of one structure.
+    """Quantities of one structure that are compared.
 
     Attributes:
         density: g/cm³.
         volume_per_atom: Å³.
-        n_elements: how many.
-        space_group: number, by moyopy at 0.1 Å; 1 where the search finds none.
+        n_elements: number of elements.
+        space_group: number, by moyopy at 0.1 Å; 1 if the search fails.
         elements: symbols.
     """
 
@@ -44,21 +44,21 @@ class Traits:
 
 
 STEPS = {"density": 0.01, "volume_per_atom": 0.1, "n_elements": 1.0, "space_group": 1.0}
-"""Numbers are rounded to these, of the set and of the reference alike, so that a reference is a short table."""
+"""Steps to which set and reference are rounded, so that a reference is a short table."""
 
 UNITS = {"density": "g/cm³", "volume_per_atom": "Å³", "n_elements": "elements", "space_group": "numbers"}
 
 BINS = {"density": 0.5, "volume_per_atom": 1.0, "n_elements": 1.0, "space_group": 1.0}
-"""Width of the bins in which Jensen–Shannon distances are taken."""
+"""Width of the bins of Jensen–Shannon distances."""
 
 QUANTITIES = (*STEPS, "elements")
 
 SHIPPED = {name: Path(__file__).parent / f"{name}_test.json" for name in ("mp20", "qm9")}
-"""Profiles that come with the package (scripts/build/build_reference_profile.py), by name of the data set."""
+"""Shipped profiles (scripts/build/build_reference_profile.py), by name of the data set."""
 
 
 def traits(structure: Structure) -> Traits:
-    """Density, volume, symmetry and elements of a structure."""
+    """Return density, volume, symmetry and elements of a structure."""
     symbols = sorted({site.specie.symbol for site in structure})
     return Traits(
         density=float(structure.density),
@@ -70,7 +70,7 @@ def traits(structure: Structure) -> Traits:
 
 
 def _space_group(structure: Structure) -> int:
-    """By moyopy, ten times as quick as spglib and of the same mind in 99.5 % of Materials Project structures."""
+    """Return the number by moyopy: ten times as fast as spglib, equal for 99.5 % of Materials Project structures."""
     cell = moyopy.Cell(
         basis=structure.lattice.matrix.tolist(),
         positions=structure.frac_coords.tolist(),
@@ -84,14 +84,14 @@ def _space_group(structure: Structure) -> int:
 
 @dataclass(frozen=True)
 class Profile:
-    """How often each value occurs in a set: all that is left of it, and all that distances need.
+    """Counts of the values in a set, which is all that distances need.
 
     Attributes:
         name: of the set.
-        source: where it came from.
-        n: structures.
-        counts: by quantity, how many structures have each rounded value; of elements, how many crystals hold it. For
-            crystals the quantities are `QUANTITIES`, for molecules those of `matgen.metrics.molecule_distributions`.
+        source: of the set.
+        n: number of structures.
+        counts: by quantity, the number of structures with each rounded value, or with each element. For crystals the
+            quantities are `QUANTITIES`, for molecules those of `matgen.metrics.molecule_distributions`.
     """
 
     name: str
@@ -113,13 +113,13 @@ class Profile:
 
 
 def profile(name: str, found: Sequence[Traits], source: str = "") -> Profile:
-    """How often each value occurs among these structures."""
+    """Count the values of these structures."""
     counts = {quantity: Counter(v for one in found for v in _values(one, quantity)) for quantity in QUANTITIES}
     return Profile(name, source, len(found), {q: dict(sorted(c.items())) for q, c in counts.items()})
 
 
 def _values(one: Traits, quantity: str) -> tuple[Value, ...]:
-    """What a structure adds to the table of a quantity."""
+    """Return the values of a quantity in a structure, rounded."""
     if quantity == "elements":
         return one.elements
     step = STEPS[quantity]
@@ -127,7 +127,7 @@ def _values(one: Traits, quantity: str) -> tuple[Value, ...]:
 
 
 def wasserstein(support: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Earth mover's distance between distributions of numbers, in their unit.
+    """Return the earth mover's distance between distributions of numbers, in their unit.
 
     Args:
         support: ascending values (k,).
@@ -135,14 +135,14 @@ def wasserstein(support: np.ndarray, some: np.ndarray, others: np.ndarray) -> np
         others: weights of the other (k,).
 
     Returns:
-        The integral of the difference between the cumulated distributions (...).
+        The integral of the absolute difference of the cumulative distributions (...).
     """
     difference = np.cumsum(_normalised(some) - _normalised(others), axis=-1)
     return np.abs(difference[..., :-1]) @ np.diff(support)
 
 
 def jensen_shannon(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Jensen–Shannon distance, the square root of the divergence in bits: 0 if equal, 1 if nothing is shared.
+    """Return the Jensen–Shannon distance, the square root of the divergence in bits: 0 if equal, 1 if disjoint.
 
     Args:
         some: weights of one or more distributions (..., k).
@@ -162,19 +162,17 @@ def _normalised(weights: np.ndarray) -> np.ndarray:
 def distances(
     found: Sequence[Traits], reference: Profile, requested: int | None = None, bootstrap: Bootstrap | None = None
 ) -> list[Estimate]:
-    """Wasserstein distance of every number, Jensen–Shannon distance of every quantity.
+    """Return the Wasserstein distance of each number and the Jensen–Shannon distance of each quantity.
 
-    Intervals resample the structures and leave the reference as it is. Elements have no order and hence no Wasserstein
-    distance; that of space groups takes their numbers as they are, which rise with the crystal system.
+    Intervals resample the structures, not the reference. Elements have no order and hence no Wasserstein distance; that
+    of space groups is over their numbers, which increase with the crystal system.
 
     Args:
-        found: of the readable structures.
-        reference: what to compare with.
-        requested: how many were asked for, to be told beside; as many as found if left out.
+        found: traits of the readable structures.
+        reference: to compare with.
+        requested: number of structures requested, which is reported; as many as found if left out.
         bootstrap: of the intervals.
     """
-    bootstrap = bootstrap or Bootstrap()
-    total = len(found) if requested is None else requested
     against = f"against {reference.n:,} of {reference.name}"
     estimates = []
     for quantity, step in STEPS.items():
@@ -182,18 +180,18 @@ def distances(
         name = f"Wasserstein: {quantity.replace('_', ' ')}"
         how = f"{against}, rounded to {step:g}"
         distance = partial(wasserstein, table.support)
-        estimates.append(table.estimate(name, distance, total, bootstrap, UNITS[quantity], how))
+        estimates.append(table.estimate(name, distance, requested, bootstrap, UNITS[quantity], how))
     for quantity in QUANTITIES:
         width = BINS.get(quantity, 1.0)
         table = _table(found, reference, quantity, width)
         name = f"Jensen–Shannon: {quantity.replace('_', ' ')}"
         how = against if width == 1.0 else f"{against}, in bins of {width:g}"
-        estimates.append(table.estimate(name, jensen_shannon, total, bootstrap, "", how))
+        estimates.append(table.estimate(name, jensen_shannon, requested, bootstrap, "", how))
     return estimates
 
 
 def _table(found: Sequence[Traits], reference: Profile, quantity: str, width: float) -> "Comparison":
-    """One quantity of both sides, numbers in steps or bins of `width`."""
+    """Compare one quantity, numbers in steps or bins of `width`."""
 
     def place(value: Value) -> Value:
         return value if isinstance(value, str) else round(math.floor(value / width + 0.5) * width, 6)
@@ -209,9 +207,9 @@ class Comparison:
     """A set and its reference over one support.
 
     Attributes:
-        support: values (k,); positions where they are no numbers.
-        rows: which values each structure has (n, k).
-        reference: counts (k,).
+        support: values (k,); indices where they are not numbers.
+        rows: counts of the values in each structure (n, k).
+        reference: counts in the reference (k,).
     """
 
     support: np.ndarray
@@ -220,22 +218,23 @@ class Comparison:
 
     @classmethod
     def of(cls, own: Sequence[Sequence[Value]], there: Mapping[Value, int]) -> Self:
-        """Gather the values of each structure, and how often each occurs in the reference."""
+        """Build from the values of each structure and the counts of the reference."""
         every = sorted(
             {value for values in own for value in values} | set(there), key=lambda v: (isinstance(v, str), v)
         )
         index = {value: k for k, value in enumerate(every)}
         columns = np.array([index[value] for values in own for value in values], dtype=np.int64)
-        initial_geometries = np.cumsum([0, *(len(values) for values in own)])
-        rows = csr_array((np.ones(len(columns)), columns, initial_geometries), shape=(len(own), len(every)))
+        starts = np.cumsum([0, *(len(values) for values in own)])
+        rows = csr_array((np.ones(len(columns)), columns, starts), shape=(len(own), len(every)))
         numbers = [k if isinstance(value, str) else value for k, value in enumerate(every)]
         return cls(np.array(numbers, dtype=float), rows, np.array([there.get(v, 0) for v in every], dtype=float))
 
     def estimate(
-        self, name: str, distance: Distance, requested: int, bootstrap: Bootstrap, unit: str, how: str
+        self, name: str, distance: Distance, requested: int | None, bootstrap: Bootstrap | None, unit: str, how: str
     ) -> Estimate:
-        """The distance, and its interval; NaN where a side has no value."""
-        n = self.rows.shape[0]
+        """Return the distance and its interval; NaN if either side has no value."""
+        bootstrap, n = bootstrap or Bootstrap(), self.rows.shape[0]
+        requested = n if requested is None else requested
         if not self.rows.nnz or not self.reference.sum():
             return Estimate(name, math.nan, math.nan, math.nan, n, requested, unit, share=False, how=how)
         value = float(distance(np.asarray(self.rows.sum(axis=0)), self.reference))

@@ -1,4 +1,4 @@
-"""A figure with its denominator and interval, and the kinds that most figures are: shares, means and medians."""
+"""Estimates with denominators and bootstrap intervals: shares, means and medians."""
 
 import hashlib
 import math
@@ -12,23 +12,23 @@ from matgen.errors import UserError
 
 
 class MetricError(UserError, ValueError):
-    """Figures that were asked for in a way that makes no sense."""
+    """Invalid arguments of a metric."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One figure.
+    """One metric of a set.
 
     Attributes:
-        name: what is measured.
-        value: the figure, in `unit`; a share lies between 0 and 1. NaN where nothing could be measured.
+        name: of the metric.
+        value: in `unit`; a share lies between 0 and 1. NaN where nothing could be measured.
         low: lower end of the interval.
         high: upper end of the interval.
-        numerator: how many structures made the figure: those that passed, or those that were averaged.
-        denominator: out of how many.
+        numerator: number of structures that passed, or that were averaged.
+        denominator: number of structures requested.
         unit: empty for pure numbers.
         share: whether the value is numerator over denominator.
-        how: thresholds, potential, reference: whatever the figure depends on, in words.
+        how: what the value depends on, in words: thresholds, potential, reference.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are found: percentiles over resampled sets.
+    """Settings of bootstrap intervals: percentiles over resampled sets.
 
     Attributes:
-        replicates: how many resampled sets.
-        seed: of the random numbers; a figure's own depend on the seed and its name alone.
-        level: probability inside the interval.
+        replicates: number of resampled sets.
+        seed: of the random numbers, which depend on it and on the name of the metric.
+        level: confidence level.
     """
 
     replicates: int = 1000
@@ -57,10 +57,10 @@ class Bootstrap:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        """Check at the border.
+        """Check replicates and level.
 
         Raises:
-            MetricError: no replicates, or a level that is no probability.
+            MetricError: no replicates, or a level that is not between 0 and 1.
         """
         if self.replicates < 1:
             raise MetricError(f"expected at least one bootstrap replicate, got {self.replicates}; 1000 is usual")
@@ -68,14 +68,14 @@ class Bootstrap:
             raise MetricError(f"expected a level between 0 and 1, got {self.level}; 0.95 is usual")
 
     def generator(self, name: str) -> np.random.Generator:
-        """Random numbers of one figure, whatever else is measured beside it."""
+        """Return the random generator of one metric, independent of all others."""
         digest = hashlib.sha256(f"{self.seed} {name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
     def interval(self, value: float, replicates: np.ndarray) -> tuple[float, float]:
-        """Percentiles of the resampled figures, widened to hold the figure itself.
+        """Return percentiles of the resampled values, widened to contain the value itself.
 
-        A distance between distributions can only grow by resampling, so that its percentiles alone may miss it.
+        Resampling tends to increase distances between distributions, so their percentiles alone may miss the value.
         """
         if not len(replicates):
             return value, value
@@ -86,20 +86,20 @@ class Bootstrap:
 def share(
     name: str, passed: Sequence[bool], requested: int | None = None, bootstrap: Bootstrap | None = None, how: str = ""
 ) -> Estimate:
-    """How many of those requested pass.
+    """Return the share of requested structures that pass.
 
-    The interval is the bootstrap's: resampled flags have a binomial count. Where all pass or none, resampling is blind,
-    and the end that is not 0 or 1 is the exact binomial (Clopper–Pearson) bound.
+    The interval is that of the bootstrap: the count of resampled flags is binomial. If all pass or none, resampling
+    gives no spread, and the end that is not 0 or 1 is the exact binomial (Clopper–Pearson) bound.
 
     Args:
-        name: of the figure.
-        passed: one flag per structure that came.
-        requested: how many were asked for; those that did not come count as failed. All came if left out.
-        bootstrap: of the interval; the usual one if left out.
-        how: what the figure depends on.
+        name: of the metric.
+        passed: one flag per structure.
+        requested: number of structures requested, by default as many as flags; missing ones count as failed.
+        bootstrap: of the interval; the defaults if left out.
+        how: what the value depends on.
 
     Raises:
-        MetricError: more came than were requested.
+        MetricError: there are more flags than requested structures.
     """
     bootstrap = bootstrap or Bootstrap()
     total = len(passed) if requested is None else requested
@@ -126,15 +126,15 @@ def average(
     unit: str = "",
     how: str = "",
 ) -> Estimate:
-    """The mean of the finite values; how many there are, of how many requested, stands beside it.
+    """Return the mean of the finite values, with their number and the number requested.
 
     Args:
-        name: of the figure.
+        name: of the metric.
         values: one per structure; NaN where it has none.
-        requested: how many were asked for; as many as values if left out.
-        bootstrap: of the interval; the usual one if left out.
+        requested: number of structures requested; as many as values if left out.
+        bootstrap: of the interval; the defaults if left out.
         unit: of the values.
-        how: what the figure depends on.
+        how: what the value depends on.
     """
     return _middle(np.mean, name, values, requested, bootstrap, unit, how)
 
@@ -147,7 +147,7 @@ def median(
     unit: str = "",
     how: str = "",
 ) -> Estimate:
-    """The median of the finite values, which a few large ones do not move; arguments as of `average`."""
+    """Return the median of the finite values, which is robust to outliers; for arguments see `average`."""
     return _middle(np.median, name, values, requested, bootstrap, unit, how)
 
 
@@ -174,14 +174,14 @@ def _middle(
 def pooled_share(
     name: str, passed: Sequence[int], counts: Sequence[int], bootstrap: Bootstrap | None = None, how: str = ""
 ) -> Estimate:
-    """How many parts of all structures pass, such as atoms; the interval resamples structures, not their parts.
+    """Return the share of parts, such as atoms, that pass over all structures; the interval resamples structures.
 
     Args:
-        name: of the figure.
-        passed: parts of each structure that pass.
-        counts: its parts.
-        bootstrap: of the interval; the usual one if left out.
-        how: what the figure depends on.
+        name: of the metric.
+        passed: number of parts that pass, of each structure.
+        counts: number of parts of each structure.
+        bootstrap: of the interval; the defaults if left out.
+        how: what the value depends on.
     """
     bootstrap = bootstrap or Bootstrap()
     hits, total = sum(passed), sum(counts)

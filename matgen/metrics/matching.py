@@ -1,4 +1,4 @@
-"""Whether predicted structures are the true ones: match rate, METRe, and the distance to a relaxed structure."""
+"""Predicted against true structures: match rate, METRe, and the distance to a relaxed structure."""
 
 import math
 from collections import defaultdict
@@ -11,13 +11,13 @@ from matgen.metrics.estimate import Bootstrap, Estimate, average, share
 
 LTOL, STOL, ANGLE_TOL = 0.3, 0.5, 10.0
 MATCHER = StructureMatcher(ltol=LTOL, stol=STOL, angle_tol=ANGLE_TOL)
-"""The tolerances at which crystal structure prediction is scored on MP-20."""
+"""Usual tolerances of crystal structure prediction on MP-20."""
 
 HOW = f"StructureMatcher ltol {LTOL:g}, stol {STOL:g}, {ANGLE_TOL:g}°"
 
 
 def rms_distance(first: Structure, second: Structure) -> float:
-    """Root-mean-square distance over (volume per atom)^(1/3), volumes rescaled to their mean; NaN without a match."""
+    """Return the RMS distance over (volume per atom)^(1/3), volumes rescaled to their mean; NaN without a match."""
     if first.composition.reduced_formula != second.composition.reduced_formula:
         return math.nan
     found = MATCHER.get_rms_dist(first, second)
@@ -25,9 +25,9 @@ def rms_distance(first: Structure, second: Structure) -> float:
 
 
 def rmsd_to_relaxed(before: Structure, after: Structure) -> tuple[float, float]:
-    """How far relaxation moved the atoms: in Å, and over (volume per atom)^(1/3); NaN where the two do not match.
+    """Return the RMS displacement of a relaxation in Å, and over (volume per atom)^(1/3); NaN without a match.
 
-    A change of volume or shape that keeps fractional coordinates counts nothing, as with MatterGen's.
+    A change of the cell at fixed fractional coordinates does not count, as in MatterGen.
     """
     distance = rms_distance(before, after)
     length = (0.5 * (before.volume / len(before) + after.volume / len(after))) ** (1 / 3)
@@ -40,12 +40,12 @@ def match_rate(
     valid: Sequence[bool] | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> tuple[Estimate, Estimate]:
-    """How many true structures are matched by the prediction that was made for each.
+    """Return the share of true structures that are matched by their own prediction.
 
     Args:
-        predicted: in the order of `truth`; None where no readable one came, which is a failure.
-        truth: what was to be found.
-        valid: which predictions may match at all; CDVAE, DiffCSP and FlowMM ask for validity by CDVAE's rules.
+        predicted: in the order of `truth`; None for a missing or unreadable one, which is a failure.
+        truth: true structures.
+        valid: flags of predictions that may match; CDVAE, DiffCSP and FlowMM require validity by CDVAE's rules.
         bootstrap: of the intervals.
 
     Returns:
@@ -67,15 +67,15 @@ def match_rate(
 def match_everyone(
     generated: Sequence[Structure | None], truth: Sequence[Structure], bootstrap: Bootstrap | None = None
 ) -> tuple[Estimate, Estimate]:
-    """METRe, "match everyone to reference": how many true structures are matched by any generated one.
+    """Return METRe, "match everyone to reference": the share of true structures matched by any generated one.
 
     Martirossyan et al., "All that structure matches does not glitter", arXiv:2509.12178, 2025. Unlike the match rate it
-    does not ask which of several polymorphs a prediction was made for. The corrected distance (cRMSE) counts the best
+    does not depend on the polymorph that a prediction was made for. The corrected distance (cRMSE) is that of the best
     match of each true structure, and the site tolerance, 0.5, where there is none.
 
     Args:
-        generated: in any order; None where no readable one came.
-        truth: what was to be found.
+        generated: in any order; None for an unreadable one.
+        truth: true structures.
         bootstrap: of the intervals.
 
     Returns:

@@ -1,7 +1,7 @@
-"""How far the make-up of a set of molecules is from that of another: bonds, angles, dihedrals, elements, rings.
+"""Distances between distributions of two sets of molecules: bonds, angles, dihedrals, elements, rings.
 
-Everything is counted in bins of a stated width, and compared by the Jensen–Shannon distance to base 2. Bonds are those
-of the RDKit molecules, so that both sets should have theirs from one source.
+All quantities are counted in bins and compared by the Jensen–Shannon distance to base 2. Bonds are those of the RDKit
+molecules, so both sets should have their bonds from the same source.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ DIHEDRAL_WIDTH = 5.0
 """Degrees."""
 
 STRAIGHT = float(np.nextafter(180.0, 0.0))
-"""Degrees; just below 180, so that what is straight falls into the last bin and not beyond it."""
+"""Degrees; just below 180, so that straight angles fall into the last bin."""
 
 BOND_SIGNS = {
     Chem.BondType.SINGLE: "-",
@@ -42,22 +42,22 @@ QUANTITIES = {
     "ring sizes": "",
     "atoms per molecule": "",
 }
-"""What profiles of molecules hold, and how it is counted."""
+"""Quantities of profiles of molecules, and how they are counted."""
 
-_TOLD_APART = {"bond": "bond lengths", "angle": "bond angles", "dihedral": "dihedrals"}
+_BY_KIND = {"bond": "bond lengths", "angle": "bond angles", "dihedral": "dihedrals"}
 
 MoleculeTraits = Mapping[str, Sequence[Value]]
-"""Of one molecule, by quantity, the value or the kind and bin of everything that is counted."""
+"""Counted values of one molecule by quantity: numbers, or kind and bin as text."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each bin of a quantity occurs.
+    """Histogram of a quantity.
 
     Attributes:
         unit: of the quantity.
         width: of a bin, in that unit.
-        counts: by number of the bin; bin k holds values from k × width to (k + 1) × width.
+        counts: by index of the bin; bin k holds values from k × width to (k + 1) × width.
     """
 
     unit: str
@@ -66,19 +66,19 @@ class Histogram:
 
     @property
     def total(self) -> int:
-        """Values counted."""
+        """Number of values."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True)
 class DistributionDistance:
-    """How far two distributions of one quantity are apart.
+    """Distance between two distributions of one quantity.
 
     Attributes:
         name: of the quantity, such as `bond C=O`, `angle C-C-H`, `dihedral C-C`, `elements` or `ring sizes`.
-        value: Jensen–Shannon distance, 0 if equal and 1 if nothing is shared; NaN where a side has no value.
-        n: values of one side.
-        n_other: values of the other side.
+        value: Jensen–Shannon distance, 0 if equal and 1 if disjoint; NaN if either side has no value.
+        n: number of values of one side.
+        n_other: number of values of the other side.
         width: of a bin.
         unit: of the width.
     """
@@ -92,11 +92,10 @@ class DistributionDistance:
 
 
 def histograms(molecules: Iterable[Chem.Mol]) -> dict[str, Histogram]:
-    """Distributions over a set, by name of the quantity.
+    """Return histograms over a set, by name of the quantity.
 
-    Bond lengths by elements and kind of bond; angles by the three elements; dihedrals, without their sign, about
-    single bonds by the elements of that bond, between atoms other than hydrogen; atoms by element; rings of the
-    smallest set by size.
+    Bond lengths by elements and bond type; angles by the three elements; unsigned dihedrals of heavy atoms about single
+    bonds by the elements of the bond; atoms by element; rings of the smallest set (SSSR) by size.
 
     Args:
         molecules: sanitised, with hydrogens and a conformer.
@@ -113,12 +112,12 @@ def histograms(molecules: Iterable[Chem.Mol]) -> dict[str, Histogram]:
 def distribution_distances(
     some: Mapping[str, Histogram], others: Mapping[str, Histogram], least: int = 1
 ) -> list[DistributionDistance]:
-    """Jensen–Shannon distance of each quantity that occurs on either side.
+    """Return the Jensen–Shannon distance of each quantity that occurs on either side.
 
     Args:
         some: distributions of one set.
         others: distributions of the other set.
-        least: quantities are left out that have fewer values than that on both sides.
+        least: quantities with fewer values on both sides are left out.
     """
     found = []
     for name in sorted({*some, *others}):
@@ -132,7 +131,7 @@ def distribution_distances(
 
 
 def histogram_distance(one: Histogram, other: Histogram) -> float:
-    """Jensen–Shannon distance between two histograms with bins of one width; NaN where one is empty."""
+    """Return the Jensen–Shannon distance between two histograms of equal bin width; NaN if one is empty."""
     if not one.total or not other.total:
         return np.nan
     bins = sorted({*one.counts, *other.counts})
@@ -141,7 +140,7 @@ def histogram_distance(one: Histogram, other: Histogram) -> float:
 
 
 def molecule_traits(molecule: Chem.Mol) -> MoleculeTraits:
-    """What is compared of one molecule; a bond of 1.214 Å between C and O is `C=O 121`.
+    """Return the counted values of one molecule; a double bond of 1.214 Å between C and O is `C=O 121`.
 
     Args:
         molecule: sanitised, with hydrogens and a conformer.
@@ -151,15 +150,15 @@ def molecule_traits(molecule: Chem.Mol) -> MoleculeTraits:
     for name, _, width, value in _values(molecule):
         what, _, kind = name.partition(" ")
         place = int(np.floor(value / width))
-        if what in _TOLD_APART:
-            found[_TOLD_APART[what]].append(f"{kind} {place}")
+        if what in _BY_KIND:
+            found[_BY_KIND[what]].append(f"{kind} {place}")
         else:
             found[name].append(place)
     return found
 
 
 def molecule_profile(name: str, found: Sequence[MoleculeTraits], source: str = "") -> Profile:
-    """How often each value occurs among these molecules."""
+    """Count the values of these molecules."""
     counts = {quantity: Counter(value for one in found for value in one[quantity]) for quantity in QUANTITIES}
     return Profile(name, source, len(found), {q: dict(sorted(c.items())) for q, c in counts.items()})
 
@@ -170,44 +169,40 @@ def molecule_distances(
     requested: int | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> list[Estimate]:
-    """Jensen–Shannon distance of every quantity, kinds and bins together.
+    """Return the Jensen–Shannon distance of each quantity over kinds and bins.
 
-    Intervals resample the molecules and leave the reference as it is.
+    Intervals resample the molecules, not the reference.
 
     Args:
-        found: of the molecules that can be compared.
-        reference: what to compare with.
-        requested: how many were asked for, to be told beside; as many as found if left out.
+        found: traits of the comparable molecules.
+        reference: to compare with.
+        requested: number of molecules requested, which is reported; as many as found if left out.
         bootstrap: of the intervals.
     """
-    bootstrap = bootstrap or Bootstrap()
-    total = len(found) if requested is None else requested
     against = f"against {reference.n:,} of {reference.name}"
     estimates = []
-    for quantity, how in QUANTITIES.items():
+    for quantity, counted in QUANTITIES.items():
         both = Comparison.of([one[quantity] for one in found], reference.counts[quantity])
-        told = f"{against}, {how}" if how else against
-        estimates.append(
-            both.estimate(f"Jensen–Shannon: {quantity}", jensen_shannon, total, bootstrap, unit="", how=told)
-        )
+        how = f"{against}, {counted}" if counted else against
+        estimates.append(both.estimate(f"Jensen–Shannon: {quantity}", jensen_shannon, requested, bootstrap, "", how))
     return estimates
 
 
 def _values(molecule: Chem.Mol) -> Iterator[tuple[str, str, float, float]]:
-    """Name, unit, width of a bin and value of everything that is counted."""
+    """Yield name, unit, bin width and value of each quantity of a molecule."""
     symbols = [atom.GetSymbol() for atom in molecule.GetAtoms()]
-    around = [[other.GetIdx() for other in atom.GetNeighbors()] for atom in molecule.GetAtoms()]
+    neighbors = [[other.GetIdx() for other in atom.GetNeighbors()] for atom in molecule.GetAtoms()]
     positions = molecule.GetConformer().GetPositions()
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in molecule.GetBonds()]
     signs = [BOND_SIGNS.get(bond.GetBondType(), "~") for bond in molecule.GetBonds()]
     for (i, j), sign, length in zip(bonds, signs, _lengths(positions, bonds), strict=True):
         yield f"bond {sign.join(sorted((symbols[i], symbols[j])))}", "Å", BOND_WIDTH, length
-    corners = [(a, centre, b) for centre, near in enumerate(around) for a in near for b in near if a < b]
+    corners = [(a, centre, b) for centre, near in enumerate(neighbors) for a in near for b in near if a < b]
     for (a, centre, b), angle in zip(corners, _angles(positions, corners), strict=True):
         first, last = sorted((symbols[a], symbols[b]))
         yield f"angle {first}-{symbols[centre]}-{last}", "°", ANGLE_WIDTH, angle
     single = [bond for bond, sign in zip(bonds, signs, strict=True) if sign == "-"]
-    heavy = [[other for other in near if symbols[other] != "H"] for near in around]
+    heavy = [[other for other in near if symbols[other] != "H"] for near in neighbors]
     chains = [(a, i, j, b) for i, j in single for a in heavy[i] for b in heavy[j] if a != j and b not in (i, a)]
     for (_, i, j, _), dihedral in zip(chains, _dihedrals(positions, chains), strict=True):
         yield f"dihedral {'-'.join(sorted((symbols[i], symbols[j])))}", "°", DIHEDRAL_WIDTH, dihedral
@@ -218,25 +213,25 @@ def _values(molecule: Chem.Mol) -> Iterator[tuple[str, str, float, float]]:
 
 
 def _lengths(positions: np.ndarray, bonds: list[tuple[int, int]]) -> np.ndarray:
-    """Å, of each bond."""
+    """Return the length of each bond, Å."""
     i, j = np.array(bonds, dtype=int).reshape(-1, 2).T
     return np.linalg.norm(positions[i] - positions[j], axis=1)
 
 
 def _angles(positions: np.ndarray, corners: list[tuple[int, int, int]]) -> np.ndarray:
-    """Degrees at the middle atom of each three."""
+    """Return the angle at the middle atom of each three, degrees."""
     a, centre, b = np.array(corners, dtype=int).reshape(-1, 3).T
     return _between(positions[a] - positions[centre], positions[b] - positions[centre])
 
 
 def _dihedrals(positions: np.ndarray, chains: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """Degrees from 0 (one side) to 180 (either side) about the middle bond of each four."""
+    """Return the unsigned dihedral about the middle bond of each four, degrees from 0 (cis) to 180 (trans)."""
     a, i, j, b = np.array(chains, dtype=int).reshape(-1, 4).T
     axis = positions[j] - positions[i]
     return _between(np.cross(axis, positions[a] - positions[i]), np.cross(axis, positions[b] - positions[j]))
 
 
 def _between(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Angles between rows, degrees; the arc tangent keeps its precision where vectors are parallel."""
+    """Return angles between rows, degrees; the arc tangent is precise also for parallel vectors."""
     cross = np.linalg.norm(np.cross(u, v), axis=1)
     return np.minimum(np.degrees(np.arctan2(cross, (u * v).sum(axis=1))), STRAIGHT)

@@ -1,10 +1,10 @@
-"""Stability, validity, uniqueness and novelty of molecules as EDM counts them, from elements and positions alone.
+"""Stability, validity, uniqueness and novelty of molecules by the protocol of EDM, from elements and positions alone.
 
-EDM: Hoogeboom et al., "Equivariant Diffusion for Molecule Generation in 3D", ICML 2022; its successors count on the
-same way. Bonds are read off the distances, by tabulated lengths plus margins that were tuned on QM9. An atom is stable
-if its bond orders sum to its valence, a molecule if all its atoms are. A molecule is valid if RDKit can sanitise the
-graph of those bonds. That is lenient: hydrogens that lack are filled in, and of several fragments the largest is kept.
-What counts as one molecule is the SMILES of that graph, its hydrogens written out, without hands.
+EDM: Hoogeboom et al., "Equivariant Diffusion for Molecule Generation in 3D", ICML 2022; later models use the same
+protocol. Bonds follow from distances, by tabulated lengths plus margins that were tuned on QM9. An atom is stable if
+its bond orders sum to its valence, a molecule if all its atoms are. A molecule is valid if RDKit can sanitise the graph
+of those bonds. That is lenient: missing hydrogens are added, and of several fragments the largest is kept. Molecules
+are the same if their SMILES, with explicit hydrogens and without stereo, are equal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from matgen.chemistry.elements import ATOMIC_NUMBERS
 from matgen.metrics.estimate import MetricError
 
 VALENCES = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1}
-"""Bond orders that a stable atom has; no other element is known to this protocol."""
+"""Sum of bond orders of a stable atom; the protocol is defined for these elements only."""
 
 LENGTHS = (
     {
@@ -54,10 +54,10 @@ LENGTHS = (
         ("N", "N"): 110,
     },
 )
-"""Usual lengths of single, double and triple bonds, pm, as EDM tabulates them."""
+"""Usual lengths of single, double and triple bonds, pm, from EDM."""
 
 MARGINS = (10, 5, 3)
-"""By how much a single, double or triple bond may be longer, pm."""
+"""Tolerances of single, double and triple bonds, pm."""
 
 BOND_TYPES = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 
@@ -72,7 +72,7 @@ def _valences() -> np.ndarray:
 
 
 def _limits() -> np.ndarray:
-    """Distances below which there is a bond of order 1, 2 and 3, Å, by atomic numbers (3, 10, 10); 0 for never."""
+    """Return the distances below which there is a bond of order 1, 2 and 3, Å (3, 10, 10); 0 where there is none."""
     last = max(ATOMIC_NUMBERS[symbol] for symbol in VALENCES)
     table = np.zeros((len(LENGTHS), last + 1, last + 1))
     for order, (lengths, margin) in enumerate(zip(LENGTHS, MARGINS, strict=True)):
@@ -88,7 +88,7 @@ LIMITS = _limits()
 
 @dataclass(frozen=True)
 class AtomSets:
-    """Molecules as atoms in space, whose bonds nobody has told; one after the other.
+    """Atoms of several molecules, one after the other, without bonds.
 
     Attributes:
         elements: atomic numbers (n_atoms,).
@@ -101,10 +101,10 @@ class AtomSets:
     sizes: np.ndarray
 
     def __post_init__(self) -> None:
-        """Check at the border.
+        """Check shapes and elements.
 
         Raises:
-            MetricError: sizes that do not add up, or elements that the protocol does not know.
+            MetricError: sizes that do not add up, or elements outside the protocol.
         """
         total = int(np.sum(self.sizes))
         if self.elements.shape != (total,) or self.positions.shape != (total, 3):
@@ -116,7 +116,7 @@ class AtomSets:
 
     @classmethod
     def of(cls, molecules: Sequence[Chem.Mol]) -> Self:
-        """The atoms of RDKit molecules with hydrogens and a conformer; their bonds are not looked at."""
+        """Take the atoms of RDKit molecules with hydrogens and a conformer; their bonds are ignored."""
         sizes = np.array([molecule.GetNumAtoms() for molecule in molecules], dtype=np.int64)
         numbers = [atom.GetAtomicNum() for molecule in molecules for atom in molecule.GetAtoms()]
         places = [molecule.GetConformer().GetPositions() for molecule in molecules]
@@ -126,13 +126,13 @@ class AtomSets:
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Elements and positions, molecule by molecule."""
+        """Yield elements and positions of each molecule."""
         ends = np.cumsum(self.sizes)
         for start, end in zip((ends - self.sizes).tolist(), ends.tolist(), strict=True):
             yield self.elements[start:end], self.positions[start:end]
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "AtomSets":
-        """These molecules, in this order."""
+        """Return these molecules, in this order."""
         ends = np.cumsum(self.sizes)
         places = [np.arange(ends[row] - self.sizes[row], ends[row]) for row in rows]
         atoms = np.concatenate([np.zeros(0, dtype=np.int64), *places])
@@ -140,14 +140,14 @@ class AtomSets:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the protocol says of one molecule.
+class MoleculeValidity:
+    """Stability and validity of one molecule by the protocol.
 
     Attributes:
-        n_atoms: all of them.
-        stable_atoms: those whose bond orders sum to their valence.
-        fragments: pieces that bonds do not join.
-        smiles: of the largest piece, hydrogens written out; None if the molecule is not valid.
+        n_atoms: number of atoms.
+        stable_atoms: number of atoms whose bond orders sum to their valence.
+        fragments: number of fragments that no bonds join.
+        smiles: of the largest fragment, with explicit hydrogens; None if the molecule is not valid.
     """
 
     n_atoms: int
@@ -157,23 +157,23 @@ class Judgement:
 
     @property
     def stable(self) -> bool:
-        """Whether every atom is."""
+        """Whether all atoms are stable."""
         return self.stable_atoms == self.n_atoms
 
 
 @dataclass(frozen=True)
 class MoleculeMetrics:
-    """Counts over a set of molecules; the shares that papers print are properties.
+    """Counts over a set of molecules; the usual shares are properties.
 
     Attributes:
-        n_molecules: how many were requested.
-        n_atoms: of those that came.
-        stable_atoms: whose bond orders sum to their valence.
-        stable_molecules: whose atoms are all stable.
-        valid: that RDKit can sanitise.
-        connected: valid, and in one piece.
+        n_molecules: molecules requested.
+        n_atoms: atoms of the molecules generated.
+        stable_atoms: atoms whose bond orders sum to their valence.
+        stable_molecules: molecules whose atoms are all stable.
+        valid: molecules that RDKit can sanitise.
+        connected: valid molecules of one fragment.
         unique: different SMILES of the valid ones.
-        novel: of those, how many are not among the known; None where none were given.
+        novel: SMILES of these that are not known; None without known molecules.
     """
 
     n_molecules: int
@@ -212,7 +212,7 @@ class MoleculeMetrics:
 
     @property
     def novelty(self) -> float:
-        """Novel molecules over different valid ones; NaN where nothing was given to compare with."""
+        """Novel molecules over different valid ones; NaN without known molecules."""
         return _ratio(np.nan if self.novel is None else self.novel, self.unique)
 
 
@@ -221,12 +221,12 @@ def _ratio(part: float, whole: int) -> float:
 
 
 def protocol_knows(numbers: Sequence[int]) -> bool:
-    """Whether EDM's tables hold all of these atomic numbers."""
+    """Return whether the protocol covers all of these atomic numbers."""
     return all(VALENCE[number] > 0 for number in numbers)
 
 
 def bond_orders(elements: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Orders 0 to 3 of the bonds between all atoms of a molecule (n, n), by distance.
+    """Return the orders, 0 to 3, of the bonds between all atoms of a molecule (n, n), by distance.
 
     Args:
         elements: atomic numbers (n,).
@@ -238,7 +238,7 @@ def bond_orders(elements: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def perceived(elements: np.ndarray, positions: np.ndarray) -> Chem.Mol | None:
-    """The molecule whose bonds the distances tell, with a conformer; None if RDKit cannot sanitise it.
+    """Return the molecule with bonds by distance and a conformer; None if RDKit cannot sanitise it.
 
     Args:
         elements: atomic numbers (n,).
@@ -253,13 +253,13 @@ def perceived(elements: np.ndarray, positions: np.ndarray) -> Chem.Mol | None:
 
 
 def perceived_molecules(molecules: AtomSets) -> list[Chem.Mol]:
-    """Those that are valid, as RDKit molecules with the bonds that the distances tell, and a conformer."""
+    """Return the valid molecules, with bonds by distance and a conformer."""
     found = (perceived(elements, positions) for elements, positions in molecules)
     return [molecule for molecule in found if molecule is not None]
 
 
-def judged(elements: np.ndarray, positions: np.ndarray) -> Judgement:
-    """Stability and validity of one molecule.
+def assess_molecule(elements: np.ndarray, positions: np.ndarray) -> MoleculeValidity:
+    """Assess stability and validity of one molecule.
 
     Args:
         elements: atomic numbers (n,).
@@ -269,19 +269,19 @@ def judged(elements: np.ndarray, positions: np.ndarray) -> Judgement:
     stable = int((orders.sum(axis=1) == VALENCE[elements]).sum())
     molecule = _joined(elements, orders)
     if not _sanitised(molecule):
-        return Judgement(len(elements), stable, len(Chem.GetMolFrags(molecule)), None)
+        return MoleculeValidity(len(elements), stable, len(Chem.GetMolFrags(molecule)), None)
     pieces = Chem.GetMolFrags(molecule, asMols=True)
     largest = max(pieces, default=molecule, key=Chem.Mol.GetNumAtoms)  # of equals the first
-    return Judgement(len(elements), stable, len(pieces), Chem.MolToSmiles(largest))
+    return MoleculeValidity(len(elements), stable, len(pieces), Chem.MolToSmiles(largest))
 
 
-def judgements(molecules: AtomSets) -> list[Judgement]:
-    """What the protocol says of each molecule."""
-    return [judged(elements, positions) for elements, positions in molecules]
+def assess_molecules(molecules: AtomSets) -> list[MoleculeValidity]:
+    """Assess each molecule."""
+    return [assess_molecule(elements, positions) for elements, positions in molecules]
 
 
 def _joined(elements: np.ndarray, orders: np.ndarray) -> Chem.RWMol:
-    """The RDKit molecule of these bonds, not sanitised."""
+    """Return the RDKit molecule with these bonds, not sanitised."""
     molecule = Chem.RWMol()
     for number in elements.tolist():
         molecule.AddAtom(Chem.Atom(number))
@@ -291,7 +291,7 @@ def _joined(elements: np.ndarray, orders: np.ndarray) -> Chem.RWMol:
 
 
 def _sanitised(molecule: Chem.Mol) -> bool:
-    """Whether RDKit can make sense of the valences; it is changed in place."""
+    """Sanitise a molecule in place and return whether RDKit accepts its valences."""
     with rdBase.BlockLogs():
         try:
             Chem.SanitizeMol(molecule)
@@ -301,18 +301,18 @@ def _sanitised(molecule: Chem.Mol) -> bool:
 
 
 def molecule_metrics(
-    found: Sequence[Judgement], known: AbstractSet[str] | None = None, requested: int | None = None
+    found: Sequence[MoleculeValidity], known: AbstractSet[str] | None = None, requested: int | None = None
 ) -> MoleculeMetrics:
-    """The counts over a set.
+    """Count over a set.
 
     Args:
-        found: one judgement of each molecule that came.
-        known: SMILES as `known_smiles` makes them, of what is not new; novelty is left open without.
-        requested: how many were asked for; those that did not come count as neither stable nor valid. All came if left
-            out.
+        found: result of each generated molecule.
+        known: SMILES of known molecules from `known_smiles`; novelty is not counted without them.
+        requested: number of molecules requested, by default as many as found; missing ones count as neither stable nor
+            valid.
 
     Raises:
-        MetricError: more came than were requested.
+        MetricError: more were found than requested.
     """
     total = len(found) if requested is None else requested
     if total < len(found):
@@ -331,6 +331,6 @@ def molecule_metrics(
     )
 
 
-def known_smiles(found: Sequence[Judgement]) -> frozenset[str]:
-    """SMILES of a training set as this protocol reads it off the geometries, for `molecule_metrics` to compare with."""
+def known_smiles(found: Sequence[MoleculeValidity]) -> frozenset[str]:
+    """Return the SMILES of a training set by this protocol, as known molecules for `molecule_metrics`."""
     return frozenset(one.smiles for one in found if one.smiles is not None)

@@ -1,4 +1,4 @@
-"""Which structures of a set are the first of their kind, whatever the order they came in."""
+"""Uniqueness of the structures of a set, independent of their order."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from matgen.novelty.fingerprint import NoFingerprintError
 
 
 def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] | None = None) -> list[bool]:
-    """One flag per structure; set for one structure of each group of equal ones (`SeenStructures`).
+    """Return one flag per structure, true for one structure of each group of equal ones (`SeenStructures`).
 
-    Likeness within a tolerance is not transitive, so that a count could depend on the order; structures are therefore
-    compared in an order of their own, by formula, volume per atom and size.
+    Similarity within a tolerance is not transitive, so a count could depend on the order. Structures are therefore
+    compared in a canonical order, by formula, volume per atom and size.
 
     Args:
-        structures: None where there is none, which is of no kind; nor is one that cannot be compared.
-        among: which of them take part; all if left out.
+        structures: None for a missing one; its flag is false, as is that of a structure that cannot be compared.
+        among: flags of those that take part; all if left out.
     """
     taking_part = [
         (structure.composition.reduced_formula, round(structure.volume / len(structure), 6), len(structure), index)

@@ -1,7 +1,7 @@
-"""Whether a structure and its composition are valid, as CDVAE counts it and as we do.
+"""Validity of a structure and its composition, by the definition of CDVAE and by stricter ones.
 
-CDVAE: Xie et al., "Crystal Diffusion Variational Autoencoder", ICLR 2022; its evaluation script counts validity, and
-its successors (DiffCSP, FlowMM, MatterGen) count on the same way.
+CDVAE: Xie et al., "Crystal Diffusion Variational Autoencoder", ICLR 2022; its successors (DiffCSP, FlowMM, MatterGen)
+use the definition of its evaluation script.
 """
 
 from functools import cache
@@ -15,16 +15,16 @@ from matgen.checks.contacts import closest_contact
 from matgen.checks.crystals import MIN_CONTACT
 
 SEPARATION = 0.5
-"""Å between two atoms, at least."""
+"""Least distance between two atoms, Å."""
 
 SMALLEST_VOLUME = 0.1
-"""Å³ of a cell, at least."""
+"""Least volume of a cell, Å³."""
 
 
 def is_separated(structure: Structure) -> bool:
-    """CDVAE's structural validity: no two atoms closer than 0.5 Å, a cell of at least 0.1 Å³.
+    """Return structural validity by CDVAE: no two atoms closer than 0.5 Å, a cell of at least 0.1 Å³.
 
-    An atom's distance to its own images is not looked at, nor is any other.
+    The distance of an atom to its own images does not count.
     """
     if not _is_finite(structure) or structure.volume < SMALLEST_VOLUME:
         return False
@@ -33,7 +33,7 @@ def is_separated(structure: Structure) -> bool:
 
 
 def is_spaced(structure: Structure, limit: float = MIN_CONTACT) -> bool:
-    """Ours, stricter: no contact below `limit` times the summed covalent radii, an atom's own images included."""
+    """Return whether no contact, own images included, is below `limit` times the sum of covalent radii."""
     if not _is_finite(structure) or structure.volume < SMALLEST_VOLUME:
         return False
     return closest_contact(structure).ratio >= limit
@@ -44,11 +44,12 @@ def _is_finite(structure: Structure) -> bool:
 
 
 def is_balanced_smact14(composition: Composition) -> bool:
-    """CDVAE's composition validity: SMACT's test as of 2019, with its table of oxidation states of 2014.
+    """Return compositional validity by CDVAE: the test of SMACT as of 2019, with its oxidation states of 2014.
 
-    Valid are elements, alloys (all elements metals), and whatever has a neutral choice of one oxidation state per
-    element in which every cation is less electronegative than every anion. Where an element has no electronegativity
-    (He, Ne, Ar, Pm, Rn) neutrality suffices. `matgen.chemistry.charges.is_valid` is today's rule, with the table of 2024.
+    Valid are elements, alloys (all elements metals), and compositions with a neutral choice of one oxidation state per
+    element in which each cation is less electronegative than each anion. If an element has no electronegativity (He,
+    Ne, Ar, Pm, Rn) neutrality is enough. `matgen.chemistry.charges.is_valid` is the present rule, with the table of
+    2024.
     """
     amounts = {symbol: round(amount) for symbol, amount in composition.get_el_amt_dict().items()}
     symbols = list(amounts)
@@ -60,7 +61,7 @@ def is_balanced_smact14(composition: Composition) -> bool:
     known = [x for x in negativities if x is not None]
     if len(known) < len(negativities):
         return 0 in _sums(charged)
-    # Some electronegativity divides cations from anions: all up to it are positive, all beyond it negative.
+    # An electronegativity separates cations from anions: elements up to it are positive, the others negative.
     order = sorted(range(len(symbols)), key=known.__getitem__)
     for first_anion in range(1, len(order)):
         low, high = order[:first_anion], order[first_anion:]
@@ -73,7 +74,7 @@ def is_balanced_smact14(composition: Composition) -> bool:
 
 
 def _sums(charged: list[tuple[int, tuple[int, ...]]]) -> set[int]:
-    """Every net charge that counts and oxidation states allow, e."""
+    """Return every net charge that the oxidation states allow, e."""
     sums = {0}
     for count, states in charged:
         sums = {total + count * state for total in sums for state in states}
@@ -82,7 +83,7 @@ def _sums(charged: list[tuple[int, tuple[int, ...]]]) -> set[int]:
 
 @cache
 def _element(symbol: str) -> tuple[tuple[int, ...], float | None]:
-    """Oxidation states (SMACT 2014) and Pauling electronegativity."""
+    """Return oxidation states (SMACT 2014) and Pauling electronegativity."""
     element = Element(symbol)
     states = element.oxidation_states_smact14 or []
     return tuple(int(state) for state in states), element.pauling_eneg

@@ -1,8 +1,7 @@
-"""Which crystals are known already: an index of fingerprints, and the verdict `novel`.
+"""Novelty of crystals: an index of the fingerprints of known crystals, and the verdict `novel`.
 
-The index that ships has the fingerprints of the Materials Project's crystals, never their structures; so there the
-fingerprint decides alone. An index made from structures at hand keeps them, and asks `StructureMatcher` where
-fingerprints leave a doubt.
+The shipped index has fingerprints of the crystals of the Materials Project without structures, so fingerprints alone
+decide. An index built from structures keeps them, and uses `StructureMatcher` where fingerprints are not conclusive.
 """
 
 import math
@@ -25,24 +24,24 @@ from matgen.novelty.fingerprint import (
     NoFingerprintError,
     fingerprint,
 )
-from matgen.novelty.index_file import SHIPPED, Shelf, read_known, write_known
+from matgen.novelty.index_file import SHIPPED, FormulaEntries, read_known, write_known
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.symmetry import space_group
 
-DOUBT = 0.11
-"""Difference up to which a novel crystal may be a form of the known one: 94 % of the pairs of entries that
-`StructureMatcher` calls equal are as near, and 11 % of those that it calls different."""
+POSSIBLE_MATCH = 0.11
+"""Difference up to which a novel crystal may be a form of a known one: 94 % of the pairs of entries that
+`StructureMatcher` calls equal are within it, and 11 % of those that it calls different."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A known crystal beside the one that was asked for.
+    """A known crystal compared with another one.
 
     Attributes:
         material_id: name in the index.
         formula: reduced.
-        space_group: number; 0 where the index does not tell.
-        how: what decided, in words.
+        space_group: number; 0 if unknown.
+        how: method of comparison.
         difference: between the fingerprints.
     """
 
@@ -58,20 +57,20 @@ class KnownIndex:
     """Fingerprints of known crystals by reduced formula.
 
     Attributes:
-        source: what it was made from.
-        shelves: entries of each formula that have a fingerprint.
-        others: how many more entries of a formula there are, without one.
-        structures: structures by name, where they are at hand.
+        source: of the crystals.
+        by_formula: entries with a fingerprint.
+        others: number of further entries of each formula, without fingerprint.
+        structures: structures by name, where available.
     """
 
     source: str
-    shelves: Mapping[str, Shelf] = field(repr=False)
+    by_formula: Mapping[str, FormulaEntries] = field(repr=False)
     others: Mapping[str, int] = field(default_factory=dict, repr=False)
     structures: Mapping[str, Structure] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The index that ships, or one that `save` wrote.
+        """Load the shipped index, or one that `save` wrote.
 
         Raises:
             KnownFileError: the file is no index, or of another kind of fingerprint.
@@ -80,49 +79,49 @@ class KnownIndex:
 
     @classmethod
     def from_structures(cls, structures: Mapping[str, Structure], source: str = "structures at hand") -> Self:
-        """Index of structures by name, which are kept.
+        """Build an index of structures by name, and keep them.
 
         Raises:
-            NoFingerprintError: one of them is disordered or broken.
+            NoFingerprintError: a structure is disordered or broken.
         """
         prints = {name: fingerprint(structure) for name, structure in structures.items()}
         groups = {name: space_group(structure).number for name, structure in structures.items()}
-        return cls(source, shelved(prints, groups), structures=dict(structures))
+        return cls(source, entries_by_formula(prints, groups), structures=dict(structures))
 
     @property
     def formulas(self) -> frozenset[str]:
-        """All known formulas, reduced."""
-        return frozenset(self.shelves) | frozenset(self.others)
+        """All known reduced formulas."""
+        return frozenset(self.by_formula) | frozenset(self.others)
 
     def __len__(self) -> int:
-        """Entries with a fingerprint."""
-        return sum(len(shelf.names) for shelf in self.shelves.values())
+        """Number of entries with a fingerprint."""
+        return sum(len(entries.names) for entries in self.by_formula.values())
 
     def joined(self, other: "KnownIndex") -> "KnownIndex":
-        """The entries of both."""
-        shelves = dict(self.shelves)
-        for formula, shelf in other.shelves.items():
-            shelves[formula] = shelves[formula].joined(shelf) if formula in shelves else shelf
+        """Return an index with the entries of both."""
+        by_formula = dict(self.by_formula)
+        for formula, entries in other.by_formula.items():
+            by_formula[formula] = by_formula[formula].joined(entries) if formula in by_formula else entries
         others = Counter(self.others) + Counter(other.others)
         source = " and ".join(dict.fromkeys((self.source, other.source)))
-        return KnownIndex(source, shelves, others, {**self.structures, **other.structures})
+        return KnownIndex(source, by_formula, others, {**self.structures, **other.structures})
 
     def save(self, path: Path) -> None:
         """Write fingerprints, names and space groups; no structure."""
-        write_known(path, self.source, self.shelves, self.others)
+        write_known(path, self.source, self.by_formula, self.others)
 
     def formula_count(self, composition: Composition) -> int:
-        """Known entries of a composition, with a fingerprint or without."""
+        """Return the number of entries of a composition, with or without a fingerprint."""
         formula = composition.element_composition.reduced_formula
-        shelf = self.shelves.get(formula)
-        return (len(shelf.names) if shelf else 0) + self.others.get(formula, 0)
+        entries = self.by_formula.get(formula)
+        return (len(entries.names) if entries else 0) + self.others.get(formula, 0)
 
     def formula_known(self, composition: Composition) -> bool:
-        """Whether any entry has this composition, whatever its structure."""
+        """Return whether any entry has this composition."""
         return self.formula_count(composition) > 0
 
     def nearest(self, structure: Structure | Fingerprint) -> Known | None:
-        """The entry of the same formula whose fingerprint is nearest, volume aside; None for a new formula.
+        """Return the entry of the same formula with the nearest fingerprint, of any volume; None for a new formula.
 
         Raises:
             NoFingerprintError: the structure is disordered or broken.
@@ -131,11 +130,11 @@ class KnownIndex:
         return found[0] if found else None
 
     def find(self, structure: Structure | Fingerprint, tolerance: float = TOLERANCE) -> Known | None:
-        """The entry that a structure is, None if it is none of them.
+        """Return the entry that equals a structure, or None.
 
         Args:
-            structure: what to look for; or its fingerprint, by which alone it is then judged.
-            tolerance: largest difference between fingerprints that are the same.
+            structure: to look for; or its fingerprint, which then decides alone.
+            tolerance: largest difference between equal fingerprints.
 
         Raises:
             NoFingerprintError: the structure is disordered or broken.
@@ -150,78 +149,78 @@ class KnownIndex:
                     return replace(entry, how="StructureMatcher")
         return None
 
-    def _ranked(self, wanted: Fingerprint, window: float = math.inf) -> list[Known]:
-        """Entries of the same formula and similar volume, nearest first."""
-        shelf = self.shelves.get(wanted.formula)
-        if shelf is None:
+    def _ranked(self, target: Fingerprint, window: float = math.inf) -> list[Known]:
+        """Return entries of the same formula and similar volume, nearest first."""
+        entries = self.by_formula.get(target.formula)
+        if entries is None:
             return []
-        differences = np.abs(shelf.shells() - wanted.shells).max(axis=1)
-        near = np.abs(np.log(shelf.volumes / wanted.volume)) <= math.log1p(window)
+        differences = np.abs(entries.shells() - target.shells).max(axis=1)
+        near = np.abs(np.log(entries.volumes / target.volume)) <= math.log1p(window)
         order = [k for k in np.argsort(differences, kind="stable").tolist() if near[k]]
         return [
-            Known(shelf.names[k], wanted.formula, int(shelf.groups[k]), "fingerprint", float(differences[k]))
+            Known(entries.names[k], target.formula, int(entries.groups[k]), "fingerprint", float(differences[k]))
             for k in order
         ]
 
 
 @cache
 def shipped_index() -> KnownIndex:
-    """The index that ships, read once."""
+    """Return the shipped index, read once."""
     return KnownIndex.load()
 
 
 @cache
 def known_formulas() -> frozenset[str]:
-    """The formulas of the index that ships, reduced."""
+    """Return the reduced formulas of the shipped index."""
     return shipped_index().formulas
 
 
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:
-    """The structure is none of the known ones.
+    """Check that a structure is none of the known ones.
 
     The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula.
     """
     structure = candidate.crystal
     try:
-        wanted = fingerprint(structure)
+        target = fingerprint(structure)
     except NoFingerprintError as error:
         return Verdict("novel", passed=False, value=math.nan, unit="", reason=f"cannot be compared: {error}")
-    nearest = known.nearest(wanted)
+    nearest = known.nearest(target)
     value = math.inf if nearest is None else nearest.difference
-    found = known.find(structure if known.structures else wanted, tolerance)
+    found = known.find(structure if known.structures else target, tolerance)
     if found is not None:
         sure = "known: " if found.difference <= TOLERANCE or known.structures else "perhaps known, a form of "
         reason = f"{sure}{_named(found)}, by {found.how}; they differ by {found.difference:.3f}"
         return Verdict("novel", passed=False, value=found.difference, unit="", reason=reason)
     if nearest is None:
-        reason = f"no known crystal of formula {wanted.formula} to compare with"
+        reason = f"no known crystal of formula {target.formula} to compare with"
     else:
-        count = len(known.shelves[wanted.formula].names)
+        count = len(known.by_formula[target.formula].names)
         reason = f"the nearest of {count} known with this formula, {_named(nearest)}, differs by {value:.3f}"
-        if value <= DOUBT:
+        if value <= POSSIBLE_MATCH:
             reason += "; it may be a form of it"
-    if others := known.others.get(wanted.formula, 0):
+    if others := known.others.get(target.formula, 0):
         reason += f"; {others} more of this formula have no fingerprint, nearly all of more than 20 atoms"
     return Verdict("novel", passed=True, value=value, unit="", reason=reason)
 
 
-def shelved(prints: Mapping[str, Fingerprint], groups: Mapping[str, int]) -> dict[str, Shelf]:
-    """Fingerprints and space groups by name, sorted into shelves by formula."""
-    by_formula: dict[str, list[str]] = {}
+def entries_by_formula(prints: Mapping[str, Fingerprint], groups: Mapping[str, int]) -> dict[str, FormulaEntries]:
+    """Group fingerprints and space groups, both by name, by formula."""
+    names_of: dict[str, list[str]] = {}
     for name, found in prints.items():
-        by_formula.setdefault(found.formula, []).append(name)
+        names_of.setdefault(found.formula, []).append(name)
     return {
-        formula: Shelf.of(tuple(names), [groups[name] for name in names], [prints[name] for name in names])
-        for formula, names in sorted(by_formula.items())
+        formula: FormulaEntries.of(tuple(names), [groups[name] for name in names], [prints[name] for name in names])
+        for formula, names in sorted(names_of.items())
     }
 
 
-def without_fingerprint(formulas: Iterable[str], shelves: Mapping[str, Shelf]) -> dict[str, int]:
-    """How many more of these reduced formulas there are than shelved entries."""
+def without_fingerprint(formulas: Iterable[str], by_formula: Mapping[str, FormulaEntries]) -> dict[str, int]:
+    """Return how often each of these reduced formulas occurs beyond its entries with a fingerprint."""
     return {
-        formula: count - (len(shelves[formula].names) if formula in shelves else 0)
+        formula: count - (len(by_formula[formula].names) if formula in by_formula else 0)
         for formula, count in sorted(Counter(formulas).items())
-        if formula not in shelves or count > len(shelves[formula].names)
+        if formula not in by_formula or count > len(by_formula[formula].names)
     }
 
 

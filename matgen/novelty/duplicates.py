@@ -1,4 +1,4 @@
-"""Which structures are the same."""
+"""Duplicates among structures."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from pymatgen.core.structure import Structure
 from matgen.novelty.fingerprint import Fingerprint, difference, fingerprint, similar_volume
 
 MATCHER = StructureMatcher()
-"""Pymatgen's default tolerances (ltol 0.2, stol 0.3, angle_tol 5°), as uniqueness is counted in the literature."""
+"""Default tolerances of pymatgen (ltol 0.2, stol 0.3, angle_tol 5°), as usual for uniqueness."""
 
 MATCHER_WINDOW = 0.3
-"""Largest difference between fingerprints that `StructureMatcher` is asked about. None of 745 pairs of Materials
+"""Largest difference between fingerprints of pairs that `StructureMatcher` compares. None of 745 pairs of Materials
 Project entries that it calls equal differ by more than 0.28; a third of those that it calls different do."""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A structure met before: which one it was, and its fingerprint."""
+    """A structure seen before, with its index and fingerprint."""
 
     index: int
     structure: Structure
@@ -28,16 +28,15 @@ class _Seen:
 
     @cached_property
     def reduced(self) -> Structure:
-        """As the matcher would reduce it for every comparison."""
+        """Cell to which the matcher would reduce it in every comparison."""
         return reduced_for_matching(self.structure)
 
 
 class SeenStructures:
-    """Structures met so far, by reduced formula.
+    """Structures seen so far, by reduced formula.
 
-    `StructureMatcher`, which costs from 2 ms (a few atoms) to 50 ms (20 atoms) a pair, decides; but it is only asked
-    about structures of similar volume and fingerprint, the most similar first. Equal ones are not kept: each is
-    compared with first ones only.
+    `StructureMatcher` decides, at 2 ms (a few atoms) to 50 ms (20 atoms) a pair. It compares structures of similar
+    volume and fingerprint only, the most similar first. Duplicates are not kept.
     """
 
     def __init__(self) -> None:
@@ -45,13 +44,13 @@ class SeenStructures:
         self._by_formula: defaultdict[str, list[_Seen]] = defaultdict(list)
 
     def add(self, structure: Structure) -> int | None:
-        """Remember a structure.
+        """Add a structure.
 
         Returns:
-            The index, in order of calls, of the structure equal to it that was first of its kind; None if it is new.
+            The index, in order of calls, of the first structure equal to it; None if it is new.
 
         Raises:
-            NoFingerprintError: the structure is disordered or broken; it counts as a call, and is not remembered.
+            NoFingerprintError: the structure is disordered or broken; it counts as a call, but is not kept.
         """
         index, self._count = self._count, self._count + 1
         new = _Seen(index, structure, fingerprint(structure))
@@ -71,12 +70,12 @@ class SeenStructures:
 
 
 def reduced_for_matching(structure: Structure) -> Structure:
-    """A primitive cell in the way in which `StructureMatcher` finds it (within 0.25 Å, from the Niggli cell)."""
+    """Return the primitive cell as `StructureMatcher` finds it (within 0.25 Å, from the Niggli cell)."""
     return structure.get_reduced_structure().get_primitive_structure()
 
 
 def unique(structures: Iterable[Structure]) -> list[int]:
-    """For each structure the index of the first one equal to it: its own if it is new."""
+    """Return for each structure the index of the first one equal to it: its own if it is new."""
     seen = SeenStructures()
     found = [seen.add(structure) for structure in structures]
     return [index if first is None else first for index, first in enumerate(found)]

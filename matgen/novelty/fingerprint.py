@@ -1,10 +1,10 @@
-"""A fingerprint of a crystal: how far away its neighbours are, element by element.
+"""Fingerprint of a crystal: sorted neighbour distances for each pair of elements.
 
 For an atom and an element B, sort the distances to all B atoms, keep the nearest `RANKS`, average them in pairs of
 ranks, and then over all atoms of an element A. The logarithms of these mean distances, over (volume per atom)^(1/3),
-are the `shells`. They do not depend on the choice of cell, on its origin, orientation or hand, nor on the order of the
-atoms; and they are continuous: sorted distances change by no more than the atoms move, wherever a neighbour crosses
-from one rank to the next. (Sorted distances as invariants: Widdowson et al., MATCH 87, 529, 2022.)
+are the `shells`. They do not depend on the choice of cell, its origin, orientation or chirality, nor on the order of
+atoms. They are continuous: sorted distances change by no more than the atoms move, also where two neighbours exchange
+their ranks. (Sorted distances as invariants: Widdowson et al., MATCH 87, 529, 2022.)
 
 Two fingerprints are compared by their largest difference, which is about the largest relative difference between mean
 distances, and by their volume per atom.
@@ -26,29 +26,29 @@ from pymatgen.core.structure import Structure
 from matgen.errors import UserError
 
 TOLERANCE = 0.025
-"""Largest difference between the shells of two forms of one crystal. docs/novelty.md shows what it was chosen by."""
+"""Largest difference between the shells of two forms of one crystal. docs/novelty.md shows how it was chosen."""
 
 VOLUME_WINDOW = 0.2
 """Largest relative difference in volume per atom that two forms of one crystal may have. Of 745 pairs of Materials
-Project entries that `StructureMatcher` calls equal, whatever their volumes, 99.5 % are closer."""
+Project entries that `StructureMatcher` calls equal regardless of volume, 99.5 % are closer."""
 
 RANKS = {1: 48, 2: 48, 3: 32}
-"""Nearest neighbours kept of each element, by number of elements in the crystal. Polytypes differ only far away: the
-first eighteen neighbours of hcp and fcc are equally far, and polytypes of ZnS repeat after four layers and more. More
-elements make more pairs of elements, any of which can show the difference."""
+"""Nearest neighbours of each element that count, by number of elements in the crystal. Polytypes differ in distant
+neighbours only: the first eighteen neighbour distances of hcp and fcc are equal, and polytypes of ZnS repeat after four
+layers and more. With more elements there are more pairs of elements, any of which can show the difference."""
 
 RANKS_OTHERWISE = 24
 RANKS_PER_SHELL = 2
 SHORTEST = 0.05
-"""In (volume per atom)^(1/3): what is closer counts as this close, since it is about to be a logarithm."""
+"""Least distance in (volume per atom)^(1/3), to which shorter ones are raised, so that logarithms are finite."""
 
 MARGIN = 1.15
-"""First guess of a cutoff over the radius of a sphere that holds the wanted number of neighbours on average."""
+"""First cutoff over the radius of a sphere that holds the required number of neighbours on average."""
 
 
 MOST_PAIRS = 1_000_000
-"""Pairs of atoms that are listed at once. What is far apart, since it is dilute in a large cell, is looked up for its
-own element alone: all atoms within that distance would be too many."""
+"""Largest neighbour list, in pairs of atoms. Neighbours of an element that is dilute in a large cell are far apart, and
+are searched for this element alone, because a list of all atoms within that distance would be too long."""
 
 
 class NoFingerprintError(UserError, ValueError):
@@ -57,7 +57,7 @@ class NoFingerprintError(UserError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What is compared of a crystal.
+    """Fingerprint of a crystal.
 
     Attributes:
         formula: reduced, as pymatgen writes it.
@@ -72,7 +72,7 @@ class Fingerprint:
 
 
 def fingerprint(structure: Structure) -> Fingerprint:
-    """Fingerprint of an ordered crystal.
+    """Return the fingerprint of an ordered crystal.
 
     Raises:
         NoFingerprintError: some site is partly occupied, a coordinate is not finite, or the cell has no volume.
@@ -91,34 +91,34 @@ def fingerprint(structure: Structure) -> Fingerprint:
 
 
 def difference(first: Fingerprint, second: Fingerprint) -> float:
-    """Largest difference between the shells; infinite where the formulas differ."""
+    """Return the largest difference between shells; infinite for different formulas."""
     if first.formula != second.formula:
         return math.inf
     return float(np.abs(first.shells - second.shells).max())
 
 
 def similar_volume(first: Fingerprint, second: Fingerprint) -> bool:
-    """Whether volumes per atom agree within `VOLUME_WINDOW`."""
+    """Return whether volumes per atom agree within `VOLUME_WINDOW`."""
     return abs(math.log(first.volume / second.volume)) <= math.log1p(VOLUME_WINDOW)
 
 
 def same(first: Fingerprint, second: Fingerprint, tolerance: float = TOLERANCE) -> bool:
-    """Whether two fingerprints are those of one crystal."""
+    """Return whether two fingerprints belong to the same crystal."""
     return difference(first, second) <= tolerance and similar_volume(first, second)
 
 
 def n_ranks(n_elements: int) -> int:
-    """Neighbours of each element that count in a crystal of so many elements."""
+    """Return the number of neighbours of each element that count in a crystal of this many elements."""
     return RANKS.get(n_elements, RANKS_OTHERWISE)
 
 
 def n_shells(n_elements: int) -> int:
-    """Length of `Fingerprint.shells` in a crystal of so many elements."""
+    """Return the length of `Fingerprint.shells` for a crystal of this many elements."""
     return n_elements * (n_elements + 1) // 2 * n_ranks(n_elements) // RANKS_PER_SHELL
 
 
 def _plain(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cell (3, 3) Å, fractional coordinates (n_atoms, 3) and atomic numbers (n_atoms,).
+    """Return cell (3, 3) Å, fractional coordinates (n_atoms, 3) and atomic numbers (n_atoms,).
 
     Raises:
         NoFingerprintError: see `fingerprint`.
@@ -151,7 +151,7 @@ def _formula(elements: tuple[int, ...], counts: tuple[int, ...]) -> str:
 
 @lru_cache(maxsize=4096)
 def _pairs(counts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Pairs of elements, each once: seen from the more abundant one, so that the neighbours reach further."""
+    """Return pairs of elements, each once, with the more abundant one as centre, so that neighbours reach further."""
     n = range(len(counts))
     return tuple((a, b) for a in n for b in n if (counts[a], a) >= (counts[b], b))
 
@@ -159,9 +159,9 @@ def _pairs(counts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
 def _nearest(
     cell: np.ndarray, positions: np.ndarray, kind: np.ndarray, pairs: tuple[tuple[int, int], ...], ranks: int
 ) -> np.ndarray:
-    """Distances to the nearest neighbours of each element (n_atoms, n_elements, ranks), Å, ascending.
+    """Return distances to the nearest neighbours of each element (n_atoms, n_elements, ranks), Å, ascending.
 
-    Filled for the given pairs (element of the centre, element of the neighbours) only.
+    They are filled for the given pairs (element of the centre, element of the neighbours) only.
     """
     n_elements = int(kind.max()) + 1
     wanted = np.zeros((n_elements, n_elements), dtype=bool)
@@ -183,7 +183,7 @@ def _nearest(
 def _lists(
     cell: np.ndarray, positions: np.ndarray, kind: np.ndarray, wanted: np.ndarray, cutoffs: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Keys (centre · n_elements + element of the neighbour, ascending) and distances, within growing cutoffs."""
+    """Yield keys (centre · n_elements + element of the neighbour, ascending) and distances, within growing cutoffs."""
     per_volume = len(kind) ** 2 / abs(np.linalg.det(cell))
     while True:
         far = per_volume * 4.0 / 3.0 * np.pi * cutoffs**3 > MOST_PAIRS
@@ -203,7 +203,7 @@ def _lists(
 def _far(
     cell: np.ndarray, positions: np.ndarray, kind: np.ndarray, wanted: np.ndarray, element: int, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and distances of the neighbours of one element alone, unordered: every image in reach of every centre."""
+    """Return keys and distances of the neighbours of one element, unsorted, over all images within the cutoff."""
     short = Lattice(cell).get_lll_reduced_lattice().matrix
     frac = positions @ np.linalg.inv(short)
     reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(short), axis=0) + 0.5).astype(int)

@@ -1,8 +1,8 @@
-"""Which molecules are known already: hashes of the connectivity of all molecules of QM9, and the verdict `novel`.
+"""Novelty of molecules: hashes of the connectivity of all molecules of QM9, and the verdict `novel`.
 
 The first block of an InChIKey hashes formula, connections, hydrogens and charge; stereo and isotopes come later. So a
-stereoisomer of a known molecule counts as known, and so does a tautomer that InChI does not tell apart from one. What
-ships are 64 bits of a hash of that block for each molecule, never a molecule.
+stereoisomer of a known molecule counts as known, and so does a tautomer that InChI does not distinguish. The shipped
+index has 64 bits of a hash of that block for each molecule, and no molecules.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from matgen.structures.candidate import Verdict
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
 SHIPPED = Path(str(files("matgen") / "references" / "qm9_keys.npz"))
-"""Made by `scripts/build/build_known_molecules.py`."""
+"""Built by `scripts/build/build_known_molecules.py`."""
 
 BLOCK = 14
-"""Characters of an InChIKey that tell the connectivity."""
+"""Characters of the connectivity block of an InChIKey."""
 
 KIND = {"format": 1, "hash": "SHA-256, first 8 bytes, big-endian", "of": "first 14 characters of the InChIKey"}
 
@@ -40,8 +40,8 @@ class KnownMolecules:
     """Hashes of known molecules.
 
     Attributes:
-        source: what it was made from.
-        hashes: of their connectivity blocks, different and ascending (n,), uint64.
+        source: of the molecules.
+        hashes: of their connectivity blocks, unique and ascending (n,), uint64.
     """
 
     source: str
@@ -49,10 +49,10 @@ class KnownMolecules:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The index that ships, or one that `save` wrote.
+        """Load the shipped index, or one that `save` wrote.
 
         Raises:
-            KnownMoleculesError: the file is no index, or of another kind of hash.
+            KnownMoleculesError: the file is no index, or has another kind of hash.
         """
         path = path or SHIPPED
         try:
@@ -68,45 +68,45 @@ class KnownMolecules:
 
     @classmethod
     def of_blocks(cls, blocks: Iterable[str], source: str) -> Self:
-        """Index of connectivity blocks, repeats allowed."""
+        """Build an index of connectivity blocks, repeats allowed."""
         hashes = np.array([block_hash(block) for block in set(blocks)], dtype=np.uint64)
         return cls(source, np.unique(hashes))
 
     @classmethod
     def of(cls, templates: Iterable[MoleculeTemplate], source: str = "molecules at hand") -> Self:
-        """Index of molecules."""
+        """Build an index of molecules."""
         return cls.of_blocks(map(connectivity_block, templates), source)
 
     def save(self, path: Path) -> None:
-        """Write one npz."""
+        """Write an npz file."""
         header = json.dumps({"kind": KIND, "source": self.source}, ensure_ascii=False)
         np.savez_compressed(path, header=np.frombuffer(header.encode(), dtype=np.uint8), hashes=self.hashes)
 
     def __len__(self) -> int:
-        """Molecules that differ in their connectivity."""
+        """Number of molecules with different connectivity."""
         return len(self.hashes)
 
     def knows(self, template: MoleculeTemplate) -> bool:
-        """Whether a molecule of this connectivity is among the known, whatever its hands.
+        """Return whether a molecule of this connectivity is known, regardless of stereo.
 
-        The hash of another molecule is hit by chance once in 10¹⁴ questions.
+        The probability of a hash collision is 10⁻¹⁴.
 
         Raises:
             KnownMoleculesError: the molecule has no InChI.
         """
-        wanted = np.uint64(block_hash(connectivity_block(template)))
-        place = int(np.searchsorted(self.hashes, wanted))
-        return place < len(self.hashes) and bool(self.hashes[place] == wanted)
+        target = np.uint64(block_hash(connectivity_block(template)))
+        place = int(np.searchsorted(self.hashes, target))
+        return place < len(self.hashes) and bool(self.hashes[place] == target)
 
 
 @cache
 def shipped_molecules() -> KnownMolecules:
-    """The index that ships, read once."""
+    """Return the shipped index, read once."""
     return KnownMolecules.load()
 
 
 def connectivity_block(template: MoleculeTemplate) -> str:
-    """The first block of the InChIKey, which stereo and isotopes do not change.
+    """Return the first block of the InChIKey, which is independent of stereo and isotopes.
 
     Raises:
         KnownMoleculesError: the molecule has no InChI.
@@ -118,12 +118,12 @@ def connectivity_block(template: MoleculeTemplate) -> str:
 
 
 def block_hash(block: str) -> int:
-    """64 bits of a connectivity block."""
+    """Return a 64-bit hash of a connectivity block."""
     return int.from_bytes(hashlib.sha256(block.encode("ascii")).digest()[:8], "big")
 
 
 def novel_molecule(template: MoleculeTemplate, known: KnownMolecules) -> Verdict:
-    """The molecule is none of the known ones, stereoisomers of theirs included.
+    """Check that a molecule is none of the known ones or their stereoisomers.
 
     The value is 1 if it is novel and 0 if not, NaN where it cannot be compared.
     """

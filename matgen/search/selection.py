@@ -17,7 +17,7 @@ from matgen.generation.acceptance import intervals, least_confidence
 from matgen.generation.predictors import EVALUATOR, as_predictions
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
-from matgen.novelty.crystals import DOUBT, KnownIndex, novel_verdict
+from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
 from matgen.novelty.duplicates import SeenStructures
 from matgen.novelty.fingerprint import NoFingerprintError
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
@@ -71,7 +71,7 @@ class Rulebook:
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
         if known is not None:
-            checks["novel"] = partial(novel_verdict, known=known, tolerance=DOUBT)
+            checks["novel"] = partial(novel_verdict, known=known, tolerance=POSSIBLE_MATCH)
         advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
         if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel"}

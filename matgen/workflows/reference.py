@@ -1,7 +1,7 @@
-"""A reference of one's own: energies of known crystals by any potential, and the hull they make.
+"""Build a reference of known phases: their energies by any potential, and their hull.
 
-Energies are lines of `OUT.jsonl` beside the reference as soon as they are there, so that an interrupt loses none, and
-a later call with more crystals computes those alone.
+Each energy is appended to `OUT.jsonl` beside the reference at once, so an interrupt loses none, and a later call with
+more crystals computes only the new ones.
 """
 
 import json
@@ -20,32 +20,34 @@ from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
 from matgen.errors import UserError
+from matgen.first_principles.records import with_nulls
 from matgen.hull.hull import MARGIN, ON_HULL, near_hull, quiet
 from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
+from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.pool import TOGETHER, relaxed_together
-from matgen.relaxation.symmetric import RELAXATION_ERRORS
-from matgen.runtime.output import append, make_folder, replace_file, writing
+from matgen.runtime.json_lines import append_json_lines
+from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.runtime.progress import Report, Silence
 from matgen.structures.files import Entry, Found, digest, read
 
 
 class ReferenceBuildError(UserError, ValueError):
-    """Crystals of which no reference can be made."""
+    """Crystals that do not make a reference."""
 
 
 @dataclass(frozen=True)
 class PhaseEnergy:
-    """What the potential says of one crystal; a line of the file of energies.
+    """Energy of one crystal by the potential; a line of the file of energies.
 
     Attributes:
         name: unique among the crystals.
         formula: of the crystal.
-        energy: eV/atom; NaN (null in the file) if there is none.
+        energy: eV/atom; NaN (null in the file) if it failed.
         relaxed: whether the energy is at a minimum of the potential.
-        error: why there is no energy, or no minimum; empty if all is well.
-        digest: of what was said of the crystal, so that another one of the same name is not taken for it.
+        error: why there is no energy, or no minimum; empty otherwise.
+        digest: of the content of the crystal, which distinguishes crystals of the same name.
     """
 
     name: str
@@ -57,25 +59,25 @@ class PhaseEnergy:
 
     @property
     def stands(self) -> bool:
-        """Whether the energy may enter a hull: that of a relaxation which led nowhere must not."""
+        """Whether the energy may enter a hull; that of a failed relaxation may not."""
         return math.isfinite(self.energy) and not self.error
 
     @property
     def failure(self) -> str:
-        """The reason why not, without the numbers of this one."""
+        """The reason why it may not, without numbers, so that equal reasons can be counted."""
         return f"not relaxed to a minimum: {self.error.partition(':')[0]}" if math.isfinite(self.energy) else self.error
 
 
 @dataclass(frozen=True)
 class Built:
-    """What building gave.
+    """Result of building a reference.
 
     Attributes:
         path: file of the reference.
-        reference: what is in it.
-        energies: crystals with an energy, of a minimum if they were to be relaxed.
-        failures: crystals without one, by reason.
-        lacking: elements that have no crystal of their own; whatever holds them was left out.
+        reference: its content.
+        energies: number of crystals with an energy, at a minimum if they were relaxed.
+        failures: number of crystals without one, by reason.
+        lacking: elements without an elemental crystal; crystals with these elements are left out.
     """
 
     path: Path
@@ -87,17 +89,17 @@ class Built:
 
 @dataclass(frozen=True)
 class ReferenceFacts:
-    """A reference in numbers.
+    """Summary of a reference.
 
     Attributes:
         potential: name and version.
-        phases: rows.
-        on_hull: rows on the hull.
-        formulas: how many differ.
-        relaxed: rows at the potential's own minimum.
-        elements: how many have a phase.
-        systems: chemical systems that have a phase of their own.
-        header: what else the file says of itself.
+        phases: number of rows.
+        on_hull: number of rows on the hull.
+        formulas: number of different formulas.
+        relaxed: number of rows at a minimum of the potential.
+        elements: number of elements with an elemental phase.
+        systems: number of chemical systems with a phase.
+        header: other fields of the header.
     """
 
     potential: str
@@ -121,21 +123,20 @@ def build_reference(
     jobs: int = 1,
     report: Report | None = None,
 ) -> Built:
-    """Compute energies of known crystals, and keep those near their hull.
+    """Compute energies of known crystals and keep those near their hull.
 
     Args:
-        crystals: found in files, and read when their turn comes, or read already; a broken one is counted and passed
-            over.
+        crystals: read, or found in files and read when needed; broken ones are counted and left out.
         out: Parquet file to write; energies go to a file of the same name that ends in .jsonl.
         make_calculator: makes an ASE calculator; one per process.
-        relaxing: relax each crystal; otherwise its energy is taken as it is.
+        relaxing: relax each crystal; otherwise its energy is taken at the given geometry.
         margin: eV/atom above the hull up to which phases are kept.
-        source: where the crystals come from, in words, for the header.
-        jobs: processes.
-        report: hears how far it is.
+        source: of the crystals, in words, for the header.
+        jobs: number of processes.
+        report: receives the progress.
 
     Raises:
-        ReferenceBuildError: nothing is left to make a hull of, or the file of energies is of another potential.
+        ReferenceBuildError: nothing is left for a hull, or the file of energies is of another potential.
         OutputError: the folder of `out` cannot be written.
     """
     if out.suffix != ".parquet":
@@ -172,21 +173,21 @@ def phase_energies(
     jobs: int = 1,
     report: Report | None = None,
 ) -> list[PhaseEnergy]:
-    """The energy of every crystal; those of an earlier call are read from the file, not computed again.
+    """Return the energy of every crystal; those of an earlier call are read from the file, not computed again.
 
-    A crystal is found again by its name and by what was said of it: a file that has changed is computed anew.
+    A crystal is identified by its name and a digest of its content, so a changed file is computed again.
 
     Args:
         crystals: found or read.
-        path: of the file of energies, one JSON object a line; the first says what they are of.
+        path: of the file of energies, one JSON object per line; the first one identifies potential and method.
         make_calculator: makes an ASE calculator; one per process.
         potential: its name and version.
-        relaxing: relax each crystal; otherwise its energy is taken as it is.
-        jobs: processes.
-        report: hears how far it is.
+        relaxing: relax each crystal; otherwise its energy is taken at the given geometry.
+        jobs: number of processes.
+        report: receives the progress.
 
     Raises:
-        ReferenceBuildError: the file is damaged, of another potential, or of the other way of taking energies.
+        ReferenceBuildError: the file is damaged, or of another potential or method.
         OutputError: it cannot be written.
     """
     report = report or Silence()
@@ -199,8 +200,7 @@ def phase_energies(
     work = partial(phases_together, make_calculator=make_calculator, relaxing=relaxing)
     size = TOGETHER if relaxing and make_calculator is chgnet_calculator else 1
     for lines in in_pool(work, in_chunks(waiting, min(size, -(-len(waiting) // jobs) or 1)), _given_up, jobs, ahead=2):
-        with writing(path):
-            append(path, "".join(map(_line, lines)))
+        append_json_lines(path, [with_nulls(asdict(line), ["energy"]) for line in lines])
         done |= {(line.name, line.digest): line for line in lines}
         ready += len(lines)
         report("energies", ready, len(crystals))
@@ -210,7 +210,7 @@ def phase_energies(
 def phases_together(
     crystals: Sequence[Found | Entry], make_calculator: Callable[[], Calculator], *, relaxing: bool
 ) -> list[PhaseEnergy]:
-    """The energy of each crystal of a chunk; whatever stands in its way is said in the result."""
+    """Return the energy of each crystal of a chunk, or the error why there is none."""
     lines: list[PhaseEnergy] = []
     sound: dict[int, Structure] = {}
     for index, crystal in enumerate(crystals):
@@ -246,14 +246,14 @@ def _given_up(crystal: Found | Entry) -> PhaseEnergy:
 
 
 def static_energy(structure: Structure, calculator: Calculator) -> float:
-    """Energy of a structure as it is, eV/atom."""
+    """Return the energy of a structure at the given geometry, eV/atom."""
     numbers = [site.specie.Z for site in structure]
     atoms = Atoms(numbers, structure.cart_coords, cell=structure.lattice.matrix, pbc=True, calculator=calculator)
     return float(atoms.get_potential_energy()) / len(atoms)
 
 
 def reference_of(found: Iterable[PhaseEnergy], potential: str, facts: Mapping[str, Any]) -> Reference:
-    """Energies as a table whose hull is not known yet."""
+    """Return energies as a reference whose hull is not known yet."""
     found = list(found)
     return Reference(
         potential,
@@ -267,17 +267,17 @@ def reference_of(found: Iterable[PhaseEnergy], potential: str, facts: Mapping[st
 
 
 def lacking_elements(reference: Reference) -> tuple[str, ...]:
-    """Elements that occur, but have no phase by themselves."""
+    """Return the elements that occur, but have no elemental phase."""
     systems = {elements_of(formula) for formula in reference.formulas}
     alone = {system[0] for system in systems if len(system) == 1}
     return tuple(sorted({element for system in systems for element in system} - alone))
 
 
 def reference_facts(path: Path | None = None) -> ReferenceFacts:
-    """A reference in numbers; the one that ships if no path is given.
+    """Summarise a reference; the shipped one if no path is given.
 
     Raises:
-        ReferenceFileError: there is none, or it is no reference.
+        ReferenceFileError: the file is missing, or no reference.
     """
     reference = Reference.load(path)
     systems = {elements_of(formula) for formula in reference.formulas}
@@ -294,10 +294,10 @@ def reference_facts(path: Path | None = None) -> ReferenceFacts:
 
 
 def _earlier(path: Path, identity: Mapping[str, Any]) -> dict[tuple[str, str], PhaseEnergy]:
-    """What an earlier call wrote, by name and digest; a last line that was cut short is dropped from the file.
+    """Return the energies of an earlier call by name and digest; an incomplete last line is removed from the file.
 
     Raises:
-        ReferenceBuildError: the file is damaged, or of something else.
+        ReferenceBuildError: the file is damaged, or of another potential or method.
         OutputError: it cannot be written.
     """
     advice = "choose another name with --out, or remove that file"
@@ -313,10 +313,6 @@ def _earlier(path: Path, identity: Mapping[str, Any]) -> dict[tuple[str, str], P
         if rest or not newline:
             replace_file(path, whole + newline if newline else json.dumps(identity) + "\n")
     return {(line.name, line.digest): line for line in found}
-
-
-def _line(line: PhaseEnergy) -> str:
-    return json.dumps(asdict(line) | {"energy": line.energy if math.isfinite(line.energy) else None}) + "\n"
 
 
 def _number(energy: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Chosen crystals by first principles, or molecules by GFN2-xTB, joined to the table that they come from."""
+"""Calculate chosen crystals by first principles, or molecules by GFN2-xTB, and add the results to their table."""
 
 import csv
 from collections.abc import Callable, Generator, Sequence
@@ -22,7 +22,7 @@ DEFAULT_FOLDER = Path("verified")
 
 @dataclass(frozen=True)
 class Verified:
-    """A crystal or a molecule, and what a calculation says of it."""
+    """A crystal or a molecule, and the result of its calculation."""
 
     subject: Subject
     result: Result
@@ -30,11 +30,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call.
+    """Result of a call.
 
     Attributes:
-        table: CSV with one line for each structure of the paths, whether it was chosen or not.
-        verified: the chosen ones.
+        table: CSV with one line for each structure of the paths, chosen or not.
+        verified: chosen structures.
     """
 
     table: Path
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def converged(self) -> int:
-        """How many have a result."""
+        """Number of structures with a result."""
         return sum(one.result.converged for one in self.verified)
 
 
@@ -55,15 +55,15 @@ def run(
     report: Report | None = None,
     found: Callable[[Verified], None] = lambda _: None,
 ) -> Outcome:
-    """Verify crystals or molecules; those that a former call finished are not calculated again.
+    """Verify crystals or molecules; those that an earlier call has finished are not calculated again.
 
     Args:
         every: structures of the table.
-        picked: those to verify.
-        folder: holds afterwards `verified.jsonl`, `.csv`, `.parquet`, and GPAW's logs in `gpaw/`.
-        plan: how.
-        report: hears how far it is.
-        found: is handed each result as soon as it is on disk, those of a former call first.
+        picked: structures to verify.
+        folder: receives `verified.jsonl`, `.csv`, `.parquet`, and GPAW's logs in `gpaw/`.
+        plan: of the calculations.
+        report: receives the progress.
+        found: is called with each result as soon as it is on disk, those of an earlier call first.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -94,17 +94,17 @@ def _results(
 
 
 def default_folder(paths: Sequence[Path]) -> Path:
-    """Where results go unless told: into the folder of designs if it is one, else `verified/`."""
+    """Return the default folder of results: the folder of a single design, else `verified/`."""
     if len(paths) == 1 and runs_below(paths[0]):
         return paths[0] if paths[0].is_dir() else paths[0].parent
     return DEFAULT_FOLDER
 
 
 def write_table(every: Sequence[Subject], results: dict[str, Result], plan: Calculations, folder: Path) -> Path:
-    """One line for each structure: what was known of it, then what was calculated; empty where it was not asked.
+    """Write one line for each structure: its known columns, then the calculated ones, empty if it was not calculated.
 
     Returns:
-        The CSV; a Parquet file of the same content lies beside it.
+        Path of the CSV; a Parquet file with the same content is written beside it.
     """
     rows = []
     for one in every:
@@ -125,7 +125,7 @@ def write_table(every: Sequence[Subject], results: dict[str, Result], plan: Calc
 
 
 def columns(result: Result) -> dict[str, Any]:
-    """A result as columns of a table."""
+    """Return a result as columns of a table."""
     return _xtb_columns(result) if isinstance(result, XtbMinimum) else _gpaw_columns(result)
 
 
@@ -140,13 +140,13 @@ def _xtb_columns(result: XtbMinimum) -> dict[str, Any]:
 def _gpaw_columns(result: FirstPrinciples) -> dict[str, Any]:
     numbers = {name: getattr(result, name) for name in ("gap", "direct_gap", "energy", "magnetic_moment")}
     meshes = {name: "x".join(map(str, result.settings.get(name, ()))) for name in ("kpoints", "gap_kpoints")}
-    told = ("spin_polarised", "xc", "cutoff", "kpoint_density", "smearing", "gap_tolerance", "gpaw")
+    settings = ("spin_polarised", "xc", "cutoff", "kpoint_density", "smearing", "gap_tolerance", "gpaw")
     row = {name: value if result.converged else None for name, value in numbers.items()}
     row |= {"converged": result.converged, "reason": result.reason, "seconds": result.seconds}
-    row |= {name: result.settings.get(name) for name in told} | meshes
+    row |= {name: result.settings.get(name) for name in settings} | meshes
     return {name if name == "gpaw" else f"gpaw_{name}": value for name, value in row.items()}
 
 
 def to_record(one: Verified) -> dict[str, Any]:
-    """A verified structure as JSON types: its name, what was known of it, and the columns of the result."""
+    """Return a verified structure as JSON types: its name, its known columns, and the columns of the result."""
     return {"name": one.subject.name} | one.subject.row | columns(one.result)

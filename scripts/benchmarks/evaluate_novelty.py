@@ -125,15 +125,15 @@ def rewritten(structure: Structure, rng: np.random.Generator) -> Structure:
 def look_up(structure: Structure, name: str) -> dict[str, Any]:
     """How far the entry of this name is, how far the nearest is, and which that is."""
     found = fingerprint(structure)
-    shelf = known().shelves[found.formula]
-    shells = np.abs(shelf.shells() - found.shells).max(axis=1)
-    near = np.abs(np.log(shelf.volumes / found.volume)) <= np.log1p(VOLUME_WINDOW)
+    entries = known().by_formula[found.formula]
+    shells = np.abs(entries.shells() - found.shells).max(axis=1)
+    near = np.abs(np.log(entries.volumes / found.volume)) <= np.log1p(VOLUME_WINDOW)
     apart = np.where(near, shells, FAR)
     return {
         "name": name,
-        "own": round(float(apart[shelf.names.index(name)]), 5),
+        "own": round(float(apart[entries.names.index(name)]), 5),
         "nearest": round(float(apart.min()), 5),
-        "itself": shelf.names[int(apart.argmin())] == name,
+        "itself": entries.names[int(apart.argmin())] == name,
     }
 
 
@@ -316,7 +316,7 @@ def _groups(whole: pa.Table, rows: np.ndarray, rng: np.random.Generator) -> list
 
 def known_formulas() -> dict[str, str]:
     """Reduced formula by name."""
-    return {name: formula for formula, shelf in known().shelves.items() for name in shelf.names}
+    return {name: formula for formula, entries in known().by_formula.items() for name in entries.names}
 
 
 if __name__ == "__main__":

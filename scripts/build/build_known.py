@@ -19,7 +19,7 @@ from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
 from matgen.datasets.crystals import cell_from_parameters
-from matgen.novelty.crystals import KnownIndex, shelved, without_fingerprint
+from matgen.novelty.crystals import KnownIndex, entries_by_formula, without_fingerprint
 from matgen.novelty.fingerprint import fingerprint
 from matgen.novelty.index_file import KIND, SHIPPED
 from matgen.structures.symmetry import SYMPREC
@@ -52,7 +52,7 @@ def part(rows: list[dict[str, Any]], path: Path) -> KnownIndex:
         groups = {row["material_id"]: row.get("spg") for row in rows}
         index = KnownIndex(
             SOURCE,
-            shelved(
+            entries_by_formula(
                 {name: fingerprint(structure) for name, structure in structures.items()},
                 {name: int(groups[name] or space_group_number(structure)) for name, structure in structures.items()},
             ),
@@ -70,7 +70,7 @@ def kind_of_fingerprint() -> str:
         ["Ti", "Ti", "O", "O", "O", "O"],
         [[0, 0, 0], [0.5, 0.5, 0.5], [0.305, 0.305, 0], [-0.305, -0.305, 0], [0.805, 0.195, 0.5], [0.195, 0.805, 0.5]],
     )
-    steps = shelved({"probe": fingerprint(rutile)}, {"probe": 136})["TiO2"].steps
+    steps = entries_by_formula({"probe": fingerprint(rutile)}, {"probe": 136})["TiO2"].steps
     return hashlib.sha256(f"{KIND} {steps.tolist()}".encode()).hexdigest()[:12]
 
 
@@ -95,9 +95,9 @@ def main() -> None:
     index = reduce(KnownIndex.joined, parts)
     formulas = pq.read_table(tables / "mp24_index.parquet", columns=["formula"])["formula"]
     others = without_fingerprint(
-        (Composition(formula).reduced_formula for formula in formulas.to_pylist()), index.shelves
+        (Composition(formula).reduced_formula for formula in formulas.to_pylist()), index.by_formula
     )
-    KnownIndex(SOURCE, dict(sorted(index.shelves.items())), others).save(options.out)
+    KnownIndex(SOURCE, dict(sorted(index.by_formula.items())), others).save(options.out)
     size = options.out.stat().st_size / 1e6
     print(f"{len(index)} fingerprints, {sum(others.values())} entries by formula alone: {options.out}, {size:.1f} MB")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from baselines.proposals import GAP_TOLERANCE
 from baselines.race import Record, cpu_seconds
-from matgen.hull.hull import DOUBTFUL
+from matgen.hull.hull import IMPLAUSIBLE
 from shared.page import percent, table
 
 RESAMPLES = 2000
@@ -92,7 +92,7 @@ def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
         "relaxed": len(relaxed),
         "converged": sum(record["converged"] for record in relaxed),
         "stable": sum(record["stable"] for record in relaxed),
-        "doubtful": sum(height < -DOUBTFUL for height in above),
+        "doubtful": sum(height < -IMPLAUSIBLE for height in above),
         "novel_and_stable": sum(bool(record.get("novel")) for record in relaxed),
         "sun": int(sun.sum()),
         "sun_of_new_formula": sum(record["new_formula"] for record in relaxed if record["sun"]),
