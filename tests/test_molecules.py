@@ -27,7 +27,7 @@ from matgen.nn.pair_displacements import TYPICAL, PairDisplacement
 from matgen.nn.stereo import chirality
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.runtime.config import ConfigError
-from matgen.samplers.diffusion import LONGEST_STEP, diffuse, energy_score, settled
+from matgen.samplers.diffusion import LONGEST_STEP, Schedule, diffuse, energy_score, settled
 from matgen.samplers.initial_noise import pure_noise, renoise
 from matgen.samplers.langevin import mala
 from matgen.targets.distributions import median
@@ -39,7 +39,7 @@ from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_
 from matgen.templates.noise import karras_levels
 from matgen.templates.stereo import open_isomers, with_random_stereo
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
-from matgen.training.graph import centred
+from matgen.training.denoising import centred
 from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 
 D = torch.float64
@@ -428,7 +428,9 @@ def test_crystals_and_molecules_walk_together(
     batch, geometry = concatenated([crystals, molecules])
     energy = mixed_energy(model)
     noisy = renoise(batch, geometry, 0.1, generator())
-    down = diffuse(energy_score(energy, batch), batch, noisy, levels=karras_levels(0.1, 0.02, 4), generator=generator())
+    down = diffuse(
+        energy_score(energy, batch), batch, noisy, schedule=Schedule(karras_levels(0.1, 0.02, 4)), generator=generator()
+    )
     sigma = torch.full((batch.n_systems,), 0.05, dtype=D)
     walked, report = mala(
         lambda q: gradients(energy, batch, q, sigma), batch, down, steps=4, step_size=1e-4, generator=generator()

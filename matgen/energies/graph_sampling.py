@@ -3,42 +3,63 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from matgen.energies.graph_masks import permitted
 from matgen.nn.conditions import Conditions
 from matgen.nn.graph_prior import GraphPrior
-from matgen.nn.skeleton_tokens import STOP, Reading, spelled, valences
-from matgen.runtime.devices import per_device
+from matgen.nn.skeleton_tokens import STOP, Reading, spelled
 from matgen.runtime.random import choice
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
-from matgen.templates.molecule_rules import HEAVY_ELEMENTS, MoleculeRules, hydrogens_at_most
-from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, N_TYPES, Skeleton
-
-_HIGHEST = max(HEAVY_ELEMENTS)
+from matgen.templates.molecule_rules import MoleculeRules
+from matgen.templates.skeleton import Skeleton
 
 
-_MANY = MAX_HEAVY**2
+@dataclass(frozen=True)
+class MoleculeSampler:
+    """Samples molecules atom by atom; choices that the rules forbid are masked.
 
-
-def sample_molecules(
-    prior: GraphPrior,
-    rules: MoleculeRules,
-    conditions: Conditions,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> list[MoleculeTemplate]:
-    """Molecules drawn atom by atom that RDKit accepts and that keep every rule; the others are dropped.
-
-    Args:
+    Attributes:
         prior: the network.
-        rules: hard constraints; all but the patterns are masks while drawing.
-        conditions: one row for each molecule to be drawn.
-        generator: source of all randomness.
+        rules: hard constraints; all but the patterns are masks.
         temperature: below one sharpens every choice.
     """
-    sampled = (_accepted(skeleton) for skeleton in sample_skeletons(prior, rules, conditions, generator, temperature))
-    return [template for template in sampled if template is not None and rules.satisfied(template)]
+
+    prior: GraphPrior
+    rules: MoleculeRules
+    temperature: float = 1.0
+
+    def sample(self, conditions: Conditions, generator: torch.Generator) -> list[MoleculeTemplate]:
+        """Sample molecules; those that RDKit rejects or that break a rule are dropped.
+
+        Args:
+            conditions: one row for each molecule.
+            generator: source of all randomness.
+        """
+        sampled = (_accepted(skeleton) for skeleton in self.skeletons(conditions, generator))
+        return [template for template in sampled if template is not None and self.rules.satisfied(template)]
+
+    @torch.no_grad()
+    def skeletons(self, conditions: Conditions, generator: torch.Generator) -> list[Skeleton]:
+        """Sample skeletons token by token; the result is in the order in which they end.
+
+        Skeletons that become impossible to complete, as under a composition, are dropped. Patterns are not checked.
+        """
+        tokens = conditions.n_atoms.new_zeros(len(conditions.n_atoms), 0)
+        ended: list[Skeleton] = []
+        while len(tokens):
+            reading = Reading.of(tokens)
+            now = reading.last()
+            legal = now.legal()[:, 0] & permitted(self.rules, tokens, now)
+            stuck = ~legal.any(1)
+            legal[stuck, STOP] = True
+            hidden = self.prior.hidden(conditions, tokens, reading)[:, -1:]
+            scores = self.prior.log_probs(hidden, now, legal[:, None])[:, 0] / self.temperature
+            token = choice(scores.softmax(-1), generator)
+            tokens = torch.cat([tokens, token[:, None]], dim=1)
+            going = token != STOP
+            ended += spelled(tokens[~going & ~stuck])
+            tokens, conditions = tokens[going], conditions.select(going)
+        return ended
 
 
 def _accepted(skeleton: Skeleton) -> MoleculeTemplate | None:
@@ -46,154 +67,3 @@ def _accepted(skeleton: Skeleton) -> MoleculeTemplate | None:
         return skeleton.template()
     except MoleculeError:
         return None
-
-
-@torch.no_grad()
-def sample_skeletons(
-    prior: GraphPrior,
-    rules: MoleculeRules,
-    conditions: Conditions,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> list[Skeleton]:
-    """Skeletons drawn token by token, in the order in which they end; what the rules forbid is masked.
-
-    Those that paint themselves into a corner, as under a composition, are dropped; patterns are not looked at.
-    """
-    tokens = conditions.n_atoms.new_zeros(len(conditions.n_atoms), 0)
-    ended: list[Skeleton] = []
-    while len(tokens):
-        reading = Reading.of(tokens)
-        now = reading.last()
-        legal = now.legal()[:, 0] & permitted(rules, tokens, now)
-        stuck = ~legal.any(1)
-        legal[stuck, STOP] = True
-        hidden = prior.hidden(conditions, tokens, reading)[:, -1:]
-        scores = prior.log_probs(hidden, now, legal[:, None])[:, 0] / temperature
-        token = choice(scores.softmax(-1), generator)
-        tokens = torch.cat([tokens, token[:, None]], dim=1)
-        going = token != STOP
-        ended += spelled(tokens[~going & ~stuck])
-        tokens, conditions = tokens[going], conditions.select(going)
-    return ended
-
-
-def permitted(rules: MoleculeRules, tokens: Tensor, now: Reading) -> Tensor:
-    """Next tokens (n_systems, N_TOKENS) after which the rules, patterns aside, may still be kept.
-
-    Args:
-        rules: hard constraints.
-        tokens: what has been written (n_systems, length).
-        now: the reading after the last token.
-    """
-    plan, so_far = _Plan.of(rules, tokens.device), _SoFar.of(tokens, now)
-    return torch.cat([_atoms(plan, so_far), _bonds(plan, so_far), _stop(plan, so_far)[:, None]], dim=1)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Rules as numbers: what a skeleton must come to.
-
-    Attributes:
-        limit: most atoms of each element, by atomic number (_HIGHEST + 1,).
-        required: elements that must occur, likewise, bool.
-        n_heavy: fewest and most atoms.
-        charge: net formal charge.
-        closures: fewest and most bond orders beyond those of a tree of single bonds.
-        max_rings: most rings.
-    """
-
-    limit: Tensor
-    required: Tensor
-    n_heavy: tuple[int, int]
-    charge: int
-    closures: tuple[int, int]
-    max_rings: int
-
-    @classmethod
-    def of(cls, rules: MoleculeRules, device: torch.device) -> "_Plan":
-        heavy = {z: n for z, n in rules.composition if z != 1} or dict.fromkeys(rules.allowed_elements, MAX_HEAVY)
-        limit = torch.zeros(_HIGHEST + 1, dtype=torch.long, device=device)
-        limit[list(heavy)] = limit.new_tensor(list(heavy.values()))
-        required = torch.zeros_like(limit, dtype=torch.bool)
-        required[sorted(rules.required_elements)] = True
-        n_heavy, closures = rules.n_heavy, (0, _MANY)
-        if rules.composition:
-            spare = hydrogens_at_most(dict(rules.composition), rules.charge) - dict(rules.composition).get(1, 0)
-            required, n_heavy, closures = limit > 0, (sum(heavy.values()),) * 2, (spare // 2,) * 2
-        max_rings = _MANY if rules.max_rings is None else rules.max_rings
-        return cls(limit, required, n_heavy, rules.charge, closures, max_rings)
-
-    def needed(self, count: Tensor, net: Tensor, size: Tensor) -> Tensor:
-        """Atoms (...) that must yet come, at least, after counts (..., _HIGHEST + 1), net charges and sizes (...)."""
-        missing = (self.required & (count == 0)).sum(-1)
-        return torch.stack([missing, (net - self.charge).abs(), self.n_heavy[0] - size]).amax(0).clamp(min=0)
-
-
-@dataclass(frozen=True)
-class _SoFar:
-    """What has been written, in numbers.
-
-    Attributes:
-        count: atoms by atomic number (n_systems, _HIGHEST + 1).
-        net: charge (n_systems,).
-        size: atoms (n_systems,).
-        free: valence that is left to all atoms together (n_systems,).
-        closures: bond orders beyond those of a tree of single bonds; a new atom owes its first one (n_systems,).
-        rings: bonds beyond those of a tree, likewise (n_systems,).
-    """
-
-    count: Tensor
-    net: Tensor
-    size: Tensor
-    free: Tensor
-    closures: Tensor
-    rings: Tensor
-
-    @classmethod
-    def of(cls, tokens: Tensor, now: Reading) -> "_SoFar":
-        number, charge = _type_tables(tokens.device)
-        kind, size = now.kind[:, 0], now.newest[:, 0] + 1
-        is_bond = (tokens >= N_TYPES) & (tokens < STOP)
-        tree = (size - 1).clamp(min=0)
-        return cls(
-            count=F.one_hot(number[kind], _HIGHEST + 1).sum(1),
-            net=charge[kind].sum(1),
-            size=size,
-            free=now.free[:, 0].sum(1),
-            closures=((tokens - N_TYPES) % MAX_ORDER + 1).mul(is_bond).sum(1) - tree,
-            rings=is_bond.sum(1) - tree,
-        )
-
-
-def _atoms(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Types of atoms (n_systems, N_TYPES) that may come next."""
-    number, charge = _type_tables(so_far.size.device)
-    own = F.one_hot(number[:-1], _HIGHEST + 1)
-    count, size = so_far.count[:, None] + own, so_far.size[:, None] + 1
-    needed = plan.needed(count, so_far.net[:, None] + charge[:-1], size.expand(-1, N_TYPES))
-    free = so_far.free[:, None] + valences(size.device)[:-1] - 2 * (size > 1).long()
-    fits = ((count <= plan.limit) | (own == 0)).all(2) & (needed <= plan.n_heavy[1] - size)
-    return fits & ((free > 0) | (needed == 0))
-
-
-def _bonds(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Bonds (n_systems, (MAX_HEAVY - 1) × MAX_ORDER) that may come next; the partner does not matter."""
-    order = torch.arange(1, MAX_ORDER + 1, device=so_far.size.device)
-    done = plan.needed(so_far.count, so_far.net, so_far.size) == 0
-    bond = (so_far.free[:, None] > 2 * order) | done[:, None]
-    bond = bond & (so_far.closures[:, None] + order <= plan.closures[1])
-    bond = bond & (so_far.rings < plan.max_rings)[:, None]
-    return bond.repeat(1, MAX_HEAVY - 1)
-
-
-def _stop(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Whether it may stop here (n_systems,)."""
-    return (plan.needed(so_far.count, so_far.net, so_far.size) == 0) & (so_far.closures >= plan.closures[0])
-
-
-@per_device
-def _type_tables() -> tuple[Tensor, Tensor]:
-    """Atomic number and charge of each type of atom, zero for none (N_TYPES + 1,)."""
-    number, charge, _ = zip(*ATOM_TYPES, (0, 0, 0), strict=True)
-    return torch.tensor(number), torch.tensor(charge)

@@ -1,4 +1,4 @@
-"""Parts of templates drawn anew by the learned prior: proposals of known density for Metropolis-Hastings."""
+"""Configurational-bias regrowth of templates by the learned prior: Metropolis–Hastings proposals of known density."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from matgen.energies.partial_templates import Partial, joined
 from matgen.energies.template_prior import log_orders
-from matgen.energies.template_sampling import Partial, choose_groups, completed, extended, joined
+from matgen.energies.template_sampling import TemplateSampler
 from matgen.nn.conditions import N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import MAX_POSITIONS, TemplatePrior
@@ -20,40 +21,40 @@ from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.wyckoff import wyckoff_table
 
 Part = Literal["site", "tail", "sites", "template"]
-"""One site; the last ones in a random order; all sites, in the same space group; everything."""
+"""One site; the last sites of a random order; all sites, in the same space group; the whole template."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class LearnedRegrowth:
-    """Keeps a part of each template and draws the rest anew, site by site, as `sample_templates` would.
+    """Keeps a part of each template and samples the rest, site by site, as `TemplateSampler` does.
 
     The n sites of a template S are put in a random order, one of the orders(S) distinct ones, and the first k are kept,
-    k from p(k | n). Order and k are auxiliary variables, which a Metropolis step may draw and forget, so that it is
+    k from p(k | n). Order and k are auxiliary variables, which a Metropolis step may sample and discard, so that it is
     exact with
 
         q(S' | S) = p(k | n) p(tail' | head) / orders(S),    q(S | S') = p(k | n') p(tail | head) / orders(S')
 
-    where p(tail | head) is that of the masked, renormalised choices that draw. One loop draws the new tail and reads
-    the old one.
+    where p(tail | head) is that of the masked, renormalised choices of the sampler. One loop samples the new tail and
+    reads the old one.
     """
 
     def __init__(self, prior: TemplatePrior, rules: TemplateRules, conditions: Conditions, part: Part) -> None:
-        """Fix what is drawn.
+        """Fix what is regrown.
 
         Args:
             prior: the network.
-            rules: hard constraints, masks in drawing; under a composition the cell keeps its formula units.
-            conditions: one row, that serves for all.
-            part: what is drawn anew.
+            rules: hard constraints, masks in sampling; under a composition the cell keeps its formula units.
+            conditions: one row, used for all templates.
+            part: what is regrown.
         """
-        self.prior, self.rules, self.conditions, self.part = prior, rules, conditions, part
+        self.sampler, self.conditions, self.part = TemplateSampler(prior, rules), conditions, part
 
     @torch.no_grad()
     def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
     ) -> tuple[list[CrystalTemplate], Tensor]:
-        """New templates, the old one where a draw ends badly, and log q(new | old) - log q(old | new) (n_systems,)."""
+        """Return new templates and log q(new | old) - log q(old | new) (n_systems,); the old one where regrowth fails."""
         n = len(templates)
         old = self._head(templates, generator)
         columns = torch.arange(old.letter.shape[1], device=old.length.device)
@@ -65,17 +66,17 @@ class LearnedRegrowth:
         ended = ended.select(ended.row.argsort())
         log_p = ended.log_p[n:] - ended.log_p[:n]
         sampled = ended.select(ended.row >= n).templates()
-        found = [b if self._sound(a, b) else a for a, b in zip(templates, sampled, strict=True)]
+        found = [b if self._valid(a, b) else a for a, b in zip(templates, sampled, strict=True)]
         extra = [self._log_weight(b) - self._log_weight(a) for a, b in zip(templates, found, strict=True)]
         return found, log_p + torch.tensor(extra, dtype=log_p.dtype, device=log_p.device)
 
     def _head(self, templates: Sequence[CrystalTemplate], generator: torch.Generator) -> Partial:
-        """All sites in random order, of which those that are kept count as read."""
+        """All sites in random order, with the length set to the number of sites that are kept."""
         batch = TemplateBatch.of(templates).to(self.conditions.n_atoms.device)
         sites, table = pad_sites(batch, generator), wyckoff_table(batch.device)
         length = self._kept(sites.present.sum(1), generator)
         (n, longest), device = sites.present.shape, length.device
-        room = (0, max(self.rules.max_atoms - longest, 0) + 1)
+        room = (0, max(self.sampler.rules.max_atoms - longest, 0) + 1)
         letter = torch.where(sites.present, table.letter[sites.position], MAX_POSITIONS)
         regrown = sites.present & (torch.arange(longest, device=device) >= length[:, None])
         left = torch.zeros(n, N_ELEMENTS, dtype=torch.long, device=device)
@@ -92,28 +93,28 @@ class LearnedRegrowth:
         )
 
     def _kept(self, n_sites: Tensor, generator: torch.Generator) -> Tensor:
-        """How many sites to keep (n_systems,); before a tail 1 to n, so that it may be empty at first."""
+        """Number of sites to keep (n_systems,); before a tail 1 to n, so that the old tail may be empty."""
         if self.part == "tail":
             share = torch.rand(len(n_sites), generator=generator, device=generator.device, dtype=torch.float64)
             return 1 + (share.to(n_sites.device) * n_sites).long()
         return n_sites - 1 if self.part == "site" else torch.zeros_like(n_sites)
 
     def _ended(self, both: Partial, generator: torch.Generator) -> Partial:
-        """Old ones read and new ones drawn to their end."""
+        """Read the old templates and sample the new ones to their end."""
         conditions = self.conditions.select(torch.zeros_like(both.row))
         if self.part == "site":
-            return extended(self.prior, self.rules, conditions, both, generator, may_stop=False)
+            return self.sampler.extended(conditions, both, generator, may_stop=False)
         if self.part == "template":
-            told = torch.where(both.row < len(both.row) // 2, both.group, 0)
-            group, log_p = choose_groups(self.prior, self.rules, conditions, told, generator)
+            given = torch.where(both.row < len(both.row) // 2, both.group, 0)
+            group, log_p = self.sampler.groups(conditions, given, generator)
             both = replace(both, group=group, log_p=log_p)
-        return completed(self.prior, self.rules, conditions, both, generator)
+        return self.sampler.completed(conditions, both, generator)
 
-    def _sound(self, old: CrystalTemplate, new: CrystalTemplate) -> bool:
-        """Whether a draw ended as it should: one site for another, a composition complete."""
+    def _valid(self, old: CrystalTemplate, new: CrystalTemplate) -> bool:
+        """Whether regrowth succeeded: a single site has been replaced, a composition is complete."""
         if self.part == "site" and len(new.sites) < len(old.sites):
             return False
-        return not self.rules.composition or new.composition == old.composition
+        return not self.sampler.rules.composition or new.composition == old.composition
 
     def _log_weight(self, template: CrystalTemplate) -> float:
         """Logarithm of orders(S) / p(k | n), which does not depend on k."""

@@ -1,12 +1,12 @@
 """Templates sampled site by site from the learned prior, under rules."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from matgen.energies.partial_templates import Partial, joined, wyckoff_positions
 from matgen.nn.conditions import N_ELEMENTS, Conditions
 from matgen.nn.sites import PaddedSites
 from matgen.nn.template_prior import MAX_POSITIONS, TemplatePrior, group_positions, legal_continuations
@@ -17,131 +17,99 @@ from matgen.templates.wyckoff import wyckoff_table
 
 
 @dataclass(frozen=True)
-class Partial:
-    """Templates that are being drawn site by site, or read again for the probability of being drawn.
+class TemplateSampler:
+    """Samples templates site by site; choices that the rules forbid are masked.
 
     Attributes:
-        row: which of those asked for (n,).
-        group: (n,).
-        letter, element: of sites in the order in which they come (n, width), -1 where they are to be drawn; 27 and 0
-            where no further site comes.
-        length: number of sites so far (n,).
-        left: atoms still to place of each element (n, 95); meaningless without a composition.
-        log_p: log probability of what was drawn or read (n,).
-        done: whether the last step ended it (n,).
-    """
-
-    row: Tensor
-    group: Tensor
-    letter: Tensor
-    element: Tensor
-    length: Tensor
-    left: Tensor
-    log_p: Tensor
-    done: Tensor
-
-    def select(self, rows: Tensor) -> "Partial":
-        """Some of them."""
-        return Partial(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def sites(self) -> PaddedSites:
-        """The sites so far, as the network reads them."""
-        columns = torch.arange(int(self.length.max()) if len(self.length) else 0, device=self.length.device)
-        present = columns < self.length[:, None]
-        letter, element = (torch.where(present, t[:, : len(columns)], 0) for t in (self.letter, self.element))
-        position = torch.where(present, _positions(self.group[:, None], letter), 0)
-        return PaddedSites(position, element, present, torch.zeros_like(position))
-
-    def templates(self) -> list[CrystalTemplate]:
-        """The sites so far as templates."""
-        sites = self.sites()
-        rows = zip(self.group.tolist(), sites.position.tolist(), sites.element.tolist(), strict=True)
-        return [
-            CrystalTemplate(group, tuple(sorted((p, z) for p, z in zip(positions, elements, strict=True) if z)))
-            for group, positions, elements in rows
-        ]
-
-
-def joined(parts: Sequence[Partial]) -> Partial:
-    """One after another."""
-    return Partial(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Partial)))
-
-
-def _positions(group: Tensor, letter: Tensor) -> Tensor:
-    """Rows of the Wyckoff table; any for the letter that means the end."""
-    return group_positions(letter.device)[0][group - 1, letter.clamp(max=MAX_POSITIONS - 1)]
-
-
-@torch.no_grad()
-def sample_templates(
-    prior: TemplatePrior,
-    rules: TemplateRules,
-    conditions: Conditions,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> list[CrystalTemplate]:
-    """Templates drawn site by site; what the rules forbid is masked.
-
-    Args:
         prior: the network.
         rules: hard constraints.
-        conditions: one row for each template to be drawn.
-        generator: source of all randomness.
         temperature: below one sharpens every choice.
-
-    Returns:
-        Those that end well: under a composition, a draw can paint itself into a corner and is dropped.
     """
-    n = len(conditions.n_atoms)
-    row = torch.arange(n, device=conditions.n_atoms.device)
-    group, log_p = choose_groups(prior, rules, conditions, torch.zeros_like(row), generator, temperature)
-    open_sites = row.new_full((n, rules.max_atoms + 1), -1)
-    left = row.new_zeros(n, N_ELEMENTS)
-    if rules.composition:
-        left = _formula_units(rules, conditions, generator)
-    begun = Partial(row, group, open_sites, open_sites, torch.zeros_like(row), left, log_p, row < 0)
-    sampled = completed(prior, rules, conditions, begun, generator, temperature).templates()
-    return [template for template in sampled if rules.satisfied(template)]
 
+    prior: TemplatePrior
+    rules: TemplateRules
+    temperature: float = 1.0
 
-def choose_groups(
-    prior: TemplatePrior,
-    rules: TemplateRules,
-    conditions: Conditions,
-    told: Tensor,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Space groups (n,), as told or (where that is 0) drawn, and their log probabilities among those that fit."""
-    empty = told.new_zeros(len(told), 0)
-    nothing = PaddedSites(empty, empty, empty.bool(), empty)
-    hidden = prior.hidden(conditions, torch.ones_like(told), nothing)
-    logits = prior.group_logits(hidden[:, 0]) / temperature
-    allowed = torch.zeros_like(logits[0], dtype=torch.bool)
-    allowed[torch.tensor(sorted(fitting_groups(rules))) - 1] = True
-    group, log_p = _choose(logits.masked_fill(~allowed, -1e9), told - 1, generator)
-    return group + 1, log_p
+    @torch.no_grad()
+    def sample(self, conditions: Conditions, generator: torch.Generator) -> list[CrystalTemplate]:
+        """Sample templates.
 
+        Args:
+            conditions: one row for each template.
+            generator: source of all randomness.
 
-def completed(
-    prior: TemplatePrior,
-    rules: TemplateRules,
-    conditions: Conditions,
-    partial: Partial,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> Partial:
-    """All of them led to their end, in the order in which they end."""
-    ended = [partial.select(partial.done)]
-    while len(partial.group):
-        partial = extended(prior, rules, conditions, partial, generator, temperature)
-        ended.append(partial.select(partial.done))
-        conditions, partial = conditions.select(~partial.done), partial.select(~partial.done)
-    return joined(ended)
+        Returns:
+            Those that satisfy the rules: under a composition, a template may become impossible to complete, and is
+            dropped.
+        """
+        n = len(conditions.n_atoms)
+        row = torch.arange(n, device=conditions.n_atoms.device)
+        group, log_p = self.groups(conditions, torch.zeros_like(row), generator)
+        open_sites = row.new_full((n, self.rules.max_atoms + 1), -1)
+        left = row.new_zeros(n, N_ELEMENTS)
+        if self.rules.composition:
+            left = _formula_units(self.rules, conditions, generator)
+        empty = Partial(row, group, open_sites, open_sites, torch.zeros_like(row), left, log_p, row < 0)
+        sampled = self.completed(conditions, empty, generator).templates()
+        return [template for template in sampled if self.rules.satisfied(template)]
+
+    def groups(self, conditions: Conditions, given: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return space groups (n,), as given or (where that is 0) sampled, and their log probabilities.
+
+        Probabilities are normalised over the space groups that the rules allow.
+        """
+        empty = given.new_zeros(len(given), 0)
+        nothing = PaddedSites(empty, empty, empty.bool(), empty)
+        hidden = self.prior.hidden(conditions, torch.ones_like(given), nothing)
+        logits = self.prior.group_logits(hidden[:, 0]) / self.temperature
+        allowed = torch.zeros_like(logits[0], dtype=torch.bool)
+        allowed[torch.tensor(sorted(fitting_groups(self.rules))) - 1] = True
+        group, log_p = _choose(logits.masked_fill(~allowed, -1e9), given - 1, generator)
+        return group + 1, log_p
+
+    def completed(self, conditions: Conditions, partial: Partial, generator: torch.Generator) -> Partial:
+        """Add sites until every template ends; the result is in the order in which they end."""
+        ended = [partial.select(partial.done)]
+        while len(partial.group):
+            partial = self.extended(conditions, partial, generator)
+            ended.append(partial.select(partial.done))
+            conditions, partial = conditions.select(~partial.done), partial.select(~partial.done)
+        return joined(ended)
+
+    def extended(
+        self, conditions: Conditions, partial: Partial, generator: torch.Generator, *, may_stop: bool = True
+    ) -> Partial:
+        """Add one site to each template, or end it; without `may_stop` only where no site fits."""
+        rules = self.rules
+        sites, here = partial.sites(), (torch.arange(len(partial.group), device=partial.group.device), partial.length)
+        hidden = self.prior.hidden(conditions, partial.group, sites)[here[0], 1 + partial.length]
+        legal = legal_continuations(partial.group, sites, rules.max_atoms)[here] & _useful(rules, partial)
+        legal[:, -1] &= may_stop
+        legal[:, -1] |= ~legal.any(1)
+        logits = self.prior.position_logits(hidden[:, None], partial.group, legal[:, None])[:, 0] / self.temperature
+        letter, log_letter = _choose(logits, partial.letter[here], generator)
+        position = wyckoff_positions(partial.group, letter)
+        allowed = _allowed_elements(rules, partial, position)
+        stuck = ~allowed.any(1)
+        allowed[stuck, 1] = True
+        logits = self.prior.element_logits(hidden, position, allowed) / self.temperature
+        element, log_element = _choose(logits, partial.element[here], generator)
+        done = stuck | (letter == MAX_POSITIONS)
+        letter, element = torch.where(done, MAX_POSITIONS, letter), torch.where(done, 0, element)
+        placed = torch.where(done, 0, wyckoff_table(position.device).multiplicity[position])
+        return replace(
+            partial,
+            letter=partial.letter.index_put(here, letter),
+            element=partial.element.index_put(here, element),
+            length=partial.length + ~done,
+            left=partial.left.scatter_add(1, element[:, None], -placed[:, None]),
+            log_p=partial.log_p + log_letter + torch.where(done, 0.0, log_element),
+            done=done,
+        )
 
 
 def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torch.Generator) -> Tensor:
-    """Atoms of each element (n, 95) in as many units as the conditions ask for, else in a random number of them."""
+    """Atoms of each element (n, 95) in the number of formula units that the conditions give, else a random number."""
     n = len(conditions.n_atoms)
     unit = conditions.n_atoms.new_zeros(N_ELEMENTS)
     divisor = math.gcd(*(count for _, count in rules.composition))
@@ -153,52 +121,14 @@ def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torc
     return units[:, None] * unit
 
 
-def extended(
-    prior: TemplatePrior,
-    rules: TemplateRules,
-    conditions: Conditions,
-    partial: Partial,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-    *,
-    may_stop: bool = True,
-) -> Partial:
-    """One more site for each, or its end; without `may_stop` only where no site fits."""
-    sites, here = partial.sites(), (torch.arange(len(partial.group), device=partial.group.device), partial.length)
-    hidden = prior.hidden(conditions, partial.group, sites)[here[0], 1 + partial.length]
-    legal = legal_continuations(partial.group, sites, rules.max_atoms)[here] & _useful(rules, partial)
-    legal[:, -1] &= may_stop
-    legal[:, -1] |= ~legal.any(1)
-    logits = prior.position_logits(hidden[:, None], partial.group, legal[:, None])[:, 0] / temperature
-    letter, log_letter = _choose(logits, partial.letter[here], generator)
-    position = _positions(partial.group, letter)
-    allowed = _allowed_elements(rules, partial, position)
-    hopeless = ~allowed.any(1)
-    allowed[hopeless, 1] = True
-    logits = prior.element_logits(hidden, position, allowed) / temperature
-    element, log_element = _choose(logits, partial.element[here], generator)
-    done = hopeless | (letter == MAX_POSITIONS)
-    letter, element = torch.where(done, MAX_POSITIONS, letter), torch.where(done, 0, element)
-    placed = torch.where(done, 0, wyckoff_table(position.device).multiplicity[position])
-    return replace(
-        partial,
-        letter=partial.letter.index_put(here, letter),
-        element=partial.element.index_put(here, element),
-        length=partial.length + ~done,
-        left=partial.left.scatter_add(1, element[:, None], -placed[:, None]),
-        log_p=partial.log_p + log_letter + torch.where(done, 0.0, log_element),
-        done=done,
-    )
-
-
-def _choose(logits: Tensor, told: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What is told or (where that is negative) drawn (n,), and its log probability under what draws (n,)."""
-    chosen = torch.where(told < 0, choice(logits.softmax(-1), generator), told)
+def _choose(logits: Tensor, given: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return choices (n,), as given or (where that is negative) sampled, and their log probabilities (n,)."""
+    chosen = torch.where(given < 0, choice(logits.softmax(-1), generator), given)
     return chosen, logits.double().log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
 
 
 def _useful(rules: TemplateRules, partial: Partial) -> Tensor:
-    """Continuations (n, 28) that the rules leave open: by letter, and stopping in the last column."""
+    """Continuations (n, 28) that the rules allow: by letter, and the end in the last column."""
     rows, _ = (t[partial.group - 1] for t in group_positions(partial.group.device))
     n = len(rows)
     if rules.composition:
@@ -213,7 +143,7 @@ def _useful(rules: TemplateRules, partial: Partial) -> Tensor:
 
 
 def _allowed_elements(rules: TemplateRules, partial: Partial, position: Tensor) -> Tensor:
-    """Elements (n, 95) that may take a position (n,)."""
+    """Elements (n, 95) that may occupy a position (n,)."""
     if rules.composition:
         return partial.left >= wyckoff_table(position.device).multiplicity[position][:, None].clamp(min=1)
     present = _present(partial)
@@ -224,6 +154,7 @@ def _allowed_elements(rules: TemplateRules, partial: Partial, position: Tensor) 
 
 
 def _present(partial: Partial) -> Tensor:
+    """Elements that occur so far (n, 95), bool."""
     element = partial.sites().element
     present = torch.zeros(len(element), N_ELEMENTS, dtype=torch.bool, device=element.device)
     present.scatter_(1, element, element > 0)

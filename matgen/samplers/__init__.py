@@ -1,1 +1,1 @@
-"""Samplers: they walk downhill with noise and know energies and scores only as callables."""
+"""Samplers; energies and scores are callables to them."""

@@ -1,14 +1,15 @@
-"""Reverse diffusion in the free numbers of crystals: predictor, corrector, and where to start.
+"""Reverse diffusion in the free parameters of crystals: predictor and corrector.
 
-Variance exploding (see `matgen.templates.noise`): at level σ (Å) every scaled free number carries Gaussian noise of that spread,
-and levels fall to zero. The predictor is the stochastic sampler of Karras et al. 2022 (algorithm 2), wrapped on the
-torus. The noised densities of a sum of energies are *not* the exponentials of the summed noised energies, so that the
-predictor alone doesn't compose; the Langevin corrector, which samples whatever the summed scores define at its level,
-does (Du et al. 2023).
+Variance exploding (see `matgen.templates.noise`): at level σ (Å) every scaled free parameter carries Gaussian noise of
+standard deviation σ, and levels fall to zero. The predictor is the stochastic sampler of Karras et al. 2022 (algorithm
+2), wrapped on the torus. The noised densities of a sum of energies are *not* the exponentials of the summed noised
+energies, so that the predictor alone does not compose; the Langevin corrector, which samples the density that the
+summed scores define at its level, does (Du et al. 2023).
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from matgen.batch.state import State
 from matgen.energies.base import gradients
-from matgen.samplers.initial_noise import _noised
+from matgen.samplers.initial_noise import noised
 from matgen.samplers.langevin import langevin_step
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.noise import chosen, moved, scales
@@ -25,9 +26,27 @@ from matgen.templates.steps import bounded, clipped, finite, n_free, plus, produ
 Score = Callable[[Geometry, Tensor], Geometry]
 """Of a geometry and its σ (n_systems,): -dE/dx in scaled coordinates, 1/Å; for a denoiser D, (D(x) - x)/σ²."""
 
-
 LONGEST_STEP = 0.5
-"""Of a geometry that settles, root mean square over its free numbers, Å: states far from all data must not run away."""
+"""Longest step of `settled`, root mean square over the free parameters, Å; states far from all data stay bounded."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Noise levels of a reverse diffusion, and its steps at each.
+
+    Attributes:
+        levels: falling σ in Å, (n_levels,) or, with levels of their own for each system, (n_levels, n_systems).
+        churn: noise that is added on the way, spread over the levels; the S_churn of Karras et al.
+        heun: whether the predictor is of second order, at twice the cost.
+        corrector_steps: Langevin steps at each level.
+        corrector_step: their step size h, in units of σ². Unadjusted steps widen a Gaussian of spread σ by h/(4σ²).
+    """
+
+    levels: Tensor
+    churn: float = 0.0
+    heun: bool = False
+    corrector_steps: int = 1
+    corrector_step: float = 0.2
 
 
 def diffuse(
@@ -35,49 +54,42 @@ def diffuse(
     templates: TemplateBatch,
     geometry: Geometry,
     *,
-    levels: Tensor,
+    schedule: Schedule,
     generator: torch.Generator,
     guidance: Score | None = None,
     max_guidance: float = 5.0,
-    churn: float = 0.0,
-    heun: bool = False,
-    corrector_steps: int = 1,
-    corrector_step: float = 0.2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Geometry:
-    """Take noised geometries down the levels to σ = 0.
+    """Return geometries at σ = 0 from noised ones.
 
     At each level: Langevin corrector steps, then a predictor step to the next level. Both follow score + guidance.
-    Scales are taken anew from the cell at every move, lattice numbers are clamped to the bounds of
-    `matgen.templates.steps`, and a system whose move is not finite stays where it was.
+    Scales are recomputed from the cell at every step, lattice parameters are clamped to the bounds of
+    `matgen.templates.steps`, and a system whose step is not finite keeps its geometry.
 
     Args:
         score: the learned score.
         templates: the discrete halves.
-        geometry: samples at the first level: from `pure_noise` or `renoise`.
-        levels: falling σ in Å, (n_levels,) or, where systems start at levels of their own, (n_levels, n_systems).
+        geometry: samples at the first level, from `pure_noise` or `renoise`.
+        schedule: noise levels, and the steps at each.
         generator: source of all randomness.
-        guidance: further score to add, such as that of wishes.
+        guidance: score to add, such as that of property targets.
         max_guidance: longest guidance, in units of √n_free / σ, the typical length of the score.
-        churn: how much noise is put back on the way; spread over the levels as Karras' S_churn.
-        heun: whether the predictor is of second order, at twice the cost.
-        corrector_steps: Langevin steps at each level.
-        corrector_step: their step size h, in units of σ². Unadjusted steps widen a Gaussian of spread σ by h/(4σ²).
-        progress: told after each level how many are done, and of how many.
+        progress: called after each level with the number of finished levels and of all.
 
     Returns:
         Geometries at σ = 0, coords in [0, 1).
     """
     total = _sum_of(templates, score, guidance, max_guidance)
-    sigmas = levels.to(geometry.lattice).reshape(len(levels), -1).expand(-1, templates.n_systems)
-    gamma = min(churn / len(sigmas), math.sqrt(2) - 1)
+    sigmas = schedule.levels.to(geometry.lattice).reshape(len(schedule.levels), -1).expand(-1, templates.n_systems)
+    gamma = min(schedule.churn / len(sigmas), math.sqrt(2) - 1)
     for done, (sigma, lower) in enumerate(pairwise([*sigmas, torch.zeros_like(sigmas[0])]), start=1):
-        for _ in range(corrector_steps):
-            geometry = _correct(total, templates, geometry, sigma, corrector_step * sigma**2, generator)
+        for _ in range(schedule.corrector_steps):
+            geometry = _correct(total, templates, geometry, sigma, schedule.corrector_step * sigma**2, generator)
         higher = torch.minimum(sigma * (1 + gamma), sigmas[0])
         if gamma > 0:
-            geometry = _noised(templates, geometry, (higher**2 - sigma**2).sqrt(), generator)
-        geometry = _predict(total, templates, geometry, higher, lower, heun=heun and bool((lower > 0).all()))
+            geometry = noised(templates, geometry, (higher**2 - sigma**2).sqrt(), generator)
+        heun = schedule.heun and bool((lower > 0).all())
+        geometry = _predict(total, templates, geometry, higher, lower, heun=heun)
         if progress is not None:
             progress(done, len(sigmas))
     return geometry
@@ -92,19 +104,20 @@ def settled(
     stride: float = 1.0,
     guidance: Score | None = None,
 ) -> Geometry:
-    """Walk to a mode: at each level to the denoised geometry and beyond, x ← x + ω σ² score(x, σ), without noise.
+    """Move geometries to a mode of the density by steps x ← x + ω σ² score(x, σ) without noise, one at each level.
 
-    A mode of the density smoothed by σ is a fixed point of this (mean shift: Comaniciu & Meer 2002); as σ falls, it
-    goes over into a mode of the density itself. What a reverse diffusion leaves of its own errors is gone afterwards.
-    Along soft modes, which a denoiser only partly corrects, ω > 1 (over-relaxation, Young 1954) goes farther.
+    With ω = 1 each step ends at the denoised geometry. A mode of the density smoothed by σ is a fixed point (mean
+    shift: Comaniciu & Meer 2002); as σ falls, it becomes a mode of the density itself. This removes the errors that a
+    reverse diffusion leaves. Along soft directions, which a denoiser corrects only in part, ω > 1 (over-relaxation,
+    Young 1954) converges faster.
 
     Args:
         score: the learned score.
         templates: the discrete halves.
-        geometry: where from.
+        geometry: initial geometries.
         levels: falling σ, Å (n_levels,).
-        stride: ω, below two, where a step no longer comes nearer.
-        guidance: further score to add.
+        stride: ω, below two; steps diverge above.
+        guidance: score to add.
     """
     for sigma in levels.to(geometry.lattice).tolist():
         level = geometry.lattice.new_full((templates.n_systems,), sigma)
@@ -128,7 +141,7 @@ def _correct(
 def _predict(
     score: Score, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, lower: Tensor, *, heun: bool
 ) -> Geometry:
-    """From σ to a lower level along the probability flow dx/dσ = -σ score(x, σ)."""
+    """Predictor step from σ to a lower level along the probability flow dx/dσ = -σ score(x, σ)."""
     scale = scales(templates, geometry)
     flow = times(templates, sigma, score(geometry, sigma))
     target = _sane(templates, moved(templates, geometry, flow, scale, sigma - lower), geometry)
@@ -155,7 +168,7 @@ def _sum_of(templates: TemplateBatch, score: Score, guidance: Score | None, max_
 
 
 def energy_score(energy: Callable[[State, Tensor], Tensor], templates: TemplateBatch) -> Score:
-    """The score of an energy: minus its gradient, by the chain rule through `expand`, in scaled coordinates."""
+    """Return the score of an energy: minus its gradient, by the chain rule through `expand`, in scaled coordinates."""
 
     def score(geometry: Geometry, sigma: Tensor) -> Geometry:
         _, slope = gradients(energy, templates, geometry, sigma)

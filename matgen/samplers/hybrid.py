@@ -1,4 +1,4 @@
-"""Joint refinement: Langevin moves of the geometry and substitutions of elements, on one total energy."""
+"""Joint refinement: Langevin steps of the geometry alternate with substitutions of elements, on one total energy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class Substitution:
     """A move of elements on sites.
 
     Attributes:
-        move: proposes.
+        move: proposes other elements.
         rules: hard constraints on templates; None for none.
     """
 
@@ -33,11 +33,26 @@ class Substitution:
 
 
 @dataclass(frozen=True)
-class RefineReport:
-    """How a refinement went.
+class RefineSchedule:
+    """Length of a refinement.
 
     Attributes:
-        mala: acceptance of the Langevin moves in the last round (n_systems,).
+        rounds: how often Langevin steps and a substitution alternate.
+        steps: Langevin steps of a round; the first half of the first round adapts the step size.
+        step_size: initial Langevin step, Å².
+    """
+
+    rounds: int
+    steps: int
+    step_size: float = 1e-3
+
+
+@dataclass(frozen=True)
+class RefineReport:
+    """Acceptance and energies of a refinement.
+
+    Attributes:
+        mala: acceptance of the Langevin steps in the last round (n_systems,).
         substitution: share of accepted substitutions over all rounds (n_systems,).
         energy: total energy before and after (2, n_systems).
     """
@@ -53,48 +68,53 @@ def refine(
     geometry: Geometry,
     sigma: Tensor,
     *,
-    rounds: int,
-    steps: int,
+    schedule: RefineSchedule,
     generator: torch.Generator,
     template_energy: BatchEnergy | None = None,
     substitution: Substitution | None = None,
-    step_size: float = 1e-3,
 ) -> tuple[TemplateBatch, Geometry, RefineReport]:
-    """Alternate Metropolis-adjusted Langevin steps with substitutions; every system decides for itself.
+    """Alternate Metropolis-adjusted Langevin steps with substitutions; each system is accepted independently.
 
     Args:
         energy: of states at noise level sigma.
         templates: the discrete halves.
-        geometry: their free numbers.
+        geometry: their free parameters.
         sigma: noise level of the energy (n_systems,), Å.
-        rounds: how often both kinds of move take turns.
-        steps: Langevin steps of a round; the first half of the first round adapts the step.
+        schedule: rounds and steps.
         generator: source of all randomness.
-        template_energy: what the template alone contributes; only substitutions change it.
-        substitution: a move of elements on sites; none leaves the templates alone.
-        step_size: first guess of the Langevin step, Å².
+        template_energy: energy of the templates, which only substitutions change.
+        substitution: a move of elements on sites; None keeps the templates.
     """
-    sizes: float | Tensor = step_size
-    start = energy(expand(templates, geometry), sigma).detach()
+    sizes: float | Tensor = schedule.step_size
+    before = energy(expand(templates, geometry), sigma).detach()
     accepted = torch.zeros_like(sigma)
     report: LangevinReport | None = None
-    for turn in range(rounds):
+    for turn in range(schedule.rounds):
         fixed = templates
 
         def landscape(q: Geometry, fixed: TemplateBatch = fixed) -> tuple[Tensor, Geometry]:
             return gradients(energy, fixed, q, sigma)
 
-        adapt = steps // 2 if turn == 0 else 0
+        adapt = schedule.steps // 2 if turn == 0 else 0
         geometry, report = mala(
-            landscape, templates, geometry, steps=steps, step_size=sizes, generator=generator, adapt_steps=adapt
+            landscape,
+            templates,
+            geometry,
+            steps=schedule.steps,
+            step_size=sizes,
+            generator=generator,
+            adapt_steps=adapt,
         )
         sizes = report.step_size
         if substitution is not None:
-            templates, yes = _substituted(energy, template_energy, substitution, templates, geometry, sigma, generator)
-            accepted = accepted + yes
-    end = energy(expand(templates, geometry), sigma).detach()
+            templates, accept = _substituted(
+                energy, template_energy, substitution, templates, geometry, sigma, generator
+            )
+            accepted = accepted + accept
+    after = energy(expand(templates, geometry), sigma).detach()
     acceptance = report.acceptance if report is not None else torch.full_like(sigma, torch.nan)
-    return templates, geometry, RefineReport(acceptance, accepted / max(rounds, 1), torch.stack([start, end]))
+    share = accepted / max(schedule.rounds, 1)
+    return templates, geometry, RefineReport(acceptance, share, torch.stack([before, after]))
 
 
 def _substituted(
@@ -106,7 +126,7 @@ def _substituted(
     sigma: Tensor,
     generator: torch.Generator,
 ) -> tuple[TemplateBatch, Tensor]:
-    """One Metropolis step on the elements, the free numbers kept; volumes follow the new composition."""
+    """One Metropolis step on the elements at constant free parameters; volumes follow the new composition."""
     proposed, log_q = substitution.move(templates, generator)
 
     def total(batch: TemplateBatch) -> Tensor:
@@ -115,7 +135,7 @@ def _substituted(
 
     log_ratio = total(templates) - total(proposed) - log_q.to(sigma)
     rules = substitution.rules
-    lawful = [rules is None or rules.satisfied(template) for template in crystals_of(proposed.unbatch())]
-    accept = (uniform(sigma.shape, generator, sigma).log() < log_ratio) & torch.tensor(lawful, device=sigma.device)
+    satisfied = [rules is None or rules.satisfied(template) for template in crystals_of(proposed.unbatch())]
+    accept = (uniform(sigma.shape, generator, sigma).log() < log_ratio) & torch.tensor(satisfied, device=sigma.device)
     element = torch.where(accept[templates.site_system], proposed.site_element, templates.site_element)
     return replace(templates, site_element=element), accept.to(sigma)

@@ -1,4 +1,4 @@
-"""Where the geometry of a template starts: known prototypes, a learned density, or noise."""
+"""Initial geometries of crystals, from known prototypes and a learned density."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ Sample = Callable[[TemplateBatch, torch.Generator], Geometry]
 
 @dataclass(frozen=True)
 class InitialGeometries:
-    """Several starting geometries of each template.
+    """Several initial geometries of each template.
 
     Attributes:
-        templates: one entry for each start; sites ascending.
-        geometry: the starts.
-        owner: which of the given templates each start belongs to (n_starts,).
-        from_prototype: whether a known prototype was used (n_starts,), bool.
+        templates: one entry for each geometry; sites ascending.
+        geometry: the initial geometries.
+        owner: index of the given template that each geometry belongs to (n_systems,).
+        from_prototype: whether it is that of a known prototype (n_systems,), bool.
     """
 
     templates: TemplateBatch
@@ -33,7 +33,7 @@ class InitialGeometries:
     from_prototype: Tensor
 
     def select(self, rows: Tensor) -> Self:
-        """Some of the starts."""
+        """The geometries of these rows."""
         geometry = self.geometry.select(self.templates, rows)
         return type(self)(self.templates.select(rows), geometry, self.owner[rows], self.from_prototype[rows])
 
@@ -43,7 +43,7 @@ class InitialGeometries:
 
 
 def joined(parts: Sequence[InitialGeometries]) -> InitialGeometries:
-    """Starts one after another; owners are kept as they are."""
+    """Concatenate initial geometries; owners are kept."""
     templates, geometry = concatenated([(part.templates, part.geometry) for part in parts])
     owner = torch.cat([part.owner for part in parts])
     return InitialGeometries(templates, geometry, owner, torch.cat([part.from_prototype for part in parts]))
@@ -58,17 +58,17 @@ def initial_geometries(
     per_template: int,
     prototypes: int,
 ) -> InitialGeometries:
-    """The nearest prototypes of each template, as far as there are any, and draws from a density for the rest.
+    """Return geometries of the nearest prototypes of each template, and samples of a density for the rest.
 
-    On the CPU, where the library is.
+    They are on the CPU, where the library is.
 
     Args:
         templates: the discrete halves.
-        library: known geometries by layout.
-        sample: a density over geometries.
+        library: known geometries by Wyckoff layout.
+        sample: samples a density over geometries.
         generator: source of all randomness.
-        per_template: starts of each template.
-        prototypes: how many of them may be prototypes.
+        per_template: geometries of each template.
+        prototypes: most of these that are from prototypes.
     """
     rows: list[tuple[int, Geometry | None]] = []
     for i, template in enumerate(templates):

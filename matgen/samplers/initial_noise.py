@@ -10,7 +10,7 @@ from matgen.templates.lattice import crystal_family
 from matgen.templates.noise import STRAIN_PER_ANGSTROM, moved, scales, standard_normal
 from matgen.templates.steps import bounded
 
-# Mean and spread of the lattice numbers of 75,544 known crystals, by family.
+# Mean and standard deviation of the lattice parameters of 75,544 known crystals, by family.
 KNOWN_LATTICES = {
     "triclinic": ((0.0, -0.02, -0.02, -0.09, -0.28, 0.05), (0.22, 0.16, 0.20, 0.15, 0.23, 0.09)),
     "monoclinic": ((0.0, -0.23, 0.0, 0.23, -0.03, 0.03), (0.0, 0.17, 0.0, 0.45, 0.37, 0.09)),
@@ -21,8 +21,8 @@ KNOWN_LATTICES = {
 }
 
 
-def _noised(templates: TemplateBatch, geometry: Geometry, size: Tensor, generator: torch.Generator) -> Geometry:
-    """Geometry plus Gaussian noise of this size (n_systems,), Å."""
+def noised(templates: TemplateBatch, geometry: Geometry, size: Tensor, generator: torch.Generator) -> Geometry:
+    """Return the geometry with Gaussian noise of this size (n_systems,), Å, added."""
     noise = standard_normal(geometry, generator)
     return bounded(moved(templates, geometry, noise, scales(templates, geometry), size))
 
@@ -30,9 +30,9 @@ def _noised(templates: TemplateBatch, geometry: Geometry, size: Tensor, generato
 def renoise(
     templates: TemplateBatch, geometry: Geometry, sigma: float | Tensor, generator: torch.Generator
 ) -> Geometry:
-    """A warm start: geometries with noise of level σ (Å; one for all, or (n_systems,)) put on."""
+    """Return geometries with noise of level σ (Å; one for all, or (n_systems,)) added."""
     size = torch.as_tensor(sigma).to(geometry.lattice).expand(templates.n_systems)
-    return _noised(templates, geometry, size, generator)
+    return noised(templates, geometry, size, generator)
 
 
 def pure_noise(
@@ -42,10 +42,11 @@ def pure_noise(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Geometry:
-    """A cold start: uniform coords; Gaussian lattice numbers as wide as known crystals of the family, noised by σ_max.
+    """Return geometries at noise level σ_max.
 
-    Coords are uniform where σ_max is at least about half the period, in Å. Those of molecules, which have no period,
-    are Gaussian of spread σ_max.
+    Coordinates are uniform, which holds if σ_max is at least about half the period, in Å; those of molecules, which
+    have no period, are Gaussian with standard deviation σ_max. Lattice parameters are Gaussian, with the distribution
+    of known crystals of the family plus the noise.
     """
     mean, spread = (t[templates.space_group] for t in _known_lattices(templates.device))
     width = (spread**2 + (sigma_max * STRAIN_PER_ANGSTROM) ** 2).sqrt()
@@ -59,7 +60,7 @@ def pure_noise(
 
 @per_device
 def _known_lattices() -> tuple[Tensor, Tensor]:
-    """Mean and spread of lattice numbers (231, 6), by space group; zero where there is none."""
+    """Mean and standard deviation of lattice parameters (231, 6), by space group; zero in row 0."""
     known = [KNOWN_LATTICES[crystal_family(number)] for number in range(1, 231)]
     both = torch.tensor([((0.0,) * 6,) * 2, *known], dtype=torch.float64)
     return both[:, 0], both[:, 1]

@@ -1,4 +1,4 @@
-"""Metropolis-Hastings on templates, with parallel tempering."""
+"""Metropolis–Hastings on templates, with parallel tempering."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ from torch import Tensor
 from matgen.templates.batch import Template, TemplateBatch
 
 Move = Callable[[Sequence[Template], torch.Generator], tuple[list[Template], Tensor]]
-"""Proposes one template for each, with log q(new | old) - log q(old | new), forward minus backward (n_systems,)."""
+"""Proposes a template for each one, with log q(new | old) - log q(old | new), forward minus backward (n_systems,)."""
 
 
 @dataclass(frozen=True)
 class MetropolisReport:
-    """How a run on templates went.
+    """Acceptance and energies of a run on templates.
 
     Attributes:
-        acceptance: by move, the share of its proposals that changed a template, at each temperature
-            (n_temperatures,); NaN where the move never had its turn.
-        exchange: accepted exchanges between each temperature and the next (n_temperatures - 1,); NaN if never tried.
+        acceptance: share of the proposals of each move that changed a template, by temperature (n_temperatures,); NaN
+            for a move that was never chosen.
+        exchange: share of accepted exchanges between each temperature and the next (n_temperatures - 1,); NaN if none
+            was tried.
         energy: at the first temperature, before the first and after every step (steps + 1, n_systems).
     """
 
@@ -40,17 +41,17 @@ def metropolis(
 ) -> tuple[list[Template], MetropolisReport]:
     """Sample exp(-E/T) over templates.
 
-    Each system runs one chain per temperature; a step is one move (drawn at random, the same kind for all) and an
-    exchange between neighbouring temperatures, even and odd pairs in turn. Both decisions are the system's own.
+    Each system runs one chain per temperature. A step is one move (chosen at random, the same kind for all) and an
+    exchange between neighbouring temperatures, even and odd pairs in turn. Each system accepts independently.
 
     Args:
         energy: of a batch of templates, on the CPU (n_systems,).
-        templates: where the chains start.
-        moves: by name; those that may not be made must be proposed as no change.
-        steps: how many.
+        templates: initial templates of the chains.
+        moves: by name; a forbidden change must be proposed as no change.
+        steps: number of steps.
         temperatures: the ladder; the first one is the target.
         generator: source of all randomness.
-        visit: shown, after every step, how many are done and the templates at the first temperature.
+        visit: called after every step with the number of finished steps and the templates at the first temperature.
 
     Returns:
         Templates at the first temperature, and the report.
@@ -87,12 +88,12 @@ def _move(
     beta: Tensor,
     generator: torch.Generator,
 ) -> tuple[list[Template], Tensor, Tensor]:
-    """One Metropolis step of every chain; also which of them changed (n_chains,)."""
+    """One Metropolis step of every chain; also return which of them changed (n_chains,)."""
     proposed, log_q = move(chains, generator)
     new = _energies_after(energy, chains, proposed, energies)
     per_chain = beta.repeat_interleave(len(chains) // len(beta))
     log_ratio = per_chain * (energies - new) - log_q.to(energies)
-    uniform = _uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
+    uniform = uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
     accept = (uniform.log() < log_ratio) & new.isfinite()
     kept = [b if yes else a for a, b, yes in zip(chains, proposed, accept.tolist(), strict=True)]
     changed = torch.tensor([a != b for a, b in zip(chains, kept, strict=True)])
@@ -105,7 +106,7 @@ def _energies_after(
     proposed: Sequence[Template],
     energies: Tensor,
 ) -> Tensor:
-    """Energies of proposals (n_chains,); those that are no change cost nothing."""
+    """Energies of proposals (n_chains,); unchanged templates are not evaluated again."""
     differ = [a != b for a, b in zip(chains, proposed, strict=True)]
     if not any(differ):
         return energies
@@ -117,11 +118,11 @@ def _energies_after(
 def _exchange(
     chains: list[Template], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
 ) -> tuple[list[Template], Tensor, Tensor]:
-    """Offer neighbours of the ladder, from rung `parity` on, to change places; also who did (n_pairs, n_systems)."""
+    """Exchange neighbours of the ladder, from rung `parity` on; also return which were accepted (n_pairs, n_systems)."""
     n_rungs, n_systems = energies.shape
     lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
     log_ratio = (beta[lower] - beta[lower + 1])[:, None] * (energies[lower] - energies[lower + 1])
-    uniform = _uniforms(len(lower), n_systems, generator).to(energies.device)
+    uniform = uniforms(len(lower), n_systems, generator).to(energies.device)
     swapped = uniform.log() < log_ratio
     rung = torch.arange(n_rungs, device=energies.device)[:, None].repeat(1, n_systems)
     rung[lower] += swapped.long()
@@ -130,7 +131,8 @@ def _exchange(
     return [chains[i] for i in order.tolist()], energies.ravel()[order], swapped
 
 
-def _uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
+def uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
+    """Return random numbers in [0, 1) (n, k), in float64 on the device of the generator."""
     return torch.rand(n, k, generator=generator, device=generator.device, dtype=torch.float64)
 
 
@@ -145,7 +147,7 @@ def _check_start(energies: Tensor, templates: Sequence[Template]) -> None:
 
 @dataclass(frozen=True)
 class _Tally:
-    """Counts of the report: tried and done, by move (n_temperatures,) and by pair of temperatures."""
+    """Counts of tried and accepted, by move (n_temperatures,) and by pair of temperatures."""
 
     moves: dict[str, Tensor]
     exchanges: Tensor
@@ -161,5 +163,5 @@ class _Tally:
         self.exchanges[:, parity::2] += torch.stack([torch.ones(len(swapped)), swapped.float().mean(1).cpu()])
 
     def report(self, energy: Tensor) -> MetropolisReport:
-        acceptance = {name: done / tried for name, (tried, done) in self.moves.items()}
+        acceptance = {name: accepted / tried for name, (tried, accepted) in self.moves.items()}
         return MetropolisReport(acceptance, self.exchanges[1] / self.exchanges[0], energy)

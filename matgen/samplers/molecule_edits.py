@@ -9,28 +9,26 @@ from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, VALENCE,
 
 T = TypeVar("T")
 
-
 Edit = Callable[[Skeleton, "Dice"], tuple[Skeleton, float] | None]
-"""A changed skeleton with log q(new | old) - log q(old | new) over labelled ones; None where it finds nothing to do.
-The new one may break valences, connection or size: the move refuses it then."""
-
+"""Returns a changed skeleton and log q(new | old) - log q(old | new) over labelled skeletons, or None for no change.
+The new one may violate valences, connectivity or size: the move then rejects it."""
 
 _TYPE = {(z, charge): i for i, (z, charge, _) in enumerate(ATOM_TYPES)}
 
 
 class Dice:
-    """A few random numbers, used one after another."""
+    """Random numbers that are used one after another."""
 
     def __init__(self, numbers: Iterable[float]) -> None:
         self._numbers = iter(numbers)
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options, uniformly."""
+        """Return one of the options, uniformly."""
         return options[int(next(self._numbers) * len(options))]
 
 
 def retype(types: Sequence[int]) -> Edit:
-    """Another of these types, uniformly, for one atom, among those of its charge whose valence suffices; symmetric."""
+    """Give one atom another of these types, uniformly among those of equal charge and sufficient valence; symmetric."""
 
     def edit(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
         atom = dice.pick(range(len(old.types)))
@@ -46,7 +44,7 @@ def retype(types: Sequence[int]) -> Edit:
 
 
 def rebond(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
-    """Another order, 0 to 3, uniformly, between two atoms, among those that their valences allow; symmetric."""
+    """Give two atoms another bond order, 0 to 3, uniformly among those that their valences allow; symmetric."""
     if len(old.types) < 2:
         return None
     i, j = dice.pick(list(combinations(range(len(old.types)), 2)))
@@ -59,9 +57,9 @@ def rebond(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
 
 
 def exchange(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
-    """One order more between two atoms and one less between two others, both pairs at random; symmetric.
+    """Raise the bond order of one random pair of atoms by one and lower that of another; symmetric.
 
-    Hydrogens move along, and the formula stays.
+    Hydrogens follow, and the formula is kept.
     """
     pairs = list(combinations(range(len(old.types)), 2))
     if len(pairs) < 2:
@@ -74,7 +72,7 @@ def exchange(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
 
 
 def swap(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
-    """The types of two atoms change places; symmetric."""
+    """Exchange the types of two atoms; symmetric."""
     one, other = (dice.pick(range(len(old.types))) for _ in range(2))
     if old.types[one] == old.types[other]:
         return None
@@ -82,34 +80,34 @@ def swap(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
 
 
 def transfer(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
-    """A proton goes from one atom to another, which changes both charges; symmetric."""
-    giver, taker = (dice.pick(range(len(old.types))) for _ in range(2))
-    (z, charge, _), (other_z, other_charge, _) = (ATOM_TYPES[old.types[atom]] for atom in (giver, taker))
+    """Move a proton from one atom to another, which changes both charges; symmetric."""
+    donor, acceptor = (dice.pick(range(len(old.types))) for _ in range(2))
+    (z, charge, _), (other_z, other_charge, _) = (ATOM_TYPES[old.types[atom]] for atom in (donor, acceptor))
     given, taken = _TYPE.get((z, charge - 1)), _TYPE.get((other_z, other_charge + 1))
-    if giver == taker or given is None or taken is None:
+    if donor == acceptor or given is None or taken is None:
         return None
-    return _with_types(old, {giver: given, taker: taken}), 0.0
+    return _with_types(old, {donor: given, acceptor: taken}), 0.0
 
 
 def shift(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
-    """One end of a bond moves to another atom, drawn uniformly among those with room for it; the formula stays."""
+    """Move one end of a bond to another atom, uniform among those with free valence for it; the formula is kept."""
     ends = [(i, j, order) for i, j, order in old.bonds] + [(j, i, order) for i, j, order in old.bonds]
     if not ends:
         return None
     atom, left, order = dice.pick(ends)
-    goals = _with_room(old, atom, left, order)
-    if not goals:
+    targets = _with_room(old, atom, left, order)
+    if not targets:
         return None
-    goal = dice.pick(goals)
-    new = _with_orders(old, {(atom, left): 0, (atom, goal): order})
-    return new, math.log(len(_with_room(new, atom, goal, order))) - math.log(len(goals))
+    target = dice.pick(targets)
+    new = _with_orders(old, {(atom, left): 0, (atom, target): order})
+    return new, math.log(len(_with_room(new, atom, target, order))) - math.log(len(targets))
 
 
 def resize(types: Sequence[int]) -> Edit:
-    """With even chances an atom is added at the end of a bond, or an atom that has only one neighbour is removed.
+    """Add a terminal atom or remove one, each with probability one half.
 
-    To add: an anchor with free valence, one of these types, an order that both allow, and a number for the new atom,
-    each uniformly.
+    An addition chooses an anchor with free valence, one of these types, a bond order that both allow, and a number for
+    the new atom, each uniformly.
     """
 
     def edit(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
@@ -133,10 +131,8 @@ def _added(old: Skeleton, types: Sequence[int], dice: Dice) -> tuple[Skeleton, f
 
 def _removed(old: Skeleton, types: Sequence[int], dice: Dice) -> tuple[Skeleton, float] | None:
     n, terminal = len(old.types), _terminal(old)
-    if not terminal:
-        return None
-    atom = dice.pick(terminal)
-    if old.types[atom] not in types:
+    atom = _removable(old, terminal, types, dice)
+    if atom is None:
         return None
     anchor = _neighbours(old, atom)[0]
     new = _without(old, atom, {})
@@ -148,7 +144,7 @@ def _removed(old: Skeleton, types: Sequence[int], dice: Dice) -> tuple[Skeleton,
 
 
 def insert(types: Sequence[int]) -> Edit:
-    """With even chances an atom is put into a single bond, or an atom between two single bonds is taken out of it."""
+    """Insert an atom into a single bond, or remove one between two single bonds, each with probability one half."""
     types = tuple(kind for kind in types if VALENCE[kind] >= 2)
 
     def edit(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
@@ -170,16 +166,22 @@ def _inserted(old: Skeleton, types: Sequence[int], dice: Dice) -> tuple[Skeleton
 
 def _contracted(old: Skeleton, types: Sequence[int], dice: Dice) -> tuple[Skeleton, float] | None:
     n, bridges = len(old.types), _bridges(old)
-    if not bridges:
-        return None
-    atom = dice.pick(bridges)
-    if old.types[atom] not in types:
+    atom = _removable(old, bridges, types, dice)
+    if atom is None:
         return None
     one, other = _neighbours(old, atom)
     new = _without(old, atom, {(one, other): 1})
     single = sum(order == 1 for _, _, order in new.bonds)
     backward = -math.log(single * len(types) * n)
     return new, -math.log(len(bridges)) - backward
+
+
+def _removable(old: Skeleton, atoms: Sequence[int], types: Sequence[int], dice: Dice) -> int | None:
+    """One of these atoms, uniformly; None if there is none, or it is not of these types."""
+    if not atoms:
+        return None
+    atom = dice.pick(atoms)
+    return atom if old.types[atom] in types else None
 
 
 def _with_types(old: Skeleton, changes: dict[int, int]) -> Skeleton:
@@ -194,7 +196,7 @@ def _with_orders(old: Skeleton, changes: dict[tuple[int, int], int]) -> Skeleton
 
 
 def _without(old: Skeleton, atom: int, bonds: dict[tuple[int, int], int]) -> Skeleton:
-    """One atom and its bonds less, these bonds more; the numbers of later atoms move up."""
+    """Remove an atom and its bonds, and add these bonds; later atoms are renumbered."""
     joined = _with_orders(old, bonds)
     kept = [(i, j, order) for i, j, order in joined.bonds if atom not in {i, j}]
     renumbered = tuple((i - (i > atom), j - (j > atom), order) for i, j, order in kept)
@@ -211,18 +213,18 @@ def _terminal(skeleton: Skeleton) -> list[int]:
 
 
 def _bridges(skeleton: Skeleton) -> list[int]:
-    """Atoms with two single bonds, to neighbours that have no bond with each other."""
+    """Atoms with two single bonds, to neighbours that are not bonded to each other."""
     orders = skeleton.orders
     found = []
     for atom in range(len(skeleton.types)):
-        around = _neighbours(skeleton, atom)
-        if len(around) == 2 and orders[atom].sum() == 2 and orders[around[0], around[1]] == 0:
+        pair = _neighbours(skeleton, atom)
+        if len(pair) == 2 and orders[atom].sum() == 2 and orders[pair[0], pair[1]] == 0:
             found.append(atom)
     return found
 
 
 def _with_room(skeleton: Skeleton, atom: int, left: int, order: int) -> list[int]:
-    """Atoms with valence for a bond of this order from `atom`, which has none to them; not the one that it leaves."""
+    """Atoms with free valence for a bond of this order to `atom`, not bonded to it; without the atom `left`."""
     free, orders = skeleton.free_valence, skeleton.orders
-    others = (goal for goal in range(len(skeleton.types)) if goal not in {atom, left})
-    return [goal for goal in others if free[goal] >= order and orders[atom, goal] == 0]
+    others = (other for other in range(len(skeleton.types)) if other not in {atom, left})
+    return [other for other in others if free[other] >= order and orders[atom, other] == 0]

@@ -1,13 +1,13 @@
-"""Metropolis-Hastings moves on molecules.
+"""Metropolis–Hastings moves on molecules.
 
 The target is exp(-E/T) over *molecules*. An edit acts on labelled kekulised skeletons s, of which a molecule m has
-N(m) = n! / |Aut| × Kekulé forms: a move draws one of them uniformly, edits it with a known ratio of probabilities, and
-so proposes m' through s → s' with
+N(m) = n! / |Aut| × Kekulé forms: a move samples one of them uniformly, edits it with a known ratio of probabilities,
+and so proposes m' through s → s' with
 
     log q(new | old) - log q(old | new) = log q(s' | s) - log q(s | s') + log N(m') - log N(m),
 
-which is detailed balance for every pair (s, s') and thus for molecules. Numbers of atoms mean nothing to an edit, so
-that the draw among n! / |Aut| of them may be left out. Moves know no hands: they lead to molecules that ask for none.
+which is detailed balance for every pair (s, s') and thus for molecules. Edits do not depend on the numbering of atoms,
+so that sampling among its n! / |Aut| choices can be left out. Moves ignore stereo: they lead to molecules without any.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import ATOM_TYPES, N_TYPES, labelled
 
 N_PARAMETERS = 8
-"""Random numbers that an edit may use, one more than any does."""
+"""Random numbers for one edit, one more than any uses."""
 
 
 def molecule_move(edit: Edit, rules: MoleculeRules) -> Move:
-    """A move on molecules; proposals that are none, or break the rules, become no change."""
+    """Return a move on molecules; proposals that are no molecules, or break the rules, become no change."""
 
     def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
         shape = (len(templates), N_PARAMETERS)
@@ -41,9 +41,9 @@ def molecule_move(edit: Edit, rules: MoleculeRules) -> Move:
 
 
 def standard_moves(rules: MoleculeRules) -> dict[str, Move]:
-    """All moves, by name, with atoms that the rules allow; only those that keep the formula where it is set.
+    """Return all moves by name, with atoms that the rules allow; under a composition only those that keep the formula.
 
-    Ions come by `transfer`, so that the net charge stays.
+    Ions arise only by `transfer`, so that the net charge is kept.
     """
     types = [kind for kind in range(N_TYPES) if ATOM_TYPES[kind][0] in rules.allowed_elements]
     neutral = [kind for kind in types if ATOM_TYPES[kind][1] == 0]
@@ -59,7 +59,7 @@ def standard_moves(rules: MoleculeRules) -> dict[str, Move]:
 
 
 def _proposed(edit: Edit, rules: MoleculeRules, old: MoleculeTemplate, dice: Dice) -> tuple[MoleculeTemplate, float]:
-    """One proposal and its log ratio; the old molecule and zero where there is nothing lawful to propose."""
+    """Return a proposal and its log ratio; the old molecule and zero where no valid proposal is found."""
     here = labelled(old)
     found = edit(dice.pick(here.skeletons), dice)
     if found is None or not found[0].is_legal or found[0].charge != rules.charge:

@@ -1,4 +1,4 @@
-"""Resampling by exp(-E/T): systematic, with a temperature that keeps enough of the sample alive."""
+"""Systematic resampling by exp(-E/T), at a temperature that keeps the effective sample size."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,11 @@ def effective_sample_size(log_weights: Tensor) -> float:
 
 
 def temperature_for(energies: Tensor, effective: float) -> float:
-    """Lowest temperature ≥ 1 at which exp(-E/T) keeps an effective sample of this size.
+    """Return the lowest temperature ≥ 1 at which exp(-E/T) keeps an effective sample of this size.
 
     Args:
         energies: (n,), dimensionless; infinite ones carry no weight.
-        effective: wanted effective sample size; at most the number of finite energies.
+        effective: required effective sample size; at most the number of finite energies.
 
     Raises:
         ValueError: no temperature keeps that many.
@@ -24,7 +24,7 @@ def temperature_for(energies: Tensor, effective: float) -> float:
     if not 0 < effective <= len(finite):
         raise ValueError(
             f"expected an effective sample size of at most {len(finite)}, the number of finite energies, "
-            f"got {effective:g}; ask for less or draw more"
+            f"got {effective:g}; ask for less or sample more"
         )
     low, high = 1.0, 1.0
     while effective_sample_size(-finite / high) < effective * (1 - 1e-9):
@@ -36,12 +36,12 @@ def temperature_for(energies: Tensor, effective: float) -> float:
 
 
 def systematic(log_weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n indices so that each occurs n w_i times, rounded up or down, and on average exactly.
+    """Sample n indices so that each occurs n w_i times, rounded up or down, and exactly on average.
 
     Args:
         log_weights: logarithms of weights, up to a constant (n_systems,); -inf for none.
-        n: how many to draw.
-        generator: source of the one random number that this takes.
+        n: number of indices.
+        generator: source of the single random number that is needed.
 
     Returns:
         Indices (n,), ascending.
@@ -59,5 +59,5 @@ def systematic(log_weights: Tensor, n: int, generator: torch.Generator) -> Tenso
 
 
 def resample(energies: Tensor, n: int, generator: torch.Generator, *, temperature: float = 1.0) -> Tensor:
-    """Indices (n,) drawn in proportion to exp(-E/T), systematically; `temperature_for` finds a gentle T."""
+    """Return indices (n,) sampled systematically in proportion to exp(-E/T); `temperature_for` finds a suitable T."""
     return systematic(-energies.double() / temperature, n, generator)

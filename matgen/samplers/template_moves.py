@@ -1,8 +1,8 @@
-"""Metropolis-Hastings on templates, with parallel tempering.
+"""Metropolis–Hastings moves on crystal templates.
 
 The target is exp(-E/T) over *multisets* of (position, element) sites, as `CrystalTemplate` holds them. Element moves
-act on labelled sites, where substitution and swap are symmetric; a multiset that can be labelled in N ways is N times
-as likely to be proposed, and `element_move` puts that right.
+act on labelled sites, where substitution and swap are symmetric; a multiset with N labellings is N times as likely to
+be proposed, which `element_move` corrects.
 """
 
 from collections import Counter
@@ -15,43 +15,43 @@ import torch
 from torch import Tensor
 
 from matgen.chemistry.elements import descriptors
-from matgen.samplers.metropolis import Move, _uniforms
+from matgen.samplers.metropolis import Move, uniforms
 from matgen.templates.batch import Template, TemplateBatch, crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules
 
 LabelledMove = Callable[[TemplateBatch, torch.Generator], tuple[TemplateBatch, Tensor]]
-"""The same on labelled sites, whose order and positions it keeps: coords of a `Geometry` stay with their sites."""
+"""A move on labelled sites, whose order and positions it keeps: coords of a `Geometry` stay with their sites."""
 
 
 class TemplateProposal(Protocol):
-    """A template prior that can redraw a part of a template, such as its last sites, with known densities."""
+    """A template prior that can regrow a part of a template, such as its last sites, with known densities."""
 
     def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
     ) -> tuple[list[CrystalTemplate], Tensor]:
-        """New templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
+        """Return new templates and log q(new | old) - log q(old | new) (n_systems,), over multisets of sites."""
         ...
 
 
 @dataclass(frozen=True)
 class ElementKernel:
-    """How likely one element is to be substituted by another.
+    """Probabilities of substituting one element by another.
 
     Attributes:
         probability: of each element (column) in place of each (row) (n_elements, n_elements), by atomic number; rows
-            sum to one, or to zero where there is nothing to choose from.
+            sum to one, or to zero where no element is allowed.
     """
 
     probability: Tensor
 
     @classmethod
     def of(cls, elements: Sequence[int], width: float = float("inf")) -> "ElementKernel":
-        """A kernel among these elements.
+        """Return a kernel among these elements.
 
         Args:
             elements: atomic numbers.
-            width: chemical likeness: weight exp(-d²/2 width²) with d the distance of two elements' descriptors,
+            width: chemical similarity: weight exp(-d²/2 width²) with d the distance of two elements' descriptors,
                 root mean square; infinite for a uniform choice.
         """
         z = torch.tensor(sorted(set(elements)))
@@ -63,14 +63,14 @@ class ElementKernel:
 
 
 def substitute(kernel: ElementKernel) -> LabelledMove:
-    """Put another element on one site, drawn uniformly."""
+    """Return a move that puts another element on one site, chosen uniformly."""
     cumulative = kernel.probability.cumsum(1)
     cumulative = cumulative / cumulative[:, -1:].clamp(min=1e-300)
     log_probability = kernel.probability.log()
 
     def move(templates: TemplateBatch, generator: torch.Generator) -> tuple[TemplateBatch, Tensor]:
         device = templates.site_element.device
-        which, what = _uniforms(templates.n_systems, 2, generator).to(device).unbind(1)
+        which, what = uniforms(templates.n_systems, 2, generator).to(device).unbind(1)
         n_sites = torch.bincount(templates.site_system, minlength=templates.n_systems)
         site = n_sites.cumsum(0) - n_sites + (which * n_sites).long()
         old = templates.site_element[site]
@@ -86,19 +86,19 @@ def substitute(kernel: ElementKernel) -> LabelledMove:
 
 
 def swap(*, keep_composition: bool = False) -> LabelledMove:
-    """Exchange the elements of two sites that differ in element, drawn uniformly among such pairs.
+    """Return a move that exchanges the elements of two sites, uniform among pairs that differ in element.
 
-    The number of pairs does not change by a swap, so that the move is symmetric.
+    A swap does not change the number of such pairs, so that the move is symmetric.
 
     Args:
-        keep_composition: choose only among pairs of equal multiplicity.
+        keep_composition: choose among pairs of equal multiplicity.
     """
 
     def move(templates: TemplateBatch, generator: torch.Generator) -> tuple[TemplateBatch, Tensor]:
         device, n_systems = templates.site_element.device, templates.n_systems
         one, other = _pairs(templates, keep_composition=keep_composition)
         n_pairs = torch.bincount(templates.site_system[one], minlength=n_systems)
-        uniform = _uniforms(n_systems, 1, generator)[:, 0].to(device)
+        uniform = uniforms(n_systems, 1, generator)[:, 0].to(device)
         sampled = (n_pairs.cumsum(0) - n_pairs + (uniform * n_pairs).long())[n_pairs > 0]
         one, other = one[sampled], other[sampled]
         element = templates.site_element
@@ -109,39 +109,39 @@ def swap(*, keep_composition: bool = False) -> LabelledMove:
 
 
 def element_move(labelled: LabelledMove, rules: TemplateRules) -> Move:
-    """A move of elements on multisets of sites; proposals that break the rules become no change."""
+    """Return a move of elements on multisets of sites; proposals that break the rules become no change."""
 
     def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
         old = crystals_of(templates)
         batch, log_q = labelled(TemplateBatch.of(old), generator)
         proposed = crystals_of(batch.unbatch())
         extra = [_log_labellings(b) - _log_labellings(a) for a, b in zip(old, proposed, strict=True)]
-        return _lawful(rules, old, proposed, log_q.cpu() + torch.tensor(extra, dtype=torch.float64))
+        return _within_rules(rules, old, proposed, log_q.cpu() + torch.tensor(extra, dtype=torch.float64))
 
     return move
 
 
 def regrow(proposal: TemplateProposal, rules: TemplateRules) -> Move:
-    """A part of the template drawn anew by a prior; proposals that break the rules become no change."""
+    """Return a move that regrows a part of the template; proposals that break the rules become no change."""
 
     def move(templates: Sequence[Template], generator: torch.Generator) -> tuple[list[Template], Tensor]:
         old = crystals_of(templates)
         proposed, log_q = proposal.regrow(old, generator)
-        return _lawful(rules, old, proposed, log_q.detach().cpu().double())
+        return _within_rules(rules, old, proposed, log_q.detach().cpu().double())
 
     return move
 
 
-def _lawful(
+def _within_rules(
     rules: TemplateRules, old: Sequence[CrystalTemplate], new: Sequence[CrystalTemplate], log_q: Tensor
 ) -> tuple[list[Template], Tensor]:
-    lawful = [a != b and rules.satisfied(b) for a, b in zip(old, new, strict=True)]
-    kept: list[Template] = [b if yes else a for a, b, yes in zip(old, new, lawful, strict=True)]
-    return kept, torch.where(torch.tensor(lawful, dtype=torch.bool), log_q, 0.0)
+    valid = [a != b and rules.satisfied(b) for a, b in zip(old, new, strict=True)]
+    kept: list[Template] = [b if yes else a for a, b, yes in zip(old, new, valid, strict=True)]
+    return kept, torch.where(torch.tensor(valid, dtype=torch.bool), log_q, 0.0)
 
 
 def _log_labellings(template: CrystalTemplate) -> float:
-    """Logarithm of the number of distinct orders of the sites at each position, up to what element moves keep."""
+    """Logarithm of the number of distinct labellings of a template, up to a constant that element moves keep."""
     if len(set(template.sites)) == len(template.sites):
         return 0.0
     return -sum(lgamma(n + 1) for n in Counter(template.sites).values())

@@ -1,4 +1,4 @@
-"""What differs between crystals and molecules on the way from a wish to proposals; everything else is shared."""
+"""What differs between crystals and molecules on the way from a request to proposals."""
 
 from matgen.generation.kinds.base import Kind
 from matgen.generation.kinds.crystals import Crystals
@@ -9,10 +9,10 @@ from matgen.weights.shipped import folder_of
 
 
 def kind_of_request(request: Request) -> Kind:
-    """The kind that a request asks for, with its own weights or those that ship.
+    """Return the kind of material of a request, with its weights or the shipped ones.
 
     Raises:
-        WeightsError: one of them is missing or damaged.
+        WeightsError: a weight file is missing or damaged.
     """
     if request.kind == "crystal":
         return Crystals(request, load_models(request.resources.device, folder_of(request.resources.weights)))

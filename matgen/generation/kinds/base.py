@@ -1,7 +1,8 @@
-"""What a kind of material brings to the one energy and the one sampler."""
+"""What a kind of material provides to the energy and the sampler."""
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -17,12 +18,62 @@ from matgen.samplers.metropolis import Move
 from matgen.templates.batch import Template
 
 
+class KindModels(Protocol):
+    """Networks that every kind has."""
+
+    @property
+    def graph(self) -> GraphEnergy:
+        """Energy and properties of states."""
+        ...
+
+    @property
+    def properties(self) -> Ensemble:
+        """Properties of templates."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        ...
+
+
+M = TypeVar("M", bound=KindModels)
+
+
+@dataclass(frozen=True)
+class KindWithModels(Generic[M]):
+    """A request, and the models of its kind of material.
+
+    Attributes:
+        request: the request.
+        models: networks.
+    """
+
+    request: Request
+    models: M
+
+    @property
+    def graph(self) -> GraphEnergy:
+        """Energy and properties of states."""
+        return self.models.graph
+
+    @property
+    def properties(self) -> Ensemble:
+        """Properties of templates."""
+        return self.models.properties
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+        return self.models.device
+
+
 class Kind(Protocol):
-    """Crystals or molecules, with the models that were trained for them."""
+    """Crystals or molecules, with the models that were trained on them."""
 
     @property
     def request(self) -> Request:
-        """What is wanted."""
+        """The request."""
         ...
 
     @property
@@ -37,28 +88,28 @@ class Kind(Protocol):
 
     @property
     def state_predictor(self) -> StatePredictor:
-        """Properties of clean states, as choice and ranking rest on."""
+        """Properties of noise-free states, for selection and ranking."""
         ...
 
     def predictor(self) -> Predictor:
-        """What is said of a proposal."""
+        """Predictions of a proposal."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         ...
 
     def prior(self) -> TemplateEnergy:
-        """-log p(template), given what every template of the request is to be."""
+        """-log p(template), conditioned on what holds for every template of the request."""
         ...
 
-    def opinions(self) -> TemplateSum:
-        """What speaks for or against a template besides the prior and the wishes."""
+    def template_terms(self) -> TemplateSum:
+        """Energies of templates besides the prior and the targets."""
         ...
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
-        """Templates drawn from the prior under the rules of the request; some of n may fail."""
+        """At most n templates sampled from the prior under the rules of the request."""
         ...
 
     def moves(self) -> dict[str, Move]:
@@ -66,13 +117,13 @@ class Kind(Protocol):
         ...
 
     def substitution(self) -> Substitution | None:
-        """Moves of elements on sites while geometries are refined; None where they would not do."""
+        """Moves of elements on sites during refinement; None where they do not apply."""
         ...
 
     def initial_geometries(self, templates: Sequence[Template], generator: torch.Generator) -> InitialGeometries:
-        """Geometries to begin from."""
+        """Initial geometries of each template."""
         ...
 
     def likeness(self, template: Template) -> Hashable:
-        """What two templates share that are variations of one theme."""
+        """Key that is equal for similar templates, for variety among proposals."""
         ...

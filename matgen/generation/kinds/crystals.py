@@ -1,4 +1,4 @@
-"""Crystals: what their templates are told, how they move, and where their geometries start."""
+"""Crystals: conditions, sampling and moves of their templates, and initial geometries."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -14,12 +14,11 @@ from matgen.energies.novelty import Novelty
 from matgen.energies.property_target import StatePredictor
 from matgen.energies.template_prior import LearnedTemplatePrior
 from matgen.energies.template_regrowth import PARTS, LearnedRegrowth
-from matgen.energies.template_sampling import sample_templates
+from matgen.energies.template_sampling import TemplateSampler
+from matgen.generation.kinds.base import KindWithModels
 from matgen.generation.predictors import Predictor, by_structure
 from matgen.generation.request import Request
 from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
-from matgen.nn.ensemble import Ensemble
-from matgen.nn.graph_energy import GraphEnergy
 from matgen.novelty.crystals import known_formulas
 from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries, initial_geometries
@@ -33,54 +32,31 @@ CONDITION_RANGES = {"band_gap": (0, 0.0, 8.0), "formation_energy": (1, -4.0, 1.0
 """Column in `Conditions.properties`, and where open ranges end, in the property's unit."""
 
 FEW_ELEMENTS = 6
-"""Up to so many allowed elements, drawn templates are told which of them to hold; beyond, masks alone decide."""
+"""Up to this many allowed elements, sampled templates are conditioned on some of them; with more, masks suffice."""
 
 
 @dataclass(frozen=True)
-class Crystals:
-    """Crystals as a request asks for them.
-
-    Attributes:
-        request: what is wanted.
-        models: that guide.
-    """
-
-    request: Request
-    models: Models
-
-    @property
-    def graph(self) -> GraphEnergy:
-        """Energy and properties of states."""
-        return self.models.graph
-
-    @property
-    def properties(self) -> Ensemble:
-        """Properties of templates."""
-        return self.models.properties
+class Crystals(KindWithModels[Models]):
+    """Crystals that meet a request."""
 
     @property
     def state_predictor(self) -> StatePredictor:
-        """The ensemble of structures."""
+        """The ensemble that reads structures."""
         return self.models.structures
 
     def predictor(self) -> Predictor:
-        """The same ensemble."""
+        """The graph network and the same ensemble."""
         return Predictor(self.models.graph, by_structure(self.models.structures))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.models.device
-
     def prior(self) -> LearnedTemplatePrior:
-        """The template prior, told what every template is to be."""
+        """The template prior, conditioned on what holds for every template."""
         return LearnedTemplatePrior(self.models.prior, settled_conditions(self.request))
 
-    def opinions(self) -> TemplateSum:
-        """Charge balance, novelty, familiar chemistry, closed shells.
+    def template_terms(self) -> TemplateSum:
+        """Charge balance, novelty, chemical distance, closed shells.
 
-        Familiar chemistry is where predictions hold: it is weighed where properties are wished for; closed shells where
-        a gap is. None of these speaks against a composition that was named.
+        Chemical distance counts only with property targets, since predictions are reliable near known chemistry; closed
+        shells only with a target of a band gap. Only charge balance applies to a given composition.
         """
         request, weights = self.request, self.request.sampler
         named = bool(request.rules.composition)
@@ -98,13 +74,13 @@ class Crystals:
         return total
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
-        """Templates drawn site by site, told what each is to be."""
+        """Templates sampled site by site, each under conditions of its own."""
         asked = sampled_conditions(self.request, n, generator)
-        rules = self.request.crystal_rules
-        return list(sample_templates(self.models.prior, rules, asked.to(self.models.device), generator))
+        sampler = TemplateSampler(self.models.prior, self.request.crystal_rules)
+        return list(sampler.sample(asked.to(self.models.device), generator))
 
     def moves(self) -> dict[str, Move]:
-        """Elements exchanged, and parts drawn anew by the prior."""
+        """Exchange of elements, and regrowth of parts by the prior."""
         request, rules = self.request, self.request.crystal_rules
         moves = {"swap": element_move(swap(keep_composition=bool(rules.composition)), rules)}
         if not rules.composition:
@@ -113,16 +89,16 @@ class Crystals:
             return moves
         asked = settled_conditions(request).to(self.models.device)
         return moves | {
-            f"redraw_{part}": regrow(LearnedRegrowth(self.models.prior, rules, asked, part), rules) for part in PARTS
+            f"regrow_{part}": regrow(LearnedRegrowth(self.models.prior, rules, asked, part), rules) for part in PARTS
         }
 
     def substitution(self) -> Substitution | None:
-        """Elements are exchanged unless the composition is named."""
+        """Exchange of elements, unless the composition is given."""
         rules = self.request.crystal_rules
         return None if rules.composition else Substitution(substitute(self._kernel()), rules)
 
     def initial_geometries(self, templates: Sequence[Template], generator: torch.Generator) -> InitialGeometries:
-        """The nearest prototypes, and draws from the density of geometries."""
+        """The nearest prototypes, and samples of the density of geometries."""
         models, sampler = self.models, self.request.sampler
 
         def sample(unknown: TemplateBatch, generator: torch.Generator) -> Geometry:
@@ -138,7 +114,7 @@ class Crystals:
         ).to(models.device)
 
     def likeness(self, template: Template) -> Hashable:
-        """Their layout."""
+        """The Wyckoff layout."""
         return layout(*crystals_of([template]))
 
     def _kernel(self) -> ElementKernel:
@@ -146,7 +122,7 @@ class Crystals:
 
 
 def settled_conditions(request: Request) -> Conditions:
-    """One row of what every template is to be: point wishes, required elements; nothing that a range leaves open."""
+    """Return one row of conditions that hold for every template: point targets and required elements, but no ranges."""
     asked = Conditions.none(1, CRYSTAL_GRIDS)
     asked.properties[:, 2] = 0.0
     for target in request.property_targets:
@@ -158,9 +134,9 @@ def settled_conditions(request: Request) -> Conditions:
 
 
 def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> Conditions:
-    """Conditions of n templates to be drawn: values from within each range, and some of the few allowed elements.
+    """Sample conditions of n templates: values within each range, and some of the allowed elements if these are few.
 
-    Where a range holds zero, which is special (a metal; a compound on the hull), half of the values are zero.
+    Where a range contains zero, which is special (a metal; a compound on the hull), half of the values are zero.
     """
     rows = torch.zeros(n, dtype=torch.long)
     asked = settled_conditions(request).select(rows)

@@ -1,4 +1,4 @@
-"""Molecules: how their graphs are drawn and moved, and how a geometry starts from noise."""
+"""Molecules: conditions, sampling and moves of their graphs, and initial geometries from noise."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -10,18 +10,16 @@ from matgen.checks.molecular_graph import shows_template
 from matgen.energies.base import TemplateSum
 from matgen.energies.graph import GraphPredictor, denoiser_score
 from matgen.energies.graph_prior import LearnedGraphPrior
-from matgen.energies.graph_sampling import sample_molecules
+from matgen.energies.graph_sampling import MoleculeSampler
 from matgen.energies.known_molecule import KnownGraph
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.property_target import StatePredictor
 from matgen.energies.stereo import StereoEnergy
+from matgen.generation.kinds.base import KindWithModels
 from matgen.generation.predictors import Predictor, by_graph_and_template
-from matgen.generation.request import Request
 from matgen.nn.conditions import MOLECULE_GRIDS, Conditions
-from matgen.nn.ensemble import Ensemble
-from matgen.nn.graph_energy import GraphEnergy
 from matgen.novelty.molecules import novel_molecule, shipped_molecules
-from matgen.samplers.diffusion import diffuse, energy_score, settled
+from matgen.samplers.diffusion import Schedule, diffuse, energy_score, settled
 from matgen.samplers.initial_geometry import InitialGeometries
 from matgen.samplers.initial_noise import pure_noise
 from matgen.samplers.metropolis import Move
@@ -41,30 +39,12 @@ CONDITION_SPANS = {
     "atomization_energy": (-120.0, -10.0),
     "heat_capacity": (6.0, 50.0),
 }
-"""Where open ranges end, in the property's unit."""
+"""Ends of open ranges, in the unit of the property."""
 
 
 @dataclass(frozen=True)
-class Molecules:
-    """Molecules as a request asks for them.
-
-    Attributes:
-        request: what is wanted.
-        models: that guide.
-    """
-
-    request: Request
-    models: MoleculeModels
-
-    @property
-    def graph(self) -> GraphEnergy:
-        """Energy and properties of states."""
-        return self.models.graph
-
-    @property
-    def properties(self) -> Ensemble:
-        """Properties of templates."""
-        return self.models.properties
+class Molecules(KindWithModels[MoleculeModels]):
+    """Molecules that meet a request."""
 
     @property
     def state_predictor(self) -> StatePredictor:
@@ -72,20 +52,15 @@ class Molecules:
         return GraphPredictor(self.models.graph)
 
     def predictor(self) -> Predictor:
-        """The graph network and the predictor of graphs."""
+        """The graph network and the ensemble that reads molecular graphs."""
         return Predictor(self.models.graph, by_graph_and_template(self.models.graph, self.models.properties))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.models.device
-
     def prior(self) -> LearnedGraphPrior:
-        """The graph prior, told what every molecule is to be."""
+        """The graph prior, conditioned on what holds for every molecule."""
         return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), settled=True), orders=2)
 
-    def opinions(self) -> TemplateSum:
-        """Novelty, unless known molecules are welcome or a graph or composition is named."""
+    def template_terms(self) -> TemplateSum:
+        """Novelty, unless known molecules are allowed or a graph or composition is given."""
         request, weight = self.request, self.request.sampler.novelty
         if not weight or request.selection.allow_known or request.graph.smiles or request.rules.composition:
             return TemplateSum({})
@@ -93,31 +68,31 @@ class Molecules:
         return weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
-        """Graphs drawn atom by atom; where the request names one, that one with whatever hands it leaves open."""
+        """Graphs sampled atom by atom; for a given graph, every stereoisomer that it leaves open."""
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
         asked = self._conditions(n, generator, settled=False)
-        return list(sample_molecules(self.models.prior, self.request.molecule_rules, asked, generator))
+        return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(asked, generator))
 
     def moves(self) -> dict[str, Move]:
-        """Atoms and bonds changed, added and removed; none where the graph is named."""
+        """Changes, insertions and removals of atoms and bonds; none if the graph is given."""
         return {} if self.request.template is not None else standard_moves(self.request.molecule_rules)
 
     def substitution(self) -> None:
-        """None: a geometry does not survive a change of its graph."""
+        """None: a geometry is invalid once its graph changes."""
 
     @property
     def geometries(self) -> int:
-        """Starts of each template: where the graph is named, as many as several graphs would get that compete."""
+        """Initial geometries of each template; a given graph has as many as all competing graphs together."""
         sampler = self.request.sampler
         return sampler.geometries * (sampler.started if self.request.template is not None else 1)
 
     def initial_geometries(self, templates: Sequence[Template], generator: torch.Generator) -> InitialGeometries:
-        """Geometries diffused from pure noise by the learned score, and settled.
+        """Geometries diffused from pure noise by the learned score, then moved to a mode.
 
-        A hand that a graph leaves open is drawn before: what is delivered has a name, and a geometry that fits it.
-        Where the geometry does not show its graph, or another hand, both are drawn anew, `initial_trials` times at most.
+        Stereo that a graph leaves open is sampled first, so that SMILES and geometry of a result agree. Where the
+        geometry shows another graph or stereo, both are sampled again, up to `initial_trials` times in all.
         """
         sampler, count = self.request.sampler, self.geometries
         asked = [one for one in molecules_of(templates) for _ in range(count)]
@@ -130,44 +105,39 @@ class Molecules:
                 named[i] = with_random_stereo(asked[i], generator)
             batch = TemplateBatch.of([named[i] for i in left]).to(self.device)
             found = self._sampled(batch, generator).coords
-            for i, place in zip(left, found.split(batch.n_sites.tolist()), strict=True):
-                coords[i] = place
+            for i, positions in zip(left, found.split(batch.n_sites.tolist()), strict=True):
+                coords[i] = positions
             left = [i for i in left if not shows_template(named[i], coords[i].double().cpu().numpy())]
         whole = TemplateBatch.of(named).to(self.device)
-        places = torch.cat([torch.zeros(0, 3, device=self.device), *coords])
-        geometry = Geometry(places.new_zeros(len(named), 6), places)
+        positions = torch.cat([torch.zeros(0, 3, device=self.device), *coords])
+        geometry = Geometry(positions.new_zeros(len(named), 6), positions)
         owner = torch.arange(len(templates), device=self.device).repeat_interleave(count)
         return InitialGeometries(whole, geometry, owner, torch.zeros_like(owner, dtype=torch.bool))
 
     def _sampled(self, batch: TemplateBatch, generator: torch.Generator) -> Geometry:
-        """One geometry each: diffused; settled, turned to the hands asked for and off what is not bonded; settled."""
+        """Sample one geometry each: diffusion, steps to a mode under stereo and nonbonded energies, then without."""
         sampler = self.request.sampler
         end = sampler.settle_noise if sampler.settle_levels else sampler.lowest
         score = denoiser_score(self.graph, batch)
-        geometry = diffuse(
-            score,
-            batch,
-            pure_noise(batch, sampler.initial_noise, generator),
-            levels=karras_levels(sampler.initial_noise, end, sampler.initial_levels),
-            generator=generator,
-            churn=sampler.initial_churn,
-            corrector_steps=0,
-        )
+        noise = pure_noise(batch, sampler.initial_noise, generator)
+        levels = karras_levels(sampler.initial_noise, end, sampler.initial_levels)
+        schedule = Schedule(levels, churn=sampler.initial_churn, corrector_steps=0)
+        geometry = diffuse(score, batch, noise, schedule=schedule, generator=generator)
         if sampler.settle_levels:
-            way = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
-            asked = energy_score(Nonbonded() + StereoEnergy(), batch)
-            geometry = settled(score, batch, geometry, levels=way, stride=sampler.settle_stride, guidance=asked)
+            levels = karras_levels(sampler.settle_noise, sampler.lowest, sampler.settle_levels)
+            guidance = energy_score(Nonbonded() + StereoEnergy(), batch)
+            geometry = settled(score, batch, geometry, levels=levels, stride=sampler.settle_stride, guidance=guidance)
         if sampler.finish_levels:
-            last = karras_levels(sampler.sampled_noise, sampler.lowest, sampler.finish_levels)
-            geometry = settled(score, batch, geometry, levels=last)
+            levels = karras_levels(sampler.sampled_noise, sampler.lowest, sampler.finish_levels)
+            geometry = settled(score, batch, geometry, levels=levels)
         return geometry
 
     def likeness(self, template: Template) -> Hashable:
-        """Their rings and what joins these, whatever the elements; the formula where there is no ring."""
+        """The scaffold: rings and linkers without elements; the formula if there is no ring."""
         return scaffold(*molecules_of([template]))
 
     def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> Conditions:
-        """What n molecules are to be: point wishes, and values drawn from within ranges unless only what is settled."""
+        """Conditions of n molecules: point targets, and values sampled within ranges unless `settled`."""
         values = {}
         for target in self.request.property_targets:
             lowest, highest = CONDITION_SPANS[target.name]

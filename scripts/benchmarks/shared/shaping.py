@@ -12,7 +12,7 @@ from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.runtime.progress import Silence
-from matgen.samplers.diffusion import diffuse
+from matgen.samplers.diffusion import Schedule, diffuse
 from matgen.samplers.initial_noise import pure_noise
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -51,8 +51,6 @@ def diffused(batch: TemplateBatch, geometry: Geometry, levels: Tensor, generator
         denoiser_score(shipped().graph, batch),
         batch,
         geometry,
-        levels=levels,
+        schedule=Schedule(levels, churn=CONFIG.churn, corrector_steps=CONFIG.corrector_steps),
         generator=generator,
-        corrector_steps=CONFIG.corrector_steps,
-        churn=CONFIG.churn,
     )

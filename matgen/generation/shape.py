@@ -1,0 +1,166 @@
+"""Geometries for templates: initial ones, diffused and refined, the best of each template."""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from matgen.energies.graph import denoiser_score
+from matgen.generation.kinds.base import Kind
+from matgen.generation.repetition import Found, repetition_energy
+from matgen.generation.request import Request
+from matgen.generation.total_energy import (
+    guidance,
+    ranking_terms,
+    state_energy,
+    template_energy,
+)
+from matgen.runtime.progress import Report
+from matgen.samplers.diffusion import Schedule, diffuse, energy_score, settled
+from matgen.samplers.hybrid import RefineSchedule, refine
+from matgen.samplers.initial_geometry import InitialGeometries, joined
+from matgen.samplers.initial_noise import renoise
+from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated
+from matgen.templates.noise import karras_levels
+
+CHUNK = 48
+"""Templates that are diffused and refined together."""
+
+
+def shape(
+    templates: list[Template],
+    request: Request,
+    kind: Kind,
+    generator: torch.Generator,
+    report: Report,
+    found: Found | None = None,
+) -> tuple[TemplateBatch, Geometry]:
+    """Return geometries for the most promising templates, one each.
+
+    The best initial geometries are diffused and refined; the best of each template is kept.
+
+    Args:
+        templates: distinct.
+        request: what is asked.
+        kind: crystals or molecules.
+        generator: of all random numbers.
+        report: receives the progress.
+        found: candidates found before, which count as repeated.
+    """
+    begun = _begun(templates, request, kind, generator, report, found)
+    parts = []
+    owners = begun.owner.unique()
+    for first in range(0, len(owners), CHUNK):
+        chosen = torch.isin(begun.owner, owners[first : first + CHUNK]).nonzero().ravel()
+        parts.append(_shaped(begun.select(chosen), request, kind, generator))
+        report("shape", min(first + CHUNK, len(owners)), len(owners))
+    return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
+
+
+def _begun(
+    templates: list[Template],
+    request: Request,
+    kind: Kind,
+    generator: torch.Generator,
+    report: Report,
+    found: Found | None,
+) -> InitialGeometries:
+    """Return the best initial geometries of the templates whose best one has the lowest ranking energy."""
+    parts, lowest, energies = [], [], []
+    for first in range(0, len(templates), CHUNK):
+        some = templates[first : first + CHUNK]
+        begun = kind.initial_geometries(some, generator)
+        total = _ranking_energy(begun.templates, begun.geometry, request, kind)
+        lowest.append(total.new_full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
+        energies.append(total)
+        parts.append(replace(begun, owner=begun.owner + first))
+        report("start", min(first + CHUNK, len(templates)), len(templates))
+    if not parts:
+        return kind.initial_geometries([], generator)
+    total = torch.cat(lowest)
+    order = (total + repetition_energy(templates, total, request, kind, found)).argsort()
+    best = order[: request.search.n * request.sampler.shaped]
+    together = joined(parts)
+    leading = _places(together.owner, torch.cat(energies)) < request.sampler.refined_geometries
+    return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
+
+
+def _places(owner: Tensor, energy: Tensor) -> Tensor:
+    """Return the place (n_geometries,) of each geometry among those of its owner, the lowest energy first.
+
+    Args:
+        owner: index (n_geometries,) of the template of each geometry, ascending.
+        energy: (n_geometries,).
+    """
+    order = energy.argsort(stable=True)
+    order = order[owner[order].argsort(stable=True)]
+    first = torch.searchsorted(owner, owner[order])
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device) - first
+    return places
+
+
+def _shaped(
+    begun: InitialGeometries, request: Request, kind: Kind, generator: torch.Generator
+) -> tuple[TemplateBatch, Geometry]:
+    """Diffuse and refine geometries, and return the lowest of each owner."""
+    batch, geometry = begun.templates, begun.geometry
+    if request.stages.diffusion:
+        pull = guidance(request, kind)
+        sigma = torch.where(begun.from_prototype, request.sampler.prototype_noise, request.sampler.sampled_noise)
+        ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.sampled_noise, request.sampler.levels)
+        geometry = diffuse(
+            denoiser_score(kind.graph, batch),
+            batch,
+            renoise(batch, geometry, sigma, generator),
+            schedule=Schedule(
+                ramp.to(sigma)[:, None] * sigma,
+                churn=request.sampler.churn,
+                corrector_steps=request.sampler.corrector_steps,
+            ),
+            generator=generator,
+            guidance=energy_score(pull, batch) if pull.terms() else None,
+        )
+    energy = state_energy(request, kind)
+    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.refine_sigma)
+    if request.stages.mala:
+        batch, geometry, _ = refine(
+            energy,
+            batch,
+            geometry,
+            level,
+            schedule=RefineSchedule(request.sampler.refine_rounds, request.sampler.refine_steps),
+            generator=generator,
+            template_energy=template_energy(request, kind),
+            substitution=kind.substitution() if request.stages.moves else None,
+        )
+        geometry = _finished(batch, geometry, request, kind, generator)
+    return _lowest(batch, geometry, begun.owner, request, kind)
+
+
+def _finished(
+    batch: TemplateBatch, geometry: Geometry, request: Request, kind: Kind, generator: torch.Generator
+) -> Geometry:
+    """Remove the noise of the refinement."""
+    score, sampler = denoiser_score(kind.graph, batch), request.sampler
+    if sampler.finish_levels:
+        levels = karras_levels(sampler.sampled_noise, sampler.lowest, sampler.finish_levels)
+        return settled(score, batch, geometry, levels=levels)
+    levels = karras_levels(sampler.refine_sigma, sampler.lowest, 4)
+    return diffuse(score, batch, geometry, schedule=Schedule(levels, corrector_steps=0), generator=generator)
+
+
+def _lowest(
+    batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, kind: Kind
+) -> tuple[TemplateBatch, Geometry]:
+    """Return the geometry of each owner that ranks best: substitution may have given them different elements."""
+    best = (_places(owner, _ranking_energy(batch, geometry, request, kind)) == 0).nonzero().ravel()
+    return batch.select(best), geometry.select(batch, best)
+
+
+def _ranking_energy(batch: TemplateBatch, geometry: Geometry, request: Request, kind: Kind) -> Tensor:
+    """Return the sum (n_systems,) of all ranking terms; infinity where it is undefined."""
+    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
+    terms = ranking_terms(batch, geometry, level, request, kind)
+    return torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
