@@ -15,9 +15,10 @@ from torch import Tensor
 
 from matgen.batch.neighbors import neighbors
 from matgen.chemistry.elements import descriptors
-from matgen.generation.generate import Proposed, generate
+from matgen.generation.generate import generate
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.predictors import Predictor, by_structure
+from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.runtime.devices import DeviceError, find_device, per_device, placed
@@ -28,7 +29,8 @@ from matgen.structures.conversion import described, state_of
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.training.run import TrainConfig, train, train_config
+from matgen.training.config import TrainConfig, train_config
+from matgen.training.run import train
 from matgen.weights.files import WEIGHTS
 from matgen.weights.kinds import USED_BY
 from matgen.weights.models import load, load_models
@@ -227,7 +229,9 @@ def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
 def trained(kind: str, table: Path, folder: Path, device: torch.device, steps: int) -> tuple[list[dict], Path, dict]:
     """Log, weights and figures of a short training without dropout, whose masks a GPU draws by itself."""
     schedule = {"steps": steps, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": steps, "seed": 3}
-    still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "forget": 0.0}}.get(kind, {"dropout": 0.0})
+    still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "layout_dropout": 0.0}}.get(
+        kind, {"dropout": 0.0}
+    )
     size = SMALL_MODELS[kind] | still
     raw = {"kind": kind, "model": size, "data": str(table), "folder": str(folder), "schedule": schedule}
     config: TrainConfig = replace(train_config(raw), device=str(device))

@@ -175,9 +175,10 @@ def test_training_needs_neither_pymatgen_nor_ase(prepared_table: Path, tmp_path:
     code = ABSENT.format(names=names) + textwrap.dedent(
         f"""
         from matgen.batch.neighbors import by_images
-        import matgen.training.structures
-        from matgen.training.run import train, train_config
-        matgen.training.structures.neighbors = by_images  # as on a GPU
+        import matgen.training.structure_properties
+        from matgen.training.config import train_config
+        from matgen.training.run import train
+        matgen.training.structure_properties.neighbors = by_images  # as on a GPU
         config = {{
             "kind": "structure_properties", "model": {size}, "heads": 1, "data": {str(prepared_table)!r},
             "folder": {str(tmp_path / "run")!r}, "schedule": {{"steps": 2, "batch_size": 8}},

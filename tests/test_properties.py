@@ -15,7 +15,7 @@ from matgen.batch.state import Orbits, State
 from matgen.datasets.crystals import CrystalTable
 from matgen.energies.base import forces
 from matgen.energies.property_target import StatePropertyTarget, TemplatePropertyTarget
-from matgen.generation.request import intervals
+from matgen.generation.acceptance import intervals
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.evaluator import Evaluator, EvaluatorConfig
 from matgen.nn.property_heads import CHGNET, LEGACY
@@ -30,18 +30,12 @@ from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.testing import check_energy
-from matgen.training.properties import (
-    LISTED_GAPS,
-    UNLISTED,
-    PropertyTargets,
-    compositions,
-    fit_calibration,
-    fold,
-    known_rows,
-    negative_log_likelihood,
-    redescribed,
-)
-from matgen.weights.models import WEIGHTS, load
+from matgen.training.calibration import fit_calibration
+from matgen.training.likelihood import LISTED_GAPS, UNLISTED, known_rows, negative_log_likelihood
+from matgen.training.properties import PropertyTargets, compositions, fold
+from matgen.training.template_properties import redescribed
+from matgen.weights.files import WEIGHTS
+from matgen.weights.models import load
 
 D = torch.float64
 

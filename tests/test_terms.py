@@ -16,8 +16,10 @@ from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
 from matgen.energies.terms import TermError, Terms
 from matgen.generation.errors import RequestError
-from matgen.generation.generate import Proposed, generate, propose
+from matgen.generation.generate import generate
 from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.propose import propose
+from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.relaxation.calculators import chgnet_calculator

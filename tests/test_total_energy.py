@@ -8,9 +8,10 @@ import torch
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS
 from matgen.generation.kinds.crystals import Crystals, sampled_conditions, settled_conditions
+from matgen.generation.repetition import repeats
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
-from matgen.generation.total_energy import ranking_terms, repeats, weighted_targets
+from matgen.generation.total_energy import ranking_terms, weighted_targets
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout

@@ -34,13 +34,15 @@ from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
+from matgen.training.config import TrainConfig, train_config
 from matgen.training.loop import CheckpointError, Schedule
-from matgen.training.run import DataError, TrainConfig, join, train, train_config
+from matgen.training.run import join, train
+from matgen.training.tables import DataError
 from matgen.weights.files import WEIGHTS, WeightsError, info, save
 from matgen.weights.kinds import KINDS, NETWORKS, USED_BY
 from matgen.weights.models import load
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
-from matgen.workflows.design import StageClock, default_folder, run
+from matgen.workflows.design import StageClock, default_folder, identity, run
 from matgen.workflows.train import planned
 
 SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
@@ -271,6 +273,26 @@ def test_another_request_does_not_mix_with_a_run(finished: Path) -> None:
 
 
 @needs_weights
+def test_effort_is_no_part_of_what_identifies_a_run() -> None:
+    request = Request.of(band_gap=1.5)
+    for effort in ({"budget": 1.0}, {"rounds": 2}, {"processes": 1}, {"verify": 3}, {"verify_minutes": 1.0}):
+        assert identity(request.updated(**effort)) == identity(request)
+        assert default_folder(request.updated(**effort)) == default_folder(request)
+    for other in ({"n": 3}, {"confidence": 0.5}, {"device": "cpu", "max_atoms": 8}, {"sampler": {"levels": 3}}):
+        assert identity(request.updated(**other)) != identity(request)
+
+
+@needs_weights
+def test_another_run_is_told_apart_setting_by_setting(tmp_path: Path) -> None:
+    request = Request.of(band_gap=1.5, relax="none")
+    with CandidateWriter(tmp_path, identity(request)):
+        pass
+    other = request.updated(n=3, sampler={"levels": 3})
+    with pytest.raises(ResumeError, match=r"sampler\.levels was 12 and is now 3, search\.n was 10 and is now 3;"):
+        CandidateWriter(tmp_path, identity(other)).__enter__()
+
+
+@needs_weights
 @pytest.mark.slow
 def test_the_library_hands_out_candidates() -> None:
     found = matgen.design(formula="NaCl", n=1, relax="none", max_atoms=4)
@@ -309,7 +331,7 @@ def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, prepared_
     config = load(kind, first.path).config
     if kind == "geometry_density":  # the training crystals say what is known
         assert config.known_layouts > 0
-        config = replace(config, known_layouts=0, known_numbers=0)
+        config = replace(config, known_layouts=0, known_parameters=0)
     assert config == train_config(raw).model
 
 
