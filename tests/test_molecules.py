@@ -325,7 +325,7 @@ def test_a_push_lets_both_ends_meet_at_their_length() -> None:
 
 
 def test_pushes_need_graphs() -> None:
-    with pytest.raises(ConfigError, match="pushes need graphs"):
+    with pytest.raises(ConfigError, match="pair_displacements need graphs"):
         TrunkConfig(pair_displacements=True)
 
 

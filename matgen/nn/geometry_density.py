@@ -196,7 +196,7 @@ class GeometryDensity(nn.Module):
         return ((weights + log_normal).logsumexp(-1) * parameters.present).sum(1)
 
     def sample(self, templates: TemplateBatch, generator: torch.Generator, temperature: float = 1.0) -> Geometry:
-        """Sample a geometry of each template; a temperature below one sharpens all choices and narrows all components."""
+        """Sample a geometry of each template; a temperature below one sharpens choices and narrows components."""
         n_coords = torch.zeros_like(templates.space_group)
         n_coords = n_coords.index_add(0, templates.site_system, templates.free_coords.sum(1))
         order = (n_coords + templates.free_lattice.sum(1)).argsort(stable=True)

@@ -2,13 +2,13 @@
 
     E(x, σ) = Σ_i [ ½ ‖v_i‖² / σ² + ½ ‖s‖² / σ² + h_i ]
 
-v_i is the displacement (Å) that denoises atom i, s the strain (scaled as `matgen.templates.noise` scales lattice numbers, Å)
-that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising autoencoder,
-whose slope is minus the score where the denoiser projects onto the data. h_i is a scalar trained by contrast, which
-sets the levels that denoising cannot see. Of molecules with their graphs, v_i holds the pull σ²/(σ² + s²) to the centre
-that a Gaussian of the size s of a molecule feels, and the network learns the rest (c_skip of Karras et al. 2022). The
-sum runs over all atoms, so E is extensive and E/N does not depend on
-the cell that a material is presented in.
+v_i is the displacement (Å) that denoises atom i, s the strain (Å, scaled as `matgen.templates.noise` scales lattice
+parameters) that denoises the cell, both trained by denoising score matching; ½‖·‖²/σ² is the energy of a denoising
+autoencoder, whose gradient is minus the score where the denoiser projects onto the data. h_i is a scalar trained by
+contrast, which sets the levels that denoising does not determine. For molecules with graphs, v_i includes the fraction
+σ²/(σ² + s²) of the way to the centre, which denoises a Gaussian of the size s of a molecule, and the network learns the
+rest (c_skip of Karras et al. 2022). The sum runs over all atoms, so E is extensive, and E/N does not depend on the
+choice of the cell.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from matgen.templates.expand import unit_directions
 from matgen.templates.lattice import basis
 
 SIGMA_SITE = 1.5  # Å; beyond it a denoising displacement stops growing with σ; the size of a molecule along an axis
-SIGMA_LATTICE = 3.0  # likewise for scaled lattice numbers
+SIGMA_LATTICE = 3.0  # likewise for scaled lattice parameters
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,15 @@ class GraphEnergyConfig:
 
 @dataclass(frozen=True)
 class GraphOutput:
-    """What the network says of a batch.
+    """Output of the network for a batch.
 
     Attributes:
         displacement: denoising displacement of each representative (n_sites, 3), Å.
-        strain: scaled denoising displacement of the lattice numbers (n_systems, 6), Å; zero where there is no lattice.
+        strain: scaled denoising displacement of the lattice parameters (n_systems, 6), Å; zero without a
+            lattice.
         site_energy: h of each representative (n_sites,).
-        embedding: what the property heads read: mean and spread of the scalar features over atoms
-            (n_systems, 2 channels), or for molecules what `matgen.nn.molecule_heads` lays out.
+        embedding: input of the property heads: mean and spread of the scalar features over atoms
+            (n_systems, 2 channels), or for molecules the vector of `matgen.nn.molecule_heads`.
     """
 
     displacement: Tensor
@@ -58,12 +59,12 @@ class GraphOutput:
 
 
 def output_scale(sigma: Tensor, saturation: float) -> Tensor:
-    """σ s / √(σ² + s²): the size of a denoising displacement (Karras et al. 2022, c_out)."""
+    """Return σ s / √(σ² + s²), the size of a denoising displacement (Karras et al. 2022, c_out)."""
     return sigma * saturation / (sigma**2 + saturation**2).sqrt()
 
 
 class GraphEnergy(nn.Module):
-    """Trunk and heads."""
+    """The graph energy: trunk and heads."""
 
     Config = GraphEnergyConfig
 
@@ -81,7 +82,7 @@ class GraphEnergy(nn.Module):
             self.heads = PropertyHeads(2 * channels, hidden, config.dropout)
 
     def forward(self, state: State, sigma: Tensor) -> GraphOutput:
-        """Read a state at noise levels sigma (n_systems,), Å."""
+        """Return the output for a state at noise levels sigma (n_systems,), Å."""
         h, shift = self.trunk.moved(state, sigma)
         scalars = h[:, 0]
         channels = scalars.shape[1]
@@ -92,7 +93,7 @@ class GraphEnergy(nn.Module):
         strain = over_atoms(matrix, state)
         displacement = vector * output_scale(sigma, SIGMA_SITE)[state.site_system, None] + shift
         return GraphOutput(
-            displacement=displacement - _pull(state, sigma) if self.config.trunk.graphs else displacement,
+            displacement=displacement - _towards_centre(state, sigma) if self.config.trunk.graphs else displacement,
             strain=torch.einsum("bij,kij->bk", strain, basis(strain.device).to(strain.dtype))
             * (output_scale(sigma, SIGMA_LATTICE) * state.pbc.all(1))[:, None],
             site_energy=self.site_energy(scalars).squeeze(-1),
@@ -100,8 +101,8 @@ class GraphEnergy(nn.Module):
         )
 
 
-def _pull(state: State, sigma: Tensor) -> Tensor:
-    """σ²/(σ² + s²) of the way from the centre of each molecule to its atoms (n_atoms, 3), Å."""
+def _towards_centre(state: State, sigma: Tensor) -> Tensor:
+    """Return σ²/(σ² + s²) of the vector from the centre of each molecule to its atoms (n_atoms, 3), Å."""
     centre = scatter(state.positions, state.system_idx, dim_size=state.n_systems, reduce="mean")
     share = sigma**2 / (sigma**2 + SIGMA_SITE**2)
     return share[state.system_idx, None] * (state.positions - centre[state.system_idx])
@@ -115,17 +116,17 @@ def _mean_and_spread(scalars: Tensor, state: State) -> Tensor:
 
 
 def site_share(state: State, dtype: torch.dtype) -> Tensor:
-    """Fraction of its system's atoms that each site holds (n_sites,)."""
+    """Return the fraction of its system's atoms that each site holds (n_sites,)."""
     return state.orbits.multiplicity.to(dtype) / state.n_atoms.to(dtype)[state.site_system]
 
 
 def over_sites(values: Tensor, state: State) -> Tensor:
-    """Sum (n_systems, ...) of what each site holds (n_sites, ...)."""
+    """Return the sum (n_systems, ...) over sites (n_sites, ...)."""
     return scatter(values, state.site_system, dim_size=state.n_systems)
 
 
 def over_atoms(matrix: Tensor, state: State) -> Tensor:
-    """Mean (n_systems, 3, 3) over atoms of what each site's representative holds (n_sites, 3, 3), turned with it."""
+    """Return the mean over atoms (n_systems, 3, 3) of matrices of representatives (n_sites, 3, 3), rotated with them."""
     rotation, index = state.orbits.rotations.to(matrix), state.orbits.site_idx
     turned = rotation @ matrix.index_select(0, index) @ rotation.mT
     total = scatter(turned, state.system_idx, dim_size=state.n_systems)
@@ -133,19 +134,19 @@ def over_atoms(matrix: Tensor, state: State) -> Tensor:
 
 
 def residual_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
-    """What is left to denoise, (½ Σ_i ‖v_i‖² / σ² + ½ N ‖s‖² / σ²) / N (n_systems,)."""
+    """Return the denoising part of E / N, (½ Σ_i ‖v_i‖² / σ² + ½ N ‖s‖² / σ²) / N (n_systems,)."""
     square = over_sites((output.displacement**2).sum(-1) * site_share(state, sigma.dtype), state)
     return 0.5 * (square + (output.strain**2).sum(-1)) / sigma**2
 
 
 def energy_per_atom(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
-    """E / N (n_systems,) as the module's docstring has it."""
+    """Return E / N (n_systems,), as defined at the top of this file."""
     level = over_sites(output.site_energy * site_share(state, output.site_energy.dtype), state)
     return residual_per_atom(output, state, sigma) + level
 
 
 def predicted_step(output: GraphOutput, templates: TemplateBatch, geometry: Geometry) -> Geometry:
-    """The network's denoising displacement in scaled free numbers (Å)."""
+    """Return the denoising displacement of the network in scaled free parameters (Å)."""
     directions, _ = unit_directions(templates, geometry)
     coords = torch.einsum("skj,sj->sk", directions, output.displacement)
     return Geometry(output.strain * templates.free_lattice, coords * templates.free_coords)

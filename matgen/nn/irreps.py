@@ -108,7 +108,7 @@ def _symmetric_basis() -> Tensor:
 
 
 def harmonics(directions: Tensor) -> Tensor:
-    """Return solid harmonics of degree 0, 1, 2 of (n, 3) softened directions: (n, 9), e3nn's component normalisation."""
+    """Return solid harmonics of degree 0, 1, 2 of softened directions (n, 3): (n, 9), in e3nn's normalisation."""
     return o3.spherical_harmonics([0, 1, 2], directions, normalize=False, normalization="component")
 
 

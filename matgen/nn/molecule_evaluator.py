@@ -1,7 +1,7 @@
 """An independent evaluator of molecules: properties from graph and geometry.
 
-It is trained on clean geometries only and on fewer rows than the graph energy (see `matgen.training.molecule_evaluator`),
-and shares no weights with the models that a design uses.
+It is trained on clean geometries only, on fewer rows than the graph energy (`matgen.training.molecule_evaluator`), and
+shares no weights with the models that a design uses.
 """
 
 from dataclasses import dataclass, field

@@ -89,7 +89,7 @@ class SpatialReadout(nn.Module):
         self.polar = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels))
 
     def forward(self, h: Tensor, state: State) -> Tensor:
-        """Return the vector of each molecule (n_systems, width of `Layout`) from features (n_atoms, 9 or 18, channels)."""
+        """Return vectors (n_systems, width of `Layout`) from features of atoms (n_atoms, 9 or 18, channels)."""
         scalars, system = h[:, 0], state.system_idx
         found, charge = self.of_scalars(scalars, state.atomic_numbers, system, state.n_systems)
         centre = scatter(state.positions, system, dim_size=state.n_systems, reduce="mean")

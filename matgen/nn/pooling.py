@@ -27,7 +27,7 @@ def mean_and_spread(x: Tensor, weight: Tensor, system: Tensor, n_systems: int, s
 
 
 def composition_statistics(described: Tensor, weight: Tensor, system: Tensor, n_systems: int) -> Tensor:
-    """Return mean, standard deviation, minimum and maximum of descriptors (n_systems, 4 n_descriptors) over the atoms."""
+    """Return mean, standard deviation, minimum and maximum of descriptors over atoms (n_systems, 4 n_descriptors)."""
     index = system[:, None].expand_as(described)
     start = described.new_zeros(n_systems, described.shape[1])
     ends = [start.scatter_reduce(0, index, described, how, include_self=False) for how in ("amin", "amax")]

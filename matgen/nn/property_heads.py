@@ -19,8 +19,8 @@ SMALLEST_SCALE = 0.003
 class PropertyHeads(nn.Module):
     """Three small networks: gap, energy above hull, and three kinds of formation energy.
 
-    CHGNet's formation energy is known for all training rows; the other two are predicted as small corrections to it, so
-    that all rows contribute.
+    CHGNet's formation energy is known for all training rows; the other two are predicted as small corrections to it,
+    so that all rows contribute.
     """
 
     calibration: Tensor
@@ -33,7 +33,7 @@ class PropertyHeads(nn.Module):
         self.register_buffer("calibration", torch.tensor([[1.0, 1.0, 0.0]] * len(CRYSTAL_PROPERTIES)))
 
     def forward(self, x: Tensor) -> dict[str, Distribution]:
-        """Return uncalibrated distributions of each property and of the two auxiliary ones, from x (n_systems, width)."""
+        """Return uncalibrated distributions, including the two auxiliary ones, from x (n_systems, width)."""
         gap = gap_of(self.gap(x))
         logit, loc, raw = self.hull(x).unbind(-1)
         bend = HULL_BEND

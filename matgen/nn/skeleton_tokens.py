@@ -1,4 +1,4 @@
-"""Molecular skeletons as sequences of tokens, and what a sequence says up to each token.
+"""Molecular skeletons as sequences of tokens, and the state of a sequence after each token.
 
 A skeleton is written atom by atom, each atom followed by its bonds to earlier atoms (descending), then stop:
 `C C 0-1 O 1-2 stop` is acetaldehyde. Each atom bonds to an earlier one before the next atom comes, so all skeletons are

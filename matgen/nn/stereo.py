@@ -1,18 +1,18 @@
-"""How well a geometry shows the hands that its graph asks for: what lets an energy tell mirror images apart.
+"""Agreement of a geometry with the stereo of its graph, by which an energy distinguishes mirror images.
 
-A stereo element is four atoms and a hand h = ±1, a pseudoscalar: relabelling two atoms, or a mirror, turns its sign.
-With softened directions and the triple product, which a mirror turns too,
+A stereo element consists of four atoms and a chirality h = ±1, a pseudoscalar: exchanging two labels, or a reflection,
+changes its sign. With softened directions and the triple product, whose sign a reflection changes too,
 
     neighbours a, b, c, d of a centre e:   p = 0.3 h (a' - d') · ((b' - d') × (c' - d')),   a' … d' from e to a … d
     double bond a-b=c-d:                   p = h (u × w) · (v × w),       u, v, w from b to a, c to d, b to c
 
-The directions of its bonds, not the places of its neighbours, make the hand of a centre: rings may tie the neighbours
-together on one side of it. A lone pair stands in d's place with d' = 0. (Where all four bonds point to one side too,
-RDKit decides by three of them, and 18 of 10,917 centres of QM9 have another hand there than here.)
+The chirality of a centre is defined by the directions of its bonds, not by the positions of its neighbours, which rings
+may hold on one side of it. A lone pair takes the place of d, with d' = 0. (Where all four bonds point to one side as
+well, RDKit uses three of them, and 18 of 10,917 centres of QM9 have another chirality there than here.)
 
-p is positive where the hand is the one asked for. So p is a scalar of geometry and graph together, and a mirror of the
-geometry alone turns its sign; where no hand is asked for, there is no p, and nothing that knows the hand. h ∂p/∂u and
-its like are vectors along which an atom moves to the right side, defined where p itself is zero.
+p is positive where the geometry has the chirality of the graph. It is a scalar of geometry and graph together, and a
+reflection of the geometry alone changes its sign. Without stereo in the graph there is no p, and no feature depends on
+chirality. Vectors such as h ∂p/∂u point to the correct side, also where p is zero.
 """
 
 import torch
@@ -23,14 +23,14 @@ from matgen.batch.state import State
 from matgen.nn.radial import softened
 
 N_FEATURES = 6
-"""Three bumps of p for each kind of element."""
+"""Three Gaussians of p for each kind of stereo element."""
 
 OF_CENTRE = 0.3
-"""Brings p of a centre to 0.6 to 0.86 (80 % of QM9), where the bumps tell it from a flat one and from a wrong one."""
+"""Scale by which p of a centre is 0.6 to 0.86 (80 % of QM9), where the Gaussians separate it from zero and from -p."""
 
 
 def chirality(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
-    """P of each stereo element (n_stereo,), and the push on each of its five atoms (n_stereo, 5, 3)."""
+    """Return p of each stereo element (n_stereo,), and its gradient on each of its five atoms (n_stereo, 5, 3)."""
     a, b, c, d, e = state.positions[graphs.stereo_sites].unbind(1)
     centre = (graphs.stereo_kind == TETRAHEDRAL)[:, None]
     last = softened(d - e)[0] * centre
@@ -51,11 +51,11 @@ def chirality(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
 
 
 def chirality_features(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
-    """What each atom is told of the hands it has a part in: bumps of p (n_atoms, 6) and a push (n_atoms, 3)."""
+    """Return stereo features of each atom: Gaussians of p (n_atoms, 6) and a displacement (n_atoms, 3)."""
     scalars = state.positions.new_zeros(len(state.positions), N_FEATURES)
-    pair_displacements = torch.zeros_like(state.positions)
+    vectors = torch.zeros_like(state.positions)
     if len(graphs.stereo_sign) == 0:
-        return scalars, pair_displacements
+        return scalars, vectors
     value, displacement = chirality(state, graphs)
     places = value.new_tensor([-0.5, 0.0, 0.5])
     bumps = torch.exp(-0.5 * ((value[:, None] - places) / 0.3) ** 2)
@@ -63,4 +63,4 @@ def chirality_features(state: State, graphs: Graphs) -> tuple[Tensor, Tensor]:
     both = torch.cat([bumps * centre, bumps * ~centre], dim=1)
     four = graphs.stereo_sites[:, :4].reshape(-1)
     scalars = scalars.index_add(0, four, both.repeat_interleave(4, dim=0))
-    return scalars, pair_displacements.index_add(0, graphs.stereo_sites.reshape(-1), displacement.reshape(-1, 3))
+    return scalars, vectors.index_add(0, graphs.stereo_sites.reshape(-1), displacement.reshape(-1, 3))

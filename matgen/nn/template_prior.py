@@ -1,9 +1,9 @@
 """An autoregressive density over crystal templates.
 
-A template is read as: conditions, space group, then sites in random order (position, then element), then stop. With
-tokens x_1..x_T in one order, p(x) = Π_t p(x_t | x_<t); the order is an auxiliary variable, so a density over ordered
-templates is exact, and over templates it is a bound. Illegal continuations have probability zero: positions of other
-groups, a second use of a position without freedom, more atoms than the cap. (Cf. WyFormer, Kazeev et al. 2025.)
+The network reads conditions, the space group, then sites in random order (position, then element), then stop. With
+tokens x_1..x_T in one order, p(x) = Π_t p(x_t | x_<t). The order is an auxiliary variable: the density is exact over
+ordered templates, and a bound over templates. Illegal continuations have probability zero: positions of other groups, a
+second use of a position without free coordinates, too many atoms. (Cf. WyFormer, Kazeev et al. 2025.)
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class TemplatePriorConfig:
 
 @per_device
 def group_positions() -> tuple[Tensor, Tensor]:
-    """Rows of the Wyckoff table by space_group - 1 and letter (230, 27), and which of them exist."""
+    """Return rows of the Wyckoff table by space_group - 1 and letter (230, 27), and which of them exist."""
     table = wyckoff_table()
     rows = torch.zeros(230, MAX_POSITIONS, dtype=torch.long)
     n = table.n_positions
@@ -45,7 +45,7 @@ def group_positions() -> tuple[Tensor, Tensor]:
 
 
 class TemplatePrior(nn.Module):
-    """The network; log probabilities of every token, in training and in drawing."""
+    """Log probabilities of each token given the conditions and the tokens before it."""
 
     def __init__(self, config: TemplatePriorConfig = TemplatePriorConfig()) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class TemplatePrior(nn.Module):
         self.group = nn.Embedding(231, width)
         self.position = PositionEmbedding(width)
         self.element = ElementEmbedding(width)
-        self.room = nn.Embedding(config.max_atoms + 1, width)
+        self.remaining = nn.Embedding(config.max_atoms + 1, width)
         self.transformer = Transformer(width, config.layers, config.heads, dropout=config.dropout)
         self.to_group = nn.Linear(width, 230)
         self.to_position = nn.Linear(width, width)
@@ -65,21 +65,21 @@ class TemplatePrior(nn.Module):
         self.element_bias = nn.Parameter(torch.zeros(N_ELEMENTS))
 
     def hidden(self, conditions: Conditions, space_group: Tensor, sites: PaddedSites) -> Tensor:
-        """Hidden states (n_systems, 2 + length, width): after the conditions, the group, each site."""
-        asked = self.conditions(conditions)
-        n_atoms = wyckoff_table(asked.device).multiplicity[sites.position] * sites.present
-        room = (self.config.max_atoms - n_atoms.cumsum(1)).clamp(min=0)
-        tokens = self.position(sites.position) + self.element(sites.element) + self.room(room)
-        sequence = torch.cat([torch.zeros_like(asked)[:, None], self.group(space_group)[:, None], tokens], dim=1)
-        sequence = sequence + asked[:, None]
-        return self.transformer(sequence, causal(sequence.shape[1], asked.device))
+        """Return hidden states (n_systems, 2 + length, width): after the conditions, the group, each site."""
+        condition = self.conditions(conditions)
+        n_atoms = wyckoff_table(condition.device).multiplicity[sites.position] * sites.present
+        remaining = (self.config.max_atoms - n_atoms.cumsum(1)).clamp(min=0)
+        tokens = self.position(sites.position) + self.element(sites.element) + self.remaining(remaining)
+        sequence = torch.cat([torch.zeros_like(condition)[:, None], self.group(space_group)[:, None], tokens], dim=1)
+        sequence = sequence + condition[:, None]
+        return self.transformer(sequence, causal(sequence.shape[1], condition.device))
 
     def group_logits(self, hidden: Tensor) -> Tensor:
-        """Log probabilities of the space group (n_systems, 230) from the first hidden state."""
+        """Return log probabilities of the space group (n_systems, 230) from the first hidden state."""
         return self.to_group(hidden).log_softmax(-1)
 
     def position_logits(self, hidden: Tensor, space_group: Tensor, legal: Tensor) -> Tensor:
-        """Log probabilities of the next position by letter, or of stopping in the last column.
+        """Return log probabilities of the next position by letter, and of stopping in the last column.
 
         Args:
             hidden: (n_systems, length, width).
@@ -96,13 +96,13 @@ class TemplatePrior(nn.Module):
         return torch.cat([scores, self.stop(hidden)], dim=-1).masked_fill(~legal, -1e9).log_softmax(-1)
 
     def element_logits(self, hidden: Tensor, position: Tensor, allowed: Tensor) -> Tensor:
-        """Log probabilities of the element (..., 95) that takes a position (...), among the allowed (..., 95)."""
+        """Return log probabilities of the element (..., 95) on a position (...), among the allowed ones (..., 95)."""
         query = self.to_element(torch.cat([hidden, self.position(position)], dim=-1))
         scores = query @ self.element.table().T / query.shape[-1] ** 0.5 + self.element_bias
         return scores.masked_fill(~allowed, -1e9).log_softmax(-1)
 
     def forward(self, conditions: Conditions, space_group: Tensor, sites: PaddedSites) -> Tensor:
-        """Log probability (n_systems,) of ordered templates."""
+        """Return log probabilities (n_systems,) of ordered templates."""
         hidden = self.hidden(conditions, space_group, sites)
         total = self.group_logits(hidden[:, 0]).gather(1, (space_group - 1)[:, None]).squeeze(1)
         legal = legal_continuations(space_group, sites, self.config.max_atoms)
@@ -118,13 +118,13 @@ class TemplatePrior(nn.Module):
 
 
 def legal_continuations(space_group: Tensor, sites: PaddedSites, max_atoms: int) -> Tensor:
-    """Which letters may come next after the first t sites, and whether stopping may (n_systems, 1 + length, 28)."""
+    """Return which letters, or the stop, may come after the first t sites (n_systems, 1 + length, 28), bool."""
     table = wyckoff_table(space_group.device)
     rows, exists = (t[space_group - 1] for t in group_positions(space_group.device))
     n_systems, length = sites.position.shape
     atoms = (table.multiplicity[sites.position] * sites.present).cumsum(1)
-    room = max_atoms - nn.functional.pad(atoms, (1, 0))
-    fits = table.multiplicity[rows][:, None] <= room[..., None]
+    remaining = max_atoms - nn.functional.pad(atoms, (1, 0))
+    fits = table.multiplicity[rows][:, None] <= remaining[..., None]
     used = atoms.new_zeros(n_systems, length + 1, MAX_POSITIONS)
     used[:, 1:].scatter_(2, table.letter[sites.position][..., None], sites.present[..., None].long())
     taken = (used.cumsum(1) > 0) & (table.dof[rows] == 0)[:, None]

@@ -1,18 +1,19 @@
 """The equivariant trunk: message passing over symmetry-distinct atoms.
 
 Scalars travel along edges; at each site they are gathered with spherical harmonics into an equivariant description of
-its surroundings, whose symmetric square couples directions (MACE, Batatia et al. 2022, with invariant messages and
+its neighbourhood, whose symmetric square couples directions (MACE, Batatia et al. 2022, with invariant messages and
 correlation two). For every site i with neighbours j:
 
     A_i = h_i + Σ_j R(r_ij) h_j⁰ Y(r̂_ij),    h_i ← h_i + gate(L_1 A_i + L_2 (A_i ⊗ A_i))
 
-Where molecular graphs are known (`TrunkConfig.graphs`), the edges are all pairs of a molecule, R depends on how the two
-atoms are related in the graph too, and atoms are told of charges and of hands (`matgen.nn.stereo`). Where atoms are
-pushed between layers (`matgen.nn.pair_displacements`), a pair more than three bonds apart that a push takes across the cutoff is
-seen or not by where it was at first: from 1.5 Å of noise on, energies jump there by up to 1e-3, shifts by 3e-3 Å.
+With molecular graphs (`TrunkConfig.graphs`), the edges are all pairs of a molecule, R also depends on the relation of
+the two atoms in the graph, and the first features include charges and stereo (`matgen.nn.stereo`). With pair
+displacements between layers (`matgen.nn.pair_displacements`), pairs more than three bonds apart are selected by their
+initial distance, also if a displacement moves them across the cutoff: from 1.5 Å of noise on, energies jump there by up
+to 1e-3, shifts by 3e-3 Å.
 
-Since only invariants travel, a neighbour may stand for any of its symmetry images: it suffices to compute the sites
-of `State.orbits`, which is exact and costs as many times less as there are atoms per site.
+Since only invariants are sent, a neighbour may be represented by any of its symmetry images. It suffices to compute the
+sites of `State.orbits`, which is exact and reduces the cost by the number of atoms per site.
 """
 
 import math
@@ -33,10 +34,10 @@ from matgen.nn.stereo import N_FEATURES, chirality_features
 from matgen.runtime.config import ConfigError
 
 HIDDEN = 48
-"""Hidden numbers of an edge."""
+"""Hidden features of an edge."""
 
 MOST_CHARGE = 2
-"""Formal charges beyond count as this."""
+"""Largest formal charge, positive or negative; larger ones count as this."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class TrunkConfig:
         n_radial: Gaussians of the distance.
         odd: whether parity-odd channels (0o, 1e, 2o) exist.
         neighbors: average number of neighbours, by whose root messages are divided.
-        highest_degree: of the spherical harmonics that directions enter by, at most 2.
-        graphs: whether molecular graphs are read; then all systems are molecules.
-        both_ends: whether messages know both their ends; where there are pushes they do in any case.
-        pair_displacements: whether every layer pushes atoms before the next one looks; only where molecular graphs are read.
+        highest_degree: of the spherical harmonics of directions, at most 2.
+        graphs: whether molecular graphs are used; then all systems are molecules.
+        both_ends: whether messages depend on both ends of an edge; with pair displacements they always do.
+        pair_displacements: whether each layer displaces atoms before the next one; requires graphs.
     """
 
     channels: int = 64
@@ -68,13 +69,13 @@ class TrunkConfig:
     pair_displacements: bool = False
 
     def __post_init__(self) -> None:
-        """Check that what is asked for goes together.
+        """Check that pair displacements come with graphs.
 
         Raises:
-            ConfigError: pushes are asked for where no graphs are read.
+            ConfigError: they do not.
         """
         if self.pair_displacements and not self.graphs:
-            raise ConfigError("pushes need graphs: got pushes = true with graphs = false")
+            raise ConfigError("pair_displacements need graphs: got pair_displacements = true with graphs = false")
 
 
 class Gate(nn.Module):
@@ -122,10 +123,10 @@ class Layer(nn.Module):
     def forward(self, h: Tensor, graph: Neighborhood) -> Tensor:
         """Features (n_sites, size, channels) → the same shape."""
         sent = self.before(h[:, 0]).index_select(0, graph.neighbor_site)
-        told = self.radial[0](graph.radial)
+        hidden = self.radial[0](graph.radial)
         if self.ends is not None:
-            told = told + graph.both_ends(self.ends(h[:, 0]))
-        weights = (self.radial[2](self.radial[1](told)) * graph.envelope[:, None]).split(self.channels, dim=1)
+            hidden = hidden + graph.both_ends(self.ends(h[:, 0]))
+        weights = (self.radial[2](self.radial[1](hidden)) * graph.envelope[:, None]).split(self.channels, dim=1)
         moments = [
             around.mT @ graph.gather(sent * weight) for weight, around in zip(weights, graph.harmonics, strict=True)
         ]
@@ -150,9 +151,9 @@ class Trunk(nn.Module):
         n_conditions = self.N_NOISE + (self.N_RELATION if config.graphs else 0)
         self.layers = nn.ModuleList(Layer(config, self.N_NOISE, n_conditions) for _ in range(config.layers))
         if config.pair_displacements:
-            told = config.n_radial + n_conditions
+            n_radial = config.n_radial + n_conditions
             self.pair_displacements = nn.ModuleList(
-                PairDisplacement(config.channels, told, config.neighbors) for _ in range(config.layers)
+                PairDisplacement(config.channels, n_radial, config.neighbors) for _ in range(config.layers)
             )
         if config.graphs:
             self.relation = nn.Embedding(RELATIONS, self.N_RELATION)
@@ -162,14 +163,14 @@ class Trunk(nn.Module):
         self.size = 18 if config.odd else 9
 
     def noise_features(self, sigma: Tensor) -> Tensor:
-        """Smooth bumps of ln σ (n, 8), for σ from 0.01 to 4 Å."""
+        """Return Gaussians of ln σ (n, 8), for σ from 0.01 to 4 Å."""
         centres = torch.linspace(math.log(0.01), math.log(4.0), self.N_NOISE, device=sigma.device, dtype=sigma.dtype)
         width = centres[1] - centres[0]
         place = sigma.clamp(0.01, 4.0).log()[:, None]
         return torch.exp(-0.5 * ((place - centres) / width) ** 2)
 
     def graph(self, state: State, sigma: Tensor, edges: Edges, relation: Tensor | None = None) -> Neighborhood:
-        """Everything that the layers share; `relation` (n_edges,) where edges are pairs of molecular graphs."""
+        """Return the neighbourhoods; `relation` (n_edges,) where edges are pairs of molecular graphs."""
         directions, distance = softened(edges.vectors(state))
         site_idx, noise = state.orbits.site_idx, self.noise_features(sigma)
         centre = site_idx.index_select(0, edges.centre)
@@ -182,10 +183,10 @@ class Trunk(nn.Module):
         kept = (self.config.highest_degree + 1) ** 2
         around = harmonics(directions) * (torch.arange(9, device=slot.device) < kept)
         around = rectangle(around, slot, shape)
-        told = [noise.index_select(0, state.system_idx.index_select(0, edges.centre))]
+        conditions = [noise.index_select(0, state.system_idx.index_select(0, edges.centre))]
         window = envelope(distance, self.config.cutoff)
         if relation is not None:
-            told.append(self.relation(relation))
+            conditions.append(self.relation(relation))
             window = torch.where(relation < FARTHER, 1.0, window)
         return Neighborhood(
             centre=centre,
@@ -195,32 +196,32 @@ class Trunk(nn.Module):
             directions=directions,
             distance=distance,
             harmonics=(around[..., :1], around[..., 1:4], around[..., 4:]),
-            radial=torch.cat([self.basis(distance), *told], dim=1),
+            radial=torch.cat([self.basis(distance), *conditions], dim=1),
             envelope=window,
             noise=noise.index_select(0, state.site_system),
         )
 
     def forward(self, state: State, sigma: Tensor, edges: Edges | None = None) -> Tensor:
-        """Features (n_sites, 9 or 18, channels) for noise levels sigma (n_systems,), Å.
+        """Return features (n_sites, 9 or 18, channels) at noise levels sigma (n_systems,), Å.
 
         Args:
             state: a batch.
             sigma: noise levels.
-            edges: neighbours within the cutoff, where they are known already; of crystals.
+            edges: neighbours within the cutoff, of crystals; computed if left out.
 
         Raises:
-            ValueError: molecular graphs are to be read, and the state has none.
+            ValueError: the configuration requires molecular graphs, and the state has none.
         """
         return self.moved(state, sigma, edges)[0]
 
     def moved(self, state: State, sigma: Tensor, edges: Edges | None = None) -> tuple[Tensor, Tensor]:
-        """The same, and how far the pushes moved each site (n_sites, 3), Å."""
+        """Return the same, and the total displacement of each site (n_sites, 3), Å."""
         scalars = self.element(state.atomic_numbers[state.orbits.representatives])
         shift = state.positions.new_zeros(len(scalars), 3)
         if self.config.graphs:
             pairs, relation = _related(state, self.config.cutoff)
             around = self.graph(state, sigma, pairs, relation)
-            h = self._told(state, scalars)
+            h = self._with_stereo(state, scalars)
         else:
             around = self.graph(state, sigma, neighbors(state, self.config.cutoff) if edges is None else edges)
             h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
@@ -233,8 +234,8 @@ class Trunk(nn.Module):
                     around = self.graph(there, sigma, pairs, relation)
         return h, shift
 
-    def _told(self, state: State, scalars: Tensor) -> Tensor:
-        """First features of atoms that know their charges and hands."""
+    def _with_stereo(self, state: State, scalars: Tensor) -> Tensor:
+        """Return first features of atoms, with charges and stereo."""
         graphs = _graphs(state)
         bumps, displacement = chirality_features(state, graphs)
         charge = self.charge(graphs.charge.clamp(-MOST_CHARGE, MOST_CHARGE) + MOST_CHARGE)
@@ -250,7 +251,7 @@ def _graphs(state: State) -> Graphs:
 
 
 def _related(state: State, cutoff: float) -> tuple[Edges, Tensor]:
-    """All pairs of each molecule that are related, or closer than the cutoff, and how they are related."""
+    """Return all pairs of each molecule that are related or closer than the cutoff, and their relations."""
     centre, neighbor, relation = _graphs(state).edges(state.n_atoms)
     square = ((state.positions.detach()[centre] - state.positions.detach()[neighbor]) ** 2).sum(1)
     keep = (relation < FARTHER) | (square < cutoff**2)

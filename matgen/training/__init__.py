@@ -1,1 +1,1 @@
-"""Training: one loop, one objective per model."""
+"""Training: one loop, and one file per kind of network with its objective and plan."""

@@ -77,7 +77,7 @@ def _temperature(parts: Sequence[Distribution], value: Tensor, level: float) -> 
 
 
 def _platt(logits: Tensor, zero: Tensor) -> tuple[float, float]:
-    """Return the most likely slope and bias of log odds (n_members, n) whose probabilities are averaged (Platt 1999)."""
+    """Return the most likely slope and bias of log odds (n_members, n), with averaged probabilities (Platt 1999)."""
     numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([numbers], max_iter=100, line_search_fn="strong_wolfe")
     sign = torch.where(zero > 0, 1.0, -1.0).double()

@@ -32,12 +32,12 @@ class Table(Protocol):
 
     @property
     def templates(self) -> TemplateBatch:
-        """The discrete halves."""
+        """The templates."""
         ...
 
     @property
     def geometry(self) -> Geometry:
-        """The free numbers."""
+        """The free parameters."""
         ...
 
 
@@ -45,15 +45,15 @@ Negative = Callable[[TemplateBatch, Geometry, torch.Generator], Wrong]
 
 
 class GraphObjective:
-    """Loss = denoising + contrast + likelihood of the properties, in one pass per batch.
+    """Sum of denoising, contrast with negatives, and likelihood of the properties.
 
     Args:
         table: crystals or molecules.
-        rows: to train on.
-        val_rows: to validate on.
+        rows: rows to train on.
+        val_rows: rows to validate on.
         targets: labels of the table.
         loss: noise levels and weights.
-        negatives: what real ones are contrasted with, by name.
+        negatives: classes of negatives, by name.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class GraphObjective:
         self.sizes = table.templates.n_atoms[rows]
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of the training split, similar numbers of atoms together."""
+        """Yield rows of the training split, similar numbers of atoms together."""
         for batch in bucketed(self.sizes, batch_size, generator):
             yield self.rows[batch]
 
     def loss(self, model: GraphEnergy, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch."""
+        """Return the loss of a batch and its parts."""
         w = self.weights
         templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
         templates = _some_stereo_dropped(templates, w.drop_stereo, generator)
@@ -115,19 +115,19 @@ class GraphObjective:
         n: int,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Geometry, Geometry]:
-        """The last n systems put where the model's own samples end, told a low noise level, with the way back.
+        """Replace the last n systems by the model's own samples, conditioned on a low noise level.
 
         Returns:
-            σ (n_systems,), how far from the truth each system is, Å (n_systems,), dirty geometries, ways back.
+            σ (n_systems,), distance of each system from the clean one, Å (n_systems,), dirty geometries, displacements back.
         """
         sigma, dirty, back = noise
         place = torch.arange(len(sigma), device=sigma.device)
         own = place >= len(sigma) - n
         some, where = templates.select(place[own]), geometry.select(templates, place[own])
         low, high = self.weights.own_sigma
-        told = low * (high / low) ** uniform((n,), generator, sigma)
+        level = low * (high / low) ** uniform((n,), generator, sigma)
         _, ended, _ = own_samples(model, some, where, generator)
-        ended, _ = noised(some, ended, told / 2, generator)
+        ended, _ = noised(some, ended, level / 2, generator)
         home = difference(some, turned_to(some, where, ended), ended, scales(some, ended))
         count = per_system(some, Geometry(some.free_lattice.float(), some.free_coords.float()))
         far = (square_length(some, home) / count.clamp(min=1)).sqrt()
@@ -135,8 +135,8 @@ class GraphObjective:
         others = templates.select(rest)
         _, dirty = concatenated([(others, dirty.select(templates, rest)), (some, ended)])
         _, back = concatenated([(others, back.select(templates, rest)), (some, home)])
-        sigma = torch.cat([sigma[~own], told])
-        return sigma, torch.cat([sigma[~own], (told**2 + far**2).sqrt()]), dirty, back
+        sigma = torch.cat([sigma[~own], level])
+        return sigma, torch.cat([sigma[~own], (level**2 + far**2).sqrt()]), dirty, back
 
     def _low(self, n: int, generator: torch.Generator, like: Tensor) -> Tensor:
         low, high = self.weights.low_sigma
@@ -145,7 +145,7 @@ class GraphObjective:
     def _wrong(
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
     ) -> tuple[TemplateBatch, Geometry]:
-        """Negatives made of the first n systems, class by class; those that cannot be made wrong are left out."""
+        """Return negatives made from the first n systems, class by class, without those that could not be made wrong."""
         kinds = [*self.negatives, "sample"]
         n_kinds = len(self.negatives)
         chance = torch.tensor([(1 - self.weights.sample_share) / n_kinds] * n_kinds + [0.0])
@@ -169,7 +169,7 @@ class GraphObjective:
 
     @torch.no_grad()
     def validate(self, model: GraphEnergy) -> dict[str, float]:
-        """Denoising error by noise level, AUROC by class of negatives, property errors."""
+        """Return denoising errors by noise level, AUROC by class of negatives, and property errors."""
         generator = torch.Generator().manual_seed(1)
         figures: dict[str, list[float]] = {}
         real: list[Tensor] = []
@@ -214,7 +214,7 @@ class GraphObjective:
 
 
 def _some_stereo_dropped(templates: TemplateBatch, share: float, generator: torch.Generator) -> TemplateBatch:
-    """Molecules without their hands, with this chance each: whoever asks for none must get either."""
+    """Remove the stereo of each molecule with this chance, since without it either enantiomer is right."""
     if len(templates.graphs.stereo_sign) == 0:
         return templates
     forget = (torch.rand(templates.n_systems, generator=generator) < share).to(templates.device)
@@ -222,13 +222,13 @@ def _some_stereo_dropped(templates: TemplateBatch, share: float, generator: torc
 
 
 def detached_level(output: GraphOutput, state: State, sigma: Tensor) -> Tensor:
-    """E / N of which only the scalar h is trained (n_systems,)."""
+    """Return E / N with gradients to the scalar h only (n_systems,)."""
     fixed = replace(output, displacement=output.displacement.detach(), strain=output.strain.detach())
     return energy_per_atom(fixed, state, sigma)
 
 
 def auroc(real: Tensor, false: Tensor) -> float:
-    """Chance that a wrong crystal lies above a real one; ties count half."""
+    """Return the probability that a negative lies above a real system; ties count half."""
     ordered = real.sort().values
     below, up_to = (torch.searchsorted(ordered, false, right=right) for right in (False, True))
     return ((below + up_to).double().mean() / (2 * len(real))).item()

@@ -1,4 +1,4 @@
-"""Property heads fitted last, to a trunk that stands still."""
+"""Property heads fitted last, with the trunk fixed."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,15 @@ BATCH, LEARNING_RATE = 256, 1e-3
 
 
 def fit_heads(model: GraphEnergy, objective: GraphObjective, epochs: int, seed: int = 0) -> None:
-    """Maximise the likelihood of the labels given what the heads read, in place.
+    """Maximise the likelihood of the labels by the heads alone, in place.
 
-    While a trunk is trained for many ends on noised inputs, its heads only follow. What they read at low noise is
-    computed once, and the heads alone are small, so that many epochs cost less than the one pass of the trunk.
+    A trunk is trained for several purposes on noised inputs, and its heads lag behind. The inputs of the heads at low
+    noise are computed once, and the heads are small, so that many epochs cost less than one pass of the trunk.
 
     Args:
         model: only its heads change.
-        objective: that it was trained for: rows, labels, and the range of low noise.
-        epochs: how often each row is shown.
+        objective: of its training: rows, labels, and the range of low noise.
+        epochs: passes over the rows.
         seed: of the order.
     """
     read, targets = read_at_low_noise(model.eval(), objective), objective.targets.rows(objective.rows)
@@ -38,14 +38,14 @@ def fit_heads(model: GraphEnergy, objective: GraphObjective, epochs: int, seed: 
 def fit_structure_heads(
     member: StructureProperties, objective: LikelihoodObjective, epochs: int, seed: int = 0
 ) -> None:
-    """The same for a network of structures: everything after its trunk is fitted to what `pool` gives, in place."""
+    """Fit all after the trunk of a network of structures to the results of `pool`, in place."""
     pooled, targets = pooled_rows(member.eval(), objective, objective.train), objective.targets.rows(objective.train)
     fit_likelihood([member.crystal, member.heads], member.read, pooled, targets, epochs, seed)
 
 
 @torch.no_grad()
 def pooled_rows(member: StructureProperties, objective: LikelihoodObjective, rows: Tensor) -> Tensor:
-    """What `pool` gives of these rows (n_rows, width)."""
+    """Return the results of `pool` for these rows (n_rows, width)."""
     return torch.cat([member.pool(objective.inputs(chunk, None)) for chunk in rows.split(objective.together)])
 
 
@@ -57,14 +57,14 @@ def fit_likelihood(
     epochs: int,
     seed: int = 0,
 ) -> None:
-    """Fit modules, in place, by Adam, its rate on a cosine to zero.
+    """Fit modules, in place, by Adam with a learning rate that falls to zero on a cosine.
 
     Args:
-        modules: that change.
-        predict: raw distributions of what they read.
-        read: of each system (n_systems, width).
+        modules: to fit.
+        predict: uncalibrated distributions from inputs.
+        read: inputs of each system (n_systems, width).
         targets: labels by property (n_systems,), NaN where unknown.
-        epochs: how often each system is shown.
+        epochs: passes over the systems.
         seed: of the order.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -86,7 +86,7 @@ def fit_likelihood(
 
 @torch.no_grad()
 def read_at_low_noise(model: GraphEnergy, objective: GraphObjective) -> Tensor:
-    """What the heads read of noiseless and of noised geometries of the training rows, by turns (n_rows, width)."""
+    """Return inputs of the heads for the training rows, noiseless and noised by turns (n_rows, width)."""
     generator, (low, high) = torch.Generator().manual_seed(0), objective.weights.low_sigma
     table, parts = objective.table, []
     for chunk in objective.rows.split(128):

@@ -1,7 +1,7 @@
-"""Molecules that are wrong in a known way, to teach an energy its levels.
+"""Negatives of molecules: structures that are wrong in a known way, for the contrast of an energy.
 
-As `matgen.training.negatives`: each function takes a batch and returns the same systems, made wrong, with a mask of
-those where it could be.
+As in `matgen.training.negatives`, each function returns the same systems, made wrong, and a mask of the systems where
+this was possible.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ SINGLE = 1
 
 
 def _pick(scores: Tensor, owner: Tensor, n_systems: int) -> Tensor:
-    """Row of the highest score of each system, -1 where it has none (n_systems,)."""
+    """Return the row of the highest score of each system, -1 where it has none (n_systems,)."""
     best = scores.new_full((n_systems,), -1.0).scatter_reduce(0, owner, scores, "amax")
     chosen = torch.full((n_systems,), -1, dtype=torch.long, device=scores.device)
     top = (scores == best[owner]).nonzero().ravel()
@@ -32,7 +32,7 @@ def _everywhere(n: int, device: torch.device) -> Tensor:
 
 
 def stretched(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """One bond of each molecule longer or shorter by 0.12 to 0.4 Å: one of its atoms moves along it."""
+    """Change the length of one bond by 0.12 to 0.4 Å, moving one of its atoms."""
     centre, neighbor, relation = templates.graphs.edges(templates.n_sites)
     bonded = (relation < 5).nonzero().ravel()
     centre, neighbor = centre[bonded], neighbor[bonded]
@@ -48,12 +48,12 @@ def stretched(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Unit vectors along these (n, 3)."""
+    """Return vectors (n, 3) of length one."""
     return vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def swollen(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """All distances larger or smaller by 4 to 10 %."""
+    """Scale all distances by 4 to 10 %, up or down."""
     n = templates.n_systems
     size = 0.04 + 0.06 * uniform((n,), generator, geometry.coords)
     sign = torch.where(uniform((n,), generator, geometry.coords) < 0.5, -1.0, 1.0)
@@ -62,7 +62,7 @@ def swollen(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
 
 
 def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Every atom displaced by a Gaussian of 0.12 to 0.4 Å along each axis."""
+    """Displace every atom by a Gaussian of 0.12 to 0.4 Å along each axis."""
     n = templates.n_systems
     size = 0.12 + 0.28 * uniform((n,), generator, geometry.coords)
     noise = normal(geometry.coords.shape, generator, geometry.coords)
@@ -71,7 +71,7 @@ def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
 
 
 def exchanged(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Two atoms of different heavy elements in each other's place."""
+    """Exchange two atoms of different heavy elements."""
     n, element = templates.n_systems, templates.site_element
     score = uniform(element.shape, generator, geometry.coords) * (element > 1)
     first = _pick(score, templates.site_system, n).clamp(min=0)
@@ -86,7 +86,7 @@ def exchanged(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
 
 
 def turned(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """One side of a single bond, in no ring, turned by 40 to 80 degrees, so that what was staggered is eclipsed."""
+    """Turn one side of a single bond, in no ring, by 40 to 80 degrees, from staggered to eclipsed."""
     centre, neighbor, relation = templates.graphs.edges(templates.n_sites)
     bonded = relation < 5
     degree = torch.bincount(centre[bonded], minlength=len(templates.site_system))
@@ -114,7 +114,7 @@ def turned(templates: TemplateBatch, geometry: Geometry, generator: torch.Genera
 
 
 def _side(around: dict[int, list[int]], i: int, j: int) -> set[int]:
-    """Atoms that hang on j when the bond i-j is cut; all of them where it is in a ring."""
+    """Return the atoms connected with j when the bond i-j is cut; i is among them if the bond is in a ring."""
     seen, waiting = {j}, [k for k in around[j] if k != i]
     while waiting:
         k = waiting.pop()
@@ -125,7 +125,7 @@ def _side(around: dict[int, list[int]], i: int, j: int) -> set[int]:
 
 
 def _rotated(vectors: Tensor, axis: Tensor, degrees: Tensor) -> Tensor:
-    """Rodrigues' rotation of vectors (n, 3)."""
+    """Rotate vectors (n, 3) about an axis, by Rodrigues' formula."""
     angle = torch.deg2rad(degrees)
     along = (vectors @ axis)[:, None] * axis
     across = torch.linalg.cross(axis.expand_as(vectors), vectors)
@@ -133,9 +133,9 @@ def _rotated(vectors: Tensor, axis: Tensor, degrees: Tensor) -> Tensor:
 
 
 def mirrored(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:  # noqa: ARG001
-    """The mirror image, where the graph asks for the hand of a centre."""
-    asked = templates.graphs.stereo_kind == TETRAHEDRAL
-    owner = templates.site_system[templates.graphs.stereo_sites[asked, 0]]
+    """Reflect molecules whose graph has a stereocentre."""
+    centres = templates.graphs.stereo_kind == TETRAHEDRAL
+    owner = templates.site_system[templates.graphs.stereo_sites[centres, 0]]
     possible = torch.zeros(templates.n_systems, dtype=torch.bool, device=owner.device).index_fill(0, owner, value=True)
     return templates, replace(geometry, coords=-geometry.coords), possible
 

@@ -1,7 +1,7 @@
-"""Crystals that are wrong in a known way, to teach an energy its levels.
+"""Negatives of crystals: structures that are wrong in a known way, for the contrast of an energy.
 
-Each function takes a batch and returns a batch of the same systems, made wrong, together with a mask of the systems
-where it could be (a crystal without free coordinates cannot have atoms displaced).
+Each function returns a batch of the same systems, made wrong, and a mask of the systems where this was possible (in a
+crystal without free coordinates no atom can be displaced).
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ def _between(low: float, high: float, n: int, generator: torch.Generator, like: 
 
 
 def wrong_volume(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Volume larger or smaller by 15 to 25 %."""
+    """Change the volume by 15 to 25 %, up or down."""
     n, lattice = templates.n_systems, geometry.lattice.clone()
     change = (1 + _sign(n, generator, lattice) * _between(0.15, 0.25, n, generator, lattice)).log() / 3**0.5
     lattice[:, 5] += change
@@ -37,7 +37,7 @@ def wrong_volume(templates: TemplateBatch, geometry: Geometry, generator: torch.
 
 
 def wrong_shape(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Free shape numbers moved by 0.08 to 0.2 in norm, the volume kept."""
+    """Move the free shape parameters by 0.08 to 0.2 in norm, at constant volume."""
     n, lattice = templates.n_systems, geometry.lattice.clone()
     direction = normal((n, 5), generator, lattice) * templates.free_lattice[:, :5]
     norm = direction.norm(dim=1, keepdim=True)
@@ -47,7 +47,7 @@ def wrong_shape(templates: TemplateBatch, geometry: Geometry, generator: torch.G
 
 
 def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Every free coordinate displaced by a Gaussian of 0.3 to 0.7 Å."""
+    """Displace every free coordinate by a Gaussian of 0.3 to 0.7 Å."""
     noise = standard_normal(geometry, generator)
     still = replace(noise, lattice=torch.zeros_like(noise.lattice))
     size = _between(0.3, 0.7, templates.n_systems, generator, noise.lattice)
@@ -57,9 +57,9 @@ def displaced(templates: TemplateBatch, geometry: Geometry, generator: torch.Gen
 
 
 def swapped(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Two elements exchange all their sites: cation for anion, or one cation for another.
+    """Exchange all sites of two elements: cation for anion, or one cation for another.
 
-    Left out where that may be the same crystal told from another origin, as in rock salt or half-Heusler compounds.
+    Not possible where that may be the same crystal from another origin, as in rock salt or half-Heusler compounds.
     """
     host = templates.to("cpu")
     elements = host.site_element.clone()
@@ -82,7 +82,7 @@ def swapped(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
 
 
 def _same_template(space_group: int, positions: list[int], elements: list[int], others: list[int]) -> bool:
-    """Whether some equivalent description of the group turns the one decoration of these positions into the other."""
+    """Return whether an equivalent description of the group maps one decoration of these positions to the other."""
     if Counter(elements) != Counter(others):
         return False
     start, sites = wyckoff_table().positions_of(space_group).start, sorted(zip(positions, elements, strict=True))
@@ -93,7 +93,7 @@ def _same_template(space_group: int, positions: list[int], elements: list[int], 
 
 
 def substituted(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """One element replaced by any other that is chemically far from it (the farther half of the periodic table)."""
+    """Replace one element by another that is chemically far from it (the farther half of the periodic table)."""
     known = torch.tensor(known_elements())
     apart = torch.cdist(descriptors(), descriptors()[known])
     host = templates.to("cpu")

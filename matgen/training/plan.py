@@ -1,4 +1,4 @@
-"""What it takes to train one kind of network."""
+"""The plan of a training: network, objective, labels and rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
-"""Gap heads of an ensemble fitted to a few labels that count, and pulled back to what they were.
+"""Gap heads of an ensemble fitted to a few new labels, with a penalty on the distance from their old parameters.
 
-The maximum a posteriori estimate of a Gaussian prior around the parameters that were there (L2-SP: Li et al., ICML
-2018): what was learned from many is kept, unless the few speak against it. Trunks, and all other heads, stand still.
+This is the maximum a posteriori estimate with a Gaussian prior around the old parameters (L2-SP: Li et al., ICML 2018):
+what was learned before is kept unless the new labels contradict it. Trunks and all other heads are fixed.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from matgen.targets.distributions import Distribution, Hurdle
 
 @dataclass(frozen=True)
 class GapLabels:
-    """Crystals as the gap heads read them, and their gaps.
+    """Inputs of the gap heads for some crystals, and their gaps.
 
     Attributes:
-        read: what the head of each member reads (n_members, n, width).
+        read: inputs of the head of each member (n_members, n, width).
         gap: eV (n,).
-        weight: how much each counts (n,).
+        weight: of each label in the loss (n,).
     """
 
     read: Tensor
@@ -35,15 +35,15 @@ class GapLabels:
     weight: Tensor
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of labels."""
         return len(self.gap)
 
     def select(self, rows: Tensor) -> Self:
-        """Some of them: indices, or a mask."""
+        """Return some labels, by indices or a mask."""
         return replace(self, read=self.read[:, rows], gap=self.gap[rows], weight=self.weight[rows])
 
     def joined(self, other: Self) -> Self:
-        """These and others."""
+        """Return these and other labels."""
         return replace(
             self,
             read=torch.cat([self.read, other.read], dim=1),
@@ -54,7 +54,7 @@ class GapLabels:
 
 @torch.no_grad()
 def read_by_heads(model: Ensemble, inputs: StructureInputs) -> Tensor:
-    """What the gap head of each member reads of crystals (n_members, n_systems, width)."""
+    """Return the inputs of the gap head of each member for crystals (n_members, n_systems, width)."""
     return torch.stack([member.crystal(member.pool(inputs)) for member in model.members])  # type: ignore[operator]
 
 
@@ -62,7 +62,7 @@ class GapHeads:
     """The gap heads of all members, fitted side by side.
 
     Args:
-        model: whose heads they are; it does not change.
+        model: ensemble whose heads are copied; it is not changed.
     """
 
     def __init__(self, model: Ensemble) -> None:
@@ -74,7 +74,7 @@ class GapHeads:
         self._head = deepcopy(heads[0]).double().eval()
 
     def raw(self, parameters: Mapping[str, Tensor], read: Tensor) -> Hurdle:
-        """Uncalibrated distributions (n_members, n) given parameters by name (n_members, ...)."""
+        """Return uncalibrated distributions (n_members, n) given parameters by name (n_members, ...)."""
 
         def of_member(own: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self._head, own, (x,))
@@ -82,27 +82,27 @@ class GapHeads:
         return gap_of(vmap(of_member)(dict(parameters), read.double()))
 
     def mixture(self, parameters: Mapping[str, Tensor], read: Tensor, calibration: Calibration) -> Distribution:
-        """What the ensemble says."""
+        """Return the calibrated prediction of the ensemble."""
         return together(self.raw(parameters, read), calibration)
 
     def losses(self, parameters: Mapping[str, Tensor], labels: GapLabels) -> Tensor:
-        """Weighted sum over labels of the negative log-likelihood of each member, as calibrated (n_members,)."""
+        """Return the weighted sum over labels of the calibrated negative log-likelihood of each member (n_members,)."""
         predicted = calibrated(self.raw(parameters, labels.read), self.calibration)
         return -(predicted.log_prob(labels.gap.double().expand(len(labels.read), -1)) * labels.weight).sum(1)
 
     def fitted(
         self, labels: GapLabels, pull: float, steps: int = 200, start: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Parameters that minimise the loss of the labels and ½ pull |parameters - those it began from|².
+        """Return parameters that minimise the loss of the labels plus ½ pull |parameters - old parameters|².
 
-        By L-BFGS with a line search that only goes down: since the pull is zero at the start, no member ends with a
-        greater loss than it began with, taken over all members.
+        L-BFGS with a line search that never increases the objective. The penalty is zero at the old parameters, so the
+        final loss, summed over members, is not greater than the old one.
 
         Args:
-            labels: to be learned.
-            pull: to what was there.
-            steps: of L-BFGS, at most.
-            start: parameters that may be near, such as those of a stronger pull; what was there if left out.
+            labels: to fit.
+            pull: strength of the penalty.
+            steps: maximum number of steps of L-BFGS.
+            start: initial parameters, such as those for a stronger penalty; the old ones if left out.
         """
         parameters = {name: value.clone().requires_grad_() for name, value in (start or self.begun).items()}
         optimizer = torch.optim.LBFGS(
@@ -111,8 +111,8 @@ class GapHeads:
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            strayed = sum((value - self.begun[name]).square().sum() for name, value in parameters.items())
-            loss = self.losses(parameters, labels).sum() + 0.5 * pull * strayed
+            distance = sum((value - self.begun[name]).square().sum() for name, value in parameters.items())
+            loss = self.losses(parameters, labels).sum() + 0.5 * pull * distance
             loss.backward()
             return loss
 
@@ -121,7 +121,7 @@ class GapHeads:
         return {name: value.detach() for name, value in parameters.items()}
 
     def put_into(self, model: Ensemble, parameters: Mapping[str, Tensor], calibration: Calibration) -> None:
-        """Give a model these heads and this calibration of gaps, in place."""
+        """Copy these heads and this calibration of gaps into a model, in place."""
         numbers = torch.tensor([calibration.temperature, calibration.slope, calibration.bias])
         with torch.no_grad():
             for place, member in enumerate(model.members):
@@ -131,11 +131,11 @@ class GapHeads:
 
 
 def members_of(raw: Hurdle) -> list[Hurdle]:
-    """The distributions of each member, of those of all (n_members, n)."""
+    """Split distributions of all members (n_members, n) by member."""
     parts = zip(raw.zero_logit, raw.loc, raw.scale, strict=True)
     return [replace(raw, zero_logit=logit, loc=loc, scale=scale) for logit, loc, scale in parts]
 
 
 def together(raw: Hurdle, calibration: Calibration) -> Distribution:
-    """What the ensemble says, of the uncalibrated distributions of all members."""
+    """Return the calibrated mixture of the uncalibrated distributions of all members."""
     return mixture_of([calibrated(part, calibration) for part in members_of(raw)])

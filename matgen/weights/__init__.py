@@ -1,1 +1,1 @@
-"""Trained networks: files, headers, hashes."""
+"""Trained networks: kinds, files with headers and hashes, loading."""

@@ -90,7 +90,7 @@ def _header(path: Path, sha256: str) -> ModelInfo:
             sha256=sha256,
         )
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        message = f"{path} has no readable header ({type(error).__name__}: {error}); get the file again, or train anew"
+        message = f"{path} has no readable header ({type(error).__name__}: {error}); get the file again, or train again"
         raise WeightsError(message) from error
 
 

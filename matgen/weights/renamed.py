@@ -1,4 +1,4 @@
-"""Names in weights that versions up to 0.1.0 wrote, and what they are called since."""
+"""Names in the weights and configurations of versions up to 0.1.0, and their current names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,22 +22,23 @@ PARTS = {
     "pushes": "pair_displacements",
     "n_heavy": "n_atoms",
     "memory": "layout_embedding",
+    "room": "remaining",
 }
 """Parts of the dotted names of tensors."""
 
 
 def current_kind(kind: str) -> str:
-    """The name of a kind today."""
+    """Return the current name of a kind."""
     return KINDS.get(kind, kind)
 
 
 def current_config(config: Any) -> Any:
-    """A configuration, nested as it is, with its fields as they are called today."""
+    """Return a configuration, nested or not, with the current names of its fields."""
     if not isinstance(config, Mapping):
         return config
     return {FIELDS.get(name, name): current_config(value) for name, value in config.items()}
 
 
 def current_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by their names of today."""
+    """Return tensors by their current names."""
     return {".".join(PARTS.get(part, part) for part in name.split(".")): value for name, value in tensors.items()}

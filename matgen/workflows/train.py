@@ -1,25 +1,27 @@
-"""Which training is meant: a configuration by path, or by the name of one that ships."""
+"""The configuration of a training: by path, or by the name of a shipped one."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from matgen.runtime.config import ConfigError, did_you_mean
 from matgen.training.config import TrainConfig, load_train_config
+from matgen.weights.renamed import current_kind
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def find_config(name: str) -> Path:
-    """The file of a configuration.
+    """Return the file of a configuration.
 
     Args:
         name: a path, or a shipped configuration's name such as `template_prior`.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is no such file or name.
     """
     if Path(name).suffix == ".toml" or Path(name).is_file():
         return Path(name)
+    name = current_kind(name)
     shipped = {path.stem: path for path in sorted(CONFIGS.glob("*.toml"))}
     if name not in shipped:
         raise ConfigError(
@@ -38,10 +40,10 @@ def planned(
     minutes: float | None = None,
     device: str | None = None,
 ) -> TrainConfig:
-    """A configuration with some of its fields replaced.
+    """Return a configuration with some of its fields replaced.
 
     Raises:
-        ConfigError: it cannot be read, or says something it cannot mean.
+        ConfigError: it cannot be read, has unknown keys, or values out of range.
     """
     config = load_train_config(find_config(name))
     schedule = config.schedule if minutes is None else replace(config.schedule, minutes=minutes)
