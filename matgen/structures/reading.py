@@ -53,7 +53,7 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", BadPoscarWarning)
-            found = _READERS[piece.form](piece.content)
+            found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
         raise
@@ -118,7 +118,7 @@ def _read_json(value: Any) -> Structure | Placed:
     )
 
 
-_READERS: dict[Format, Callable[[Any], Structure | Placed]] = {
+READERS: dict[Format, Callable[[Any], Structure | Placed]] = {
     "cif": read_cif,
     "poscar": read_poscar,
     "extxyz": _read_xyz,
