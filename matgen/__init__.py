@@ -1,6 +1,6 @@
-"""Inverse design of crystals by composable energies: p(x) ∝ exp(−E(x)).
+"""Inverse design of crystals and molecules by composable energies: p(x) ∝ exp(−E(x)).
 
-Importing this package loads nothing heavy, so that `matgen --help` answers at once.
+Importing this package loads no heavy dependency, so that `matgen --help` is fast.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["__version__", "design", "screen"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `design` and `screen` when they are first asked for."""
+    """Load `design` and `screen` on first use."""
     if name == "design":
         from matgen.workflows.design import design
 

@@ -1,5 +1,5 @@
-"""What the one who asks can put right."""
+"""Errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Says what was expected, what came, and what to do; the command line prints it as one line, exit code 2."""
+    """Error that says what was expected, what was given and what to do; printed as one line, with exit code 2."""

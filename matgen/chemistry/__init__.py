@@ -1,1 +1,1 @@
-"""Elements as numbers, and whether compositions can be charge neutral."""
+"""Data of the elements, and charge neutrality of compositions."""

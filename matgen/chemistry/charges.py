@@ -1,4 +1,4 @@
-"""Whether a composition can be neutral, as SMACT counts."""
+"""Charge neutrality of compositions, by the rules of SMACT."""
 
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from pymatgen.core.composition import Composition
 
 COMMON = 10.0
-"""Per cent of an element's reports in the ICSD from which on an oxidation state is common: SMACT's `medium`."""
+"""Percentage of an element's reports in the ICSD above which an oxidation state is common: SMACT's `medium`."""
 
 
 @cache
 def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
-    """Oxidation states by symbol that make so many per cent of an element's reports: ICSD 2024, three reports or more.
+    """Return oxidation states by symbol, from ICSD 2024 with three reports or more.
 
-    Those of 0 % or more are what `smact_validity` uses by default.
+    Args:
+        at_least: smallest percentage of the element's reports; 0 gives the default of `smact_validity`.
     """
     from smact.screening import ICSD24FilterConfig
     from smact.utils.oxidation import ICSD24OxStatesFilter
@@ -33,7 +34,7 @@ def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
 
 
 def smallest_net_charge(composition: "Composition") -> float:
-    """Charge nearest to zero that a formula unit can carry, e; NaN if an element has no known state."""
+    """Return the net charge of a formula unit that is closest to zero, e; NaN if an element has no known state."""
     charges = {0}
     for symbol, count in composition.reduced_composition.get_el_amt_dict().items():
         states = oxidation_states().get(symbol, ())
@@ -42,18 +43,18 @@ def smallest_net_charge(composition: "Composition") -> float:
 
 
 def is_valid(composition: "Composition") -> bool:
-    """`smact_validity` with its defaults, as validity is reported in the literature; see `can_be_neutral`."""
+    """Return `smact_validity` with its defaults, the validity of the literature; see `can_be_neutral`."""
     return can_be_neutral(composition.get_el_amt_dict())
 
 
 def can_be_neutral(amounts: Mapping[str, float]) -> bool:
-    """What `smact_validity` says of so much of each element, by symbol, in a formula unit.
+    """Return the result of `smact_validity` for the amounts of elements in a formula unit, by symbol.
 
-    Elements and alloys of metals are valid; the rest needs a neutral combination of oxidation states in which
+    Elements and alloys of metals are valid; other compositions need a neutral combination of oxidation states in which
     anions are more electronegative than cations.
 
-    SMACT tries every combination of oxidation states; `_neutral` tells the same at once. Where an element has no
-    electronegativity, SMACT itself is asked.
+    SMACT tries every combination of oxidation states; `_neutral` gives the same result faster. If an element has no
+    electronegativity, SMACT itself is called.
     """
     from pymatgen.core.composition import Composition
     from smact import metals
@@ -66,10 +67,10 @@ def can_be_neutral(amounts: Mapping[str, float]) -> bool:
 
 
 def commonly_neutral(amounts: Mapping[str, float]) -> bool:
-    """Whether common oxidation states (`COMMON`) cancel, for so much of each element, by symbol.
+    """Return whether common oxidation states (`COMMON`) sum to zero for the amounts of elements, by symbol.
 
-    As in SMACT's rule, anions are more electronegative than cations; but alloys must cancel too, and elements without
-    an electronegativity never do.
+    As in SMACT's rule, anions are more electronegative than cations; but alloys must be neutral too, and elements
+    without an electronegativity never are.
     """
     negativity = _electronegativities(amounts)
     return negativity is not None and _neutral(amounts, negativity, oxidation_states(COMMON))
@@ -77,14 +78,14 @@ def commonly_neutral(amounts: Mapping[str, float]) -> bool:
 
 @cache
 def commonly_neutral_formula(formula: tuple[tuple[int, int], ...]) -> bool:
-    """The same of a reduced formula, as (atomic number, count)."""
+    """Return `commonly_neutral` of a reduced formula, given as (atomic number, count)."""
     return commonly_neutral({SYMBOLS[z]: n for z, n in formula})
 
 
 def _neutral(
     amounts: Mapping[str, float], negativity: Mapping[str, float], states: Mapping[str, tuple[int, ...]]
 ) -> bool:
-    """Whether charges cancel with cations up to some electronegativity and anions beyond it."""
+    """Return whether charges sum to zero with cations below some electronegativity and anions above it."""
     symbols = sorted(amounts, key=negativity.__getitem__)
     charges = [(round(amounts[symbol]), states.get(symbol, ())) for symbol in symbols]
     splits = [k for k in range(1, len(symbols)) if negativity[symbols[k - 1]] < negativity[symbols[k]]]
@@ -92,7 +93,7 @@ def _neutral(
 
 
 def _cancel(charges: list[tuple[int, tuple[int, ...]]], n_cations: int) -> bool:
-    """Whether the first elements as cations and the others as anions can be neutral together."""
+    """Return whether the first elements as cations and the others as anions can sum to zero."""
     sums = {0}
     for i, (count, states) in enumerate(charges):
         sums = {total + count * state for total in sums for state in states if (state > 0) is (i < n_cations)}
@@ -100,7 +101,7 @@ def _cancel(charges: list[tuple[int, tuple[int, ...]]], n_cations: int) -> bool:
 
 
 def _electronegativities(symbols: Collection[str]) -> dict[str, float] | None:
-    """Pauling's, by symbol; None where one of the elements has none."""
+    """Return Pauling electronegativities by symbol; None if an element has none."""
     known = {symbol: x for symbol in symbols if (x := _electronegativity(symbol)) is not None}
     return known if len(known) == len(symbols) else None
 

@@ -1,4 +1,4 @@
-"""The elements as numbers: symbols, descriptors, and the volume an atom takes in a crystal."""
+"""Symbols, descriptors and atomic volumes of the elements."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -28,32 +28,32 @@ ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) 
 
 
 class UnknownElementError(UserError, ValueError):
-    """A symbol that is no element, or an element that the models have never seen."""
+    """A symbol that is not an element, or an element that no training crystal holds."""
 
 
 @per_device
 def atomic_volumes() -> Tensor:
-    """Volume of an atom in a crystal (95,), Å³, fitted to training crystals; NaN where there were none."""
+    """Return the volume of an atom in a crystal (95,), Å³, fitted to training crystals; NaN for other elements."""
     return torch.from_numpy(_table()["volumes"].astype(np.float64))
 
 
 @per_device
 def descriptors() -> Tensor:
-    """Standardised periodic-table descriptors (95, n_descriptors); row 0 is zero."""
+    """Return standardised periodic-table descriptors (95, n_descriptors); row 0 is zero."""
     return torch.from_numpy(_table()["descriptors"])
 
 
 @cache
 def known_elements() -> tuple[int, ...]:
-    """Atomic numbers that occur in the training crystals."""
+    """Return the atomic numbers that occur in the training crystals."""
     return tuple(torch.isfinite(atomic_volumes()).nonzero().ravel().tolist())
 
 
 def atomic_number(symbol: str) -> int:
-    """Atomic number of a symbol.
+    """Return the atomic number of a symbol.
 
     Raises:
-        UnknownElementError: not an element, or one that no training crystal holds.
+        UnknownElementError: it is not an element, or no training crystal holds it.
     """
     z = ATOMIC_NUMBERS.get(symbol.strip().capitalize())
     if z is None:
@@ -66,6 +66,6 @@ def atomic_number(symbol: str) -> int:
 
 
 def reduced(composition: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
-    """(atomic number, atoms per formula unit), ascending, of atoms by atomic number."""
+    """Return (atomic number, atoms per formula unit), ascending, of a composition by atomic number."""
     divisor = gcd(*composition.values())
     return tuple((z, n // divisor) for z, n in sorted(composition.items()))

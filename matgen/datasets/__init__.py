@@ -1,1 +1,1 @@
-"""Named data sets: tables of crystals as templates, free numbers, labels and splits."""
+"""Prepared tables of crystals and molecules: templates, free parameters, labels and splits."""

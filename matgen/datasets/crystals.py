@@ -1,4 +1,4 @@
-"""A table of crystals as tensors: loads in seconds and needs only torch and numpy."""
+"""A table of crystals as tensors, loaded with torch and numpy alone."""
 
 import math
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ class CrystalTable:
 
     Attributes:
         material_id: identifiers (n,).
-        templates: the discrete halves.
-        geometry: the free numbers (float32).
+        templates: the templates of the crystals.
+        geometry: their free parameters (float32).
         split: 0 train, 1 val, 2 test, by formula (n,).
-        mp20_split: likewise for MP-20; 3 where a row is not in MP-20 (n,).
-        labels: by name and in the unit of `matgen.datasets.labels.LABELS`, NaN where unknown (n,); any number of them.
-        gap_source: where each band gap comes from (n,); empty where there is none.
+        mp20_split: likewise for MP-20; 3 if a row is not in MP-20 (n,).
+        labels: by name, in the units of `matgen.datasets.labels.LABELS`, NaN if unknown (n,).
+        gap_source: source of each band gap (n,); empty if there is none.
         mp2020: whether e_form follows the MP2020 corrections (n,).
         volume_ratio: cell volume over the fitted atomic volumes (n,).
-        neutral: whether common oxidation states cancel (n,).
+        neutral: whether common oxidation states sum to zero (n,).
     """
 
     material_id: np.ndarray
@@ -49,11 +49,11 @@ class CrystalTable:
         return len(self.material_id)
 
     def label(self, name: str) -> Tensor:
-        """One label (n,), NaN where unknown."""
+        """Return one label (n,), NaN if unknown."""
         return self.labels[name]
 
     def select(self, rows: Tensor) -> Self:
-        """These rows (indices or a mask)."""
+        """Return some rows, by indices or a mask."""
         rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows
         return type(self)(
             material_id=self.material_id[rows.cpu().numpy()],
@@ -65,11 +65,11 @@ class CrystalTable:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """Return a copy on another device."""
         return placed(self, device)
 
     def save(self, path: Path) -> None:
-        """Write one compressed npz."""
+        """Write the table as one compressed npz."""
         plain = {f.name: getattr(self, f.name).numpy() for f in fields(self) if f.name not in _STRUCTURED}
         labels: dict[str, Any] = {f"{LABEL}{name}": value.numpy() for name, value in self.labels.items()}
         sites = torch.bincount(self.templates.site_system, minlength=len(self))
@@ -89,7 +89,7 @@ class CrystalTable:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read a table written by `save`.
 
         Raises:
             FileNotFoundError: there is no such table.
@@ -127,7 +127,7 @@ LABEL = "label_"
 
 
 def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:
-    """Row vectors (3, 3) in Å of (a, b, c, α, β, γ) in Å and degrees, a along x, b in the xy plane."""
+    """Return row vectors (3, 3) in Å from (a, b, c, α, β, γ) in Å and degrees, with a along x and b in the xy plane."""
     a, b, c = (float(v) for v in parameters[:3])
     cos_a, cos_b, cos_g = (math.cos(math.radians(float(v))) for v in parameters[3:])
     sin_g = math.sqrt(1 - cos_g**2)
@@ -136,5 +136,5 @@ def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:
 
 
 def site_rows(table: CrystalTable, rows: Tensor) -> Tensor:
-    """Rows of the sites that belong to these crystals."""
+    """Return the rows of the sites of some crystals."""
     return take_sites(table.templates.site_system, len(table), rows)[0]

@@ -1,4 +1,4 @@
-"""Data sets by name, as structures: what generated ones are compared with."""
+"""Named data sets as structures, with which generated structures are compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from matgen.structures.candidate import KindName
 
 
 class DataSetError(UserError, FileNotFoundError):
-    """A named data set that is unknown, or whose table is not at hand."""
+    """A named data set that is unknown, or whose table is missing."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Named:
     """A data set in the folder of training tables.
 
     Attributes:
-        file: of its rows, or of their split where a package holds the rows.
-        split: rows of this split; empty for all.
-        title: in words.
-        source: where it came from, and under which licence.
+        file: table of its rows, or of their split if a package holds the rows.
+        split: name of the split; empty for all rows.
+        title: display name.
+        source: reference and licence.
         kind: of its structures.
     """
 
@@ -50,14 +50,14 @@ NAMED = {
 
 
 def named(name: str, kind: KindName | None = None) -> Named:
-    """The data set of this name.
+    """Return the data set with a name.
 
     Args:
         name: a key of `NAMED`.
-        kind: that it must be of; None for either.
+        kind: expected kind; None for either.
 
     Raises:
-        DataSetError: there is none of that kind.
+        DataSetError: there is none of this kind.
     """
     known = [key for key, one in NAMED.items() if kind in {None, one.kind}]
     if name not in known:
@@ -66,7 +66,7 @@ def named(name: str, kind: KindName | None = None) -> Named:
 
 
 def named_structures(name: str, folder: Path | None) -> list[Structure]:
-    """The crystals of a data set, as they were published.
+    """Return the crystals of a data set, as published.
 
     Args:
         name: a key of `NAMED`.
@@ -82,7 +82,7 @@ def named_structures(name: str, folder: Path | None) -> list[Structure]:
 
 
 def named_molecules(name: str, folder: Path | None) -> list[Molecule]:
-    """The molecules of a data set, as they were published: elements and positions.
+    """Return the molecules of a data set, as published: elements and positions.
 
     Args:
         name: a key of `NAMED`.

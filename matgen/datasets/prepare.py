@@ -1,4 +1,4 @@
-"""From published Parquet tables to a `CrystalTable` (needs pyarrow and moyopy)."""
+"""Preparation of a `CrystalTable` from published Parquet tables (needs pyarrow and moyopy)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -38,12 +38,12 @@ def _describe_row(row: dict[str, Any]) -> Described | str:
 
 
 def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter) -> Preparation:
-    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free numbers.
+    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free parameters.
 
     Args:
         folder: the data folder.
-        jobs: processes.
-        progress: wraps the iteration over rows, to show it.
+        jobs: number of processes.
+        progress: wraps the iteration over rows to show progress.
 
     Raises:
         FileNotFoundError: the folder has no such table.
@@ -67,7 +67,7 @@ def _number(value: float | None) -> float:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels beside those of the table itself, by `material_id`.
+    """Labels from sources other than the table, by `material_id`.
 
     Attributes:
         chgnet: CHGNet's energy, eV/atom.
@@ -81,7 +81,7 @@ class Labels:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """From the tables of a folder; of the last two, whatever is there."""
+        """Read the tables of a folder; the last two may be missing."""
         return cls(
             chgnet=_by_id(pq.read_table(folder / "chgnet_energies.parquet").to_pylist(), "chgnet_energy"),
             of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
@@ -89,12 +89,12 @@ class Labels:
         )
 
     def gap(self, row: dict[str, Any]) -> GapLabel:
-        """The band gap of a row."""
+        """Return the band gap of a row."""
         name = row["material_id"]
         return gap_label(row, self.of_2019.get(name, {}), self.predicted.get(name))
 
     def others(self, row: dict[str, Any]) -> dict[str, float]:
-        """All labels of a row but the gap."""
+        """Return all labels of a row except the gap."""
         name = row["material_id"]
         later = self.of_2019.get(name, {})
         own = {

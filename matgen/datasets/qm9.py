@@ -1,9 +1,9 @@
-"""QM9 as its first author publishes it on PyPI (`qm9pack`) → a `MoleculeTable`.
+"""Preparation of a `MoleculeTable` from QM9 as published on PyPI by its first author (`qm9pack`).
 
 Ramakrishnan et al., Sci. Data 1, 140022 (2014): 130,831 molecules of up to nine C, N, O and F, B3LYP/6-31G(2df,p). The
-shipped SMILES is checked against the coordinates, atom by atom: heavy atoms stand in the order of the SMILES, each
-hydrogen belongs to its nearest heavy atom, bonded atoms must be near and the InChI must agree. Where the SMILES does
-not fit, bonds are perceived from the coordinates; where that fails too, the row is left out and counted.
+published SMILES is checked against the coordinates, atom by atom: heavy atoms are in the order of the SMILES, each
+hydrogen is bonded to its nearest heavy atom, bonded atoms must be close and the InChI must agree. If the SMILES does
+not match, bonds are found from the coordinates; if that fails too, the row is left out and counted.
 """
 
 import csv
@@ -28,29 +28,29 @@ from matgen.datasets.molecules import MoleculeTable
 from matgen.errors import UserError
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.molecular_geometry import LONGEST_BOND, bonded
-from matgen.templates.molecule import MoleculeError, MoleculeTemplate, template_in_space
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate, set_positions, template_in_space
 
 PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
 
 SPLITS = ("train", "valid", "test")
-"""As EDM's file of splits names them; a table numbers them in this order, and 3 is none."""
+"""Names in EDM's file of splits; a table numbers them in this order, and 3 means none."""
 
 SPLIT_FILE = Path("molecules") / "qm9_edm_split.npz"
-"""In the folder of training tables."""
+"""Path in the folder of training tables."""
 
 ATOMIC_ENERGIES = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
 """U0 of free atoms by the same method, Hartree, as published with QM9 (`atomref.txt`)."""
 
-_NUMBER = re.compile(r"[^][,\s]+")  # a few are written `0.`, which is no JSON
+_NUMBER = re.compile(r"[^][,\s]+")  # a few are written `0.`, which is not valid JSON
 
 
 class QM9Error(UserError, FileNotFoundError):
-    """The tables of QM9 are not at hand."""
+    """The tables of QM9 are missing."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A molecule that was understood: its template, positions in its order, labels, and how its bonds were found."""
+    """A valid molecule: its template, positions in its order, labels, and how its bonds were found."""
 
     index: int
     template: MoleculeTemplate
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class MoleculePreparation:
-    """A prepared table, how often each way of finding the bonds was taken, and the rows left out by cause."""
+    """A prepared table, the counts of the ways in which bonds were found, and of the causes of rows left out."""
 
     table: MoleculeTable
     ways: Counter[str]
@@ -69,7 +69,7 @@ class MoleculePreparation:
 
 
 def qm9_folder() -> Path:
-    """Where the installed package `qm9pack` keeps its tables; it is not imported.
+    """Return the folder of tables of the installed package `qm9pack`, without importing it.
 
     Raises:
         QM9Error: it is not installed.
@@ -83,13 +83,13 @@ def qm9_folder() -> Path:
 def prepare_qm9(
     tables: Path, splits: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
 ) -> MoleculePreparation:
-    """Read every row of QM9.
+    """Prepare a table from every row of QM9.
 
     Args:
-        tables: folder that holds `qm9_part1.csv` to `qm9_part3.csv`.
-        splits: npz of `train`, `valid` and `test` molecule numbers.
-        jobs: processes.
-        progress: wraps the iteration over rows, to show it.
+        tables: folder of `qm9_part1.csv` to `qm9_part3.csv`.
+        splits: npz with the molecule numbers of `train`, `valid` and `test`.
+        jobs: number of processes.
+        progress: wraps the iteration over rows to show progress.
 
     Raises:
         QM9Error: a table is missing.
@@ -106,10 +106,10 @@ def prepare_qm9(
 
 
 def published_molecules(tables: Path, splits: Path, split: str) -> list[Molecule]:
-    """The molecules of a split with the positions that were published, no bonds.
+    """Return the molecules of a split with their published positions, without bonds.
 
     Args:
-        tables: folder that holds `qm9_part1.csv` to `qm9_part3.csv`.
+        tables: folder of `qm9_part1.csv` to `qm9_part3.csv`.
         splits: npz of molecule numbers.
         split: `train`, `valid` or `test`.
 
@@ -129,7 +129,7 @@ def _check(tables: Path, splits: Path) -> None:
 
 
 def _split_rows(splits: Path) -> dict[str, np.ndarray]:
-    """Molecule numbers of each split."""
+    """Return the molecule numbers of each split."""
     with np.load(splits, allow_pickle=False) as raw:
         return {name: raw[name].astype(np.int64) for name in SPLITS}
 
@@ -142,7 +142,7 @@ def _raw_rows(tables: Path) -> Iterator[dict[str, str]]:
 
 
 def understood(raw: dict[str, str]) -> Row | str:
-    """One row, or why it cannot be understood."""
+    """Return one row, or the reason why it is not valid."""
     elements, positions = _atoms(raw)
     shown, how = _by_smiles(raw["SMILES"], elements, positions), "SMILES"
     if shown is None:
@@ -159,13 +159,13 @@ def understood(raw: dict[str, str]) -> Row | str:
 
 
 def _atoms(raw: dict[str, str]) -> tuple[list[int], np.ndarray]:
-    """Atomic numbers, and positions (n_atoms, 3), Å."""
+    """Return atomic numbers, and positions (n_atoms, 3), Å."""
     elements = [ATOMIC_NUMBERS[symbol] for symbol in raw["Elements"].strip("[]").replace("'", "").split(",")]
     return elements, np.array([float(number) for number in _NUMBER.findall(raw["XYZ_Ang"])]).reshape(-1, 3)
 
 
 def _by_smiles(smiles: str, elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
-    """The molecule of a SMILES on these coordinates; None where they do not fit."""
+    """Return the molecule of a SMILES with these coordinates; None if they do not match."""
     graph = Chem.MolFromSmiles(smiles)
     if graph is None:
         return None
@@ -187,28 +187,20 @@ def _by_smiles(smiles: str, elements: list[int], positions: np.ndarray) -> Chem.
         order.append(left.pop(0))
     if len(order) != len(elements) or not _near(with_h, positions[order]):
         return None
-    return _placed(with_h, positions[order])
+    set_positions(with_h, positions[order])
+    return with_h
 
 
 def _by_distance(elements: list[int], positions: np.ndarray) -> Chem.Mol | None:
-    """The molecule whose bonds follow from the coordinates; None where none that is neutral does."""
+    """Return the neutral molecule whose bonds follow from the coordinates; None if there is none."""
     try:
         return bonded(np.array(elements), positions)
     except MoleculeError:
         return None
 
 
-def _placed(molecule: Chem.Mol, positions: np.ndarray) -> Chem.Mol:
-    conformer = Chem.Conformer(molecule.GetNumAtoms())
-    conformer.Set3D(True)
-    conformer.SetPositions(np.ascontiguousarray(positions))
-    molecule.RemoveAllConformers()
-    molecule.AddConformer(conformer, assignId=True)
-    return molecule
-
-
 def _near(molecule: Chem.Mol, positions: np.ndarray) -> bool:
-    """Whether all bonded atoms are near each other."""
+    """Return whether all bonded atoms are close to each other."""
     for bond in molecule.GetBonds():
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         radii = covalent_radii[bond.GetBeginAtom().GetAtomicNum()] + covalent_radii[bond.GetEndAtom().GetAtomicNum()]
@@ -218,7 +210,7 @@ def _near(molecule: Chem.Mol, positions: np.ndarray) -> bool:
 
 
 def _labels(raw: dict[str, str], elements: list[int]) -> tuple[float, ...]:
-    """In the order of `matgen.datasets.molecules.LABELS`; energies in eV."""
+    """Return labels in the order of `matgen.datasets.molecules.LABELS`; energies in eV."""
     free = sum(ATOMIC_ENERGIES[z] for z in elements)
     return (
         float(raw["HOMO_LUMO_gap_au"]) * Hartree,
@@ -234,8 +226,8 @@ def _labels(raw: dict[str, str], elements: list[int]) -> tuple[float, ...]:
 def _table(rows: list[Row], splits: Path) -> MoleculeTable:
     index = torch.tensor([row.index for row in rows])
     split = torch.full_like(index, 3)
-    for number, numbers in enumerate(_split_rows(splits).values()):
-        split[torch.isin(index, torch.from_numpy(numbers))] = number
+    for number, rows_of_split in enumerate(_split_rows(splits).values()):
+        split[torch.isin(index, torch.from_numpy(rows_of_split))] = number
     return MoleculeTable(
         index=index,
         templates=TemplateBatch.of([row.template for row in rows]),

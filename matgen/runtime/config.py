@@ -1,4 +1,4 @@
-"""One TOML file ⇄ one frozen dataclass; unknown keys are errors."""
+"""Conversion between a TOML file and a frozen dataclass; unknown keys are errors."""
 
 import difflib
 import json
@@ -20,26 +20,26 @@ _SCALARS: dict[type, str] = {bool: "true or false", int: "a whole number", float
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration that says something it cannot mean."""
+    """An invalid configuration."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The end of a teaching sentence: the nearest choice, or all of them."""
+    """Return a hint for an error message: the nearest choice, or all of them."""
     choices = list(choices)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(choices)}"
 
 
 def from_mapping(cls: type[C], raw: Mapping[str, Any], *, where: str = "") -> C:
-    """Read a dataclass, and those nested in it, from what TOML or JSON hold.
+    """Read a dataclass, with nested ones, from a mapping of TOML or JSON types.
 
     Args:
-        cls: a dataclass; fields that the mapping leaves out keep their defaults.
+        cls: a dataclass; fields missing in the mapping keep their defaults.
         raw: values by name.
-        where: what to call the place in messages.
+        where: name of the table in messages.
 
     Raises:
-        ConfigError: unknown or missing keys, or values of another type.
+        ConfigError: a key is unknown or missing, or a value has another type.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{_place(where)}expected a table, got {raw!r}")
@@ -51,15 +51,15 @@ def from_mapping(cls: type[C], raw: Mapping[str, Any], *, where: str = "") -> C:
     values = {name: _value(known[name], value, f"{where}.{name}" if where else name) for name, value in raw.items()}
     try:
         return cls(**values)
-    except TypeError as error:  # a field without a default was left out
+    except TypeError as error:  # a field without a default is missing
         raise ConfigError(f"{_place(where)}{str(error).partition('() ')[2]}; add it") from error
 
 
 def check_least(config: Any, least: float, *names: str) -> None:
-    """Check that fields are at least so large.
+    """Check that fields are finite and not below a limit.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one is.
     """
     for name in names:
         if not least <= getattr(config, name) < math.inf:
@@ -67,7 +67,7 @@ def check_least(config: Any, least: float, *names: str) -> None:
 
 
 def check_positive(config: Any, *names: str) -> None:
-    """Check that fields are above zero.
+    """Check that fields are finite and above zero.
 
     Raises:
         ConfigError: one is not.
@@ -78,16 +78,16 @@ def check_positive(config: Any, *names: str) -> None:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The same as JSON and TOML types, None left out; `from_mapping` reads it back."""
+    """Return a dataclass as JSON and TOML types, without None; `from_mapping` reads it back."""
     values = {name: getattr(config, name) for name in _written(config)}
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds.
+    """Return the content of a TOML file.
 
     Raises:
-        ConfigError: there is no such file, or it is no TOML.
+        ConfigError: the file does not exist or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def load_config(cls: type[C], path: Path) -> C:
     """Read one dataclass from one TOML file.
 
     Raises:
-        ConfigError: the file cannot be read, or says something it cannot mean.
+        ConfigError: the file cannot be read or is not valid.
     """
     raw = read_toml(path)
     try:
@@ -111,12 +111,12 @@ def load_config(cls: type[C], path: Path) -> C:
 
 
 def to_toml(config: Any) -> str:
-    """A dataclass as TOML text."""
+    """Return a dataclass as TOML text."""
     return _table(to_mapping(config), ())
 
 
 def _written(config: Any) -> list[str]:
-    """Names of the fields that files hold: not those whose metadata say `in_files=False`."""
+    """Return the names of the fields written to files: all without `in_files=False` in their metadata."""
     return [f.name for f in fields(config) if f.init and f.metadata.get("in_files", True)]
 
 
@@ -143,7 +143,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def _either(kinds: list[Any], value: Any, where: str) -> Any:
-    """The first of several kinds that the value has."""
+    """Return the value as the first type of a union that matches."""
     for kind in kinds[:-1]:
         try:
             return _value(kind, value, where)
@@ -153,7 +153,7 @@ def _either(kinds: list[Any], value: Any, where: str) -> Any:
 
 
 def _items(kind: Any, items: list[Any], where: str) -> list[Any]:
-    """The items of a tuple[X, ...], tuple[X, Y] or frozenset[X]."""
+    """Return the items of a tuple[X, ...], tuple[X, Y] or frozenset[X]."""
     args = get_args(kind)
     kinds = args if get_origin(kind) is tuple and args[-1] is not Ellipsis else (args[0],) * len(items)
     if len(kinds) != len(items):
@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """Scalars first, tables below, as TOML wants it."""
+    """Return TOML text with scalars first and tables below, as TOML requires."""
     lines = [f"{_key(name)} = {_text(value)}\n" for name, value in values.items() if not isinstance(value, dict)]
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
     header = f"\n[{'.'.join(map(_key, path))}]\n" if path and (lines or not tables) else ""

@@ -1,4 +1,4 @@
-"""Where tensors live. New ones are made beside those that they meet, so that hardly any code is told a device."""
+"""Devices of tensors. New tensors are created on the device of their inputs, so little code needs a device argument."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -16,14 +16,14 @@ CPU = torch.device("cpu")
 
 
 class DeviceError(UserError, ValueError):
-    """A device that is not there, or on which the models cannot run."""
+    """A device that does not exist, or on which the models cannot run."""
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name: `cpu`, `cuda`, or `cuda:1` where there are several.
+    """Return the device of a name: `cpu`, `cuda`, or `cuda:1` if there are several.
 
     Raises:
-        DeviceError: PyTorch finds no such device here, or it lacks what the models need.
+        DeviceError: PyTorch finds no such device, or it lacks features that the models need.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     there = ["cpu", *(["cuda"] if gpus else []), *gpus]
@@ -36,7 +36,7 @@ def find_device(name: str) -> torch.device:
 
 
 def placed(value: T, device: torch.device | str) -> T:
-    """The same on a device: a tensor, or a tuple, dict or dataclass that holds some; whatever else there is stays."""
+    """Return a tensor, or a tuple, dict or dataclass with tensors, on a device; other values are unchanged."""
     found: Any = value
     match value:
         case Tensor():
@@ -51,9 +51,9 @@ def placed(value: T, device: torch.device | str) -> T:
 
 
 def per_device(make: Callable[[], T]) -> Callable[..., T]:
-    """Make a table once, and copy it once to each device that asks for it.
+    """Compute a table once, and copy it once to each device.
 
-    Under `@per_device`, `table()` is on the CPU and `table(x.device)` beside x.
+    Under `@per_device`, `table()` is on the CPU and `table(x.device)` on the device of x.
     """
 
     @cache

@@ -1,4 +1,4 @@
-"""Writing to disk so that an interrupt leaves whole files, and complaints about a full or closed one that teach."""
+"""Writing of files such that an interrupt leaves complete ones, with clear errors for a full or read-only disk."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class OutputError(UserError, OSError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn whatever the file system objects to into an error that says what to do.
+    """Turn errors of the file system into an error that says what to do.
 
     Raises:
         OutputError: the path cannot be written.
@@ -30,14 +30,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str) -> None:
-    """Make a folder if it is not there, and find out before long work whether it takes files.
+    """Create a folder if it does not exist, and check before long work that files can be written to it.
 
     Args:
-        folder: to make.
-        option: that names another.
+        folder: to create.
+        option: command-line option that sets the folder.
 
     Raises:
-        OutputError: it cannot be made or written.
+        OutputError: it cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,14 @@ def make_folder(folder: Path, option: str) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    """Write a file such that readers see either the old or the new content, never a part of it."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8", newline="")
     part.replace(path)
 
 
 def append(path: Path, text: str) -> None:
-    """Append and wait until it is on the disk."""
+    """Append text and wait until it is on the disk."""
     with path.open("a", encoding="utf-8", newline="") as stream:
         stream.write(text)
         stream.flush()

@@ -1,7 +1,7 @@
-"""Chunks of work to a pool of processes, and results back as they come.
+"""Work in chunks on a pool of processes.
 
-A worker that dies loses nothing. What was at work is done again by itself, in halves if that kills its worker too, so
-that the item at fault is found, and no other is given up.
+If a worker dies, no other result is lost: the chunks in progress are repeated one by one, in halves if a worker dies
+again, until the item at fault is found and given up.
 """
 
 import os
@@ -18,21 +18,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TRIES = 3
-"""How often a single item may be at work in a worker that dies before it is given up."""
+"""Number of workers that may die over a single item before it is given up."""
 
 DIED = f"{TRIES} workers died over it, perhaps for want of memory"
-"""What to say of an item that is given up."""
+"""Reason for an item that is given up."""
 
 
 @dataclass(frozen=True)
 class Chunk(Generic[T]):
-    """Items that are worked on together, and how many workers have died over just these."""
+    """Items that are processed together, and the number of workers that died over exactly these."""
 
     items: tuple[T, ...]
     deaths: int = 0
 
     def after_death(self) -> "tuple[Chunk[T], ...]":
-        """What to try once a worker has died over it; nothing if it is to be given up."""
+        """Return the chunks to try after a worker has died; none to give up."""
         if len(self.items) > 1:
             half = len(self.items) // 2
             return Chunk(self.items[:half]), Chunk(self.items[half:])
@@ -46,17 +46,17 @@ def in_pool(
     jobs: int,
     ahead: int = 1,
 ) -> Iterator[list[R]]:
-    """The results of each chunk, in the order in which they are done.
+    """Yield the results of each chunk, in the order of completion.
 
-    Chunks are taken from the iterable as workers get free. Leaving the loop early, or an interrupt, stops the workers.
-    They are fresh interpreters with one thread each, which do not import the main script.
+    Chunks are taken from the iterable as workers become free. Leaving the loop early, or an interrupt, stops the
+    workers. Workers are fresh interpreters with one thread each, which do not import the main script.
 
     Args:
-        work: what a worker does with the items of a chunk.
-        chunks: work to do.
-        given_up: the result of an item over which workers die.
-        jobs: processes; 1 stays in this one.
-        ahead: chunks that are taken for each of them, one at work included.
+        work: function of the items of a chunk.
+        chunks: chunks of items.
+        given_up: returns the result of an item over which workers die.
+        jobs: number of processes; 1 uses this one.
+        ahead: chunks taken for each process, including the one in progress.
     """
     queue = enumerate(chunks)
     at_work: dict[int, Chunk[T]] = {}
@@ -74,7 +74,7 @@ def in_pool(
         except BrokenExecutor:
             suspects = list(at_work.values())
             at_work.clear()
-            if len(suspects) == 1:  # it was alone
+            if len(suspects) == 1:  # no other chunk was in progress
                 yield from _after_death(work, suspects[0], given_up)
             else:
                 for chunk in suspects:
@@ -84,23 +84,23 @@ def in_pool(
 
 
 def in_chunks(items: Iterable[T], size: int) -> Iterator[Chunk[T]]:
-    """Items in chunks of at most this size, taken as they are wanted."""
+    """Yield items in chunks of at most `size`, lazily."""
     rest = iter(items)
     while part := tuple(islice(rest, size)):
         yield Chunk(part)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _by_itself(
     work: Callable[[tuple[T, ...]], list[R]], chunk: Chunk[T], given_up: Callable[[T], R]
 ) -> Iterator[list[R]]:
-    """The results of a chunk that is alone at work, so that a death is of its making."""
+    """Yield the results of a chunk that runs alone, so that the death of a worker is due to it."""
     try:
-        # Of two workers one stays idle; a pool of one would be this very process.
+        # One of two workers stays idle; a pool of one would be this process.
         done = [results for _, results in _pool(2, 1)([delayed(_numbered)(work, 0, chunk.items)])]
     except BrokenExecutor:
         yield from _after_death(work, chunk, given_up)
@@ -128,9 +128,9 @@ def _numbered(work: Callable[[tuple[Any, ...]], list[Any]], number: int, items: 
 
 
 def _closing(results: Generator) -> Iterator:
-    """The results; workers are stopped when the reader leaves early, which is no reason for joblib's warning."""
+    """Yield results; stop the workers without joblib's warning if the consumer stops early."""
     try:
-        # `yield from` would close `results` by itself, outside of the block below that silences the warning.
+        # `yield from` would close `results` outside of the block below that silences the warning.
         for result in results:  # noqa: UP028
             yield result
     finally:

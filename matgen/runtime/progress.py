@@ -1,4 +1,4 @@
-"""How far a stage of a run is: the one word between those who work and those who show it."""
+"""Progress reports of the stages of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,29 +6,29 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Hears how a stage gets on.
+    """Receives the progress of a stage.
 
-    A stage begins with its first report and ends when another one begins; its last counts are kept in `run.json`.
+    A stage begins with its first report and ends when another one begins; its last counts are written to `run.json`.
     """
 
     def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
-        """Hear that `done` of `total` steps of `stage` are through.
+        """Report that `done` of `total` steps of `stage` are finished.
 
         Args:
-            stage: propose, diffuse, refine, rank, relax, ... in words.
-            done: steps done.
-            total: steps in all.
-            counts: figures to show beside, such as kept=12 or acceptance=0.57.
+            stage: its name, such as propose, diffuse, refine, rank or relax.
+            done: finished steps.
+            total: all steps.
+            counts: further figures to show, such as kept=12 or acceptance=0.57.
         """
         ...
 
 
 @dataclass
 class Silence:
-    """A report that nobody hears, but that remembers the last counts of each stage."""
+    """A report that shows nothing and keeps the last counts of each stage."""
 
     counts: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
-        """Remember."""
+        """Keep the counts."""
         self.counts[stage] = {"done": done, "total": total, **counts}

@@ -1,6 +1,6 @@
-"""Random numbers, drawn where their generator is, on the CPU, and moved to where they are needed.
+"""Random numbers, generated on the device of the generator, the CPU, and moved to the device where they are needed.
 
-So that one seed means one run on every device, up to rounding.
+This makes runs with the same seed equal on every device, up to rounding.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 def uniform(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Numbers in [0, 1) with the dtype and on the device of `like`."""
+    """Return uniform random numbers in [0, 1) with the dtype and on the device of `like`."""
     return torch.rand(shape, dtype=like.dtype, generator=generator, device=generator.device).to(like.device)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Unit Gaussians with the dtype and on the device of `like`."""
+    """Return standard normal random numbers with the dtype and on the device of `like`."""
     return torch.randn(shape, dtype=like.dtype, generator=generator, device=generator.device).to(like.device)
 
 
 def choice(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """One column (n,) of each row of weights (n, k), in proportion to them."""
+    """Return one column (n,) of each row of weights (n, k), sampled in proportion to them."""
     sampled = torch.multinomial(weights.to(generator.device), 1, generator=generator)
     return sampled.squeeze(1).to(weights.device)

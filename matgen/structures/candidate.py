@@ -1,34 +1,36 @@
-"""What a design run hands out: a structure with everything that is known about it. Data only."""
+"""Candidates, the results of a design run: a structure with its predictions and verdicts."""
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
 
 KindName = Literal["crystal", "molecule"]
-"""What a material is: a crystal repeats, a molecule does not."""
+"""Kind of a material: a crystal is periodic, a molecule is not."""
 
 Material = Structure | Molecule
 """A crystal or a molecule in space."""
 
+M = TypeVar("M", Structure, Molecule)
+
 
 class KindError(UserError, TypeError):
-    """A molecule where only a crystal will do, or the other way round."""
+    """A molecule where a crystal is required, or the reverse."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A property as a predictor sees it.
+    """Predicted property of one candidate.
 
     Attributes:
         value: median, in `unit`.
         spread: standard deviation of the whole distribution.
         unit: of both.
-        epistemic: the part of the spread that the members of an ensemble disagree by; 0 of one model alone.
-        probability: that the wish of the run is met, under the whole distribution; NaN where nothing is wished of it.
+        epistemic: the part of the spread due to disagreement of the members of an ensemble; 0 for a single model.
+        probability: that the target of the run is met, under the whole distribution; NaN without a target.
     """
 
     value: float
@@ -39,20 +41,20 @@ class Prediction:
 
     @property
     def aleatoric(self) -> float:
-        """The rest of the spread: what each member doubts by itself."""
+        """The rest of the spread: the uncertainty of each member."""
         return math.sqrt(max(self.spread**2 - self.epistemic**2, 0.0))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one check says of one candidate.
+    """Result of one check of one candidate.
 
     Attributes:
         name: name of the check.
-        passed: whether the candidate survives it.
-        value: the number that decided; NaN where none could be had.
+        passed: whether the candidate passes.
+        value: the tested value; NaN if it could not be calculated.
         unit: unit of `value`, empty for pure numbers.
-        reason: one sentence for a reader, whatever the outcome.
+        reason: one sentence that explains the result.
     """
 
     name: str
@@ -72,14 +74,14 @@ class SpaceGroup:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How a relaxation went.
+    """Report of a relaxation.
 
     Attributes:
         converged: whether forces and stress fell below their thresholds.
         reason: why it stopped.
         steps: optimizer steps taken.
         energy: final potential energy, eV/atom.
-        energy_before: the same at the start, eV/atom.
+        energy_before: potential energy of the initial geometry, eV/atom.
         max_force: largest force on an atom, eV/Å.
         max_stress: largest component of the stress, eV/Å³.
         seconds: wall time.
@@ -103,17 +105,17 @@ class Candidate:
 
     Attributes:
         name: unique within a run, and the stem of its file.
-        structure: final structure; the atoms of a molecule stand in the order of the graph of its template.
-        unrelaxed: the structure before relaxation; the same one if there was none.
+        structure: final structure; the atoms of a molecule are in the order of the graph of its template.
+        unrelaxed: the structure before relaxation; equal to `structure` without relaxation.
         space_group: space group of `structure`; None for a molecule.
-        template: the template in words; of a molecule its canonical SMILES.
-        seed: index of the draw it came from.
+        template: the template as text; for a molecule its canonical SMILES.
+        seed: index of the sample that it came from.
         energies: weighted energy terms by name, dimensionless.
         properties: predictions by property name.
-        verdicts: outcome of every check by name.
-        relaxation: report of the relaxation; None where no potential was asked for.
-        family: name of the best candidate of the run that has the same layout and on each site an element of the same
-            chemical group (`templates.family`): its own unless it is a near-repeat; empty where none was looked for.
+        verdicts: result of every check by name.
+        relaxation: report of the relaxation; None without one.
+        family: name of the best candidate of the run with the same Wyckoff layout and on each site an element of the
+            same chemical group (`templates.families`); its own name if it is the best; empty if not determined.
     """
 
     name: str
@@ -153,27 +155,30 @@ class Candidate:
 
 
 def kind_of(material: Material) -> KindName:
-    """Whether something is a crystal or a molecule."""
+    """Return whether a material is a crystal or a molecule."""
     return "molecule" if isinstance(material, Molecule) else "crystal"
 
 
 def as_crystal(material: Material, name: str = "") -> Structure:
-    """The same, known to be a crystal.
+    """Return a material that must be a crystal.
 
     Raises:
         KindError: it is a molecule.
     """
-    if isinstance(material, Molecule):
-        raise KindError(f"expected a crystal, got the molecule {name or material.formula}; leave molecules out")
-    return material
+    return _of_kind(material, Structure, name)
 
 
 def as_molecule(material: Material, name: str = "") -> Molecule:
-    """The same, known to be a molecule.
+    """Return a material that must be a molecule.
 
     Raises:
         KindError: it is a crystal.
     """
-    if isinstance(material, Structure):
-        raise KindError(f"expected a molecule, got the crystal {name or material.formula}; leave crystals out")
+    return _of_kind(material, Molecule, name)
+
+
+def _of_kind(material: Material, expected: type[M], name: str) -> M:
+    if not isinstance(material, expected):
+        wanted, found = ("crystal", "molecule") if expected is Structure else ("molecule", "crystal")
+        raise KindError(f"expected a {wanted}, got the {found} {name or material.formula}; leave {found}s out")
     return material

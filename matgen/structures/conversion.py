@@ -1,4 +1,4 @@
-"""The only door to other packages' structures."""
+"""Conversion between pymatgen structures, batches of atoms, and templates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,10 +20,10 @@ from matgen.templates.wyckoff import wyckoff_table
 
 
 def structures(state: State) -> list[Material]:
-    """The systems of a batch in pymatgen's words: crystals with coordinates in the cell, molecules with a charge."""
+    """Return the systems of a batch as pymatgen objects: crystals wrapped into the cell, molecules with a charge."""
     counts = state.n_atoms.tolist()
     positions = state.positions.detach().double().cpu().split(counts)
-    numbers = state.atomic_numbers.cpu().split(counts)
+    atomic_numbers = state.atomic_numbers.cpu().split(counts)
     charges = (torch.zeros_like(state.atomic_numbers) if state.graphs is None else state.graphs.charge).cpu()
     cells = state.cell.detach().double().cpu().numpy()
     return [
@@ -31,7 +31,7 @@ def structures(state: State) -> list[Material]:
         if periodic
         else Molecule(z.tolist(), x.numpy(), charge=int(charge.sum()))
         for cell, z, x, periodic, charge in zip(
-            cells, numbers, positions, state.pbc.any(1).tolist(), charges.split(counts), strict=True
+            cells, atomic_numbers, positions, state.pbc.any(1).tolist(), charges.split(counts), strict=True
         )
     ]
 
@@ -39,16 +39,16 @@ def structures(state: State) -> list[Material]:
 def state_of(
     materials: Sequence[Material], dtype: torch.dtype = torch.float32, *, templates: Sequence[Template | str] = ()
 ) -> State:
-    """Crystals and molecules as one batch of which no symmetry is known.
+    """Return crystals and molecules as one batch without symmetry.
 
     Args:
-        materials: in space.
+        materials: crystals and molecules.
         dtype: of positions and cells.
-        templates: of each, or a SMILES; atoms of a molecule in the order of its graph. The state knows the graphs of
-            molecules only if they are given; those of crystals are not looked at.
+        templates: template or SMILES of each, with the atoms of a molecule in the order of its graph. Without them the
+            state has no molecular graphs; those of crystals are ignored.
 
     Raises:
-        ValueError: a molecule whose atoms are not those of its template, in the same order.
+        ValueError: the atoms of a molecule are not those of its template, in the same order.
     """
     counts = [len(material) for material in materials]
     state = State.of(
@@ -65,12 +65,12 @@ def state_of(
 
 
 def _cell(material: Material, dtype: torch.dtype) -> Tensor:
-    """Row vectors (3, 3), Å; of a molecule 1 Å along each axis, where nothing repeats."""
+    """Return row vectors (3, 3), Å; for a molecule the identity."""
     return torch.eye(3, dtype=dtype) if isinstance(material, Molecule) else _tensor(material.lattice.matrix, dtype)
 
 
 def _graph(material: Material, template: Template | str) -> MolecularGraph | None:
-    """The graph of a molecule, whose atoms must be in its order; None for a crystal."""
+    """Return the graph of a molecule, whose atoms must be in its order; None for a crystal."""
     if not isinstance(material, Molecule):
         return None
     graph = MoleculeTemplate(str(template)).graph
@@ -80,10 +80,10 @@ def _graph(material: Material, template: Template | str) -> MolecularGraph | Non
 
 
 def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate, Geometry]:
-    """Template and free numbers of a structure.
+    """Return the template and the free parameters of a structure.
 
     Raises:
-        NoTemplateError: its symmetry could not be found.
+        NoTemplateError: its symmetry is not found.
     """
     found = describe(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers), symprec)
     lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
@@ -91,10 +91,10 @@ def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate
 
 
 def without_symmetry(crystal: Structure) -> tuple[CrystalTemplate, Geometry]:
-    """The same as in P1, every atom a site of its own, cell and atoms as they are but for a rotation.
+    """Return the template in P1, every atom its own site; cell and atoms are unchanged up to a rotation.
 
     Raises:
-        NoTemplateError: it holds an element whose volume is unknown.
+        NoTemplateError: the volume of an element is unknown.
     """
     check_atoms(np.array(crystal.atomic_numbers))
     order = np.argsort(crystal.atomic_numbers, kind="stable")
@@ -106,4 +106,4 @@ def without_symmetry(crystal: Structure) -> tuple[CrystalTemplate, Geometry]:
 
 
 def _tensor(array: object, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(array, dtype=dtype)  # a copy: pymatgen hands out arrays that cannot be written
+    return torch.tensor(array, dtype=dtype)  # a copy: arrays of pymatgen are read-only

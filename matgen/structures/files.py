@@ -1,7 +1,8 @@
-"""Structures out of files of any kind: single files, folders, zips, in whatever number.
+"""Structures from files, folders and zips.
 
-A broken file is an entry with a reason, never a stop. Finding the pieces is cheap and keeps the order; reading them is
-dear and can be left to other processes: `found(paths)` gives what `read` reads, and `read_structures` does both.
+A broken file gives an entry with a reason and does not stop the reading. Finding structures is cheap and keeps the
+order; reading them is expensive and can run in other processes: `found(paths)` yields the input of `read`, and
+`read_structures` does both.
 """
 
 import gzip
@@ -31,27 +32,27 @@ _DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, zlib.error)
 
 
 class MissingPathError(UserError, FileNotFoundError):
-    """A path that was named is not there."""
+    """A given path does not exist."""
 
 
 class MixedKindsError(UserError, ValueError):
-    """Crystals and molecules where one kind is to be worked on."""
+    """Crystals and molecules where one kind is expected."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One structure of a file, or the reason why there is none.
+    """One structure of a file, or the reason why it cannot be read.
 
     Attributes:
-        name: unique among all entries, and the same whenever the same paths are read: "folder/a.cif",
-            "many.extxyz#17", "all.zip/b.cif".
-        path: of the file it is in; within an archive the path goes on.
-        index: place in that file, from 0.
-        structure: elements and positions; None where it is broken.
-        error: why it is broken; empty if it is not.
-        template: canonical SMILES of a molecule, whose atoms stand in the order of its graph; empty otherwise.
-        note: what the file did not say and was made up, such as the geometry of a SMILES; empty if nothing was.
-        atoms: of what is broken as a molecule, but has elements and positions in free space; None otherwise.
+        name: unique among all entries and reproducible for the same paths: "folder/a.cif", "many.extxyz#17",
+            "all.zip/b.cif".
+        path: of its file, including the path within an archive.
+        index: position in that file, from 0.
+        structure: elements and positions; None if it is broken.
+        error: why it is broken; empty otherwise.
+        template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty otherwise.
+        note: what the file does not give and was generated, such as the geometry of a SMILES; empty otherwise.
+        atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
     """
 
     name: str
@@ -65,12 +66,12 @@ class Entry:
 
     @property
     def kind(self) -> KindName | None:
-        """Crystal or molecule; None where it is broken."""
+        """Crystal or molecule; None if it is broken."""
         return None if self.structure is None else kind_of(self.structure)
 
     @property
     def crystal(self) -> Structure | None:
-        """The structure of a crystal; None where it is broken.
+        """The structure of a crystal; None if it is broken.
 
         Raises:
             KindError: it is a molecule.
@@ -79,7 +80,7 @@ class Entry:
 
     @property
     def molecule(self) -> Molecule | None:
-        """The structure of a molecule; None where it is broken.
+        """The structure of a molecule; None if it is broken.
 
         Raises:
             KindError: it is a crystal.
@@ -89,7 +90,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """An entry that was found and not read yet: name, path and index as of `Entry`."""
+    """An entry that is not read yet, with name, path and index as in `Entry`."""
 
     name: str
     path: str
@@ -98,32 +99,32 @@ class Found:
 
 
 def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
-    """The structures of files, of folders with all that is below them, and of zips.
+    """Yield the structures of files, of folders with their subfolders, and of zips.
 
-    Files in a folder whose name tells no format are passed over; a file that is named itself is not. What is reached
-    twice is read once. Folders are read in the order of their names.
+    Files in a folder with an unknown format are skipped; a file given by its own path is not. A file that is found
+    twice is read once. Folders are read in alphabetical order.
 
     Args:
         paths: to read.
-        kind: that is wanted, others being entries with a reason; None for both.
+        kind: expected kind, others give entries with a reason; None for both.
 
     Raises:
-        MissingPathError: one of the paths is not there; before anything is read.
+        MissingPathError: a path does not exist; raised before anything is read.
     """
     return (read(one, kind) for one in found(paths))
 
 
 def read(one: Found, kind: KindName | None = "crystal") -> Entry:
-    """Read what was found; what is not of the kind that is wanted (None: either) is an entry with a reason."""
+    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason."""
     try:
-        said = read_piece(one.piece, kind)
+        reading = read_piece(one.piece, kind)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
-    return Entry(one.name, one.path, one.index, said.structure, "", said.template, said.note)
+    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:
-    """The kind of all that was found, told without reading it; None where nothing tells.
+    """Return the kind of all structures without reading them; None if it is unclear.
 
     Raises:
         MixedKindsError: there are crystals and molecules.
@@ -141,20 +142,20 @@ def one_kind(several: Iterable[Found]) -> KindName | None:
 
 
 def digest(one: Found | Entry) -> str:
-    """Of what a file says of a structure: the same content need not be worked on twice."""
+    """Return a hash of the content, by which structures that were processed before are recognised."""
     if isinstance(one, Found):
-        said = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
-        said = f"{one.piece.form}\n{one.piece.error}\n{said}"
+        content = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        content = f"{one.piece.form}\n{one.piece.error}\n{content}"
     else:
-        said = one.error if one.structure is None else json.dumps(one.structure.as_dict())
-    return hashlib.sha256(said.encode(errors="replace")).hexdigest()[:16]
+        content = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+    return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
 
 
 def found(paths: Iterable[Path]) -> Iterator[Found]:
-    """What there is to read, in the order in which it will always be found.
+    """Yield the structures of paths without reading them, in a reproducible order.
 
     Raises:
-        MissingPathError: one of the paths is not there; before anything is read.
+        MissingPathError: a path does not exist; raised before anything is read.
     """
     named = list(dict.fromkeys(map(Path, paths)))
     for path in named:
@@ -164,7 +165,7 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
 
 
 def given(structures: Iterable[Material]) -> Iterator[Found]:
-    """Structures of a program as if they had been found in a file: "structure#0", "structure#1"."""
+    """Yield structures in memory like those of a file, named "structure#0", "structure#1"."""
     for index, structure in enumerate(structures):
         yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))
 
@@ -186,7 +187,7 @@ def _found(named: list[Path]) -> Iterator[Found]:
 
 
 def _labels(named: list[Path]) -> list[str]:
-    """The last part of each path, and as many before it as tell it from the others."""
+    """Return the last part of each path, with as many parts before it as make it unique."""
     whole = [path.resolve().parts for path in named]
     depth = [1] * len(named)
     while True:
@@ -200,7 +201,7 @@ def _labels(named: list[Path]) -> list[str]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files of a known kind, hidden ones left out, in the order of their names."""
+    """Yield files of known formats, without hidden ones, in alphabetical order."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root) / name for name in sorted(files) if _known(name))
@@ -251,7 +252,7 @@ def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> It
 
 
 def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[Found]:
-    """What a file says, up to where it is damaged."""
+    """Yield the structures of a file, up to where it is damaged."""
     form = format_of(_plain(name))
     if form is None:
         yield _broken(f"expected {KINDS}; the name of this file tells none", label, path)
@@ -271,7 +272,7 @@ def _broken(reason: str, label: str, path: str) -> Found:
 
 
 def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
-    """The same entries; a name that is taken gets a number."""
+    """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:
         name, again = one.name, 1

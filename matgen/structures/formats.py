@@ -1,4 +1,4 @@
-"""File formats of structures, and what can be told of a piece of a file before it is read.
+"""File formats of structures, and the kind of a piece of a file before it is read.
 
 A piece is the part of a file that describes one structure. `matgen.structures.pieces` splits files into pieces, which
 is cheap; `matgen.structures.reading` reads a piece, which is expensive and can run in other processes.

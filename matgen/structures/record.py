@@ -1,4 +1,4 @@
-"""A candidate as a JSON object, and back."""
+"""Conversion between candidates and JSON records."""
 
 import math
 from dataclasses import asdict
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def to_record(candidate: Candidate) -> Record:
-    """Everything a candidate holds, as JSON types; numbers that are not finite become null."""
+    """Return a candidate as JSON types; numbers that are not finite become null."""
     return {
         "name": candidate.name,
         "formula": formula(candidate),
@@ -33,10 +33,10 @@ def to_record(candidate: Candidate) -> Record:
 
 
 def from_record(record: Record) -> Candidate:
-    """The candidate that `to_record` wrote.
+    """Return the candidate of a record of `to_record`.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is not one of ours.
+        KeyError, TypeError, ValueError: the record is not valid.
     """
     relaxation, group = record["relaxation"], record["space_group"]
     return Candidate(
@@ -55,7 +55,7 @@ def from_record(record: Record) -> Candidate:
 
 
 def formula(candidate: Candidate) -> str:
-    """Reduced formula of a crystal; of a molecule all atoms and the charge as chemists write them, such as `C2H6O`."""
+    """Return the reduced formula of a crystal, or Hill's formula of a molecule with its charge, such as `C2H6O`."""
     if candidate.kind == "molecule":
         return MoleculeTemplate(candidate.template).hill_formula
     return candidate.structure.composition.reduced_formula
@@ -78,7 +78,10 @@ def _numbers(fields: Record) -> Record:
 
 
 def material_record(material: Material) -> Record:
-    """Symbols and, of a crystal, row vectors in Å and fractional coordinates; of a molecule, charge (e) and Å."""
+    """Return a material as JSON types.
+
+    A crystal has row vectors in Å and fractional coordinates, a molecule a charge in e and Cartesian coordinates in Å.
+    """
     species = [site.specie.symbol for site in material]
     if isinstance(material, Molecule):
         return {"charge": int(material.charge), "species": species, "cart_coords": material.cart_coords.tolist()}
@@ -90,10 +93,10 @@ def material_record(material: Material) -> Record:
 
 
 def material_of(record: Record) -> Material:
-    """The crystal or molecule that `material_record` wrote.
+    """Return the crystal or molecule of a record of `material_record`.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is not one of ours.
+        KeyError, TypeError, ValueError: the record is not valid.
     """
     if "lattice" in record:
         return Structure(Lattice(record["lattice"]), record["species"], record["frac_coords"])

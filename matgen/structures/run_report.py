@@ -1,7 +1,7 @@
 """What identifies a run, and its report `run.json`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,9 +83,18 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
     changes = []
     for name in names:
         if isinstance(wanted[name], dict) and isinstance(found[name], dict):
-            keys = sorted({*wanted[name], *found[name]})
-            pairs = [(key, found[name].get(key), wanted[name].get(key)) for key in keys]
+            earlier, now = dict(_settings(found[name])), dict(_settings(wanted[name]))
+            pairs = [(key, earlier.get(key), now.get(key)) for key in sorted({*earlier, *now})]
         else:
             pairs = [(name, found[name], wanted[name])]
         changes += [f"{key} was {old!r} and is now {new!r}" for key, old, new in pairs if old != new]
     return ", ".join(changes)
+
+
+def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting of nested tables with its dotted name."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value

@@ -1,4 +1,4 @@
-"""Space group of a structure, and what it lies above."""
+"""Space group of a structure, and group–subgroup relations."""
 
 from functools import cache
 
@@ -11,13 +11,13 @@ from matgen.structures.candidate import SpaceGroup
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
 SYMPREC = 0.1
-"""Å; the tolerance at which the training data were labelled."""
+"""Tolerance of the labels of the training data, Å."""
 
 NO_SYMMETRY = SpaceGroup(1, "P1")
 
 
 def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup:
-    """Space group by spglib; P1 where the search finds none, as with atoms on top of each other."""
+    """Return the space group by spglib; P1 if the search fails, as with overlapping atoms."""
     if not np.isfinite(structure.frac_coords).all():
         return NO_SYMMETRY
     try:
@@ -29,11 +29,11 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup:
 
 @cache
 def contains(group: int, subgroup: int) -> bool:
-    """Whether a space-group type is another one or lies above it with the same lattice of translations.
+    """Return whether a space-group type equals another one or is a supergroup with the same lattice of translations.
 
     A maximal subgroup keeps either all translations or the crystal class (Hermann, Z. Kristallogr. 69, 533, 1929),
-    so that a chain of steps which each lower the order of the class loses no translation. Types that lie above each
-    other only by a change of lattice, such as Fm-3m and Pm-3m, do not count: either would contain the other.
+    so a chain of steps that each lower the order of the class keeps all translations. Types that are supergroups of
+    each other by a change of lattice, such as Fm-3m and Pm-3m, do not count.
     """
     if group == subgroup:
         return True
@@ -42,5 +42,5 @@ def contains(group: int, subgroup: int) -> bool:
 
 
 def _class_order(group: int) -> int:
-    """Order of the crystal class: the atoms of the general position, which is the last, in a primitive cell."""
+    """Return the order of the crystal class: the atoms of the general position, the last one, in a primitive cell."""
     return multiplicities()[wyckoff_table().positions_of(group)[-1]]

@@ -7,7 +7,14 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds, rdDistGeom, rdForceFieldHelpers
 
-from matgen.templates.molecule import MoleculeError, MoleculeTemplate, graph_of, template_in_space, with_positions
+from matgen.templates.molecule import (
+    MoleculeError,
+    MoleculeTemplate,
+    graph_of,
+    set_positions,
+    template_in_space,
+    with_positions,
+)
 
 SEED = 0
 """Random seed of generated geometries."""
@@ -154,10 +161,7 @@ def _bare(atomic_numbers: np.ndarray, positions: np.ndarray) -> Chem.Mol:
         atom = Chem.Atom(int(z))
         atom.SetNoImplicit(True)
         bare.AddAtom(atom)
-    conformer = Chem.Conformer(len(atomic_numbers))
-    conformer.Set3D(True)
-    conformer.SetPositions(np.ascontiguousarray(positions, dtype=float))
-    bare.AddConformer(conformer, assignId=True)
+    set_positions(bare, positions)
     return bare.GetMol()
 
 

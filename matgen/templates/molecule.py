@@ -240,11 +240,17 @@ def with_positions(template: MoleculeTemplate, positions: np.ndarray) -> Chem.Mo
         positions: Cartesian (n_atoms, 3), Å, in the order of the graph.
     """
     molecule = template.molecule
+    set_positions(molecule, positions)
+    return molecule
+
+
+def set_positions(molecule: Chem.Mol, positions: np.ndarray) -> None:
+    """Replace the conformers of a molecule by one with positions (n_atoms, 3), Å."""
     conformer = Chem.Conformer(molecule.GetNumAtoms())
     conformer.Set3D(True)
-    conformer.SetPositions(np.asarray(positions, dtype=float))
+    conformer.SetPositions(np.ascontiguousarray(positions, dtype=float))
+    molecule.RemoveAllConformers()
     molecule.AddConformer(conformer, assignId=True)
-    return molecule
 
 
 def template_in_space(molecule: Chem.Mol) -> tuple[MoleculeTemplate, np.ndarray]:
