@@ -11,18 +11,11 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
 from matgen.batch.graphs import TETRAHEDRAL
-from matgen.checks.crystals import Interval, survives, validate
-from matgen.checks.molecules import (
-    best_rmsd,
-    graph_kept,
-    molecule_checks,
-    posebusters,
-    rmsd,
-    sanitised,
-    shows_template,
-    stereo,
-    strain,
-)
+from matgen.checks.molecular_graph import shows_template
+from matgen.checks.molecules import graph_kept, molecule_checks, posebusters, sanitised, stereo, strain
+from matgen.checks.rmsd import best_rmsd, rmsd
+from matgen.checks.targets import Interval
+from matgen.checks.verdicts import survives, validate
 from matgen.relaxation.xtb import relax_molecule
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
@@ -83,7 +76,7 @@ def test_a_mirrored_alanine_has_the_wrong_hand(smiles: str) -> None:
     assert stereo(right).passed
     assert not wrong.passed
     assert wrong.value == 1
-    assert "hand missed" in wrong.reason
+    assert "stereo missed" in wrong.reason
     assert survives(validate(mirrored(replace(right, template="CC(N)C(=O)O")), CHECKS))  # no hand is asked for
 
 

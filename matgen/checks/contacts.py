@@ -1,4 +1,4 @@
-"""The closest contact of a structure, measured in covalent radii."""
+"""The closest contact of a structure, in covalent radii."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from pymatgen.core.structure import Structure
 
 @dataclass(frozen=True)
 class Contact:
-    """The pair of atoms closest to each other for their size.
+    """The pair of atoms that is closest relative to their covalent radii.
 
     Attributes:
         ratio: distance over the sum of covalent radii.
@@ -23,12 +23,12 @@ class Contact:
 
 
 def closest_contact(structure: Structure) -> Contact:
-    """The pair with the smallest ratio of distance to summed covalent radii, periodic images included.
+    """Return the pair with the smallest ratio of distance to summed covalent radii, periodic images included.
 
     Radii: Cordero et al., Dalton Trans. 2008, 2832, as in ASE. An atom's own images count.
     """
     radii = covalent_radii[list(structure.atomic_numbers)]
-    # Beyond the cutoff every ratio exceeds 2, so that a smaller one found inside is the smallest of all.
+    # Beyond the cutoff every ratio exceeds 2, so that a smaller one inside is the smallest of all.
     cutoff = 4.0 * radii.max()
     while True:
         centre, neighbour, _, distance = structure.get_neighbor_list(cutoff)

@@ -1,8 +1,4 @@
-"""Checks of a candidate, each a function that returns a `Verdict`.
-
-An invalid material is not an error but a verdict with a reason. A set of checks is a dictionary name → function, in
-the order in which they run; add your own by adding an entry.
-"""
+"""Checks of a crystal, each a function that returns a `Verdict`."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,7 +7,7 @@ from functools import partial
 from pymatgen.core.structure import Structure
 
 from matgen.checks.contacts import closest_contact
-from matgen.checks.targets import Interval, target_met
+from matgen.checks.targets import Interval, target_checks
 from matgen.checks.verdicts import Check, converged
 from matgen.chemistry.charges import is_valid, smallest_net_charge
 from matgen.chemistry.elements import atomic_volumes
@@ -23,12 +19,12 @@ MIN_CONTACT = 0.7
 """Closest contact allowed, in sums of covalent radii."""
 
 VOLUME_WINDOW = (0.6, 1.8)
-"""Volume allowed, in sums of the volumes that atoms take in known crystals. 99.6 % of 14,686 MP-20 validation and
-test structures lie inside; the smallest of them is at 0.67."""
+"""Volume allowed, in sums of the volumes of its atoms in known crystals. 99.6 % of 14,686 MP-20 validation and test
+structures lie inside; the smallest is at 0.67."""
 
 
 def parses(candidate: Candidate) -> Verdict:
-    """The structure survives being written as CIF and read back by pymatgen."""
+    """The structure is unchanged after it is written as CIF and read back by pymatgen."""
     back = read_cif(cif_text(candidate.crystal))
     moved = math.nan if back is None else displacement(candidate.crystal, back)
     passed = not math.isnan(moved)
@@ -48,7 +44,7 @@ def min_distance(candidate: Candidate, limit: float = MIN_CONTACT) -> Verdict:
 
 
 def charge_balance(candidate: Candidate) -> Verdict:
-    """SMACT's validity test with its defaults."""
+    """The composition is valid by SMACT with its defaults."""
     composition = candidate.crystal.composition
     charge = smallest_net_charge(composition)
     passed = is_valid(composition)
@@ -59,7 +55,7 @@ def charge_balance(candidate: Candidate) -> Verdict:
     elif passed:
         charge, reason = 0.0, "all elements are metals, valid by SMACT's rule"
     elif math.isnan(charge):
-        reason = "SMACT knows no oxidation state of one of its elements"
+        reason = "SMACT has no oxidation state of one of its elements"
     elif charge == 0:
         reason = "only with an anion less electronegative than a cation would it be neutral (SMACT)"
     else:
@@ -68,39 +64,39 @@ def charge_balance(candidate: Candidate) -> Verdict:
 
 
 def density(candidate: Candidate, window: tuple[float, float] = VOLUME_WINDOW) -> Verdict:
-    """Volume within a window around the sum of the volumes that its atoms take in known crystals."""
+    """The volume lies in a window around the sum of the volumes of its atoms in known crystals."""
     structure = candidate.crystal
     grams = float(structure.density)
     ratio = structure.volume / _usual_volume(structure)
     low, high = window
     passed = low <= ratio <= high
     verdict = "" if passed else ("too dense: " if ratio < low else "too dilute: ")
-    reason = f"{verdict}{ratio:.2f} of the volume its elements usually take, allowed {low:g} to {high:g}"
+    reason = f"{verdict}{ratio:.2f} of the usual volume of its elements, allowed {low:g} to {high:g}"
     if math.isnan(ratio):
-        reason = "no training crystal tells how much room one of its elements takes"
+        reason = "no training crystal shows the volume of one of its elements"
     return Verdict("density", passed, grams, "g/cm³", reason)
 
 
 def _usual_volume(structure: Structure) -> float:
-    """Sum of the volumes that the atoms take in known crystals, Å³; NaN if one of them is unknown."""
+    """Sum of the volumes of the atoms in known crystals, Å³; NaN if one is unknown."""
     volumes = dict(enumerate(atomic_volumes().tolist()))
     return sum(volumes.get(z, math.nan) for z in structure.atomic_numbers)
 
 
 def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verdict:
-    """The final space group is one of those asked for; if none were, that of the proposal or one above it, but not P1.
+    """The final space group is a requested one; without a request, that of the proposal or a supergroup, but not P1.
 
     Args:
         candidate: before and after relaxation.
-        wanted: numbers that were asked for.
+        wanted: requested space groups.
     """
     before = space_group(as_crystal(candidate.unrelaxed)).number
     after = space_group(candidate.crystal)
     name = f"{after.symbol} ({after.number})"
     if wanted:
         passed = after.number in wanted
-        asked = f"asked for: {', '.join(map(str, sorted(wanted)))}"
-        reason = f"{name}, as {asked}" if passed else f"symmetry missed: {name} is not what was {asked}"
+        numbers = ", ".join(map(str, sorted(wanted)))
+        reason = f"{name}, as requested: {numbers}" if passed else f"symmetry missed: {name}, requested: {numbers}"
     elif not contains(after.number, before):
         passed = False
         reason = f"symmetry lost: {name} is neither space group {before} nor above it with the same lattice"
@@ -119,18 +115,15 @@ def standard_checks(
     space_groups: Iterable[int] = (),
     relaxed: bool = True,
 ) -> dict[str, Check]:
-    """The usual checks, cheap to dear.
+    """Return the usual checks of crystals, cheap ones first.
 
     Args:
-        targets: wanted interval of each property.
-        confidence: least probability with which each must lie there, where predictions tell one.
-        space_groups: numbers that were asked for; if none were, the proposal's own is to be kept.
-        relaxed: whether candidates were relaxed, so that convergence is judged.
+        targets: target interval of each property.
+        confidence: least probability of each target, where predictions have one.
+        space_groups: requested space groups; if empty, that of the proposal is to be kept.
+        relaxed: whether candidates were relaxed, so that convergence is checked.
     """
-    checks: dict[str, Check] = {
-        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
-        for name, target in (targets or {}).items()
-    }
+    checks = target_checks(targets or {}, confidence)
     checks |= {"charge_balance": charge_balance, "density": density, "min_distance": min_distance}
     if relaxed:
         checks["relaxed"] = converged

@@ -10,18 +10,17 @@ from matgen.templates.molecular_geometry import LONGEST_BOND
 from matgen.templates.molecule import MolecularGraph, MoleculeTemplate, graph_of, with_positions
 
 NEAREST_APART = 1.15
-"""Heavy atoms nearer than that are bonded, in sums of covalent radii: across a small ring they come as near as 1.17."""
+"""Heavy atoms nearer than this are bonded, in sums of covalent radii; across a small ring they are as near as 1.17."""
 
-
-LEAST_TURN = 0.1
-"""Cosine of the dihedral angle nearer to zero than that tells no side of a double bond."""
+LEAST_COSINE = 0.1
+"""Least absolute cosine of the dihedral angle at which the sides of a double bond are defined."""
 
 
 def changed_bonds(graph: MolecularGraph, positions: np.ndarray) -> tuple[list[str], list[str]]:
-    """Bonds of the graph that are too long, and pairs that are not bonded but too near, such as `C0–O3 (2.13 Å)`.
+    """Return bonds of the graph that are too long, and nonbonded pairs that are too near, such as `C0–O3 (2.13 Å)`.
 
     Args:
-        graph: what should be bonded.
+        graph: of the molecule.
         positions: Cartesian (n, 3), Å.
     """
     distance = np.linalg.norm(positions[:, None] - positions, axis=2)
@@ -39,10 +38,10 @@ def changed_bonds(graph: MolecularGraph, positions: np.ndarray) -> tuple[list[st
 
 
 def shows_template(template: MoleculeTemplate, positions: np.ndarray) -> bool:
-    """Whether a geometry has the bonds and the hands that its template asks for, and no other bonds.
+    """Return whether a geometry has the bonds and the stereo of its template, and no other bonds.
 
     Args:
-        template: what is asked for.
+        template: of the molecule.
         positions: Cartesian (n, 3), Å, in the order of its graph.
     """
     if not np.isfinite(positions).all() or any(changed_bonds(template.graph, positions)):
@@ -51,28 +50,28 @@ def shows_template(template: MoleculeTemplate, positions: np.ndarray) -> bool:
 
 
 def stereo_of_geometry(template: MoleculeTemplate, positions: np.ndarray) -> np.ndarray:
-    """Hand in space of each stereo element of a template (n_stereo,): +1, -1, or 0 where it is too flat to tell.
+    """Return the stereo of a geometry at each stereo element of a template (n_stereo,): +1, -1, or 0 if it is too flat.
 
-    Centres are read by RDKit, as those of training data are, so that a carbon all of whose bonds point to one side, as
-    some bridgeheads' do, has the same hand here and there.
+    Centres are read by RDKit, as in training data, so that a carbon with all bonds on one side, as at some bridgeheads,
+    has the same chirality in both.
 
     Args:
-        template: what is asked for.
+        template: of the molecule.
         positions: Cartesian (n, 3), Å, in the order of its graph.
     """
     shown = with_positions(template, positions)
     Chem.AssignAtomChiralTagsFromStructure(shown, replaceExistingTags=True)
     read = {tuple(row[:-1]): row[-1] for row in graph_of(shown).stereo.tolist()}
-    asked = template.graph.stereo
-    centres = np.array([read.get(tuple(row[:-1]), 0) for row in asked.tolist()])
-    return np.where(asked[:, 0] == TETRAHEDRAL, centres, _sides(asked[:, 1:5], positions))
+    wanted = template.graph.stereo
+    centres = np.array([read.get(tuple(row[:-1]), 0) for row in wanted.tolist()])
+    return np.where(wanted[:, 0] == TETRAHEDRAL, centres, _sides(wanted[:, 1:5], positions))
 
 
 def _sides(atoms: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Whether the ends a, d of bonds a-b=c-d lie on one side (+1) or on both (-1); 0 near a right angle."""
-    a, b, c, d = (positions[atoms[:, place]] for place in range(4))
-    turn = (_unit(np.cross(a - b, c - b)) * _unit(np.cross(d - c, c - b))).sum(1)
-    return np.where(np.abs(turn) < LEAST_TURN, 0, np.sign(turn)).astype(int)
+    """Whether the ends a, d of bonds a-b=c-d lie on one side (+1) or on opposite sides (-1); 0 near a right angle."""
+    a, b, c, d = (positions[atoms[:, column]] for column in range(4))
+    cosine = (_unit(np.cross(a - b, c - b)) * _unit(np.cross(d - c, c - b))).sum(1)
+    return np.where(np.abs(cosine) < LEAST_COSINE, 0, np.sign(cosine)).astype(int)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

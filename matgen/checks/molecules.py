@@ -1,7 +1,6 @@
-"""Checks of a molecule, each a function that returns a `Verdict`, cheap to dear.
+"""Checks of a molecule, each a function that returns a `Verdict`, cheap ones first.
 
-A molecule is its template, a canonical SMILES, and a geometry whose atoms stand in the order of the template's graph.
-A molecule that is none is not an error but a verdict with a reason.
+A molecule is its template, a canonical SMILES, and a geometry whose atoms are in the order of the template's graph.
 """
 
 import math
@@ -16,8 +15,8 @@ import rdkit
 from rdkit import rdBase
 
 from matgen.checks.molecular_graph import changed_bonds, stereo_of_geometry
-from matgen.checks.rmsd import _aligned_rmsd
-from matgen.checks.targets import Interval, target_met
+from matgen.checks.rmsd import rmsd
+from matgen.checks.targets import Interval, target_checks
 from matgen.checks.verdicts import Check, converged
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, with_positions
@@ -25,7 +24,7 @@ from matgen.templates.skeleton import MAX_HEAVY
 
 
 def _graph(candidate: Candidate) -> MolecularGraph | str:
-    """The graph that a candidate asks for, or why there is none for its atoms."""
+    """Return the graph of a candidate, or why there is none for its atoms."""
     try:
         graph = MoleculeTemplate(candidate.template).graph
     except (MoleculeError, RuntimeError, ValueError) as error:
@@ -38,7 +37,7 @@ def _graph(candidate: Candidate) -> MolecularGraph | str:
 
 
 def sanitised(candidate: Candidate) -> Verdict:
-    """RDKit understands the SMILES, valences included, and its atoms are those of the geometry."""
+    """RDKit accepts the SMILES, with valences, and its atoms are those of the geometry."""
     graph = _graph(candidate)
     passed = not isinstance(graph, str)
     reason = f"RDKit reads {candidate.template}" if passed else str(graph)
@@ -46,41 +45,45 @@ def sanitised(candidate: Candidate) -> Verdict:
 
 
 def graph_kept(candidate: Candidate) -> Verdict:
-    """Those atoms, and only those, are near each other that the template bonds."""
+    """Exactly the atoms that the template bonds are within bond length of each other."""
     graph = _graph(candidate)
     if isinstance(graph, str):
         return Verdict("graph_kept", passed=False, value=math.nan, unit="bonds", reason=graph)
     broken, formed = changed_bonds(graph, candidate.structure.cart_coords)
-    told = [f"{pair} broken" for pair in broken] + [f"{pair} formed" for pair in formed]
-    reason = f"graph lost: {', '.join(told[:3])}{' …' * (len(told) > 3)}" if told else "near atoms are the bonded ones"
-    return Verdict("graph_kept", not told, float(len(told)), "bonds", reason)
+    changes = [f"{pair} broken" for pair in broken] + [f"{pair} formed" for pair in formed]
+    reason = (
+        f"graph lost: {', '.join(changes[:3])}{' …' * (len(changes) > 3)}"
+        if changes
+        else "bonds are those of the graph"
+    )
+    return Verdict("graph_kept", not changes, float(len(changes)), "bonds", reason)
 
 
 def stereo(candidate: Candidate) -> Verdict:
-    """Every centre and double bond has the hand that the template asks for; passes where none is asked for."""
+    """Every stereocentre and double bond has the stereo of the template; passes if none is specified."""
     graph = _graph(candidate)
     if isinstance(graph, str):
         return Verdict("stereo", passed=False, value=math.nan, unit="stereo", reason=graph)
     if not len(graph.stereo):
-        return Verdict("stereo", passed=True, value=0.0, unit="stereo", reason="no hand is asked for")
+        return Verdict("stereo", passed=True, value=0.0, unit="stereo", reason="no stereo is specified")
     shown = stereo_of_geometry(MoleculeTemplate(candidate.template), candidate.structure.cart_coords)
     missed = int((shown != graph.stereo[:, -1]).sum())
     flat = int((shown == 0).sum())
     n = len(shown)
-    reason = f"all {n} hands are as asked for"
+    reason = f"all {n} stereo elements are as specified"
     if missed:
-        reason = f"hand missed: {missed} of {n} are not as asked for{f', {flat} of them flat' if flat else ''}"
+        reason = f"stereo missed: {missed} of {n} are not as specified{f', {flat} of them flat' if flat else ''}"
     return Verdict("stereo", not missed, float(missed), "stereo", reason)
 
 
 def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
-    """The tests of PoseBusters for a molecule by itself: lengths, angles, clashes, flatness.
+    """The molecule passes the tests of PoseBusters: lengths, angles, clashes, flatness.
 
     Buttenschoen, Morris, Deane, Chem. Sci. 15, 3130 (2024).
 
     Args:
         candidate: final geometry and template.
-        energy_ratio: also compare its UFF energy to that of 50 conformers, which takes most of the time.
+        energy_ratio: also compare the UFF energy with that of 50 conformers, which takes most of the time.
     """
     graph = _graph(candidate)
     if isinstance(graph, str):
@@ -96,7 +99,7 @@ def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
 
 @contextmanager
 def _logging_kept() -> Iterator[None]:
-    """Undo what PoseBusters does to RDKit's log: it lets it talk, to whatever standard error is at that moment."""
+    """Restore RDKit's log, which PoseBusters enables and redirects to standard error."""
     stream = rdkit.log_handler.stream
     try:
         yield
@@ -118,11 +121,11 @@ def _buster(energy_ratio: bool) -> Any:  # noqa: FBT001 (a key of the cache)
 
 
 def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
-    """How much energy the proposal held above the minimum that it relaxed to; for information unless limited.
+    """The energy of the proposal above the minimum that it relaxed to; passes unless limited.
 
     Args:
         candidate: before and after relaxation, with its report.
-        limit: energy that is still allowed, eV.
+        limit: largest energy allowed, eV.
     """
     report = candidate.relaxation
     if report is None:
@@ -131,16 +134,16 @@ def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
     if math.isnan(drop):
         return Verdict("strain", passed=math.isinf(limit), value=math.nan, unit="eV", reason=report.reason)
     passed = drop <= limit
-    moved = _aligned_rmsd(candidate.unrelaxed.cart_coords, candidate.structure.cart_coords)
+    moved = rmsd(candidate.unrelaxed, candidate.structure)
     reason = f"{'' if passed else f'strained, limit {limit:g} eV: '}{drop:.3f} eV above the minimum of "
     return Verdict("strain", passed, drop, "eV", f"{reason}{report.potential}, {moved:.2f} Å RMSD from it")
 
 
 def in_domain(candidate: Candidate) -> Verdict:
-    """It is as small as the molecules that the networks learned from, and neutral like them."""
+    """The molecule is as small as those of training data, and neutral like them."""
     heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
     faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
-    faults += [f"charge {charge:+d}, where training molecules have none"] * (charge != 0)
+    faults += [f"charge {charge:+d}, while training molecules are neutral"] * (charge != 0)
     reason = f"{heavy} heavy atoms of H, C, N, O, F"
     if faults:
         reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
@@ -148,7 +151,7 @@ def in_domain(candidate: Candidate) -> Verdict:
 
 
 def n_heavy(candidate: Candidate) -> int:
-    """Atoms other than hydrogen."""
+    """Return the number of atoms other than hydrogen."""
     return sum(z > 1 for z in candidate.structure.atomic_numbers)
 
 
@@ -159,18 +162,15 @@ def molecule_checks(
     relaxed: bool = True,
     energy_ratio: bool = False,
 ) -> dict[str, Check]:
-    """The usual checks of molecules, cheap to dear.
+    """Return the usual checks of molecules, cheap ones first.
 
     Args:
-        targets: wanted interval of each property.
-        confidence: least probability with which each must lie there, where predictions tell one.
-        relaxed: whether candidates were relaxed, so that convergence and strain are judged.
-        energy_ratio: whether PoseBusters compares energies too.
+        targets: target interval of each property.
+        confidence: least probability of each target, where predictions have one.
+        relaxed: whether candidates were relaxed, so that convergence and strain are checked.
+        energy_ratio: whether PoseBusters also compares energies.
     """
-    checks: dict[str, Check] = {
-        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
-        for name, target in (targets or {}).items()
-    }
+    checks = target_checks(targets or {}, confidence)
     checks |= {"sanitised": sanitised, "graph_kept": graph_kept, "stereo": stereo}
     if relaxed:
         checks |= {"relaxed": converged, "strain": strain}

@@ -1,20 +1,23 @@
-"""Whether predicted properties meet their targets."""
+"""Checks of predicted properties against their targets."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from matgen.checks.verdicts import Check
 from matgen.structures.candidate import Candidate, Verdict
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Wanted values of a property; an open side is infinite.
+    """Target values of a property; an open side is infinite.
 
     Attributes:
-        low: smallest wanted value.
-        high: largest wanted value; equal to `low` for a point.
-        tolerance: how far outside still counts as met.
-        least: no smaller value counts, however near.
+        low: smallest target value.
+        high: largest target value; equal to `low` for a point.
+        tolerance: distance outside that still counts as met.
+        least: least value that counts as met.
     """
 
     low: float
@@ -37,13 +40,13 @@ class Interval:
 
 
 def target_met(candidate: Candidate, name: str, target: Interval, confidence: float = 0.0) -> Verdict:
-    """The predicted median of a property lies in the wanted interval, and it is probable enough that the property does.
+    """The predicted median of a property lies in the target interval, and so does the property with enough confidence.
 
     Args:
         candidate: with predictions.
         name: of the property.
-        target: wanted values.
-        confidence: least probability, where the prediction tells one.
+        target: target values.
+        confidence: least probability, where the prediction has one.
     """
     predicted = candidate.properties.get(name)
     label = f"target_{name}"
@@ -53,6 +56,14 @@ def target_met(candidate: Candidate, name: str, target: Interval, confidence: fl
     met = "is" if inside else "target missed: is not"
     reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
     if inside and predicted.probability < confidence:
-        reason = f"target doubtful: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
+        reason = f"target uncertain: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
         return Verdict(label, passed=False, value=predicted.value, unit=predicted.unit, reason=reason)
     return Verdict(label, inside, predicted.value, predicted.unit, reason)
+
+
+def target_checks(targets: Mapping[str, Interval], confidence: float) -> dict[str, Check]:
+    """Return a check of each target, by the name `target_` and the property."""
+    return {
+        f"target_{name}": partial(target_met, name=name, target=target, confidence=confidence)
+        for name, target in targets.items()
+    }

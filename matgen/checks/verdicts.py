@@ -1,4 +1,8 @@
-"""Checks by name, and what holds for crystals and molecules alike."""
+"""Checks of a candidate: run them by name, and combine their verdicts.
+
+A check is a function that returns a `Verdict`. A set of checks is a dictionary name → function, in the order in which
+they run; add your own by adding an entry. An invalid material is not an error but a verdict with a reason.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,10 +22,10 @@ def converged(candidate: Candidate) -> Verdict:
 
 
 def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:
-    """Verdict of every check by its name, in the order of the checks."""
+    """Return the verdict of every check by its name, in the order of the checks."""
     return {name: check(candidate) for name, check in checks.items()}
 
 
 def survives(verdicts: Mapping[str, Verdict]) -> bool:
-    """Whether all checks passed."""
+    """Return whether all checks passed."""
     return all(verdict.passed for verdict in verdicts.values())

@@ -1,1 +1,1 @@
-"""The terms that a total energy is made of, one file each."""
+"""Terms of the total energy, one file each."""

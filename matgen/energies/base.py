@@ -1,9 +1,9 @@
-"""Energies score, nothing else; they add up; their gradients are taken here.
+"""The interface of energies, their sums, and their gradients.
 
     p(x) ∝ exp(-E(x)),    E(x) = Σ_k w_k E_k(x)
 
-An energy is dimensionless (minus a log density up to a constant). Two rooms share one algebra: energies that read a
-template only, and energies that read a full `State`.
+An energy is dimensionless (minus a log density up to a constant) and only scores. Two kinds share one algebra: energies
+that read a template only, and energies that read a full `State`.
 """
 
 from abc import abstractmethod
@@ -20,27 +20,27 @@ from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
 Use = Literal["slopes", "values", "ranking"]
-"""What a sampler may use of an energy: slopes and values everywhere; values alone, to accept and to rank; or values
-where proposals are chosen among and ranked, and nowhere else, because they are dear."""
+"""What a sampler may use of an energy: slopes and values everywhere; values only, for acceptance and ranking; or values
+only where geometries are selected and proposals ranked, for expensive energies."""
 
 
 class _Algebra(nn.Module):
-    """`a + b` and `w * a` for energies of either room."""
+    """`a + b` and `w * a` for energies of either kind."""
 
     name: str = "energy"
 
     def terms(self) -> dict[str, tuple[float, "_Algebra"]]:
-        """Named weighted parts; a plain energy is its own only part."""
+        """Named weighted parts; a plain energy is its only part."""
         return {self.name: (1.0, self)}
 
     @abstractmethod
     def _combined(self, parts: dict[str, tuple[float, "_Algebra"]]) -> "_Algebra":
-        """The sum of the room that this energy belongs to."""
+        """The sum of parts of the kind of this energy."""
 
     def __add__(self, other: "_Algebra") -> "_Algebra":
         if isinstance(self, Energy) is not isinstance(other, Energy):
             both = f"{type(self).__name__} + {type(other).__name__}"
-            raise TypeError(f"{both}: one scores templates and the other states; sum each kind by itself")
+            raise TypeError(f"{both}: one scores templates and the other states; sum each kind separately")
         parts = dict(self.terms())
         for name, part in other.terms().items():
             parts[_free_name(name, parts)] = part
@@ -54,8 +54,8 @@ class Energy(_Algebra):
     """Scores full states.
 
     Attributes:
-        use: what a sampler may use of it. One that has no slopes, or none worth their cost, says "values": it then
-            drives no move, but Metropolis' correction of moves that other terms drive weighs it, which is exact.
+        use: what a sampler may use of it. An energy without slopes, or with too expensive ones, has "values": it then
+            drives no move, but enters the Metropolis correction of moves that other terms drive, which is exact.
     """
 
     use: Use = "slopes"
@@ -102,7 +102,7 @@ class _Weighted(_Algebra):
 
 
 class Sum(_Weighted, Energy):
-    """Σ w_k E_k over states; `breakdown` tells the weighted terms by name."""
+    """Σ w_k E_k over states; `breakdown` returns the weighted terms by name."""
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Sum of the weighted terms (n_systems,)."""
@@ -115,7 +115,7 @@ class Sum(_Weighted, Energy):
 
 
 class TemplateSum(_Weighted, TemplateEnergy):
-    """Σ w_k E_k over templates; `breakdown` tells the weighted terms by name."""
+    """Σ w_k E_k over templates; `breakdown` returns the weighted terms by name."""
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Sum of the weighted terms (n_systems,)."""
@@ -141,11 +141,11 @@ def _free_name(name: str, taken: Mapping[str, object]) -> str:
 def gradients(
     energy: Callable[[State, Tensor], Tensor], templates: TemplateBatch, geometry: Geometry, sigma: Tensor
 ) -> tuple[Tensor, Geometry]:
-    """Energy and its derivatives in the free numbers, by the chain rule through `expand`.
+    """Return the energy and its derivatives in the free parameters, by the chain rule through `expand`.
 
     Returns:
-        Energies (n_systems,) and a geometry of derivatives: per unit lattice number and per unit u; zero where a
-        number is not free.
+        Energies (n_systems,) and a geometry of derivatives: per unit lattice parameter and per unit u; zero where a
+        parameter is not free.
     """
     lattice = geometry.lattice.detach().requires_grad_()
     coords = geometry.coords.detach().requires_grad_()
@@ -156,7 +156,7 @@ def gradients(
 
 
 def forces(energy: Callable[[State, Tensor], Tensor], state: State, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Energy (n_systems,) and minus its derivatives in the positions (n_atoms, 3), 1/Å."""
+    """Return the energy (n_systems,) and minus its derivatives in the positions (n_atoms, 3), 1/Å."""
     positions = state.positions.detach().requires_grad_()
     moved = replace(state, positions=positions, orbits=Orbits.trivial(positions))
     with torch.enable_grad():
@@ -165,8 +165,8 @@ def forces(energy: Callable[[State, Tensor], Tensor], state: State, sigma: Tenso
     return value.detach(), -slope
 
 
-def _slopes(value: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-    """Derivatives of Σ value; zero in what it does not depend on."""
+def _slopes(value: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Derivatives of Σ value; zero in inputs that it does not depend on."""
     if not value.requires_grad:
-        return tuple(torch.zeros_like(n) for n in numbers)
-    return torch.autograd.grad(value.sum(), numbers, allow_unused=True, materialize_grads=True)
+        return tuple(torch.zeros_like(n) for n in inputs)
+    return torch.autograd.grad(value.sum(), inputs, allow_unused=True, materialize_grads=True)

@@ -13,22 +13,22 @@ from matgen.structures.conversion import structures
 
 
 class BlackBox(Energy):
-    """What a plain function says of each structure: dimensionless, low where you are pleased.
+    """The value of a function of each structure: dimensionless, low for preferred structures.
 
-    It has no slopes. In Metropolis' steps its values help to decide, which is exact, while other terms alone say where
-    to go: some twenty calls for each geometry. `ForRanking(BlackBox(...))` spares a dear function that. Give a large
-    number, not infinity, for what is ruled out.
+    It has no slopes. Its values enter the acceptance of Metropolis steps, which is exact, while only other terms drive
+    the moves: some twenty calls for each geometry. `ForRanking(BlackBox(...))` avoids that for an expensive function.
+    Return a large number, not infinity, for structures to exclude.
     """
 
     use = "values"
 
     def __init__(self, function: Callable[[Any], SupportsFloat], *, name: str) -> None:
-        """Take a function of one structure, a primitive cell or a molecule, and a name for what it says."""
+        """Take a function of one structure, a primitive cell or a molecule, and a name of the term."""
         super().__init__()
         self.function, self.name = function, name
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
-        """Its values (n_systems,)."""
+        """Values (n_systems,)."""
         values = [self._value(material) for material in structures(state)]
         return torch.tensor(values, dtype=torch.float64).to(state.positions)
 

@@ -1,4 +1,4 @@
-"""One energy of a batch that holds crystals and molecules."""
+"""One energy of a batch of crystals and molecules."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ StateEnergy = Callable[[State, Tensor], Tensor]
 
 
 class ByKind(Energy):
-    """Each system by the energy of its kind.
+    """Evaluates each system by the energy of its kind.
 
     Args:
-        crystals: for systems with a lattice.
-        molecules: for systems without.
+        crystals: energy of systems with a lattice.
+        molecules: energy of systems without.
         name: of the term.
     """
 

@@ -1,4 +1,4 @@
-"""Charge balance: nothing where SMACT finds a composition valid, a penalty where it does not."""
+"""Charge balance: zero for compositions that are valid by SMACT, a penalty for others."""
 
 from collections import Counter
 from functools import cache
@@ -14,10 +14,10 @@ from matgen.templates.batch import TemplateBatch
 
 
 class ChargeBalance(TemplateEnergy):
-    """`penalty` for every template whose composition SMACT calls invalid.
+    """`penalty` for every template whose composition is invalid by SMACT.
 
-    It depends on elements and numbers of atoms only, so templates are the place to weigh it. The penalty is finite, so
-    that moves from one valid composition to another may lead through an invalid one.
+    It depends on the composition only, and therefore scores templates. The penalty is finite, so that moves from one
+    valid composition to another may pass through an invalid one.
     """
 
     name = "charge_balance"
@@ -28,12 +28,12 @@ class ChargeBalance(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """0 or `penalty` (n_systems,)."""
-        wrong = [not _is_valid(reduced(t.composition)) for t in templates.unbatch()]
-        return self.penalty * torch.tensor(wrong, device=templates.device, dtype=torch.float32)
+        invalid = [not _is_valid(reduced(t.composition)) for t in templates.unbatch()]
+        return self.penalty * torch.tensor(invalid, device=templates.device, dtype=torch.float32)
 
 
 class StateChargeBalance(Energy):
-    """The same of states: constant in the geometry, it tells compositions apart where elements are exchanged."""
+    """The same of states: constant in the geometry, it matters where elements are exchanged."""
 
     name = "charge_balance"
 
@@ -44,8 +44,8 @@ class StateChargeBalance(Energy):
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
         """0 or `penalty` (n_systems,)."""
         numbers = state.atomic_numbers.cpu().split(state.n_atoms.tolist())
-        wrong = [not _is_valid(reduced(Counter(z.tolist()))) for z in numbers]
-        return self.penalty * torch.tensor(wrong).to(state.positions)
+        invalid = [not _is_valid(reduced(Counter(z.tolist()))) for z in numbers]
+        return self.penalty * torch.tensor(invalid).to(state.positions)
 
 
 @cache

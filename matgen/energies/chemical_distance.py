@@ -1,4 +1,4 @@
-"""How far a template's chemistry lies from what is known in its layout."""
+"""Chemical distance of a template from known prototypes of its Wyckoff layout."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,15 @@ from matgen.templates.prototypes import PrototypeLibrary
 
 
 class ChemicalDistance(TemplateEnergy):
-    """½ (d / width)², d the chemical distance to the nearest known prototype of the template's layout.
+    """½ (d / width)², d the chemical distance to the nearest known prototype of the template's Wyckoff layout.
 
-    Models that predict properties know their training crystals' neighbourhood; beyond it they guess, and a search for
-    what they predict finds their wrong guesses first. d is `PrototypeLibrary.distance`, at most `farthest`, which also
-    stands for a layout that is not known at all.
+    Predictions of properties are reliable near the training crystals; a search for extreme predictions finds errors
+    beyond them first. d is `PrototypeLibrary.distance`, at most `farthest`, which is also that of an unknown layout.
 
     Attributes:
         library: known prototypes.
-        width: distance, in units of the element descriptors, from which on it counts.
-        farthest: likewise, from which on it counts no more.
+        width: scale of d, in units of the element descriptors.
+        farthest: largest d that counts, in the same units.
     """
 
     name = "chemical_distance"
@@ -31,5 +30,5 @@ class ChemicalDistance(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        apart = torch.tensor([self.library.distance(template) for template in crystals_of(templates.unbatch())])
-        return 0.5 * (apart.clamp(max=self.farthest) / self.width).square().to(templates.device)
+        distance = torch.tensor([self.library.distance(template) for template in crystals_of(templates.unbatch())])
+        return 0.5 * (distance.clamp(max=self.farthest) / self.width).square().to(templates.device)

@@ -1,4 +1,4 @@
-"""Whether a template's electrons can close their shells, as they must where there is a band gap."""
+"""Whether the electrons of a template can fill closed shells, as a band gap requires."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from matgen.templates.batch import TemplateBatch
 
 
 class ClosedShell(TemplateEnergy):
-    """One where no common charges cancel, plus one where the primitive cell holds an odd number of electrons.
+    """One if no common charges cancel, plus one if the primitive cell has an odd number of electrons.
 
     A band holds two electrons in each primitive cell, so that an odd number leaves one half filled, unless spins
     polarise; and a compound that is neutral only with rare charges, Sn(III) or Sb(IV) or Bi(I), seldom has a gap. Of
@@ -24,10 +24,10 @@ class ClosedShell(TemplateEnergy):
         | common charges cancel (`commonly_neutral`)   | 87.1 %      | 75.5 %     |
         | they don't                                   | 46.2 %      | 32.3 %     |
 
-    Elements pay, and so do bonds between equal atoms (FeS2, P2) and spins that order (MnO): what lacks a gap by this
-    count may have one for another reason.
+    It also penalises elements, bonds between equal atoms (FeS2, P2) and ordered spins (MnO), which may have a gap for
+    another reason.
 
-    Models that predict gaps from atoms and bonds cannot count; a search for what they predict finds where it matters.
+    Models that predict gaps from atoms and bonds do not count electrons, and a search with them finds where it matters.
     """
 
     name = "closed_shell"

@@ -1,4 +1,4 @@
-"""The learned graph energy in its three offices: prior, score of the diffusion, predictor of properties."""
+"""The three uses of the learned graph energy: prior, score of the diffusion, predictor of properties."""
 
 from collections.abc import Callable, Mapping
 
@@ -30,7 +30,7 @@ class GraphPrior(Energy):
 
 
 class GraphPredictor(nn.Module):
-    """Calibrated distributions of properties, by the heads of the graph network."""
+    """Calibrated distributions of properties from the heads of the graph network."""
 
     def __init__(self, model: GraphEnergy) -> None:
         super().__init__()
@@ -42,11 +42,11 @@ class GraphPredictor(nn.Module):
 
 
 def denoiser_score(model: GraphEnergy, templates: TemplateBatch) -> Callable[[Geometry, Tensor], Geometry]:
-    """The score that the denoising head learned: (D(x) - x) / σ² in scaled coordinates, 1/Å.
+    """Return the score of the denoising head: (D(x) - x) / σ² in scaled coordinates, 1/Å.
 
     Args:
         model: the network, in evaluation mode.
-        templates: of the systems that the score will be asked about.
+        templates: of the systems that the score is evaluated for.
 
     Returns:
         A function of a geometry and its σ (n_systems,), Å.

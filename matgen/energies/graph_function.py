@@ -1,4 +1,4 @@
-"""Any function of a molecular graph as an energy: RDKit's descriptors, patterns, another package's score."""
+"""Any function of a molecular graph as an energy: RDKit descriptors, patterns, scores of other packages."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,15 +12,14 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, parsed
 
 KEPT = 50_000
-"""Values remembered: chains come back to the same molecules."""
-
+"""Size of the cache of values: chains return to the same molecules."""
 
 SURE = 12.0
-"""Energy of what is certainly not so: odds of one to 160,000."""
+"""Energy of a pattern that is absent: odds of one to 160,000."""
 
 
 class GraphFunction(TemplateEnergy):
-    """The value of a function for each molecule, low where you are pleased; zero for crystals.
+    """The value of a function of each molecule, low for preferred ones; zero for crystals.
 
         GraphFunction(lambda mol: abs(Crippen.MolLogP(mol) - 2.0), name="logp")
 
@@ -41,10 +40,10 @@ class GraphFunction(TemplateEnergy):
 
 
 def holds(smarts: str, name: str = "") -> GraphFunction:
-    """-log P that a molecule holds a pattern: 0 where it does, `SURE` where it does not. A hard rule is `--smarts`.
+    """Return an energy that is 0 where a molecule has a pattern, else `SURE`; a hard rule is `--smarts`.
 
     Raises:
-        MoleculeError: no SMARTS.
+        MoleculeError: the pattern is no SMARTS.
     """
     pattern = Chem.MolFromSmarts(smarts)
     if pattern is None:

@@ -1,4 +1,4 @@
-"""Which tokens the rules on molecules permit next, while a skeleton is written."""
+"""Masks of the next token of a skeleton, from the rules on molecules."""
 
 from dataclasses import dataclass
 
@@ -12,30 +12,28 @@ from matgen.templates.molecule_rules import HEAVY_ELEMENTS, MoleculeRules, hydro
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, MAX_ORDER, N_TYPES
 
 _HIGHEST = max(HEAVY_ELEMENTS)
-
-
 _MANY = MAX_HEAVY**2
 
 
 def permitted(rules: MoleculeRules, tokens: Tensor, now: Reading) -> Tensor:
-    """Next tokens (n_systems, N_TOKENS) after which the rules, patterns aside, may still be kept.
+    """Return which next tokens (n_systems, N_TOKENS) leave the rules, except patterns, satisfiable.
 
     Args:
         rules: hard constraints.
-        tokens: what has been written (n_systems, length).
+        tokens: so far (n_systems, length).
         now: the reading after the last token.
     """
-    plan, so_far = _Plan.of(rules, tokens.device), _SoFar.of(tokens, now)
-    return torch.cat([_atoms(plan, so_far), _bonds(plan, so_far), _stop(plan, so_far)[:, None]], dim=1)
+    limits, counts = _Limits.of(rules, tokens.device), _Counts.of(tokens, now)
+    return torch.cat([_atoms(limits, counts), _bonds(limits, counts), _stop(limits, counts)[:, None]], dim=1)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Rules as numbers: what a skeleton must come to.
+class _Limits:
+    """Rules as numbers: limits on a complete skeleton.
 
     Attributes:
         limit: most atoms of each element, by atomic number (_HIGHEST + 1,).
-        required: elements that must occur, likewise, bool.
+        required: elements that must occur (_HIGHEST + 1,), bool.
         n_heavy: fewest and most atoms.
         charge: net formal charge.
         closures: fewest and most bond orders beyond those of a tree of single bonds.
@@ -50,7 +48,7 @@ class _Plan:
     max_rings: int
 
     @classmethod
-    def of(cls, rules: MoleculeRules, device: torch.device) -> "_Plan":
+    def of(cls, rules: MoleculeRules, device: torch.device) -> "_Limits":
         heavy = {z: n for z, n in rules.composition if z != 1} or dict.fromkeys(rules.allowed_elements, MAX_HEAVY)
         limit = torch.zeros(_HIGHEST + 1, dtype=torch.long, device=device)
         limit[list(heavy)] = limit.new_tensor(list(heavy.values()))
@@ -64,21 +62,21 @@ class _Plan:
         return cls(limit, required, n_heavy, rules.charge, closures, max_rings)
 
     def needed(self, count: Tensor, net: Tensor, size: Tensor) -> Tensor:
-        """Atoms (...) that must yet come, at least, after counts (..., _HIGHEST + 1), net charges and sizes (...)."""
+        """Least number of further atoms (...), given counts (..., _HIGHEST + 1), net charges and sizes (...)."""
         missing = (self.required & (count == 0)).sum(-1)
         return torch.stack([missing, (net - self.charge).abs(), self.n_heavy[0] - size]).amax(0).clamp(min=0)
 
 
 @dataclass(frozen=True)
-class _SoFar:
-    """What has been written, in numbers.
+class _Counts:
+    """The skeleton so far, as numbers.
 
     Attributes:
         count: atoms by atomic number (n_systems, _HIGHEST + 1).
         net: charge (n_systems,).
         size: atoms (n_systems,).
-        free: valence that is left to all atoms together (n_systems,).
-        closures: bond orders beyond those of a tree of single bonds; a new atom owes its first one (n_systems,).
+        free: free valence of all atoms together (n_systems,).
+        closures: bond orders beyond those of a tree of single bonds; a new atom still lacks its first (n_systems,).
         rings: bonds beyond those of a tree, likewise (n_systems,).
     """
 
@@ -90,7 +88,7 @@ class _SoFar:
     rings: Tensor
 
     @classmethod
-    def of(cls, tokens: Tensor, now: Reading) -> "_SoFar":
+    def of(cls, tokens: Tensor, now: Reading) -> "_Counts":
         number, charge = _type_tables(tokens.device)
         kind, size = now.kind[:, 0], now.newest[:, 0] + 1
         is_bond = (tokens >= N_TYPES) & (tokens < STOP)
@@ -105,30 +103,30 @@ class _SoFar:
         )
 
 
-def _atoms(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Types of atoms (n_systems, N_TYPES) that may come next."""
-    number, charge = _type_tables(so_far.size.device)
+def _atoms(limits: _Limits, counts: _Counts) -> Tensor:
+    """Types of atoms (n_systems, N_TYPES) that may follow."""
+    number, charge = _type_tables(counts.size.device)
     own = F.one_hot(number[:-1], _HIGHEST + 1)
-    count, size = so_far.count[:, None] + own, so_far.size[:, None] + 1
-    needed = plan.needed(count, so_far.net[:, None] + charge[:-1], size.expand(-1, N_TYPES))
-    free = so_far.free[:, None] + valences(size.device)[:-1] - 2 * (size > 1).long()
-    fits = ((count <= plan.limit) | (own == 0)).all(2) & (needed <= plan.n_heavy[1] - size)
+    count, size = counts.count[:, None] + own, counts.size[:, None] + 1
+    needed = limits.needed(count, counts.net[:, None] + charge[:-1], size.expand(-1, N_TYPES))
+    free = counts.free[:, None] + valences(size.device)[:-1] - 2 * (size > 1).long()
+    fits = ((count <= limits.limit) | (own == 0)).all(2) & (needed <= limits.n_heavy[1] - size)
     return fits & ((free > 0) | (needed == 0))
 
 
-def _bonds(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Bonds (n_systems, (MAX_HEAVY - 1) × MAX_ORDER) that may come next; the partner does not matter."""
-    order = torch.arange(1, MAX_ORDER + 1, device=so_far.size.device)
-    done = plan.needed(so_far.count, so_far.net, so_far.size) == 0
-    bond = (so_far.free[:, None] > 2 * order) | done[:, None]
-    bond = bond & (so_far.closures[:, None] + order <= plan.closures[1])
-    bond = bond & (so_far.rings < plan.max_rings)[:, None]
+def _bonds(limits: _Limits, counts: _Counts) -> Tensor:
+    """Bonds (n_systems, (MAX_HEAVY - 1) × MAX_ORDER) that may follow; the partner does not matter."""
+    order = torch.arange(1, MAX_ORDER + 1, device=counts.size.device)
+    done = limits.needed(counts.count, counts.net, counts.size) == 0
+    bond = (counts.free[:, None] > 2 * order) | done[:, None]
+    bond = bond & (counts.closures[:, None] + order <= limits.closures[1])
+    bond = bond & (counts.rings < limits.max_rings)[:, None]
     return bond.repeat(1, MAX_HEAVY - 1)
 
 
-def _stop(plan: _Plan, so_far: _SoFar) -> Tensor:
-    """Whether it may stop here (n_systems,)."""
-    return (plan.needed(so_far.count, so_far.net, so_far.size) == 0) & (so_far.closures >= plan.closures[0])
+def _stop(limits: _Limits, counts: _Counts) -> Tensor:
+    """Whether the skeleton may end here (n_systems,)."""
+    return (limits.needed(counts.count, counts.net, counts.size) == 0) & (counts.closures >= limits.closures[0])
 
 
 @per_device

@@ -1,4 +1,4 @@
-"""The learned prior of molecules as an energy, and molecules drawn from it under rules."""
+"""The learned prior of molecules as an energy."""
 
 import math
 import zlib
@@ -17,11 +17,11 @@ from matgen.templates.skeleton import MAX_HEAVY, Labelled, labelled_if_any
 
 
 class LearnedGraphPrior(TemplateEnergy):
-    """-log p(molecule) under a `GraphPrior`, given conditions; hands are not seen.
+    """-log p(molecule) under a `GraphPrior`, given conditions; stereo is ignored.
 
-    With π an order and K a Kekulé form, p(molecule) = Σ_(π,K) p(sequence) / |Aut| = E_q[p / q] / |Aut|; the mean runs
-    over a few pairs drawn from q, the same ones whenever a molecule is asked about. It is unbiased for p. Molecules
-    that the prior cannot spell have infinite energy.
+    With π an order and K a Kekulé form, p(molecule) = Σ_(π,K) p(sequence) / |Aut| = E_q[p / q] / |Aut|; the mean
+    runs over a few pairs sampled from q, which are the same for each evaluation of a molecule. It is unbiased for p.
+    Molecules that the prior cannot write have infinite energy.
     """
 
     name = "graph_prior"
@@ -32,7 +32,7 @@ class LearnedGraphPrior(TemplateEnergy):
 
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
-        """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
+        """Energies (n_systems,), nats; `conditions` have one row, used for all."""
         names = [MoleculeTemplate(name).without_stereo.smiles if name else "" for name in templates.smiles]
         names = names or [""] * templates.n_systems
         known = [(row, name, found) for row, name in enumerate(names) if (found := labelled_if_any(name)) is not None]
@@ -41,14 +41,14 @@ class LearnedGraphPrior(TemplateEnergy):
             return energies
         sequences = self._sequences([found for _, _, found in known], [name for _, name, _ in known])
         tokens, log_q = (t.to(templates.device) for t in sequences)
-        asked = self.conditions.to(templates.device).select(torch.zeros_like(tokens[:, 0]))
-        mean = (self.prior(asked, tokens) - log_q).view(-1, self.orders).logsumexp(1) - math.log(self.orders)
+        conditions = self.conditions.to(templates.device).select(torch.zeros_like(tokens[:, 0]))
+        mean = (self.prior(conditions, tokens) - log_q).view(-1, self.orders).logsumexp(1) - math.log(self.orders)
         symmetry = mean.new_tensor([math.log(found.automorphisms) for _, _, found in known])
         rows = torch.tensor([row for row, _, _ in known], device=templates.device)
         return energies.index_copy(0, rows, symmetry - mean)
 
     def _sequences(self, molecules: Sequence[Labelled], names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokens (n × orders, length) and log q (n × orders,) of the sequences that stand for each molecule."""
+        """Tokens (n × orders, length) and log q (n × orders,) of the sequences of each molecule."""
         count = torch.tensor([len(found.skeletons) for found in molecules])
         forms = PaddedSkeletons.of([skeleton for found in molecules for skeleton in found.skeletons])
         uniforms = torch.cat([_uniforms(name, self.orders) for name in names])
@@ -59,6 +59,6 @@ class LearnedGraphPrior(TemplateEnergy):
 
 
 def _uniforms(name: str, n: int) -> Tensor:
-    """Numbers (n, 1 + MAX_HEAVY) in [0, 1) that depend on the molecule only."""
+    """Random numbers (n, 1 + MAX_HEAVY) in [0, 1) that depend on the molecule only."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     return torch.rand(n, 1 + MAX_HEAVY, generator=generator)

@@ -1,4 +1,4 @@
-"""A reason against molecules that are known."""
+"""A penalty for known molecules."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,10 @@ from matgen.templates.molecule import MoleculeTemplate
 
 
 class KnownGraph(TemplateEnergy):
-    """One where a molecule is known, whatever its hands, and zero elsewhere.
+    """One for a known molecule, regardless of stereo, and zero for any other.
 
     Args:
-        knows: tells.
+        knows: whether a molecule is known.
     """
 
     name = "novelty"

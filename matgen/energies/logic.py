@@ -1,15 +1,15 @@
-"""Soft logic between wishes: what is wished of one property may depend on another.
+"""Soft logic between property targets: the target of one property may depend on another.
 
-The energy of a wish is -log P, the probability that a model gives it. Wishes are taken as independent, so that with P
-and Q
+The energy of a target is -log P, with P the probability that it is met. Targets are taken as independent, so that, with
+P and Q,
 
     not A        1 - P
     A or B       1 - (1 - P)(1 - Q)
     A implies B  1 - P (1 - Q)
     A xor B      P (1 - Q) + Q (1 - P)
 
-each again a probability whose -log is an energy: zero where the sentence surely holds, and differentiable where the
-wishes are. A point wish is a density and no probability; use ranges.
+each again a probability whose -log is an energy: zero where the statement certainly holds, and differentiable where
+the targets are. A point target is a density, not a probability; use ranges.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 
 Rule = Callable[[list[Tensor]], Tensor]
-"""Log probabilities (n_systems,) of the parts → that of the sentence."""
+"""Log probabilities (n_systems,) of the parts → that of the statement."""
 
 LEAST = 1e-6
-"""No sentence is less probable, so that no energy is infinite."""
+"""Least probability of a statement, so that no energy is infinite."""
 
 
 def _complement(log_p: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _xor(parts: list[Tensor]) -> Tensor:
 
 
 class StateLogic(Energy):
-    """A sentence about wishes that read states."""
+    """A statement about targets that read states."""
 
     def __init__(self, name: str, rule: Rule, *parts: Energy) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class StateLogic(Energy):
         self.parts = torch.nn.ModuleList(parts)
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        """-log P (n_systems,) of the sentence."""
+        """-log P (n_systems,) of the statement."""
         return -self.rule([-part(state, sigma) for part in self.parts])
 
 
 class TemplateLogic(TemplateEnergy):
-    """A sentence about wishes that read templates."""
+    """A statement about targets that read templates."""
 
     def __init__(self, name: str, rule: Rule, *parts: TemplateEnergy) -> None:
         super().__init__()
@@ -72,11 +72,11 @@ class TemplateLogic(TemplateEnergy):
         self.parts = torch.nn.ModuleList(parts)
 
     def forward(self, templates: TemplateBatch) -> Tensor:
-        """-log P (n_systems,) of the sentence."""
+        """-log P (n_systems,) of the statement."""
         return -self.rule([-part(templates) for part in self.parts])
 
 
-def _sentence(name: str, rule: Rule, *parts: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
+def _statement(name: str, rule: Rule, *parts: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     states = [part for part in parts if isinstance(part, Energy)]
     templates = [part for part in parts if isinstance(part, TemplateEnergy)]
     if len(states) == len(parts):
@@ -84,7 +84,7 @@ def _sentence(name: str, rule: Rule, *parts: Energy | TemplateEnergy) -> StateLo
     if len(templates) == len(parts):
         return TemplateLogic(name, rule, *templates)
     raise TypeError(
-        f"{name}: expected wishes that all read states, or all templates, got {len(states)} of {len(parts)}"
+        f"{name}: expected targets that all read states, or all templates, got {len(states)} of {len(parts)}"
     )
 
 
@@ -92,33 +92,33 @@ def negation(target: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """Not A.
 
     Raises:
-        TypeError: no energy.
+        TypeError: not an energy.
     """
-    return _sentence(f"not {target.name}", _not, target)
+    return _statement(f"not {target.name}", _not, target)
 
 
 def either(*targets: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """A or B or more.
 
     Raises:
-        TypeError: energies of both rooms.
+        TypeError: energies of both kinds, states and templates.
     """
-    return _sentence(" or ".join(target.name for target in targets), _or, *targets)
+    return _statement(" or ".join(target.name for target in targets), _or, *targets)
 
 
 def implies(one: Energy | TemplateEnergy, other: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """If A, then B.
 
     Raises:
-        TypeError: energies of both rooms.
+        TypeError: energies of both kinds, states and templates.
     """
-    return _sentence(f"{one.name} implies {other.name}", _implies, one, other)
+    return _statement(f"{one.name} implies {other.name}", _implies, one, other)
 
 
 def exactly_one(one: Energy | TemplateEnergy, other: Energy | TemplateEnergy) -> StateLogic | TemplateLogic:
     """A xor B.
 
     Raises:
-        TypeError: energies of both rooms.
+        TypeError: energies of both kinds, states and templates.
     """
-    return _sentence(f"{one.name} xor {other.name}", _xor, one, other)
+    return _statement(f"{one.name} xor {other.name}", _xor, one, other)

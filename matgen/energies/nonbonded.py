@@ -1,4 +1,4 @@
-"""A soft wall between atoms of a molecule that its graph does not bond."""
+"""A soft repulsion between atoms of a molecule that its graph does not bond."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,15 @@ from matgen.energies.base import Energy
 class Nonbonded(Energy):
     """share/σ² * Σ_pairs ½ (least - r)² over pairs that are not bonded and nearer than `least`.
 
-    One whole denoising step (see `matgen.samplers.diffusion.settled`) takes each of two such atoms by `share` of what
-    is missing. A denoiser alone leaves the hydrogens of a methyl group on top of each other: noise has made unknowable
-    which is where, and their mean is on the axis. The wall tells them apart, and the denoiser puts them right.
+    A full denoising step (see `matgen.samplers.diffusion.settled`) moves each of two such atoms by `share` of the
+    missing length. A denoiser alone leaves the hydrogens of a methyl group on top of each other: under noise their
+    assignment is lost, and their mean lies on the axis. The repulsion separates them, and the denoiser then corrects
+    their positions.
 
     Attributes:
-        least: Å; of 18,691 molecules of QM9, every seventh, one has atoms nearer that are not bonded, and the others
-            have none within 1.6 Å.
-        share: of the missing length.
+        least: least distance, Å; of 18,691 molecules of QM9, every seventh, one has nonbonded atoms nearer than this,
+            and the others have none within 1.6 Å.
+        share: of the missing length that one step corrects.
     """
 
     name = "nonbonded"
@@ -39,5 +40,5 @@ class Nonbonded(Energy):
         vectors = state.positions[second[apart]] - state.positions[first[apart]]
         missing = (self.least - ((vectors**2).sum(1) + 1e-12).sqrt()).clamp(min=0)
         # Each pair is listed from both of its ends.
-        wall = zero.index_add(0, state.system_idx[first[apart]], 0.25 * missing**2)
-        return self.share * wall / sigma**2
+        total = zero.index_add(0, state.system_idx[first[apart]], 0.25 * missing**2)
+        return self.share * total / sigma**2

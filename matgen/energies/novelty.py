@@ -1,4 +1,4 @@
-"""Whether a template's formula is one that is known already."""
+"""A penalty for known formulas."""
 
 from collections.abc import Container
 from functools import lru_cache
@@ -14,9 +14,9 @@ from matgen.templates.batch import TemplateBatch
 class Novelty(TemplateEnergy):
     """One for a known formula, zero for any other.
 
-    A prior learned from known crystals likes them best, and a search for low energies finds them again. This term
-    makes them e times rarer for each unit of its weight. What counts as known is for the one who asks to say; whether a
-    candidate is a known crystal is decided by its structure, afterwards.
+    A prior learned from known crystals favours them, and a search for low energies finds them again. This term makes
+    them e times rarer for each unit of its weight. The user decides which formulas are known; whether a candidate is a
+    known crystal is later determined by its structure.
 
     Attributes:
         known: reduced formulas, as pymatgen writes them.
@@ -36,5 +36,5 @@ class Novelty(TemplateEnergy):
 
 @lru_cache(maxsize=100_000)
 def reduced_formula(counts: tuple[tuple[int, int], ...]) -> str:
-    """Reduced formula of atoms by atomic number, as pymatgen writes it."""
+    """Return the reduced formula of atoms by atomic number, as pymatgen writes it."""
     return Composition(dict(counts)).reduced_formula

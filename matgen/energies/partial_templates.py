@@ -16,7 +16,7 @@ class Partial:
     """Templates that are sampled site by site, or read again for the probability of being sampled.
 
     Attributes:
-        row: index of the template among those asked for (n,).
+        row: index of the template in the request (n,).
         group: space group (n,).
         letter, element: of the sites in their order (n, width); -1 where they are to be sampled; 27 and 0 where no
             further site follows.

@@ -20,12 +20,12 @@ from matgen.energies.base import Energy
 class Potential(Energy):
     """E / kT of an ASE calculator, or E / (N kT), with slopes from its forces and stress.
 
-    One system after the other, on the CPU unless the calculator does otherwise; in float64. A slope in the cell needs
-    the stress, which not every calculator has.
+    Systems are evaluated one by one, on the CPU unless the calculator does otherwise, in float64. The slope in the cell
+    needs the stress, which not every calculator provides.
 
     Attributes:
         kT: eV; with `per_atom`, eV/atom.
-        per_atom: whether energies of cells of different sizes are to be compared.
+        per_atom: divide by the number of atoms, to compare cells of different sizes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Potential(Energy):
         per_atom: bool = False,
         name: str = "potential",
     ) -> None:
-        """Take a calculator, or a function that makes one when it is first needed."""
+        """Take a calculator, or a function that makes one at its first use."""
         super().__init__()
         if not kT > 0:
             raise ValueError(f"expected kT above 0 eV, got {kT}; 0.1 eV is a usual value")
@@ -49,7 +49,7 @@ class Potential(Energy):
         return self._made()
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
-        """E / kT (n_systems,), at any noise level."""
+        """E / kT (n_systems,), the same at every noise level."""
         energy = _Energies.apply(state.positions, state.cell, state, self.calculator)
         return energy / (self.kT * state.n_atoms.to(energy) if self.per_atom else self.kT)
 
@@ -65,7 +65,7 @@ class _Energies(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, cell: Tensor, state: State, calculator: Calculator) -> Tensor:
         slopes, cell_slopes, energies = [], [], []
-        with torch.enable_grad(), _quiet():  # for calculators that are torch models themselves
+        with torch.enable_grad(), _quiet():  # for calculators that are torch models
             for atoms in _each(state):
                 atoms.calc = calculator
                 energies.append(float(atoms.get_potential_energy()))
@@ -96,7 +96,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _each(state: State) -> list[Atoms]:
-    """The systems of a batch as ASE knows them."""
+    """The systems of a batch as ASE Atoms."""
     positions = state.positions.detach().double().cpu().numpy()
     cells, pbc = state.cell.detach().double().cpu().numpy(), state.pbc.cpu().numpy()
     numbers, ends = state.atomic_numbers.cpu().numpy(), np.cumsum(state.n_atoms.tolist())[:-1]
@@ -105,7 +105,7 @@ def _each(state: State) -> list[Atoms]:
 
 
 def _cell_slope(atoms: Atoms, slope: np.ndarray) -> np.ndarray:
-    """∂E/∂C (3, 3) in eV/Å at fixed positions; zero for what is not periodic."""
+    """∂E/∂C (3, 3) in eV/Å at fixed positions; zero if the system is not periodic."""
     if not atoms.pbc.any():
         return np.zeros((3, 3))
     stress = atoms.get_stress(voigt=False)

@@ -1,4 +1,4 @@
-"""A property target as an energy: -log P(target is met), over states or templates."""
+"""A property target as an energy: -log P(target is met), of states or templates."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,30 +14,29 @@ from matgen.templates.batch import TemplateBatch
 StatePredictor = Callable[[State, Tensor], Mapping[str, Distribution]]
 """Distributions by property of states at noise levels (n_systems,), Å; any such module or function."""
 
-
 TemplatePredictor = Callable[[TemplateBatch], Mapping[str, Distribution]]
 """Distributions by property of templates."""
 
 
 class TemplatePropertyTarget(TemplateEnergy):
-    """A wish that reads templates."""
+    """A target that reads templates."""
 
     def __init__(self, predictor: TemplatePredictor, target: Target) -> None:
         super().__init__()
         self.name, self.predictor, self.target = target.name, predictor, target
 
     def forward(self, templates: TemplateBatch) -> Tensor:
-        """-log P(wish) (n_systems,)."""
+        """-log P(target is met) (n_systems,)."""
         return self.target.energy(answer_of(self.predictor, templates)[self.target.name])
 
 
 class StatePropertyTarget(Energy):
-    """A wish that reads states."""
+    """A target that reads states."""
 
     def __init__(self, predictor: StatePredictor, target: Target) -> None:
         super().__init__()
         self.name, self.predictor, self.target = target.name, predictor, target
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        """-log P(wish) (n_systems,) at the noise levels sigma (n_systems,), Å."""
+        """-log P(target is met) (n_systems,) at the noise levels sigma (n_systems,), Å."""
         return self.target.energy(answer_of(self.predictor, state, sigma)[self.target.name])

@@ -1,4 +1,4 @@
-"""An energy that is too dear to walk on, kept for choosing and ranking."""
+"""An energy that is too expensive for sampling, used for selection and ranking only."""
 
 from torch import Tensor
 
@@ -7,9 +7,9 @@ from matgen.energies.base import Energy, Sum
 
 
 class ForRanking(Energy):
-    """Another energy that the sampler asks only where it chooses among geometries and ranks proposals.
+    """Another energy, evaluated only where geometries are selected and proposals ranked.
 
-    That is a few evaluations per proposal, where Langevin steps and diffusion would take dozens.
+    That is a few evaluations per proposal, where Langevin steps and diffusion take dozens.
     """
 
     use = "ranking"
@@ -27,5 +27,5 @@ class ForRanking(Energy):
         self.name, self.energy = energy.name, energy
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        """Energies (n_systems,) of the other one."""
+        """Energies (n_systems,) of the other energy."""
         return self.energy(state, sigma)

@@ -1,4 +1,4 @@
-"""A soft wall between atoms that come too close."""
+"""A soft repulsion between atoms that are too close."""
 
 import torch
 from ase.data import covalent_radii
@@ -13,12 +13,12 @@ class ShortRangeRepulsion(Energy):
     """strength * Σ_pairs (1 - (r / d)²)² over pairs closer than d = share * (sum of their covalent radii).
 
     Value and slope vanish at d. As two atoms meet the energy tends to `strength` and its slope to zero, so that it
-    stays harmless at noise levels where atoms lie on top of each other. The sum runs over all pairs of a cell, periodic
-    images included. Radii: Cordero et al., Dalton Trans. 2008, 2832, as the check of contacts uses them.
+    stays bounded at noise levels where atoms coincide. The sum runs over all pairs of a cell, periodic
+    images included. Radii: Cordero et al., Dalton Trans. 2008, 2832, as in the check of contacts.
 
     Attributes:
         strength: dimensionless energy of a pair of coinciding atoms.
-        share: of the sum of covalent radii; 0.7 is what the check of contacts asks for.
+        share: of the sum of covalent radii; 0.7 is the limit of the check of contacts.
     """
 
     name = "repulsion"
@@ -39,6 +39,6 @@ class ShortRangeRepulsion(Energy):
         square = (edges.vectors(state) ** 2).sum(1) / touching**2
         # Each pair is listed from both of its ends, and once for all images of the representative.
         weight = 0.5 * state.orbits.multiplicity[state.orbits.site_idx[edges.centre]]
-        wall = weight * (1 - square).clamp(min=0) ** 2
+        pair = weight * (1 - square).clamp(min=0) ** 2
         zero = torch.zeros_like(sigma, dtype=state.positions.dtype)
-        return self.strength * zero.index_add(0, state.system_idx[edges.centre], wall.to(zero))
+        return self.strength * zero.index_add(0, state.system_idx[edges.centre], pair.to(zero))

@@ -1,7 +1,7 @@
-"""Networks that several terms of one sum read are asked once.
+"""Evaluate a network once when several terms of one sum read it.
 
-A sum of energies may ask one network about one state in the name of many terms: as prior, for each property wished
-for. Inside `shared_answers` a question that was asked before gets the same answer again.
+Many terms of a sum may evaluate one network on one state: the prior, and each property target. Inside `shared_answers`
+a repeated evaluation returns the earlier result.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ _answers: ContextVar[dict[tuple[Any, ...], tuple[Any, ...]] | None] = ContextVar
 
 @contextmanager
 def shared_answers() -> Iterator[None]:
-    """Inside, `answer_of` keeps its answers; a block within a block knows those of the outer one, not the reverse.
+    """Keep the results of `answer_of` within a block; an inner block sees those of the outer one, not the reverse.
 
-    Nothing outlives its block, so that each evaluation of a sum has an autograd graph of its own.
+    No result outlives its block, so that each evaluation of a sum has an autograd graph of its own.
     """
     token = _answers.set(dict(_answers.get() or {}))
     try:
@@ -30,15 +30,15 @@ def shared_answers() -> Iterator[None]:
 
 
 def answer_of(network: Callable[..., Answer], *inputs: Any) -> Answer:
-    """`network(*inputs)`, or what it answered to these very objects before in the same block.
+    """Return `network(*inputs)`, or its earlier result for these very objects in the same block.
 
-    Others may read the same answer: write to neither inputs nor answer, and take slopes by `matgen.energies.base.gradients` or
-    `forces`, which evaluate anew, not by a backward pass through the answer, which would free its graph.
+    The result may be shared: modify neither inputs nor result, and take slopes by `gradients` or `forces` of
+    `matgen.energies.base`, which evaluate again, not by a backward pass through the result, which would free its graph.
     """
     known = _answers.get()
     if known is None:
         return network(*inputs)
     key = (id(network), torch.is_grad_enabled(), *map(id, inputs))
     if key not in known:
-        known[key] = (network(*inputs), network, inputs)  # the objects are kept, so that no id is given away again
+        known[key] = (network(*inputs), network, inputs)  # the objects are kept, so that no id is reused
     return known[key][0]

@@ -1,4 +1,4 @@
-"""The hands that a molecular graph asks for, as a slope on which a geometry in the making turns to them."""
+"""The stereo that a molecular graph specifies, as an energy for the sampling of geometries."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from matgen.nn.stereo import chirality
 
 
 class StereoEnergy(Energy):
-    """strength * Σ ½ (least - p)² over the stereo elements whose handedness p (`matgen.nn.stereo`) is less than `least`.
+    """strength * Σ ½ (least - p)² over the stereo elements whose chirality p (`matgen.nn.stereo`) is less than `least`.
 
-    Which hand a centre takes is settled while atoms still pass each other, at noise levels of 0.2 to 1 Å. A denoiser
-    that is shown a wrong hand later, at a level where data have none, takes the molecule apart.
+    The chirality of a centre is decided while atoms can still pass each other, at noise levels of 0.2 to 1 Å. At lower
+    levels, where training data have no wrong stereo, a denoiser breaks a molecule that has it.
 
     Attributes:
-        least: less than the p of 96.6 % of the centres and 92.4 % of the double bonds of 6,000 molecules of QM9.
-        strength: of a flat centre it makes ½ least² strength e-folds, 1.4.
+        least: least p; 96.6 % of the centres and 92.4 % of the double bonds of 6,000 molecules of QM9 exceed it.
+        strength: a flat centre has an energy of ½ least² strength, 1.4.
     """
 
     name = "stereo"
@@ -28,7 +28,7 @@ class StereoEnergy(Energy):
         self.least, self.strength = least, strength
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:
-        """Energy (n_systems,), the same at every noise level; zero where no hand is asked for."""
+        """Energy (n_systems,), the same at every noise level; zero without specified stereo."""
         zero = torch.zeros_like(sigma, dtype=state.positions.dtype)
         if state.graphs is None or len(state.graphs.stereo_sign) == 0:
             return zero

@@ -1,4 +1,4 @@
-"""The learned template prior as an energy, and templates drawn from it under rules."""
+"""The learned prior of crystal templates as an energy."""
 
 import math
 from collections import Counter
@@ -17,8 +17,9 @@ from matgen.templates.crystal import CrystalTemplate
 class LearnedTemplatePrior(TemplateEnergy):
     """-log p(template) under a `TemplatePrior`, given conditions.
 
-    The network gives the probability of sites in one order; that of the set is taken as that of the ascending order
-    times the number of distinct orders, which is exact as far as the network has learned that order does not matter.
+    The network gives the probability of sites in one order. The probability of the set is taken as that of the
+    ascending order times the number of distinct orders, which is exact if the network has learned that order does not
+    matter.
     """
 
     name = "template_prior"
@@ -29,14 +30,14 @@ class LearnedTemplatePrior(TemplateEnergy):
 
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
-        """Energies (n_systems,), nats; `conditions` hold one row, that serves for all."""
-        asked = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
-        log_p = self.prior(asked, templates.space_group, pad_sites(templates))
+        """Energies (n_systems,), nats; `conditions` have one row, used for all."""
+        conditions = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
+        log_p = self.prior(conditions, templates.space_group, pad_sites(templates))
         orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
         return -log_p - log_p.new_tensor(orders)
 
 
 def log_orders(template: CrystalTemplate) -> float:
-    """Logarithm of the number of distinct orders of a template's sites."""
+    """Return the logarithm of the number of distinct orders of a template's sites."""
     repeats = Counter(template.sites).values()
     return math.lgamma(len(template.sites) + 1) - sum(math.lgamma(n + 1) for n in repeats)

@@ -54,7 +54,7 @@ class LearnedRegrowth:
     def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
     ) -> tuple[list[CrystalTemplate], Tensor]:
-        """Return new templates and log q(new | old) - log q(old | new) (n_systems,); the old one where regrowth fails."""
+        """Return new templates, the old ones where regrowth fails, and log q(new | old) - log q(old | new)."""
         n = len(templates)
         old = self._head(templates, generator)
         columns = torch.arange(old.letter.shape[1], device=old.length.device)
@@ -76,7 +76,7 @@ class LearnedRegrowth:
         sites, table = pad_sites(batch, generator), wyckoff_table(batch.device)
         length = self._kept(sites.present.sum(1), generator)
         (n, longest), device = sites.present.shape, length.device
-        room = (0, max(self.sampler.rules.max_atoms - longest, 0) + 1)
+        padding = (0, max(self.sampler.rules.max_atoms - longest, 0) + 1)
         letter = torch.where(sites.present, table.letter[sites.position], MAX_POSITIONS)
         regrown = sites.present & (torch.arange(longest, device=device) >= length[:, None])
         left = torch.zeros(n, N_ELEMENTS, dtype=torch.long, device=device)
@@ -84,8 +84,8 @@ class LearnedRegrowth:
         return Partial(
             row=row,
             group=batch.space_group,
-            letter=pad(letter, room, value=MAX_POSITIONS),
-            element=pad(sites.element, room),
+            letter=pad(letter, padding, value=MAX_POSITIONS),
+            element=pad(sites.element, padding),
             length=length,
             left=left.scatter_add(1, sites.element, table.multiplicity[sites.position] * regrown),
             log_p=torch.zeros(n, dtype=torch.float64, device=device),

@@ -1,4 +1,4 @@
-"""Energies that whoever asks brings along: sorted by what they read and how they are used, each under its own name."""
+"""Energies that a user adds: sorted by what they read and how they are used, each with a unique name."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -23,8 +23,8 @@ class Terms:
     """Energies that are added to the total energy.
 
     Attributes:
-        states: those that read states.
-        templates: those that read templates.
+        states: energies of states.
+        templates: energies of templates.
     """
 
     states: Sum
@@ -32,14 +32,14 @@ class Terms:
 
     @classmethod
     def of(cls, energies: Iterable[object], taken: Collection[str] = ()) -> "Terms":
-        """Energies of both kinds, and sums of them, as they were written down.
+        """Sort energies of both kinds, and sums of them.
 
         Args:
-            energies: in any order; of one kind, equal names are told apart by a number, as in a sum.
-            taken: names that other terms have.
+            energies: in any order; equal names of one kind get a number, as in a sum.
+            taken: names of other terms.
 
         Raises:
-            TermError: something that is no energy, or a name that is taken.
+            TermError: an object is no energy, or a name is taken.
         """
         states, templates = Sum({}), TemplateSum({})
         for energy in energies:
@@ -56,16 +56,18 @@ class Terms:
                     f"expected the use of `{name}` to be one of {', '.join(get_args(Use))}, got {energy.use!r}"
                 )
         _check_names([*states.terms(), *templates.terms()], taken)
-        held = {name: (w, _OneEach(name, e)) for name, (w, e) in states.terms().items() if isinstance(e, Energy)}
-        held_templates = {
-            name: (w, _OneEachTemplate(name, e))
+        checked = {
+            name: (w, _CheckedEnergy(name, e)) for name, (w, e) in states.terms().items() if isinstance(e, Energy)
+        }
+        checked_templates = {
+            name: (w, _CheckedTemplateEnergy(name, e))
             for name, (w, e) in templates.terms().items()
             if isinstance(e, TemplateEnergy)
         }
-        return cls(Sum(held), TemplateSum(held_templates))
+        return cls(Sum(checked), TemplateSum(checked_templates))
 
     def to(self, device: torch.device) -> Self:
-        """The same terms, what they hold moved to a device."""
+        """Move the terms to a device."""
         self.states.to(device)
         self.templates.to(device)
         return self
@@ -77,23 +79,23 @@ class Terms:
         return {name: float(weight) for name, (weight, _) in both.items()}
 
     def used(self, *uses: Use) -> Sum:
-        """The terms over states that say so of their use."""
+        """The terms over states with one of these uses."""
         return Sum({name: term for name, term in self.states.terms().items() if term[1].use in uses})
 
 
 def check_finite(values: Mapping[str, Tensor]) -> None:
-    """Check that terms leave something to choose from; what one calls infinite is ruled out.
+    """Check that each term is finite for at least one system; a system of infinite energy is excluded.
 
     Raises:
-        TermError: one says something finite of no system at all.
+        TermError: a term is finite for no system.
     """
     for name, value in values.items():
         if len(value) and not value.isfinite().any():
             raise TermError(f"expected finite energies from `{name}`, got none for {len(value)} systems; mend it")
 
 
-class _OneEach(Energy):
-    """Somebody's energy of states, held to its use, and to one number per system in the dtype of the positions."""
+class _CheckedEnergy(Energy):
+    """An energy of states, restricted to its use and checked to return one number per system."""
 
     def __init__(self, name: str, energy: Energy) -> None:
         super().__init__()
@@ -102,11 +104,11 @@ class _OneEach(Energy):
     def forward(self, state: State, sigma: Tensor) -> Tensor:
         """Energies (n_systems,)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.use == "slopes"):
-            return _one_each(self.name, self.energy(state, sigma), state.n_systems).to(state.positions)
+            return _checked(self.name, self.energy(state, sigma), state.n_systems).to(state.positions)
 
 
-class _OneEachTemplate(TemplateEnergy):
-    """The same of templates, in float32."""
+class _CheckedTemplateEnergy(TemplateEnergy):
+    """An energy of templates, checked to return one number per system, in float32."""
 
     def __init__(self, name: str, energy: TemplateEnergy) -> None:
         super().__init__()
@@ -114,11 +116,11 @@ class _OneEachTemplate(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        value = _one_each(self.name, self.energy(templates), templates.n_systems)
+        value = _checked(self.name, self.energy(templates), templates.n_systems)
         return value.to(templates.space_group.device, torch.float32)
 
 
-def _one_each(name: str, value: object, n_systems: int) -> Tensor:
+def _checked(name: str, value: object, n_systems: int) -> Tensor:
     if isinstance(value, Tensor) and value.shape == (n_systems,):
         return value.nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
     got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)

@@ -50,8 +50,8 @@ def relax_batch(
         fresh = list(islice(problems, slots - len(running)))
         if not fresh and not running:
             return
-        asked = [(problem, problem.x0) for problem in fresh] + [(one.problem, one.proposed()) for one in running]
-        points = _points(asked, surface)
+        queries = [(problem, problem.x0) for problem in fresh] + [(one.problem, one.proposed()) for one in running]
+        points = _points(queries, surface)
         for optimizer, point in zip(running, points[len(fresh) :], strict=True):
             optimizer.update(point)
         running += [Optimizer(problem, point, config) for problem, point in zip(fresh, points, strict=False)]
@@ -77,13 +77,13 @@ def _problem(
     return RelaxationProblem(index, batch, geometry, symmetry, ceiling)
 
 
-def _points(asked: list[tuple[RelaxationProblem, np.ndarray]], surface: CHGNetSurface) -> list[Point]:
+def _points(queries: list[tuple[RelaxationProblem, np.ndarray]], surface: CHGNetSurface) -> list[Point]:
     """Energy and derivatives at free parameters of each problem, in one call of the network."""
-    geometries = [problem.geometry(x) for problem, x in asked]
-    pairs = zip(asked, geometries, strict=True)
+    geometries = [problem.geometry(x) for problem, x in queries]
+    pairs = zip(queries, geometries, strict=True)
     batch, geometry = concatenated([(problem.batch, geometry) for (problem, _), geometry in pairs])
-    slope = surface.slope(batch, geometry, [problem.symmetry for problem, _ in asked])
-    by_coords = slope.coords.split([len(problem.batch.site_position) for problem, _ in asked])
+    slope = surface.slope(batch, geometry, [problem.symmetry for problem, _ in queries])
+    by_coords = slope.coords.split([len(problem.batch.site_position) for problem, _ in queries])
     return [
         Point(
             x=x,
@@ -93,7 +93,7 @@ def _points(asked: list[tuple[RelaxationProblem, np.ndarray]], surface: CHGNetSu
             max_stress=float(slope.stress[k].abs().max()),
             volume=float(slope.volume[k]),
         )
-        for k, (problem, x) in enumerate(asked)
+        for k, (problem, x) in enumerate(queries)
     ]
 
 

@@ -54,7 +54,7 @@ class Optimizer:
         self._volume_ratio = 1.0
 
     def update(self, point: Point) -> None:
-        """Take in the point that `proposed` asked for."""
+        """Update with the point at the proposed parameters."""
         self.steps += 1
         self._volume_ratio = point.volume / self.first.volume
         self._update_hessian(point.x - self.best.x, point.slope - self.best.slope)

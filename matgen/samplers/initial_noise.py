@@ -1,4 +1,4 @@
-"""Geometries from which a reverse diffusion starts."""
+"""Initial geometries of a reverse diffusion: noise, or noised geometries."""
 
 import torch
 from torch import Tensor

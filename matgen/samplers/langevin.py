@@ -24,7 +24,7 @@ from matgen.templates.noise import chosen, moved, scales, standard_normal
 from matgen.templates.steps import clipped, finite, n_free, plus, product, square_length, times, within_bounds
 
 Landscape = Callable[[Geometry], tuple[Tensor, Geometry]]
-"""Energy (n_systems,) and its derivatives per unit of each free parameter, as `energies.base.gradients` returns them."""
+"""Energy (n_systems,) and its derivatives per unit of each free parameter, as `energies.base.gradients` gives them."""
 
 TARGET_ACCEPTANCE = 0.574  # the optimum for Langevin proposals (Roberts & Rosenthal 1998)
 MAX_DRIFT = 2.0  # longest drift, in units of the typical length √(h n_free) of the noise

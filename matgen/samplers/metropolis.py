@@ -57,14 +57,14 @@ def metropolis(
         Templates at the first temperature, and the report.
 
     Raises:
-        ValueError: no moves, a temperature that is not positive, or an energy that is not finite at the start.
+        ValueError: no moves, a temperature that is not positive, or an initial energy that is not finite.
     """
     if not moves or min(temperatures, default=0.0) <= 0:
         raise ValueError(f"expected moves and positive temperatures, got {list(moves)} and {list(temperatures)}")
     shape = (len(temperatures), len(templates))
     chains = list(templates) * shape[0]
     energies = energy(TemplateBatch.of(chains)).detach().double()
-    _check_start(energies, templates)
+    _check_finite(energies, templates)
     beta = 1 / torch.tensor(temperatures, dtype=torch.float64, device=energies.device)
     names = list(moves)
     tally = _Tally.empty(names, shape[0])
@@ -118,7 +118,7 @@ def _energies_after(
 def _exchange(
     chains: list[Template], energies: Tensor, beta: Tensor, parity: int, generator: torch.Generator
 ) -> tuple[list[Template], Tensor, Tensor]:
-    """Exchange neighbours of the ladder, from rung `parity` on; also return which were accepted (n_pairs, n_systems)."""
+    """Exchange neighbours of the ladder, from rung `parity` on; also return which changed (n_pairs, n_systems)."""
     n_rungs, n_systems = energies.shape
     lower = torch.arange(n_rungs - 1, device=energies.device)[parity::2]
     log_ratio = (beta[lower] - beta[lower + 1])[:, None] * (energies[lower] - energies[lower + 1])
@@ -136,7 +136,7 @@ def uniforms(n: int, k: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, k, generator=generator, device=generator.device, dtype=torch.float64)
 
 
-def _check_start(energies: Tensor, templates: Sequence[Template]) -> None:
+def _check_finite(energies: Tensor, templates: Sequence[Template]) -> None:
     bad = (~energies.isfinite()).nonzero().ravel().tolist()
     if bad:
         raise ValueError(

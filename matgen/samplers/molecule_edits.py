@@ -95,12 +95,12 @@ def shift(old: Skeleton, dice: Dice) -> tuple[Skeleton, float] | None:
     if not ends:
         return None
     atom, left, order = dice.pick(ends)
-    targets = _with_room(old, atom, left, order)
+    targets = _acceptors(old, atom, left, order)
     if not targets:
         return None
     target = dice.pick(targets)
     new = _with_orders(old, {(atom, left): 0, (atom, target): order})
-    return new, math.log(len(_with_room(new, atom, target, order))) - math.log(len(targets))
+    return new, math.log(len(_acceptors(new, atom, target, order))) - math.log(len(targets))
 
 
 def resize(types: Sequence[int]) -> Edit:
@@ -223,7 +223,7 @@ def _bridges(skeleton: Skeleton) -> list[int]:
     return found
 
 
-def _with_room(skeleton: Skeleton, atom: int, left: int, order: int) -> list[int]:
+def _acceptors(skeleton: Skeleton, atom: int, left: int, order: int) -> list[int]:
     """Atoms with free valence for a bond of this order to `atom`, not bonded to it; without the atom `left`."""
     free, orders = skeleton.free_valence, skeleton.orders
     others = (other for other in range(len(skeleton.types)) if other not in {atom, left})

@@ -65,19 +65,16 @@ class Crystals(KindWithModels[Models]):
             total = total + weights.novelty * Novelty(known_formulas())
         if weights.chemical_distance and request.property_targets and not named:
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
-        if (
-            weights.closed_shell
-            and any(w.name == "band_gap" and w.low > 0 for w in request.property_targets)
-            and not named
-        ):
+        needs_gap = any(target.name == "band_gap" and target.low > 0 for target in request.property_targets)
+        if weights.closed_shell and needs_gap and not named:
             total = total + weights.closed_shell * ClosedShell()
         return total
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
         """Templates sampled site by site, each under conditions of its own."""
-        asked = sampled_conditions(self.request, n, generator)
+        conditions = sampled_conditions(self.request, n, generator)
         sampler = TemplateSampler(self.models.prior, self.request.crystal_rules)
-        return list(sampler.sample(asked.to(self.models.device), generator))
+        return list(sampler.sample(conditions.to(self.models.device), generator))
 
     def moves(self) -> dict[str, Move]:
         """Exchange of elements, and regrowth of parts by the prior."""
@@ -87,9 +84,10 @@ class Crystals(KindWithModels[Models]):
             moves["substitute"] = element_move(substitute(self._kernel()), rules)
         if request.stages.regrowth == "never" or (request.stages.regrowth == "formula" and not rules.composition):
             return moves
-        asked = settled_conditions(request).to(self.models.device)
+        conditions = settled_conditions(request).to(self.models.device)
         return moves | {
-            f"regrow_{part}": regrow(LearnedRegrowth(self.models.prior, rules, asked, part), rules) for part in PARTS
+            f"regrow_{part}": regrow(LearnedRegrowth(self.models.prior, rules, conditions, part), rules)
+            for part in PARTS
         }
 
     def substitution(self) -> Substitution | None:
@@ -123,14 +121,14 @@ class Crystals(KindWithModels[Models]):
 
 def settled_conditions(request: Request) -> Conditions:
     """Return one row of conditions that hold for every template: point targets and required elements, but no ranges."""
-    asked = Conditions.none(1, CRYSTAL_GRIDS)
-    asked.properties[:, 2] = 0.0
+    conditions = Conditions.none(1, CRYSTAL_GRIDS)
+    conditions.properties[:, 2] = 0.0
     for target in request.property_targets:
         column = CONDITION_RANGES[target.name][0]
-        asked.properties[:, column] = target.low if target.point else math.nan
-    asked.elements[:, sorted(_required(request))] = True
-    asked.complete[:] = bool(request.rules.composition)
-    return asked
+        conditions.properties[:, column] = target.low if target.point else math.nan
+    conditions.elements[:, sorted(_required(request))] = True
+    conditions.complete[:] = bool(request.rules.composition)
+    return conditions
 
 
 def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> Conditions:
@@ -139,21 +137,21 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
     Where a range contains zero, which is special (a metal; a compound on the hull), half of the values are zero.
     """
     rows = torch.zeros(n, dtype=torch.long)
-    asked = settled_conditions(request).select(rows)
+    conditions = settled_conditions(request).select(rows)
     for target in request.property_targets:
         column, lowest, highest = CONDITION_RANGES[target.name]
         low = target.low if math.isfinite(target.low) else min(lowest, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)
         values = low + (high - low) * torch.rand(n, generator=generator)
         zero = (torch.rand(n, generator=generator) < 0.5) & (low <= 0.0 <= lowest) & (low < high)
-        asked.properties[:, column] = torch.where(zero, 0.0, values)
+        conditions.properties[:, column] = torch.where(zero, 0.0, values)
     allowed = sorted(request.rules.allowed_elements)
     if request.composition.elements and len(allowed) <= FEW_ELEMENTS and not request.rules.composition:
-        some = torch.zeros_like(asked.elements)
+        some = torch.zeros_like(conditions.elements)
         some[:, allowed] = torch.rand(n, len(allowed), generator=generator) < 0.6
-        asked = replace(asked, elements=asked.elements | some)
-        asked.complete[:] = asked.elements.any(1)
-    return asked
+        conditions = replace(conditions, elements=conditions.elements | some)
+        conditions.complete[:] = conditions.elements.any(1)
+    return conditions
 
 
 def _required(request: Request) -> set[int]:

@@ -72,8 +72,8 @@ class Molecules(KindWithModels[MoleculeModels]):
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
-        asked = self._conditions(n, generator, settled=False)
-        return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(asked, generator))
+        conditions = self._conditions(n, generator, settled=False)
+        return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(conditions, generator))
 
     def moves(self) -> dict[str, Move]:
         """Changes, insertions and removals of atoms and bonds; none if the graph is given."""
@@ -95,14 +95,14 @@ class Molecules(KindWithModels[MoleculeModels]):
         geometry shows another graph or stereo, both are sampled again, up to `initial_trials` times in all.
         """
         sampler, count = self.request.sampler, self.geometries
-        asked = [one for one in molecules_of(templates) for _ in range(count)]
-        named, coords = list(asked), [torch.zeros(0, 3)] * len(asked)
-        left = list(range(len(asked)))
+        given = [one for one in molecules_of(templates) for _ in range(count)]
+        named, coords = list(given), [torch.zeros(0, 3)] * len(given)
+        left = list(range(len(given)))
         for _ in range(sampler.initial_trials):
             if not left:
                 break
             for i in left:
-                named[i] = with_random_stereo(asked[i], generator)
+                named[i] = with_random_stereo(given[i], generator)
             batch = TemplateBatch.of([named[i] for i in left]).to(self.device)
             found = self._sampled(batch, generator).coords
             for i, positions in zip(left, found.split(batch.n_sites.tolist()), strict=True):
@@ -147,9 +147,9 @@ class Molecules(KindWithModels[MoleculeModels]):
                 values[target.name] = torch.full((n,), target.low)
             elif not settled:
                 values[target.name] = low + (high - low) * torch.rand(n, generator=generator)
-        rules, asked = self.request.molecule_rules, Conditions.none(n, MOLECULE_GRIDS)
+        rules, conditions = self.request.molecule_rules, Conditions.none(n, MOLECULE_GRIDS)
         for name, value in values.items():
-            asked.properties[:, list(MOLECULE_GRIDS).index(name)] = value
-        asked.elements[:, sorted({*rules.required_elements, *(z for z, _ in rules.composition)} - {1})] = True
-        asked.complete[:] = bool(rules.composition)
-        return asked.to(self.device)
+            conditions.properties[:, list(MOLECULE_GRIDS).index(name)] = value
+        conditions.elements[:, sorted({*rules.required_elements, *(z for z, _ in rules.composition)} - {1})] = True
+        conditions.complete[:] = bool(rules.composition)
+        return conditions.to(self.device)
