@@ -18,6 +18,7 @@ from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdi
 from matgen.structures.cif import faithful_cif
 from matgen.structures.export import CandidateWriter
 from matgen.structures.record import from_record, to_record
+from matgen.structures.renamed import current_name
 from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.structures.symmetry import space_group
 
@@ -68,6 +69,37 @@ def test_a_candidate_survives_json() -> None:
     before = candidate("one")
     after = from_record(json.loads(json.dumps(to_record(before), allow_nan=False)))
     assert after == before
+
+
+def test_a_record_of_version_0_1_is_read_under_the_current_names() -> None:
+    gap = Prediction(1.5, 0.1, "eV")
+    met = Verdict("target_evaluator_band_gap", passed=True, value=1.5, unit="eV", reason="")
+    after = replace(
+        candidate("one"),
+        energies={"chemical_distance": 1.0, "stereo": 0.0, "template_prior": 2.0},
+        properties={"band_gap": gap, "evaluator_band_gap": gap},
+        verdicts={met.name: met},
+    )
+    text = json.dumps(to_record(after)).replace("evaluator_", "judge_")
+    old = text.replace('"chemical_distance"', '"familiarity"').replace('"stereo"', '"hands"')
+    assert old != text
+    assert from_record(json.loads(old)) == after
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("judge_band_gap_spread", "evaluator_band_gap_spread"),
+        ("check_target_judge_gap", "check_target_evaluator_gap"),
+        ("energy_familiarity", "energy_chemical_distance"),
+        ("energy_hands", "energy_stereo"),
+        ("formation_energy", "formation_energy"),
+        ("energy_above_hull", "energy_above_hull"),
+        ("stereo", "stereo"),
+    ],
+)
+def test_a_column_of_version_0_1_has_a_current_name(old: str, new: str) -> None:
+    assert current_name(old) == new
 
 
 def test_numbers_that_are_not_finite_survive_as_nan() -> None:

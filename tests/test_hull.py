@@ -543,7 +543,7 @@ def test_an_interrupted_build_says_how_to_go_on(
         cli.main()
     assert left.value.code == 130
     last = " ".join(capsys.readouterr().err.splitlines()[-1:])
-    assert "to go on, run matgen reference build" in last
+    assert "to resume, run matgen reference build" in last
     assert last.endswith("--out reference.parquet")
 
 

@@ -521,7 +521,7 @@ def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -
     assert process.returncode == 0, errors
     names = [json.loads(line)["name"] for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(names) == sorted(f"many/{i:03d}.cif" for i in range(128))
-    assert f"{128 - before} judged now" in errors
+    assert f"{128 - before} screened now" in errors
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ from matgen.cli.screen import screen
 from matgen.cli.train import train
 from matgen.cli.verify import verify
 
-# typer brings its own click or uses the one beside it; either way this is the class of all complaints about usage.
+# typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Inverse design of crystals: say what you want, get candidate structures with reasons.",
+    help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
 app.command()(design)
 app.command()(evaluate)
@@ -37,7 +37,7 @@ app.command()(verify)
 
 
 def main() -> None:
-    """Run the program; whatever is wrong with the command is one line on standard error."""
+    """Run the program; an error in the command is one line on standard error."""
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -58,7 +58,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Inverse design of crystals: say what you want, get candidate structures with reasons."""
+    """Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out."""

@@ -8,7 +8,7 @@ import typer
 
 from matgen.cli.common import teaching
 
-app = typer.Typer(no_args_is_help=True, help="Training data: what there is, and tables made ready for training.")
+app = typer.Typer(no_args_is_help=True, help="Training data: what exists, and tables prepared for training.")
 
 
 @app.command("prepare")
@@ -17,14 +17,14 @@ def prepare(
         Path | None, typer.Argument(help="Folder of training tables.", envvar="MATGEN_DATA", show_default=False)
     ] = None,
     molecules: Annotated[
-        bool, typer.Option("--molecules", help="QM9, which the package qm9pack holds, instead of the crystals.")
+        bool, typer.Option("--molecules", help="QM9, from the package qm9pack, instead of the crystals.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Table to write. Default: cache/crystals.npz or cache/molecules.npz.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Find the symmetry of every crystal, or the bonds of every molecule; cache templates and geometries as tensors."""
+    """Determine the symmetry of every crystal, or the bonds of every molecule; write templates and geometries."""
     with teaching():
         from rich.progress import track
 
@@ -54,7 +54,7 @@ def info(
         ),
     ] = None,
 ) -> None:
-    """Say what training data there are."""
+    """Show the training data, or what a prepared table contains."""
     with teaching():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console

@@ -36,16 +36,16 @@ def evaluate(
         Path | None, typer.Option(help="Folder for figures, rows and relaxations, to resume. Default: evaluations/....")
     ] = None,
     requested: Annotated[
-        int, typer.Option(help="How many the generator was asked for: the denominator. Default: the entries found.")
+        int, typer.Option(help="Number requested from the generator: the denominator. Default: the entries found.")
     ] = 0,
-    bootstrap: Annotated[int, typer.Option(help="Resampled sets behind each 95 % interval.")] = 1000,
+    bootstrap: Annotated[int, typer.Option(help="Resampled sets for each 95 % interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
     data: Annotated[
         Path | None, typer.Option(envvar="MATGEN_DATA", help="Folder of the training tables, for named data sets.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON object on standard output.")] = False,
 ) -> None:
-    """Count what a set of crystals or molecules is worth: validity, novelty, stability, distances, matches."""
+    """Evaluate a set of crystals or molecules: validity, novelty, stability, distances, matches."""
     with teaching():
         from matgen.cli.tables import estimate_table, shares_table
         from matgen.cli.terminal import StageView, console
@@ -66,7 +66,7 @@ def evaluate(
             except KeyboardInterrupt:
                 found = None
         if found is None:
-            complain(f"interrupted: relaxations are in {folder}; to go on, run {same_command(folder)}")
+            complain(f"interrupted: relaxations are in {folder}; to resume, run {same_command(folder)}")
             raise typer.Exit(INTERRUPTED)
         if as_json:
             typer.echo(json.dumps(to_document(found), ensure_ascii=False))

@@ -19,21 +19,19 @@ def learn(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the weights: `matgen design --weights` reads it.")],
     column: Annotated[str, typer.Option(help="Column, or key, of a table that holds gaps.")] = "band_gap",
-    unit: Annotated[str, typer.Option(help="Of that column: eV.")] = "eV",
-    functional: Annotated[str, typer.Option(help="That its gaps were calculated with.")] = "PBE",
+    unit: Annotated[str, typer.Option(help="Unit of that column: eV.")] = "eV",
+    functional: Annotated[str, typer.Option(help="Functional of its gaps.")] = "PBE",
     allow_functional: Annotated[
         bool, typer.Option("--allow-functional", help="Learn gaps of another functional than PBE.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Prepared table whose training rows are shown again, against forgetting.")
+        Path | None, typer.Option(help="Prepared table whose training rows are replayed, against forgetting.")
     ] = None,
-    replay: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1000,
-    weight: Annotated[float, typer.Option(min=0.1, help="How many of them a gap counts as.")] = 10.0,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder of weights to begin from. Default: those that ship.")
-    ] = None,
+    replay: Annotated[int, typer.Option(min=1, help="Number of replayed rows.")] = 1000,
+    weight: Annotated[float, typer.Option(min=0.1, help="Weight of a gap, in replayed rows.")] = 10.0,
+    weights: Annotated[Path | None, typer.Option(help="Folder of initial weights. Default: the shipped ones.")] = None,
 ) -> None:
-    """Teach the model of crystals' gaps what was verified: its heads are fitted anew, in minutes."""
+    """Fit the heads of the band-gap model of crystals to verified gaps, in minutes."""
     with teaching():
         from matgen.cli.tables import learned_table
         from matgen.cli.terminal import StageView, console
@@ -44,7 +42,7 @@ def learn(
 
         labels = read_labels(paths, LabelConfig(column, unit, functional, allow_functional))
         for name, reason in labels.skipped:
-            complain(f"passed over {name}: {reason}")
+            complain(f"skipped {name}: {reason}")
         with StageView(console(stderr=True)) as view:
             try:
                 found = run(labels, out, LearnConfig(weights, data, replay, weight), report=view)
@@ -57,6 +55,6 @@ def learn(
     if not found.trusted:
         complain(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
     if math.isinf(found.fit.pull):
-        complain(f"held-out gaps got no likelier by other heads: those in {out} are as they were, nothing was learned")
+        complain(f"no other heads made held-out gaps more likely: those in {out} are unchanged, nothing was learned")
     else:
         complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

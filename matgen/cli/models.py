@@ -11,7 +11,7 @@ from matgen.cli.common import complain, teaching
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model on standard output.")] = False,
 ) -> None:
-    """Say which models ship, what they were trained on, and how good they are."""
+    """Show the shipped models, their training data and their figures."""
     with teaching():
         from matgen.cli.tables import model_table
         from matgen.cli.terminal import console
@@ -19,8 +19,8 @@ def models(
 
         found = registry()
         if as_json:
-            for told in found:
-                typer.echo(json.dumps(vars(told)))
+            for model in found:
+                typer.echo(json.dumps(vars(model)))
         elif found:
             console().print(model_table(found))
         else:

@@ -7,26 +7,26 @@ import typer
 
 from matgen.cli.common import INTERRUPTED, complain, same_command, teaching
 
-app = typer.Typer(no_args_is_help=True, help="Known phases and their energies, by which stability is judged.")
+app = typer.Typer(no_args_is_help=True, help="Known phases and their energies, which stability is measured against.")
 
 
 @app.command("build")
 def build(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Crystals: files, folders, zips; one of each pure element among them.")
-    ],
+    paths: Annotated[list[Path], typer.Argument(help="Crystals: files, folders, zips; with one of each pure element.")],
     out: Annotated[Path, typer.Option(help="Reference to write (.parquet).")] = Path("reference.parquet"),
     calculator: Annotated[
-        str, typer.Option(help="chgnet, or module:function, which makes an ASE calculator.")
+        str, typer.Option(help="chgnet, or module:function that returns an ASE calculator.")
     ] = "chgnet",
     relax: Annotated[
-        bool, typer.Option("--relax/--as-they-are", help="Relax each crystal, or take its energy as it is.")
+        bool, typer.Option("--relax/--as-they-are", help="Relax each crystal, or use its energy as given.")
     ] = True,
-    margin: Annotated[float, typer.Option(min=0.0, help="Keep phases up to here above the hull, eV/atom.")] = 0.1,
-    source: Annotated[str, typer.Option(help="Where the crystals come from, for the header.")] = "",
+    margin: Annotated[
+        float, typer.Option(min=0.0, help="Keep phases up to this energy above the hull, eV/atom.")
+    ] = 0.1,
+    source: Annotated[str, typer.Option(help="Source of the crystals, for the header.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
-    """Compute energies of known crystals by a potential, and keep those near their hull. Resumes."""
+    """Compute energies of known crystals by a potential, and keep the phases near their hull. Resumes."""
     with teaching():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import StageView, console
@@ -49,22 +49,22 @@ def build(
             except KeyboardInterrupt:
                 built = None
         if built is None:
-            complain(f"interrupted: energies are in {out.with_suffix('.jsonl')}; to go on, run {same_command(out)}")
+            complain(f"interrupted: energies are in {out.with_suffix('.jsonl')}; to resume, run {same_command(out)}")
             raise typer.Exit(INTERRUPTED)
         rows = {"potential": built.reference.potential, "energies": built.energies, "phases kept": len(built.reference)}
         rows |= {f"left out: {reason}": n for reason, n in built.failures.most_common()}
         if built.lacking:
-            rows["left out, for want of a pure crystal of"] = ", ".join(built.lacking)
+            rows["left out, for lack of a pure crystal of"] = ", ".join(built.lacking)
         console().print(rows_table(str(built.path), rows))
 
 
 @app.command("info")
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="A reference; the one that ships if left out.", show_default=False)
+        Path | None, typer.Argument(help="A reference. Default: the shipped one.", show_default=False)
     ] = None,
 ) -> None:
-    """Say what is in a reference, by which potential, and from where."""
+    """Show the content of a reference, its potential and its source."""
     with teaching():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
@@ -72,4 +72,4 @@ def info(
 
         found = vars(reference_facts(path))
         header = found.pop("header")
-        console().print(rows_table(str(path or "the reference that ships"), found | header))
+        console().print(rows_table(str(path or "the shipped reference"), found | header))

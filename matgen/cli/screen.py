@@ -29,7 +29,7 @@ def screen(
         ),
     ],
     kind: Annotated[
-        str | None, typer.Option(help="crystal or molecule; others are rows with a reason. Default: what files hold.")
+        str | None, typer.Option(help="crystal or molecule; others get a row with a reason. Default: by the files.")
     ] = None,
     bandgap: BandGap = None,
     gap: Gap = None,
@@ -39,49 +39,49 @@ def screen(
         typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
     ] = None,
     max_ehull: Annotated[
-        float | None, typer.Option(help="eV/atom above the hull that crystals may lie. Default: 0.1.")
+        float | None,
+        typer.Option(help="Greatest energy above the hull of a crystal that passes, eV/atom. Default: 0.1."),
     ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
             help="File of the hull's phases; none for no energies of CHGNet, or of GFN2-xTB for molecules. "
-            "Default: the one that ships."
+            "Default: the shipped one."
         ),
     ] = None,
     known: Annotated[
-        str | None, typer.Option(help="File of known structures, or none. Default: the one that ships.")
+        str | None, typer.Option(help="File of known structures, or none. Default: the shipped one.")
     ] = None,
     weights: Weights = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one for each core.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     executor: Annotated[
         str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: screens/....")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in a folder that holds another run.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder of another run.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows of the ranking to show.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
-    """Judge crystals or molecules of any origin: valid, stable, novel, unique, on target? A row each, and a ranking."""
+    """Screen crystals or molecules: valid, stable, novel, unique, on target? A row for each, and a ranking."""
     given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
     given["weights"] = None if weights is None else str(weights)
-    asked = requested(bandgap, targets or [], gap=gap)
+    properties = requested(bandgap, targets or [], gap=gap)
     with teaching():
         from matgen.runtime.config import from_mapping
         from matgen.runtime.processes import usable_cores
         from matgen.screening.config import ScreenConfig
         from matgen.workflows.screen import default_folder, kind_of_files
 
-        told = {name: value for name, value in given.items() if value is not None}
-        config = from_mapping(ScreenConfig, told | {"properties": asked, "kind": kind or kind_of_files(paths)})
+        options = {name: value for name, value in given.items() if value is not None}
+        options |= {"properties": properties, "kind": kind or kind_of_files(paths)}
+        config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)
-        options = {"jobs": jobs or usable_cores(), "executor": executor, "overwrite": overwrite}
-        _screen(paths, config, folder, options, top=top, as_json=as_json)
+        running = {"jobs": jobs or usable_cores(), "executor": executor, "overwrite": overwrite}
+        _screen(paths, config, folder, running, top=top, as_json=as_json)
 
 
-def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any], *, top: int, as_json: bool) -> None:
-    """Run a screening and show what comes of it."""
+def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any], *, top: int, as_json: bool) -> None:
+    """Run a screening and show its results."""
     from matgen.cli.candidate_tables import ranking_table
     from matgen.cli.tables import summary_table
     from matgen.cli.terminal import StageView, console
@@ -95,18 +95,18 @@ def _screen(paths: list[Path], config: Any, folder: Path, options: dict[str, Any
 
     with StageView(console(stderr=True)) as view:
         try:
-            done = run(paths, config, folder, report=view, known=known, **options)
+            done = run(paths, config, folder, report=view, known=known, **running)
         except KeyboardInterrupt:
             done = None
     if done is None:
-        complain(f"interrupted: what was judged is in {folder / ROWS}; to go on, run {same_command(folder)}")
+        complain(f"interrupted: finished rows are in {folder / ROWS}; to resume, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
             console().print(table)
-    judged = done.summary["structures"] - done.summary["broken"]
+    readable = done.summary["structures"] - done.summary["broken"]
     complain(
-        f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} judged now, "
+        f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} screened now, "
         f"in {done.seconds:.0f} s; everything is in {done.folder}"
     )
-    raise typer.Exit(0 if judged else NOTHING_FOUND)
+    raise typer.Exit(0 if readable else NOTHING_FOUND)

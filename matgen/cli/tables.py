@@ -12,7 +12,7 @@ from matgen.generation.predictors import EVALUATOR
 from matgen.learning.gap_errors import Errors
 from matgen.metrics import Estimate
 from matgen.metrics.shares import Shares
-from matgen.weights.models import ModelInfo
+from matgen.weights.files import ModelInfo
 from matgen.workflows.learn import Learned
 from matgen.workflows.verify import Verified
 

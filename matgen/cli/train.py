@@ -11,16 +11,16 @@ from matgen.cli.common import INTERRUPTED, complain, teaching
 
 def train(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of a shipped one such as template_prior.")],
-    data: Annotated[Path | None, typer.Option(help="Prepared table, instead of the one the file names.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="For checkpoint and log, likewise.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="For the weights, likewise.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Prepared table, instead of that in the file.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for checkpoint and log, likewise.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File for the weights, likewise.")] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Weights to begin from, such as matgen/weights/graph_energy.safetensors.")
+        Path | None, typer.Option(help="Initial weights, such as matgen/weights/graph_energy.safetensors.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Length of the schedule, likewise.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the schedule, instead of that in the file.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, or cuda:1, likewise. Default: cpu.")] = None,
 ) -> None:
-    """Train a model, or go on from the last checkpoint in its folder."""
+    """Train a model, or resume from the last checkpoint in its folder."""
     with teaching():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import StageView, console
@@ -31,7 +31,7 @@ def train(
         screen = console(stderr=True)
         with StageView(screen) as view:
 
-            def heard(line: Mapping[str, Any]) -> None:
+            def show(line: Mapping[str, Any]) -> None:
                 if "loss" in line:
                     passed = max(line["step"] / plan.schedule.steps, line["minutes"] / plan.schedule.minutes)
                     view(f"train {plan.kind}", round(100 * passed), 100, step=line["step"], loss=line["loss"])
@@ -39,11 +39,11 @@ def train(
                     screen.print(f"  {_short(line)}", highlight=False)
 
             try:
-                trained = run_training(plan, heard)
+                trained = run_training(plan, show)
             except KeyboardInterrupt:
                 trained = None
         if trained is None:
-            complain(f"interrupted: the last checkpoint is in {plan.run_folder}; run the same command to go on")
+            complain(f"interrupted: the last checkpoint is in {plan.run_folder}; run the same command to resume")
             raise typer.Exit(INTERRUPTED)
         console().print(rows_table(f"{trained.path}, on the validation split", trained.figures))
 

@@ -16,23 +16,28 @@ def verify(
     paths: Annotated[
         list[Path], typer.Argument(help="Folders of `matgen design`, or files and folders of crystals or of molecules.")
     ],
-    name: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the first so many; candidates are best first.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only this structure; may be given several times.")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only the first structures; candidates are best first.")
+    ] = None,
     python: Annotated[
         str | None,
-        typer.Option(help="Interpreter that has GPAW. Default: MATGEN_GPAW_PYTHON, or the first that can import it."),
+        typer.Option(help="Interpreter with GPAW. Default: MATGEN_GPAW_PYTHON, or the first that can import it."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Crystals or molecules side by side, one core each.")] = 2,
-    minutes: Annotated[float, typer.Option(min=0.01, help="After which a crystal is given up.")] = 10.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Calculations in parallel, one core each.")] = 2,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Time limit of each crystal.")] = 10.0,
     cutoff: Annotated[
-        float | None, typer.Option(help="Of the plane waves, eV. Default: 400, and 340 for soft elements.")
+        float | None, typer.Option(help="Plane-wave cutoff, eV. Default: 400, and 340 for soft elements.")
     ] = None,
-    kpoints: Annotated[float, typer.Option(help="Density of the mesh, points per Å⁻¹.")] = 4.0,
+    kpoints: Annotated[float, typer.Option(help="Density of the k-point mesh, points per Å⁻¹.")] = 4.0,
     gap_kpoints: Annotated[
-        float, typer.Option(help="Of a second, denser mesh for the gap, at fixed density; 0 for none.")
+        float, typer.Option(help="Density of a second, denser mesh for the gap, at fixed electron density; 0 for none.")
     ] = 0.0,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="GPAW's own criteria of convergence, 400 eV for all: some times slower.")
+        bool,
+        typer.Option(
+            "--thorough", help="GPAW's own convergence criteria, and 400 eV for all elements: several times slower."
+        ),
     ] = False,
     no_hubbard: Annotated[
         bool,
@@ -41,7 +46,7 @@ def verify(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: that of the designs, else verified/.")
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Calculate anew what failed before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Repeat failed calculations.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
@@ -60,7 +65,7 @@ def verify(
             config = replace(config, cutoff=cutoff, soft_cutoff=0.0)
         every = subjects(paths)
         if left := passed_over(paths):
-            complain(f"{left} structure files beside the designs are passed over; name them to have them verified")
+            complain(f"{left} structure files beside the designs are skipped; name them to have them verified")
         picked = chosen(every, name or (), top)
         plan: Any = MoleculePlan(jobs=jobs, retry=retry)
         if kind_of_all(every) == "crystal":
@@ -69,7 +74,7 @@ def verify(
 
 
 def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) -> None:
-    """Run the calculations and show what comes of them."""
+    """Run the calculations and show their results."""
     from matgen.cli.tables import verified_table
     from matgen.cli.terminal import StageView, console
     from matgen.workflows.verify import run, to_record
@@ -89,7 +94,7 @@ def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) 
             outcome = None
     if outcome is None:
         again = shlex.join(["matgen", *sys.argv[1:]])
-        complain(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to go on, run {again}")
+        complain(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to resume, run {again}")
         raise typer.Exit(INTERRUPTED)
     if not as_json and outcome.verified:
         console().print(verified_table(outcome.verified))

@@ -13,6 +13,7 @@ from matgen.runtime.json_lines import read_json_lines
 from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.files import Entry, MixedKindsError, files_below, read_structures
 from matgen.structures.record import from_record
+from matgen.structures.renamed import current_names
 from matgen.structures.run_report import ResumeError
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
@@ -127,7 +128,7 @@ def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
     candidates = read_json_lines(path, from_record, error=ResumeError, advice=advice)
     table = folder / "candidates.csv"
     listed = pyarrow.csv.read_csv(table).to_pylist() if candidates and table.exists() else []
-    rows = {str(row["name"]): row for row in listed}
+    rows = {str(row["name"]): current_names(row) for row in listed}
     for candidate in candidates:
         name = f"{folder.name}/{candidate.name}" if prefix else candidate.name
         template = candidate.template if candidate.kind == "molecule" else ""

@@ -8,6 +8,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, SpaceGroup, Verdict
+from matgen.structures.renamed import current_name, current_names
 from matgen.templates.molecule import MoleculeTemplate
 
 Record = dict[str, Any]
@@ -33,12 +34,13 @@ def to_record(candidate: Candidate) -> Record:
 
 
 def from_record(record: Record) -> Candidate:
-    """Return the candidate of a record of `to_record`.
+    """Return the candidate of a record of `to_record`, also of one that an earlier version wrote.
 
     Raises:
         KeyError, TypeError, ValueError: the record is not valid.
     """
     relaxation, group = record["relaxation"], record["space_group"]
+    energies, properties, verdicts = (current_names(record[key]) for key in ("energies", "properties", "verdicts"))
     return Candidate(
         name=record["name"],
         structure=material_of(record["structure"]),
@@ -46,9 +48,9 @@ def from_record(record: Record) -> Candidate:
         space_group=None if group is None else SpaceGroup(**group),
         template=record["template"],
         seed=record["seed"],
-        energies={name: _number(energy) for name, energy in record["energies"].items()},
-        properties={name: Prediction(**_numbers(fields)) for name, fields in record["properties"].items()},
-        verdicts={name: Verdict(**_numbers(fields)) for name, fields in record["verdicts"].items()},
+        energies={name: _number(energy) for name, energy in energies.items()},
+        properties={name: Prediction(**_numbers(fields)) for name, fields in properties.items()},
+        verdicts={name: _verdict(fields) for name, fields in verdicts.items()},
         relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
         family=record.get("family", ""),
     )
@@ -67,6 +69,10 @@ def _nullable(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     return math.nan if value is None else value
+
+
+def _verdict(fields: Record) -> Verdict:
+    return Verdict(**_numbers(fields | {"name": current_name(fields["name"])}))
 
 
 def _fields(plain: Prediction | Verdict | Relaxation) -> Record:
