@@ -1,4 +1,4 @@
-"""Laws of reverse diffusion: an exact score gives back its density, and sums compose, by the corrector."""
+"""Laws of reverse diffusion: an exact score recovers its density, and sums compose with the corrector."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ from matgen.templates.wyckoff import wyckoff_table
 NA, CL = 11, 17
 TRICLINIC = CrystalTemplate(1, ((0, NA), (0, CL)))
 TETRAGONAL = CrystalTemplate(123, tuple((wyckoff_table().positions_of(123)[i], z) for i, z in ((0, NA), (3, CL))))
-SHAPE = 4  # the lattice number of c/a, one of the two that are free in the tetragonal family
+SHAPE = 4  # the lattice parameter of c/a, one of the two that are free in the tetragonal family
 
 
 def still(templates: TemplateBatch, dtype: torch.dtype = torch.float64) -> Geometry:
@@ -29,7 +29,7 @@ def still(templates: TemplateBatch, dtype: torch.dtype = torch.float64) -> Geome
 
 
 def mixture_score(templates: TemplateBatch, weights: list[float], means: list[float], width: float) -> Score:
-    """The exact score of a mixture of Gaussians in every free lattice number, noised to σ; flat in the coords."""
+    """The exact score of a mixture of Gaussians in every free lattice parameter, noised to σ; flat in the coords."""
     weight, mean = torch.tensor(weights).double(), torch.tensor(means).double()
 
     def score(geometry: Geometry, sigma: Tensor) -> Geometry:
@@ -45,7 +45,7 @@ def mixture_score(templates: TemplateBatch, weights: list[float], means: list[fl
 @pytest.mark.parametrize(
     ("options", "bias"),
     # Beside the standard errors: what 30 levels leave of discretisation, relative to the width. Karras et al. churn
-    # to heal the errors of second-order steps; with Euler's it narrows Gaussians by a tenth.
+    # to correct the errors of second-order steps; with Euler steps it narrows Gaussians by a tenth.
     [
         ({"heun": True, "corrector_steps": 0}, 0.01),
         ({"heun": True, "corrector_steps": 0, "churn": 30.0}, 0.04),
@@ -57,7 +57,7 @@ def test_an_exact_score_recovers_a_mixture(options: dict[str, Any], bias: float)
     n, width = 2000, 0.03
     templates, generator = TemplateBatch.of([TETRAGONAL] * n), torch.Generator().manual_seed(0)
     score = mixture_score(templates, [0.3, 0.7], [-0.2, 0.1], width)
-    # Exact draws, noised: at the top, 3 Å, the two peaks lie one σ apart and have long merged.
+    # Exact samples, noised: at the top, 3 Å, the two peaks lie one σ apart and have long merged.
     upper = torch.rand(n, 1, generator=generator) < 0.7
     exact = torch.where(upper, 0.1, -0.2) + width * torch.randn(n, 6, generator=generator, dtype=torch.float64)
     start = renoise(templates, Geometry(exact * templates.free_lattice, still(templates).coords), 3.0, generator)
@@ -66,7 +66,7 @@ def test_an_exact_score_recovers_a_mixture(options: dict[str, Any], bias: float)
     )
     shape = end.lattice[:, SHAPE]
     up = shape > -0.05
-    # Share, mean and width of the peaks, at four standard errors of n draws.
+    # Share, mean and width of the peaks, at four standard errors of n samples.
     assert abs(float(up.double().mean()) - 0.7) < 4 * math.sqrt(0.21 / n)
     for peak, mean in ((shape[up], 0.1), (shape[~up], -0.2)):
         assert abs(float(peak.mean()) - mean) < 4 * width / math.sqrt(len(peak)) + bias * width
@@ -95,11 +95,11 @@ def test_an_exact_score_recovers_a_wrapped_gaussian_from_pure_noise(options: dic
         score, templates, start, schedule=Schedule(karras_levels(6.0, 0.05, 20), **options), generator=generator
     )
     assert ((end.coords >= 0) & (end.coords <= 1)).all()
-    turn = end.coords - centre
-    turn = turn - turn.round()
-    # 2n draws of each number: four standard errors, and two percent for 20 levels.
-    assert turn.mean(0).abs().max() < 4 * width / math.sqrt(2 * n) + 0.02 * width
-    assert (turn.std(0) / width - 1).abs().max() < 4 / math.sqrt(4 * n) + 0.02
+    offset = end.coords - centre
+    offset = offset - offset.round()
+    # 2n samples of each parameter: four standard errors, and two percent for 20 levels.
+    assert offset.mean(0).abs().max() < 4 * width / math.sqrt(2 * n) + 0.02 * width
+    assert (offset.std(0) / width - 1).abs().max() < 4 / math.sqrt(4 * n) + 0.02
 
 
 def test_a_sum_composes_with_the_corrector_and_fails_without() -> None:
@@ -155,7 +155,7 @@ def test_an_energy_drives_the_diffusion_through_expand() -> None:
     assert abs(float(log_volume.std()) / 0.1 - 1) < 4 / math.sqrt(600) + 0.05
 
 
-def test_renoise_moves_every_free_number_by_sigma() -> None:
+def test_renoise_moves_every_free_parameter_by_sigma() -> None:
     templates, generator = TemplateBatch.of([TETRAGONAL, TRICLINIC] * 1000), torch.Generator().manual_seed(4)
     origin = still(templates)
     sigma = torch.tensor([0.1, 0.4], dtype=torch.float64).repeat(1000)
@@ -213,14 +213,14 @@ def test_a_sick_batch_mate_and_its_level_do_not_matter() -> None:
         generator = torch.Generator().manual_seed(6)
         return diffuse(score, templates, still(templates), schedule=Schedule(levels, churn=3.0), generator=generator)
 
-    own_levels = torch.stack([ladder, ladder / 10], dim=1)  # the second system starts at a tenth of the noise
+    own_levels = torch.stack([ladder, ladder / 10], dim=1)  # the second system begins at a tenth of the noise
     alike, apart = run(healthy, ladder), run(sick, own_levels)
     assert torch.equal(alike.lattice[0], apart.lattice[0])
     assert torch.equal(alike.coords[:2], apart.coords[:2])
     assert apart.lattice.isfinite().all()
 
 
-def test_wild_guidance_is_held_on_a_leash() -> None:
+def test_large_guidance_is_clipped() -> None:
     templates, generator = TemplateBatch.of([TETRAGONAL] * 50), torch.Generator().manual_seed(7)
     score = mixture_score(templates, [1.0], [0.0], 0.03)
 

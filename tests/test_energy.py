@@ -1,8 +1,7 @@
-"""Laws of energies: they add, they scale, they tell their parts; gradients are slopes; the contract checks notice."""
+"""Laws of energies: sums, weights and breakdowns; gradients are slopes; the contract checks notice faults."""
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 from matgen.batch.state import State
 from matgen.chemistry.elements import ATOMIC_NUMBERS
 from matgen.energies.base import Energy, Sum, TemplateEnergy, TemplateSum, forces, gradients
-from matgen.energies.sharing import answer_of, shared_answers
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -32,7 +30,7 @@ TEMPLATES = [TRICLINIC, ORTHORHOMBIC, HEXAGONAL]
 
 
 class Lattice(Energy):
-    """Gaussians between all atoms and their images, a few cells far: smooth, periodic, extensive, blind to hands."""
+    """Gaussians between all atoms and their images, a few cells far: smooth, periodic, extensive, achiral."""
 
     name = "lattice"
 
@@ -44,8 +42,8 @@ class Lattice(Energy):
         cell = state.cell[state.system_idx[i]]
         offset = state.positions[i] - state.positions[j]
         # Count images from the nearest cell, so that a shift by lattice vectors doesn't move the window.
-        turns = torch.linalg.solve(cell.mT, offset).round().detach()
-        offset = offset - torch.einsum("pi,pij->pj", turns, cell)
+        cells = torch.linalg.solve(cell.mT, offset).round().detach()
+        offset = offset - torch.einsum("pi,pij->pj", cells, cell)
         squared = (offset[:, None] + torch.einsum("mi,pij->pmj", images, cell)).square().sum(-1)
         charges = state.atomic_numbers[i] * state.atomic_numbers[j] / 100
         pairs = charges * (-squared / (2 * (1 + sigma[state.system_idx[i], None] ** 2)).clamp(min=1)).exp().sum(1)
@@ -53,7 +51,7 @@ class Lattice(Energy):
 
 
 class Density(Energy):
-    """Atoms per Å³, as a wish: |ln ρ - ln 0.03|²."""
+    """Atoms per Å³, as a target: |ln ρ - ln 0.03|²."""
 
     name = "density=0.03"  # names may hold any character
 
@@ -157,7 +155,7 @@ def test_template_energies_share_the_algebra() -> None:
     assert list(total.breakdown(templates)) == ["group", "sites"]
 
 
-def test_the_two_rooms_do_not_mix() -> None:
+def test_states_and_templates_do_not_mix() -> None:
     with pytest.raises(TypeError, match=r"Lattice \+ Group: one scores templates and the other states"):
         Lattice() + Group()
     with pytest.raises(TypeError, match="one scores templates"):
@@ -240,8 +238,8 @@ def test_sound_energies_pass_the_contract(state: State, sigma: Tensor) -> None:
     check_template_energy(Group() + Sites(), TEMPLATES)
 
 
-def handed(state: State, sigma: Tensor) -> Tensor:
-    """Tells mirror images apart: the handedness of the cell."""
+def chiral(state: State, sigma: Tensor) -> Tensor:
+    """Distinguishes mirror images by the chirality of the cell."""
     return torch.linalg.det(state.cell) / 100 + 0 * sigma
 
 
@@ -255,7 +253,7 @@ BROKEN: dict[str, tuple[Callable[[State, Tensor], Tensor], str]] = {
     "infinite": (lambda state, _: state.volume / 0, "expected finite energies"),
     "random": (lambda state, _: torch.rand(state.n_systems, dtype=torch.float64), "two calls differ"),
     "rotation": (lambda state, _: state.cell[:, 0, 0], "rotated"),
-    "chirality": (handed, "mirror images"),
+    "chirality": (chiral, "mirror images"),
     "images": (lambda state, _: per_system(state, state.positions.norm(dim=1)), "whole lattice vectors"),
     "order": (
         lambda state, _: per_system(state, state.atomic_numbers * torch.arange(len(state.positions)).double()),
@@ -284,7 +282,7 @@ def test_the_contract_notices_averages_and_false_lattice_slopes(
         check_energy(Density(), state, sigma, extensive=True)
     with pytest.raises(AssertionError, match="derivatives in lattice are not the slope"):
         check_gradients(lambda s, _: s.volume.detach() + 0 * s.volume, *batch, sigma)
-    check_energy(handed, state, sigma, mirror=False)
+    check_energy(chiral, state, sigma, mirror=False)
 
 
 def test_the_template_contract_notices() -> None:
@@ -309,73 +307,3 @@ def test_the_contract_wants_float64(state: State) -> None:
     single = State.of(state.positions.float(), state.atomic_numbers, state.cell.float(), state.pbc, state.system_idx)
     with pytest.raises(AssertionError, match="float64"):
         check_energy(Density(), single, torch.full((3,), math.pi))
-
-
-# ---------------------------------------------------------------- networks that several terms read
-
-
-class Reader(Energy):
-    """A multiple of what a network says of a state."""
-
-    def __init__(self, network: "Network", power: int) -> None:
-        super().__init__()
-        self.network, self.power, self.name = network, power, f"reader_{power}"
-
-    def forward(self, state: State, sigma: Tensor) -> Tensor:
-        return answer_of(self.network, state, sigma) ** self.power
-
-
-class Network(torch.nn.Module):
-    """The volume of each cell, and how often it was asked for."""
-
-    times = 0
-
-    def forward(self, state: State, sigma: Tensor) -> Tensor:
-        self.times += 1
-        return state.cell.det().abs() / 50 + 0 * sigma
-
-
-def test_a_sum_asks_a_network_once(batch: tuple[TemplateBatch, Geometry], sigma: Tensor) -> None:
-    network = Network()
-    total = Reader(network, 1) + 2.0 * Reader(network, 2) + 1.0 * (Reader(network, 3) + Density())
-    value, slope = gradients(total, *batch, sigma)
-    assert network.times == 1
-    apart = [gradients(part, *batch, sigma) for _, part in total.terms().values()]
-    assert network.times == 4  # outside of the sum each asks for itself
-    weights = [weight for weight, _ in total.terms().values()]
-    assert torch.allclose(value, sum(w * e for w, (e, _) in zip(weights, apart, strict=True)), rtol=1e-12)
-    summed = sum(w * g.lattice for w, (_, g) in zip(weights, apart, strict=True))
-    assert torch.allclose(slope.lattice, summed, rtol=1e-12)
-
-
-def test_a_sum_may_be_asked_again_about_the_same_state(state: State, sigma: Tensor) -> None:
-    network = Network()
-    total = Reader(network, 1) + Reader(network, 2)
-    moving = replace(state, cell=state.cell.detach().requires_grad_())
-    slopes = [torch.autograd.grad(total(moving, sigma).sum(), moving.cell)[0] for _ in range(2)]
-    assert torch.equal(*slopes)  # each time with an autograd graph of its own
-    assert network.times == 2
-
-
-def test_an_answer_without_a_graph_is_not_given_to_who_needs_one(state: State, sigma: Tensor) -> None:
-    network = Network()
-    moving = replace(state, cell=state.cell.detach().requires_grad_())
-    with shared_answers():
-        with torch.no_grad():
-            plain = answer_of(network, moving, sigma)
-        tracked = answer_of(network, moving, sigma)
-        assert (plain.requires_grad, tracked.requires_grad, network.times) == (False, True, 2)
-
-
-def test_a_block_within_a_block_knows_what_was_answered_and_keeps_nothing(state: State, sigma: Tensor) -> None:
-    network = Network()
-    with shared_answers():
-        answer_of(network, state, sigma)
-        with shared_answers():
-            answer_of(network, state, sigma)
-            answer_of(network, state, 2 * sigma)
-        assert network.times == 2
-        answer_of(network, state, 2 * sigma)
-        assert network.times == 3
-    answer_of(network, state, sigma)
-    assert network.times == 4

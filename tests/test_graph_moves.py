@@ -12,22 +12,11 @@ import torch
 from torch import Tensor
 
 from matgen.energies.graph_prior import LearnedGraphPrior
-from matgen.nn.graph_prior import GraphConditions, GraphPrior, GraphPriorConfig
-from matgen.samplers.molecule_moves import (
-    Dice,
-    Edit,
-    exchange,
-    insert,
-    molecule_move,
-    rebond,
-    resize,
-    retype,
-    shift,
-    standard_moves,
-    swap,
-    transfer,
-)
-from matgen.samplers.template_moves import metropolis
+from matgen.nn.conditions import MOLECULE_GRIDS, Conditions
+from matgen.nn.graph_prior import GraphPrior, GraphPriorConfig
+from matgen.samplers.metropolis import metropolis
+from matgen.samplers.molecule_edits import Dice, Edit, exchange, insert, rebond, resize, retype, shift, swap, transfer
+from matgen.samplers.molecule_moves import molecule_move, standard_moves
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules, composition_of
@@ -57,16 +46,16 @@ def space(types: tuple[int, ...], most: int) -> tuple[MoleculeTemplate, ...]:
 
 
 class Scripted(Dice):
-    """Picks as it is told, then first options; notes how many there were, so that all outcomes can be gone through."""
+    """Picks by a script, then first options; records the number of options, so that all outcomes can be enumerated."""
 
     def __init__(self, script: Sequence[int]) -> None:
         super().__init__(())
         self.script, self.sizes = script, list[int]()
 
     def pick(self, options: Sequence[T]) -> T:
-        place = len(self.sizes)
+        index = len(self.sizes)
         self.sizes.append(len(options))
-        return options[self.script[place] if place < len(self.script) else 0]
+        return options[self.script[index] if index < len(self.script) else 0]
 
 
 def outcomes(act: Callable[[Dice], tuple[Skeleton, float] | None]) -> Iterator[tuple[float, Skeleton, float]]:
@@ -86,7 +75,7 @@ def outcomes(act: Callable[[Dice], tuple[Skeleton, float] | None]) -> Iterator[t
 
 
 def flow(edit: Edit, molecule: MoleculeTemplate, energy: Callable[[MoleculeTemplate], float]) -> dict:
-    """Probability exp(-E) of a molecule times that of going to each other one, accepted as Metropolis does."""
+    """Probability exp(-E) of a molecule times that of an accepted move to each other one."""
     flows: dict[MoleculeTemplate, float] = defaultdict(float)
     here = labelled(molecule)
     for probability, skeleton, log_q in outcomes(lambda dice: edit(dice.pick(here.skeletons), dice)):
@@ -147,16 +136,16 @@ def test_some_edits_keep_the_formula(name: str) -> None:
 
 
 def chi_square(sample: Sequence[MoleculeTemplate], weights: dict[MoleculeTemplate, float]) -> float:
-    """Of independent draws against weights; its mean is the number of states less one."""
+    """Of independent samples against weights; its mean is the number of states less one."""
     counts, total = Counter(sample), sum(weights.values())
     assert set(counts) <= set(weights)
     expected = {molecule: len(sample) * weight / total for molecule, weight in weights.items()}
-    assert min(expected.values()) > 5, "too few draws for the chi-square distribution to hold"
+    assert min(expected.values()) > 5, "too few samples for the chi-square distribution to hold"
     return sum((counts[molecule] - e) ** 2 / e for molecule, e in expected.items())
 
 
-def walked(energy: Callable[[TemplateBatch], Tensor], n_chains: int, steps: int) -> list[MoleculeTemplate]:
-    """Where so many chains end that all began at methane."""
+def sampled(energy: Callable[[TemplateBatch], Tensor], n_chains: int, steps: int) -> list[MoleculeTemplate]:
+    """The ends of chains that begin at methane."""
     generator = torch.Generator().manual_seed(0)
     start = [MoleculeTemplate.of("C")] * n_chains
     return metropolis(energy, start, standard_moves(RULES), steps=steps, generator=generator)[0]
@@ -165,25 +154,27 @@ def walked(energy: Callable[[TemplateBatch], Tensor], n_chains: int, steps: int)
 def test_a_flat_energy_visits_all_molecules_equally_often() -> None:
     molecules = space((CARBON, OXYGEN), 3)
     assert len(molecules) > 20
-    found = walked(lambda batch: torch.zeros(batch.n_systems), n_chains=400, steps=150)
+    found = sampled(lambda batch: torch.zeros(batch.n_systems), n_chains=400, steps=150)
     degrees = len(molecules) - 1
     assert chi_square(found, dict.fromkeys(molecules, 1.0)) < degrees + 4 * math.sqrt(2 * degrees)  # four deviations
 
 
 def test_the_energy_of_the_prior_is_sampled() -> None:
     torch.manual_seed(0)
-    energy = LearnedGraphPrior(GraphPrior(GraphPriorConfig(width=16, layers=1, heads=2)), GraphConditions.none(1))
+    energy = LearnedGraphPrior(
+        GraphPrior(GraphPriorConfig(width=16, layers=1, heads=2)), Conditions.none(1, MOLECULE_GRIDS)
+    )
     molecules = space((CARBON, OXYGEN), 3)
-    levels = 0.2 * energy(TemplateBatch.of(molecules)).double()  # flatter, so that few draws reach them all
+    levels = 0.2 * energy(TemplateBatch.of(molecules)).double()  # flatter, so that few samples reach them all
     table = dict(zip((m.smiles for m in molecules), levels.tolist(), strict=True))
-    found = walked(lambda batch: torch.tensor([table[name] for name in batch.smiles]), n_chains=600, steps=150)
+    found = sampled(lambda batch: torch.tensor([table[name] for name in batch.smiles]), n_chains=600, steps=150)
     degrees = len(molecules) - 1
     weights = {molecule: math.exp(-table[molecule.smiles]) for molecule in molecules}
     assert chi_square(found, weights) < degrees + 4 * math.sqrt(2 * degrees)
     assert chi_square(found, dict.fromkeys(molecules, 1.0)) > degrees + 4 * math.sqrt(2 * degrees)
 
 
-def test_moves_keep_the_rules_and_say_nothing_of_what_they_leave() -> None:
+def test_moves_keep_the_rules_and_have_no_ratio_where_nothing_changes() -> None:
     rules = MoleculeRules(forbidden_smarts=("[OX2][OX2]", "C#C"), max_rings=1)
     generator = torch.Generator().manual_seed(0)
     templates = [MoleculeTemplate.of(smiles) for smiles in ("CCO", "c1ccco1", "CC(=O)NC")] * 10

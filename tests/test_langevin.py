@@ -1,4 +1,4 @@
-"""Laws of Langevin dynamics: the right distribution, exact at any step, each system for itself."""
+"""Laws of Langevin dynamics: the right distribution, exact at any step, independent for each system."""
 
 import math
 
@@ -33,7 +33,7 @@ def still(templates: TemplateBatch, dtype: torch.dtype = torch.float64) -> Geome
 
 
 def well(templates: TemplateBatch, *, centre: float, width: float | Tensor, kappa: float, angle: float) -> Landscape:
-    """Harmonic in every free lattice number, E = (k - centre)²/(2 width²); kappa (1 - cos 2π(u - angle)) in every u."""
+    """Harmonic in free lattice parameters, E = (k - centre)²/(2 width²); kappa (1 - cos 2π(u - angle)) in every u."""
 
     def landscape(geometry: Geometry) -> tuple[Tensor, Geometry]:
         free_k, free_u = templates.free_lattice, templates.free_coords
@@ -47,7 +47,7 @@ def well(templates: TemplateBatch, *, centre: float, width: float | Tensor, kapp
 
 
 def assert_moments(sample: Tensor, mean: float, variance: float, kurtosis: float = 3.0) -> None:
-    """Of independent draws (n,): standard errors are those of n draws."""
+    """Of independent samples (n,): standard errors are those of n samples."""
     n = len(sample)
     assert abs(float(sample.mean()) - mean) < SIGMAS * math.sqrt(variance / n)
     assert abs(float(sample.var()) - variance) < SIGMAS * variance * math.sqrt((kurtosis - 1) / n)
@@ -92,7 +92,7 @@ def test_steps_that_reach_round_the_torus_are_exact() -> None:
 
 
 def test_a_shortened_drift_keeps_detailed_balance() -> None:
-    # Quartic walls, E = (k/w)⁴: exact draws are (Gamma(1/4))^(1/4). Beyond |k| = w or so the drift of this step is
+    # A quartic well, E = (k/w)⁴: exact samples are (Gamma(1/4))^(1/4). Beyond |k| = w or so the drift of this step is
     # shortened. Started in equilibrium, the chain must stay there: E ~ Gamma(1/4), mean and variance 1/4.
     templates = TemplateBatch.of([CUBIC] * 20_000)
     generator = torch.Generator().manual_seed(3)
@@ -142,7 +142,7 @@ def test_rejections_vanish_as_the_step_does() -> None:
 
 
 def test_each_system_finds_its_own_step() -> None:
-    # Wells of width 0.002 and 0.02, first guess off by orders of magnitude for both.
+    # Wells of width 0.002 and 0.02, initial value off by orders of magnitude for both.
     templates = TemplateBatch.of([CUBIC] * 40)
     width = torch.tensor([0.002, 0.02], dtype=torch.float64).repeat(20)
     landscape = well(templates, centre=0.0, width=width, kappa=0.0, angle=0.0)
@@ -178,7 +178,7 @@ def test_an_unadjusted_step_widens_a_gaussian_as_theory_says() -> None:
     templates = TemplateBatch.of([CUBIC] * 4000)
     geometry, generator = still(templates), torch.Generator().manual_seed(8)
     h = torch.ones(4000, dtype=torch.float64)
-    for _ in range(25):  # each step halves what is left of the start
+    for _ in range(25):  # each step halves the memory of the initial geometry
         score = Geometry(-geometry.lattice / 0.1, geometry.coords)
         geometry = langevin_step(templates, geometry, score, scales(templates, geometry), h, generator)
     assert_moments(geometry.lattice[:, 5] / 0.1, 0.0, 4 / 3)
@@ -225,7 +225,7 @@ def test_a_sick_batch_mate_does_not_matter(trouble: float) -> None:
     assert other.coords.isfinite().all()
 
 
-def test_no_energy_is_asked_of_a_cell_out_of_bounds() -> None:
+def test_no_energy_is_evaluated_for_a_cell_out_of_bounds() -> None:
     templates = TemplateBatch.of([CUBIC] * 500)
 
     def flat(geometry: Geometry) -> tuple[Tensor, Geometry]:
@@ -235,8 +235,8 @@ def test_no_energy_is_asked_of_a_cell_out_of_bounds() -> None:
     generator = torch.Generator().manual_seed(10)
     end, _ = mala(flat, templates, still(templates), steps=60, step_size=9.0, generator=generator)
     capped = mala(flat, templates, end, steps=60, adapt_steps=60, step_size=0.5, generator=generator)[1]
-    assert (capped.step_size <= 1.0).all()  # where everything is accepted, h would grow for ever
-    # A flat energy fills the box evenly: uniform on ±1.5/√3 in the volume number.
+    assert (capped.step_size <= 1.0).all()  # where everything is accepted, h would grow without bound
+    # A flat energy fills the box evenly: uniform on ±1.5/√3 in the volume parameter.
     edge = 1.5 / math.sqrt(3)
     assert_moments(end.lattice[:, 5], 0.0, edge**2 / 3, kurtosis=1.8)
 

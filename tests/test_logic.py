@@ -31,7 +31,7 @@ class Surely(TemplateEnergy):
 
 
 @pytest.mark.parametrize(("p", "q"), [*itertools.product((0.05, 0.5, 0.99), repeat=2)])
-def test_sentences_have_the_probabilities_of_independent_wishes(p: float, q: float) -> None:
+def test_statements_have_the_probabilities_of_independent_targets(p: float, q: float) -> None:
     a, b = Surely("a", p), Surely("b", q)
     expected = {
         negation(a): 1 - p,
@@ -39,41 +39,41 @@ def test_sentences_have_the_probabilities_of_independent_wishes(p: float, q: flo
         implies(a, b): 1 - p * (1 - q),
         exactly_one(a, b): p * (1 - q) + q * (1 - p),
     }
-    for sentence, probability in expected.items():
+    for statement, probability in expected.items():
         torch.testing.assert_close(
-            (-sentence(BATCH)).exp(), torch.full((4,), probability, dtype=torch.float64), rtol=1e-5, atol=1e-5
+            (-statement(BATCH)).exp(), torch.full((4,), probability, dtype=torch.float64), rtol=1e-5, atol=1e-5
         )
 
 
 @pytest.mark.parametrize(("p", "q"), [*itertools.product((1.0, 1e-12), repeat=2)])
-def test_sure_wishes_make_two_valued_logic(p: float, q: float) -> None:
+def test_certain_targets_give_two_valued_logic(p: float, q: float) -> None:
     a, b, one, other = Surely("a", p), Surely("b", q), p == 1, q == 1
-    for sentence, truth in (
+    for statement, truth in (
         (negation(a), not one),
         (either(a, b), one or other),
         (implies(a, b), not one or other),
         (exactly_one(a, b), one != other),
     ):
-        energy = sentence(BATCH)
+        energy = statement(BATCH)
         assert energy.isfinite().all()
         assert bool((energy < 1e-4).all()) == truth
         assert bool((energy > 10).all()) == (not truth)
 
 
-def test_sentences_are_energies_and_add_up() -> None:
-    sentence = implies(holds("[OX2H]"), holds("C=O"))
-    total = 2.0 * sentence + Surely("a", 0.5)
+def test_statements_are_energies_and_add_up() -> None:
+    statement = implies(holds("[OX2H]"), holds("C=O"))
+    total = 2.0 * statement + Surely("a", 0.5)
     assert set(total.terms()) == {"holds [OX2H] implies holds C=O", "a"}
-    values = sentence(BATCH)
-    assert (values < 1e-3).tolist() == [False, True, True, True]  # ethanol has the one and not the other
+    values = statement(BATCH)
+    assert (values < 1e-3).tolist() == [False, True, True, True]  # ethanol has a hydroxyl group and no carbonyl group
 
 
-def test_the_rooms_do_not_mix() -> None:
+def test_states_and_templates_do_not_mix() -> None:
     with pytest.raises(TypeError, match="all read states"):
         implies(Surely("a", 0.5), ShortRangeRepulsion())
 
 
-def test_sentences_about_states_have_slopes() -> None:
+def test_statements_about_states_have_slopes() -> None:
     class Near(Energy):
         name = "near"
 
@@ -85,20 +85,20 @@ def test_sentences_about_states_have_slopes() -> None:
     state = State.of(positions, torch.tensor([6, 1, 1]), torch.eye(3)[None], pbc, torch.zeros(3, dtype=torch.long))
     negation(Near())(state, torch.zeros(1, dtype=torch.float64)).sum().backward()
     assert positions.grad is not None
-    assert (positions.grad * positions).sum() < 0  # to be far is what is wished
+    assert (positions.grad * positions).sum() < 0  # the negation favours larger distances
 
 
-def test_a_function_of_graphs_is_asked_once_for_each_molecule() -> None:
-    asked: list[str] = []
+def test_a_function_of_graphs_is_called_once_for_each_molecule() -> None:
+    calls: list[str] = []
 
     def atoms(molecule: Chem.Mol) -> float:
-        asked.append(Chem.MolToSmiles(molecule))
+        calls.append(Chem.MolToSmiles(molecule))
         return molecule.GetNumAtoms()
 
     energy = GraphFunction(atoms, name="atoms")
     assert energy(BATCH).tolist() == [3, 3, 4, 1]
     assert energy(BATCH).tolist() == [3, 3, 4, 1]
-    assert len(asked) == 4
+    assert len(calls) == 4
     assert holds("[NX3]")(BATCH).tolist() == [SURE, 0, SURE, SURE]
     with pytest.raises(MoleculeError, match="SMARTS"):
         holds("[")

@@ -70,14 +70,14 @@ def test_good_molecules_pass_everything(smiles: str) -> None:
 
 
 @pytest.mark.parametrize("smiles", ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"])
-def test_a_mirrored_alanine_has_the_wrong_hand(smiles: str) -> None:
+def test_a_mirrored_alanine_has_the_wrong_stereo(smiles: str) -> None:
     right = built(smiles)
     wrong = stereo(mirrored(right))
     assert stereo(right).passed
     assert not wrong.passed
     assert wrong.value == 1
     assert "stereo missed" in wrong.reason
-    assert survives(validate(mirrored(replace(right, template="CC(N)C(=O)O")), CHECKS))  # no hand is asked for
+    assert survives(validate(mirrored(replace(right, template="CC(N)C(=O)O")), CHECKS))  # no stereo is specified
 
 
 def test_a_mirror_does_not_turn_a_double_bond_but_another_template_does() -> None:
@@ -87,7 +87,7 @@ def test_a_mirror_does_not_turn_a_double_bond_but_another_template_does() -> Non
 
 
 @pytest.mark.parametrize("smiles", GOOD)
-def test_a_geometry_shows_its_template_unless_bonds_or_hands_are_others(smiles: str) -> None:
+def test_a_geometry_shows_its_template_unless_bonds_or_stereo_differ(smiles: str) -> None:
     candidate = built(smiles)
     template, positions = MoleculeTemplate(candidate.template), candidate.structure.cart_coords
     assert shows_template(template, positions)
@@ -96,21 +96,21 @@ def test_a_geometry_shows_its_template_unless_bonds_or_hands_are_others(smiles: 
     assert not shows_template(template, np.full_like(positions, np.nan))
 
 
-def test_a_flattened_centre_shows_no_hand() -> None:
+def test_a_flattened_centre_has_no_stereo() -> None:
     one = built("C[C@H](N)C(=O)O")
     verdict = stereo(placed(one, one.structure.cart_coords * [1.0, 1.0, 0.0]))
     assert not verdict.passed
     assert "flat" in verdict.reason
 
 
-def test_a_bridgehead_with_all_bonds_to_one_side_keeps_its_hand() -> None:
-    """Its neighbours, seen from the last, run the other way round than its bonds do, which are what names its hand."""
+def test_a_bridgehead_with_all_bonds_on_one_side_keeps_its_chirality() -> None:
+    """Its neighbours, seen from the last, have the opposite order to its bonds, which define its chirality."""
     shown = MoleculeTemplate.of("O=C1OCC23COC12C3").molecule
     rdDistGeom.EmbedMolecule(shown, randomSeed=1)
     template, positions = template_in_space(shown)
     a, b, c, d = (positions[atoms] for atoms in template.graph.stereo[:, 1:5].T)
     volume = (np.cross(b - d, c - d) * (a - d)).sum(1)
-    assert (np.sign(volume) != template.graph.stereo[:, -1]).any()  # so that this molecule has what is tested
+    assert (np.sign(volume) != template.graph.stereo[:, -1]).any()  # so that the molecule is such a case
     molecule = Molecule(template.graph.elements.tolist(), positions)
     assert stereo(Candidate("one", molecule, molecule, None, template.smiles)).passed
 
@@ -144,12 +144,12 @@ def test_overlapping_atoms_lead_to_verdicts(shift: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "reason"),
     [("C(C)(C)(C)(C)C", "no molecule"), ("", "no molecule"), ("CO", "other atoms"), ("C.C", "no molecule")],
 )
-def test_a_template_that_does_not_fit_fails_and_throws_nothing(template: str, told: str) -> None:
+def test_a_template_that_does_not_fit_fails_and_raises_nothing(template: str, reason: str) -> None:
     verdicts = validate(replace(built("CCO"), template=template), CHECKS)
-    assert told in verdicts["sanitised"].reason
+    assert reason in verdicts["sanitised"].reason
     assert not any(verdicts[name].passed for name in ("sanitised", "graph_kept", "stereo", "posebusters"))
 
 
@@ -167,9 +167,9 @@ def test_a_twisted_double_bond_fails_posebusters_by_name() -> None:
     begin, end = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
     side = _side_of(shown, end, begin)
     axis = conformer[end] - conformer[begin]
-    turn = Rotation.from_rotvec(1.2 * axis / np.linalg.norm(axis)).as_matrix()
+    rotation = Rotation.from_rotvec(1.2 * axis / np.linalg.norm(axis)).as_matrix()
     positions = conformer.copy()
-    positions[side] = (conformer[side] - conformer[begin]) @ turn.T + conformer[begin]
+    positions[side] = (conformer[side] - conformer[begin]) @ rotation.T + conformer[begin]
     verdict = posebusters(placed(one, positions))
     assert not verdict.passed
     assert "double_bond_flatness" in verdict.reason
@@ -209,7 +209,7 @@ def test_strain_is_the_drop_and_only_informs_unless_limited() -> None:
     assert survives(validate(relaxed, molecule_checks()))
 
 
-def test_rmsd_is_blind_to_how_a_molecule_lies_but_not_to_its_hand() -> None:
+def test_rmsd_ignores_orientation_but_not_chirality() -> None:
     one = built("C[C@H](N)C(=O)O").structure
     rotation = Rotation.from_euler("xyz", [0.3, 1.1, -2.0]).as_matrix()
     turned = Molecule(one.species, one.cart_coords @ rotation + [1.0, 2.0, 3.0])
@@ -220,7 +220,7 @@ def test_rmsd_is_blind_to_how_a_molecule_lies_but_not_to_its_hand() -> None:
     assert rmsd(Molecule(["H", "H"], [[0, 0, 0], [0, 0, 1]]), Molecule(["H", "H"], [[0, 0, 0], [0, 2, 0]])) == 0.5
 
 
-def test_best_rmsd_is_blind_to_the_order_of_equivalent_atoms() -> None:
+def test_best_rmsd_ignores_the_order_of_equivalent_atoms() -> None:
     one = built("CCO")
     template = MoleculeTemplate(one.template)
     shown = template.molecule
@@ -234,7 +234,7 @@ def test_best_rmsd_is_blind_to_the_order_of_equivalent_atoms() -> None:
     np.testing.assert_array_equal(one.structure.cart_coords, built("CCO").structure.cart_coords)
 
 
-def test_checks_run_cheap_to_dear() -> None:
+def test_cheap_checks_run_first() -> None:
     assert list(molecule_checks()) == ["sanitised", "graph_kept", "stereo", "relaxed", "strain", "posebusters"]
     assert next(iter(CHECKS)) == "target_gap"
     assert sanitised(built("CCO")).value == 9

@@ -1,4 +1,4 @@
-"""A relaxation ends at the minimum it claims, keeps the symmetry, and never throws."""
+"""A relaxation ends at the minimum it reports, keeps the symmetry, and never raises."""
 
 import math
 import os
@@ -14,8 +14,9 @@ from ase.calculators.morse import MorsePotential
 from pymatgen.core import Lattice, Structure
 
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.pool import relax_many
-from matgen.relaxation.symmetric import RelaxConfig, relax
+from matgen.relaxation.symmetric import relax
 from matgen.structures.symmetry import space_group
 
 
@@ -87,7 +88,7 @@ def test_the_end_is_the_minimum_of_a_volume_scan() -> None:
     assert report.energy == pytest.approx(curve(roots[0]), abs=1e-4)
 
 
-def test_a_converged_report_tells_the_truth_about_forces_and_stress() -> None:
+def test_a_converged_report_has_the_true_forces_and_stress() -> None:
     start = wurtzite(2.9, 4.5, 0.36)
     config = RelaxConfig()
     final, report = relax(start, EMT(), config)
@@ -114,7 +115,7 @@ def test_the_result_depends_neither_on_cell_nor_on_orientation() -> None:
 
 
 def test_symmetry_is_kept_even_where_breaking_it_pays() -> None:
-    """Body-centred copper rolls down the Bain path to fcc once strained by a hair; as long as it is cubic it stays."""
+    """Strained body-centred copper relaxes along the Bain path to fcc; cubic, it stays."""
     bcc = Structure(Lattice.cubic(2.85), ["Cu", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     strained = bcc.copy()
     strained.apply_strain([0.0, 0.0, 0.05])
@@ -126,7 +127,7 @@ def test_symmetry_is_kept_even_where_breaking_it_pays() -> None:
     assert free.energy < cubic.energy - 1e-3
 
 
-def test_forces_that_respect_symmetry_keep_it_without_being_told() -> None:
+def test_symmetric_forces_keep_symmetry_without_the_constraint() -> None:
     """The constraint only removes rounding: without it the same minimum is found."""
     start = wurtzite(2.9, 4.5, 0.36)
     kept, constrained = relax(start, EMT())
@@ -158,7 +159,7 @@ def test_an_early_end_is_not_called_convergence() -> None:
 
 
 def test_a_hopeless_relaxation_is_given_up() -> None:
-    """Atoms that only repel each other swell without end; a demand that is out of reach stalls."""
+    """Atoms that only repel expand without end; an unreachable threshold stalls."""
     gas = Structure(face_centred(3.0), ["Ar"], [[0, 0, 0]])
     _, exploded = relax(gas, LennardJones(sigma=6.0, epsilon=1.0, rc=12.0), RelaxConfig(max_volume_change=2.0))
     assert not exploded.converged
@@ -170,7 +171,7 @@ def test_a_hopeless_relaxation_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("isolated"), RuntimeError("shape"), KeyError("Xe"), ZeroDivisionError()])
-def test_what_a_calculator_chokes_on_is_reported_not_raised(error: Exception) -> None:
+def test_errors_of_a_calculator_are_reported_not_raised(error: Exception) -> None:
     start = copper(3.6)
     final, report = relax(start, Sick(error))
     assert final == start
@@ -209,21 +210,21 @@ def test_chgnet_reports_isolated_atoms_and_unknown_elements(chgnet: Calculator) 
 
 
 def test_many_in_one_process_agree_with_one_by_one() -> None:
-    initial_geometries = [copper(3.4), wurtzite(2.9, 4.5, 0.36), copper(3.8)]
-    for outcome in relax_many(initial_geometries, EMT):
-        final, report = relax(initial_geometries[outcome.index], EMT())
+    initial = [copper(3.4), wurtzite(2.9, 4.5, 0.36), copper(3.8)]
+    for outcome in relax_many(initial, EMT):
+        final, report = relax(initial[outcome.index], EMT())
         assert outcome.structure == final
         assert outcome.report.steps == report.steps
 
 
 def test_workers_agree_with_this_process_and_one_failure_leaves_the_rest() -> None:
     good = [copper(3.4), copper(3.8)]
-    initial_geometries = [good[0], Structure(Lattice.cubic(3.0), ["Fm"], [[0, 0, 0]]), good[1]]
-    outcomes = {outcome.index: outcome for outcome in relax_many(initial_geometries, EMT, n_jobs=2)}
+    initial = [good[0], Structure(Lattice.cubic(3.0), ["Fm"], [[0, 0, 0]]), good[1]]
+    outcomes = {outcome.index: outcome for outcome in relax_many(initial, EMT, n_jobs=2)}
     assert sorted(outcomes) == [0, 1, 2]
     assert "NotImplementedError" in outcomes[1].report.reason
     for index in (0, 2):
-        assert outcomes[index].structure == relax(initial_geometries[index], EMT())[0]
+        assert outcomes[index].structure == relax(initial[index], EMT())[0]
 
 
 def test_a_dead_worker_is_a_report() -> None:
@@ -232,7 +233,7 @@ def test_a_dead_worker_is_a_report() -> None:
     assert all("died" in outcome.report.reason for outcome in outcomes)
 
 
-def test_only_what_is_needed_is_taken_from_an_endless_supply() -> None:
+def test_only_what_is_needed_is_taken_from_an_endless_iterator() -> None:
     taken = 0
 
     def supply() -> Iterator[Structure]:

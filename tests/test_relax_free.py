@@ -1,4 +1,4 @@
-"""Relaxing in free numbers gives what relaxing all atoms gives, from equal energies, forces and stresses."""
+"""Relaxation in free parameters agrees with that of all atoms, in energies, forces, stresses and minima."""
 
 import math
 import os
@@ -13,9 +13,10 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
 from matgen.relaxation.pool import relax_many
-from matgen.relaxation.symmetric import RelaxConfig, primitive, relax
+from matgen.relaxation.symmetric import primitive, relax
 from matgen.structures.conversion import described, structures, without_symmetry
 from matgen.structures.symmetry import space_group
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
@@ -31,7 +32,7 @@ NAMES = [
     "Bi2Te3_tetradymite",
 ]
 
-Told = tuple[TemplateBatch, Geometry]
+Description = tuple[TemplateBatch, Geometry]
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +44,15 @@ def textbook_structure(name: str) -> Structure:
     return primitive(Structure.from_file(TEXTBOOK / f"{name}.cif"), 0.01)
 
 
-def told(crystal: Structure, *, symmetric: bool = True) -> Told:
+def description(crystal: Structure, *, symmetric: bool = True) -> Description:
     template, geometry = described(crystal, 0.01) if symmetric else without_symmetry(crystal)
     return TemplateBatch.of([template]), Geometry(geometry.lattice.double(), geometry.coords.double())
 
 
 def shaken(crystal: Structure, seed: int, strain: float = 0.03, move: float = 0.1) -> Structure:
-    """The free numbers moved at random, the symmetry kept."""
+    """The crystal with random changes of its free parameters."""
     generator = torch.Generator().manual_seed(seed)
-    batch, geometry = told(crystal)
+    batch, geometry = description(crystal)
     _, length = unit_directions(batch, geometry)
     lattice = geometry.lattice + strain * batch.free_lattice * torch.randn(1, 6, generator=generator)
     coords = (
@@ -63,7 +64,9 @@ def shaken(crystal: Structure, seed: int, strain: float = 0.03, move: float = 0.
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_energy_and_stress_are_those_of_all_atoms(surface: CHGNetSurface, *, symmetric: bool) -> None:
     """One batch of unlike crystals against CHGNet on each whole crystal."""
-    parts = [told(shaken(textbook_structure(name), seed), symmetric=symmetric) for seed, name in enumerate(NAMES)]
+    parts = [
+        description(shaken(textbook_structure(name), seed), symmetric=symmetric) for seed, name in enumerate(NAMES)
+    ]
     batch, geometry = concatenated(parts)
     slope = surface.slope(batch, geometry, surface.symmetry(batch, geometry))
     for k, crystal in enumerate(structures(expand(batch, geometry))):
@@ -74,7 +77,7 @@ def test_energy_and_stress_are_those_of_all_atoms(surface: CHGNetSurface, *, sym
 
 @pytest.mark.parametrize("name", ["SiO2_alpha_quartz", "MoS2_molybdenite_2h"])
 def test_slopes_are_differences_of_energies(surface: CHGNetSurface, name: str) -> None:
-    batch, geometry = told(shaken(textbook_structure(name), 5))
+    batch, geometry = description(shaken(textbook_structure(name), 5))
     symmetry = surface.symmetry(batch, geometry)
     slope = surface.slope(batch, geometry, symmetry)
     generator = torch.Generator().manual_seed(0)
@@ -90,21 +93,21 @@ def test_slopes_are_differences_of_energies(surface: CHGNetSurface, name: str) -
     assert (energy(1) - energy(-1)) / (2 * h) == pytest.approx(expected, rel=0.01, abs=0.05)
 
 
-def test_crystals_without_angles_can_be_told(surface: CHGNetSurface) -> None:
+def test_crystals_without_angles_have_energies(surface: CHGNetSurface) -> None:
     """All bonds of caesium are longer than the cutoff of angles."""
     caesium = Structure(Lattice([[-3.1, 3.1, 3.1], [3.1, -3.1, 3.1], [3.1, 3.1, -3.1]]), ["Cs"], [[0, 0, 0]])
-    batch, geometry = told(caesium)
+    batch, geometry = description(caesium)
     slope = surface.slope(batch, geometry, surface.symmetry(batch, geometry))
     assert float(slope.energy[0]) == pytest.approx(float(surface.model.predict_structure(caesium)["e"]), abs=2e-5)
 
 
 def test_the_minimum_is_the_one_that_all_atoms_find(surface: CHGNetSurface) -> None:
-    initial_geometries = [shaken(textbook_structure(name), seed) for seed, name in enumerate(NAMES[:4])]
+    initial = [shaken(textbook_structure(name), seed) for seed, name in enumerate(NAMES[:4])]
     found = {
         index: (final, report)
-        for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(initial_geometries)), surface)
+        for index, final, report in relax_batch(((i, s, math.inf) for i, s in enumerate(initial)), surface)
     }
-    for index, start in enumerate(initial_geometries):
+    for index, start in enumerate(initial):
         final, report = found[index]
         _, expected = relax(start, chgnet_calculator())
         assert report.converged
@@ -118,8 +121,8 @@ def test_the_minimum_is_the_one_that_all_atoms_find(surface: CHGNetSurface) -> N
         assert np.linalg.norm(again["f"], axis=1).max() == pytest.approx(report.max_force, abs=1e-3)
 
 
-def test_without_symmetry_a_displaced_atom_falls_back(surface: CHGNetSurface) -> None:
-    """An atom off its place falls back, in P1 as well as by symmetry."""
+def test_without_symmetry_a_displaced_atom_relaxes_back(surface: CHGNetSurface) -> None:
+    """A displaced atom relaxes back to the symmetric crystal, in P1."""
     crystal = textbook_structure("NaCl_rock_salt")
     moved = crystal.copy()
     moved.translate_sites([0], [0.03, 0.01, 0.0])
@@ -131,14 +134,14 @@ def test_without_symmetry_a_displaced_atom_falls_back(surface: CHGNetSurface) ->
     assert space_group(final, 0.1).number == 225
 
 
-def test_how_many_walk_together_changes_nothing(surface: CHGNetSurface) -> None:
-    initial_geometries = [(i, shaken(textbook_structure(name), 3 + i), math.inf) for i, name in enumerate(NAMES[:4])]
-    alone = {index: report.energy for index, _, report in relax_batch(initial_geometries, surface, slots=1)}
-    together = {index: report.energy for index, _, report in relax_batch(initial_geometries, surface, slots=3)}
+def test_the_number_of_slots_does_not_matter(surface: CHGNetSurface) -> None:
+    tasks = [(i, shaken(textbook_structure(name), 3 + i), math.inf) for i, name in enumerate(NAMES[:4])]
+    alone = {index: report.energy for index, _, report in relax_batch(tasks, surface, slots=1)}
+    together = {index: report.energy for index, _, report in relax_batch(tasks, surface, slots=3)}
     assert alone == pytest.approx(together, abs=1e-4)
 
 
-def test_a_hopeless_walk_ends_early_and_a_hopeful_one_does_not(surface: CHGNetSurface) -> None:
+def test_a_hopeless_relaxation_ends_early_and_another_does_not(surface: CHGNetSurface) -> None:
     start = shaken(textbook_structure("SiO2_alpha_quartz"), 7, strain=0.06)
     ((_, _, plain),) = relax_batch([(0, start, math.inf)], surface)
     ((_, _, hopeful),) = relax_batch([(0, start, plain.energy + 0.05)], surface)
@@ -149,7 +152,7 @@ def test_a_hopeless_walk_ends_early_and_a_hopeful_one_does_not(surface: CHGNetSu
     assert hopeless.steps < plain.steps
 
 
-def test_what_cannot_be_told_is_left_to_others(surface: CHGNetSurface) -> None:
+def test_what_free_parameters_cannot_describe_is_left_out(surface: CHGNetSurface) -> None:
     isolated = Structure(Lattice.cubic(20.0), ["Na"], [[0, 0, 0]])
     unknown = Structure(Lattice.cubic(4.0), ["Fm"], [[0, 0, 0]])
     infinite = Structure(Lattice.cubic(4.0), ["Na"], [[math.nan, 0, 0]])

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
+from matgen.samplers.metropolis import Move, metropolis
 from matgen.samplers.resample import effective_sample_size, resample, systematic, temperature_for
-from matgen.samplers.template_moves import ElementKernel, Move, element_move, metropolis, regrow, substitute, swap
+from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules
@@ -20,7 +21,7 @@ from matgen.templates.wyckoff import wyckoff_table
 LI, NA, K, CL, AG = (ATOMIC_NUMBERS[s] for s in ("Li", "Na", "K", "Cl", "Ag"))
 ROWS = wyckoff_table().positions_of(2)  # P-1: 1a to 1h without freedom, then the general 2i
 A, GENERAL = ROWS[0], ROWS[-1]
-TRIO = frozenset({LI, NA, AG})  # two that are alike, and a stranger
+TRIO = frozenset({LI, NA, AG})  # two similar elements, and another
 RULES = TemplateRules(allowed_elements=TRIO)
 
 
@@ -28,7 +29,7 @@ def template(*sites: tuple[int, int]) -> CrystalTemplate:
     return CrystalTemplate(2, tuple(sorted(sites)))
 
 
-# One fixed site and two general ones, which may not be told apart: 3 x 6 = 18 templates.
+# One fixed site and two general ones, which are indistinguishable: 3 x 6 = 18 templates.
 SPACE = [
     template((A, z), *((GENERAL, g) for g in pair))
     for z, pair in product(sorted(TRIO), combinations_with_replacement(sorted(TRIO), 2))
@@ -49,12 +50,12 @@ def random_levels(n: int, spread: float) -> list[float]:
 
 
 def chi_square(sample: Sequence[CrystalTemplate], space: Sequence[CrystalTemplate], values: Sequence[float]) -> float:
-    """Of independent draws against exp(-E); its mean is the number of states less one."""
+    """Of independent samples against exp(-E); its mean is the number of states less one."""
     weights = [math.exp(-v) for v in values]
     counts = Counter(sample)
     assert set(counts) <= set(space)
     expected = [len(sample) * w / sum(weights) for w in weights]
-    assert min(expected) > 5, "too few draws for the chi-square distribution to hold"
+    assert min(expected) > 5, "too few samples for the chi-square distribution to hold"
     return sum((counts[t] - e) ** 2 / e for t, e in zip(space, expected, strict=True))
 
 
@@ -64,8 +65,8 @@ def limit(n_states: int) -> float:
     return degrees * (1 - 2 / (9 * degrees) + 3.09 * math.sqrt(2 / (9 * degrees))) ** 3
 
 
-class Redealer:
-    """Draws everything anew: the fixed site's element, one general site or two, and theirs."""
+class Resampler:
+    """Samples the whole template: the element of the fixed site, one or two general sites, and their elements."""
 
     def regrow(
         self, templates: Sequence[CrystalTemplate], generator: torch.Generator
@@ -89,18 +90,18 @@ LIKENESS = ElementKernel.of(sorted(TRIO), width=0.8)
 MOVES: dict[str, Mapping[str, Move]] = {
     "substitute": {"substitute": element_move(substitute(KERNEL), RULES)},
     "substitute by likeness": {"substitute": element_move(substitute(LIKENESS), RULES)},
-    "regrow": {"regrow": regrow(Redealer(), RULES)},
+    "regrow": {"regrow": regrow(Resampler(), RULES)},
     "all": {
         "substitute": element_move(substitute(LIKENESS), RULES),
         "swap": element_move(swap(), RULES),
-        "regrow": regrow(Redealer(), RULES),
+        "regrow": regrow(Resampler(), RULES),
     },
 }
 
 
 @pytest.mark.parametrize("moves", MOVES)
 def test_moves_keep_detailed_balance_over_multisets(moves: str) -> None:
-    space = SPACE + SHORTER if "regrow" in MOVES[moves] else SPACE  # only a redraw changes the number of sites
+    space = SPACE + SHORTER if "regrow" in MOVES[moves] else SPACE  # only regrowth changes the number of sites
     values = random_levels(len(space), 2.0)
     start = [SPACE[0]] * 600  # independent chains; 30 steps are some five correlation times
     generator = torch.Generator().manual_seed(1)
@@ -126,7 +127,7 @@ def test_swaps_sample_the_arrangements_of_one_formula() -> None:
     assert len(space) > 10
     values = random_levels(len(space), 1.5)
     # Single swaps of equal multiplicity cannot trade 2i against two of 1a..1d; those of any multiplicity break the
-    # formula on the way. So each class of general pairs is closed, and is sampled by itself.
+    # formula on the way. So each class of general pairs is closed, and is sampled separately.
     classes: dict[tuple[int, ...], list[CrystalTemplate]] = {}
     for t in space:
         classes.setdefault(tuple(z for p, z in t.sites if p == GENERAL), []).append(t)
@@ -159,7 +160,7 @@ def test_tempering_crosses_a_barrier_and_keeps_the_target() -> None:
     exact = math.exp(8.0) / (math.exp(8.0) + math.exp(7.5) + 16)
     plain, crossed_plainly = share([1.0])
     tempered, crossed = share([1.0, 2.0, 5.0])
-    assert abs(plain - 0.5) < 0.05  # it remembers the start
+    assert abs(plain - 0.5) < 0.05  # it remembers the initial template
     assert crossed_plainly < 20
     assert crossed > 75
     assert abs(tempered - exact) < 4 * math.sqrt(exact * (1 - exact) / len(start))
@@ -191,7 +192,7 @@ def test_labelled_moves_keep_positions_and_touch_one_or_two_sites() -> None:
     )
 
 
-def test_a_likeness_kernel_prefers_chemical_kin() -> None:
+def test_a_kernel_with_a_width_prefers_similar_elements() -> None:
     uniform, likeness = ElementKernel.of(known_elements()), ElementKernel.of(known_elements(), width=0.5)
     assert float(likeness.probability[NA, K]) > 10 * float(likeness.probability[NA, CL])
     assert float(uniform.probability[NA, K]) == pytest.approx(1 / (len(known_elements()) - 1))
@@ -227,7 +228,7 @@ def test_proposals_that_break_the_rules_become_no_change() -> None:
     # Na must stay: from NaLiLi no substitution of the fixed site may be accepted.
     rules = TemplateRules(allowed_elements=TRIO, required_elements=frozenset({NA}))
     start = [template((A, NA), (GENERAL, LI), (GENERAL, LI))] * 200
-    moves = {"substitute": element_move(substitute(KERNEL), rules), "regrow": regrow(Redealer(), rules)}
+    moves = {"substitute": element_move(substitute(KERNEL), rules), "regrow": regrow(Resampler(), rules)}
     end, _ = metropolis(
         lambda batch: torch.zeros(batch.n_systems), start, moves, steps=20, generator=torch.Generator().manual_seed(5)
     )
@@ -283,7 +284,7 @@ def test_resampling_follows_the_energy_and_its_temperature() -> None:
     assert hot.tolist() == [150, 150, 0]
 
 
-def test_the_temperature_keeps_the_effective_sample_that_is_asked_for() -> None:
+def test_the_temperature_keeps_the_effective_sample_that_is_required() -> None:
     energies = 10 * torch.randn(500, generator=torch.Generator().manual_seed(12)).double()
     temperature = temperature_for(energies, 100.0)
     assert temperature > 1

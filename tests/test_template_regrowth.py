@@ -1,4 +1,4 @@
-"""Laws of redrawing by the learned prior: exact ratios, hence the exact distribution, and nothing that is forbidden."""
+"""Laws of regrowth by the learned prior: exact ratios, hence the exact distribution, and no forbidden template."""
 
 import math
 from collections import Counter
@@ -26,11 +26,11 @@ from matgen.templates.wyckoff import wyckoff_table
 NA, CL, K, SR, TI, OX = (ATOMIC_NUMBERS[s] for s in ("Na", "Cl", "K", "Sr", "Ti", "O"))
 SALT = frozenset({NA, CL})
 SMALL = TemplateRules(allowed_elements=SALT, space_groups=frozenset({1, 6, 221}), max_atoms=2)
-"""P1 has one position, which may be used again; Pm three; cubic 221, of so few atoms, two that may be used once."""
+"""P1 has one position, which may repeat; Pm three; Pm-3m with so few atoms two, which may be used once."""
 
 
 def tiny_prior() -> TemplatePrior:
-    """Untrained, but with opinions: a ratio that is forgotten shows."""
+    """Untrained, but not uniform, so that a missing ratio is noticed."""
     torch.manual_seed(0)
     prior = TemplatePrior(TemplatePriorConfig(width=16, layers=2, heads=2, dropout=0.0)).double().eval()
     prior.element_bias.data[CL] += 1.0
@@ -50,7 +50,7 @@ def move(part: Part, rules: TemplateRules = SMALL) -> Move:
 
 
 def space(rules: TemplateRules, most_sites: int) -> list[CrystalTemplate]:
-    """Every template that keeps the rules, of at most so many sites."""
+    """Every template with at most so many sites that satisfies the rules."""
     return [
         template
         for group in sorted(rules.space_groups)
@@ -66,7 +66,7 @@ PM = replace(SMALL, space_groups=frozenset({6}))
 FORMULA = TemplateRules(composition=((NA, 1), (CL, 2)), allowed_elements=SALT, space_groups=frozenset({6}), max_atoms=6)
 CASES: dict[str, tuple[TemplateRules, tuple[Part, ...], list[CrystalTemplate]]] = {
     "site": (PM, ("site",), [t for t in space(PM, 2) if len(t.sites) == 2]),
-    "tail": (PM, ("tail", "sites"), space(PM, 2)),  # the tail keeps a site: alone it cannot reach every template
+    "tail": (PM, ("tail", "sites"), space(PM, 2)),  # the tail keeps a site, and alone cannot reach every template
     "sites": (PM, ("sites",), space(PM, 2)),
     "template": (SMALL, ("template",), space(SMALL, 2)),
     "all": (SMALL, PARTS, space(SMALL, 2)),
@@ -75,7 +75,7 @@ CASES: dict[str, tuple[TemplateRules, tuple[Part, ...], list[CrystalTemplate]]] 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_redrawing_keeps_detailed_balance_over_multisets(case: str) -> None:
+def test_regrowth_keeps_detailed_balance_over_multisets(case: str) -> None:
     rules, parts, states = CASES[case]
     assert 7 < len(states) < 30
     values = random_levels(len(states), 1.0)
@@ -115,23 +115,21 @@ def test_without_the_ratio_the_distribution_is_wrong(case: str) -> None:
     assert chi_square(end, states, values) > 2 * limit(len(states))
 
 
-def proposals(
-    part: Part, initial_geometries: Sequence[CrystalTemplate]
-) -> dict[tuple[CrystalTemplate, CrystalTemplate], float]:
-    """Log q by pair, of many redraws; the last one of each."""
-    old = list(initial_geometries) * 200
+def proposals(part: Part, initial: Sequence[CrystalTemplate]) -> dict[tuple[CrystalTemplate, CrystalTemplate], float]:
+    """Log q by pair, of many regrowths; the last one of each pair."""
+    old = list(initial) * 200
     new, log_q = move(part)(old, torch.Generator().manual_seed(2))
     return {(a, b): q for a, b, q in zip(old, new, log_q.tolist(), strict=True) if a != b}
 
 
 @pytest.mark.parametrize("part", ["sites", "template"])
 def test_the_ratio_is_that_of_the_networks_own_probabilities(part: Part) -> None:
-    # Where all sites are equal there is one order, and nothing hidden is left in the ratio.
+    # Where all sites are equal there is one order, and the ratio has no auxiliary variable.
     alike = [t for t in space(SMALL, 2) if len(set(t.sites)) == 1]
     prior = tiny_prior()
     others = torch.ones(N_ELEMENTS, dtype=torch.bool)
     others[sorted(SALT)] = False
-    prior.element_bias.data[others] = -60.0  # what the rules mask has no weight to begin with
+    prior.element_bias.data[others] = -60.0  # elements that the rules mask have no weight
     prior.config = replace(prior.config, max_atoms=2)
     batch = TemplateBatch.of(alike)
     with torch.no_grad():
@@ -147,8 +145,8 @@ def test_the_ratio_is_that_of_the_networks_own_probabilities(part: Part) -> None
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_way_back_has_the_opposite_ratio(part: Part) -> None:
-    # Of pairs whose auxiliary variables leave no choice: equal sites have one order, one site one number to be kept.
+def test_the_reverse_move_has_the_opposite_ratio(part: Part) -> None:
+    # Of pairs whose auxiliary variables have one value: equal sites have one order, one site one number to keep.
     alike = [t for t in space(SMALL, 2) if len(set(t.sites)) == 1 and (part != "tail" or t.space_group == 1)]
     there = proposals(part, alike)
     both = [pair for pair in there if pair[::-1] in there]
@@ -166,7 +164,7 @@ def at(group: int, *sites: tuple[str, int]) -> CrystalTemplate:
     return CrystalTemplate(group, tuple(sorted((rows["abcdefghi".index(letter)], z) for letter, z in sites)))
 
 
-STARTS = {
+EXAMPLES = {
     "wide": (
         WIDE,
         [at(225, ("a", NA), ("b", CL)), at(2, ("a", NA), ("i", CL), ("i", K)), at(99, ("a", NA), ("a", CL))],
@@ -179,9 +177,9 @@ STARTS = {
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("start", STARTS)
-def test_every_proposal_keeps_the_rules_and_what_it_must(start: str, part: Part) -> None:
-    rules, some = STARTS[start]
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_proposal_keeps_the_rules_and_the_part_that_is_not_regrown(example: str, part: Part) -> None:
+    rules, some = EXAMPLES[example]
     assert all(map(rules.satisfied, some))
     old = some * 100
     new, log_q = move(part, rules)(old, torch.Generator().manual_seed(4))
@@ -197,7 +195,7 @@ def test_every_proposal_keeps_the_rules_and_what_it_must(start: str, part: Part)
         assert part != "tail" or shared >= 1
 
 
-def test_one_seed_one_redraw() -> None:
+def test_one_seed_one_regrowth() -> None:
     old = space(SMALL, 2)
     for part in PARTS:
         first, again, other = (proposal(part).regrow(old, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
@@ -206,7 +204,7 @@ def test_one_seed_one_redraw() -> None:
 
 
 def test_a_template_outside_the_rules_is_never_reached_again() -> None:
-    # Nothing that draws under the rules would have drawn it: the way back has no probability.
+    # Sampling under the rules cannot produce it: the reverse move has no probability.
     alien = CrystalTemplate(221, ((wyckoff_table().positions_of(221)[0], K),))
     new, log_q = move("sites")([alien] * 20, torch.Generator().manual_seed(7))
     assert all(map(SMALL.satisfied, new))

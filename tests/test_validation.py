@@ -10,7 +10,9 @@ from conftest import TextbookEntry
 from pymatgen.core import Lattice, Structure
 
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import Interval, standard_checks, survives, validate
+from matgen.checks.crystals import standard_checks
+from matgen.checks.targets import Interval
+from matgen.checks.verdicts import survives, validate
 from matgen.novelty.duplicates import SeenStructures, unique
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.structures.cif import cif_text, displacement, read_cif
@@ -159,7 +161,7 @@ def test_elements_and_alloys_are_balanced_as_smact_rules() -> None:
 
 
 def test_higher_symmetry_than_proposed_is_kept_symmetry() -> None:
-    """Zinc blende whose gallium also sits at the other site's place becomes diamond: F-43m to Fd-3m."""
+    """Zinc blende with equal atoms on both sites becomes diamond: F-43m to Fd-3m."""
     diamond = zinc_blende().copy()
     diamond.replace_species({"Ga": "Si", "As": "Si"})
     verdict = validate(candidate(diamond, zinc_blende()), CHECKS)["symmetry"]
@@ -168,17 +170,17 @@ def test_higher_symmetry_than_proposed_is_kept_symmetry() -> None:
     assert not validate(candidate(zinc_blende(), diamond), CHECKS)["symmetry"].passed
 
 
-def test_p1_passes_where_it_was_asked_for() -> None:
+def test_p1_passes_where_it_is_requested() -> None:
     crooked = candidate(displaced(rock_salt(), 0.4))
     crooked = replace(crooked, structure=displaced(crooked.structure, 0.3))
     assert space_group(crooked.structure).number == 1
     assert validate(crooked, standard_checks(space_groups=[1]))["symmetry"].passed
 
 
-def test_the_wanted_space_group_counts_not_that_of_the_proposal() -> None:
+def test_the_requested_space_group_counts_not_that_of_the_proposal() -> None:
     for structure, wanted, passed in (
         (zinc_blende(), {225}, False),
-        (rock_salt(), {216}, False),  # a supergroup is another group than was asked for
+        (rock_salt(), {216}, False),  # a supergroup is not the requested group
         (rock_salt(), {216, 225}, True),
     ):
         assert validate(candidate(structure), standard_checks(space_groups=wanted))["symmetry"].passed is passed
@@ -190,8 +192,8 @@ def test_the_wanted_space_group_counts_not_that_of_the_proposal() -> None:
         (225, 216, True),
         (216, 225, False),
         (194, 186, True),
-        (225, 166, True),  # by way of others
-        (225, 221, False),  # only with another lattice, and so
+        (225, 166, True),  # through intermediate groups
+        (225, 221, False),  # only with another lattice, and likewise
         (221, 225, False),
         (12, 10, False),
     ],
@@ -260,7 +262,7 @@ def test_a_cif_reads_back_to_the_same_structure_and_only_to_it() -> None:
     assert read_cif("not a CIF") is None
 
 
-def test_the_same_crystal_in_another_guise_is_a_duplicate() -> None:
+def test_the_same_crystal_in_another_description_is_a_duplicate() -> None:
     """Another cell, origin or order of atoms, and 1 % of strain; not so another anion or another lattice."""
     salt = rock_salt()
     shifted = salt.copy()

@@ -1,4 +1,4 @@
-"""GFN2-xTB relaxes to minima that stay, blind to rotations, with the charge it is told, and never throws."""
+"""GFN2-xTB relaxes to stable minima, independent of rotations, with the given charge, and never raises."""
 
 import math
 
@@ -8,19 +8,11 @@ from ase.build import molecule as ase_molecule
 from pymatgen.core.structure import Molecule
 from scipy.spatial.transform import Rotation
 
-from matgen.checks.molecules import rmsd
+from matgen.checks.rmsd import rmsd
 from matgen.relaxation.force_constants import model_hessian
-from matgen.relaxation.symmetric import CONVERGED
-from matgen.relaxation.xtb import (
-    GAP_SLOPE,
-    POTENTIAL,
-    XtbConfig,
-    XtbProperties,
-    calibrated_gap,
-    electronic,
-    relax_molecule,
-    relax_molecules,
-)
+from matgen.relaxation.outcome import CONVERGED
+from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecule, relax_molecules
+from matgen.relaxation.xtb_properties import GAP_SLOPE, XtbProperties, calibrated_gap, electronic
 from matgen.runtime.config import ConfigError
 
 
@@ -55,7 +47,7 @@ def test_a_relaxation_goes_down_to_a_minimum_and_stays_there(name: str) -> None:
     assert rmsd(end, again) == pytest.approx(0.0, abs=1e-6)  # round-off of the alignment's square root
 
 
-def test_the_order_of_atoms_and_the_start_are_kept() -> None:
+def test_the_order_of_atoms_and_the_initial_molecule_are_kept() -> None:
     start = rattled(named("CH3CH2OH"))
     before = start.cart_coords.copy()
     end, _ = relax_molecule(start)
@@ -68,7 +60,7 @@ def test_energies_are_per_atom() -> None:
     assert report.energy * 3 == pytest.approx(electronic(end).energy, abs=1e-5)  # the self-consistency's own accuracy
 
 
-def test_nothing_depends_on_how_a_molecule_lies() -> None:
+def test_nothing_depends_on_the_orientation() -> None:
     start = rattled(named("CH3CH2OH"))
     one, other = electronic(start), electronic(turned(start))
     # 1e-4 eV and D: levels are as accurate as the charges, which converge to about 1e-5 e.
@@ -111,21 +103,21 @@ def test_a_radical_keeps_its_lone_electron() -> None:
 
 
 @pytest.mark.parametrize(
-    ("positions", "told"),
+    ("positions", "reason"),
     [
         ([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "overlap"),
         ([[0.0, 0.0, 0.0], [0.0, 0.0, 1e-6], [0.0, 0.0, 1.0]], "overlap"),
         ([[0.0, 0.0, 0.0], [0.0, 0.0, math.nan], [0.0, 0.0, 1.0]], "not finite"),
     ],
 )
-def test_a_hopeless_start_leads_to_a_report(positions: list[list[float]], told: str) -> None:
+def test_an_invalid_geometry_leads_to_a_report(positions: list[list[float]], reason: str) -> None:
     start = Molecule(["C", "O", "O"], positions)
     end, report = relax_molecule(start)
     assert end is start
     assert not report.converged
-    assert told in report.reason
+    assert reason in report.reason
     found = electronic(start)
-    assert told in found.reason
+    assert reason in found.reason
     assert math.isnan(found.gap)
     assert math.isnan(calibrated_gap(found))
 
@@ -145,9 +137,9 @@ def test_out_of_steps_gives_the_lowest_that_was_seen() -> None:
 
 
 def test_each_of_many_molecules_yields_a_result() -> None:
-    initial_geometries = [named("CH4"), Molecule(["H", "H"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), rattled(named("H2O"))]
-    alone = {one.index: one for one in relax_molecules(iter(initial_geometries))}
-    pooled = {one.index: one for one in relax_molecules(iter(initial_geometries), n_jobs=2)}
+    molecules = [named("CH4"), Molecule(["H", "H"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), rattled(named("H2O"))]
+    alone = {one.index: one for one in relax_molecules(iter(molecules))}
+    pooled = {one.index: one for one in relax_molecules(iter(molecules), n_jobs=2)}
     assert set(alone) == set(pooled) == {0, 1, 2}
     for index, one in alone.items():
         assert one.report.converged == pooled[index].report.converged == (index != 1)
@@ -161,25 +153,25 @@ def test_the_config_is_checked_at_the_border() -> None:
         XtbConfig(max_steps=0)
 
 
-def test_the_gap_of_nothing_is_no_number() -> None:
+def test_the_gap_of_a_failed_single_point_is_nan() -> None:
     assert math.isnan(XtbProperties(math.nan, math.nan, math.nan, math.nan, "failed: so").gap)
 
 
 @pytest.mark.parametrize("name", ["CH3CH2OH", "C2H2", "C6H6", "SO2"])
-def test_the_guessed_hessian_is_that_of_a_molecule_in_free_space(name: str) -> None:
+def test_the_model_hessian_is_that_of_a_molecule_in_free_space(name: str) -> None:
     atoms = ase_molecule(name)
     hessian = model_hessian(atoms.numbers, atoms.positions)
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-9)
-    # Shifts and turns cost nothing but the uniform part, so that six directions (five of a line) stay at its 1 eV/Å².
+    # Translations and rotations cost only the uniform part, so that six directions (five of a line) stay at 1 eV/Å².
     lowest = np.linalg.eigvalsh(hessian)
     assert lowest[0] == pytest.approx(1.0, abs=1e-6)
     shifts = np.tile(np.eye(3), (len(atoms), 1))
-    turns = np.stack([np.cross(axis, atoms.positions).ravel() for axis in np.eye(3)], 1)
-    for moves in (shifts, turns):
+    rotations = np.stack([np.cross(axis, atoms.positions).ravel() for axis in np.eye(3)], 1)
+    for moves in (shifts, rotations):
         np.testing.assert_allclose(hessian @ moves, moves, atol=1e-6)
 
 
-def test_the_guessed_hessian_turns_with_the_molecule() -> None:
+def test_the_model_hessian_turns_with_the_molecule() -> None:
     atoms = ase_molecule("CH3CH2OH")
     rotation = Rotation.from_euler("xyz", [0.3, 1.1, -2.0]).as_matrix()
     whole = np.kron(np.eye(len(atoms)), rotation)
