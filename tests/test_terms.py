@@ -140,8 +140,8 @@ def test_a_black_box_keeps_the_contract() -> None:
 
 
 def test_a_term_without_slopes_is_sampled_exactly() -> None:
-    # Two wells of width w, of which the one at 0 drives moves: the product has its mean at w and spread w/√2. Moments of
-    # 3000 independent chains; 4.5 standard errors are missed once in 150,000 times.
+    # Two wells of width w, of which the one at 0 drives moves: the product has its mean at w and spread w/√2. Moments
+    # of 3000 independent chains; 4.5 standard errors are missed once in 150,000 times.
     n, width = 3000, 0.05
     templates = TemplateBatch.of([CAESIUM_CHLORIDE] * n)
     start = Geometry(torch.zeros(n, 6, dtype=torch.float64), torch.zeros(2 * n, 3, dtype=torch.float64))
