@@ -1,4 +1,4 @@
-"""The command line: quick to answer, and one teaching line for whatever is wrong."""
+"""The command line: fast help, and one line that explains each error."""
 
 import hashlib
 import io
@@ -88,8 +88,8 @@ TOML = {
     "relax.toml": "[relaxation]\nfmax = 0.0",
     "target.toml": "[properties]\nband_gap = -2",
     "kind.toml": 'kind = "template_prio"',
-    "size.toml": 'kind = "judge"\n[model]\nwidht = 3',
-    "loss.toml": 'kind = "judge"\n[loss]\ncontrast = 3',
+    "size.toml": 'kind = "evaluator"\n[model]\nwidht = 3',
+    "loss.toml": 'kind = "evaluator"\n[loss]\ncontrast = 3',
     "lost.toml": 'kind = "template_prior"\ndata = "nowhere.npz"',
 }
 
@@ -134,7 +134,7 @@ TOML = {
         ("design --config no.toml", "no.toml is not TOML"),
         ("design --config key.toml", "key.toml: unknown key 'sead'; did you mean seed?"),
         ("design --config type.toml", "n: expected a whole number, got 'three'"),
-        ("design --config wish.toml", "expected a band_gap of 0 to 20 eV, got '-2.0'"),
+        ("design --config target.toml", "expected a band_gap of 0 to 20 eV, got '-2.0'"),
         ("design --gpa 1", "No such option"),
         ("desing", "No such command"),
         ("train", "Missing argument"),
@@ -213,29 +213,31 @@ def test_a_folder_that_holds_another_run(
 
 
 @pytest.mark.parametrize("named", [["--out", "x"], ["--out=x"], []])
-def test_the_way_on_never_starts_anew(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_to_resume_never_overwrites(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["matgen", "design", "--overwrite", *named, "--json"])
     end = [*named, "--json"] if named else ["--json", "--out", "x"]
     assert shlex.split(same_command(Path("x"))) == ["matgen", "design", *end]
 
 
-def test_a_find_is_told_with_the_property_that_was_wished_first() -> None:
+def test_a_new_candidate_is_printed_with_the_first_target_property() -> None:
     crystal = Structure(Lattice.cubic(3.0), ["Cs"], [[0, 0, 0]])
     properties = {"band_gap": Prediction(1.5, 0.1, "eV"), "formation_energy": Prediction(-2.0, 0.1, "eV/atom")}
     found = Candidate("a", crystal, crystal, SpaceGroup(221, "Pm-3m"), properties=properties)
     screen = Console(file=io.StringIO())
     StageView(screen).found(found, Request.of(targets={"formation_energy": -2.0}).property_targets)
-    told = screen.file.getvalue()
-    assert "-2.00" in told
-    assert "1.50" not in told
+    printed = screen.file.getvalue()
+    assert "-2.00" in printed
+    assert "1.50" not in printed
 
 
 @needs_weights
-def test_models_tell_their_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_lists_training_data_and_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert called(monkeypatch, "models", "--json") == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [entry["kind"] for entry in told] == list(KINDS)
-    assert all(entry["trained_on"] and entry["figures"] for entry in told)
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["kind"] for entry in listed] == list(KINDS)
+    assert all(entry["trained_on"] and entry["figures"] for entry in listed)
     assert called(monkeypatch, "models") == 0
     shown = capsys.readouterr().out
     assert all(kind in shown for kind in KINDS)
@@ -243,7 +245,7 @@ def test_models_tell_their_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 @needs_weights
 @pytest.mark.slow
-def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
+def test_json_goes_to_standard_output_and_progress_to_standard_error(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text('relax = "none"\nover_generation = 8\nmax_atoms = 6\n[sampler]\npool = 2\nshaped = 3\n')
     command = [
@@ -265,8 +267,10 @@ def test_json_goes_out_and_progress_goes_beside(tmp_path: Path) -> None:
     assert answer.returncode == (0 if found else cli.NOTHING_FOUND)
     assert len(found) <= 1
     assert "propose: " in answer.stderr
+    old = "relax is now relaxation.method, over_generation is now search.over_generation, max_atoms is now"
+    assert answer.stderr.count("uses keys of version 0.1, which are still read") == answer.stderr.count(old) == 1
     assert f"everything is in {tmp_path / 'out'}" in answer.stderr.splitlines()[-1]
     asked = json.loads((tmp_path / "out" / "run.json").read_text())["configuration"]
-    assert (asked["over_generation"], asked["sampler"]["pool"]) == (8, 2)  # from the file
+    assert (asked["search"]["over_generation"], asked["sampler"]["pool"]) == (8, 2)  # from the file
     assert asked["sampler"]["shaped"] == FAST["sampler"]["shaped"]  # the option wins
     assert asked["stages"] == {"moves": True, "regrowth": "formula", "diffusion": False, "mala": False}

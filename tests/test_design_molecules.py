@@ -13,10 +13,11 @@ from rdkit.Chem import rdDistGeom
 from matgen.checks.molecular_graph import shows_template, stereo_of_geometry
 from matgen.energies.base import TemplateEnergy
 from matgen.generation.errors import RequestError
-from matgen.generation.generate import generate, propose
+from matgen.generation.generate import generate
 from matgen.generation.kinds import kind_of_request
 from matgen.generation.kinds.molecules import Molecules
 from matgen.generation.presets import preset_of
+from matgen.generation.propose import propose
 from matgen.generation.request import Request
 from matgen.runtime.config import ConfigError
 from matgen.runtime.progress import Silence

@@ -206,7 +206,7 @@ def test_one_seed_draws_the_same_numbers_everywhere(other: torch.device) -> None
 @pytest.fixture(scope="module")
 def crystals(textbook: tuple[TextbookEntry, ...]) -> tuple[TemplateBatch, Geometry]:
     pairs = [described(entry.structure) for entry in textbook[:12]]
-    return concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
+    return concatenated([(TemplateBatch.of([template]), geometry) for template, geometry in pairs])
 
 
 def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
@@ -227,7 +227,7 @@ def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
 
 
 def trained(kind: str, table: Path, folder: Path, device: torch.device, steps: int) -> tuple[list[dict], Path, dict]:
-    """Log, weights and figures of a short training without dropout, whose masks a GPU draws by itself."""
+    """Log, weights and figures of a short training without dropout, whose masks a GPU samples by itself."""
     schedule = {"steps": steps, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": steps, "seed": 3}
     still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "layout_dropout": 0.0}}.get(
         kind, {"dropout": 0.0}
@@ -295,7 +295,7 @@ def test_sampling_elsewhere_is_sampling(changed: dict, other: torch.device) -> N
     for one, two in zip(here, there, strict=True):
         assert one.energies.keys() == two.energies.keys()
         for name, value in one.energies.items():
-            # Rounding grows along a walk of some twenty moves in float32.
+            # Rounding grows along a chain of some twenty moves in float32.
             assert two.energies[name] == pytest.approx(value, rel=1e-2, abs=1e-2), name
         assert two.geometry.lattice.device.type == "cpu"
         torch.testing.assert_close(two.geometry.lattice, one.geometry.lattice, rtol=1e-2, atol=1e-3)
@@ -309,9 +309,11 @@ def test_structures_are_read_elsewhere_as_on_the_cpu(textbook: tuple[TextbookEnt
 
     def opinions(device: torch.device) -> dict[str, float]:
         predictor = Predictor(load("graph_energy").to(device), by_structure(load("structure_properties").to(device)))
-        judged = predictions(load("evaluator").to(device), structure, str(device))
-        guided = predictor.of_structure(structure)
-        return {f"guide {k}": float(p.value) for k, p in guided.items()} | {k: p.value for k, p in judged.items()}
+        evaluated = predictions(load("evaluator").to(device), structure, str(device))
+        predicted = predictor.of_structure(structure)
+        return {f"predictor {k}": float(p.value) for k, p in predicted.items()} | {
+            k: p.value for k, p in evaluated.items()
+        }
 
     assert opinions(other) == pytest.approx(opinions(torch.device("cpu")), rel=1e-3, abs=1e-4)
     assert not math.isnan(sum(opinions(other).values()))

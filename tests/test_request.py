@@ -1,21 +1,32 @@
 """What is asked: every request survives its TOML file, and an impossible one says why."""
 
+import dataclasses
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from matgen.chemistry.elements import UnknownElementError
+from matgen.generation.configuration import configured
+from matgen.generation.constraints import CompositionConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import parse_formula
+from matgen.generation.keywords import FIELDS, KEYWORDS, TABLES
+from matgen.generation.old_keys import RENAMED, current_keys
+from matgen.generation.presets import FAST, PRESETS
+from matgen.generation.relaxation_settings import RelaxationConfig
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
+from matgen.generation.search_settings import SearchConfig, VerificationConfig
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import ConfigError, from_mapping, load_config, to_mapping, to_toml
 from matgen.runtime.devices import DeviceError
+from matgen.targets.properties import PROPERTIES
 from matgen.targets.target import TargetError
 from matgen.templates.crystal_rules import ContradictionError
 
@@ -80,24 +91,174 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         load_config(Request, tmp_path / "absent.toml")
 
 
+FLAT = Request.of(
+    gap="1.2:1.8",
+    targets={"energy_above_hull": "<0.05"},
+    elements=["Ga", "N", "O"],
+    include={"N"},
+    space_groups=(186, 216),
+    max_atoms=8,
+    n=3,
+    seed=7,
+    relax="none",
+    verify=2,
+    stages=Stages(mala=False),
+)
+"""A request from flat keywords."""
+
+NESTED = Request(
+    targets={"energy_above_hull": "<0.05", "gap": "1.2:1.8"},
+    composition=CompositionConstraints(elements=("Ga", "N", "O"), include=("N",), max_atoms=8),
+    symmetry=SymmetryConstraints(space_groups=(186, 216)),
+    search=SearchConfig(n=3, seed=7),
+    relaxation=RelaxationConfig(method="none"),
+    verification=VerificationConfig(n=2),
+    stages=Stages(mala=False),
+)
+"""The same request from its tables."""
+
+
+def test_flat_keywords_and_tables_give_the_same_request() -> None:
+    assert FLAT == NESTED
+    tables = {"composition": {"elements": ["Ga"], "max_atoms": 8}, "search": SearchConfig(n=3), "include": ["Ga"]}
+    assert Request.of(**tables) == Request.of(elements=["Ga"], max_atoms=8, n=3, include=["Ga"])
+    assert Request.of(band_gap=(1.2, 1.8)) == Request.of(targets={"band_gap": "1.2:1.8"})
+    assert Request.of(n=np.int64(3), elements=np.array(["Ga", "N"])) == Request.of(n=3, elements=["Ga", "N"])
+
+
+def test_every_keyword_finds_its_field() -> None:
+    properties = {name for one in PROPERTIES.values() for name in (one.name, *one.aliases)}
+    assert not properties & {*KEYWORDS, *FIELDS}  # or a target could not be told from a setting
+    for table, name in KEYWORDS.values():
+        assert name in {field.name for field in dataclasses.fields(TABLES[table])}
+    assert [field.name for field in dataclasses.fields(Request)] == list(FIELDS)
+
+
+def test_an_update_keeps_what_it_does_not_name() -> None:
+    later = FLAT.updated(seed=8, sampler={"levels": 20}, formation_energy="<-1")
+    assert (later.search.seed, later.search.n, later.sampler.levels) == (8, 3, 20)
+    assert later.targets == FLAT.targets | {"formation_energy": "<-1"}
+    assert later.updated(seed=7).search == FLAT.search
+    assert FLAT.search.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"max_atms": 3}, "unknown keyword 'max_atms'; did you mean max_atoms?"),
+        ({"serch": {"n": 3}}, "unknown keyword 'serch'; did you mean search?"),
+        ({"band_gp": 1.5}, "did you mean band_gap?"),
+        ({"colour": 1.5}, "expected one of band_gap, formation_energy, energy_above_hull, got 'colour'"),
+        ({"n": "3"}, "search.n: expected a whole number, got '3'"),
+        ({"elements": "GaN"}, "composition.elements: expected a list, got 'GaN'"),
+        ({"search": {"sed": 3}}, "[search] unknown key 'sed'; did you mean seed?"),
+        ({"sampler": 3}, "[sampler] expected a table, got 3"),
+        ({"relax": "vasp"}, "relaxation.method: got 'vasp'; choose one of usual, none, chgnet, xtb"),
+    ],
+)
+def test_unknown_keywords_and_wrong_types_teach(options: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        Request.of(**options)
+
+
 def test_a_request_survives_its_file(tmp_path: Path) -> None:
-    request = Request.of(
-        targets={"gap": "1.2:1.8", "energy_above_hull": "<0.05"},
-        elements=("Ga", "N", "O"),
-        include=("N",),
-        space_groups=(186, 216),
-        max_atoms=8,
+    (tmp_path / "run.toml").write_text(to_toml(FLAT))
+    assert load_config(Request, tmp_path / "run.toml") == FLAT
+    assert from_mapping(Request, to_mapping(FLAT)) == FLAT
+    assert configured(tomllib.loads(to_toml(FLAT)), {}) == (FLAT, {})
+
+
+# ---------------------------------------------------------------- configurations of version 0.1
+
+OLD = """
+n = 3
+relax = "none"
+elements = ["Ga", "N"]
+verify = 2
+
+[properties]
+band_gap = 1.5
+
+[relaxation]
+fmax = 0.1
+
+[stages]
+redraws = "never"
+
+[sampler]
+wish = 2.0
+start_drawn = 0.4
+pool = 4
+"""
+
+
+def test_keys_of_version_0_1_are_read_and_named_anew() -> None:
+    request, moved = configured(tomllib.loads(OLD), {})
+    assert request == Request.of(
+        band_gap=1.5,
         n=3,
-        seed=7,
+        budget=60.0,
+        elements=["Ga", "N"],
         relax="none",
-        stages=Stages(mala=False),
+        verify=2,
+        relaxation={"settings": {"fmax": 0.1}},
+        stages={"regrowth": "never"},
+        sampler={"target": 2.0, "sampled_noise": 0.4, "pool": 4},
     )
-    (tmp_path / "run.toml").write_text(to_toml(request))
-    assert load_config(Request, tmp_path / "run.toml") == request
-    assert from_mapping(Request, to_mapping(request)) == request
+    assert moved == {
+        "n": "search.n",
+        "relax": "relaxation.method",
+        "elements": "composition.elements",
+        "verify": "verification.n",
+        "properties": "targets",
+        "relaxation.fmax": "relaxation.settings.fmax",
+        "stages.redraws": "stages.regrowth",
+        "sampler.wish": "sampler.target",
+        "sampler.start_drawn": "sampler.sampled_noise",
+    }
+    assert current_keys(to_mapping(request)) == (to_mapping(request), {})
 
 
-def test_wishes_and_rules_are_understood() -> None:
+def test_every_renamed_key_is_one_of_its_table() -> None:
+    for table, names in RENAMED.items():
+        known = {field.name for field in dataclasses.fields(TABLES[table])}
+        assert set(names.values()) <= known
+        assert not set(names) & known
+
+
+@pytest.mark.parametrize(
+    ("raw", "complaint"),
+    [
+        ({"sead": 3}, "unknown key 'sead'; did you mean seed? Write it as search.seed"),
+        ({"serch": {"n": 3}}, "unknown key 'serch'; did you mean search?"),
+        ({"search": {"device": "cpu"}}, "[search] unknown key 'device'; write resources.device"),
+        ({"search": {"sead": 3}}, "[search] unknown key 'sead'; did you mean seed?"),
+        ({"search": {"n": 3}, "n": 4}, "expected search.n once, got it again as n; drop one"),
+        ({"sampler": {"wish": 1.0, "target": 2.0}}, "expected sampler.target once"),
+        ({"search": 3, "n": 4}, "[search] expected a table, got 3"),
+        ({"n": "three"}, "search.n: expected a whole number, got 'three'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_teaches(raw: dict, complaint: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(raw, {})
+    assert complaint in str(error.value)
+
+
+def test_options_win_over_the_file_and_the_file_over_the_preset_of_the_kind() -> None:
+    raw = {"kind": "molecule", "search": {"n": 3, "seed": 1}, "sampler": {"levels": 7}}
+    request, _ = configured(raw, {"n": 4, "targets": {"gap": "5"}})
+    assert (request.search.n, request.search.seed, request.sampler.levels) == (4, 1, 7)
+    assert request.sampler.move_steps == PRESETS["molecule"]["sampler"]["move_steps"]
+    hurried, _ = configured({"sampler": {"started": 5}}, {}, fast=True)
+    assert hurried.sampler.started == FAST["sampler"]["started"]
+    assert not hurried.stages.diffusion
+
+
+# ---------------------------------------------------------------- what is understood, and what is refused
+
+
+def test_targets_and_rules_are_understood() -> None:
     request = Request.of(targets={"gap": 1.5}, elements=("ga", " N"), include=("N",), exclude=("Ga",))
     assert [(target.name, target.low, target.high, target.point) for target in request.property_targets] == [
         ("band_gap", 1.5, 1.5, True)

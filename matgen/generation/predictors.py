@@ -1,7 +1,8 @@
-"""What the predictors that guide a design say of a crystal or a molecule.
+"""Predictions of the models that steer a design, for crystals and molecules.
 
-Of a crystal the ensemble trained on structures speaks alone: with the ensemble that reads templates it would be less
-exact (docs/properties.md). Of a molecule the graph network and the network that reads its graph are mixed.
+For crystals, the ensemble trained on structures predicts alone: mixed with the ensemble that reads templates it would
+be less accurate (docs/properties.md). For molecules, the graph network and the network that reads the molecular graph
+are mixed.
 """
 
 import math
@@ -26,32 +27,32 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.noise import CLEAN
 
 EVALUATOR = "evaluator_"
-"""Prefix of what the model predicts that guided nothing: it is reported, and decides nothing."""
+"""Prefix of the predictions of the evaluator, which steers nothing: they are reported, and decide nothing."""
 
 Predict = Callable[[TemplateBatch, State, Tensor], Mapping[str, Distribution]]
 """Distributions by property of systems: their templates, their states, and noise levels (n_systems,), Å."""
 
 
 def by_structure(ensemble: Ensemble) -> Predict:
-    """What an ensemble says of structures."""
+    """Return the predictions of an ensemble that reads structures."""
     return lambda _, state, sigma: ensemble(state, sigma)
 
 
 def by_graph_and_template(graph: GraphEnergy, properties: Ensemble) -> Predict:
-    """An even mixture of what the graph network says of states and an ensemble of templates."""
+    """Return an even mixture of the predictions from states by the graph network and from templates by an ensemble."""
     of_states = GraphPredictor(graph)
     return lambda templates, state, sigma: mixed([of_states(state, sigma), properties(templates)])
 
 
 class Predictor:
-    """The graph energy, and the predictors that guide."""
+    """The graph energy, and the predictions that steer a design."""
 
     def __init__(self, graph: GraphEnergy, predict: Predict) -> None:
         self.graph, self.predict = graph, predict
 
     @torch.no_grad()
     def read(self, templates: TemplateBatch, state: State) -> tuple[Mapping[str, Distribution], Tensor]:
-        """Distributions by property, and the graph energy per atom (n_systems,).
+        """Return distributions by property, and the graph energy per atom (n_systems,).
 
         Args:
             templates: of the systems.
@@ -64,17 +65,17 @@ class Predictor:
 
     @torch.no_grad()
     def distributions(self, templates: TemplateBatch, state: State) -> Mapping[str, Distribution]:
-        """Distributions by property of expanded templates."""
+        """Return distributions by property of expanded templates."""
         sigma = torch.full((state.n_systems,), CLEAN, dtype=state.positions.dtype, device=state.positions.device)
         return self.predict(templates, state, sigma)
 
     def of_structure(
         self, material: Material, smiles: str = "", targets: Iterable[Target] = ()
     ) -> dict[str, Prediction]:
-        """Predictions by property of one crystal, or of one molecule whose graph is named.
+        """Return predictions by property of one crystal, or of one molecule whose graph is named.
 
         Raises:
-            NoTemplateError: the symmetry of a crystal could not be found.
+            NoTemplateError: the symmetry of the crystal is not found.
         """
         template = described(material)[0] if isinstance(material, Structure) else MoleculeTemplate(smiles)
         device = next(self.graph.parameters()).device
@@ -86,7 +87,7 @@ class Predictor:
 def as_predictions(
     distributions: Mapping[str, Distribution], targets: Iterable[Target] = ()
 ) -> list[dict[str, Prediction]]:
-    """Predictions by property of each system, with the probability that a wish for it is met.
+    """Return predictions by property of each system, with the probability that a target for it is met.
 
     Args:
         distributions: by property, of the same systems.

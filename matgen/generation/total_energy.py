@@ -1,11 +1,10 @@
-"""The one energy that a request defines, in its two rooms.
+"""The total energy that a request defines, over templates and over states.
 
 E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
 """
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,41 +21,41 @@ from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
 STABLE = Target("energy_above_hull", -math.inf, 0.1, point=False)
-"""What is wished of crystals unless the request asks for another energy above the hull, eV/atom."""
+"""Target for crystals unless the request names another energy above the hull, eV/atom."""
 
 
 def template_energy(request: Request, kind: Kind) -> TemplateSum:
-    """What a template alone is worth: the prior given the request, and the wishes."""
+    """Return the energy of templates alone: the prior given the request, and the targets."""
     return kind.prior() + template_targets(request, kind)
 
 
 def template_targets(request: Request, kind: Kind, weight_of_targets: float | None = None) -> TemplateSum:
-    """What the kind itself has to say of a template, property wishes as templates show them, own terms."""
-    total = kind.opinions()
+    """Return the terms of the kind, the property targets as predicted from templates, and the terms of the user."""
+    total = kind.template_terms()
     for target, weight in weighted_targets(request, weight_of_targets):
         total = total + weight * TemplatePropertyTarget(kind.properties, target)
     return total + request.terms.templates
 
 
 def state_energy(request: Request, kind: Kind) -> Sum:
-    """What a sampler walks on: the graph energy, repulsion, the wishes, and own terms that are not for ranking only."""
+    """Return the energy of the sampler: graph energy, repulsion, targets, and the user's terms not for ranking only."""
     total = _physical(request.sampler.graph, kind)
     return total + state_targets(request, kind) + request.terms.used("slopes", "values")
 
 
 def _physical(weight: float, kind: Kind) -> Sum:
-    """The graph energy with this weight, and repulsion."""
+    """Return the weighted graph energy, and repulsion."""
     return Sum({"graph": (weight, GraphPrior(kind.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """What pulls on the diffusion: the wishes if any were made, and own terms that have slopes."""
+    """Return the energy that guides diffusion: targets, if there are any, and terms of the user that have slopes."""
     targets = state_targets(request, kind) if request.property_targets else Sum({})
     return targets + request.terms.used("slopes")
 
 
 def state_targets(request: Request, kind: Kind) -> Sum:
-    """The property wishes, as states show them to the graph network, which reads noised states too."""
+    """Return the property targets as predicted from states by the graph network, which reads noised states too."""
     return _targets(GraphPredictor(kind.graph), weighted_targets(request))
 
 
@@ -68,7 +67,12 @@ def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) 
 
 
 def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:
-    """The wishes with their weights, those of the walk if left out; stability of crystals, unless it is spoken of."""
+    """Return targets and weights, with the stability of crystals unless the request has a target for it.
+
+    Args:
+        request: what is asked.
+        weight_of_targets: of each target of the request; that of the sampler if left out.
+    """
     weight = request.sampler.target if weight_of_targets is None else weight_of_targets
     asked = [(target, weight) for target in request.property_targets]
     if request.kind == "crystal" and request.sampler.hull and all(t.name != STABLE.name for t, _ in asked):
@@ -77,7 +81,7 @@ def weighted_targets(request: Request, weight_of_targets: float | None = None) -
 
 
 def template_ranking(request: Request, kind: Kind) -> TemplateSum:
-    """What templates are ranked by, as far as they alone tell."""
+    """Return the part of the ranking energy that depends on templates alone."""
     weights = request.sampler
     prior = TemplateSum({"template_prior": (weights.rank_prior, kind.prior())})
     return prior + template_targets(request, kind, weights.rank_target)
@@ -90,10 +94,10 @@ def ranking_terms(
     request: Request,
     kind: Kind,
 ) -> dict[str, Tensor]:
-    """Every term (n_systems,) by name, weighted for ranking.
+    """Return every term (n_systems,) by name, weighted for ranking.
 
-    The graph energy counts per atom, since materials of different size compete, and the wishes count more than where
-    the sampler walks: a walk that follows a model too eagerly finds its errors, a choice wants to be sure.
+    The graph energy counts per atom, since materials of different size compete. Targets weigh more than in the
+    sampler: a chain that follows a model too closely finds its errors, while a choice needs confidence.
     """
     state, weights = expand(batch, geometry), request.sampler
     over_templates = template_ranking(request, kind)
@@ -107,15 +111,3 @@ def ranking_terms(
     own, targets = request.terms.weights, {target.name for target, _ in weighted_targets(request)}
     check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
     return {f"{name}_template" if name in targets else name: value for name, value in of_templates.items()} | of_states
-
-
-def repeats(
-    themes: Sequence[Hashable], total: Tensor, variety: float, found: Mapping[Hashable, int] | None = None
-) -> Tensor:
-    """Energy (n_systems,) for being one more variation of a theme: `variety` for each better one, and each found."""
-    seen: Counter[Hashable] = Counter(found or {})
-    energy = torch.zeros_like(total)
-    for i in total.argsort().tolist():
-        energy[i] = variety * seen[themes[i]]
-        seen[themes[i]] += 1
-    return energy

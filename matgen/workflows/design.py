@@ -1,4 +1,4 @@
-"""From a wish to candidates on disk: generate, relax best first, check, keep what is new, say why the rest is not."""
+"""From targets to candidates on disk: generate, relax best first, check, keep what passes, say why the rest fails."""
 
 import hashlib
 import json
@@ -16,9 +16,11 @@ from pymatgen.core.structure import Structure
 
 from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
-from matgen.generation.generate import Found, Proposed, generate
+from matgen.generation.generate import generate
 from matgen.generation.kinds import kind_of_request
 from matgen.generation.presets import preset_of
+from matgen.generation.rank import Proposed
+from matgen.generation.repetition import Found
 from matgen.generation.request import Request
 from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.config import to_mapping
@@ -55,14 +57,14 @@ def run(
     found: Callable[[Candidate], None] = lambda _: None,
     overwrite: bool = False,
 ) -> Outcome:
-    """Find candidates and write them into a folder; the folder of an interrupted run is gone on with.
+    """Find candidates and write them into a folder; an interrupted run in that folder is resumed.
 
     Args:
-        request: what is wanted.
-        folder: holds afterwards what `CandidateWriter` writes, `rejected.jsonl`, and the proposals of each round.
-        report: hears how every stage gets on.
-        found: is handed each candidate as soon as it is on disk, those of an interrupted run first.
-        overwrite: start anew where the folder holds another run.
+        request: what is asked.
+        folder: will hold what `CandidateWriter` writes, `rejected.jsonl`, and the proposals of each round.
+        report: receives the progress of every stage.
+        found: receives each candidate as soon as it is on disk, those of an interrupted run first.
+        overwrite: replace another run in the folder.
 
     Raises:
         WeightsError: weights that are missing or damaged.
@@ -87,7 +89,7 @@ def _searched(
     found: Callable[[Candidate], None],
     started: float,
 ) -> Outcome:
-    """Round after round, until enough are found and confirmed."""
+    """Search round by round, until enough candidates are found and confirmed."""
     folder = writer.folder
     clock = StageClock(writer, report)
     try:
@@ -113,9 +115,9 @@ def _searched(
 
 
 def identity(request: Request) -> RunInfo:
-    """What makes a run of this request the run that it is; of energies of its own, names and weights.
+    """Return what identifies a run of this request; of terms of the user, names and weights.
 
-    Effort is no part of it: a run may go on with another budget.
+    Effort (`EFFORT`) is not part of it: a run may be resumed with another budget.
 
     Raises:
         WeightsError: weights that are missing or damaged.
@@ -214,7 +216,7 @@ def design(
 
 
 class StageClock:
-    """Hands reports on, and notes in run.json how long each stage took and what it counted last."""
+    """Forwards progress reports, and records time and last counts of each stage in run.json."""
 
     def __init__(self, writer: CandidateWriter, report: Report) -> None:
         self._writer, self._report = writer, report
@@ -222,7 +224,7 @@ class StageClock:
         self._counts: dict[str, Any] = {}
 
     def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
-        """Note and hand on."""
+        """Record and forward a report."""
         if stage != self._stage:
             self.stop()
             self._stage, self._since = stage, time.perf_counter()
@@ -230,14 +232,14 @@ class StageClock:
         self._report(stage, done, total, **counts)
 
     def stop(self) -> None:
-        """End the stage that runs."""
+        """End the current stage."""
         if self._stage:
             self._writer.stage(self._stage, time.perf_counter() - self._since, **self._counts)
         self._stage = ""
 
 
 def _conclude(search: Search) -> None:
-    """Name the best of each family, now that all are found, and note in run.json what the candidates are made of."""
+    """Record the best candidate of each family, and in run.json the shares of the candidates."""
     writer = search.writer
     writer.revise([replace(one, family=search.families.best(one.name)) for one in writer.candidates])
     if writer.kind == "crystal":
@@ -246,7 +248,7 @@ def _conclude(search: Search) -> None:
 
 
 def _proposals(request: Request, number: int, folder: Path, clock: StageClock, found: Found) -> list[Candidate]:
-    """The proposals of a round, best first: from disk if an interrupted run left them."""
+    """Return the proposals of a round, best first: from disk if an interrupted run left them."""
     file = _proposal_file(folder, number)
     if not file.exists():
         generator = torch.Generator().manual_seed((request.search.seed + number * ROUND_STRIDE) % 2**63)
@@ -269,7 +271,7 @@ def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
 
 
 def _formula(proposed: Proposed) -> str:
-    """Reduced, of a crystal; as chemists write it, of a molecule."""
+    """Return the reduced formula of a crystal, or the Hill formula of a molecule."""
     if isinstance(proposed.template, MoleculeTemplate):
         return proposed.template.hill_formula
     return proposed.structure.composition.reduced_formula

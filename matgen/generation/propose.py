@@ -1,0 +1,103 @@
+"""Distinct templates for a request: sampled, moved by Metropolis–Hastings, chosen."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from matgen.generation.kinds.base import Kind
+from matgen.generation.repetition import Found, repetition_energy
+from matgen.generation.request import Request
+from matgen.generation.total_energy import template_energy, template_ranking, template_targets
+from matgen.runtime.progress import Report
+from matgen.samplers.metropolis import Move, metropolis
+from matgen.samplers.resample import resample, temperature_for
+from matgen.templates.batch import Template, TemplateBatch
+
+STEPS_BETWEEN_LOOKS = 4
+"""Metropolis steps between two collections of the states of the chains."""
+
+
+def propose(
+    request: Request, kind: Kind, generator: torch.Generator, report: Report, found: Found | None = None
+) -> list[Template]:
+    """Return distinct templates for a request.
+
+    They are sampled from the prior, resampled by the targets, moved on the total template energy, and chosen by rank.
+
+    Args:
+        request: what is asked.
+        kind: crystals or molecules.
+        generator: of all random numbers.
+        report: receives the progress.
+        found: candidates found before, which count as repeated.
+    """
+    moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
+    wanted = request.search.n * (
+        request.search.over_generation if moves else max(request.search.over_generation, request.sampler.started)
+    )
+    targets = template_targets(request, kind)
+    pool: list[Template] = []
+    goal, attempts = wanted * request.sampler.pool, 0
+    while len(pool) < goal and attempts < 4 * request.sampler.pool:
+        pool += kind.sample(min(512, goal), generator)
+        pool = list(dict.fromkeys(pool))
+        attempts += 1
+        report("propose", min(len(pool), goal), goal)
+    if not pool:
+        return []
+    with torch.no_grad():
+        energies = targets(TemplateBatch.of(pool).to(kind.device)).double().cpu()
+    temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
+    kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
+    if moves:
+        kept = moved_templates(kept, moves, request, kind, generator, report)
+    return _promising(list(dict.fromkeys(kept)), request, kind, found)
+
+
+def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
+    """Return the templates that get a geometry: those that rank best without one, in the order given."""
+    most = request.search.n * request.sampler.started
+    if len(templates) <= most:
+        return templates
+    with torch.no_grad():
+        energies = template_ranking(request, kind)(TemplateBatch.of(templates).to(kind.device))
+    energies = energies + repetition_energy(templates, energies, request, kind, found)
+    return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
+
+
+def moved_templates(
+    templates: list[Template],
+    moves: Mapping[str, Move],
+    request: Request,
+    kind: Kind,
+    generator: torch.Generator,
+    report: Report,
+) -> list[Template]:
+    """Return the states of Metropolis–Hastings chains on the total template energy, collected after burn-in."""
+    total = template_energy(request, kind)
+    steps = request.sampler.move_steps
+    first = max(1, min(request.sampler.burn_in, steps))
+    seen: list[Template] = []
+
+    def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
+        return total(batch.to(kind.device)).cpu()
+
+    def visit(done: int, chains: Sequence[Template]) -> None:
+        if done >= first and (done - first) % STEPS_BETWEEN_LOOKS == 0:
+            seen.extend(chains)
+        report("move templates", done, steps)
+
+    with torch.no_grad():
+        _, found = metropolis(
+            energy,
+            templates,
+            moves,
+            steps=steps,
+            temperatures=request.sampler.temperatures,
+            generator=generator,
+            visit=visit,
+        )
+    mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
+    report("move templates", steps, steps, energy=float(found.energy[-1].mean()), **mean)
+    return seen
