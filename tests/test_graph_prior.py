@@ -1,4 +1,4 @@
-"""Laws of molecules as skeletons and of their prior: round trips, counts, probabilities that sum to one, rules kept."""
+"""Laws of skeletons of molecules and of their prior: round trips, counts, probabilities that sum to one, rules."""
 
 import math
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ PLAIN = [
 AROMATIC = ["c1ccccc1", "c1ccc[nH]1", "c1cnoc1", "Cc1ccccc1", "Oc1ccncc1", "c1nnn[nH]1", "O=c1cc[nH]cn1", "c1ccoc1C#N"]
 IONS = ["[NH3+]CC([O-])=O", "[O-]C1=CC(=[NH2+])NC=C1F", "[NH3+][C-]1C=CC2=NON=C12", "NC=[NH+]CC1=N[N-]N=N1"]
 CAGES = ["C1C2CC3CC1C23", "C12C3C4C1C5C2C3C45", "C1CC2CCC1C2", "C1C2C3CC1C23", "N1C2C3C1C23", "C1OC11CO1"]
-HANDED = ["C[C@H](O)N", "F/C=C/F", "[H]/N=C/C", "C[C@@H]1CO1"]
+STEREO = ["C[C@H](O)N", "F/C=C/F", "[H]/N=C/C", "C[C@@H]1CO1"]
 MOLECULES = [*PLAIN, *AROMATIC, *IONS, *CAGES]
 
 
@@ -51,7 +51,7 @@ def template(smiles: str) -> MoleculeTemplate:
 
 
 def small_prior(seed: int = 0) -> GraphPrior:
-    """Untrained, but far from uniform."""
+    """Return an untrained prior that is far from uniform."""
     torch.manual_seed(seed)
     prior = GraphPrior(GraphPriorConfig(width=24, layers=1, heads=2, key=8)).eval()
     with torch.no_grad():
@@ -74,8 +74,8 @@ def test_a_skeleton_is_its_molecule_however_its_atoms_are_numbered(smiles: str) 
         assert skeleton.permuted(order).template() == template(smiles)
 
 
-@pytest.mark.parametrize("smiles", HANDED)
-def test_a_skeleton_knows_no_hands(smiles: str) -> None:
+@pytest.mark.parametrize("smiles", STEREO)
+def test_a_skeleton_has_no_stereo(smiles: str) -> None:
     assert Skeleton.of(template(smiles)).template() == template(smiles).without_stereo
 
 
@@ -108,7 +108,7 @@ def test_symmetries_and_kekule_forms_are_those_of_the_textbook(smiles: str, auto
 
 
 @pytest.mark.parametrize("smiles", ["Cc1ccccc1", "CC(C)=O", "C1OC11CO1", "NC=[NH+]C", "C1C2CC1C2", "c1cnoc1"])
-def test_labellings_are_counted_as_if_they_were_written_down(smiles: str) -> None:
+def test_labellings_are_counted_as_by_enumeration(smiles: str) -> None:
     found = labelled(template(smiles))
     numbered = {form.permuted(order) for form in found.skeletons for order in permutations(range(len(form.types)))}
     assert math.exp(found.log_labellings) == pytest.approx(len(numbered))
@@ -147,7 +147,7 @@ def test_sequences_spell_the_skeletons_that_they_were_made_of() -> None:
     assert Reading.of(tokens[:, :-1]).legal().gather(2, tokens[..., None]).all()
 
 
-def test_orders_have_the_probabilities_that_are_said() -> None:
+def test_orders_have_their_stated_probabilities() -> None:
     padded = PaddedSkeletons.of([Skeleton.of(template("CC(N)O"))]).select(torch.zeros(20_000, dtype=torch.long))
     order, log_q = connected_orders(padded, torch.rand(20_000, MAX_HEAVY, generator=torch.Generator().manual_seed(0)))
     found, counts = torch.unique(order[:, :4], dim=0, return_counts=True)
@@ -208,7 +208,7 @@ def test_the_energy_is_that_of_all_sequences_that_spell_a_molecule(smiles: str) 
     tokens = PaddedSkeletons.of(sorted(spellings, key=str)).tokens()
     exact = prior(Conditions.none(len(tokens), MOLECULE_GRIDS), tokens).logsumexp(0)
     energy = LearnedGraphPrior(prior, nothing, orders=1000)(TemplateBatch.of([template(smiles)]))
-    assert -energy.item() == pytest.approx(exact.item(), abs=0.15)  # 1,000 orders; a wrong count is off by log 2
+    assert -energy.item() == pytest.approx(exact.item(), abs=0.15)  # 1,000 orders; a wrong count changes it by log 2
 
 
 def test_the_energy_of_a_molecule_does_not_depend_on_its_neighbours_and_is_infinite_where_there_is_none() -> None:
@@ -233,7 +233,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_what_is_drawn_keeps_the_rules_and_its_valences(name: str) -> None:
+def test_samples_keep_the_rules_and_valences(name: str) -> None:
     sampled = samples(small_prior(), RULES[name])
     assert sampled
     for skeleton in sampled:
@@ -241,7 +241,7 @@ def test_what_is_drawn_keeps_the_rules_and_its_valences(name: str) -> None:
         assert RULES[name].why_not(skeleton.template()) == ""
 
 
-def test_one_seed_draws_the_same_and_patterns_are_kept() -> None:
+def test_one_seed_gives_the_same_samples_and_patterns_are_kept() -> None:
     rules = MoleculeRules(required_smarts=("[OX2H]",), forbidden_smarts=("F", "[!+0]"))
     nothing, sampler = Conditions.none(100, MOLECULE_GRIDS), MoleculeSampler(small_prior(), rules)
     one, again = (sampler.sample(nothing, torch.Generator().manual_seed(3)) for _ in range(2))
@@ -270,7 +270,7 @@ def test_a_broken_rule_is_named(rules: MoleculeRules, smiles: str, reason: str) 
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "rules",
     [
         {"allowed_elements": frozenset({6, 16})},
         {"allowed_elements": frozenset()},
@@ -284,9 +284,9 @@ def test_a_broken_rule_is_named(rules: MoleculeRules, smiles: str, reason: str) 
         {"required_smarts": ("C=O",), "forbidden_smarts": ("C=O",)},
     ],
 )
-def test_rules_that_nothing_satisfies_are_refused(asked: dict) -> None:
+def test_rules_that_nothing_satisfies_are_refused(rules: dict) -> None:
     with pytest.raises(ContradictionError):
-        MoleculeRules(**asked)
+        MoleculeRules(**rules)
 
 
 @pytest.mark.parametrize("smarts", ["", "C(", "[C"])
@@ -295,7 +295,7 @@ def test_a_pattern_that_is_none_is_refused(smarts: str) -> None:
         MoleculeRules(required_smarts=(smarts,))
 
 
-@pytest.mark.parametrize("smiles", [*MOLECULES, *HANDED])
+@pytest.mark.parametrize("smiles", [*MOLECULES, *STEREO])
 def test_the_short_way_to_a_composition_leads_to_the_same(smiles: str) -> None:
     assert composition_of(template(smiles)) == template(smiles).composition
 
@@ -324,16 +324,16 @@ def test_training_lowers_the_loss_below_that_of_independent_tokens() -> None:
     assert figures["nll_conditional"] < figures["nll"]
 
 
-def test_conditions_are_told_or_dropped_but_never_made_up() -> None:
+def test_conditions_are_kept_or_dropped_but_never_changed() -> None:
     data = table(MOLECULES)
     known = data.conditions(torch.arange(len(data)).repeat(50))
-    told = dropped(known, torch.Generator().manual_seed(0))
-    assert ((told.n_atoms == 0) | (told.n_atoms == known.n_atoms)).all()
-    assert (told.elements <= known.elements).all()
-    assert (told.properties.isnan() | (told.properties == known.properties)).all()
-    nothing = (told.n_atoms == 0) & ~told.elements.any(1) & ~told.complete & told.properties.isnan().all(1)
-    assert 0.3 < nothing.float().mean() < 0.5  # a third, and those that lose every coin
-    assert (told.elements.any(1) | ~told.complete | (known.elements.sum(1) == 0)).all()
+    kept = dropped(known, torch.Generator().manual_seed(0))
+    assert ((kept.n_atoms == 0) | (kept.n_atoms == known.n_atoms)).all()
+    assert (kept.elements <= known.elements).all()
+    assert (kept.properties.isnan() | (kept.properties == known.properties)).all()
+    nothing = (kept.n_atoms == 0) & ~kept.elements.any(1) & ~kept.complete & kept.properties.isnan().all(1)
+    assert 0.3 < nothing.float().mean() < 0.5  # a third, and those that lose all conditions by chance
+    assert (kept.elements.any(1) | ~kept.complete | (known.elements.sum(1) == 0)).all()
 
 
 def test_the_prior_is_saved_and_loaded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights on disk: they come back as they went, and a wrong file says what is wrong with it."""
+"""Files of weights: round trips, names of earlier versions, and messages about wrong files."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,17 @@ from safetensors.torch import save_file
 from matgen import __version__
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.evaluator import Evaluator, EvaluatorConfig
+from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.trunk import TrunkConfig
+from matgen.runtime.config import to_mapping
+from matgen.training.config import train_config
+from matgen.training.initial_weights import begin_from
 from matgen.weights.files import WEIGHTS, WeightsError, info, save, tensors, weights_hash
 from matgen.weights.models import load
 from matgen.weights.shipped import registry
+from matgen.workflows.train import find_config
 
 SMALL = TemplatePriorConfig(width=24, layers=1, heads=2)
 
@@ -39,12 +44,12 @@ def test_weights_come_back_rounded_to_half_precision(stored: Path) -> None:
         assert torch.equal(found, value.half().float()), name
 
 
-def test_the_header_tells_the_story(stored: Path) -> None:
-    told = info("template_prior", stored)
-    assert (told.trained_on, told.figures, told.version) == ("nothing", {"nll": 1.5}, __version__)
-    assert told.config["width"] == SMALL.width
-    assert told.n_parameters == sum(v.numel() for v in TemplatePrior(SMALL).state_dict().values())
-    assert told.sha256 == weights_hash("template_prior", stored)
+def test_the_header_describes_the_training(stored: Path) -> None:
+    header = info("template_prior", stored)
+    assert (header.trained_on, header.figures, header.version) == ("nothing", {"nll": 1.5}, __version__)
+    assert header.config["width"] == SMALL.width
+    assert header.n_parameters == sum(v.numel() for v in TemplatePrior(SMALL).state_dict().values())
+    assert header.sha256 == weights_hash("template_prior", stored)
     assert [found.kind for found in registry(stored.parent)] == ["template_prior"]
 
 
@@ -75,6 +80,36 @@ def rewritten(path: Path, **header: str) -> None:
         old, values = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     save_file(values, path, metadata=old | header)
     (path.parent / "hashes.json").unlink()
+
+
+def test_names_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    config = GeometryDensityConfig(width=24, layers=1, heads=2, known_layouts=2, known_parameters=3, layout_size=5)
+    density = GeometryDensity(config)
+    path = save(density, tmp_path / "geometry_density.safetensors", kind="geometry_density", trained_on="", figures={})
+    old = {"known_numbers": 3, "memory": 5, "forget": 0.15}
+    new = ("known_parameters", "layout_size", "layout_dropout")
+    shared = {name: value for name, value in to_mapping(config).items() if name not in new}
+    values = {
+        name.replace("layout_embedding", "memory"): value for name, value in tensors("geometry_density", path).items()
+    }
+    assert "memory.keys" in values
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    save_file(values, path, metadata=header | {"config": json.dumps(shared | old)})
+    (tmp_path / "hashes.json").unlink()
+    again = load("geometry_density", path)
+    assert again.config == config
+    fresh = GeometryDensity(config)
+    begin_from(fresh, "geometry_density", path)
+    assert torch.equal(fresh.layout_embedding.vectors.weight, density.layout_embedding.vectors.weight.half().float())
+
+
+def test_configurations_of_earlier_versions_are_read() -> None:
+    assert train_config({"kind": "judge"}).kind == "evaluator"
+    assert train_config({"kind": "geometry_density", "model": {"memory": 8, "forget": 0.5}}).model.layout_size == 8
+    trunk = {"graphs": True, "pushes": True}
+    assert train_config({"kind": "molecule_judge", "model": {"trunk": trunk}}).model.trunk.pair_displacements
+    assert find_config("judge").name == "evaluator.toml"
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
@@ -148,7 +183,7 @@ def test_what_ships_must_be_listed(stored: Path, listed: dict | None, monkeypatc
     hashes.unlink()
     if listed is not None:
         hashes.write_text(json.dumps(listed))
-    assert load("template_prior", stored).config == SMALL  # somebody's own weights need no list
+    assert load("template_prior", stored).config == SMALL  # only shipped weights need a list
     monkeypatch.setattr("matgen.weights.files.WEIGHTS", stored.parent)
     with pytest.raises(WeightsError, match=r"does not list template_prior\.safetensors"):
         load("template_prior")
@@ -158,4 +193,4 @@ def test_what_ships_is_whole() -> None:
     if not WEIGHTS.is_dir():
         pytest.skip("no weights ship yet")
     hashes = json.loads((WEIGHTS / "hashes.json").read_text(encoding="utf-8"))
-    assert {f"{told.kind}.safetensors": told.sha256 for told in registry()} == hashes
+    assert {f"{header.kind}.safetensors": header.sha256 for header in registry()} == hashes

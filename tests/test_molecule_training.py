@@ -1,4 +1,4 @@
-"""Training on molecules: the table, the labels' first guess, every network for a few steps, and that it is learned."""
+"""Training on molecules: tables, element references, every network for a few steps, and that denoising is learned."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from rdkit.Chem import AllChem
 
-from matgen.datasets.molecules import LABELS, MoleculeTable
+from matgen.datasets.molecules import LABELS, OLD_STEREO_SIGN, MoleculeTable
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
 from matgen.nn.trunk import TrunkConfig
 from matgen.runtime.config import ConfigError
@@ -78,11 +78,19 @@ def test_a_table_comes_back_as_it_was(molecules: MoleculeTable, stored: Path) ->
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(again.geometry.coords, molecules.geometry.coords)
     torch.testing.assert_close(again.labels, molecules.labels)
+
+
+def test_a_table_of_an_earlier_version_is_read(molecules: MoleculeTable, stored: Path, tmp_path: Path) -> None:
+    with np.load(stored) as raw:
+        columns = {OLD_STEREO_SIGN if name == "stereo_sign" else name: raw[name] for name in raw}
+    np.savez(tmp_path / "old.npz", **columns)
+    old = MoleculeTable.load(tmp_path / "old.npz").templates.graphs
+    torch.testing.assert_close(old.stereo_sign, molecules.templates.graphs.stereo_sign)
     some = again.select(torch.tensor([4, 0]))
     assert some.templates.smiles == (molecules.templates.smiles[4], molecules.templates.smiles[0])
 
 
-def test_what_elements_add_is_found_again(molecules: MoleculeTable) -> None:
+def test_element_references_are_recovered(molecules: MoleculeTable) -> None:
     truth = torch.zeros(95, dtype=torch.float64)
     truth[[1, 6, 7, 8, 9]] = torch.tensor([-2.0, -7.0, -6.0, -5.0, -4.0], dtype=torch.float64)
     element, system = molecules.templates.site_element, molecules.templates.site_system
@@ -93,7 +101,7 @@ def test_what_elements_add_is_found_again(molecules: MoleculeTable) -> None:
     torch.testing.assert_close(found[1][truth != 0].double(), truth[truth != 0], rtol=0, atol=0.01)
 
 
-def test_a_fold_is_a_matter_of_the_number_alone() -> None:
+def test_a_fold_depends_on_the_number_only() -> None:
     index = torch.arange(1, 5001)
     chosen = numbered(index, seed=3, share=0.5)
     assert float(chosen.float().mean()) == pytest.approx(0.5, abs=0.05)
@@ -144,7 +152,7 @@ def test_only_energies_take_a_loss() -> None:
 
 @pytest.mark.slow
 def test_denoising_is_learned(molecules: MoleculeTable, tmp_path: Path) -> None:
-    # A small network, 300 steps on twenty molecules: the residual at 0.1 Å must fall well below doing nothing (one).
+    # A small network, 300 steps on twenty molecules: the residual at 0.1 Å, one without displacements, must fall.
     torch.manual_seed(0)
     rows = torch.arange(len(molecules))
     loss = GraphLoss(median_sigma=0.1, spread_sigma=0.3, sample_share=0.0, contrast=0.1, properties=0.01)
@@ -161,7 +169,7 @@ def test_denoising_is_learned(molecules: MoleculeTable, tmp_path: Path) -> None:
 
 
 def turned(geometry: Geometry, batch: TemplateBatch, seed: int) -> Geometry:
-    """Every molecule turned and moved in its own way."""
+    """Return every molecule rotated and moved at random."""
     sample = torch.Generator().manual_seed(seed)
     rotation = torch.linalg.qr(torch.randn(batch.n_systems, 3, 3, generator=sample))[0]
     rotation = rotation * torch.linalg.det(rotation)[:, None, None]
@@ -169,7 +177,7 @@ def turned(geometry: Geometry, batch: TemplateBatch, seed: int) -> Geometry:
     return replace(geometry, coords=torch.einsum("ni,nij->nj", geometry.coords, rotation[batch.site_system]) + shift)
 
 
-def test_molecules_are_laid_onto_others_without_a_mirror(molecules: MoleculeTable) -> None:
+def test_molecules_are_superposed_without_reflection(molecules: MoleculeTable) -> None:
     batch, geometry = molecules.templates, molecules.geometry
     there = turned(geometry, batch, 3)
     torch.testing.assert_close(turned_to(batch, geometry, there).coords, there.coords, rtol=0, atol=1e-4)
@@ -182,8 +190,10 @@ def test_molecules_are_laid_onto_others_without_a_mirror(molecules: MoleculeTabl
     assert float(off.norm(dim=1).max()) > 0.3, "a mirror image cannot be reached"
 
 
-def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(molecules: MoleculeTable) -> None:
-    """A quarter of the batch is where the model's samples end; its way back leads to the truth, laid onto it."""
+def test_displacements_back_from_own_samples_do_not_depend_on_the_orientation_of_the_truth(
+    molecules: MoleculeTable,
+) -> None:
+    """A quarter of the batch are the model's own samples; the displacement back leads to the superposed truth."""
     torch.manual_seed(0)
     rows = torch.arange(len(molecules))
     loss = GraphLoss(own_share=0.25, own_sigma=(0.03, 0.3))
@@ -194,12 +204,12 @@ def test_the_way_back_from_own_samples_does_not_depend_on_how_the_truth_lies(mol
     sigma = torch.full((len(rows),), 0.5)
     dirty, back = noised(batch, geometry, sigma, sample)
     n = len(rows) // 4
-    told, far, mixed, ways = objective.with_own(model, batch, geometry, (sigma, dirty, back), n, sample)
+    level, far, mixed, ways = objective.with_own(model, batch, geometry, (sigma, dirty, back), n, sample)
     own = batch.site_system >= len(rows) - n
     torch.testing.assert_close(mixed.coords[~own], dirty.coords[~own])
     torch.testing.assert_close(ways.coords[~own], back.coords[~own])
-    assert ((told[-n:] >= 0.03) & (told[-n:] <= 0.3)).all()
-    assert (far[-n:] > 1.2 * told[-n:]).any(), "farther off than it is told, or there is nothing to learn"
+    assert ((level[-n:] >= 0.03) & (level[-n:] <= 0.3)).all()
+    assert (far[-n:] > 1.2 * level[-n:]).any(), "farther off than the noise level, or there is nothing to learn"
     home = replace(mixed, coords=mixed.coords + ways.coords)
     placed = turned_to(batch, geometry, home)
     torch.testing.assert_close(placed.coords[own], home.coords[own], rtol=0, atol=1e-4)

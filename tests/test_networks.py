@@ -1,4 +1,4 @@
-"""Laws of the networks: what they must not see, and that densities are densities."""
+"""Laws of the networks: invariances, equivariances, causality, and densities that integrate to one."""
 
 import math
 from dataclasses import replace
@@ -46,7 +46,7 @@ def site(group: int, letter: str, element: str) -> tuple[int, int]:
     return wyckoff_table().positions_of(group)[LETTERS.index(letter)], SYMBOLS.index(element)
 
 
-# High and low symmetry, centred cells, a group with a polar axis and one of a single hand.
+# High and low symmetry, centred cells, a group with a polar axis and a chiral one.
 TEMPLATES = (
     CrystalTemplate(221, (site(221, "a", "Sr"), site(221, "b", "Ti"), site(221, "c", "O"))),
     CrystalTemplate(15, (site(15, "e", "Ca"), site(15, "f", "O"))),
@@ -136,7 +136,7 @@ def test_the_self_product_is_e3nns_tensor_product(odd: bool) -> None:  # noqa: F
 
 
 def d_matrix(rotation: Tensor, *, odd: bool) -> Tensor:
-    """How features turn (9 or 18, 9 or 18)."""
+    """Return the matrix by which features rotate (9 or 18, 9 or 18)."""
     proper = rotation * torch.linalg.det(rotation)
     reflected = bool(torch.linalg.det(rotation) < 0)
     blocks = []
@@ -185,7 +185,7 @@ def test_the_energy_keeps_the_contract(
     check_gradients(energy, templates, geometry, sigma)
 
 
-def test_what_would_have_to_be_strained_costs_energy(model: GraphEnergy, state: State, sigma: Tensor) -> None:
+def test_a_strained_cell_costs_energy(model: GraphEnergy, state: State, sigma: Tensor) -> None:
     output = model(state, sigma)
     unstrained = replace(output, strain=torch.zeros_like(output.strain))
     more = energy_per_atom(output, state, sigma) - energy_per_atom(unstrained, state, sigma)
@@ -196,7 +196,7 @@ def test_what_would_have_to_be_strained_costs_energy(model: GraphEnergy, state: 
 def test_denoising_steps_turn_with_the_crystal_and_know_its_symmetry(
     model: GraphEnergy, state: State, templates: TemplateBatch, geometry: Geometry, sigma: Tensor
 ) -> None:
-    # In free numbers the step is the same whether the orbits are known or every atom is looked at.
+    # In free parameters the step is the same whether the orbits are used or every atom is computed.
     here, bare = model(state, sigma), model(state.without_symmetry(), sigma)
     known = predicted_step(here, templates, geometry)
     chosen = replace(bare, displacement=bare.displacement[state.orbits.representatives])
@@ -243,7 +243,7 @@ def test_the_envelope_vanishes_with_two_derivatives() -> None:
     assert 0 < value[1] < 1
 
 
-def test_everything_stays_bounded_as_atoms_meet(model: GraphEnergy) -> None:
+def test_energy_and_forces_stay_bounded_as_atoms_meet(model: GraphEnergy) -> None:
     # Down to coincidence, the energy approaches a limit and forces stay finite and of the same size.
     def at(distance: float) -> tuple[Tensor, Tensor]:
         x = torch.tensor([[0, 0, 0], [distance, 0, 0], [1.5, 1.2, 0.3]], dtype=D).requires_grad_()
@@ -283,9 +283,9 @@ def test_energies_per_atom_do_not_grow(model: GraphEnergy, state: State, sigma: 
     torch.testing.assert_close(model(state, sigma).embedding, model(twice, sigma).embedding, rtol=1e-6, atol=1e-6)
 
 
-def test_only_odd_channels_tell_mirror_images_apart(state: State, sigma: Tensor) -> None:
-    # Pseudo-scalars change sign with the hand; they vanish where a crystal has a mirror, as perovskite (0) does, and
-    # not in quartz (2), which has none. Without them every scalar feature is the same for both hands.
+def test_only_odd_channels_distinguish_mirror_images(state: State, sigma: Tensor) -> None:
+    # Pseudo-scalars change sign under reflection; they vanish in crystals with a mirror plane, such as perovskite (0),
+    # and not in quartz (2), which has none. Without them all scalar features are the same for both enantiomers.
     mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=D))
 
     def trunk(*, odd: bool) -> Trunk:
@@ -344,9 +344,9 @@ def tiny_prior(max_atoms: int = 20) -> TemplatePrior:
 def read(prior: TemplatePrior, templates: list[CrystalTemplate], conditions: Conditions | None = None) -> Tensor:
     """Log probabilities, sites in the order in which they are given."""
     batch = TemplateBatch.of(templates)
-    asked = Conditions.none(batch.n_systems, CRYSTAL_GRIDS) if conditions is None else conditions
+    conditions = Conditions.none(batch.n_systems, CRYSTAL_GRIDS) if conditions is None else conditions
     with torch.no_grad():
-        return prior(asked, batch.space_group, pad_sites(batch))
+        return prior(conditions, batch.space_group, pad_sites(batch))
 
 
 def all_templates(group: int, max_atoms: int, elements: list[int]) -> list[CrystalTemplate]:
@@ -364,7 +364,7 @@ def all_templates(group: int, max_atoms: int, elements: list[int]) -> list[Cryst
 @pytest.mark.parametrize(("group", "max_atoms"), [(1, 3), (221, 7), (99, 4), (225, 6)])
 def test_the_probabilities_of_all_templates_of_a_group_sum_to_one(group: int, max_atoms: int) -> None:
     # Biases that leave two elements: the others' share is below 1e-20, and what is left can be counted. A token that
-    # sees the one it predicts, or a mask that forgets something, breaks the sum.
+    # sees the one it predicts, or an incomplete mask, breaks the sum.
     prior, elements = tiny_prior(max_atoms), [SODIUM, CHLORINE]
     rare = torch.ones(N_ELEMENTS, dtype=torch.bool)
     rare[elements] = False
@@ -391,7 +391,7 @@ ILLEGAL = {
 def test_illegal_templates_have_no_probability(fault: str) -> None:
     prior = tiny_prior()
     assert float(read(prior, [ILLEGAL[fault]])) < -1e8
-    # A mate in the batch is none the worse for it.
+    # It does not change the other systems of the batch.
     legal = CrystalTemplate(225, (site(225, "a", "Na"), site(225, "b", "Cl")))
     torch.testing.assert_close(read(prior, [ILLEGAL[fault], legal])[1:], read(prior, [legal]))
 
@@ -404,7 +404,7 @@ def test_legal_continuations_are_those_that_stay_legal() -> None:
         for _ in range(4):
             options = [(p, replace(partial, sites=(*partial.sites, (p, SODIUM)))) for p in positions]
             allowed = {p - positions.start for p, t in options if is_legal(t) and t.n_atoms <= max_atoms}
-            # Asked after the last site of a template that holds one more than the partial one.
+            # Read after the last site of a template with one site more than the partial one.
             longer = TemplateBatch.of([replace(partial, sites=(*partial.sites, (positions.start, SODIUM)))])
             legal = legal_continuations(torch.tensor([group]), pad_sites(longer), max_atoms)[0, len(partial.sites)]
             assert set(legal[:-1].nonzero().ravel().tolist()) == allowed
@@ -422,7 +422,7 @@ def test_no_element_zero_and_every_known_element() -> None:
     assert float(read(prior, [CrystalTemplate(1, ((0, 0),))])) < -1e8
 
 
-ASKED = {
+GIVEN = {
     "atoms": {"n_atoms": torch.tensor([5])},
     "elements": {"elements": torch.nn.functional.one_hot(torch.tensor([OXYGEN]), N_ELEMENTS).bool()},
     "all elements": {"complete": torch.tensor([True])},
@@ -432,15 +432,15 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", GIVEN)
 def test_every_condition_changes_the_density(name: str) -> None:
     prior, template = tiny_prior(), TEMPLATES[0]
     none = Conditions.none(1, CRYSTAL_GRIDS)
-    without, given = (read(prior, [template], c) for c in (none, replace(none, **ASKED[name])))
+    without, given = (read(prior, [template], c) for c in (none, replace(none, **GIVEN[name])))
     assert float((without - given).abs()) > 1e-4
 
 
-def test_values_of_a_property_are_told_apart_and_clamped_to_the_grid() -> None:
+def test_values_of_a_property_differ_and_are_clamped_to_the_grid() -> None:
     prior = tiny_prior()
 
     def at(gap: float) -> float:
@@ -480,7 +480,7 @@ def tiny_density(dtype: torch.dtype = D) -> GeometryDensity:
     config = GeometryDensityConfig(width=12, layers=1, heads=2, dropout=0.0)
     density = GeometryDensity(config).to(dtype).eval()
     with torch.no_grad():
-        # As after training: sure of itself, and well inside the range of the volume.
+        # As after training: narrow, and well inside the range of the volume.
         density.head.weight *= 3.0
         place = torch.linspace(-1, 1, density.kind_bias.weight.shape[1])
         density.kind_bias.weight[5] = -20 * (place - 0.2) ** 2
@@ -518,8 +518,8 @@ def test_the_density_integrates_to_one(table: Tensor) -> None:
     assert float(table.max() / table.mean()) > 3, "this density should not be flat"
 
 
-def test_draws_follow_the_density(table: Tensor) -> None:
-    # χ² of 8,000 draws in 12 × 12 boxes: at most 143 degrees of freedom, 99.99 % of fair draws below 213.
+def test_samples_follow_the_density(table: Tensor) -> None:
+    # χ² of 8,000 samples in 12 × 12 boxes: at most 143 degrees of freedom, 99.99 % of correct samples below 213.
     n, boxes = 8000, 12
     sampled = tiny_density(torch.float32).sample(TemplateBatch.of([PYRITE_LIKE] * n), generator())
     unit = torch.stack([(sampled.lattice[:, 5] / LATTICE_RANGE[5] + 1) / 2, sampled.coords[:, 0]])
@@ -533,7 +533,7 @@ def test_draws_follow_the_density(table: Tensor) -> None:
     assert float(chi) < 213
 
 
-def test_draws_have_only_free_numbers_and_follow_the_seed(templates: TemplateBatch) -> None:
+def test_samples_have_only_free_parameters_and_follow_the_seed(templates: TemplateBatch) -> None:
     density = tiny_density(torch.float32)
     sampled, again = (density.sample(templates, generator(4)) for _ in range(2))
     assert torch.equal(sampled.lattice, again.lattice)
@@ -546,7 +546,7 @@ def test_draws_have_only_free_numbers_and_follow_the_seed(templates: TemplateBat
     assert float(sampled.coords.max()) < 1.0
 
 
-def test_colder_draws_are_likelier() -> None:
+def test_colder_samples_are_likelier() -> None:
     density, templates = tiny_density(torch.float32), TemplateBatch.of([PYRITE_LIKE] * 500)
     with torch.no_grad():
         warm, cold = (density.log_prob(templates, density.sample(templates, generator(), t)).mean() for t in (1.0, 0.3))
@@ -576,25 +576,25 @@ def test_the_density_does_not_see_padding_or_what_is_not_free(templates: Templat
         torch.testing.assert_close(density.log_prob(templates, other), together)
 
 
-def test_earlier_numbers_do_not_see_later_ones(templates: TemplateBatch, geometry: Geometry) -> None:
+def test_earlier_parameters_do_not_depend_on_later_ones(templates: TemplateBatch, geometry: Geometry) -> None:
     # Else the product of conditionals would be no density: for the one template, moving the last coordinate changes
-    # the last factor only, so that sums over it are the same before it, whatever stands there.
+    # the last factor only, so that the factors before it stay the same.
     density = tiny_density()
-    numbers = free_parameters(templates)
-    values = to_unit(numbers, geometry)
+    parameters = free_parameters(templates)
+    values = to_unit(parameters, geometry)
     other = values.clone()
-    last = numbers.present.sum(1) - 1
+    last = parameters.present.sum(1) - 1
     other[torch.arange(len(last)), last] = (other[torch.arange(len(last)), last] + 0.37) % 1.0
     with torch.no_grad():
-        before, after = (density._components(templates, numbers, v) for v in (values, other))
+        before, after = (density._components(templates, parameters, v) for v in (values, other))
     for one, two in zip(before, after, strict=True):
-        torch.testing.assert_close(one[numbers.present], two[numbers.present])
+        torch.testing.assert_close(one[parameters.present], two[parameters.present])
 
 
-def test_units_turn_back_into_numbers(templates: TemplateBatch, geometry: Geometry) -> None:
-    numbers = free_parameters(templates)
-    again = from_unit(numbers, to_unit(numbers, geometry), templates)
+def test_units_turn_back_into_parameters(templates: TemplateBatch, geometry: Geometry) -> None:
+    parameters = free_parameters(templates)
+    again = from_unit(parameters, to_unit(parameters, geometry), templates)
     torch.testing.assert_close(again.lattice, geometry.lattice)
     torch.testing.assert_close(again.coords, geometry.coords)
     count = torch.bincount(templates.site_system, weights=templates.free_coords.sum(1).double())
-    assert torch.equal(numbers.present.sum(1), (count + templates.free_lattice.sum(1)).long())
+    assert torch.equal(parameters.present.sum(1), (count + templates.free_lattice.sum(1)).long())

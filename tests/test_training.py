@@ -1,4 +1,4 @@
-"""Laws of training: the loop keeps its promises, negatives are wrong in the way they say, noise is what it says."""
+"""Laws of training: the loop, the negatives, the noise, and the objectives of the two densities."""
 
 import copy
 import json
@@ -173,8 +173,8 @@ def test_minutes_count_over_resumptions(tmp_path: Path) -> None:
     assert spent.calls == 0
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    # Promised where the objective draws no random numbers: weights, average, moments and rate come back.
+def test_an_interrupted_run_resumes_as_if_not_interrupted(tmp_path: Path) -> None:
+    # Holds for objectives without random numbers: weights, average, moments and rate are restored.
     whole, broken, resumed = (line_model() for _ in range(3))
     average = fit(whole, Line(), BRIEF, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -199,7 +199,7 @@ def test_a_schedule_that_cannot_be_kept_is_refused(changed: dict) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
-def test_a_damaged_checkpoint_is_told(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="is damaged"):
         fit(line_model(), Line(), BRIEF, tmp_path)
@@ -213,7 +213,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
-    # a ← d a + (1 - d) w after every step, d = min(0.9, (1 + step) / (10 + step)): early weights are soon forgotten.
+    # a ← d a + (1 - d) w after every step, d = min(0.9, (1 + step) / (10 + step)): early weights lose their influence.
     model, objective = line_model(), Line()
     expected = copy.deepcopy(model.state_dict())
     average = fit(model, objective, BRIEF, tmp_path)
@@ -226,7 +226,7 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
 
 
 class Broken(Line):
-    """A loss that is not a number, or a slope that is not, from the third step on."""
+    """A loss or a gradient that is not finite, from the third step on."""
 
     def __init__(self, fault: str) -> None:
         super().__init__()
@@ -398,17 +398,17 @@ def test_the_way_back_leads_back(templates: TemplateBatch, geometry: Geometry) -
     assert not dirty.coords[~templates.free_coords].any()
 
 
-def test_noise_has_the_size_that_sigma_says(templates: TemplateBatch, geometry: Geometry) -> None:
-    # In Å along each free number of a cell that is noised before; sites of polar groups are centred, so left out.
+def test_noise_has_the_size_sigma(templates: TemplateBatch, geometry: Geometry) -> None:
+    # In Å along each free parameter in the noised cell; sites of polar groups are centred, and so left out.
     sigma = torch.full((templates.n_systems,), 0.1, dtype=torch.float64)
     _, back = noised(templates, geometry, sigma, generator())
     fixed_origin = ~wyckoff_table().free_axis[templates.space_group].any(1)
     coords = back.coords[templates.free_coords & fixed_origin[templates.site_system, None]]
     lattice = back.lattice[templates.free_lattice]
-    for numbers in (coords, lattice):
-        assert len(numbers) > 300
-        assert abs(float(numbers.square().mean()) / 0.01 - 1) < 4 * (2 / len(numbers)) ** 0.5
-        assert abs(float(numbers.mean())) < 4 * 0.1 / len(numbers) ** 0.5
+    for values in (coords, lattice):
+        assert len(values) > 300
+        assert abs(float(values.square().mean()) / 0.01 - 1) < 4 * (2 / len(values)) ** 0.5
+        assert abs(float(values.mean())) < 4 * 0.1 / len(values) ** 0.5
 
 
 def test_noise_does_not_shift_crystals_whose_origin_is_arbitrary(templates: TemplateBatch, geometry: Geometry) -> None:
@@ -427,7 +427,7 @@ def test_noise_does_not_shift_crystals_whose_origin_is_arbitrary(templates: Temp
     conventional = torch.linalg.solve(table.primitive[templates.space_group], before.cell)
     frac = torch.einsum("si,sij->sj", shift, torch.linalg.inv(conventional))
     assert float(frac[free_axis].abs().max()) < 1e-9
-    # And so the way back that training asks for leads the centre nowhere.
+    # The denoising displacement does not move the centre either.
     _, back = noised(templates, geometry, size, generator())
     weighed = back.coords * templates.site_multiplicity[:, None]
     centre = torch.zeros_like(shift).index_add(0, templates.site_system, weighed)
@@ -456,7 +456,7 @@ def test_a_perfect_denoiser_has_no_loss(templates: TemplateBatch, geometry: Geom
     assert float(loss) < 1e-20
     lazy = replace(output, displacement=0 * displacement, strain=0 * home.lattice)
     _, parts = denoising_loss(lazy, some, where, home, torch.full((len(rows),), 0.2).double())
-    # Who stays put errs by the noise, which is the unit of the loss at σ small against saturation.
+    # Without a displacement the error is the noise, the unit of the loss at σ small against saturation.
     assert parts["dsm_sites"] == pytest.approx(1.0, abs=0.2)
     assert parts["dsm_lattice"] == pytest.approx(1.0, abs=0.2)
 
@@ -499,7 +499,7 @@ def test_the_graph_objective_trains_every_weight(table: CrystalTable) -> None:
 
 
 def test_the_graph_objective_can_be_lowered(table: CrystalTable) -> None:
-    # The same batch, noise and negatives again and again: slopes that point the wrong way could not.
+    # The same batch, noise and negatives in each step: wrong gradients could not lower the loss.
     objective, model = graph_objective(table), tiny_graph()
     rows, optimizer = next(objective.batches(16, generator())), torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
@@ -515,7 +515,7 @@ def test_the_graph_objective_can_be_lowered(table: CrystalTable) -> None:
 def test_the_graph_objective_is_validated_by_kind_of_error(table: CrystalTable) -> None:
     objective = graph_objective(table)
     figures = objective.validate(tiny_graph())
-    assert figures == objective.validate(tiny_graph()), "the same noise every time"
+    assert figures == objective.validate(tiny_graph()), "the same noise each time"
     areas = [figures[f"auroc_{name}"] for name in (*NEGATIVES, "sample")]
     assert all(0.0 <= area <= 1.0 for area in areas)
     assert figures["auroc"] == pytest.approx(sum(areas) / len(areas))
@@ -536,7 +536,7 @@ def test_own_samples_are_flawed_and_of_the_same_templates(templates: TemplateBat
     assert float(worst[flawed].min()) > 0.15
 
 
-def test_auroc_is_the_chance_that_false_lies_above_real() -> None:
+def test_auroc_is_the_probability_that_false_lies_above_real() -> None:
     real, false = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.5, 3.0])
     assert auroc(real, false) == pytest.approx(5 / 6)
     assert auroc(false, real) == pytest.approx(1 / 6)
@@ -573,9 +573,9 @@ def test_conditions_are_true_and_dropped_at_random(table: CrystalTable) -> None:
         assert bool(((some.n_atoms == known.n_atoms) | (some.n_atoms == 0)).all())
         given = some.properties.isfinite()
         assert torch.equal(some.properties[given], known.properties[given])
-        # Who is told that these are all elements is told all of them.
+        # Where the elements are complete, all of them are given.
         assert torch.equal(some.elements[some.complete], known.elements[some.complete])
-    # 2,840 coins: 0.35 of the atoms, within four standard errors.
+    # 2,840 trials: the number of atoms is kept in 0.35 of them, within four standard errors.
     share = float(torch.stack([some.n_atoms > 0 for some in kept]).double().mean())
     assert abs(share - 0.35) < 4 * (0.35 * 0.65 / (10 * len(table))) ** 0.5
 
@@ -596,7 +596,7 @@ def test_the_unigram_baseline_is_what_counting_gives(table: CrystalTable) -> Non
 
 
 def falls(model: nn.Module, objective: PriorObjective | GeometryObjective, folder: Path, rate: float) -> float:
-    """By how much the validated loss falls in 40 steps."""
+    """Return the decrease of the validation loss in 40 steps."""
     schedule = Schedule(steps=40, batch_size=64, learning_rate=rate, warmup=5, ema=0.9, validate_every=40)
     before = objective.validate(model.eval())["nll"]
     lines: list[dict[str, float]] = []
@@ -612,8 +612,8 @@ def test_the_template_prior_learns(table: CrystalTable, tmp_path: Path) -> None:
 
 
 def test_the_geometry_density_learns(table: CrystalTable, tmp_path: Path) -> None:
-    # From four of five random beginnings the likelihood of other crystals gains 1.5 to 2.1 nats in 40 steps; a spike at
-    # the very end of so short a run spoilt the fifth.
+    # For four of five seeds the likelihood of other crystals gains 1.5 to 2.1 nats in 40 steps; for the fifth the loss
+    # has a spike at the end of so short a run.
     torch.manual_seed(1)
     objective = GeometryObjective(table)
     known = table.templates.select(objective.rows)
@@ -627,7 +627,7 @@ def test_the_geometry_density_learns(table: CrystalTable, tmp_path: Path) -> Non
     assert model.layout_embedding.out.weight.any()  # layouts were learned
 
 
-def test_rare_layouts_are_drawn_more_often_than_they_occur(table: CrystalTable) -> None:
+def test_rare_layouts_are_sampled_more_often_than_they_occur(table: CrystalTable) -> None:
     objective = GeometryObjective(table)
     assert bool((table.split[objective.rows] == 0).all())
     counts: dict[tuple[int, ...], float] = {}

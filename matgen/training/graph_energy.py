@@ -41,6 +41,8 @@ class Table(Protocol):
         ...
 
 
+CRYSTAL_LOSS = GraphLoss()
+
 Negative = Callable[[TemplateBatch, Geometry, torch.Generator], Wrong]
 
 
@@ -62,7 +64,7 @@ class GraphObjective:
         rows: Tensor,
         val_rows: Tensor,
         targets: PropertyTargets,
-        loss: GraphLoss = GraphLoss(),
+        loss: GraphLoss = CRYSTAL_LOSS,
         negatives: Mapping[str, Negative] = NEGATIVES,
     ) -> None:
         self.table, self.rows, self.val_rows = table, rows, val_rows
@@ -118,7 +120,7 @@ class GraphObjective:
         """Replace the last n systems by the model's own samples, conditioned on a low noise level.
 
         Returns:
-            σ (n_systems,), distance of each system from the clean one, Å (n_systems,), dirty geometries, displacements back.
+            σ (n_systems,), distance from the clean system, Å (n_systems,), dirty geometries, displacements back.
         """
         sigma, dirty, back = noise
         place = torch.arange(len(sigma), device=sigma.device)
@@ -145,7 +147,7 @@ class GraphObjective:
     def _wrong(
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
     ) -> tuple[TemplateBatch, Geometry]:
-        """Return negatives made from the first n systems, class by class, without those that could not be made wrong."""
+        """Return negatives of the first n systems, class by class, without those that could not be made wrong."""
         kinds = [*self.negatives, "sample"]
         n_kinds = len(self.negatives)
         chance = torch.tensor([(1 - self.weights.sample_share) / n_kinds] * n_kinds + [0.0])
@@ -245,7 +247,7 @@ def plan(table: CrystalTable, config: TrainConfig) -> Plan:
     """Train the graph energy of crystals."""
     rows = trainable(table).nonzero().ravel()
     val = (table.split == 1).nonzero().ravel()[::9]
-    objective = GraphObjective(table, rows, val, PropertyTargets.of(table, rows), config.loss or GraphLoss())
+    objective = GraphObjective(table, rows, val, PropertyTargets.of(table, rows), config.loss or CRYSTAL_LOSS)
     model = GraphEnergy(config.model)
     predict = predictions_of_clean(table)
     return Plan(model, objective, rows_in_words(len(rows)), objective.targets, predict, validation(table))

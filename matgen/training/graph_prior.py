@@ -87,7 +87,7 @@ class SkeletonTable:
 
 
 def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.25) -> Conditions:
-    """Drop all conditions in a third of the rows; else keep each with probability `keep`, and of elements often only some."""
+    """Drop all conditions in a third of the rows; else keep each with probability `keep`, often only some elements."""
     n, n_properties = known.properties.shape
 
     def coin(probability: float, *shape: int) -> Tensor:
@@ -123,7 +123,7 @@ class GraphPriorObjective:
 
     @torch.no_grad()
     def validate(self, model: GraphPrior) -> dict[str, float]:
-        """Return NLL per ordered skeleton on the validation rows: without conditions, with all, and with the gap only."""
+        """Return NLL per ordered skeleton on the validation rows: without conditions, with all, with the gap only."""
         generator = torch.Generator().manual_seed(0)
         figures: dict[str, list[Tensor]] = {"nll": [], "nll_conditional": [], "nll_gap": []}
         for rows in torch.arange(len(self.val), device=self.val.count.device).split(512):
@@ -137,7 +137,7 @@ class GraphPriorObjective:
 
 
 def unigram_nll(train: SkeletonTable, val: SkeletonTable, generator: torch.Generator) -> float:
-    """Return NLL per ordered validation skeleton of independent tokens: training frequencies, restricted to legal tokens.
+    """Return NLL per ordered validation skeleton of independent legal tokens with the frequencies of training.
 
     One pseudo-count for each token; orders at random, as for the model.
     """

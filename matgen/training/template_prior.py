@@ -92,7 +92,7 @@ class PriorObjective:
 
 
 def unigram_nll(table: CrystalTable) -> float:
-    """Return NLL per validation crystal of independent tokens: group, positions given the group, elements, number of sites.
+    """Return NLL per validation crystal of independent tokens: group, positions given it, elements, number of sites.
 
     Frequencies are those of the training split with one pseudo-count; sites in random order, as for the model.
     """

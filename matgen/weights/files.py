@@ -103,7 +103,12 @@ def tensors(kind: str, path: Path | None = None) -> dict[str, Tensor]:
     check_kind(kind, KINDS)
     found = existing_file(kind, path)
     info(kind, found)
-    with safe_open(found, framework="pt") as stored:
+    return read(found)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by their current names, unchecked."""
+    with safe_open(path, framework="pt") as stored:
         return current_names({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118 (not a mapping)
 
 

@@ -17,7 +17,7 @@ from matgen.nn.graph_prior import GraphPrior
 from matgen.nn.template_prior import TemplatePrior
 from matgen.runtime.config import ConfigError, from_mapping
 from matgen.templates.prototypes import PrototypeLibrary
-from matgen.weights.files import WeightsError, check_kind, existing_file, info, tensors, weights_file
+from matgen.weights.files import WeightsError, check_kind, existing_file, info, read, tensors, weights_file
 from matgen.weights.kinds import NETWORKS, PROTOTYPES
 
 
@@ -56,7 +56,7 @@ def load(kind: str, path: Path | None = None) -> nn.Module:
         model = network.build(from_mapping(network.config, described.config))
     except ConfigError as error:
         raise WeightsError(f"the configuration in {found} does not fit this version: {error}") from error
-    values = {name: v.float() if v.is_floating_point() else v for name, v in tensors(kind, found).items()}
+    values = {name: v.float() if v.is_floating_point() else v for name, v in read(found).items()}
     try:
         model.load_state_dict(values)
     except RuntimeError as error:
