@@ -75,7 +75,7 @@ def prepared_table(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest
     """A prepared table of textbook crystals with made-up labels."""
     small = [entry.structure for entry in textbook if len(entry.structure.get_primitive_structure()) <= 20]
     pairs = [described(structure) for structure in small]
-    templates, geometry = concatenated([(TemplateBatch.of([template]), numbers) for template, numbers in pairs])
+    templates, geometry = concatenated([(TemplateBatch.of([template]), one) for template, one in pairs])
     n = len(pairs)
     numbers = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, -2.0, 0.1, -4.0])
     numbers[::3, 0] = 0.0

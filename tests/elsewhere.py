@@ -77,7 +77,7 @@ def refuse_mixtures(func: Any, args: tuple, leaves: list[Any]) -> None:
     """Raise unless all is on one device, or CUDA would let it pass.
 
     Raises:
-        RuntimeError: tensors of two devices meet, or a generator of another device draws.
+        RuntimeError: tensors of two devices meet, or a generator of another device is used.
     """
     tensors = [x for x in leaves if isinstance(x, Tensor)]
     assert all(isinstance(x, Elsewhere) for x in tensors if x.device == ELSEWHERE), f"{func} met a tensor of no numbers"
@@ -91,8 +91,8 @@ def refuse_mixtures(func: Any, args: tuple, leaves: list[Any]) -> None:
     elif torch.Tag.pointwise in func.tags and (isinstance(args[0], Elsewhere) or not func._schema.is_mutable):
         strangers = [x for x in strangers if x.dim()]
     if strangers:
-        told = ", ".join(f"{'elsewhere' if isinstance(x, Elsewhere) else 'cpu'} {tuple(x.shape)}" for x in tensors)
-        raise RuntimeError(f"Expected all tensors to be on the same device, got {told} in {func}")
+        listed = ", ".join(f"{'elsewhere' if isinstance(x, Elsewhere) else 'cpu'} {tuple(x.shape)}" for x in tensors)
+        raise RuntimeError(f"Expected all tensors to be on the same device, got {listed} in {func}")
 
 
 @cache

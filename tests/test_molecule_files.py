@@ -1,4 +1,4 @@
-"""Molecules on disk: what is written reads back as the same graph, hands and positions; what is broken has a reason."""
+"""Molecules on disk: files read back as the same graph, stereo and positions; broken ones have a reason."""
 
 import csv
 import gzip
@@ -56,7 +56,7 @@ SMILES = (
     "CS(=O)(=O)Nc1ccc(Cl)cc1",
     "FC(Br)(I)C#C",
 )
-"""Small and charged, aromatic, chiral, meso, E and Z, zwitterions, a centre of which no hand is asked."""
+"""Small and charged, aromatic, chiral, meso, E and Z, zwitterions, a centre without specified chirality."""
 
 
 def template(smiles: str) -> MoleculeTemplate:
@@ -305,7 +305,7 @@ def texts(smiles: str) -> dict[str, str]:
 @pytest.mark.parametrize("smiles", SMILES)
 def test_every_format_gives_back_the_molecule(tmp_path: Path, smiles: str) -> None:
     found, shape = template(smiles), molecule(smiles)
-    seen = template_in_space(with_positions(found, shape.cart_coords))[0]  # with a hand that nobody asked for
+    seen = template_in_space(with_positions(found, shape.cart_coords))[0]  # with an unspecified chirality
     for name, text in texts(smiles).items():
         entry = one(written(tmp_path / name, text))
         assert entry.template == str(found if "record" in name else seen), name
@@ -318,7 +318,7 @@ def test_every_format_gives_back_the_molecule(tmp_path: Path, smiles: str) -> No
 
 @pytest.mark.parametrize("smiles", SMILES[3::2])
 def test_atoms_in_another_order_are_the_same_molecule(tmp_path: Path, smiles: str) -> None:
-    """Files list atoms as they like; the entry lists them as its graph does, each hand where it belongs."""
+    """Files list atoms as they like; the entry lists them as its graph does, with its stereo."""
     shape = molecule(smiles)
     order = np.random.default_rng(1).permutation(len(shape)).tolist()
     shuffled = Chem.RenumberAtoms(with_positions(template(smiles), shape.cart_coords), order)
@@ -458,7 +458,7 @@ def test_kinds_are_told_apart_before_reading_as_after(tmp_path: Path) -> None:
 
 
 def test_what_works_on_one_kind_is_given_no_other(tmp_path: Path) -> None:
-    """Crystals are what is read unless something else is asked for."""
+    """Crystals are read by default."""
     written(tmp_path / "a.cif", cif_text(crystal().crystal))
     written(tmp_path / "b.sdf", sdf("CCO"))
     for kind, other in (("crystal", "no crystal"), ("molecule", "no molecule")):

@@ -1,4 +1,4 @@
-"""Laws of molecules in the shared house: graphs, hands, one batch with crystals, one sampler."""
+"""Laws of molecules: graphs, stereo, one batch with crystals, one sampler."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 
 D = torch.float64
 
-# Centres of both hands, both sides of double bonds, rings, a zwitterion, and one with nothing to tell.
+# Centres of both chiralities, both sides of double bonds, rings, a zwitterion, and one without stereo.
 SMILES = (
     "C[C@H](N)C(=O)O",
     "C[C@@H](O)CF",
@@ -189,7 +189,7 @@ def test_a_molecule_expands_to_where_its_numbers_say(molecules: tuple[TemplateBa
     assert state.atomic_numbers.tolist() == batch.site_element.tolist()
 
 
-# ---------------------------------------------------------------- hands
+# ---------------------------------------------------------------- stereo
 
 
 def test_geometries_that_show_their_hands_have_a_positive_handedness(molecules: tuple[TemplateBatch, Geometry]) -> None:
@@ -221,7 +221,7 @@ def test_relabelling_two_neighbours_turns_the_sign(molecules: tuple[TemplateBatc
 
 def test_the_push_leads_to_the_hand_that_is_asked_for(molecules: tuple[TemplateBatch, Geometry]) -> None:
     batch, geometry = molecules
-    flat = geometry.coords * torch.tensor([1.0, 1.0, 0.01], dtype=D)  # nearly without a hand
+    flat = geometry.coords * torch.tensor([1.0, 1.0, 0.01], dtype=D)  # nearly achiral
     state = expand(batch, replace(geometry, coords=flat))
     assert state.graphs is not None
     centre = state.graphs.stereo_kind == TETRAHEDRAL
@@ -234,8 +234,8 @@ def test_the_push_leads_to_the_hand_that_is_asked_for(molecules: tuple[TemplateB
     for sign in (1, -1):
         asked = replace(graphs, stereo_sign=sign * graphs.stereo_sign)
         value, displacement = chirality(state, asked)
-        pushed = state.positions.index_add(0, asked.stereo_sites.reshape(-1), 0.1 * displacement.reshape(-1, 3))
-        assert (chirality(replace(state, positions=pushed), asked)[0] > value).all()
+        displaced = state.positions.index_add(0, asked.stereo_sites.reshape(-1), 0.1 * displacement.reshape(-1, 3))
+        assert (chirality(replace(state, positions=displaced), asked)[0] > value).all()
 
 
 def test_the_energy_tells_mirror_images_apart_where_a_hand_is_asked_for(
@@ -300,7 +300,7 @@ def test_untrained_pushes_move_nothing(molecules: tuple[TemplateBatch, Geometry]
 
 
 def test_a_push_lets_both_ends_meet_at_their_length() -> None:
-    """One layer told to push at g = 1/2 per end brings two atoms to the length that it strives for, in one step."""
+    """One layer with displacements of g = 1/2 per end brings two atoms to its target distance in one step."""
     displacement = PairDisplacement(channels=1, n_radial=1, neighbors=1.0).double()
     displacement.out.bias.data = torch.tensor([0.5, 0.2], dtype=D)
     batch = TemplateBatch.of([MoleculeTemplate.of("[HH]")])
@@ -432,14 +432,14 @@ def test_crystals_and_molecules_walk_together(
         energy_score(energy, batch), batch, noisy, schedule=Schedule(karras_levels(0.1, 0.02, 4)), generator=generator()
     )
     sigma = torch.full((batch.n_systems,), 0.05, dtype=D)
-    walked, report = mala(
+    sampled, report = mala(
         lambda q: gradients(energy, batch, q, sigma), batch, down, steps=4, step_size=1e-4, generator=generator()
     )
-    assert walked.coords.isfinite().all()
+    assert sampled.coords.isfinite().all()
     assert report.acceptance.shape == (batch.n_systems,)
     crystal = batch.periodic[batch.site_system]
-    assert ((walked.coords[crystal] >= 0) & (walked.coords[crystal] < 1)).all()  # on the torus
-    assert (walked.coords[~crystal].abs() > 1).any()  # and not
+    assert ((sampled.coords[crystal] >= 0) & (sampled.coords[crystal] < 1)).all()  # on the torus
+    assert (sampled.coords[~crystal].abs() > 1).any()  # and not
 
 
 def test_metropolis_samples_a_molecule_in_a_well() -> None:
@@ -450,8 +450,8 @@ def test_metropolis_samples_a_molecule_in_a_well() -> None:
     def landscape(q: Geometry) -> tuple[Tensor, Geometry]:
         return 0.5 * (q.coords**2).sum(1) / 0.04, Geometry(torch.zeros_like(q.lattice), q.coords / 0.04)
 
-    walked, _ = mala(landscape, batch, start, steps=60, step_size=0.02, generator=generator(1), adapt_steps=20)
-    assert float(walked.coords.var()) == pytest.approx(0.04, rel=0.12)
+    sampled, _ = mala(landscape, batch, start, steps=60, step_size=0.02, generator=generator(1), adapt_steps=20)
+    assert float(sampled.coords.var()) == pytest.approx(0.04, rel=0.12)
 
 
 def test_noise_of_molecules_moves_no_centre(molecules: tuple[TemplateBatch, Geometry]) -> None:
@@ -522,7 +522,7 @@ def test_negatives_are_wrong_where_they_say_so_and_untouched_elsewhere(
     touched = torch.zeros(batch.n_systems, dtype=torch.bool).index_put((batch.site_system,), moved, accumulate=True)
     assert possible.any()
     assert (touched[possible]).all()
-    if name != "mirrored":  # which is told to be of no use where no centre asks for a hand
+    if name != "mirrored":  # which has no effect without a specified stereocentre
         assert not touched[~possible].any()
     assert templates.smiles == batch.smiles
 

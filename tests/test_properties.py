@@ -1,4 +1,4 @@
-"""Laws of the properties: distributions, wishes, the two models, calibration."""
+"""Laws of the properties: distributions, targets, the two models, calibration."""
 
 import copy
 import math
@@ -90,7 +90,7 @@ def test_median_and_spread_are_those_of_samples(name: str) -> None:
     levels = torch.rand(20_000, 1, dtype=D, generator=torch.Generator().manual_seed(0)).clamp(0.0025, 0.9975)
     samples = distribution.quantile(levels)
     predicted = distribution.prediction()
-    # 20,000 draws know the median to about 1 % of the spread; the tail beyond 0.25 % moves the spread by some percent.
+    # 20,000 samples give the median to 1 % of the spread; the tail beyond 0.25 % moves the spread by some percent.
     assert abs(samples.quantile(0.5) - predicted.value).item() < 0.05 * predicted.spread.item()
     assert samples.std().item() == pytest.approx(predicted.spread.item(), rel=0.1)
 
@@ -146,7 +146,7 @@ def test_the_energy_of_a_metal_grows_with_its_certainty() -> None:
     assert metal.tolist() == pytest.approx(zero, abs=1e-4)  # gaps up to 0.01 eV count as none
 
 
-# ---------------------------------------------------------------- wishes
+# ---------------------------------------------------------------- targets
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ SHIPPED = [kind for kind in ("template_properties", "evaluator") if (WEIGHTS / f
 def test_shipped_models_tell_salt_from_metal(kind: str) -> None:
     copper = CrystalTemplate(225, (site(225, "a", 29),))
     templates = TemplateBatch.of([ROCK_SALT, copper])
-    # Free numbers at zero: cubic cells of the volume that the composition suggests.
+    # Free parameters at zero: cubic cells of the volume expected of the composition.
     state = expand(templates, Geometry(torch.zeros(2, 6), torch.zeros(3, 3)))
     model = load(kind)
     with torch.no_grad():
@@ -552,7 +552,7 @@ def test_missing_gaps_put_right_what_the_selection_of_labels_spoils() -> None:
         optimizer.step(closure)
         return logit.item()
 
-    assert fitted(missing=True) == pytest.approx(0.8, abs=0.08)  # four standard deviations of 20,000 draws
+    assert fitted(missing=True) == pytest.approx(0.8, abs=0.08)  # four standard deviations of 20,000 samples
     assert fitted(missing=False) < 0.3  # half of the metals have no label
 
 

@@ -202,12 +202,12 @@ def test_disorder_is_refused_and_says_where(tmp_path: Path) -> None:
     mixed[0] = {"Na": 0.5, "K": 0.5}
     vacant = salt()
     vacant[0] = {"Na": 0.7}
-    for structure, told in ((mixed, "K:0.5"), (vacant, "Na:0.7")):
+    for structure, occupancy in ((mixed, "K:0.5"), (vacant, "Na:0.7")):
         for name, text in (("a.cif", str(CifWriter(structure))), ("a.json", json.dumps(structure.as_dict()))):
             entry = one(written(tmp_path / name, text))
             assert entry.structure is None
             assert entry.error.startswith("disordered")
-            assert told in entry.error
+            assert occupancy in entry.error
 
 
 def test_oxidation_states_and_labels_are_left_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Laws of templates: they say what a structure is, whoever tells it, and give it back."""
+"""Laws of templates: equal structures have equal templates, and a template gives its structure back."""
 
 from itertools import product
 
@@ -175,17 +175,17 @@ def random_cells(n: int) -> Tensor:
 def test_lattice_numbers_keep_the_metric_and_forget_the_rotation() -> None:
     cell = random_cells(50)
     q, _ = torch.linalg.qr(torch.randn(3, 3, dtype=D, generator=generator()))
-    numbers = lattice_to_parameters(cell)
-    again = parameters_to_lattice(numbers)
+    parameters = lattice_to_parameters(cell)
+    again = parameters_to_lattice(parameters)
     torch.testing.assert_close(again @ again.mT, cell @ cell.mT, rtol=EXACT, atol=EXACT)
-    torch.testing.assert_close(lattice_to_parameters(cell @ q), numbers, rtol=EXACT, atol=EXACT)
+    torch.testing.assert_close(lattice_to_parameters(cell @ q), parameters, rtol=EXACT, atol=EXACT)
 
 
 def test_lattice_numbers_invert() -> None:
-    numbers = 0.5 * torch.randn(50, 6, dtype=D, generator=generator())
-    cell = parameters_to_lattice(numbers)
-    torch.testing.assert_close(lattice_to_parameters(cell), numbers, rtol=EXACT, atol=EXACT)
-    torch.testing.assert_close(volume_parameter(torch.linalg.det(cell)), numbers[:, 5], rtol=EXACT, atol=EXACT)
+    parameters = 0.5 * torch.randn(50, 6, dtype=D, generator=generator())
+    cell = parameters_to_lattice(parameters)
+    torch.testing.assert_close(lattice_to_parameters(cell), parameters, rtol=EXACT, atol=EXACT)
+    torch.testing.assert_close(volume_parameter(torch.linalg.det(cell)), parameters[:, 5], rtol=EXACT, atol=EXACT)
 
 
 def test_the_basis_of_lattice_numbers_is_orthonormal() -> None:
@@ -204,8 +204,8 @@ def test_crystal_families_end_where_the_tables_say() -> None:
 def test_every_free_lattice_number_respects_the_family(family: str) -> None:
     # Which parameters (a, b, c, α, β, γ) stay equal or special, International Tables A, table 3.1.2.1.
     mask, fixed = (t[[g for g in range(1, 231) if crystal_family(g) == family]][:1] for t in family_tables())
-    numbers = torch.where(mask, 0.3 * torch.randn(40, 6, dtype=D, generator=generator()), fixed)
-    a, b, c, alpha, beta, gamma = np.array([Lattice(m).parameters for m in parameters_to_lattice(numbers).numpy()]).T
+    parameters = torch.where(mask, 0.3 * torch.randn(40, 6, dtype=D, generator=generator()), fixed)
+    a, b, c, alpha, beta, gamma = np.array([Lattice(m).parameters for m in parameters_to_lattice(parameters).numpy()]).T
     right_angles = {"monoclinic": (alpha, gamma), "triclinic": ()}.get(family, (alpha, beta, gamma))
     if family == "hexagonal":
         right_angles = (alpha, beta)
@@ -319,9 +319,9 @@ def test_alternatives_are_symmetries_of_the_description() -> None:
             target_matrix, target_shift = (np.array(part) for part in zip(*target, strict=True))
             wanted = (points @ np.linalg.inv(primitive) % 1.0)[:, :, None] + cells
             wanted = wanted.reshape(len(choices), -1, 3) @ primitive - target_shift[:, :1]  # (alternatives, images, 3)
-            numbers = wanted @ np.linalg.pinv(target_matrix[:, 0]).mT
-            miss = np.abs(numbers @ target_matrix[:, 0].mT - wanted).max(-1)
-            best = numbers[np.arange(len(choices)), miss.argmin(1)]
+            parameters = wanted @ np.linalg.pinv(target_matrix[:, 0]).mT
+            miss = np.abs(parameters @ target_matrix[:, 0].mT - wanted).max(-1)
+            best = parameters[np.arange(len(choices)), miss.argmin(1)]
             orbit = np.einsum("amij,aj->ami", target_matrix, best) + target_shift
             same = apart(points, orbit, primitive) < TABLED
             assert same.any(1).all(), f"{group} {table.label(position)}"
@@ -367,15 +367,15 @@ def test_numbers_that_are_not_free_move_nothing() -> None:
 
 
 def test_every_free_number_moves_something() -> None:
-    # 1e-3 of every free number, one at a time.
+    # 1e-3 of every free parameter, one at a time.
     templates = TemplateBatch.of(ONE_OF_EACH)
     geometry = random_geometry(templates)
     state = expand(templates, geometry)
     for name, free in (("lattice", templates.free_lattice), ("coords", templates.free_coords)):
         for row, column in free.nonzero().tolist():
-            numbers = {"lattice": geometry.lattice.clone(), "coords": geometry.coords.clone()}
-            numbers[name][row, column] += 1e-3
-            moved = expand(templates, Geometry(**numbers)).positions - state.positions
+            parameters = {"lattice": geometry.lattice.clone(), "coords": geometry.coords.clone()}
+            parameters[name][row, column] += 1e-3
+            moved = expand(templates, Geometry(**parameters)).positions - state.positions
             assert moved.norm() > 1e-4, (name, row, column)
 
 
@@ -392,7 +392,7 @@ def test_a_coordinate_may_go_round_the_torus() -> None:
 
 
 def test_orbits_lead_from_representatives_to_atoms() -> None:
-    # R acts on the surroundings: differences between a representative and any atom, carried along, end on an atom of
+    # R acts on the neighbourhood: differences between a representative and any atom, carried along, end on an atom of
     # the same element.
     templates = TemplateBatch.of(ONE_OF_EACH)
     state = expand(templates, random_geometry(templates))
