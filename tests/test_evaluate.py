@@ -1,4 +1,4 @@
-"""`matgen evaluate`: failures stay in denominators, order is nobody's business, relaxations are not done twice."""
+"""`matgen evaluate`: failures stay in denominators, order does not matter, relaxations are not done twice."""
 
 import json
 import math
@@ -114,9 +114,7 @@ def test_a_set_compared_with_itself_is_covered_and_no_distance_away(folder: Path
     assert all(value < 1e-6 for name, value in found.items() if "Wasserstein" in name or "Jensen" in name)
 
 
-def test_structures_that_were_to_be_found_are_matched_by_name_or_by_order(
-    folder: Path, tmp_path: Path, known: KnownIndex
-) -> None:
+def test_true_structures_are_matched_by_name_or_by_order(folder: Path, tmp_path: Path, known: KnownIndex) -> None:
     truth = tmp_path / "truth"
     truth.mkdir()
     for file in folder.glob("[0-7].cif"):
@@ -161,7 +159,7 @@ def test_other_paths_and_settings_have_another_folder(tmp_path: Path) -> None:
     assert default_folder(replace(QUICK, jobs=2), [one]) == folders[0]  # it goes on, with more processes
 
 
-def test_a_cell_too_large_to_be_judged_is_a_row_with_a_reason(folder: Path, known: KnownIndex) -> None:
+def test_a_cell_too_large_to_be_evaluated_is_a_row_with_a_reason(folder: Path, known: KnownIndex) -> None:
     large = Structure(Lattice.cubic(2.5), ["Cu"], [[0, 0, 0]]).make_supercell((8, 8, 8))
     (folder / "large.cif").write_text(cif_text(large), encoding="utf-8")
     row = next(row for row in evaluate([folder], QUICK, known=known).structures if row.name.endswith("large.cif"))
@@ -174,10 +172,10 @@ def test_the_command_prints_every_figure(
 ) -> None:
     options = ["--relax", "none", "--bootstrap", "50", "--out", str(tmp_path / "out")]
     assert called(monkeypatch, "evaluate", str(folder), *options) == 0
-    told = capsys.readouterr().out
-    assert "80.0 %" in told
-    assert "8/10" in told
-    assert "commonest layout" in told
+    printed = capsys.readouterr().out
+    assert "80.0 %" in printed
+    assert "8/10" in printed
+    assert "commonest layout" in printed
     assert called(monkeypatch, "evaluate", str(folder), *options, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert {"unique", "novel", "valid, CDVAE"} <= {figure["name"] for figure in document["figures"]}
@@ -194,7 +192,7 @@ def test_the_command_prints_every_figure(
         (["--reference", "perov5"], "MATGEN_DATA"),
     ],
 )
-def test_a_wrong_command_is_told_in_one_line(
+def test_a_wrong_command_gets_one_line(
     folder: Path,
     options: list[str],
     complaint: str,
@@ -222,31 +220,31 @@ def test_relaxations_are_kept_and_not_done_again(tmp_path: Path, known: KnownInd
     assert found["relaxation converges"] == 1.0
     assert found["unique"] == 0.5
     assert found["stable ≤ 0.1 eV/atom"] == 1.0
-    assert found["S.U.N. ≤ 0.1 eV/atom"] == 0.0  # rock salt is no news
+    assert found["S.U.N. ≤ 0.1 eV/atom"] == 0.0  # rock salt is known
     assert found["RMSD to relaxed"] == pytest.approx(0.0, abs=1e-4)  # both sites are fixed by symmetry
     seen = Silence()
     again = evaluate([made], config, folder=out, known=known, report=seen)
     assert kept.read_text(encoding="utf-8") == lines
     assert again.estimates == first.estimates
-    # A structure that changed is relaxed anew, under its old name.
+    # A changed structure is relaxed again, under its old name.
     text = (made / "salt.cif").read_text(encoding="utf-8")
     (made / "again.cif").write_text(text, encoding="utf-8")
     evaluate([made], config, folder=out, known=known)
     assert len(kept.read_text(encoding="utf-8").splitlines()) == 3
 
 
-# ---------------------------------------------------------------- judging
+# ---------------------------------------------------------------- rows
 
 
 def outcome(structure: Structure, hull: ReferenceHull, above: float, *, converged: bool = True) -> Outcome:
-    """A relaxation that ended so much above the hull, eV/atom."""
+    """A relaxation that ended this far above the hull, eV/atom."""
     on_hull = -hull.above_hull(structure.composition, 0.0, hull.potential).above_hull
     reason = "converged" if converged else "out of steps"
     energy = on_hull + above
     return Outcome(structure, Relaxation(converged, reason, 5, energy, energy + 0.1, 0.01, 0.001, 1.0, hull.potential))
 
 
-def judged(
+def evaluated_rows(
     structures: list[Structure], heights: list[float], hull: ReferenceHull, known: KnownIndex, *, converged: bool = True
 ) -> list[CrystalRow]:
     entries = [entry(str(i), structure) for i, structure in enumerate(structures)]
@@ -258,8 +256,8 @@ def judged(
     return compared_rows(rows, structures, known, Silence())
 
 
-def strangers() -> list[Structure]:
-    """Three crystals that nobody knows: rock salt layouts of elements that do not form them, oddly sized."""
+def unknown_crystals() -> list[Structure]:
+    """Three unknown crystals: combinations of elements that do not form such structures, of unusual size."""
     return [
         Structure.from_spacegroup("Pm-3m", Lattice.cubic(a), [*symbols], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
         for a, symbols in ((4.4, ("Cs", "Bi", "F")), (5.1, ("Rb", "W", "I")), (4.7, ("Ba", "Re", "Br")))
@@ -267,8 +265,8 @@ def strangers() -> list[Structure]:
 
 
 def test_stability_is_counted_at_0_and_at_a_tenth(hull: ReferenceHull, known: KnownIndex) -> None:
-    three = strangers()
-    rows = judged([*three, three[0]], [-0.02, 0.05, 0.3, 0.05], hull, known)
+    three = unknown_crystals()
+    rows = evaluated_rows([*three, three[0]], [-0.02, 0.05, 0.3, 0.05], hull, known)
     np.testing.assert_allclose([row.above_hull for row in rows], [-0.02, 0.05, 0.3, 0.05], atol=1e-9)
     found = values(stability_figures(rows, 8, Bootstrap(50), hull.potential))
     assert found["stable ≤ 0 eV/atom"] == 1 / 8
@@ -281,8 +279,8 @@ def test_stability_is_counted_at_0_and_at_a_tenth(hull: ReferenceHull, known: Kn
 def test_sun_is_at_most_each_of_its_parts(crystals: list[Structure], hull: ReferenceHull, known: KnownIndex) -> None:
     random = np.random.default_rng(0)
     for _ in range(3):
-        some = [*strangers(), *strangers(), *crystals[:3]]
-        rows = judged(some, random.normal(0.05, 0.1, len(some)).tolist(), hull, known)
+        some = [*unknown_crystals(), *unknown_crystals(), *crystals[:3]]
+        rows = evaluated_rows(some, random.normal(0.05, 0.1, len(some)).tolist(), hull, known)
         for flag, limit in ((lambda r: r.sun, 0.1), (lambda r: r.sun_on_hull, 0.0)):
             n = sum(map(flag, rows))
             assert n <= sum(row.unique for row in rows)
@@ -292,13 +290,13 @@ def test_sun_is_at_most_each_of_its_parts(crystals: list[Structure], hull: Refer
 
 
 def test_a_kind_counts_once_whichever_member_is_stable(hull: ReferenceHull, known: KnownIndex) -> None:
-    one = strangers()[0]
+    one = unknown_crystals()[0]
     for heights in ([0.5, 0.0], [0.0, 0.5], [0.0, 0.05]):
-        assert sum(row.sun for row in judged([one, one], heights, hull, known)) == 1
+        assert sum(row.sun for row in evaluated_rows([one, one], heights, hull, known)) == 1
 
 
 def test_what_did_not_converge_is_not_stable(hull: ReferenceHull, known: KnownIndex) -> None:
-    rows = judged(strangers(), [-1.0, -1.0, -1.0], hull, known, converged=False)
+    rows = evaluated_rows(unknown_crystals(), [-1.0, -1.0, -1.0], hull, known, converged=False)
     found = values(stability_figures(rows, 3, Bootstrap(50), hull.potential))
     assert found["stable ≤ 0.1 eV/atom"] == found["S.U.N. ≤ 0.1 eV/atom"] == found["relaxation converges"] == 0.0
     assert math.isnan(found["energy above hull"])
@@ -312,12 +310,12 @@ def test_energies_of_another_potential_are_refused(crystals: list[Structure], hu
         relaxed_rows(rows_as_read(entries, Silence()), entries, {"a": wrong}, hull)
 
 
-def test_energies_too_good_to_be_true_are_told(hull: ReferenceHull, known: KnownIndex) -> None:
-    rows = judged(strangers(), [-0.5, -0.4, -0.1], hull, known)
+def test_energies_far_below_the_hull_are_noted(hull: ReferenceHull, known: KnownIndex) -> None:
+    rows = evaluated_rows(unknown_crystals(), [-0.5, -0.4, -0.1], hull, known)
     assert "2 lie more than 0.3" in low_energy_note(rows)
     found = values(stability_figures(rows, 3, Bootstrap(50), hull.potential))
     assert found["stable ≤ 0 eV/atom"] == found["S.U.N. ≤ 0.1 eV/atom"] == pytest.approx(1 / 3)
-    assert not low_energy_note(judged(strangers(), [0.0, 0.0, 0.0], hull, known))
+    assert not low_energy_note(evaluated_rows(unknown_crystals(), [0.0, 0.0, 0.0], hull, known))
 
 
 # ---------------------------------------------------------------- references
@@ -340,7 +338,7 @@ def test_the_shipped_profile_is_that_of_the_data(data_dir: Path) -> None:
         assert set(counts) <= set(shipped.counts[quantity])
 
 
-def test_a_data_set_that_is_not_at_hand_says_how_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_data_set_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="README"):
         named_structures("mp20", tmp_path)
     with pytest.raises(DataSetError, match="carbon24"):
@@ -348,12 +346,12 @@ def test_a_data_set_that_is_not_at_hand_says_how_to_get_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("wrong", [{"jobs": 0}, {"bootstrap": 0}, {"requested": -1}, {"relax": "emt"}])
-def test_a_config_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_an_invalid_config_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         replace(EvaluationConfig(), **wrong)  # type: ignore[arg-type]
 
 
-def test_nothing_to_judge_is_an_error_with_a_reason(tmp_path: Path) -> None:
+def test_nothing_to_evaluate_is_an_error_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a.cif").write_text("nothing", encoding="utf-8")
     assert [e.structure for e in read_structures([tmp_path])] == [None]
     with pytest.raises(EvaluationError, match="none that can be read"):

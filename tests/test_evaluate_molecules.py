@@ -1,4 +1,4 @@
-"""`matgen evaluate` of molecules: failures stay in denominators, poses are nothing, relaxations are not done twice."""
+"""`matgen evaluate` of molecules: failures stay in denominators, poses do not matter, relaxations are kept."""
 
 import json
 import sys
@@ -87,7 +87,7 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 # ---------------------------------------------------------------- the whole command
 
 
-def test_what_is_no_molecule_fails_but_its_atoms_are_counted(folder: Path, known: KnownMolecules) -> None:
+def test_atoms_that_are_no_molecule_fail_but_are_counted(folder: Path, known: KnownMolecules) -> None:
     found = evaluate([folder], QUICK, known_molecules=known)
     figures = named(found.estimates)
     assert figures["readable"].numerator == figures["PoseBusters"].numerator == 5
@@ -114,7 +114,7 @@ def test_the_number_requested_is_the_denominator(folder: Path, known: KnownMolec
         evaluate([folder], replace(QUICK, requested=6))
 
 
-def test_a_turned_renumbered_molecule_in_another_place_is_the_same(
+def test_a_rotated_renumbered_translated_molecule_is_the_same(
     folder: Path, tmp_path: Path, known: KnownMolecules
 ) -> None:
     other = tmp_path / "other"
@@ -137,7 +137,7 @@ def test_a_set_compared_with_itself_is_no_distance_away(folder: Path, known: Kno
     assert all(value < 1e-6 for name, value in apart.items())
 
 
-def test_what_a_file_says_of_bonds_is_nothing_to_edm(tmp_path: Path, known: KnownMolecules) -> None:
+def test_bonds_of_a_file_do_not_matter_to_edm(tmp_path: Path, known: KnownMolecules) -> None:
     wholes = [with_positions(made.template, made.positions) for made in map(embedded, map(MoleculeTemplate.of, GOOD))]
     (tmp_path / "a.sdf").write_text("".join(f"{Chem.MolToMolBlock(one)}$$$$\n" for one in wholes), encoding="utf-8")
     (tmp_path / "a.xyz").write_text("".join(xyz(*geometry(smiles)) for smiles in GOOD), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_what_a_file_says_of_bonds_is_nothing_to_edm(tmp_path: Path, known: Know
         assert sdf[name] == pytest.approx(bare[name])
 
 
-def test_elements_that_edm_does_not_know_fail_its_figures_alone(tmp_path: Path, known: KnownMolecules) -> None:
+def test_elements_that_edm_does_not_know_fail_its_figures_only(tmp_path: Path, known: KnownMolecules) -> None:
     (tmp_path / "a.smi").write_text("CCl\n", encoding="utf-8")
     found = evaluate([tmp_path], QUICK, known_molecules=known)
     figures = values(found.estimates)
@@ -183,7 +183,7 @@ def test_relaxations_are_kept_and_not_done_again(tmp_path: Path, known: KnownMol
     assert again.estimates == first.estimates
     (made / "a.xyz").write_text((made / "b.xyz").read_text(encoding="utf-8"), encoding="utf-8")
     evaluate([made], config, folder=out, known_molecules=known)
-    assert len(kept.read_text(encoding="utf-8").splitlines()) == 3  # what changed is relaxed anew, under its old name
+    assert len(kept.read_text(encoding="utf-8").splitlines()) == 3  # a changed molecule is relaxed again
 
 
 def test_the_command_writes_what_it_prints(
@@ -209,7 +209,7 @@ def test_the_command_writes_what_it_prints(
         (["--csp", "."], "leave out csp"),
     ],
 )
-def test_what_crystals_alone_have_is_refused_in_one_line(
+def test_options_of_crystals_are_refused_in_one_line(
     folder: Path,
     options: list[str],
     complaint: str,
@@ -221,14 +221,14 @@ def test_what_crystals_alone_have_is_refused_in_one_line(
     assert complaint in capsys.readouterr().err
 
 
-def test_crystals_and_molecules_are_not_judged_together(folder: Path) -> None:
+def test_crystals_and_molecules_are_not_evaluated_together(folder: Path) -> None:
     salt = "2\nLattice='3 0 0 0 3 0 0 0 3' Properties=species:S:1:pos:R:3\nCs 0 0 0\nCl 1.5 1.5 1.5\n"
     (folder / "salt.xyz").write_text(salt.replace("'", '"'), encoding="utf-8")
     with pytest.raises(MixedKindsError, match="two folders"):
         evaluate([folder], QUICK)
 
 
-def test_atoms_are_handed_on_where_no_bonds_explain_them(folder: Path) -> None:
+def test_atoms_that_no_bonds_explain_are_kept(folder: Path) -> None:
     (broken,) = read_structures([folder / "methyl.xyz"], "molecule")
     assert broken.structure is None
     assert broken.error
@@ -255,7 +255,7 @@ def test_pooled_shares_weigh_structures_by_their_parts() -> None:
     assert (found.numerator, found.denominator) == (7, 10)
     assert found.low < found.value == 0.7 < found.high
     same = pooled_share("parts", [1, 2, 3], [2, 4, 6], Bootstrap(200))
-    assert same.low == same.value == same.high == 0.5  # however they are drawn
+    assert same.low == same.value == same.high == 0.5  # whatever is sampled
 
 
 @pytest.mark.parametrize("middle", [average, median])

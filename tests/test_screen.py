@@ -1,4 +1,4 @@
-"""Screening: one row for each structure whatever it holds, whatever happens, and whoever does the work."""
+"""Screening: one row for each structure, whatever it contains, through interrupts, with any workers."""
 
 import contextlib
 import csv
@@ -67,7 +67,7 @@ def some(textbook: tuple[TextbookEntry, ...]) -> list[Structure]:
 
 @pytest.fixture
 def folder(some: list[Structure], tmp_path: Path) -> Path:
-    """Files of all kinds of fate."""
+    """Files with valid, broken, repeated and overlapping structures."""
     place = tmp_path / "set"
     place.mkdir()
     for index, structure in enumerate(some[:6]):
@@ -84,7 +84,7 @@ def texts(rows: Iterable[Row]) -> list[str]:
 
 
 def close(one: Row, other: Row) -> None:
-    """Two rows say the same of a structure."""
+    """Check that two rows agree on a structure."""
     assert one.candidate is not None
     assert other.candidate is not None
     assert {name: v.passed for name, v in one.verdicts.items()} == {n: v.passed for n, v in other.verdicts.items()}
@@ -102,14 +102,14 @@ def close(one: Row, other: Row) -> None:
 # ---------------------------------------------------------------- one chunk
 
 
-def test_each_fate_has_its_named_reason(folder: Path) -> None:
+def test_each_failure_has_its_named_reason(folder: Path) -> None:
     rows = {row.name: row for row in assess(list(found([folder])), CHEAP)}
     assert len(rows) == 9
     assert rows["set/broken.cif"].failed == ("reads",)
     assert "not readable as cif" in rows["set/broken.cif"].error
     overlap = rows["set/overlap.cif"]
     assert "min_distance" in overlap.failed
-    assert "in_domain" in overlap.failed  # not asked, and said so
+    assert "in_domain" in overlap.failed  # not assessed, with a reason
     assert "overlap" in overlap.verdicts["in_domain"].reason
     assert overlap.candidate is not None
     assert not overlap.candidate.properties
@@ -120,7 +120,7 @@ def test_each_fate_has_its_named_reason(folder: Path) -> None:
         assert set(row.candidate.properties) >= {"band_gap", "evaluator_band_gap"}
 
 
-def test_what_the_models_cannot_know_is_said_and_not_guessed() -> None:
+def test_nothing_is_predicted_outside_the_range_of_the_models() -> None:
     generator = np.random.default_rng(0)
     many = Structure(Lattice.cubic(9.0), ["Si"] * 27, np.indices((3, 3, 3)).reshape(3, -1).T / 3.0)
     many.translate_sites(list(range(27)), generator.normal(size=3), frac_coords=False)
@@ -140,7 +140,7 @@ def test_what_the_models_cannot_know_is_said_and_not_guessed() -> None:
     assert f"more than {LARGEST}" in refused.error
 
 
-def test_elements_without_electronegativity_are_no_reason_to_complain(tmp_path: Path) -> None:
+def test_elements_without_electronegativity_cause_no_warning(tmp_path: Path) -> None:
     """Pymatgen warns when it sorts noble gases, and warnings are errors here."""
     with quiet():
         text = cif_text(block(["He", "Na", "Na"], 4.5, [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
@@ -149,8 +149,8 @@ def test_elements_without_electronegativity_are_no_reason_to_complain(tmp_path: 
     assert row.formula == "Na2He"
 
 
-def test_another_cell_of_the_same_crystal_is_judged_the_same(some: list[Structure]) -> None:
-    """Double cell, other origin, other order of atoms, turned axes: nothing may change but the count of atoms."""
+def test_another_cell_of_the_same_crystal_has_the_same_verdicts(some: list[Structure]) -> None:
+    """Double cell, other origin, other order of atoms, rotated axes: only the number of atoms may change."""
     config = ScreenConfig(known=NONE, properties={"band_gap": "0:20"})
     generator = random.Random(1)
     for structure in some[:3]:
@@ -188,7 +188,7 @@ def test_a_primitive_cell_moves_no_atom(some: list[Structure]) -> None:
     assert len(primitive_cell(distorted)) == len(distorted)
 
 
-def test_the_energy_says_of_what_geometry_and_potential_it_is(some: list[Structure]) -> None:
+def test_the_energy_names_its_geometry_and_potential(some: list[Structure]) -> None:
     (row,) = assess(list(given(some[:1])), ScreenConfig(known=NONE))
     assert row.geometry == "as given"
     assert "CHGNet" in row.potential
@@ -214,8 +214,8 @@ def test_the_limit_on_the_hull_is_the_one_asked_for(some: list[Structure]) -> No
     assert heights[0] == heights[1] > 0.05
 
 
-def test_an_energy_too_low_to_be_believed_fails() -> None:
-    """A search over a potential would else end in its holes."""
+def test_an_energy_too_far_below_the_hull_fails() -> None:
+    """Otherwise a search over a potential would end where the potential fails."""
     hull = reference_hull(SHIPPED)
     crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
     candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
@@ -228,14 +228,14 @@ def test_an_energy_too_low_to_be_believed_fails() -> None:
     assert "implausible" in found[0].reason
 
 
-def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(some: list[Structure]) -> None:
+def test_targets_are_checked_by_predictor_and_evaluator_and_the_predictor_decides(some: list[Structure]) -> None:
     config = ScreenConfig(reference=NONE, known=NONE, properties={"band_gap": ">19"})
     for row in assess(list(given(some[:4])), config):
         assert row.failed == ("target_band_gap",)
         assert not row.verdicts["target_evaluator_band_gap"].passed
 
 
-def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_path: Path) -> None:
+def test_a_known_crystal_is_not_novel_in_any_cell(some: list[Structure], tmp_path: Path) -> None:
     KnownIndex.from_structures({"rock": some[0], "other": some[1]}).save(tmp_path / "known.npz")
     config = ScreenConfig(reference=NONE, known=str(tmp_path / "known.npz"))
     rows = assess(list(given([some[0] * (1, 1, 2), some[1], some[2]])), config)
@@ -243,7 +243,7 @@ def test_what_is_known_is_not_novel_in_whatever_cell(some: list[Structure], tmp_
     assert "rock" in rows[0].verdicts["novel"].reason
 
 
-def test_a_structure_beyond_the_potential_takes_no_other_with_it(some: list[Structure]) -> None:
+def test_a_structure_beyond_the_potential_does_not_affect_others(some: list[Structure]) -> None:
     heavy = block(["Cm", "O"], 5.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
     lonely = block(["Na"], 20.0, [[0, 0, 0]])
     config = ScreenConfig(known=NONE)
@@ -254,11 +254,11 @@ def test_a_structure_beyond_the_potential_takes_no_other_with_it(some: list[Stru
         assert row.energy == pytest.approx(alone.energy, abs=1e-4)
 
 
-def test_one_crystals_fault_in_a_batch_is_not_anothers(some: list[Structure]) -> None:
+def test_a_faulty_crystal_does_not_affect_its_batch(some: list[Structure]) -> None:
     potential = StaticEnergies()
     converter = potential.calculator.model.graph_converter  # type: ignore[attr-defined]
     sound, damaged = converter(some[0]), converter(some[1])
-    damaged.atomic_number = damaged.atomic_number + 100  # embeddings that there are not
+    damaged.atomic_number = damaged.atomic_number + 100  # embeddings that do not exist
     energy, reason, again = potential._of_graphs([sound, damaged, sound])
     assert energy == again == pytest.approx(potential(some[:1])[0], abs=1e-4)
     assert isinstance(reason, str)
@@ -288,8 +288,8 @@ def test_the_domain_is_that_of_the_shipped_energy_and_splits_real_from_wrong(
 # ---------------------------------------------------------------- many chunks, in any order, more than once
 
 
-def test_rows_in_any_order_come_to_the_same(folder: Path, tmp_path: Path) -> None:
-    """Which worker was faster must decide nothing, not even which of two equal structures is the first."""
+def test_rows_in_any_order_give_the_same_result(folder: Path, tmp_path: Path) -> None:
+    """The speed of workers must not matter, not even for which of two equal structures is the first."""
 
     def scrambled(seed: int) -> list[str]:
         entries = list(found([folder]))
@@ -343,7 +343,7 @@ def test_an_interrupt_keeps_what_is_known(folder: Path, tmp_path: Path) -> None:
     assert (done.new, len(done.rows)) == (0, 9)
 
 
-def test_a_file_that_has_changed_is_judged_anew_and_a_new_one_joins(
+def test_a_changed_file_is_screened_again_and_a_new_one_is_added(
     folder: Path, some: list[Structure], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -358,7 +358,7 @@ def test_a_file_that_has_changed_is_judged_anew_and_a_new_one_joins(
     assert all(row.candidate for row in done.rows)
 
 
-def test_another_question_is_refused_in_the_same_folder(folder: Path, tmp_path: Path) -> None:
+def test_other_settings_are_refused_in_the_same_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = folder / "0.cif"
     run([one], CHEAP, out)
@@ -405,7 +405,7 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
         made("low", 0, 0.01, 3.0),
         made("same height, denser", 0, 0.01, -3.0),
         made("no height", 0, math.nan, -9.0),
-        made("hole", 1, -2.0, -9.0),  # of the potential: no merit
+        made("hole", 1, -2.0, -9.0),  # of the potential
     ]
     order = [row.name for row in ranked(rows)]
     assert order == ["same height, denser", "low", "high", "no height", "one", "hole", "two", "broken"]
@@ -418,8 +418,8 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
 # ---------------------------------------------------------------- workers that die
 
 
-def test_what_kills_its_workers_is_found_and_nothing_else_is_given_up(some: list[Structure]) -> None:
-    """Follow a chunk through deaths: whoever holds the culprit dies, everyone else gets through."""
+def test_only_the_structure_that_kills_its_workers_is_given_up(some: list[Structure]) -> None:
+    """Follow a chunk through deaths: workers with the culprit die, all other structures get through."""
     entries = list(given(some))
     for culprit in (0, 7, 11):
         waiting, through, deaths = [Chunk(tuple(entries))], [], 0
@@ -510,7 +510,7 @@ def test_a_killed_worker_loses_nothing(many: Path, tmp_path: Path, options: tupl
 
 
 @pytest.mark.slow
-def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -> None:
+def test_a_killed_screening_resumes(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = screening(out, many)
     before = when_rows(out, 32, process)
@@ -525,7 +525,7 @@ def test_killed_itself_and_called_again_it_goes_on(many: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_processes_say_what_one_says(many: Path, tmp_path: Path) -> None:
+def test_two_processes_agree_with_one(many: Path, tmp_path: Path) -> None:
     process = screening(tmp_path / "two", many)
     process.communicate(timeout=600)
     one = run([many], CHEAP, tmp_path / "one")
@@ -536,7 +536,7 @@ def test_two_processes_say_what_one_says(many: Path, tmp_path: Path) -> None:
         close(row, two[row.name])
 
 
-# ---------------------------------------------------------------- doors
+# ---------------------------------------------------------------- library and command
 
 
 def test_the_library_gives_rows_in_the_order_of_the_input(some: list[Structure]) -> None:
@@ -549,7 +549,7 @@ def test_the_library_gives_rows_in_the_order_of_the_input(some: list[Structure])
     assert matgen.screen is screen
 
 
-def test_what_cannot_be_done_is_told_at_once(some: list[Structure], folder: Path, tmp_path: Path) -> None:
+def test_impossible_settings_are_refused_at_once(some: list[Structure], folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ScreenError, match="a mixture"):
         screen([some[0], folder])
     with pytest.raises(ConfigError, match="did you mean max_ehull"):
@@ -568,7 +568,7 @@ def test_what_cannot_be_done_is_told_at_once(some: list[Structure], folder: Path
         screen(some[0], reference=str(foreign), known=NONE)
 
 
-def test_parsl_is_asked_for_by_a_file_that_defines_it(tmp_path: Path) -> None:
+def test_a_parsl_configuration_must_be_defined_in_a_file(tmp_path: Path) -> None:
     pytest.importorskip("parsl")
     with pytest.raises(ScreenError, match="a Python file that defines"):
         on_parsl(str(tmp_path / "nowhere.py"), 1, tmp_path)
@@ -623,7 +623,7 @@ def test_a_row_that_workers_lose_is_no_success(folder: Path, tmp_path: Path) -> 
             ordered.check_complete()
 
 
-def test_relaxing_a_chunk_says_of_each_what_relaxing_it_alone_does(some: list[Structure]) -> None:
+def test_relaxing_a_chunk_gives_what_relaxing_each_alone_gives(some: list[Structure]) -> None:
     config = ScreenConfig(reference=NONE, known=NONE, relax="chgnet")
     heavy = block(["Cm", "O"], 5.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
     overlapping = block(["Na", "Cl"], 5.0, [[0, 0, 0], [0.05, 0, 0]])
@@ -632,8 +632,8 @@ def test_relaxing_a_chunk_says_of_each_what_relaxing_it_alone_does(some: list[St
     rows = assess(list(given([heavy, stretched, overlapping, some[1]])), config)
     assert [row.verdicts["relaxed"].passed for row in rows] == [False, True, False, True]
     assert "overlap" in rows[2].verdicts["relaxed"].reason
-    for index, start in ((1, stretched), (3, some[1])):
-        assert rows[index].energy == pytest.approx(relax(start, chgnet_calculator())[1].energy, abs=2e-3)
+    for index, initial in ((1, stretched), (3, some[1])):
+        assert rows[index].energy == pytest.approx(relax(initial, chgnet_calculator())[1].energy, abs=2e-3)
 
 
 def test_workers_here_are_workers(folder: Path) -> None:

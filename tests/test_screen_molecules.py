@@ -1,4 +1,4 @@
-"""Screening of molecules: the same rows, tables and promises as for crystals, whatever file a molecule comes from."""
+"""Screening of molecules: the same rows, tables and guarantees as for crystals, for every file format."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ from matgen.templates.molecule import MoleculeTemplate, inchi_key
 from matgen.workflows.screen import chunks, run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE, kind="molecule")
-"""Without GFN2-xTB, and without a judgement on novelty."""
+"""Without GFN2-xTB, and without the check of novelty."""
 
 SMALL = ("CCO", "CC(N)=O", "c1ccccc1", "C[C@H](N)C(=O)O")
 
@@ -48,7 +48,7 @@ def record(smiles: str, shift: float = 0.0) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of all kinds of fate."""
+    """Files with valid, broken, charged and torn molecules."""
     place = tmp_path_factory.mktemp("molecules") / "set"
     place.mkdir()
     broken = "broken\n\n\n  x y z\nM  END\n$$$$\n"
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(folder: Path) -> dict[str, Row]:
-    """What is said of each, by name."""
+    """The row of each molecule, by name."""
     return {row.name: row for row in assess(list(found([folder])), ScreenConfig(kind="molecule"))}
 
 
@@ -76,21 +76,21 @@ def of(row: Row) -> Candidate:
 # ---------------------------------------------------------------- one chunk
 
 
-def test_each_fate_has_its_named_reason(rows: dict[str, Row]) -> None:
+def test_each_failure_has_its_named_reason(rows: dict[str, Row]) -> None:
     assert len(rows) == 10
     assert rows["set/some.sdf#4"].failed == ("reads",)
     assert "not readable as sdf" in rows["set/some.sdf#4"].error
     assert "expected a SMILES" in rows["set/list.smi#bad"].error
     torn = rows["set/torn.sdf"]
     assert {"graph_kept", "in_domain"} <= set(torn.failed)
-    assert not of(torn).properties  # not asked, and said so
+    assert not of(torn).properties  # not assessed, with a reason
     assert "the geometry is not that of the graph" in torn.verdicts["in_domain"].reason
     chlorine = rows["set/some.sdf#5"]
     assert "have never seen Cl" in chlorine.verdicts["in_domain"].reason
-    assert set(of(chlorine).properties) == {XTB_GAP}  # which no network says
+    assert set(of(chlorine).properties) == {XTB_GAP}  # by no network
     cation = rows["set/list.smi#cation"]
     assert "charge +1" in cation.verdicts["in_domain"].reason
-    assert "gap" in of(cation).properties  # said, and warned of
+    assert "gap" in of(cation).properties  # predicted, with a warning
     for index, smiles in enumerate(SMALL):
         row = rows[f"set/some.sdf#{index}"]
         assert set(row.failed) <= {"novel"}, row.failed
@@ -98,12 +98,12 @@ def test_each_fate_has_its_named_reason(rows: dict[str, Row]) -> None:
         assert {"gap", "dipole", "evaluator_gap", XTB_GAP} <= set(of(row).properties)
 
 
-def test_what_a_file_did_not_say_is_told(rows: dict[str, Row]) -> None:
+def test_what_a_file_lacks_is_reported(rows: dict[str, Row]) -> None:
     assert rows["set/some.sdf#0"].verdicts["reads"].reason == "read from its file"
     assert len(rows["set/list.smi#ethanol"].verdicts["reads"].reason) > len("read from its file; ")
 
 
-def test_too_large_for_training_is_warned_of_and_far_too_large_not_predicted() -> None:
+def test_large_molecules_get_a_warning_and_far_too_large_ones_no_prediction() -> None:
     inside, beyond, far = ("C" * n for n in (9, 10, MOST_HEAVY + 1))
     found_rows = screen([_molecule(smiles) for smiles in (inside, beyond, far)], reference=NONE, known=NONE)
     assert [row.verdicts["in_domain"].passed for row in found_rows] == [True, False, False]
@@ -116,7 +116,7 @@ def _molecule(smiles: str) -> Molecule:
     return Molecule(template.graph.elements.tolist(), embedded(template).positions)
 
 
-def test_batch_mates_do_not_matter_to_judge_energies_and_verdicts(folder: Path, rows: dict[str, Row]) -> None:
+def test_batch_mates_do_not_matter_to_evaluator_energies_and_verdicts(folder: Path, rows: dict[str, Row]) -> None:
     together, alone = _with_mates_and_without(folder, rows)
     for name, row in alone.items():
         assert together[name].energy == row.energy
@@ -128,7 +128,7 @@ def test_batch_mates_do_not_matter_to_judge_energies_and_verdicts(folder: Path, 
             )
 
 
-def test_batch_mates_do_not_matter_to_the_guide(folder: Path, rows: dict[str, Row]) -> None:
+def test_batch_mates_do_not_matter_to_the_predictor(folder: Path, rows: dict[str, Row]) -> None:
     together, alone = _with_mates_and_without(folder, rows)
     for name, row in alone.items():
         found_gap = of(together[name]).properties["gap"].value
@@ -140,7 +140,7 @@ def _with_mates_and_without(folder: Path, rows: dict[str, Row]) -> tuple[dict[st
     return rows, {one.name: assess([one], ScreenConfig(kind="molecule"))[0] for one in some}
 
 
-def test_a_turned_molecule_in_another_order_of_atoms_is_judged_the_same() -> None:
+def test_a_rotated_molecule_in_another_order_of_atoms_has_the_same_verdicts() -> None:
     first = _molecule("CC(N)=O")
     order = random.Random(0).sample(range(len(first)), len(first))
     c, s = math.cos(0.7), math.sin(0.7)
@@ -170,7 +170,7 @@ def test_relaxing_moves_to_a_minimum_and_says_so(folder: Path) -> None:
     assert relaxed["set/some.sdf#4"].failed == ("reads",)
 
 
-def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(folder: Path) -> None:
+def test_targets_are_checked_by_predictor_and_evaluator_and_the_predictor_decides(folder: Path) -> None:
     config = ScreenConfig(reference=NONE, known=NONE, kind="molecule", properties={"bandgap": ">19"})
     entries = [one for one in found([folder]) if one.name.startswith("set/some.sdf") and one.index < len(SMALL)]
     for row in assess(entries, config):
@@ -178,7 +178,7 @@ def test_wishes_are_judged_by_guide_and_judge_and_the_guide_decides(folder: Path
         assert not row.verdicts["target_evaluator_gap"].passed
 
 
-def test_known_molecules_are_those_of_the_file_whatever_their_hands(tmp_path: Path) -> None:
+def test_known_molecules_are_those_of_the_file_whatever_their_stereo(tmp_path: Path) -> None:
     KnownMolecules.of([MoleculeTemplate.of("C[C@@H](N)C(=O)O")]).save(tmp_path / "known.npz")
     known = str(tmp_path / "known.npz")
     alanine, ethanol = screen([_molecule("C[C@H](N)C(=O)O"), _molecule("CCO")], reference=NONE, known=known)
@@ -188,7 +188,7 @@ def test_known_molecules_are_those_of_the_file_whatever_their_hands(tmp_path: Pa
 # ---------------------------------------------------------------- many chunks, in any order, more than once
 
 
-def test_rows_in_any_order_come_to_the_same(folder: Path, tmp_path: Path) -> None:
+def test_rows_in_any_order_give_the_same_result(folder: Path, tmp_path: Path) -> None:
     def scrambled(seed: int) -> list[str]:
         entries = list(found([folder]))
         with Journal(tmp_path / f"out{seed}", run_info(CHEAP, []), kind="molecule") as journal:
@@ -283,7 +283,7 @@ def test_a_mixed_folder_is_refused_unless_a_kind_is_named(folder: Path, tmp_path
     assert of(kept["some.sdf#0"]).kind == "molecule"
 
 
-def test_what_a_molecule_does_not_have_is_told_at_once() -> None:
+def test_settings_that_molecules_do_not_have_are_refused_at_once() -> None:
     with pytest.raises(ScreenError, match="expected relax as none or xtb for a molecule"):
         ScreenConfig(kind="molecule", relax="chgnet")
     with pytest.raises(ScreenError, match="expected relax as none or chgnet for a crystal"):
@@ -306,7 +306,7 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_command_finds_the_kind_by_itself(
+def test_the_command_infers_the_kind(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--reference", "none", "--known", "none", "--jobs", "1", "--out", str(tmp_path / "out")]
@@ -323,6 +323,6 @@ def test_the_command_finds_the_kind_by_itself(
 
 
 @pytest.mark.slow
-def test_two_processes_say_what_one_says(folder: Path, tmp_path: Path) -> None:
+def test_two_processes_agree_with_one(folder: Path, tmp_path: Path) -> None:
     one, two = (run([folder], CHEAP, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
     assert _rounded(one.folder / "results.csv") == _rounded(two.folder / "results.csv")

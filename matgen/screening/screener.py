@@ -43,11 +43,11 @@ class Screener(Protocol):
         ...
 
     def predictor(self) -> Predictor:
-        """Return the predictor, which guides designs."""
+        """Return the predictor, which steers designs."""
         ...
 
     def evaluator(self) -> StatePredictor:
-        """Return the evaluator, which guides nothing."""
+        """Return the evaluator, which steers nothing."""
         ...
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:

@@ -1,1 +1,1 @@
-"""What a person can ask the program to do: design, train, prepare data. Plain functions."""
+"""The commands as plain functions: design, screen, evaluate, verify, learn, train, data, reference."""

@@ -1,4 +1,4 @@
-"""Training data: what there is, and the prepared table that training reads."""
+"""Training data: the tables in a data folder, and the prepared table that training reads."""
 
 import os
 from collections import Counter
@@ -20,18 +20,18 @@ from matgen.targets.properties import PROPERTIES
 from matgen.training.tables import DataError, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
-"""What `crystals/` in a data folder must hold."""
+"""Tables that `crystals/` in a data folder must contain."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What preparing gave.
+    """The result of preparing a table.
 
     Attributes:
         path: file that was written.
-        rows: in it.
-        failures: rows without a template, by cause.
-        ways: of molecules, how often each way of finding the bonds was taken.
+        rows: number of rows in it.
+        failures: number of rows without a template, by cause.
+        ways: number of molecules by method of bond perception.
     """
 
     path: Path
@@ -55,13 +55,13 @@ class TableFacts:
     """A prepared table in numbers.
 
     Attributes:
-        rows: crystals.
-        splits: crystals by split.
-        labels: crystals with each label.
-        gaps: band gaps by source; what sources contradict each other about is counted as `contradicted`, and has none.
+        rows: number of crystals.
+        splits: number of crystals by split.
+        labels: number of crystals with each label.
+        gaps: number of band gaps by source; a gap on which sources disagree is dropped, and counted as `contradicted`.
         metals: share of the band gaps that are zero, in `train`.
-        space_groups: how many of them occur.
-        elements: how many of them occur.
+        space_groups: number of space groups.
+        elements: number of elements.
         largest: atoms in the largest primitive cell.
         free: median count of free site coordinates.
     """
@@ -82,14 +82,14 @@ class MoleculeFacts:
     """A prepared table of molecules in numbers.
 
     Attributes:
-        rows: molecules.
-        splits: molecules by split.
-        labels: molecules with each label.
-        graphs: how many differ, hands included.
-        elements: how many of them occur.
+        rows: number of molecules.
+        splits: number of molecules by split.
+        labels: number of molecules with each label.
+        graphs: number of distinct graphs, stereo included.
+        elements: number of elements.
         largest: atoms in the largest molecule.
-        ions: molecules with charged atoms.
-        stereo: molecules that have a hand.
+        ions: number of molecules with charged atoms.
+        stereo: number of molecules with stereo.
     """
 
     rows: int
@@ -103,10 +103,10 @@ class MoleculeFacts:
 
 
 def data_folder(folder: Path | None) -> Path:
-    """The folder of training tables, checked.
+    """Return the folder of training tables, checked.
 
     Raises:
-        DataError: none was named, it is not there, or it lacks a table.
+        DataError: none was named, it does not exist, or it lacks a table.
     """
     folder = _folder(folder)
     missing = [name for name in TABLES if not (folder / "crystals" / name).is_file()]
@@ -128,16 +128,16 @@ def _folder(folder: Path | None) -> Path:
 def prepare_table(
     folder: Path | None, out: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
 ) -> Prepared:
-    """Describe every crystal of a data folder by template and free numbers, and write one table.
+    """Describe every crystal of a data folder by template and free parameters, and write one table.
 
     Args:
         folder: of training tables.
         out: file to write.
-        jobs: processes.
+        jobs: number of processes.
         progress: wraps the iteration over rows, to show it.
 
     Raises:
-        DataError: the folder is not there or lacks a table.
+        DataError: the folder does not exist or lacks a table.
         OutputError: `out` cannot be written.
     """
     source = data_folder(folder)
@@ -158,15 +158,15 @@ def prepare_molecules(
     """Describe every molecule of QM9 by graph, geometry and labels, and write one table.
 
     Args:
-        folder: of training tables, which holds the split.
+        folder: of training tables, which contains the split.
         out: file to write.
-        tables: of QM9; those of the installed package `qm9pack` if left out.
-        jobs: processes.
+        tables: of QM9; those of the installed package `qm9pack` if None.
+        jobs: number of processes.
         progress: wraps the iteration over rows, to show it.
 
     Raises:
-        DataError: the folder is not there.
-        QM9Error: QM9 or its split is not at hand.
+        DataError: the folder does not exist.
+        QM9Error: QM9 or its split is not available.
         OutputError: `out` cannot be written.
     """
     splits = _folder(folder) / SPLIT_FILE
@@ -177,7 +177,7 @@ def prepare_molecules(
 
 
 def _check_out(out: Path, usual: str) -> None:
-    """Complain about a place that cannot be written before anything takes long."""
+    """Check before any long computation that a file can be written."""
     if out.is_dir():
         raise DataError(f"expected a file name for the table, got the folder {out}; write {out / usual}")
     if out.suffix != ".npz":  # which numpy would add
@@ -188,16 +188,16 @@ def _check_out(out: Path, usual: str) -> None:
 
 
 def files(folder: Path | None) -> list[FileFacts]:
-    """The Parquet tables in a data folder.
+    """Return the Parquet tables in a data folder.
 
     Raises:
-        DataError: the folder is not there, or lacks a table.
+        DataError: the folder does not exist, or lacks a table.
     """
     return [_facts(path) for path in sorted(data_folder(folder).rglob("*.parquet"))]
 
 
 def table_facts(path: Path) -> TableFacts | MoleculeFacts:
-    """A prepared table in numbers.
+    """Summarise a prepared table in numbers.
 
     Raises:
         DataError: there is none, or it is damaged.
@@ -221,14 +221,14 @@ def table_facts(path: Path) -> TableFacts | MoleculeFacts:
 
 
 def _metals(table: CrystalTable) -> float:
-    """Share of metals among the band gaps of the split `train`; NaN where it has none."""
+    """Return the share of metals among the band gaps of the split `train`; NaN without any."""
     gaps = table.label("band_gap")[table.split == 0]
     known = gaps[torch.isfinite(gaps)]
     return float((known <= PROPERTIES["band_gap"].zero).float().mean())
 
 
 def _holds_molecules(path: Path) -> bool:
-    """Whether an archive has the column that only tables of molecules have."""
+    """Return whether an archive has the column that only tables of molecules have."""
     return is_zipfile(path) and "smiles.npy" in ZipFile(path).namelist()
 
 
