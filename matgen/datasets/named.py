@@ -1,7 +1,9 @@
 """Named data sets as structures, with which generated structures are compared."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -78,7 +80,12 @@ def named_structures(name: str, folder: Path | None) -> list[Structure]:
     one = named(name, "crystal")
     wanted = [("split", "=", one.split)] if one.split else None
     rows = pq.read_table(_path(one, folder), columns=["cell", "Z", "frac"], filters=wanted).to_pylist()
-    return [Structure(cell_from_parameters(r["cell"]), r["Z"], np.reshape(r["frac"], (-1, 3))) for r in rows]
+    return [row_structure(row) for row in rows]
+
+
+def row_structure(row: Mapping[str, Any]) -> Structure:
+    """Return the crystal of a row of the training tables, from its columns `cell`, `Z` and `frac`."""
+    return Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
 
 
 def named_molecules(name: str, folder: Path | None) -> list[Molecule]:

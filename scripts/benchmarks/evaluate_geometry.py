@@ -1,7 +1,7 @@
-"""Geometry with the true template given: how often each way of shaping it finds the crystal, on MP-20 test.
+"""How often each method recovers the geometry of a crystal of MP-20 test from its true template.
 
-`python scripts/benchmarks/evaluate_geometry.py`: 500 rows of MP-20 test, one answer each, StructureMatcher at ltol 0.3, stol 0.5,
-10°; and ten diverse candidates each, to see what ranking by energy is worth.
+`python scripts/benchmarks/evaluate_geometry.py`: 500 rows of MP-20 test, one answer each, compared by StructureMatcher
+with ltol 0.3, stol 0.5 and 10°; and ten diverse candidates each, which show how much the ranking by energy gains.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,14 +36,14 @@ from shared.shaping import CONFIG, NOISE, NOISE_LEVELS, ONE_START, Shaped, diffu
 CHUNK = 25
 
 Shaper = Callable[[Task, list[CrystalTemplate], torch.Generator], Shaped]
-"""One geometry for each template, in their order."""
+"""Returns one geometry for each template, in the same order."""
 
 WAYS = {
     "floor": "nearest single crystal of the training split",
     "prototype": "nearest shipped prototype (averages)",
     "density": "geometry density alone",
-    "diffusion": "start + diffusion, one sample",
-    "design": "hybrid: three starts, diffused, refined, lowest energy",
+    "diffusion": "initial geometry + diffusion, one sample",
+    "design": "hybrid: three initial geometries, diffused, refined, lowest energy",
     "own data": "the same, prototypes of the whole training split",
     "noise": "diffusion from pure noise, one sample",
 }
@@ -53,7 +53,7 @@ SOURCES = ("prototype", "density", "noise")
 
 @cache
 def training_library(path: Path) -> PrototypeLibrary:
-    """Every crystal that models were trained on, as a prototype of its own."""
+    """Return a library with every training crystal as a prototype."""
     whole = crystals(path)
     some = whole.select(trainable(whole))
     return PrototypeLibrary.of_crystals(some.templates, some.geometry)
@@ -61,18 +61,18 @@ def training_library(path: Path) -> PrototypeLibrary:
 
 @cache
 def training_tensors(path: Path) -> dict[str, Tensor]:
-    """The same as a user with the data folder would ship it."""
+    """Return the same library as the tensors of a weight file."""
     return training_library(path).tensors()
 
 
 @cache
 def shipped_library() -> PrototypeLibrary:
-    """The prototypes that ship."""
+    """Return the shipped prototypes."""
     return shipped().library
 
 
 def nearest(library: PrototypeLibrary, templates: Sequence[CrystalTemplate]) -> Shaped:
-    """The nearest prototype of each template; where the layout is unknown, NaN stands for no answer."""
+    """Return the nearest prototype of each template; NaN where its Wyckoff layout is unknown."""
     found = []
     for template in templates:
         nothing = Geometry(torch.full((1, 6), torch.nan), torch.full((len(template.sites), 3), torch.nan))
@@ -82,13 +82,13 @@ def nearest(library: PrototypeLibrary, templates: Sequence[CrystalTemplate]) -> 
 
 
 def from_density(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
-    """Draws from the density of geometries, as `matgen design` makes them."""
+    """Return samples of the geometry density, as in `matgen design`."""
     batch = TemplateBatch.of(templates)
     return batch, sample(batch, generator)
 
 
 def sample(batch: TemplateBatch, generator: torch.Generator) -> Geometry:
-    """The density at the temperature of the sampler."""
+    """Return samples of the geometry density at the temperature of the sampler."""
     return shipped().geometry.sample(batch, generator, CONFIG.sampling_temperature)
 
 
@@ -104,7 +104,7 @@ SHAPERS: dict[str, Shaper] = {
 
 
 def one_each(task: Task) -> list[dict[str, Any]]:
-    """One answer for each row: its distance to the truth, None without a match."""
+    """Return one answer per row: its distance to the truth, None without a match."""
     whole = crystals(task.table)
     templates = whole.templates.select(torch.tensor(task.rows)).unbatch()
     batch, geometry = SHAPERS[task.how["way"]](task, templates, task.generator())
@@ -125,12 +125,12 @@ def one_each(task: Task) -> list[dict[str, Any]]:
 
 
 def n_free_coords(template: CrystalTemplate) -> int:
-    """Free site coordinates of a template."""
+    """Return the number of free site coordinates of a template."""
     return int(TemplateBatch.of([template]).free_coords.sum())
 
 
 def ten_each(task: Task) -> list[list[dict[str, Any]]]:
-    """Ten diverse candidates of each row, diffused: source, energies, and distance to the truth."""
+    """Return ten diverse diffused candidates per row: source, energies, and distance to the truth."""
     whole, generator = crystals(task.table), task.generator()
     templates = whole.templates.select(torch.tensor(task.rows)).unbatch()
     parts = [_diffused_geometries(templates, generator), _noises(templates, generator)]
@@ -153,7 +153,7 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
 def _diffused_geometries(
     templates: list[CrystalTemplate], generator: torch.Generator
 ) -> tuple[TemplateBatch, Geometry, list[int], list[str]]:
-    """Seven of each: up to three prototypes, the rest from the density."""
+    """Return seven geometries per template: up to three from prototypes, the rest from the density."""
     begun = initial_geometries(templates, shipped_library(), sample, generator, per_template=7, prototypes=3)
     sigma = torch.where(begun.from_prototype, CONFIG.prototype_noise, CONFIG.sampled_noise)
     ramp = karras_levels(1.0, CONFIG.lowest / CONFIG.sampled_noise, CONFIG.levels)
@@ -166,13 +166,13 @@ def _diffused_geometries(
 def _noises(
     templates: list[CrystalTemplate], generator: torch.Generator
 ) -> tuple[TemplateBatch, Geometry, list[int], list[str]]:
-    """Three of each, from noise."""
+    """Return three geometries per template, from noise."""
     batch, geometry = from_noise([t for t in templates for _ in range(3)], generator)
     return batch, geometry, [i for i in range(len(templates)) for _ in range(3)], ["noise"] * batch.n_systems
 
 
 def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Match rate and distance of one way, as a whole and by free coordinates."""
+    """Return match rate and distance of one method, overall and by number of free coordinates."""
     valid = [row for row in rows if row["smact"]]
     return {
         **_matches(rows),
@@ -190,11 +190,11 @@ def _matches(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def ranking(rows: Iterable[Sequence[Mapping[str, Any]]], sources: Sequence[str] = SOURCES) -> dict[str, Any]:
-    """What choosing among candidates is worth: a random one, the lowest energy, the best there is.
+    """Return the matches of a random candidate, of the one with the lowest energy, and of the best one.
 
     Args:
-        rows: candidates of each row.
-        sources: which of them take part.
+        rows: candidates per row.
+        sources: sources whose candidates count.
     """
     sets = [[c for c in row if c["source"] in sources] for row in rows]
     sets = [candidates for candidates in sets if candidates]
@@ -210,7 +210,7 @@ def ranking(rows: Iterable[Sequence[Mapping[str, Any]]], sources: Sequence[str] 
 
 
 def markdown(one: Mapping[str, Mapping[str, Any]], ranked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The two tables."""
+    """Return both tables."""
     rows = []
     for way, f in one.items():
         parts = [f"{percent(p['matched'], p['rows'])}" for p in f["by_free"].values()]
@@ -218,7 +218,7 @@ def markdown(one: Mapping[str, Mapping[str, Any]], ranked: Mapping[str, Mapping[
         with_smact = percent(f["matched_and_smact"], f["rows"])
         rows.append((WAYS[way], percent(f["matched"], f["rows"]), rmse, *parts, with_smact, f["seconds"]))
     sizes = next(iter(one.values()))["by_free"] if one else {}
-    header = ["way", "match", "RMSE"]
+    header = ["method", "match", "RMSE"]
     header += [f"{name} free ({f['rows']})" for name, f in sizes.items()] + ["match, and SMACT-valid", "s per row"]
     lifts = [
         (
@@ -230,7 +230,7 @@ def markdown(one: Mapping[str, Mapping[str, Any]], ranked: Mapping[str, Mapping[
         )
         for name, f in ranked.items()
     ]
-    chosen = ("a random one", "best by graph energy", "best by total energy", "oracle", "lift of the total")
+    chosen = ("a random one", "best by graph energy", "best by total energy", "oracle", "gain of the total")
     return {
         "geometry": table(header, rows),
         "ranking": table(("candidates from", "rows", "of each", *chosen), lifts),
@@ -263,14 +263,14 @@ def main() -> None:
 
 
 def bars(one: Mapping[str, Mapping[str, Any]], ranked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The lines of the summary."""
+    """Return the lines of the summary."""
     found = {}
     if one.keys() == WAYS.keys():
         rate = {way: percent(f["matched"], f["rows"]) for way, f in one.items()}
-        told = f"one sample {rate['diffusion']}; hybrid {rate['design']}"
-        told += f", with own data {rate['own data']}"
-        told += f"; floor {rate['floor']}; from noise {rate['noise']}"
-        found["bar geometry"] = f"{told} (of {one['floor']['rows']})"
+        text = f"one sample {rate['diffusion']}; hybrid {rate['design']}"
+        text += f", with own data {rate['own data']}"
+        text += f"; floor {rate['floor']}; from noise {rate['noise']}"
+        found["bar geometry"] = f"{text} (of {one['floor']['rows']})"
     if ranked:
         f = ranked["prototypes, density, noise"]
         lift = 100 * (f["total"] - f["random"]) / f["rows"]

@@ -1,7 +1,7 @@
-"""The energy as a judge: how often a wrong crystal lies above a real one, by the way in which it is wrong.
+"""How well the graph energy per atom separates real crystals from wrong ones, by kind of error (AUROC).
 
-`python scripts/benchmarks/evaluate_graph_energy.py`: rows of MP-20 validation and test, the classes of `matgen.training.negatives`, the
-network's own quick samples, and full diffusions from noise that match nothing. AUROC of the graph energy per atom.
+`python scripts/benchmarks/evaluate_graph_energy.py`: rows of MP-20 validation and test against the classes of
+`matgen.training.negatives`, quick samples of the network, and full diffusions from noise that match nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,6 @@ from statistics import fmean
 
 import torch
 
-from evaluate_geometry import from_noise
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.nn.graph_energy import energy_per_atom
 from matgen.templates.batch import Geometry, TemplateBatch
@@ -32,14 +31,14 @@ CLASSES = {
     "diffused": "own samples, full diffusion from noise, no match",
 }
 Levels = tuple[float, float]
-"""E / N of a crystal as it is, and noised."""
+"""E / N of a crystal as it is, and with noise."""
 
-LEVEL = SamplerConfig().choose_sigma  # Å; where `design` compares
+LEVEL = SamplerConfig().choose_sigma  # Å; the noise level at which `design` compares
 CHUNK = 50
 
 
 def energies(task: Task) -> dict[str, list[Levels | None]]:
-    """Graph energies of real rows and of each wrong version; None where it could not be made wrong."""
+    """Return graph energies of real rows and of each wrong version; None where it could not be made wrong."""
     whole, generator = crystals(task.table), task.generator()
     some = whole.select(torch.tensor(task.rows))
     found: dict[str, list[Levels | None]] = {"real": list(_levels(some.templates, some.geometry, generator))}
@@ -59,7 +58,7 @@ def _made(name: str) -> Callable[[TemplateBatch, Geometry, torch.Generator], Wro
 
 
 def diffused(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> Wrong:
-    """Samples from pure noise, and which of them do not match the truth."""
+    """Return samples from pure noise, and which of them do not match the truth."""
     batch, found = from_noise(templates.unbatch(), generator)
     pairs = zip(as_structures(templates, geometry), as_structures(batch, found), strict=True)
     return batch, found, torch.tensor([match(truth, sample) is None for truth, sample in pairs])
@@ -67,7 +66,7 @@ def diffused(templates: TemplateBatch, geometry: Geometry, generator: torch.Gene
 
 @torch.no_grad()
 def _levels(templates: TemplateBatch, geometry: Geometry, generator: torch.Generator) -> list[Levels]:
-    """E / N of each system as it is, and with noise put on, as in training."""
+    """Return E / N of each system as it is, and with noise added, as in training."""
     sigma = torch.full((templates.n_systems,), LEVEL)
     both = []
     for dirty in (geometry, noised(templates, geometry, sigma, generator)[0]):
@@ -77,7 +76,7 @@ def _levels(templates: TemplateBatch, geometry: Geometry, generator: torch.Gener
 
 
 def scores(parts: Sequence[Mapping[str, Sequence[Levels | None]]]) -> dict[str, dict[str, float]]:
-    """AUROC of each class against all real rows, and the share of its members that lie above their own original."""
+    """Return AUROC of each class against all real rows, and the share of it with energies above their originals."""
     real = [value for part in parts for value in part["real"]]
     found = {}
     for name in CLASSES:
@@ -95,7 +94,7 @@ def scores(parts: Sequence[Mapping[str, Sequence[Levels | None]]]) -> dict[str, 
 
 
 def markdown(found: Mapping[str, Mapping[str, float]], n: int) -> str:
-    """One line per class, and the means."""
+    """Return a table with one line per class, and the means."""
     rows = [
         (CLASSES[name], f["rows"], f"{f['auroc']:.3f}", percent(f["above_own"], 1), f"{f['auroc_noised']:.3f}")
         for name, f in found.items()

@@ -1,13 +1,13 @@
-"""How well the hull of CHGNet's energies agrees with the Materials Project's energies above the hull.
+"""Agreement of energies above the hull by CHGNet with those of the Materials Project.
 
 `python scripts/benchmarks/evaluate_hull.py --data FOLDER`: four measurements.
 
-* agreement: rows of MP-20 test with labels of the MP2020 scheme, at CHGNet's static energy, in the hull that ships;
-  then each with its own row left out of the hull.
-* signed: the same rows against hulls made of labelled rows only, their own row left out: once of the labels, once of
-  CHGNet's energies. A row may lie below its hull, so that agreement shows on both sides of zero.
-* verdicts: all labelled rows, the unstable ones among them, at 0.1 eV/atom.
-* relaxation: what a relaxation by CHGNet takes off the static energy, of a sample near the hull with up to 12 atoms.
+* agreement: rows of MP-20 test with labels of the MP2020 scheme, with CHGNet's static energy, in the shipped hull; then
+  with each row left out of its own hull.
+* signed: the same rows against hulls of labelled rows only, each row left out of its own: one hull of labels, one of
+  CHGNet's energies. A row may lie below its hull, so agreement shows on both sides of zero.
+* verdicts: all labelled rows, with the unstable ones, at 0.1 eV/atom.
+* relaxation: the energy gained by a relaxation with CHGNet, for a sample near the hull with up to 12 atoms.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from pymatgen.core import Composition, Structure
 
-from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.named import row_structure
 from matgen.hull.hull import ReferenceHull
 from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator
@@ -49,12 +49,9 @@ CHUNK = 400
 LABELS = "labels"
 
 
-# ---------------------------------------------------------------- the rows
-
-
 @cache
 def rows(data: Path) -> dict[str, Row]:
-    """All phases with CHGNet's energy, by name."""
+    """Return all phases with CHGNet's energy, by name."""
     crystals = data / "crystals"
     energy = dict(zip(*pq.read_table(crystals / "chgnet_energies.parquet").to_pydict().values(), strict=True))
     found = pq.read_table(crystals / TABLES[0], columns=[*COLUMNS, "split", "mp20_split"]).to_pylist()
@@ -67,7 +64,7 @@ def rows(data: Path) -> dict[str, Row]:
 
 
 def test_rows(data: Path) -> list[str]:
-    """Rows of MP-20 test whose formation energies are of the MP2020 scheme, in the order of their chemical systems."""
+    """Return the rows of MP-20 test with formation energies of the MP2020 scheme, sorted by chemical system."""
     wanted = (
         name
         for name, row in rows(data).items()
@@ -77,22 +74,19 @@ def test_rows(data: Path) -> list[str]:
 
 
 def in_order(data: Path, names: Iterable[str]) -> list[str]:
-    """Rows so ordered that those of one chemical system follow each other."""
+    """Sort rows by chemical system."""
     return sorted(names, key=lambda name: (elements_of(rows(data)[name]["formula"]), name))
-
-
-# ---------------------------------------------------------------- the work
 
 
 @cache
 def shipped() -> ReferenceHull:
-    """The hull that ships."""
+    """Return the shipped hull."""
     return ReferenceHull.load()
 
 
 @cache
 def labelled(data: Path, energies: str) -> ReferenceHull:
-    """A hull of the rows with formation energies of the MP2020 scheme: by their labels, or by CHGNet."""
+    """Return a hull of the rows with formation energies of the MP2020 scheme: of their labels, or of CHGNet."""
     known = {name: row for name, row in rows(data).items() if row["e_form_src"] in FORMATION}
     elements = sorted(shipped().elements)
     if energies == LABELS:
@@ -109,24 +103,24 @@ def labelled(data: Path, energies: str) -> ReferenceHull:
 
 
 def lowest(element: str) -> float:
-    """The reference energy of an element by CHGNet, eV/atom."""
+    """Return the reference energy of an element by CHGNet, eV/atom."""
     found = shipped().above_hull(Composition(element), 0.0, shipped().potential)
     return -found.above_hull
 
 
 def agreement(task: Task) -> list[dict[str, float]]:
-    """Static heights of some rows, with and without their own entry."""
+    """Return the static energies above the hull of rows, with and without their own entry."""
     hull, found = shipped(), []
     for name in task.how["names"]:
         row = rows(task.how["data"])[name]
-        asked = (Composition(row["formula"]), row["energy"], hull.potential)
-        inside, outside = (hull.above_hull(*asked, without=left_out).above_hull for left_out in ((), (name,)))
+        entry = (Composition(row["formula"]), row["energy"], hull.potential)
+        inside, outside = (hull.above_hull(*entry, without=left_out).above_hull for left_out in ((), (name,)))
         found.append({"inside": inside, "outside": outside})
     return found
 
 
 def signed(task: Task) -> list[dict[str, float]]:
-    """Heights above hulls of labelled rows, without their own entry: by labels, and by CHGNet."""
+    """Return energies above hulls of labelled rows, without the own entry: by labels, and by CHGNet."""
     by_label, by_potential = (labelled(task.how["data"], energies) for energies in (LABELS, shipped().potential))
     found = []
     for name in task.how["names"]:
@@ -139,22 +133,21 @@ def signed(task: Task) -> list[dict[str, float]]:
 
 
 def verdicts(task: Task) -> list[float]:
-    """Static heights of some rows."""
+    """Return the static energies above the hull of rows."""
     hull = shipped()
     some = (rows(task.how["data"])[name] for name in task.how["names"])
     return [hull.above_hull(Composition(row["formula"]), row["energy"], hull.potential).above_hull for row in some]
 
 
 def relaxation(task: Task) -> list[dict[str, Any]]:
-    """What a relaxation takes off the static energy."""
+    """Return the energy gained by a relaxation, per row."""
     calculator, found = chgnet_calculator(), []
     path = task.how["data"] / "crystals" / TABLES[0]
     some = pq.read_table(
         path, columns=["material_id", "cell", "Z", "frac"], filters=[("material_id", "in", list(task.how["names"]))]
     ).to_pylist()
     for row in some:
-        structure = Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
-        report = relax(structure, calculator)[1]
+        report = relax(row_structure(row), calculator)[1]
         found.append(
             {
                 "name": row["material_id"],
@@ -166,16 +159,13 @@ def relaxation(task: Task) -> list[dict[str, Any]]:
     return found
 
 
-# ---------------------------------------------------------------- the figures
-
-
 def chunked(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names in parts."""
+    """Split names into parts."""
     return [tuple(names[i : i + CHUNK]) for i in range(0, len(names), CHUNK)]
 
 
 def near_sample(known: Mapping[str, Row], n: int) -> list[str]:
-    """Compounds near the hull with few atoms, drawn at random."""
+    """Return a random sample of compounds near the hull with few atoms."""
     small = [
         name
         for name in shipped().reference.names

@@ -23,7 +23,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
-from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.named import row_structure
 from matgen.novelty.crystals import KnownIndex
 from matgen.novelty.duplicates import MATCHER, SeenStructures
 from matgen.novelty.fingerprint import TOLERANCE, VOLUME_WINDOW, Fingerprint, difference, fingerprint, similar_volume
@@ -59,11 +59,6 @@ def crystals(path: Path) -> pa.Table:
 def known() -> KnownIndex:
     """The index that ships, loaded once per process."""
     return KnownIndex.load()
-
-
-def structure_of(row: Mapping[str, Any]) -> Structure:
-    """The structure of a row."""
-    return Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
 
 
 def rows_of(task: Task) -> list[dict[str, Any]]:
@@ -142,7 +137,7 @@ def recognised(task: Task) -> list[dict[str, Any]]:
     rng = np.random.default_rng(task.generator().initial_seed())
     found = []
     for row in rows_of(task):
-        other = rewritten(perturbed(structure_of(row), rng, task.how["size"]), rng)
+        other = rewritten(perturbed(row_structure(row), rng, task.how["size"]), rng)
         found.append(look_up(other, row["material_id"]))
     return found
 
@@ -152,7 +147,7 @@ def relaxed(task: Task) -> list[dict[str, Any]]:
     calculator = chgnet_calculator()
     found = []
     for row in rows_of(task):
-        before = structure_of(row)
+        before = row_structure(row)
         after, report = relax(before, calculator, RelaxConfig())
         volume = float(np.log(after.volume / len(after) * len(before) / before.volume))
         told = {"converged": report.converged, "volume": round(volume, 4), "on_hull": row["ehull"] == 0.0}
@@ -173,7 +168,7 @@ def closest(task: Task) -> list[dict[str, Any]]:
     found = []
     for group in task.how["groups"]:
         rows = rows_of(Task("", task.table, 0, group))
-        prints = [fingerprint(structure_of(row)) for row in rows]
+        prints = [fingerprint(row_structure(row)) for row in rows]
         i, j = min(combinations(range(len(rows)), 2), key=lambda pair: _apart(prints[pair[0]], prints[pair[1]]))
         found.append(_pair(rows[i], rows[j]))
     return found
@@ -184,7 +179,7 @@ def _apart(first: Fingerprint, second: Fingerprint) -> float:
 
 
 def _pair(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    one, other = structure_of(first), structure_of(second)
+    one, other = row_structure(first), row_structure(second)
     apart = _apart(fingerprint(one), fingerprint(other))
     equal = bool(MATCHER.fit(one, other))
     twins = not equal and apart <= max(TOLERANCES) and bool(AS_SUPERCELL.fit(one, other))
@@ -197,7 +192,7 @@ def _pair(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
 
 def timed(task: Task) -> dict[str, float]:
     """Milliseconds of processor time a structure: fingerprint, look-up; of a run's uniqueness, before and now."""
-    structures = [structure_of(row) for row in rows_of(task)]
+    structures = [row_structure(row) for row in rows_of(task)]
     started = time.process_time()
     index = KnownIndex.load()
     load = time.process_time() - started
@@ -217,7 +212,7 @@ def timed(task: Task) -> dict[str, float]:
 def run_timed(task: Task) -> dict[str, float]:
     """Seconds that duplicates take among crystals of one formula, each twice: by the matcher alone, and as shipped."""
     rng = np.random.default_rng(task.generator().initial_seed())
-    originals = [structure_of(row) for row in rows_of(task)]
+    originals = [row_structure(row) for row in rows_of(task)]
     structures = originals + [rewritten(perturbed(structure, rng, 0.01), rng) for structure in originals]
     started = time.process_time()
     seen = SeenStructures()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.named import row_structure
 from matgen.structures.conversion import described, structures
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.expand import expand
@@ -63,7 +63,7 @@ def round_trip(task: Task) -> dict[str, Any]:
     back = dict(zip(prepared, true_structures(known, prepared), strict=True))
     failures, distances = [], []
     for row in rows:
-        own = Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
+        own = row_structure(row)
         found = back.get(place.get(row["material_id"], -1))
         distance = MATCHER.get_rms_dist(own, found) if found else None
         if distance is None:

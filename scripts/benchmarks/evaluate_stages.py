@@ -1,7 +1,7 @@
-"""What each stage of shaping is worth: neither, diffusion only, Langevin refinement only, both, all of it.
+"""Ablation of diffusion and Langevin refinement: energy, match rate and time of each combination.
 
-`python scripts/benchmarks/evaluate_stages.py`: 100 of the 500 rows of MP-20 test with their true templates, one geometry each,
-from the sampler's own starts and from pure noise. All ways share their starts.
+`python scripts/benchmarks/evaluate_stages.py`: 100 of the 500 rows of MP-20 test with their true templates, one
+geometry each, from the sampler's initial geometries and from pure noise, which all combinations share.
 """
 
 import time
@@ -21,7 +21,7 @@ from matgen.generation.request import Request
 from matgen.generation.sampler_settings import Stages
 from matgen.generation.total_energy import state_energy
 from matgen.runtime.config import to_mapping
-from matgen.samplers.hybrid import refine
+from matgen.samplers.hybrid import RefineSchedule, refine
 from matgen.samplers.initial_noise import pure_noise
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -33,12 +33,12 @@ from shared.page import mean, percent, table
 
 ONE_START = replace(CONFIG, geometries=1)
 WAYS = {
-    ("start", False, False): "the start itself",
+    ("start", False, False): "the initial geometry",
     ("start", True, False): "diffusion only",
     ("start", False, True): "MALA only",
     ("start", True, True): "diffusion, then MALA",
-    ("design", True, False): "hybrid, three starts",
-    ("noise", False, False): "pure noise itself",
+    ("design", True, False): "hybrid, three initial geometries",
+    ("noise", False, False): "pure noise",
     ("noise", True, False): "noise, diffusion only",
     ("noise", False, True): "noise, MALA only",
     ("noise", True, True): "noise, diffusion, then MALA",
@@ -47,7 +47,7 @@ CHUNK = 25
 
 
 def staged(task: Task) -> dict[str, list[dict[str, Any]]]:
-    """Figures of each row before and after refinement, of one kind of start with or without diffusion."""
+    """Return figures per row before and after refinement, for one origin, with or without diffusion."""
     whole = crystals(task.table)
     templates = whole.templates.select(torch.tensor(task.rows)).unbatch()
     origin, diffusion = task.how["origin"], task.how["diffusion"]
@@ -73,15 +73,14 @@ def _begun(origin: str, templates: list[CrystalTemplate], generator: torch.Gener
 
 
 def _refined(shaped: Shaped, generator: torch.Generator) -> tuple[Shaped, Tensor]:
-    """After the Langevin steps of `matgen design`, elements kept; also their acceptance (n_systems,)."""
+    """Return geometries after the Langevin steps of `matgen design`, elements fixed, and their acceptance (n_systems,)."""
     batch, geometry = shaped
     batch, geometry, report = refine(
         state_energy(Request(), Crystals(Request(), shipped())),
         batch,
         geometry,
         torch.full((batch.n_systems,), CONFIG.refine_sigma),
-        rounds=CONFIG.refine_rounds,
-        steps=CONFIG.refine_steps,
+        schedule=RefineSchedule(CONFIG.refine_rounds, CONFIG.refine_steps),
         generator=generator,
     )
     return (batch, geometry), report.mala
@@ -106,7 +105,7 @@ def _figures(task: Task, shaped: Shaped, seconds: float, acceptance: Tensor) -> 
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means and counts over rows."""
+    """Return means and counts over rows."""
     accepted = [row["acceptance"] for row in rows if row["acceptance"] is not None]
     distances = [row["rms"] for row in rows if row["rms"] is not None]
     return {
@@ -122,7 +121,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line per way."""
+    """Return a table with one line per combination."""
     rows = [
         (
             name,

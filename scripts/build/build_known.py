@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
-from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.named import row_structure
 from matgen.novelty.crystals import KnownIndex, entries_by_formula, without_fingerprint
 from matgen.novelty.fingerprint import fingerprint
 from matgen.novelty.index_file import KIND, SHIPPED
@@ -29,11 +29,6 @@ SOURCE = "Materials Project before GNoME, CC BY 4.0"
 TABLES = ("mp24_le20", "mp24_gt20_on_hull")
 COLUMNS = ["material_id", "cell", "Z", "frac"]
 CHUNK = 2000
-
-
-def structure_of(row: dict[str, Any]) -> Structure:
-    """The structure of a row."""
-    return Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
 
 
 def space_group_number(structure: Structure) -> int:
@@ -48,7 +43,7 @@ def space_group_number(structure: Structure) -> int:
 def part(rows: list[dict[str, Any]], path: Path) -> KnownIndex:
     """Index of some rows, read if it was made before."""
     if not path.exists():
-        structures = {row["material_id"]: structure_of(row) for row in rows}
+        structures = {row["material_id"]: row_structure(row) for row in rows}
         groups = {row["material_id"]: row.get("spg") for row in rows}
         index = KnownIndex(
             SOURCE,

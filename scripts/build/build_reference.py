@@ -31,7 +31,7 @@ from pymatgen.core import Composition, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, atomic_volumes, descriptors
-from matgen.datasets.crystals import cell_from_parameters
+from matgen.datasets.named import row_structure
 from matgen.hull.hull import MARGIN, REFUTED, ReferenceHull, near_hull
 from matgen.hull.reference import Reference
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
@@ -71,11 +71,6 @@ def tables(folder: Path) -> list[Row]:
     return [{**row, "energy": energy[row["material_id"]]} for row in rows if row["material_id"] in energy]
 
 
-def structure(row: Row) -> Structure:
-    """The crystal of a row of a table."""
-    return Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
-
-
 def elemental(rows: Sequence[Row], geometries: dict[str, Row], symbols: Sequence[str]) -> Iterator[Entry]:
     """The lowest crystals of each element, and ASE's reference state where there is none."""
     for symbol in symbols:
@@ -83,7 +78,7 @@ def elemental(rows: Sequence[Row], geometries: dict[str, Row], symbols: Sequence
         near = [row for row in own if row["energy"] <= own[0]["energy"] + ELEMENT_WINDOW][:ELEMENTS_AT_MOST]
         own = [row for row in near if row is own[0] or geometries[row["material_id"]]["n_atoms"] <= LARGEST]
         for row in own:
-            yield Entry(row["material_id"], "", 0, structure(geometries[row["material_id"]]), "")
+            yield Entry(row["material_id"], "", 0, row_structure(geometries[row["material_id"]]), "")
         if not own:
             yield Entry(f"ase-{symbol}", "", 0, AseAtomsAdaptor.get_structure(bulk(symbol)), "")
 
@@ -116,7 +111,7 @@ def guessed(formulas: Sequence[str], folder: Path, geometries: dict[str, Row]) -
     calculator = chgnet_calculator()
     for formula in formulas:
         if formula in own:
-            yield Entry(f"{own[formula]['material_id']}-mp20", "", 0, structure(own[formula]), "")
+            yield Entry(f"{own[formula]['material_id']}-mp20", "", 0, row_structure(own[formula]), "")
             continue
         tried = [(row, substituted(row, formula)) for row in relatives(formula, alike[kind(formula)])]
         row, best = min(tried, key=lambda pair: static_energy(pair[1], calculator))
@@ -159,7 +154,7 @@ def unlike(one: str, other: str) -> float:
 
 def substituted(row: Row, formula: str) -> Structure:
     """The crystal of a row with the elements of a formula, scaled by the volume they usually take."""
-    found = structure(row)
+    found = row_structure(row)
     before = usual_volume(found)
     found.replace_species(pairing(row["formula"], formula)[1])
     return found.scale_lattice(found.volume * usual_volume(found) / before)

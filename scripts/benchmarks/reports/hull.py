@@ -1,4 +1,4 @@
-"""Figures and tables of how well two hulls agree."""
+"""Figures and tables on energies above the hull by CHGNet against those of the Materials Project."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,53 +10,29 @@ from pymatgen.core import Element
 
 from matgen.hull.hull import MARGIN, ON_HULL, REFUTED
 from matgen.hull.reference import elements_of
-from reports.hull import (
-    FORMATION,
-    LARGEST,
-    Row,
-    agreement_figures,
-    agreement_table,
-    bar,
-    in_words,
-    limit_tables,
-    relaxation_figures,
-    signed_figures,
-    verdict_figures,
-    verdict_table,
-)
 from shared.page import percent, table
 
 FORMATION = {"mp20_2021", "mpts52_2022"}
-"""Sources whose formation energies are of the MP2020 scheme of corrections, which CHGNet was trained on."""
-
+"""Sources of formation energies with the MP2020 corrections, which CHGNet was trained on."""
 
 LIMITS = (0.05, 0.06, 0.07, 0.08, 0.09, 0.1)  # eV/atom
-
-
 BANDS = (0.02, 0.06, 0.1, 0.12, 0.15, 0.2, 0.3, 10.0)  # eV/atom
-
-
-LARGEST = 12  # atoms in the crystals that are relaxed
-
-
+LARGEST = 12  # atoms per relaxed cell
 NEWEST = "MP2020 scheme"
 
-
 Row = dict[str, Any]
-
-
 Figures = dict[str, Any]
 
 
 def era(row: Row) -> str:
-    """What the label of a row is worth."""
+    """Return the scheme of corrections of a label."""
     if row["ehull_src"] in FORMATION:
         return NEWEST
     return "MP of 2018, older scheme" if row["ehull_src"] == "automatminer2018" else "other"
 
 
 def chemistry(formula: str) -> str:
-    """The kind of compound by its most electronegative elements."""
+    """Return the class of a compound by its most electronegative elements."""
     symbols = set(elements_of(formula))
     anions = (("oxides", {"O"}), ("halides", {"F", "Cl", "Br", "I"}), ("chalcogenides", {"S", "Se", "Te"}))
     anions += (("nitrides", {"N"}), ("phosphides to bismuthides", {"P", "As", "Sb", "Bi"}), ("hydrides", {"H"}))
@@ -68,7 +44,7 @@ def chemistry(formula: str) -> str:
 
 
 def errors(labels: np.ndarray, heights: np.ndarray) -> dict[str, float]:
-    """Agreement of heights with labels (n,), eV/atom; heights below the hull count as on it."""
+    """Return the errors of heights against labels (n,), eV/atom; heights below the hull count as zero."""
     apart = np.abs(np.maximum(heights, 0.0) - labels)
     return {
         "rows": len(labels),
@@ -102,12 +78,12 @@ def grouped(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[i
 
 
 def meV(value: float) -> str:  # noqa: N802 (the unit)
-    """Energy in meV/atom."""
+    """Return an energy in eV/atom as text in meV/atom."""
     return f"{1000 * value:.1f}"
 
 
 def agreement_figures(names: Sequence[str], found: Sequence[Mapping[str, float]], known: Mapping[str, Row]) -> Figures:
-    """Of MP-20 test: by chemistry, and with each row left out of its own hull."""
+    """Return errors on MP-20 test: by chemistry, and with each row left out of its own hull."""
     inside, outside = (np.array([heights[side] for heights in found]) for side in ("inside", "outside"))
     labels = np.array([known[name]["ehull"] for name in names])
     kinds = {"all": list(range(len(names)))} | grouped(names, lambda name: chemistry(known[name]["formula"]))
@@ -117,7 +93,7 @@ def agreement_figures(names: Sequence[str], found: Sequence[Mapping[str, float]]
 
 
 def signed_figures(pairs: Sequence[Mapping[str, float]]) -> Figures:
-    """Of MP-20 test, in hulls of labelled rows only."""
+    """Return errors on MP-20 test in hulls of labelled rows only."""
     label, height = (np.array([pair[side] for pair in pairs]) for side in ("label", "height"))
     return {
         "rows": len(pairs),
@@ -131,7 +107,7 @@ def signed_figures(pairs: Sequence[Mapping[str, float]]) -> Figures:
 
 
 def verdict_figures(names: Sequence[str], static: np.ndarray, known: Mapping[str, Row]) -> Figures:
-    """Of all labelled rows: by source, and by chemistry for those of the MP2020 scheme."""
+    """Return counts of verdicts on all labelled rows: by source, and by chemistry for the MP2020 scheme."""
     labels = np.array([known[name]["ehull"] for name in names])
     eras = grouped(names, lambda name: era(known[name]))
     best = eras[NEWEST]
@@ -164,7 +140,7 @@ def verdict_figures(names: Sequence[str], static: np.ndarray, known: Mapping[str
 
 
 def relaxation_figures(found: Sequence[Mapping[str, Any]], static: np.ndarray) -> Figures:
-    """What relaxing takes off, and how many labelled rows lie so little above 0.1 eV/atom."""
+    """Return energies gained by relaxation, and the share of labelled rows that lie less than that above 0.1 eV/atom."""
     gains = np.array([line["lowered"] for line in found])
     return {
         "rows": len(gains),
@@ -179,7 +155,7 @@ def relaxation_figures(found: Sequence[Mapping[str, Any]], static: np.ndarray) -
 
 
 def agreement_table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """MAE and the like by chemistry."""
+    """Return a table of errors by chemistry."""
     header = (
         "rows of MP-20 test",
         "n",
@@ -198,13 +174,13 @@ def agreement_table(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def verdict_table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Sensitivity and specificity by source and chemistry."""
+    """Return a table of sensitivity and specificity by source and chemistry."""
     header = (
         "labels",
         "≤ 0.1",
-        "called so (sensitivity)",
+        "found (sensitivity)",
         "> 0.1",
-        "called so (specificity)",
+        "found (specificity)",
         "MAE",
         "rank correlation",
     )
@@ -216,7 +192,7 @@ def verdict_table(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def limit_tables(figures: Figures) -> list[str]:
-    """What another limit would do, and where the mistakes lie."""
+    """Return tables of the verdicts by limit, and of the errors by label."""
     header = (f"limit for CHGNet, eV/atom ({NEWEST}, label at 0.1)", "sensitivity", "specificity")
     limits = [
         (limit, percent(f["sensitivity"], 1), percent(f["specificity"], 1)) for limit, f in figures["limits"].items()
@@ -230,7 +206,7 @@ def limit_tables(figures: Figures) -> list[str]:
 
 
 def in_words(figures: Figures) -> list[str]:
-    """What the tables do not hold."""
+    """Return the figures that are not in the tables, as sentences."""
     out, both, gain, holes = (figures[name] for name in ("left_out", "signed", "relaxation", "holes"))
     left_out = (
         f"With its own row left out of the hull: MAE {meV(out['mae'])} meV/atom; {out['below']:,} of {out['rows']:,} "
@@ -246,7 +222,7 @@ def in_words(figures: Figures) -> list[str]:
         f"A relaxation by CHGNet takes {meV(gain['mean'])} meV/atom off the static energy on average (median "
         f"{meV(gain['median'])}, 95 % below {meV(gain['quantile_95'])}, at most {meV(gain['largest'])}; "
         f"{gain['rows']} phases near the hull with up to {LARGEST} atoms). Of the labelled rows, "
-        f"{percent(gain['within_mean_of_limit'], 1)} lie so little above 0.1 eV/atom that it would turn the verdict."
+        f"{percent(gain['within_mean_of_limit'], 1)} lie so little above 0.1 eV/atom that it would change the verdict."
     )
     too_low = (
         f"Holes of the potential: of {holes['on_hull']:,} rows of the {NEWEST} that lie on CHGNet's hull, "
@@ -257,7 +233,7 @@ def in_words(figures: Figures) -> list[str]:
 
 
 def bar(figures: Figures) -> str:
-    """The line for the summary."""
+    """Return the line of the summary."""
     whole, out, first = figures["agreement"]["all"], figures["left_out"], figures["verdicts"][NEWEST]
     found = [f"{percent(first[f'{side}_found'], first[side])} of {first[side]:,}" for side in ("stable", "unstable")]
     return (

@@ -213,7 +213,7 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
                 for name, row in found["distances"].items()
             ],
         ),
-        "molecules hands": _hands(found["stereo"]),
+        "molecules stereo": _hands(found["stereo"]),
         "molecules labels": table([f"MAE on {found['labels']['n']} test rows", *LABELS], errors),
     }
 
@@ -243,7 +243,7 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
         "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
         f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
         "bar molecules labels": "; ".join(f"{model} {text}" for model, text in errors.items()),
-        "bar molecules hands": f"{100 * right / centres:.1f} % as started, {100 * after / centres:.1f} % after "
+        "bar molecules stereo": f"{100 * right / centres:.1f} % as started, {100 * after / centres:.1f} % after "
         f"relaxation, of {centres}",
     }
 

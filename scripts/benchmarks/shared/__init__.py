@@ -1,0 +1,1 @@
+"""What benchmarks share: options, tasks in parallel, records, pages, figures and data."""

@@ -1,4 +1,4 @@
-"""Crystals that benchmarks share: the prepared table, the fixed sample of MP-20 test, and matching structures."""
+"""Crystals of the prepared table and of the training tables, models, and the match of structures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,52 +20,52 @@ from matgen.templates.expand import expand
 from matgen.weights.models import Models, load_models
 
 MP20_MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
-"""The tolerances at which crystal structure prediction is scored on MP-20."""
+"""Tolerances with which crystal structure prediction is scored on MP-20."""
 
 
 @cache
 def crystals(path: Path) -> CrystalTable:
-    """The prepared table, loaded once per process."""
+    """Return the prepared table, loaded once per process."""
     return CrystalTable.load(path)
 
 
 @cache
 def shipped() -> Models:
-    """The models that guide, loaded once per process."""
+    """Return the shipped models that design uses, loaded once per process."""
     return load_models()
 
 
 def sample_rows(table_of_crystals: CrystalTable, n: int) -> Tensor:
-    """The fixed sample of MP-20 test (500,), or its first n in the order in which they were drawn, ascending."""
+    """Return a fixed random sample of MP-20 test, at most 500 rows (n,), ascending."""
     rows = (table_of_crystals.mp20_split == 2).nonzero().ravel()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     return rows[order[: min(n, 500)].sort().values]
 
 
 def chunks(rows: Tensor, size: int) -> list[tuple[int, ...]]:
-    """Rows in parts of at most this size."""
+    """Split rows into parts of at most this size."""
     return [tuple(part.tolist()) for part in rows.split(size)]
 
 
 def true_structures(table_of_crystals: CrystalTable, rows: Sequence[int]) -> list[Structure]:
-    """The structures of these rows, in double precision."""
+    """Return the structures of these rows, in double precision."""
     some = table_of_crystals.select(torch.tensor(rows))
     return as_structures(some.templates, some.geometry)
 
 
 def as_structures(templates: TemplateBatch, geometry: Geometry) -> list[Structure]:
-    """Structures of a batch, expanded in double precision."""
+    """Return the structures of a batch, expanded in double precision."""
     return structures(expand(templates, Geometry(geometry.lattice.double(), geometry.coords.double())))
 
 
 def match(truth: Structure, found: Structure) -> float | None:
-    """Root mean square distance over (volume per atom)^(1/3) at the tolerances of MP-20; None without a match."""
+    """Return the root mean square distance over (volume per atom)^(1/3) by `MP20_MATCHER`; None without a match."""
     distance = MP20_MATCHER.get_rms_dist(truth, found)
     return None if distance is None else round(float(distance[0]), 5)
 
 
 class TableStructures(Mapping[str, Structure]):
-    """The crystals of the training tables by name, built when asked for.
+    """Crystals of the training tables by name, built on access.
 
     Args:
         data: folder of the training tables.
@@ -92,5 +92,5 @@ class TableStructures(Mapping[str, Structure]):
 
 @cache
 def known_crystals(data: Path) -> KnownIndex:
-    """The index that ships with the structures behind it, so that `StructureMatcher` decides what is in doubt."""
+    """Return the shipped index with its structures, so that `StructureMatcher` decides borderline cases."""
     return replace(KnownIndex.load(), structures=TableStructures(data))

@@ -1,8 +1,8 @@
-"""What the measurements share: options, the rows measured, parts that survive an interrupt, and a record of it all.
+"""Tasks in parallel, results that survive an interrupt, and a record with everything that they depend on.
 
-A measurement is cut into tasks. Each task's result is a line of `parts/NAME-FINGERPRINT.jsonl` beside the record as
-soon as it is there; the fingerprint covers options, weights, table and the package's source, so that a rerun takes up
-what still holds and nothing else.
+A measurement consists of tasks. The result of each task is appended to `parts/NAME-FINGERPRINT.jsonl` beside the record
+as soon as it is complete. The fingerprint covers options, weights, table and the source of the package, so that a rerun
+reuses results that are still valid, and no others.
 """
 
 import argparse
@@ -24,12 +24,13 @@ import torch
 
 import matgen
 from matgen.weights.shipped import shipped_hashes
-from shared.page import filled
+from shared.page import fill_page
 
-DOORS = {"cli", "terminal.py"}
-"""Source that no measurement passes through."""
+UNUSED = frozenset({"cli"})
+"""Packages of matgen that no measurement runs."""
 
 PACKAGES = ("torch", "numpy", "pymatgen", "moyopy", "spglib", "smact", "chgnet")
+"""Packages whose versions are recorded."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Task:
     """A part of a measurement.
 
     Attributes:
-        key: names it among the others.
-        table: of crystals.
-        seed: of its random numbers.
-        rows: of the table.
-        how: whatever else the work needs.
+        key: unique name.
+        table: prepared table.
+        seed: seed of its random numbers.
+        rows: rows of the table.
+        how: further arguments of the work function.
     """
 
     key: str
@@ -51,18 +52,18 @@ class Task:
     how: Mapping[str, Any] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
-        """Random numbers that depend on nothing but seed and key."""
+        """Return random numbers that depend only on seed and key."""
         digest = hashlib.sha256(f"{self.seed} {self.key}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 class Measurement:
-    """Runs tasks, remembers their results, and writes the record.
+    """Runs tasks, keeps their results, and writes the record.
 
     Args:
-        options: as `parser` gives them.
-        settings: whatever else the results depend on, as JSON types.
-        material: whose weights.
+        options: parsed options of `shared.options.parser`.
+        settings: everything else that the results depend on, as JSON types.
+        material: kind of material whose weights are used.
     """
 
     def __init__(self, options: argparse.Namespace, settings: Mapping[str, Any], material: str = "crystal") -> None:
@@ -81,7 +82,7 @@ class Measurement:
         self.core_seconds = 0.0
 
     def run(self, work: Callable[[Task], Any], tasks: Sequence[Task]) -> dict[str, Any]:
-        """Results by key, in the order of the tasks; what an earlier call finished is read, not done again."""
+        """Return results by key, in the order of the tasks; results of an earlier call are read, not repeated."""
         self.parts.parent.mkdir(parents=True, exist_ok=True)
         done = {line["key"]: line for line in read_lines(self.parts)}
         waiting = [task for task in tasks if task.key not in done]
@@ -95,11 +96,11 @@ class Measurement:
         return {task.key: done[task.key]["value"] for task in tasks}
 
     def finish(self, figures: Mapping[str, Any], places: Mapping[str, str]) -> None:
-        """Print what was found, write the record, and fill the page.
+        """Print the Markdown, write the record, and fill the page.
 
         Args:
-            figures: as JSON types, denominators among them.
-            places: Markdown by the name of its place in the page.
+            figures: results as JSON types, with their denominators.
+            places: Markdown by name of its place on the page.
         """
         record = {
             "figures": dict(figures),
@@ -114,18 +115,18 @@ class Measurement:
         self.options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print("\n\n".join(places.values()))
         if page := self.options.document:
-            page.write_text(filled(page.read_text(encoding="utf-8"), places), encoding="utf-8")
+            fill_page(page, places)
 
 
 def source_hash() -> str:
-    """SHA-256 of the package's source."""
+    """Return the SHA-256 of the source of the package."""
     root = Path(matgen.__file__).parent
-    files = sorted(path for path in root.rglob("*.py") if not DOORS.intersection(path.relative_to(root).parts))
+    files = sorted(path for path in root.rglob("*.py") if not UNUSED.intersection(path.relative_to(root).parts))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The JSON objects of a file; a last line that an interrupt cut short is dropped from it too."""
+    """Return the JSON objects of a file, and remove an incomplete last line from it."""
     if not path.exists():
         return []
     whole, newline, _ = path.read_text(encoding="utf-8").rpartition("\n")
@@ -134,13 +135,13 @@ def read_lines(path: Path) -> list[Any]:
 
 
 def single_thread() -> None:
-    """What each process does first: one thread, and none of the packages' warnings about their inputs."""
+    """Use one thread, and silence warnings of other packages about their inputs."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
 
 
 def _worked(work: Callable[[Task], Any], tasks: Sequence[Task], processes: int) -> Iterable[dict[str, Any]]:
-    """Results as they come."""
+    """Yield results in the order in which they complete."""
     if processes == 1 or len(tasks) <= 1:
         single_thread()
         yield from (_timed(work, task) for task in tasks)

@@ -1,12 +1,22 @@
-"""Markdown of a benchmark: tables, shares, and the marked places of a page."""
+"""Markdown of a benchmark: tables, shares, and marked places of a page."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
+def fill_page(page: Path, places: Mapping[str, str]) -> None:
+    """Replace the text at the marked places of a page.
+
+    Raises:
+        ValueError: a place that the page lacks.
+    """
+    page.write_text(filled(page.read_text(encoding="utf-8"), places), encoding="utf-8")
+
+
 def filled(page: str, places: Mapping[str, str]) -> str:
-    """The page with new text at its places, which are marked `<!-- name -->...<!-- /name -->`.
+    """Return the page with new text at its places, which are marked `<!-- name -->...<!-- /name -->`.
 
     Raises:
         ValueError: a place that the page lacks.
@@ -22,16 +32,16 @@ def filled(page: str, places: Mapping[str, str]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def percent(part: float, whole: float) -> str:
-    """`87.4 %`; a dash without a denominator."""
+    """Return a share such as `87.4 %`, or a dash if the denominator is zero."""
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
 def mean(values: Sequence[float], digits: int = 3) -> str:
-    """The mean, rounded; a dash of nothing."""
+    """Return the rounded mean, or a dash if there are no values."""
     return f"{sum(values) / len(values):.{digits}f}" if values else "–"

@@ -20,13 +20,12 @@ from matgen.templates.noise import karras_levels
 from shared.crystals import shipped
 
 CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
-
-
 ONE_START = replace(CONFIG, geometries=1)
+NOISE = 3.0
+"""Standard deviation of pure noise, the highest that the network was trained with, Å."""
 
-
-NOISE, NOISE_LEVELS = 3.0, 32  # Å, the highest that the network was trained at; and levels on the way down from it
-
+NOISE_LEVELS = 32
+"""Noise levels of a diffusion from pure noise."""
 
 Shaped = tuple[TemplateBatch, Geometry]
 
@@ -34,19 +33,20 @@ Shaped = tuple[TemplateBatch, Geometry]
 def piped(
     templates: list[CrystalTemplate], generator: torch.Generator, sampler: SamplerConfig, stages: Stages, **models: Any
 ) -> Shaped:
-    """As `matgen design` shapes templates, all of them, their elements kept."""
+    """Return geometries as `matgen design` makes them, for all templates, with their elements fixed."""
     request = Request.of(n=len(templates), stages=stages, sampler=sampler)
     return shape(templates, request, Crystals(request, replace(shipped(), **models)), generator, Silence())
 
 
 def from_noise(templates: list[CrystalTemplate], generator: torch.Generator) -> Shaped:
-    """Diffusion from pure noise."""
+    """Return samples of the diffusion from pure noise."""
     batch = TemplateBatch.of(templates)
     levels = karras_levels(NOISE, CONFIG.lowest, NOISE_LEVELS)
     return batch, diffused(batch, pure_noise(batch, NOISE, generator), levels, generator)
 
 
 def diffused(batch: TemplateBatch, geometry: Geometry, levels: Tensor, generator: torch.Generator) -> Geometry:
+    """Return geometries denoised along the levels by the graph network."""
     return diffuse(
         denoiser_score(shipped().graph, batch),
         batch,
