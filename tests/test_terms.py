@@ -90,7 +90,7 @@ def test_terms_go_where_they_may_be_used() -> None:
     ("energies", "complaint"),
     [
         ([len], r"wrap a function Structure -> float: BlackBox\(function, name=\.\.\.\)"),
-        ([RoomyCell], r"got the class RoomyCell; make one of it: RoomyCell\(\.\.\.\)"),
+        ([RoomyCell], r"got the class RoomyCell; create an instance: RoomyCell\(\.\.\.\)"),
         (len, r"wrap a function Structure -> float: BlackBox"),
         ([Mistyped(15.0)], "expected the use of `roomy_cell` to be one of slopes, values, ranking, got 'value'"),
         (["band_gap"], "expected an Energy or a TemplateEnergy .* got 'band_gap'"),

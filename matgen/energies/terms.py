@@ -91,7 +91,7 @@ def check_finite(values: Mapping[str, Tensor]) -> None:
     """
     for name, value in values.items():
         if len(value) and not value.isfinite().any():
-            raise TermError(f"expected finite energies from `{name}`, got none for {len(value)} systems; mend it")
+            raise TermError(f"expected finite energies from `{name}`, got none for {len(value)} systems; correct it")
 
 
 class _CheckedEnergy(Energy):
@@ -130,10 +130,10 @@ def _checked(name: str, value: object, n_systems: int) -> Tensor:
 def _no_energy(got: object) -> str:
     expected = "expected an Energy or a TemplateEnergy (matgen.energies.base)"
     if isinstance(got, type):
-        return f"{expected}, got the class {got.__name__}; make one of it: {got.__name__}(...)"
+        return f"{expected}, got the class {got.__name__}; create an instance: {got.__name__}(...)"
     if callable(got):
         return f"{expected}, got {got!r}; wrap a function Structure -> float: BlackBox(function, name=...)"
-    return f"{expected}, got {got!r}; CONTRIBUTING.md writes one in ten lines"
+    return f"{expected}, got {got!r}; CONTRIBUTING.md shows one in ten lines"
 
 
 def _check_names(names: list[str], taken: Collection[str]) -> None:

@@ -57,7 +57,7 @@ class Molecules(KindWithModels[MoleculeModels]):
 
     def prior(self) -> LearnedGraphPrior:
         """The graph prior, conditioned on what holds for every molecule."""
-        return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), settled=True), orders=2)
+        return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), fixed_only=True), orders=2)
 
     def template_terms(self) -> TemplateSum:
         """Novelty, unless known molecules are allowed or a graph or composition is given."""
@@ -72,7 +72,7 @@ class Molecules(KindWithModels[MoleculeModels]):
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
-        conditions = self._conditions(n, generator, settled=False)
+        conditions = self._conditions(n, generator, fixed_only=False)
         return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(conditions, generator))
 
     def moves(self) -> dict[str, Move]:
@@ -136,8 +136,8 @@ class Molecules(KindWithModels[MoleculeModels]):
         """The scaffold: rings and linkers without elements; the formula if there is no ring."""
         return scaffold(*molecules_of([template]))
 
-    def _conditions(self, n: int, generator: torch.Generator, *, settled: bool) -> Conditions:
-        """Conditions of n molecules: point targets, and values sampled within ranges unless `settled`."""
+    def _conditions(self, n: int, generator: torch.Generator, *, fixed_only: bool) -> Conditions:
+        """Conditions of n molecules: point targets, and values sampled within ranges unless `fixed_only`."""
         values = {}
         for target in self.request.property_targets:
             lowest, highest = CONDITION_SPANS[target.name]
@@ -145,7 +145,7 @@ class Molecules(KindWithModels[MoleculeModels]):
             high = target.high if math.isfinite(target.high) else max(highest, target.low)
             if target.point:
                 values[target.name] = torch.full((n,), target.low)
-            elif not settled:
+            elif not fixed_only:
                 values[target.name] = low + (high - low) * torch.rand(n, generator=generator)
         rules, conditions = self.request.molecule_rules, Conditions.none(n, MOLECULE_GRIDS)
         for name, value in values.items():
