@@ -1,4 +1,4 @@
-"""The hull: heights are those of linear programming; energies of one potential only; files say what they are."""
+"""Energies above the hull equal those of linear programming; potentials are never mixed; files are checked."""
 
 import json
 import math
@@ -153,7 +153,7 @@ def test_a_more_stable_crystal_than_all_known_ones_lies_below_the_hull() -> None
     assert hull_of(BINARY).above_hull(Composition("NaCl"), -3.6, TOY).above_hull == pytest.approx(-0.1)
 
 
-def test_elements_are_judged_by_their_own_phases() -> None:
+def test_elements_lie_above_their_own_phases() -> None:
     found = hull_of({**BINARY, "Na2": -0.9}).above_hull(Composition("Na"), -0.9, TOY)
     assert (found.above_hull, found.formation_energy) == pytest.approx((0.1, 0.1))
     assert found.decomposition == {"Na": 1.0}
@@ -186,8 +186,8 @@ def test_what_holds_an_element_without_a_phase_is_left_out() -> None:
         ReferenceHull(kept).above_hull(Composition("NaK"), -1.0, TOY)
 
 
-def test_a_phase_that_first_principles_refute_condemns_no_other() -> None:
-    phases = {"Na": -1.0, "Cl": -2.0, "NaCl": -3.5, "NaCl2": -9.0}  # a hole at NaCl2
+def test_a_phase_refuted_by_first_principles_does_not_affect_others() -> None:
+    phases = {"Na": -1.0, "Cl": -2.0, "NaCl": -3.5, "NaCl2": -9.0}  # far too low at NaCl2
     labels = np.array([0.0, math.nan, 0.0, REFUTED + 0.1])
     kept = near_hull(reference(phases), labels=labels)
     assert kept.formulas == ("Na", "Cl", "NaCl")
@@ -219,7 +219,7 @@ def test_leaving_a_phase_out_lowers_it_below_the_hull_of_the_others() -> None:
     assert on_hull >= 3
 
 
-# ---------------------------------------------------------------- what it takes and tells
+# ---------------------------------------------------------------- refusals and verdicts
 
 
 def test_energies_of_another_potential_are_refused() -> None:
@@ -227,7 +227,7 @@ def test_energies_of_another_potential_are_refused() -> None:
         hull_of(BINARY).above_hull(Composition("NaCl"), -3.5, "Toy 2")
 
 
-def test_an_element_whose_phases_are_all_left_out_is_told() -> None:
+def test_an_element_whose_phases_are_all_left_out_is_reported() -> None:
     hull = hull_of(BINARY)
     names = [name for name, f in zip(hull.reference.names, hull.reference.formulas, strict=True) if f == "Na"]
     with pytest.raises(UnknownChemistryError, match="none of Na without"):
@@ -252,7 +252,7 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("formula", "energy", "passed", "value", "told"),
+    ("formula", "energy", "passed", "value", "pattern"),
     [
         ("NaCl", -3.45, True, 0.05, r"0\.050 eV/atom above NaCl \(Toy 1\), limit 0\.1"),
         ("NaCl3", -2.6, False, 0.15, r"unstable: 0\.150 eV/atom above .*NaCl"),
@@ -262,12 +262,14 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
         ("NaCl", math.nan, False, math.nan, "no relaxed energy"),
     ],
 )
-def test_a_verdict_says_how_far_above_what(formula: str, energy: float, passed: bool, value: float, told: str) -> None:  # noqa: FBT001
+def test_a_verdict_says_how_far_above_what(
+    formula: str, energy: float, passed: bool, value: float, pattern: str
+) -> None:  # noqa: FBT001
     hull = ReferenceHull(near_hull(reference(BINARY)))
     verdict = hull_verdict(relaxed(formula, energy), hull)
     assert (verdict.name, verdict.passed, verdict.unit) == ("hull", passed, "eV/atom")
     assert verdict.value == pytest.approx(value, nan_ok=True)
-    assert re.search(told, verdict.reason), verdict.reason
+    assert re.search(pattern, verdict.reason), verdict.reason
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.1])
@@ -313,7 +315,7 @@ def test_what_is_no_reference_is_refused(tmp_path: Path) -> None:
             Reference.load(path)
 
 
-# ---------------------------------------------------------------- the reference that ships
+# ---------------------------------------------------------------- the shipped reference
 
 
 @pytest.fixture(scope="module")
@@ -385,11 +387,11 @@ def test_heights_agree_with_labels_of_first_principles(data_dir: Path, shipped: 
     assert np.mean(errors) <= 0.015
 
 
-# ---------------------------------------------------------------- one of one's own
+# ---------------------------------------------------------------- building a reference
 
 
 def crystals() -> dict[str, Atoms]:
-    """Copper, gold, ordered CuAu and Cu3Au, and gold far too dense: all that EMT knows."""
+    """Copper, gold, ordered CuAu and Cu3Au, and gold far too dense: elements of EMT."""
     ordered = bulk("Cu", "fcc", a=3.95, cubic=True)
     cu3au, cuau = ordered.copy(), ordered.copy()
     cu3au.set_chemical_symbols(["Au", "Cu", "Cu", "Cu"])
@@ -413,7 +415,7 @@ def entries(names: tuple[str, ...]) -> list[Entry]:
 
 
 class CalledOnce:
-    """Makes a calculator once: to learn its name. Whatever computes asks for another."""
+    """Make a calculator once, for its name; a second call, which would compute, fails."""
 
     def __init__(self, make: Callable[[], EMT]) -> None:
         self.make, self.calls = make, 0
@@ -432,7 +434,7 @@ def test_a_reference_is_built_of_a_folder_and_any_calculator(folder: Path, tmp_p
     hull = ReferenceHull.load(out)
     assert hull.elements == {"Cu", "Au"}
     assert hull.potential == potential_name(EMT())
-    # EMT's ordered alloys are bound, and relaxed gold is gold, wherever it began.
+    # Ordered alloys are stable in EMT, and gold relaxes to the same energy from both cells.
     assert hull.above_hull(Composition("CuAu"), 0.0, hull.potential).decomposition == {"CuAu": pytest.approx(1.0)}
     gold = [e for f, e in zip(built.reference.formulas, built.reference.energies, strict=True) if f == "Au"]
     assert max(gold) - min(gold) < 1e-3
@@ -473,7 +475,7 @@ def test_energies_of_two_kinds_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_what_did_not_reach_a_minimum_enters_no_hull(tmp_path: Path) -> None:
-    """Gold blown up to thrice its volume falls together by more than a relaxation may, to an energy of its own."""
+    """Gold at three times its volume contracts by more than a relaxation allows."""
     atoms = bulk("Au", "fcc", a=6.2)
     blown = Entry("blown", "", 0, AseAtomsAdaptor.get_structure(atoms), "")
     _, final = relax(blown.structure, EMT())
@@ -511,7 +513,7 @@ def test_a_damaged_file_of_energies_is_refused_and_left_as_it_is(tmp_path: Path)
 
 
 class DeadlyEMT(EMT):
-    """Ends the process that asks it about gold."""
+    """A calculator that ends its process for gold."""
 
     def calculate(self, atoms: Atoms, *rest: Any) -> None:
         """As EMT."""
@@ -575,7 +577,7 @@ def test_a_calculator_is_named_by_its_function(tmp_path: Path, monkeypatch: pyte
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of `matgen ARGUMENTS`, run in this process."""
+    """Return the exit code of `matgen ARGUMENTS`, run in this process."""
     monkeypatch.setattr(sys, "argv", ["matgen", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
@@ -592,8 +594,8 @@ def test_the_command_builds_and_tells(
     assert called(monkeypatch, "reference", "info", str(out)) == 0
     assert "EMT" in capsys.readouterr().out
     assert called(monkeypatch, "reference", "info") == 0
-    told = capsys.readouterr().out
-    assert "CHGNet 0.3.0" in told
-    assert re.search(r"elements +│ 89 ", told)
+    output = capsys.readouterr().out
+    assert "CHGNet 0.3.0" in output
+    assert re.search(r"elements +│ 89 ", output)
     assert called(monkeypatch, "reference", "build", str(tmp_path / "nowhere"), *emt) == 2
     assert called(monkeypatch, "reference", "info", str(folder / "cu.cif")) == 2

@@ -1,4 +1,4 @@
-"""Learning from verified gaps: what is read, what is refused, and what learning must and must not change."""
+"""Learning from verified gaps: inputs that are read or refused, and what learning may change."""
 
 import csv
 import json
@@ -64,7 +64,7 @@ SALTS = [
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small ensemble that knows nothing."""
+    """A folder with a small untrained ensemble."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     network = NETWORKS[KIND]
@@ -157,11 +157,11 @@ def test_what_is_written_predicts_what_was_learned(weights: Path, tmp_path: Path
     assert errors.mae == pytest.approx(found.fit.seen_after.mae, abs=0.01)  # half precision on disk
     figures = json.loads((tmp_path / "out" / FIGURES).read_text())
     assert (figures["labels"], figures["formulas"], figures["trusted"]) == (12, 12, True)
-    assert figures["held_out"]["after"]["mae"] < figures["held_out"]["before"]["mae"]  # a law that is easy to see
-    told = info(KIND, found.path)
-    assert "12 gaps (12 by a law)" in told.trained_on
-    assert info(KIND, weights / f"{KIND}.safetensors").sha256[:12] in told.trained_on
-    assert told.figures["learned_labels"] == 12
+    assert figures["held_out"]["after"]["mae"] < figures["held_out"]["before"]["mae"]  # the law is simple
+    header = info(KIND, found.path)
+    assert "12 gaps (12 by a law)" in header.trained_on
+    assert info(KIND, weights / f"{KIND}.safetensors").sha256[:12] in header.trained_on
+    assert header.figures["learned_labels"] == 12
 
 
 def test_the_same_results_teach_the_same(weights: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_formulas_are_held_out_as_a_whole() -> None:
 
 
 def test_held_out_errors_are_those_of_weights_that_did_not_see_them(model: Ensemble) -> None:
-    """Gaps that are noise cannot be told: held-out errors stay what they were, those that were seen do not."""
+    """Random gaps cannot be predicted: errors on seen gaps fall below those on held-out ones."""
     noise = (4 * torch.rand(len(SALTS), generator=torch.Generator().manual_seed(1))).tolist()
     labels = read(model, labelled(SALTS, noise))
     nothing = labels.select(torch.zeros(0, dtype=torch.long))
@@ -232,7 +232,7 @@ def test_another_cell_of_a_crystal_is_the_same_label(model: Ensemble) -> None:
 # ---------------------------------------------------------------- calibration
 
 
-def test_a_spread_that_is_too_narrow_is_widened_and_metals_are_believed(model: Ensemble) -> None:
+def test_a_spread_that_is_too_narrow_is_widened_and_metals_shift_the_bias(model: Ensemble) -> None:
     heads, shipped = GapHeads(model), Calibration()
     labels = read(model, labelled(SALTS, [1.0] * len(SALTS)))
     raw = heads.raw(heads.begun, labels.read)
@@ -242,7 +242,7 @@ def test_a_spread_that_is_too_narrow_is_widened_and_metals_are_believed(model: E
     metals = fit_calibration(sharp, torch.where(torch.arange(12) < 8, 0.0, far), shipped)
     assert metals.bias > 0.3
     alone = fit_calibration(sharp, far, shipped)
-    assert (alone.slope, alone.bias) == (1.0, 0.0)  # without a metal nothing is known of metals
+    assert (alone.slope, alone.bias) == (1.0, 0.0)  # no information on metals
     few = fit_calibration(
         replace(sharp, **{n: getattr(sharp, n)[:, :5] for n in ("loc", "scale", "zero_logit")}),
         torch.zeros(5, dtype=torch.float64),
@@ -325,9 +325,9 @@ def test_verified_crystals_stand_beside_their_results(tmp_path: Path) -> None:
 
 
 def test_predictions_of_a_design_are_never_learned(tmp_path: Path) -> None:
-    told = {"band_gap": Prediction(2.0, 0.1, "eV")}
+    properties = {"band_gap": Prediction(2.0, 0.1, "eV")}
     with CandidateWriter(tmp_path / "run", RunInfo("1", 0, {})) as writer:
-        writer.write(Candidate("a", SALTS[0], SALTS[0], space_group(SALTS[0]), properties=told))
+        writer.write(Candidate("a", SALTS[0], SALTS[0], space_group(SALTS[0]), properties=properties))
     for path in (tmp_path / "run", tmp_path / "run" / "candidates.csv", tmp_path / "run" / "candidates.extxyz"):
         with pytest.raises(LabelError, match="matgen verify"):
             read_labels([path])
@@ -435,7 +435,7 @@ def test_another_functional_is_learned_where_it_is_asked_for(tmp_path: Path) -> 
     assert (label.gap, label.source) == (8.0, "gaps.csv HSE06")
 
 
-# ---------------------------------------------------------------- weights of one's own
+# ---------------------------------------------------------------- weights of users
 
 
 def test_a_folder_stands_in_for_what_it_has_and_the_rest_ships(weights: Path, tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_a_folder_that_would_change_nothing_is_refused(weights: Path) -> None:
         run_info(ScreenConfig(kind="molecule", weights=str(weights)), [])
 
 
-def test_weights_of_ones_own_are_what_a_run_is_known_by(tmp_path: Path) -> None:
+def test_a_run_is_identified_by_the_weights_of_the_user(tmp_path: Path) -> None:
     for name in ("evaluator.safetensors", "hashes.json"):
         (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
     assert shipped_hashes("crystal", tmp_path) == shipped_hashes()
@@ -483,7 +483,7 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-def test_the_command_learns_and_tells(
+def test_the_command_learns_and_reports(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"structure": json.dumps(one.as_dict()), "band_gap": 4.0} for one in SALTS[:3]]

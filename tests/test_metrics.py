@@ -1,4 +1,4 @@
-"""Metrics of sets of structures: laws that they obey whatever the set, and figures that are known."""
+"""Metrics of sets of structures: general laws, and known values."""
 
 import itertools
 import math
@@ -332,7 +332,7 @@ def test_coverage_grows_with_the_cutoffs(crystals: list[Structure]) -> None:
 # ---------------------------------------------------------------- uniqueness
 
 
-def test_one_of_each_kind_is_first_in_whatever_order(crystals: list[Structure]) -> None:
+def test_one_of_each_kind_is_first_in_any_order(crystals: list[Structure]) -> None:
     several = [*crystals[:6], *(strange_cell(structure) for structure in crystals[:4]), None]
     flags = first_of_kind(several)
     assert sum(flags) == 6

@@ -215,7 +215,7 @@ def test_distances_are_symmetric_and_lie_between_0_and_1(molecules: list[Chem.Mo
             assert math.isnan(other.value)
 
 
-def test_disjoint_histograms_are_1_apart_and_a_half_shared_one_is_as_computed_by_hand() -> None:
+def test_disjoint_histograms_are_1_apart_and_a_half_shared_one_is_as_computed() -> None:
     left, right, both = (Histogram("Å", 0.01, counts) for counts in ({1: 3}, {2: 5}, {1: 1, 2: 1}))
     assert histogram_distance(left, right) == 1.0
     # Against (1, 0) the middle of (½, ½) is (¾, ¼): ½·log₂(4/3) + ½·(½·log₂(2/3) + ½·log₂2) bits.
@@ -252,7 +252,7 @@ def test_methane_has_four_bonds_of_109_pm_and_six_tetrahedral_angles() -> None:
 
 
 def test_a_chain_across_and_along_has_dihedrals_of_180_and_0_degrees() -> None:
-    # Butane's carbons as a zigzag and as a cup, without hydrogens: RDKit is told not to add any.
+    # Butane's carbons as a zigzag and as a cup, without hydrogens: RDKit must not add any.
     chain = Chem.MolFromSmiles("[C][C][C][C]")
     for y, expected in ((-1.4, 35), (1.4, 0)):
         molecule = Chem.Mol(chain)

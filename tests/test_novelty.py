@@ -1,4 +1,4 @@
-"""One crystal has one fingerprint, however it is written down; different crystals have different ones."""
+"""Fingerprints are invariant to the description of a crystal, and differ between crystals."""
 
 import pickle
 import time
@@ -59,7 +59,7 @@ def unimodular(rng: np.random.Generator) -> np.ndarray:
 
 
 def rewritten(structure: Structure, rng: np.random.Generator) -> Structure:
-    """The same crystal: other basis, origin, orientation, hand, order of atoms, and sometimes a supercell."""
+    """The same crystal: other basis, origin, orientation, chirality, order of atoms, and sometimes a supercell."""
     cell = unimodular(rng)
     if len(structure) <= 10:
         cell[rng.integers(3)] *= rng.integers(1, 3)
@@ -385,8 +385,8 @@ def test_other_files_are_refused_with_a_reason(index: KnownIndex, tmp_path: Path
         KnownIndex.load(tmp_path / "old.npz")
 
 
-def test_structures_at_hand_are_matched_where_fingerprints_leave_a_doubt() -> None:
-    # A wurtzite with another c/a and u: the matcher's tolerances take it for the same, the fingerprint does not.
+def test_kept_structures_are_matched_where_fingerprints_are_not_conclusive() -> None:
+    # A wurtzite with another c/a and u: equal within the tolerances of the matcher, different by fingerprint.
     ideal = hexagonal("P6_3mc", 3.25, 5.2, {"Zn": [1 / 3, 2 / 3, 0], "O": [1 / 3, 2 / 3, 0.382]})
     squeezed = hexagonal("P6_3mc", 3.35, 4.9, {"Zn": [1 / 3, 2 / 3, 0], "O": [1 / 3, 2 / 3, 0.40]})
     known = KnownIndex.from_structures({"ZnO": ideal})
@@ -402,8 +402,8 @@ def test_structures_at_hand_are_matched_where_fingerprints_leave_a_doubt() -> No
 def test_formulas_count_with_and_without_fingerprints(index: KnownIndex) -> None:
     others = without_fingerprint(["C", "C", "C", "SiO2", "ZnS", "H2O", "H2O"], index.by_formula)
     carbon = len(index.by_formula["C"].names)
-    wanted = {"H2O": 2} | ({"C": 3 - carbon} if carbon < 3 else {})
-    assert others == wanted
+    expected = {"H2O": 2} | ({"C": 3 - carbon} if carbon < 3 else {})
+    assert others == expected
     known = replace(index, others=others)
     assert known.formula_count(Composition("H4O2")) == 2
     assert known.formula_count(Composition("C12")) == 3
@@ -433,7 +433,7 @@ def test_the_verdict_names_the_known_crystal(index: KnownIndex) -> None:
     assert "2 more of this formula have no fingerprint" in verdict.reason
 
 
-# ---------------------------------------------------------------- the index that ships
+# ---------------------------------------------------------------- the shipped index
 
 
 @pytest.fixture(scope="module")
@@ -477,10 +477,10 @@ def test_the_shipped_index_is_that_of_the_tables(data_dir: Path, shipped: KnownI
     table = pq.read_table(data_dir / "crystals" / "mp24_le20.parquet", columns=["material_id", "cell", "Z", "frac"])
     for row in table.take(rng.choice(len(table), 60, replace=False)).to_pylist():
         structure = Structure(cell_from_parameters(row["cell"]), row["Z"], np.reshape(row["frac"], (-1, 3)))
-        wanted = fingerprint(structure)
-        entries = shipped.by_formula[wanted.formula]
+        expected = fingerprint(structure)
+        entries = shipped.by_formula[expected.formula]
         place = entries.names.index(row["material_id"])
-        assert np.abs(entries.shells()[place] - wanted.shells).max() <= STEP / 2 + EXACT
+        assert np.abs(entries.shells()[place] - expected.shells).max() <= STEP / 2 + EXACT
         assert shipped.find(structure) is not None
 
 

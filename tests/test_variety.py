@@ -1,4 +1,4 @@
-"""No layout fills a run, near-repeats are told, and what a set is made of stands beside the training data."""
+"""Limits on Wyckoff layouts in a run, families of similar candidates, and shares of elements and layouts in a set."""
 
 import csv
 import itertools
@@ -15,8 +15,8 @@ from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
 from matgen.cli.candidate_tables import by_family, candidate_table
 from matgen.datasets.crystals import CrystalTable
 from matgen.generation.errors import RequestError
+from matgen.generation.repetition import repeats
 from matgen.generation.request import FEW, Request
-from matgen.generation.total_energy import repeats
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence
 from matgen.search.search import Search, rejected_file
@@ -74,7 +74,7 @@ def many_halides() -> list[Candidate]:
 
 
 class _Agreeable:
-    """Relaxes nothing, has no opinions, and turns away nothing but repetitions."""
+    """An assessment that relaxes nothing and rejects only duplicates."""
 
     rulebook = Rulebook({}, frozenset())
     another_try = False
@@ -108,7 +108,7 @@ def agreeable(monkeypatch: pytest.MonkeyPatch) -> _Agreeable:
 
 
 def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, stop_after: int = 0) -> Search:
-    """A search through proposals; interrupted after so many finds, and gone on with."""
+    """Search through proposals; interrupt after some candidates, and resume."""
 
     def found(_: Candidate) -> None:
         seen.append(1)
@@ -128,13 +128,13 @@ def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, 
             continue
 
 
-# ---------------------------------------------------------------- the limit on each layout
+# ---------------------------------------------------------------- the limit on each Wyckoff layout
 
 
 @pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("seed", range(6))
 def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -> None:
-    """Ten wanted of eighteen, three of a layout at most: nine fit, and one waiting halide fills up."""
+    """Ten of eighteen requested, at most three per Wyckoff layout: nine fit, and one deferred halide is added."""
     proposals = many_halides()
     Random(seed).shuffle(proposals)
     search = searched(Request.of(n=10), tmp_path, proposals)
@@ -147,7 +147,7 @@ def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -
     turned_away = search.rejects.read()
     assert beyond.name not in {one.name for one in turned_away}
     assert len(turned_away) == sum(search.tally.values()) == len(proposals) - 10
-    waited = [one for one in turned_away if "unique" in one.verdicts]  # the best of those that waited was taken
+    waited = [one for one in turned_away if "unique" in one.verdicts]  # the best deferred one was taken
     assert all(sum(beyond.energies.values()) < sum(one.energies.values()) for one in waited)
 
 
@@ -234,7 +234,7 @@ def test_a_full_layout_is_superfluous_once_enough_are_found_or_wait_and_patience
     assert not variety.exhausted
     variety.rejected(unjudged)
     assert variety.exhausted
-    assert [one.name for one in variety.waiting] == ["01"]  # who was never judged does not wait
+    assert [one.name for one in variety.waiting] == ["01"]  # a candidate that was not assessed is not deferred
     variety.refuted = 1  # by first principles: it counts no more
     assert not variety.enough
     assert not variety.exhausted
@@ -312,7 +312,7 @@ def test_near_repeats_are_one_family_whichever_position_is_named_first() -> None
     assert family(template(fluorite("Ca", "F"))) != family(template(fluorite("Na", "O")))  # fluorite, antifluorite
 
 
-def test_each_is_told_the_best_of_its_family(tmp_path: Path) -> None:
+def test_each_names_the_best_of_its_family(tmp_path: Path) -> None:
     found = [
         offered("first", rock_salt("K", "Cl"), 2.0),
         offered("other", zinc_blende("Zn", "S"), 1.0),
@@ -321,10 +321,10 @@ def test_each_is_told_the_best_of_its_family(tmp_path: Path) -> None:
     ]
     families = Families()
     assert [families.add(one) for one in found] == ["first", "other", "best", "best"]
-    told = [replace(one, family=families.best(one.name)) for one in found]
-    assert [one.family for one in told] == ["best", "other", "best", "best"]
-    assert [one.name for one in by_family(told)] == ["other", "best", "first", "last"]
-    names = list(candidate_table(told, ()).columns[0].cells)
+    named = [replace(one, family=families.best(one.name)) for one in found]
+    assert [one.family for one in named] == ["best", "other", "best", "best"]
+    assert [one.name for one in by_family(named)] == ["other", "best", "first", "last"]
+    names = list(candidate_table(named, ()).columns[0].cells)
     assert names == ["other", "best", "  first", "  last"]
     assert families.add(Candidate("m", Molecule(["He"], [[0, 0, 0]]), Molecule(["He"], [[0, 0, 0]]), None)) == ""
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:

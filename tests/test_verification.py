@@ -1,4 +1,4 @@
-"""First principles beside a search: refuted candidates are replaced, confirmed ones come first, nothing is lost."""
+"""First principles during a search: refuted candidates are replaced, confirmed ones come first, nothing is lost."""
 
 import json
 import shlex
@@ -55,7 +55,7 @@ PROPOSALS = [
 
 
 def answering(folder: Path, gaps: dict[str, float], before: str = "") -> Interpreter:
-    """One whose gap depends on an element of the crystal; without an element that it knows it fails."""
+    """A fake interpreter whose gap depends on an element of the crystal; it fails for other elements."""
     cases = "".join(
         f"*'\"{symbol}\"'*) echo {shlex.quote(json.dumps(ANSWER | {'gap': gap}))};; " for symbol, gap in gaps.items()
     )
@@ -63,7 +63,7 @@ def answering(folder: Path, gaps: dict[str, float], before: str = "") -> Interpr
 
 
 class Saying:
-    """An assay that lets every proposal pass, with what is predicted of it."""
+    """An assessment that passes every proposal, with its predictions."""
 
     def __init__(self, request: Request) -> None:
         self._assessment = assessment_of(request)
@@ -80,7 +80,7 @@ class Saying:
 def outcome_of(
     folder: Path, interpreter: Interpreter, request: Request = REQUEST, proposals: Sequence[Candidate] = PROPOSALS
 ) -> Outcome:
-    """What a run comes to, one round of which proposes these."""
+    """Return the outcome of a run with these proposals."""
     request = request.updated(rounds=1)
     plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.resources.processes)
     verification = Verification(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
@@ -91,7 +91,7 @@ def outcome_of(
 
 
 def searched(folder: Path, interpreter: Interpreter, request: Request = REQUEST) -> tuple[Candidate, ...]:
-    """What comes of the proposals, in the order in which they are listed."""
+    """Return the candidates found among the proposals, in their final order."""
     return outcome_of(folder, interpreter, request).candidates
 
 
@@ -196,15 +196,15 @@ SALTS = [
 ]
 
 
-def doubted(candidate: Candidate, probability: float) -> Candidate:
+def with_probability(candidate: Candidate, probability: float) -> Candidate:
     return replace(candidate, properties={"band_gap": Prediction(1.5, 0.1, "eV", 0.0, probability)})
 
 
 @pytest.mark.parametrize("refuted", [0, 1])
-def test_of_doubtful_candidates_as_many_are_taken_as_lack(
+def test_only_as_many_uncertain_candidates_are_taken_as_are_missing(
     refuted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a spent budget nor a refuted candidate, which never counts again, has all of them taken."""
+    """A spent budget or a refuted candidate does not make the search take all of them."""
     monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
     request = REQUEST.updated(n=3, verify=3)
     deadline = time.perf_counter() + (1000 if refuted else -1)
@@ -219,7 +219,7 @@ def test_of_doubtful_candidates_as_many_are_taken_as_lack(
 
 
 def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight of one layout, one of which may be found: the others wait, until as many are confirmed as was asked."""
+    """Eight of one Wyckoff layout, one of which may be found: others are deferred until enough are confirmed."""
     monkeypatch.setattr("matgen.search.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
     gaps = {"Na": 5.0, "K": 1.5, "Rb": 1.5}
     request = REQUEST.updated(n=3, verify=3, variety=1.0)
@@ -248,11 +248,11 @@ def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path, monk
 def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path) -> None:
     folder, fake = tmp_path / "run", answering(tmp_path, dict.fromkeys(("Na", "K", "Rb"), 1.5))
     request = REQUEST.updated(n=1, verify=1, confidence=0.9)
-    sure, doubtful = doubted(SALTS[0], 0.95), [doubted(one, 0.6) for one in SALTS[1:5]]
-    proposals = [*doubtful, sure]
+    sure, uncertain = with_probability(SALTS[0], 0.95), [with_probability(one, 0.6) for one in SALTS[1:5]]
+    proposals = [*uncertain, sure]
     first = outcome_of(folder, fake, request, proposals)
     assert [one.name for one in first.candidates] == [sure.name]
-    assert {one.name for one in rejected_file(folder).read()} == {one.name for one in doubtful}
+    assert {one.name for one in rejected_file(folder).read()} == {one.name for one in uncertain}
     again = outcome_of(folder, fake, request.updated(verify=3), proposals)
     assert len(again.candidates) == 3
     assert again.proposals == 5
@@ -265,7 +265,7 @@ def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("told", "options", "budget"),
+    ("config", "options", "budget"),
     [
         ("verify = 5", (), 60),
         ("", ("--verify", "5"), 60),
@@ -277,7 +277,7 @@ def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path
     ],
 )
 def test_a_search_that_verifies_gets_an_hour_unless_a_budget_is_named_anywhere(
-    told: str, options: tuple[str, ...], budget: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: str, options: tuple[str, ...], budget: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -286,7 +286,7 @@ def test_a_search_that_verifies_gets_an_hour_unless_a_budget_is_named_anywhere(
         return Outcome(folder, request.wanted, (), 0, {}, "", 0.0)
 
     monkeypatch.setattr("matgen.workflows.design.run", noted)
-    (tmp_path / "run.toml").write_text(told)
+    (tmp_path / "run.toml").write_text(config)
     assert called(monkeypatch, "design", "--bandgap", "1.5", "--config", str(tmp_path / "run.toml"), *options) == 1
     assert asked[0].search.budget == budget
 

@@ -267,12 +267,12 @@ def test_an_interpreter_without_gpaw_is_refused_and_says_what_to_install(
     assert "gpaw install-data" in str(refused.value)
 
 
-def test_an_interpreter_that_is_not_there_is_told() -> None:
+def test_a_missing_interpreter_is_reported() -> None:
     with pytest.raises(MissingGpawError, match="No such file"):
         find_interpreter("/nowhere/python3")
 
 
-def test_gpaw_without_datasets_is_told_what_it_lacks(tmp_path: Path) -> None:
+def test_missing_datasets_of_gpaw_are_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingGpawError, match=r"no PBE datasets.*apt install gpaw-data"):
         find_interpreter(script(tmp_path, "", datasets="[]").command)
 
@@ -313,7 +313,7 @@ def test_the_search_takes_the_first_on_the_path_that_has_it(tmp_path: Path, monk
         ("", "expected a result as JSON"),
     ],
 )
-def test_whatever_a_process_does_becomes_a_reason(tmp_path: Path, then: str, reason: str) -> None:
+def test_every_failure_of_a_process_becomes_a_reason(tmp_path: Path, then: str, reason: str) -> None:
     [(name, found)] = calculate_many([("salt", SALT)], script(tmp_path, then))
     assert (name, found.converged) == ("salt", False)
     assert math.isnan(found.gap)
@@ -458,7 +458,7 @@ def test_more_time_repeats_what_ran_out_of_it() -> None:
     assert [Plan(fake, config, minutes=minutes).stands(late) for minutes in (5, 10, 30)] == [True, True, False]
 
 
-def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     file = CalculationFile(tmp_path / "verified.jsonl")
     file.path.write_text('{"name": "a"}\n')
     with pytest.raises(ResumeError, match="damaged"):
@@ -474,8 +474,8 @@ def designs(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     with CandidateWriter(folder, RunInfo("1", 0, {})) as writer:
         for name, structure in (("a-NaCl", SALT), ("b-Si", SILICON)):
-            told = {"band_gap": Prediction(2.0, 0.1, "eV")}
-            writer.write(Candidate(name, structure, structure, space_group(structure), properties=told))
+            properties = {"band_gap": Prediction(2.0, 0.1, "eV")}
+            writer.write(Candidate(name, structure, structure, space_group(structure), properties=properties))
     return folder
 
 
@@ -488,10 +488,10 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_results_join_the_table_of_the_candidates(tmp_path: Path, designs: Path) -> None:
     every = subjects([designs])
     plan = Plan(answering(tmp_path), FirstPrinciplesConfig())
-    told: list[str] = []
-    outcome = run(every, chosen(every, ["b-Si"]), designs, plan, found=lambda one: told.append(one.subject.name))
+    names: list[str] = []
+    outcome = run(every, chosen(every, ["b-Si"]), designs, plan, found=lambda one: names.append(one.subject.name))
     before, after = rows(designs / "candidates.csv"), rows(outcome.table)
-    assert told == ["b-Si"]
+    assert names == ["b-Si"]
     assert outcome.converged == 1
     for old, new in zip(before, after, strict=True):
         assert old.keys() <= new.keys()
@@ -529,7 +529,7 @@ def test_a_broken_file_is_a_row_with_a_reason(tmp_path: Path) -> None:
     assert [one.name for one in subjects([folder])] == [one.name for one in every]  # not what was written there
 
 
-def test_two_runs_are_told_apart_by_their_folder(tmp_path: Path, designs: Path) -> None:
+def test_two_runs_are_distinguished_by_their_folder(tmp_path: Path, designs: Path) -> None:
     (tmp_path / "other").mkdir()
     designs.rename(tmp_path / "other" / "one")
     with CandidateWriter(tmp_path / "other" / "two", RunInfo("1", 0, {})) as writer:
@@ -581,8 +581,13 @@ def test_the_command_prints_a_table_or_json(
     fake = answering(tmp_path).command
     assert called(monkeypatch, str(designs), "--python", fake, "--top", "1", "--json") == 0
     [line] = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
-    assert (told["name"], told["band_gap"], told["gpaw_gap"], told["gpaw_cutoff"]) == ("a-NaCl", 2.0, 1.25, 400.0)
+    record = json.loads(line)
+    assert (record["name"], record["band_gap"], record["gpaw_gap"], record["gpaw_cutoff"]) == (
+        "a-NaCl",
+        2.0,
+        1.25,
+        400.0,
+    )
     assert called(monkeypatch, str(designs), "--python", fake) == 0
     shown = capsys.readouterr().out
     assert "b-Si" in shown
@@ -626,7 +631,7 @@ def results() -> dict[str, FirstPrinciples]:
         interpreter = find_interpreter()
     except MissingGpawError as error:
         pytest.skip(f"needs GPAW: {error}")
-    # Half a turn puts vectors where GPAW's picture of the cell has no room for them.
+    # Half a turn gives cell vectors that GPAW cannot plot.
     half_a_turn = SILICON.lattice.matrix @ np.diag([-1.0, 1.0, -1.0])
     turned = Structure(half_a_turn, SILICON.species, SILICON.frac_coords + np.array([0.1, 0.2, 0.3]))
     turned.make_supercell([[1, 1, 0], [0, 1, 0], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Molecules held against GFN2-xTB: a minimum stays one, nothing is lost or done twice, and tables join."""
+"""Verification of molecules by GFN2-xTB: minima are stable, nothing is lost or repeated, and tables join."""
 
 import csv
 import json
@@ -19,8 +19,9 @@ from matgen.first_principles.xtb_minimum import XtbMinimum, from_record, key, mi
 from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecule
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.cif import cif_text
-from matgen.structures.export import CandidateWriter, RunInfo
+from matgen.structures.export import CandidateWriter
 from matgen.structures.files import MixedKindsError
+from matgen.structures.run_report import RunInfo
 from matgen.structures.sdf import sdf_text
 from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate
@@ -74,8 +75,8 @@ def test_a_rattled_molecule_falls_back_to_the_same_minimum() -> None:
     assert calm.raw_gap == pytest.approx(calm.lumo - calm.homo)
 
 
-def test_a_molecule_that_becomes_another_one_is_told() -> None:
-    """An oxygen that is torn off does not come back."""
+def test_a_molecule_that_becomes_another_one_is_reported() -> None:
+    """A detached oxygen does not bind again."""
     template = MoleculeTemplate.of("C[N+](=O)[O-]")
     start = placed(template)
     coords = start.cart_coords.copy()
@@ -104,7 +105,7 @@ def test_a_result_survives_json_whether_it_is_one_or_not() -> None:
     assert (nothing.reason, nothing.seconds, nothing.converged) == ("why not", 3.0, False)
 
 
-def test_the_key_tells_molecules_and_settings_apart() -> None:
+def test_keys_differ_between_molecules_and_settings() -> None:
     config = XtbConfig()
     keys = [
         key(placed(ETHANOL), ETHANOL, config),
@@ -214,6 +215,6 @@ def test_the_command_needs_no_gpaw_for_molecules(
     assert "CC(N)=O" in shown.out
     assert "2 of 3 calculated by GFN2-xTB" in " ".join(shown.err.split())
     assert called(monkeypatch, *common, "--top", "1", "--json") == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert (told["name"], told["smiles"]) == ("files/some.sdf#0", "CCO")
-    assert told["xtb_gap"] > 0
+    record = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (record["name"], record["smiles"]) == ("files/some.sdf#0", "CCO")
+    assert record["xtb_gap"] > 0

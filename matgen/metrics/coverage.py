@@ -32,7 +32,7 @@ class Features:
     """Features of a structure, invariant to choice and size of the cell, rotation and order of atoms.
 
     Attributes:
-        structure: shells of neighbours, whatever their element, mean and spread over the atoms (2 × len(GRID),).
+        structure: shells of neighbours of any element, mean and spread over the atoms (2 × len(GRID),).
         composition: descriptors of the elements, mean and mean deviation over the atoms (2 × n_descriptors,).
     """
 

@@ -78,7 +78,7 @@ class KnownIndex:
         return cls(*read_known(path or SHIPPED))
 
     @classmethod
-    def from_structures(cls, structures: Mapping[str, Structure], source: str = "structures at hand") -> Self:
+    def from_structures(cls, structures: Mapping[str, Structure], source: str = "given structures") -> Self:
         """Build an index of structures by name, and keep them.
 
         Raises:

@@ -73,7 +73,7 @@ class KnownMolecules:
         return cls(source, np.unique(hashes))
 
     @classmethod
-    def of(cls, templates: Iterable[MoleculeTemplate], source: str = "molecules at hand") -> Self:
+    def of(cls, templates: Iterable[MoleculeTemplate], source: str = "given molecules") -> Self:
         """Build an index of molecules."""
         return cls.of_blocks(map(connectivity_block, templates), source)
 
