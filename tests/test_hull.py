@@ -263,8 +263,12 @@ def relaxed(formula: str, energy: float, potential: str = TOY) -> Candidate:
     ],
 )
 def test_a_verdict_says_how_far_above_what(
-    formula: str, energy: float, passed: bool, value: float, pattern: str
-) -> None:  # noqa: FBT001
+    formula: str,
+    energy: float,
+    passed: bool,  # noqa: FBT001
+    value: float,
+    pattern: str,
+) -> None:
     hull = ReferenceHull(near_hull(reference(BINARY)))
     verdict = hull_verdict(relaxed(formula, energy), hull)
     assert (verdict.name, verdict.passed, verdict.unit) == ("hull", passed, "eV/atom")

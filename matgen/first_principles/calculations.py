@@ -144,7 +144,7 @@ def result_record(found: Result) -> dict[str, Any]:
     return xtb_minimum.to_record(found) if isinstance(found, XtbMinimum) else gpaw.to_record(found)
 
 
-def result_of(record: dict[str, Any]) -> Result:
+def result_of(record: Mapping[str, Any]) -> Result:
     """Return the result that `result_record` wrote.
 
     Raises:

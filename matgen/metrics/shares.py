@@ -1,4 +1,4 @@
-"""Composition of a set of crystals: shares of rare elements, elemental crystals, commonest Wyckoff layout and space group.
+"""Composition of a set of crystals: shares of rare elements, elemental crystals, commonest layout and space group.
 
 They reveal a generator that exploits its predictors with crystals that are rare in the training data.
 `scripts/build/build_shares.py` computes `shares.json`, the same shares of the training split.
