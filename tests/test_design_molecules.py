@@ -129,7 +129,7 @@ def test_rules_are_never_broken(shipped: models.MoleculeModels) -> None:
 
 
 @needs_weights
-def test_a_wish_of_ones_own_steers_templates(shipped: models.MoleculeModels) -> None:
+def test_an_energy_of_the_user_steers_templates(shipped: models.MoleculeModels) -> None:
     plain = asking(n=6)
     steered = replace(plain, energies=(4.0 * Many(),))
     oxygens = []
@@ -158,7 +158,7 @@ def test_a_named_graph_is_wanted_as_often_as_it_has_isomers() -> None:
 
 
 @needs_weights
-def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.MoleculeModels) -> None:
+def test_a_named_graph_comes_with_the_stereo_it_states(shipped: models.MoleculeModels) -> None:
     request = asking(smiles="C[C@H](N)C(=O)O", n=1)
     kind = Molecules(request, shipped)
     assert kind.moves() == {}
@@ -172,7 +172,7 @@ def test_a_named_graph_comes_with_the_hands_it_asks_for(shipped: models.Molecule
 
 
 @needs_weights
-def test_crowded_centres_start_with_their_hands(shipped: models.MoleculeModels) -> None:
+def test_crowded_centres_start_with_their_stereo(shipped: models.MoleculeModels) -> None:
     crowded = [MoleculeTemplate.of("OC[C@@]1(O)C[C@H]1N1CC1"), MoleculeTemplate.of("C#C[C@@]1(C)CC[C@@H]1CC")]
     preset = preset_of("molecule")
     request = Request.of(kind="molecule", sampler=preset["sampler"] | {"geometries": 4})
@@ -192,10 +192,10 @@ def test_levels_that_would_rise_are_refused(bad: dict[str, float]) -> None:
 
 
 @needs_weights
-def test_only_what_misses_its_graph_is_drawn_anew(
+def test_only_geometries_that_miss_their_graph_are_sampled_again(
     shipped: models.MoleculeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Geometries by RDKit, of which the second is torn the first time, and the third whenever it is drawn."""
+    """Geometries by RDKit, of which the second is torn the first time, and the third whenever it is sampled."""
     kind = Molecules(asking(sampler=preset_of("molecule")["sampler"] | {"geometries": 1}), shipped)
     asked = [MoleculeTemplate.of(smiles) for smiles in ("C[C@H](N)O", "CCO", "CC(N)F")]
     calls: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""What is asked: every request survives its TOML file, and an impossible one says why."""
+"""Requests: flat and nested ones agree, each survives its TOML file, and an impossible one says why."""
 
 import dataclasses
 import math
@@ -128,7 +128,7 @@ def test_flat_keywords_and_tables_give_the_same_request() -> None:
 
 def test_every_keyword_finds_its_field() -> None:
     properties = {name for one in PROPERTIES.values() for name in (one.name, *one.aliases)}
-    assert not properties & {*KEYWORDS, *FIELDS}  # or a target could not be told from a setting
+    assert not properties & {*KEYWORDS, *FIELDS}  # or a target could be taken for a setting
     for table, name in KEYWORDS.values():
         assert name in {field.name for field in dataclasses.fields(TABLES[table])}
     assert [field.name for field in dataclasses.fields(Request)] == list(FIELDS)

@@ -1,4 +1,4 @@
-"""The energy that a request defines, and what templates are told to be."""
+"""The energy that a request defines, and the conditions on which templates are sampled."""
 
 import math
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def sampled(request: Request, n: int = 400) -> torch.Tensor:
     return sampled_conditions(request, n, torch.Generator().manual_seed(0)).properties
 
 
-def test_a_range_settles_nothing_and_is_drawn_from() -> None:
+def test_a_range_settles_nothing_and_is_sampled() -> None:
     request = Request.of(targets={"band_gap": "1:2"})
     assert settled_conditions(request).properties[0, 0].isnan()
     values = sampled(request)[:, 0]
@@ -57,21 +57,21 @@ def test_open_ranges_of_energies_stay_on_their_side() -> None:
 def test_only_these_elements_does_not_mean_all_of_them() -> None:
     request = Request.of(elements=("Ga", "N", "O"), include=("N",))
     assert settled_conditions(request).elements[0].nonzero().ravel().tolist() == [N]
-    told = sampled_conditions(request, 200, torch.Generator().manual_seed(0))
-    counts = told.elements.sum(1)
-    assert told.elements[:, N].all()
-    assert not told.elements[:, [z for z in range(95) if z not in (GA, N, OX)]].any()
+    conditions = sampled_conditions(request, 200, torch.Generator().manual_seed(0))
+    counts = conditions.elements.sum(1)
+    assert conditions.elements[:, N].all()
+    assert not conditions.elements[:, [z for z in range(95) if z not in (GA, N, OX)]].any()
     assert {1, 2, 3} == set(counts.tolist())
 
 
-def test_stability_is_wished_for_unless_the_request_speaks_of_it() -> None:
+def test_stability_is_a_target_unless_the_request_has_another() -> None:
     assert [t.name for t, _ in weighted_targets(Request())] == ["energy_above_hull"]
     asked = weighted_targets(Request.of(targets={"energy_above_hull": ">0.2"}))
     assert [(t.name, t.low > 0, t.high) for t, _ in asked] == [("energy_above_hull", True, math.inf)]
 
 
 @needs_weights
-def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
+def test_ranking_weighs_targets_by_a_weight_of_its_own() -> None:
     models = load_models()
     salt = CrystalTemplate(225, tuple((wyckoff_table().positions_of(225)[i], z) for i, z in enumerate((11, 17))))
     batch, geometry = TemplateBatch.of([salt]), Geometry(torch.zeros(1, 6), torch.zeros(2, 3))
@@ -83,16 +83,14 @@ def test_ranking_weighs_wishes_by_a_weight_of_its_own() -> None:
         found = ranking_terms(batch, geometry, torch.full((1,), 0.1), request, Crystals(request, models))
         return {name: value.item() for name, value in found.items()}
 
-    usual, walking, choosing = terms(rank_target=4.0), terms(rank_target=4.0, target=0.0), terms(rank_target=8.0)
-    assert walking == usual  # however eagerly the sampler walks
+    usual, sampling, choosing = terms(rank_target=4.0), terms(rank_target=4.0, target=0.0), terms(rank_target=8.0)
+    assert sampling == usual  # whatever the weight in the sampler
     for name in ("band_gap", "band_gap_template"):
         assert choosing[name] == pytest.approx(2 * usual[name])
     others = usual.keys() - {"band_gap", "band_gap_template"}
     assert {name: choosing[name] for name in others} == {name: usual[name] for name in others}
     assert "chemical_distance" in usual
-    assert (
-        not {"chemical_distance", "closed_shell"} & terms(formula="NaCl").keys()
-    )  # who names a composition has decided
+    assert not {"chemical_distance", "closed_shell"} & terms(formula="NaCl").keys()  # a named composition settles them
     assert "chemical_distance" not in terms(properties={})  # no prediction to be kept from misleading
     assert "closed_shell" in usual
     for metals_too in ({}, {"band_gap": "<=1"}, {"band_gap": 0}):

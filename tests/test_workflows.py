@@ -49,9 +49,9 @@ SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 
-def candidate(name: str, structure: Structure, gap: float = 1.5, judged: float = 1.5) -> Candidate:
-    """A candidate with a guided and a judged gap."""
-    gaps = {"band_gap": Prediction(gap, 0.1, "eV"), f"{EVALUATOR}band_gap": Prediction(judged, 0.1, "eV")}
+def candidate(name: str, structure: Structure, gap: float = 1.5, evaluated: float = 1.5) -> Candidate:
+    """A candidate with a predicted gap and one by the evaluator."""
+    gaps = {"band_gap": Prediction(gap, 0.1, "eV"), f"{EVALUATOR}band_gap": Prediction(evaluated, 0.1, "eV")}
     return Candidate(name, structure, structure, space_group(structure), properties=gaps)
 
 
@@ -69,17 +69,17 @@ def unbalanced() -> Structure:
 # ---------------------------------------------------------------- what decides
 
 
-def test_the_guiding_model_decides_and_the_judge_only_speaks(rock_salt: Structure) -> None:
+def test_the_predictor_decides_and_the_evaluator_only_reports(rock_salt: Structure) -> None:
     book = Rulebook.of(Request.of(targets={"band_gap": 1.5}, relax="none"))
-    verdicts = validate(candidate("a", rock_salt, gap=1.7, judged=3.0), book.checks)
+    verdicts = validate(candidate("a", rock_salt, gap=1.7, evaluated=3.0), book.checks)
     assert not verdicts["target_evaluator_band_gap"].passed
     assert book.objection(verdicts) == ""
-    missed = validate(candidate("b", rock_salt, gap=1.8, judged=1.5), book.checks)
+    missed = validate(candidate("b", rock_salt, gap=1.8, evaluated=1.5), book.checks)
     assert missed["target_evaluator_band_gap"].passed
     assert book.objection(missed) == "target_band_gap"
 
 
-def test_whoever_names_a_formula_has_decided_about_its_charges(unbalanced: Structure) -> None:
+def test_a_named_formula_settles_its_charges(unbalanced: Structure) -> None:
     free, named = Rulebook.of(Request.of(relax="none")), Rulebook.of(Request.of(formula="NaCl3", relax="none"))
     assert free.objection(validate(candidate("a", unbalanced), free.checks)) == "charge_balance"
     verdicts = validate(candidate("a", unbalanced), named.checks)
@@ -177,7 +177,7 @@ def test_the_clock_notes_every_stage_with_its_last_counts(tmp_path: Path) -> Non
 
 
 class _Blind:
-    """A guide that finds no symmetry, as where a relaxation ended in a heap."""
+    """A predictor that finds no symmetry, as where a relaxation ended in a heap."""
 
     def of_structure(self, *_: object) -> dict:
         raise NoTemplateError("the symmetry could not be found")
@@ -294,7 +294,7 @@ def test_another_run_is_told_apart_setting_by_setting(tmp_path: Path) -> None:
 
 @needs_weights
 @pytest.mark.slow
-def test_the_library_hands_out_candidates() -> None:
+def test_the_library_returns_candidates() -> None:
     found = matgen.design(formula="NaCl", n=1, relax="none", max_atoms=4)
     assert all(c.structure.composition.reduced_formula == "NaCl" for c in found)
     assert all(c.energies and c.properties and c.verdicts for c in found)
@@ -322,9 +322,9 @@ def test_every_kind_trains_from_a_configuration_and_goes_on(kind: str, prepared_
     first = train(train_config(raw))
     assert first.path == tmp_path / f"{kind}.safetensors"
     assert all(np.isfinite(value) for value in first.figures.values())
-    told = info(kind, first.path)
-    assert told.figures == pytest.approx(first.figures)
-    assert "rows of the split `train`" in told.trained_on
+    found = info(kind, first.path)
+    assert found.figures == pytest.approx(first.figures)
+    assert "rows of the split `train`" in found.trained_on
     heard: list[dict] = []
     train(train_config(raw | {"schedule": schedule | {"steps": 4}}), report=heard.append)
     assert [line["step"] for line in heard if "loss" in line] == [3, 4]
@@ -477,7 +477,7 @@ def test_only_ensembles_of_networks_of_one_size_are_joined(prepared_table: Path,
     assert not out.exists()
 
 
-def test_judges_are_joined_where_none_was_trained(
+def test_evaluators_are_joined_where_none_was_trained(
     prepared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where no folder of a training lies

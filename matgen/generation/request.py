@@ -216,7 +216,7 @@ def _check_kind(request: Request) -> None:
         raise RequestError(f"expected relax of {expected} for a {request.kind}, got {request.relaxation.method!r}")
     template = request.template
     if template is not None:
-        Skeleton.of(template)  # says what of it cannot be drawn
+        Skeleton.of(template)  # names what of it the models cannot sample
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")

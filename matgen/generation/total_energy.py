@@ -49,7 +49,7 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """Return the energy that guides diffusion: targets, if there are any, and terms of the user that have slopes."""
+    """Return the energy for the guidance of diffusion: targets, if any, and terms of the user that have slopes."""
     targets = state_targets(request, kind) if request.property_targets else Sum({})
     return targets + request.terms.used("slopes")
 

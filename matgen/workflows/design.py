@@ -165,10 +165,8 @@ def design(
 ) -> list[Candidate]:
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
-    Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`.
-
-    Options are properties, and settings of `matgen.generation.request.Request`, whose tables may be given whole, too
-    (`sampler={"levels": 20}`):
+    Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties, and
+    settings of `matgen.generation.request.Request`, whose tables may be given whole, too (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `max_atoms`, in the
@@ -207,8 +205,8 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
-    preset = Request.of(kind=kind, **preset_of(kind, fast=fast))
-    request = preset.updated(n=n, seed=seed, energies=energies, **options)
+    usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
+    request = usual.updated(n=n, seed=seed, energies=energies, **options)
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)
     with TemporaryDirectory() as folder:
