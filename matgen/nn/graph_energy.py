@@ -126,7 +126,7 @@ def over_sites(values: Tensor, state: State) -> Tensor:
 
 
 def over_atoms(matrix: Tensor, state: State) -> Tensor:
-    """Return the mean over atoms (n_systems, 3, 3) of matrices of representatives (n_sites, 3, 3), rotated with them."""
+    """Return the mean over atoms (n_systems, 3, 3) of matrices of representatives (n_sites, 3, 3), rotated to each."""
     rotation, index = state.orbits.rotations.to(matrix), state.orbits.site_idx
     turned = rotation @ matrix.index_select(0, index) @ rotation.mT
     total = scatter(turned, state.system_idx, dim_size=state.n_systems)
