@@ -12,7 +12,7 @@ from matgen.datasets.named import DataSetError, named_molecules
 from matgen.datasets.qm9 import PARTS, MoleculePreparation, QM9Error, Row, prepare_qm9, published_molecules, understood
 from matgen.templates.molecular_geometry import embedded
 from matgen.templates.molecule import MoleculeTemplate
-from matgen.training.run import DataError
+from matgen.training.tables import DataError
 from matgen.workflows.data import MoleculeFacts, prepare_molecules, table_facts
 
 METHANE = [
