@@ -17,7 +17,7 @@ from baselines.compositions import balanced_compositions
 from baselines.figures import Rate, advantage, counted, found, rate, spread_costs
 from baselines.prior_alone import PriorAlone
 from baselines.proposals import Proposals, Setting
-from baselines.race import Judges, Race, cpu_seconds, within
+from baselines.race import Race, Tools, cpu_seconds, within
 from baselines.random_symmetric import RandomSymmetric, random_crystal
 from baselines.substitution import Prototype, Substituted, Substitution, charged, substitutions
 from compare_baselines import report
@@ -192,16 +192,16 @@ def test_a_race_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, prepared
     models = shipped()
     known = KnownIndex.from_structures({"halite": ROCK_SALT})
     predictor = Predictor(models.graph, by_structure(models.structures))
-    judges = Judges(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, predictor, load("evaluator"))
+    tools = Tools(CHGNetSurface(), chgnet_calculator(), ReferenceHull.load(), known, predictor, load("evaluator"))
     setting, file = Setting(prepared_table), tmp_path / "records.jsonl"
     source = RockSalts()
-    first = Race(setting, judges, file)
+    first = Race(setting, tools, file)
     while len(first.records) < 4:
         first.run(source, first.spent + 1e-6)  # spent by whatever comes next
     assert {objection for *_, objection in places(first.records)} == {"known", "duplicate", ""}
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text("".join(lines[:2]) + lines[2][:40], encoding="utf-8")  # the interrupt
-    again = Race(setting, judges, file)
+    again = Race(setting, tools, file)
     assert places(again.records) == places(first.records)[:2]
     while len(again.records) < 4:
         again.run(source, again.spent + 1e-6)
@@ -211,7 +211,7 @@ def test_a_race_that_was_cut_short_goes_on_where_it_was(tmp_path: Path, prepared
 
 def record(number: int, *, sun: bool = False, gap: float = 0.0, generating: float = 0.0, **more: Any) -> dict[str, Any]:
     verdicts = {"converged": True, "stable": sun, "sun": sun, "novel": sun, "new_formula": sun, "gap": gap}
-    costs = {"generating": generating, "screening": 1.0, "relaxing": 7.0, "judging": 2.0}
+    costs = {"generating": generating, "screening": 1.0, "relaxing": 7.0, "evaluating": 2.0}
     return {"round": number, "index": 0, "objection": "", "above_hull": 0.05, **verdicts, **costs, **more}
 
 

@@ -1,4 +1,4 @@
-"""The measurements: parts survive an interrupt, pages are filled in place, and counts count what they say."""
+"""Benchmarks: results survive an interrupt, pages are filled in place, and counts are right."""
 
 import sys
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_rows_without_an_answer_count_as_missed() -> None:
     assert {name: part["matched"] for name, part in found["by_free"].items()} == {"0": 1, "1–3": 0, "4–8": 1, "≥ 9": 0}
 
 
-def test_the_judge_is_scored_one_for_order_a_half_for_chance_and_zero_for_the_reverse() -> None:
+def test_the_graph_energy_is_scored_one_for_order_a_half_for_chance_and_zero_for_the_reverse() -> None:
     real = [(float(i), float(i)) for i in range(10)]
     below = [(value - 20.0, value) for value, _ in real]
     part = {name: [None] * 10 for name in CLASSES} | {"real": real, "volume": below}

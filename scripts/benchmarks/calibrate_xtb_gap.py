@@ -1,8 +1,8 @@
-"""How well the gap of GFN2-xTB, put on a line, tells that of B3LYP, and what more numbers than the gap would add.
+"""How well a linear fit of the gap by GFN2-xTB, or of more features, predicts the gap by B3LYP.
 
-`python scripts/benchmarks/calibrate_xtb_gap.py --data FOLDER` (or MATGEN_DATA), where `molecules.npz` lies; `--jobs 2` takes ten
-minutes of two idle cores. Molecules of QM9 are relaxed by GFN2-xTB from their B3LYP geometry, since designs are judged
-at such minima. Lines are fitted to rows of the validation split and judged on rows of the test split.
+`python scripts/benchmarks/calibrate_xtb_gap.py --data FOLDER` (or MATGEN_DATA), the folder of `molecules.npz`.
+`--jobs 2` takes ten minutes of two idle cores. Molecules of QM9 are relaxed by GFN2-xTB from their B3LYP geometry, since designs
+are evaluated at such minima. Fits use rows of the validation split, and are tested on rows of the test split.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ELEMENTS = (1, 6, 7, 8, 9)
 
 @dataclass(frozen=True)
 class Row:
-    """A molecule by GFN2-xTB, where it was found and at its own minimum; atoms of each element; B3LYP's gap, eV."""
+    """A molecule by GFN2-xTB, at the B3LYP geometry and at its own minimum; atoms per element; gap by B3LYP, eV."""
 
     found: XtbProperties
     relaxed: XtbProperties
@@ -33,14 +33,14 @@ class Row:
 
 
 def sample(table: MoleculeTable, split: int, n: int, seed: int) -> MoleculeTable:
-    """So many rows of a split, at random."""
+    """Return n random rows of a split."""
     rows = (table.split == split).nonzero().ravel()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return table.select(rows[order[:n]].sort().values)
 
 
 def molecules(table: MoleculeTable) -> list[Molecule]:
-    """Each row in space."""
+    """Return each row as a molecule in space."""
     sizes = torch.bincount(table.templates.site_system, minlength=len(table)).tolist()
     elements = table.templates.site_element.split(sizes)
     positions = table.geometry.coords.double().split(sizes)
@@ -49,7 +49,7 @@ def molecules(table: MoleculeTable) -> list[Molecule]:
 
 
 def measured(table: MoleculeTable, jobs: int) -> list[Row]:
-    """The rows whose relaxation converged."""
+    """Return the rows whose relaxation converged."""
     initial_geometries = molecules(table)
     wanted = table.label("gap").tolist()
     rows, seconds = {}, []
@@ -80,34 +80,36 @@ FEATURES = {
 
 
 def matrix(rows: list[Row], name: str) -> np.ndarray:
-    """Features and a one (n, k + 1)."""
+    """Return features and a column of ones (n, k + 1)."""
     return np.array([[*FEATURES[name](row), 1.0] for row in rows])
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MATGEN_DATA"))
-    parser.add_argument("--n", type=int, default=2000, help="rows to fit; half as many to judge")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("MATGEN_DATA"), help="folder (default: MATGEN_DATA)"
+    )
+    parser.add_argument("--n", type=int, default=2000, help="rows of the fit; half as many of the test")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     whole = MoleculeTable.load(Path(options.data) / "molecules.npz")
     fitted = measured(sample(whole, 1, options.n, options.seed), options.jobs)
-    judged = measured(sample(whole, 2, options.n // 2, options.seed), options.jobs)
-    print(f"{POTENTIAL}; fitted to {len(fitted)} rows of QM9 validation, judged on {len(judged)} of its test split")
-    target = np.array([row.wanted for row in judged])
+    tested = measured(sample(whole, 2, options.n // 2, options.seed), options.jobs)
+    print(f"{POTENTIAL}; fitted to {len(fitted)} rows of QM9 validation, tested on {len(tested)} of its test split")
+    target = np.array([row.wanted for row in tested])
     deviation = np.abs(target - np.median(target)).mean()
     print(f"B3LYP gap there: standard deviation {target.std():.3f} eV, {deviation:.3f} from its median")
 
-    def evaluator(name: str, told: np.ndarray) -> None:
-        """One line of the table."""
-        r, rank = np.corrcoef(told, target)[0, 1], spearmanr(told, target).statistic
-        print(f"{name:48} Pearson {r:.3f}, Spearman {rank:.3f}, MAE {np.abs(told - target).mean():.3f} eV")
+    def show(name: str, predicted: np.ndarray) -> None:
+        """Print one line of the table."""
+        r, rank = np.corrcoef(predicted, target)[0, 1], spearmanr(predicted, target).statistic
+        print(f"{name:48} Pearson {r:.3f}, Spearman {rank:.3f}, MAE {np.abs(predicted - target).mean():.3f} eV")
 
     for features in FEATURES:
         known = np.array([row.wanted for row in fitted])
         weights = np.linalg.lstsq(matrix(fitted, features), known, rcond=None)[0]
-        evaluator(features, matrix(judged, features) @ weights)
+        show(features, matrix(tested, features) @ weights)
         print(f"{'':48} weights {np.round(weights, 4).tolist()}")
     for shipped in (calibrated_gap, gap_from_levels):
-        evaluator(f"{shipped.__name__}, as shipped", np.array([shipped(row.relaxed) for row in judged]))
+        show(f"{shipped.__name__}, as shipped", np.array([shipped(row.relaxed) for row in tested]))

@@ -1,10 +1,10 @@
-"""Four ways of making crystals, one judge: what does each find per CPU-hour?
+"""Stable, unique and novel crystals per CPU-hour by four methods, with the same evaluator.
 
-`python scripts/benchmarks/compare_baselines.py --minutes 20`: random symmetric crystals, element substitution, our template prior
-with random geometry, and our designs, without a wish and for a gap of 1.5 ± 0.25 eV. Each runs in one process of one
-thread until its CPU time is spent on making, relaxing and judging. `--methods random,ours` and `--races gap` run some
-of it; a later call, also of other methods, goes on with what is on disk, and reports all that is complete. Here `--n`
-is how many candidates a round of our designs is asked for. Draws docs/figures/baselines.png.
+`python scripts/benchmarks/compare_baselines.py --minutes 20`: random symmetric crystals, element substitution, the
+template prior with random geometry, and `matgen design`, without a target and for a gap of 1.5 ± 0.25 eV. Each runs in
+one process with one thread until its CPU time for generating, relaxing and evaluating is spent. `--methods random,ours`
+and `--races gap` select methods and targets; a later call continues from the disk, and reports everything that is
+complete. `--n` is the number of candidates per round of design. Writes docs/figures/baselines.png.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from baselines.designed import Designed
-from baselines.figures import WORDS, advantage, counted, markdown, sample
+from baselines.figures import WORDS, advantage, counted, markdown, plot
 from baselines.prior_alone import PriorAlone
 from baselines.proposals import GAP_TOLERANCE, Setting, Source
-from baselines.race import MAX_EHULL, Judges, Race, Record, cpu_seconds, within
+from baselines.race import MAX_EHULL, Race, Record, Tools, cpu_seconds, within
 from baselines.random_symmetric import RandomSymmetric
 from baselines.substitution import Substitution
 from matgen.relaxation.config import RelaxConfig
@@ -40,17 +40,17 @@ SOURCES: dict[str, Callable[[Setting], Source]] = {
 OURS = ("ours", "fast")
 
 RACES: dict[str, float | None] = {"any": None, "gap": 1.5}
-"""What is wished for: nothing, or a band gap, eV."""
+"""Target band gap, eV; None without a target."""
 
 FOUND = {
     "any": "stable, unique, novel",
-    "gap": f"stable, unique, novel, gap 1.5 ± {GAP_TOLERANCE:g} eV by the judge",
+    "gap": f"stable, unique, novel, gap 1.5 ± {GAP_TOLERANCE:g} eV by the evaluator",
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method in one race."""
+    """One method for one target."""
 
     method: str
     race: str
@@ -60,13 +60,13 @@ class Run:
     data: Path
 
     def go(self) -> None:
-        """Spend the budget, or what is left of it."""
+        """Run until the budget is spent."""
         single_thread()
-        race = Race(self.setting, Judges.loaded(self.data), self.file)
+        race = Race(self.setting, Tools.loaded(self.data), self.file)
         race.run(SOURCES[self.method](self.setting), self.budget, self._tell)
 
     def records(self) -> list[Record]:
-        """What is on disk, up to the budget; nothing if that is not spent yet."""
+        """Return the records on disk up to the budget; none if it is not spent yet."""
         records = list(within(read_lines(self.file), self.budget))
         return records if sum(map(cpu_seconds, records)) >= self.budget else []
 
@@ -77,13 +77,13 @@ class Run:
 
 
 def source_of_scripts() -> str:
-    """SHA-256 of what makes and judges the proposals."""
+    """Return the SHA-256 of the source that makes and evaluates the proposals."""
     files = sorted((Path(__file__).parent / "baselines").glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files if path.name != "figures.py")).hexdigest()
 
 
 def runs_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Run]]:
-    """Every method of every race, by race."""
+    """Return the runs of all methods, by target."""
     data = data_folder(options.data)
     settings = {name: Setting(options.table, options.seed, gap, options.n) for name, gap in RACES.items()}
     return {
@@ -96,13 +96,13 @@ def runs_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Ru
 
 
 def report(found: Mapping[str, Mapping[str, list[Record]]], picture: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Figures, and Markdown by its place, of all methods with records."""
+    """Return figures, and Markdown by place, of all methods with records."""
     figures: dict[str, Any] = {}
     text, bars = [], []
     for race, by_method in found.items():
         gap = RACES[race]
         figures[race] = {name: counted(records, gap) for name, records in by_method.items()}
-        title = "Nothing wished" if gap is None else f"Gap of {gap:g} ± {GAP_TOLERANCE:g} eV"
+        title = "No target" if gap is None else f"Gap of {gap:g} ± {GAP_TOLERANCE:g} eV"
         text.append(f"**{title}**\n\n{markdown(figures[race], gap)}")
         others = {name: records for name, records in by_method.items() if name not in OURS}
         for method in OURS:
@@ -113,29 +113,29 @@ def report(found: Mapping[str, Mapping[str, list[Record]]], picture: Path) -> tu
             times = advantage(by_method[method], by_method[best], gap)
             figures[race][method]["advantage"] = {"over": best, **asdict(times)}
             bars.append(f"{FOUND[race]}: {WORDS[method]} {times.shown(1, 1)} × {WORDS[best]}")
-    sample({FOUND[race]: by_method for race, by_method in figures.items()}, picture)
-    text.append(f"![What each method finds per CPU-hour](figures/{picture.name})\n")
+    plot({FOUND[race]: by_method for race, by_method in figures.items()}, picture)
+    text.append(f"![Hits of each method per CPU-hour](figures/{picture.name})\n")
     return figures, {"baselines": "\n\n".join(text), "bar baselines": "; ".join(bars) or "–"}
 
 
 def main() -> None:
-    """Run what is asked for, then report all that is complete."""
+    """Run the selected methods, then report everything that is complete."""
     options = parser(__doc__, "baselines", 10)
-    options.add_argument("--minutes", type=float, default=20.0, help="CPU-minutes of each method in each race")
-    options.add_argument("--methods", default=",".join(SOURCES), help="those to run")
-    options.add_argument("--races", default=",".join(RACES), help="those to run")
+    options.add_argument("--minutes", type=float, default=20.0, help="CPU-minutes per method and target")
+    options.add_argument("--methods", default=",".join(SOURCES), help="methods to run, separated by commas")
+    options.add_argument("--races", default=",".join(RACES), help="targets to run, separated by commas")
     options.add_argument("--figure", type=Path, default=Path("docs/figures/baselines.png"))
     options = options.parse_args()
     settings = {"scripts": source_of_scripts(), "relaxation": asdict(RelaxConfig()), "max_ehull": MAX_EHULL}
     measurement = Measurement(options, settings)
     runs = runs_of(options, options.out.parent / "baselines" / measurement.fingerprint)
-    asked = [runs[race][method] for race in options.races.split(",") for method in options.methods.split(",")]
+    selected = [runs[race][method] for race in options.races.split(",") for method in options.methods.split(",")]
     if options.processes == 1:
-        for run in asked:
+        for run in selected:
             run.go()
     else:
         with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-            for done in [pool.submit(run.go) for run in asked]:
+            for done in [pool.submit(run.go) for run in selected]:
                 done.result()
     found = {race: {m: r for m, run in by.items() if (r := run.records())} for race, by in runs.items()}
     found = {race: by_method for race, by_method in found.items() if by_method}

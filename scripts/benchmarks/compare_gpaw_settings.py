@@ -1,9 +1,9 @@
-"""The quick settings of `matgen verify` against the thorough ones: seconds, gaps, metal or not.
+"""Default against thorough settings of `matgen verify`: time, gap, and metal or not.
 
-`python scripts/benchmarks/compare_gpaw_settings.py --data FOLDER`: crystals of the table drawn at random (seed 0), none with an
-element that is calculated with spin: halides A2BB'X6 and A2BX6 and chalcogenides of K, Rb and Cs with 6 to 10 atoms,
+`python scripts/benchmarks/compare_gpaw_settings.py --data FOLDER`: random crystals of the table (seed 0) without
+elements that need spin polarisation: halides A2BB'X6 and A2BX6 and chalcogenides of K, Rb and Cs with 6 to 10 atoms,
 metals of MP-20 test with up to 4 atoms, and the first of the known semiconductors of `evaluate_verify.py`. Both
-calculations of a crystal follow each other, on one core. Goes on where an interrupt left it.
+calculations of a crystal run in turn, on one core. A rerun continues after an interrupt.
 """
 
 import argparse
@@ -28,21 +28,21 @@ HALOGENS, CHALCOGENS, ALKALI = frozenset((9, 17, 35, 53)), frozenset((16, 34, 52
 
 
 def halide(row: Mapping[str, Any]) -> bool:
-    """A2BB'X6 or A2BX6 with a gap."""
+    """Return whether a row is A2BB'X6 or A2BX6 with a gap."""
     elements = set(row["Z"])
     six = sum(z in HALOGENS for z in row["Z"]) == 6 and len(elements & HALOGENS) == 1
     return row["n_atoms"] in (9, 10) and six and bool(elements & ALKALI) and row["band_gap"] > 0.3
 
 
 def chalcogenide(row: Mapping[str, Any]) -> bool:
-    """Of K, Rb or Cs, with a gap."""
+    """Return whether a row is a chalcogenide of K, Rb or Cs with a gap."""
     elements = set(row["Z"])
     heavy = bool(elements & (ALKALI - {11})) and len(elements & CHALCOGENS) == 1 and len(elements) <= 4
     return 6 <= row["n_atoms"] <= 10 and heavy and row["band_gap"] > 0.2
 
 
 def metal(row: Mapping[str, Any]) -> bool:
-    """A small crystal without a gap."""
+    """Return whether a row is a small crystal of MP-20 test without a gap."""
     return bool(row["mp20_split"] == "test" and row["n_atoms"] <= 4 and row["band_gap"] == 0)
 
 
@@ -50,7 +50,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], bool]] = {"halide": halide, "meta
 
 
 def sampled(folder: Path, numbers: Mapping[str, int], seed: int) -> Iterator[tuple[str, str, Structure]]:
-    """Kind, material and crystal."""
+    """Yield kind, material and crystal."""
     columns = ["material_id", "n_atoms", "cell", "Z", "frac", "band_gap", "mp20_split"]
     rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet", columns=columns).to_pylist()
     rows = [row for row in rows if row["band_gap"] is not None and not F_BLOCK.intersection(row["Z"])]
@@ -70,7 +70,7 @@ Pair = tuple[FirstPrinciples, FirstPrinciples]
 
 
 def line(kind: str, pairs: list[Pair]) -> tuple[str, ...]:
-    """What became of one kind; a crystal that ran out of time by the thorough settings is only counted."""
+    """Return the line of one kind; crystals that did not converge by both settings are only counted."""
     both = [(slow, quick) for slow, quick in pairs if slow.converged and quick.converged]
     same = sum((slow.gap > 0) == (quick.gap > 0) for slow, quick in both)
     found = (kind, f"{len(both)} of {len(pairs)}")
@@ -84,12 +84,12 @@ def line(kind: str, pairs: list[Pair]) -> tuple[str, ...]:
 
 def main() -> None:
     """Calculate, compare, print a table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path)
     options.add_argument("--out", type=Path, default=Path("results/gpaw_settings"))
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--minutes", type=float, default=10.0)
-    options.add_argument("--python", help="interpreter that has GPAW; found by itself if left out")
+    options.add_argument("--python", help="interpreter with GPAW (default: search for one)")
     for kind, number in {"halide": 5, "metal": 3, "known": 10, "chalcogenide": 3}.items():
         options.add_argument(f"--{kind}", type=int, default=number)
     options = options.parse_args()
@@ -103,7 +103,7 @@ def main() -> None:
         found.setdefault(kind, []).append((slow, fast))
         words = [f"{one.gap:.3f} eV {one.seconds:.0f} s {one.reason}" for one in (slow, fast)]
         print(kind, name, crystal.composition.reduced_formula, *words, flush=True)
-    heads = ("crystals", "both answered", "thorough, s", "quick, s", "ratio", "largest difference, eV", "same verdict")
+    heads = ("crystals", "both converged", "thorough, s", "quick, s", "ratio", "largest difference, eV", "same verdict")
     print(table(heads, [line(kind, pairs) for kind, pairs in found.items()]))
 
 

@@ -1,6 +1,6 @@
-"""Short trainings of the graph energy that differ in one thing each, at equal minutes, one after the other.
+"""Ablation of the graph energy by short trainings of equal duration, one after the other.
 
-`python scripts/benchmarks/compare_graph_energies.py cache/crystals.npz --minutes 4`: prints a markdown table.
+`python scripts/benchmarks/compare_graph_energies.py cache/crystals.npz --minutes 4`: prints a Markdown table.
 """
 
 import argparse
@@ -42,19 +42,19 @@ SHOWN = (
 
 
 def main() -> None:
-    """Train each variant and print what validation says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Train and validate each variant, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    table = CrystalTable.load(asked.table)
+    table = CrystalTable.load(options.table)
     rows, val_rows = trainable(table).nonzero().ravel(), (table.split == 1).nonzero().ravel()[::36]
     objective = GraphObjective(table, rows, val_rows, PropertyTargets.of(table, rows))
-    schedule = Schedule(steps=10**6, minutes=asked.minutes, batch_size=48, learning_rate=2e-3, validate_every=10**6)
+    schedule = Schedule(steps=10**6, minutes=options.minutes, batch_size=48, learning_rate=2e-3, validate_every=10**6)
     print("| variant | steps |", " | ".join(SHOWN), "|\n|" + "---|" * (len(SHOWN) + 2))
-    for name in asked.only:
+    for name in options.only:
         trunk, loss = VARIANTS[name]
         objective.weights = loss
         torch.manual_seed(0)

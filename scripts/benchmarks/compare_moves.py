@@ -1,8 +1,8 @@
-"""What each kind of move on templates is worth at equal time: acceptance, energy, and how far it gets about.
+"""Moves on templates at equal time: acceptance, energy, and number of distinct templates and Wyckoff layouts.
 
-`python scripts/benchmarks/compare_moves.py`: the templates that `matgen design --property band_gap=1.5 --n 10 --seed 0` would
-move, before any move; then every set of moves works on them for the same processor time, on one thread.
-`--formula SrTiO3` asks for a composition instead.
+`python scripts/benchmarks/compare_moves.py`: the templates of `matgen design --property band_gap=1.5 --n 10 --seed 0`
+before any move; then every set of moves runs on them for the same processor time, on one thread. `--formula SrTiO3`
+requests a composition instead.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from shared.crystals import shipped
 from shared.page import percent, table
 
 BLOCK = 4
-"""Steps between two looks at the clock."""
+"""Steps between two checks of the time."""
 
 
 def moved(
     start: Sequence[CrystalTemplate], request: Request, moves: Mapping[str, Move], seconds: float
 ) -> tuple[list[CrystalTemplate], int, float, dict[str, list[float]]]:
-    """Templates after so much processor time; steps and seconds it took, and acceptances at the target temperature."""
+    """Return templates after this processor time, steps, seconds, and acceptances at the target temperature."""
     energy, generator = (
         template_energy(request, Crystals(request, shipped())),
         torch.Generator().manual_seed(request.search.seed),
@@ -54,7 +54,7 @@ def moved(
 def line(
     name: str, start: Sequence[CrystalTemplate], request: Request, moves: Mapping[str, Move], seconds: float
 ) -> tuple[str, ...]:
-    """One row of the table."""
+    """Return one row of the table."""
     found, steps, took, accepted = moved(start, request, moves, seconds) if moves else (list(start), 0, 0.0, {})
     energies = template_energy(request, Crystals(request, shipped()))(TemplateBatch.of(found)).double()
     layouts = set(map(layout, found))
@@ -71,8 +71,8 @@ def line(
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=20.0, help="of processor time for each set of moves")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seconds", type=float, default=20.0, help="processor time per set of moves")
     options.add_argument("--formula", default="", help="composition, instead of a band gap of 1.5 eV")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()

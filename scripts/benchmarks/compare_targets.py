@@ -1,7 +1,8 @@
-"""How often the judge sees a wished gap, by what the search for templates weighs: familiar chemistry, and the wish.
+"""How often the evaluator confirms a target gap, by the weights of chemical distance and of the target.
 
 `python scripts/benchmarks/compare_targets.py`: for each pair of weights the templates that `matgen design --bandgap 1.5 -n 20`
-would propose, each laid on its nearest shipped prototype (no diffusion, no refinement), read by guide and judge.
+would propose, each with the geometry of its nearest shipped prototype (no diffusion, no refinement), by predictor and
+evaluator.
 """
 
 import argparse
@@ -25,14 +26,14 @@ from shared.crystals import shipped
 from shared.page import percent, table
 
 PAIRS = ((0.0, 3.0), (2.0, 3.0), (0.0, 1.5), (2.0, 1.5))
-"""Weights of familiarity and of the wish."""
+"""Weights of chemical distance and of the target."""
 
 SUREST = 30
 CHUNK = 48
 
 
-def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
-    """Proposed templates whose layout is known, with their nearest prototype's geometry."""
+def on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
+    """Return proposed templates of a known Wyckoff layout, with the geometry of their nearest prototype."""
     library = shipped().library
     found = propose(
         request, Crystals(request, shipped()), torch.Generator().manual_seed(request.search.seed), Silence()
@@ -42,25 +43,25 @@ def laid_on_prototypes(request: Request) -> tuple[TemplateBatch, Geometry]:
 
 
 @torch.no_grad()
-def opinions(templates: TemplateBatch, geometry: Geometry, gap: float, tolerance: float) -> tuple[Tensor, ...]:
-    """Gap by the guide, its probability of being near enough, and gap by the judge, each (n_systems,)."""
+def predictions(templates: TemplateBatch, geometry: Geometry, gap: float, tolerance: float) -> tuple[Tensor, ...]:
+    """Return gap by predictor, its probability within the tolerance, and gap by evaluator, each (n_systems,)."""
     predictor, evaluator = Predictor(shipped().graph, by_structure(shipped().structures)), load("evaluator")
     parts = []
     for some in torch.arange(templates.n_systems).split(CHUNK):
         batch = templates.select(some)
         state = expand(batch, geometry.select(templates, some))
-        guided = predictor.distributions(batch, state)["band_gap"]
-        chance = guided.log_between(torch.tensor(gap - tolerance), torch.tensor(gap + tolerance)).exp()
-        parts.append((median(guided), chance, median(evaluator(state)["band_gap"])))
+        predicted = predictor.distributions(batch, state)["band_gap"]
+        chance = predicted.log_between(torch.tensor(gap - tolerance), torch.tensor(gap + tolerance)).exp()
+        parts.append((median(predicted), chance, median(evaluator(state)["band_gap"])))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--gap", type=float, default=1.5, help="eV")
     options.add_argument("--seed", type=int, default=11)
-    options.add_argument("--n", type=int, default=20, help="candidates that the request wants")
+    options.add_argument("--n", type=int, default=20, help="candidates of the request")
     given = options.parse_args()
     torch.set_num_threads(1)
     tolerance, rows = PROPERTIES["band_gap"].tolerance, []
@@ -68,15 +69,15 @@ def main() -> None:
         began = time.process_time()
         sampler = SamplerConfig(chemical_distance=chemical_distance, target=target)
         request = Request.of(targets={"band_gap": given.gap}, n=given.n, seed=given.seed, sampler=sampler)
-        predictor, chance, evaluator = opinions(*laid_on_prototypes(request), given.gap, tolerance)
+        predictor, chance, evaluator = predictions(*on_prototypes(request), given.gap, tolerance)
         hit, met = (evaluator - given.gap).abs() <= tolerance, (predictor - given.gap).abs() <= tolerance
         surest = chance.argsort(descending=True)[:SUREST]
         groups = [torch.ones_like(hit).nonzero().ravel(), met.nonzero().ravel(), surest]
         cells = [f"{percent(int(hit[g].sum()), len(g))} of {len(g)}, {evaluator[g].mean():.2f} eV" for g in groups]
         rows.append((f"{chemical_distance:g}", f"{target:g}", *cells, f"{time.process_time() - began:.0f}"))
         print(rows[-1])
-    words = ("all", "guide within the tolerance", f"{SUREST} of which the guide is surest")
-    print(table(("chemical_distance", "target", *(f"judge agrees, its mean: {w}" for w in words), "s"), rows))
+    words = ("all", "predictor within the tolerance", f"the {SUREST} of highest probability")
+    print(table(("chemical distance", "target", *(f"evaluator agrees, its mean: {w}" for w in words), "s"), rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How many compounds have a band gap, by what `matgen.energies.closed_shell` asks of them.
+"""How many compounds have a band gap, by the criteria of `matgen.energies.closed_shell`.
 
-`python scripts/benchmarks/count_closed_shells.py` prints the table of that module's docstring: compounds of the prepared table
-that hold a nonmetal and have a labelled gap.
+`python scripts/benchmarks/count_closed_shells.py` prints the table of the docstring of that module: compounds of the
+prepared table that contain a nonmetal and have a labelled gap.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from shared.crystals import crystals
 from shared.page import percent, table
 
 GAP = 0.1
-"""From here on it counts as one, eV."""
+"""Smallest gap that counts, eV."""
 
 
 def main() -> None:
     """Count and print."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     whole = crystals(options.parse_args().table)
     whole = whole.select(torch.isfinite(whole.label("band_gap")))

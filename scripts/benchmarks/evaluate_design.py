@@ -1,8 +1,8 @@
-"""Whole designs: are the targets met by the model that guides and by the judge, and are the candidates sound?
+"""Complete designs: how often predictor and evaluator see the target met, and whether the candidates are sound.
 
-`python scripts/benchmarks/evaluate_design.py --data FOLDER`: 100 candidates for 1.5 eV, and half as many each for 0.5 and 3.0 eV
-and without a wish, relaxed by CHGNet and at most 0.1 eV/atom above the hull. Every share is of the number requested.
-Draws docs/figures/gaps.png.
+`python scripts/benchmarks/evaluate_design.py --data FOLDER`: 100 candidates for 1.5 eV, and half as many each for 0.5
+and 3.0 eV and without a target, relaxed by CHGNet and at most 0.1 eV/atom above the hull. Every share is of the number
+requested. Writes docs/figures/gaps.png.
 """
 
 import argparse
@@ -29,23 +29,23 @@ from matgen.structures.symmetry import space_group
 from matgen.weights.models import load
 from matgen.workflows.data import data_folder
 from matgen.workflows.design import run
-from reports.design import _sound, baseline, markdown, sample, shares
+from reports.design import baseline, markdown, plot, shares, soundness
 from shared.crystals import known_crystals
 from shared.measurement import Measurement, Task, read_lines
 from shared.options import parser
 from shared.page import percent
 
-WHOLE = 1.5  # eV; half of the candidates at every other target, and without one
-BUDGET = 600.0  # minutes: enough for any run to find all that it is asked for
-LOOKED_AT = 300  # proposals of a run that the judge is asked about
+WHOLE = 1.5  # eV; every other target, and none, gets half as many candidates
+BUDGET = 600.0  # minutes, enough for every run to find all candidates
+LOOKED_AT = 300  # proposals per run that the evaluator predicts
 UNSCALED = StructureMatcher(scale=False)
 
 
 def designed(task: Task) -> dict[str, Any]:
-    """One run of the workflow, resumed if it was begun, and what came of it."""
+    """Run a design, or resume it, and return its results."""
     target, n = task.how["target"], task.how["n"]
-    asked = {} if target is None else {"band_gap": target}
-    request = Request.of(targets=asked, n=n, seed=task.seed, processes=1, budget=BUDGET)
+    targets = {} if target is None else {"band_gap": target}
+    request = Request.of(targets=targets, n=n, seed=task.seed, processes=1, budget=BUDGET)
     folder = task.how["folder"] / task.key
     outcome = run(request, folder)
     groups = known(task.how["data"])[0]
@@ -74,13 +74,13 @@ def designed(task: Task) -> dict[str, Any]:
 
 
 def formula(structure: Structure) -> tuple[tuple[int, int], ...]:
-    """Atomic numbers and atoms of the smallest formula unit."""
+    """Return atomic numbers and amounts of the smallest formula unit."""
     numbers = list(structure.atomic_numbers)
     return reduced({z: numbers.count(z) for z in set(numbers)})
 
 
 def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
-    """What is asked of a candidate, found anew rather than read from its verdicts."""
+    """Return the properties of a candidate, recalculated where its verdicts would do."""
     structure = candidate.structure
     back = read_cif((folder / "cif" / f"{candidate.name}.cif").read_text(encoding="utf-8"))
     return {
@@ -97,7 +97,7 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
 
 
 def proposals(folder: Path) -> Iterator[dict[str, Any]]:
-    """Gaps and charges of the first round's proposals, before any of them was turned away."""
+    """Yield gaps and charges of proposals of the first round, before any of them is rejected."""
     evaluator = load("evaluator")
     lines = read_lines(folder / "proposals-0.jsonl")
     step = max(1, len(lines) // LOOKED_AT)
@@ -112,7 +112,7 @@ def proposals(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def relaxed(folder: Path, candidates: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
-    """How the relaxations of candidates and of rejected proposals went."""
+    """Yield the outcome of the relaxations of candidates and of rejected proposals."""
     rejected = [from_record(line) for line in read_lines(folder / "rejected.jsonl")]
     for candidate in (*candidates, *rejected):
         report = candidate.relaxation
@@ -130,12 +130,12 @@ def relaxed(folder: Path, candidates: Sequence[Candidate]) -> Iterator[dict[str,
 
 
 def tasks_of(options: argparse.Namespace, folder: Path) -> list[Task]:
-    """A run for each target and one without."""
+    """Return a run for each target and one without."""
     data = data_folder(options.data)
     wanted = {target: options.n if target == WHOLE else options.n // 2 for target in (WHOLE, 0.5, 3.0, None)}
     return [
         Task(
-            "no wish" if target is None else f"{target:g} eV",
+            "no target" if target is None else f"{target:g} eV",
             options.table,
             options.seed,
             how={"target": target, "n": n, "data": data, "folder": folder},
@@ -145,7 +145,7 @@ def tasks_of(options: argparse.Namespace, folder: Path) -> list[Task]:
 
 
 def main() -> None:
-    """Measure, print, record, draw."""
+    """Measure, print, record, plot."""
     options = parser(__doc__, "design", 100)
     options.add_argument("--figure", type=Path, default=Path("docs/figures/gaps.png"))
     options = options.parse_args()
@@ -153,19 +153,19 @@ def main() -> None:
     tasks = tasks_of(options, options.out.parent / "designs" / measurement.fingerprint)
     found = measurement.run(designed, tasks)
     figures = {task.key: shares(found[task.key], task.how["target"]) for task in tasks}
-    sample(found, options.figure)
-    without = {kind: baseline(found["no wish"]["candidates"], kind) for kind in ("predictor", "evaluator")}
-    told = "; ".join(
-        f"{name}: {percent(f['guide'], f['requested'])} / {percent(f['judge'], f['requested'])}"
+    plot(found, options.figure)
+    without = {kind: baseline(found["no target"]["candidates"], kind) for kind in ("predictor", "evaluator")}
+    met = "; ".join(
+        f"{name}: {percent(f['predictor'], f['requested'])} / {percent(f['evaluator'], f['requested'])}"
         for name, f in figures.items()
         if f["predictor"] is not None
     )
-    line = "\n\nWithout a wish, within ±0.25 eV of the same targets by the judge: "
+    line = "\n\nWithout a target, within ±0.25 eV of the same targets by the evaluator: "
     line += ", ".join(f"{share} of {name}" for name, share in without["evaluator"].items()) + "."
-    line += "\n\n![Predicted gaps of proposals and candidates, with and without a wish](figures/gaps.png)\n"
+    line += "\n\n![Predicted gaps of proposals and candidates, with and without a target](figures/gaps.png)\n"
     suns = (f"{name}: {percent(f['sun'], f['requested'])} of {f['requested']}" for name, f in figures.items())
-    places = {"design": markdown(figures) + line, "bar design": told, "bar returned": "; ".join(suns)}
-    measurement.finish({"runs": figures, "baseline": without}, places | {"bar sound": _sound(figures)})
+    places = {"design": markdown(figures) + line, "bar design": met, "bar returned": "; ".join(suns)}
+    measurement.finish({"runs": figures, "baseline": without}, places | {"bar sound": soundness(figures)})
 
 
 if __name__ == "__main__":

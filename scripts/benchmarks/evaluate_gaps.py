@@ -1,8 +1,8 @@
-"""How often first principles confirm a asked for a gap: designs that `matgen verify` has calculated, series by series.
+"""How often first principles confirm a band-gap target: designs calculated by `matgen verify`, by series.
 
-`python scripts/benchmarks/evaluate_gaps.py SERIES=FOLDER... --document docs/results.md`: each folder holds a run of `matgen design
---bandgap X` and its `verified.jsonl`. Of each series the first 30 candidates that were calculated count, whatever came
-out; who did not converge counts as a miss. Writes every one of them to docs/verified_designs.csv. Needs no GPAW itself.
+`python scripts/benchmarks/evaluate_gaps.py SERIES=FOLDER... --document docs/results.md`: each folder holds a run of
+`matgen design --bandgap X` and its `verified.jsonl`. The first 30 calculated candidates of each series count; one that
+did not converge counts as a miss. Writes all of them to docs/verified_designs.csv. Does not need GPAW.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from matgen.generation.request import Request
 from matgen.structures.candidate import Candidate
 from matgen.structures.record import from_record
 from matgen.targets.target import Target
-from shared.page import filled, mean, percent, table
+from shared.page import fill_page, mean, percent, table
 
 FIRST = 30
 NEAR = (0.1, 0.25, 0.4)  # eV
@@ -27,7 +27,7 @@ CSV = Path("docs/verified_designs.csv")
 
 @dataclass(frozen=True)
 class Row:
-    """One design and what GPAW says of it; eV."""
+    """One design and its result by GPAW; energies and gaps in eV."""
 
     series: str
     target: float
@@ -45,7 +45,7 @@ class Row:
     seconds: float
 
     def within(self, margin: float) -> bool:
-        """Whether the calculated gap lies so near to the target."""
+        """Return whether the calculated gap lies within a margin of the target."""
         return self.gpaw is not None and abs(self.gpaw - self.target) <= margin
 
     @property
@@ -56,26 +56,26 @@ class Row:
 
 
 def rows(series: str, folder: Path) -> list[Row]:
-    """The designs of a folder that were calculated, best first."""
+    """Return the calculated designs of a folder, best first."""
     report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     targets = Request.of(targets=current_keys(report["configuration"])[0]["targets"]).property_targets
-    asked = next(asked for asked in targets if asked.name == "band_gap")
+    target = next(one for one in targets if one.name == "band_gap")
     lines = (folder / "verified.jsonl").read_text(encoding="utf-8").splitlines()
     results = {record["name"]: record for record in map(json.loads, lines)}
     candidates = map(json.loads, (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines())
     found = [from_record(record) for record in candidates]
     if any("confirmed" in one.verdicts for one in found):
         raise SystemExit(
-            f"expected a run without --verify in {folder}, whose confirmed candidates come first; name others"
+            f"expected a run without --verify in {folder}, whose confirmed candidates come first; name another folder"
         )
-    return [_row(series, asked, one, results[one.name]) for one in found if one.name in results][:FIRST]
+    return [_row(series, target, one, results[one.name]) for one in found if one.name in results][:FIRST]
 
 
-def _row(series: str, asked: Target, one: Candidate, result: dict) -> Row:
+def _row(series: str, target: Target, one: Candidate, result: dict) -> Row:
     predictor, evaluator = one.properties["band_gap"], one.properties["evaluator_band_gap"]
     return Row(
         series=series,
-        target=asked.low,
+        target=target.low,
         name=one.name,
         formula=one.crystal.composition.reduced_formula,
         space_group=one.space_group.number if one.space_group else 0,
@@ -92,9 +92,9 @@ def _row(series: str, asked: Target, one: Candidate, result: dict) -> Row:
 
 
 def markdown(every: Sequence[Row]) -> str:
-    """A line for each series."""
+    """Return a table with one line per series."""
     header = ["series", "target, eV", "calculated", *(f"± {near:g} eV" for near in NEAR), "metals", "not converged"]
-    header += ["mean error of the guide, eV", "bias", "within ± 1.645 of its standard deviation"]
+    header += ["mean error of the predictor, eV", "bias", "within ± 1.645 of its standard deviation"]
     lines = []
     for name in dict.fromkeys(row.series for row in every):
         some = [row for row in every if row.series == name]
@@ -118,35 +118,36 @@ def markdown(every: Sequence[Row]) -> str:
 
 
 def bar(every: Sequence[Row], last: Iterable[str]) -> str:
-    """The series that count, in one line."""
-    told = []
+    """Return the line of the summary, over the series that count."""
+    parts = []
     for name in last:
         some = [row for row in every if row.series == name]
         if some:
             shares = ", ".join(percent(sum(row.within(near) for row in some), len(some)) for near in NEAR)
             metals = percent(sum(row.gpaw == 0 for row in some), len(some))
-            told.append(f"{some[0].target:g} eV: {shares} within ± 0.1, 0.25, 0.4 eV, {metals} metals (of {len(some)})")
-    return "; ".join(told)
+            parts.append(
+                f"{some[0].target:g} eV: {shares} within ± 0.1, 0.25, 0.4 eV, {metals} metals (of {len(some)})"
+            )
+    return "; ".join(parts)
 
 
 def main() -> None:
     """Read, count, write."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("series", nargs="+", help="NAME=FOLDER")
     options.add_argument("--last", nargs="*", default=[], help="names of the series that count")
     options.add_argument("--document", type=Path)
-    asked = options.parse_args()
-    pairs = [one.split("=", 1) for one in asked.series]
+    arguments = options.parse_args()
+    pairs = [one.split("=", 1) for one in arguments.series]
     every = [row for name, folder in pairs for row in rows(name, Path(folder))]
     with CSV.open("w", encoding="utf-8", newline="") as stream:
         sheet = csv.writer(stream, lineterminator="\n")
         sheet.writerow(field.name for field in fields(Row))
         sheet.writerows([getattr(row, field.name) for field in fields(Row)] for row in every)
-    places = {"gaps": markdown(every), "bar gaps": bar(every, asked.last)}
+    places = {"gaps": markdown(every), "bar gaps": bar(every, arguments.last)}
     print("\n\n".join(places.values()))
-    if asked.document:
-        page = asked.document.read_text(encoding="utf-8")
-        asked.document.write_text(filled(page, places), encoding="utf-8")
+    if arguments.document:
+        fill_page(arguments.document, places)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from shared.crystals import as_structures, chunks, crystals, match, shipped
 from shared.measurement import Measurement, Task
 from shared.options import parser
 from shared.page import percent, table
+from shared.shaping import from_noise
 
 CLASSES = {
     "volume": "volume 15–25 % off",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Composition
 
 from matgen.datasets.named import row_structure
 from matgen.hull.hull import ReferenceHull

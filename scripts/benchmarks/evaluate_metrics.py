@@ -1,9 +1,9 @@
-"""Metrics of published data by the code of `matgen evaluate`: do they come out as published, and tell good from bad?
+"""Metrics of `matgen evaluate` on published data: agreement with published values, and response to damage.
 
-`python scripts/benchmarks/evaluate_metrics.py --data FOLDER`: validity of the test sets of MP-20, Perov-5 and Carbon-24;
-uniqueness of MP-20 test; its coverage by and distances to itself, MP-20 validation, and itself spoilt on purpose; match
-rates of its structures in another cell with their atoms displaced. The cutoffs of coverage are measured too: 95 % of
-validation crystals have a test crystal as near as that.
+`python scripts/benchmarks/evaluate_metrics.py --data FOLDER`: validity of the test sets of MP-20, Perov-5 and
+Carbon-24; uniqueness of MP-20 test; its coverage by and distances to itself, MP-20 validation, and damaged versions of
+itself; match rates of its structures in another cell with displaced atoms. Also measures the cutoffs of coverage,
+within which 95 % of the validation crystals have a test crystal.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ from shared.options import parser
 from shared.page import percent, table
 
 DATA_SETS = ("mp20", "mp20_val", "perov5", "carbon24")
-PUBLISHED = {"mp20": "90.4 % of MP-20", "perov5": "98.6 %, 98.9 % of draws of CDVAE, DiffCSP"}
-"""Composition validity as others report it, of the data where they do."""
+PUBLISHED = {"mp20": "90.4 % of MP-20", "perov5": "98.6 %, 98.9 % of samples of CDVAE, DiffCSP"}
+"""Published composition validity, of the data where it is reported."""
 
 SETS = {
     "itself": "MP-20 test itself",
@@ -52,7 +52,7 @@ KINDS = ("structure", "composition")
 
 
 def displaced(structure: Structure, step: float, random: np.random.Generator) -> Structure:
-    """Every atom moved by so many Å in a direction of its own."""
+    """Displace every atom by a distance in Å, each in its own random direction."""
     moves = random.normal(size=(len(structure), 3))
     moves *= step / np.linalg.norm(moves, axis=1, keepdims=True)
     there = structure.cart_coords + moves
@@ -60,7 +60,7 @@ def displaced(structure: Structure, step: float, random: np.random.Generator) ->
 
 
 def shuffled(structure: Structure, random: np.random.Generator) -> Structure:
-    """The elements of a crystal replaced by others, all equally likely, from hydrogen to bismuth."""
+    """Replace the elements of a crystal by random ones from hydrogen to bismuth."""
     kinds = sorted({site.specie for site in structure})
     new = random.choice(np.arange(1, 84), size=len(kinds), replace=False)
     numbers = dict(zip(kinds, new.tolist(), strict=True))
@@ -68,7 +68,7 @@ def shuffled(structure: Structure, random: np.random.Generator) -> Structure:
 
 
 def made(how: str, task: Task, n: int) -> list[Structure]:
-    """The set that is compared with MP-20 test."""
+    """Return the set that is compared with MP-20 test."""
     folder = task.how["data"]
     if how == "validation":
         return named_structures("mp20_val", folder)
@@ -88,7 +88,7 @@ def made(how: str, task: Task, n: int) -> list[Structure]:
 
 
 def measured(task: Task) -> dict[str, Any]:
-    """One part: validity of a data set, a comparison, or the matching."""
+    """Run one task: validity of a data set, a comparison, or the matching."""
     kind, _, name = task.key.partition(" ")
     if kind == "validity":
         structures = named_structures(name, task.how["data"])
@@ -106,7 +106,7 @@ def measured(task: Task) -> dict[str, Any]:
 
 
 def compared(task: Task, how: str) -> dict[str, Any]:
-    """Coverage and distances of one set against MP-20 test."""
+    """Return coverage and distances of one set against MP-20 test."""
     bootstrap = Bootstrap(seed=task.seed)
     some = made(how, task, task.how["n"])
     own = [features(structure) for structure in some]
@@ -124,13 +124,13 @@ def compared(task: Task, how: str) -> dict[str, Any]:
 
 
 def matched(task: Task) -> dict[str, Any]:
-    """Match rates of structures in a doubled cell, atoms displaced; and how far they were, by arithmetic."""
+    """Return match rates of displaced structures, also in doubled cells, and the expected distance."""
     random = np.random.default_rng(task.seed)
     test = named_structures("mp20", task.how["data"])
     truth = [test[i] for i in random.permutation(len(test))[:MATCHED]]
     guesses = [displaced(structure, STEP, random) for structure in truth]
     lengths = [(structure.volume / len(structure)) ** (1 / 3) for structure in truth]
-    # The matcher takes the common shift out of n independent moves: of the mean square, 1 − 1/n is left.
+    # The matcher removes the common shift of n independent displacements: 1 − 1/n of the mean square is left.
     expected = [STEP / a * np.sqrt(1 - 1 / len(s)) for a, s in zip(lengths, truth, strict=True)]
     cells = [guess.make_supercell([1, 1, 2], in_place=False) for guess in guesses]
     estimates = [*match_rate(guesses, truth), *match_everyone(guesses[::-1], truth), *match_rate(cells, truth)]
@@ -143,7 +143,7 @@ def matched(task: Task) -> dict[str, Any]:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """Validity, then comparisons, then matching."""
+    """Return tables of validity and comparisons, and the match rates."""
     rows = []
     for name in DATA_SETS:
         f = found[f"validity {name}"]
@@ -175,7 +175,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{cutoffs['structure'][0]:.2f} and {cutoffs['structure'][1]:.2f}, in composition "
         f"{cutoffs['composition'][0]:.2f} and {cutoffs['composition'][1]:.2f}.\n\n"
         f"{m['n']} test crystals, every atom displaced by {STEP:g} Å: match rate "
-        f"{100 * e['match rate']['value']:.1f} %, RMSE {e['RMSE']['value']:.4f} ({m['expected']:.4f} by arithmetic); "
+        f"{100 * e['match rate']['value']:.1f} %, RMSE {e['RMSE']['value']:.4f} ({m['expected']:.4f} expected); "
         f"in doubled cells {100 * e['match rate, doubled cells']['value']:.1f} %, "
         f"{e['RMSE, doubled cells']['value']:.4f}; in reverse order METRe {100 * e['METRe']['value']:.1f} %, cRMSE "
         f"{e['cRMSE']['value']:.4f}."

@@ -1,9 +1,9 @@
-"""Metrics of molecules on published data by the code of the package: do they come out as published?
+"""Metrics of molecules on published data: agreement with published values.
 
-`python scripts/benchmarks/evaluate_molecule_metrics.py --data FOLDER`: stability, validity, uniqueness and novelty of the 10,000
-molecules of G-SchNet that EDM published its figures of (FOLDER/molecules/gschnet_samples.npz), and of QM9 itself, from
-the geometries of cache/molecules.npz; Jensen–Shannon distances of the molecules of G-SchNet, and of QM9's validation
-split, to QM9's test split. Novel is what is not in the training split.
+`python scripts/benchmarks/evaluate_molecule_metrics.py --data FOLDER`: stability, validity, uniqueness and novelty of
+the 10,000 molecules of G-SchNet for which EDM published figures (FOLDER/molecules/gschnet_samples.npz), and of QM9
+itself, from the geometries of cache/molecules.npz; Jensen–Shannon distances of the molecules of G-SchNet, and of QM9's
+validation split, to QM9's test split. A molecule is novel if it is not in the training split.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ PUBLISHED = {
     "gschnet": {"atom_stability": 95.7, "molecule_stability": 68.1, "validity": 85.5, "valid_and_unique": 80.3},
     "test": {"atom_stability": 99.0, "molecule_stability": 95.2, "validity": 97.7, "valid_and_unique": 97.7},
 }
-"""Per cent, tables 1 and 2 of EDM (Hoogeboom et al. 2022); of QM9 they do not say which split is meant."""
+"""Per cent, tables 1 and 2 of EDM (Hoogeboom et al. 2022), which do not name the split of QM9."""
 
 SHARES = {
     "atom_stability": ("stable atoms", "stable_atoms", "n_atoms"),
@@ -47,7 +47,7 @@ SHARES = {
     "novelty": ("novel of the unique", "novel", "unique"),
 }
 LEAST = 1000
-"""Values of a quantity in the test split, at least, for its distance to be shown."""
+"""Smallest number of values in the test split of a quantity whose distance is shown."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Source:
     """Where the sets come from.
 
     Attributes:
-        prepared: table of molecules.
-        data: folder of training tables.
-        n: molecules of each set at most; which ones is drawn.
-        seed: of the draw.
+        prepared: prepared table of molecules.
+        data: folder of the training tables.
+        n: largest number of molecules per set, chosen at random.
+        seed: seed of the choice.
     """
 
     prepared: Path
@@ -68,13 +68,13 @@ class Source:
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        """As the task says."""
+        """Return the source of a task."""
         return cls(task.table, Path(task.how["data"]), task.how["n"], task.seed)
 
 
 @cache
 def atoms(name: str, source: Source) -> AtomSets:
-    """A set of molecules as atoms in space."""
+    """Return a set of molecules as atoms in space."""
     if name == "gschnet":
         with np.load(source.data / "molecules" / "gschnet_samples.npz") as raw:
             found = AtomSets(raw["Z"].astype(np.int64), raw["R"].astype(float), raw["n_atoms"].astype(np.int64))
@@ -90,42 +90,42 @@ def atoms(name: str, source: Source) -> AtomSets:
 
 
 @cache
-def judged_set(name: str, source: Source) -> list[MoleculeValidity]:
-    """What the protocol says of each molecule of a set."""
+def assessed_set(name: str, source: Source) -> list[MoleculeValidity]:
+    """Return the verdicts of EDM's protocol on each molecule of a set."""
     return assess_molecules(atoms(name, source))
 
 
 @cache
 def distributions(name: str, source: Source) -> dict[str, Histogram]:
-    """Distributions over the valid molecules of a set, all with the bonds that the protocol sees."""
+    """Return distributions over the valid molecules of a set, with the bonds of the protocol."""
     return histograms(perceived_molecules(atoms(name, source)))
 
 
 def measured(task: Task) -> dict[str, Any]:
-    """One part: the counts of a set, or its distances to QM9's test split."""
+    """Run one task: counts of a set, or its distances to QM9's test split."""
     source = Source.of(task)
     kind, _, name = task.key.partition(" ")
     if kind == "counts":
-        known = None if name == "train" else known_smiles(judged_set("train", source))
-        return asdict(molecule_metrics(judged_set(name, source), known))
+        known = None if name == "train" else known_smiles(assessed_set("train", source))
+        return asdict(molecule_metrics(assessed_set(name, source), known))
     found = distribution_distances(distributions(name, source), distributions("test", source))
     return {one.name: asdict(one) for one in found if one.n and one.n_other >= LEAST}
 
 
 def hundredths(part: int, whole: int) -> str:
-    """`68.05 %`: the paper's tenths, and one figure more to see how they were rounded."""
+    """Return a share such as `68.05 %`, with one digit more than the paper."""
     return f"{100 * part / whole:.2f} %"
 
 
 def summary(counts: MoleculeMetrics) -> str:
-    """The four shares that papers print."""
+    """Return the four shares that papers report."""
     shares = [(words, getattr(counts, part), getattr(counts, whole)) for words, part, whole in SHARES.values()][:4]
     shown = ", ".join(f"{words} {hundredths(part, whole)}" for words, part, whole in shares)
     return f"{shown} of {counts.n_molecules:,}"
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """Counts of each set beside published figures, then distances."""
+    """Return tables of counts beside published figures, and of distances."""
     rows = []
     for name, title in SETS.items():
         counts = MoleculeMetrics(**found[f"counts {name}"])

@@ -1,14 +1,13 @@
-"""Molecules by what ships: drawn freely, shaped, asked for by gap and by hand, and the models that judge them.
+"""Molecules by the shipped models: sampled freely, shaped for given graphs, and designed for gaps.
 
 `python scripts/benchmarks/evaluate_molecules.py --table cache/molecules.npz`: four measurements on QM9's scale.
 
-free      3 n draws of the prior and one draw of a geometry for each: EDM's protocol for all as they come, and for the n
-          of those that show their graph and hands that rank best by the energy, by its weight on novelty; some relaxed
-          by GFN2-xTB.
-shaped    geometries for graphs of QM9's test split that ask for the hands they have, drawn as design does for a named
-          graph: RMSD to the GFN2-xTB minimum, energy drop, hands; beside RDKit's ETKDG + MMFF94 and QM9's own.
-gaps      molecules designed for gaps drawn from the test split: mean absolute error by the judge, which guided nothing,
-          and by calibrated GFN2-xTB.
+free      3 n samples of the prior with one geometry each: EDM's protocol for all, and for the n that rank best by the
+          energy among those that show their graph and stereo, by weight of novelty; some relaxed by GFN2-xTB.
+shaped    geometries for graphs of QM9's test split with their stereo, as design samples them for a given graph: RMSD
+          to the GFN2-xTB minimum, energy drop, stereo; beside RDKit's ETKDG + MMFF94 and QM9's own.
+gaps      molecules designed for random gaps of the test split: mean absolute error by the evaluator, which takes no
+          part in the design, and by calibrated GFN2-xTB.
 labels    errors of the three property models on the test split.
 """
 
@@ -47,41 +46,40 @@ from shared.measurement import Measurement, Task
 from shared.options import parser
 
 TOGETHER = 40
-"""Molecules of a task."""
+"""Molecules per task."""
 
 
 RELAXED = 200
-"""Of those that are drawn, the first, which are relaxed."""
+"""How many of the first samples are relaxed."""
 
 
 GAPS = 20
-"""Gaps asked for; five molecules each."""
+"""Target gaps, with five molecules each."""
 
 SHAPED = 200
-"""Test molecules that get a geometry."""
-
+"""Test molecules that receive a geometry."""
 
 Terms = dict[str, torch.Tensor]
 
 
 @cache
 def models() -> MoleculeModels:
-    """What guides, loaded once per process."""
+    """Return the models that design uses, loaded once per process."""
     return load_molecule_models()
 
 
 @cache
 def kind(gap: float | None = None, n: int = 1) -> Molecules:
-    """Molecules as design would ask for them."""
-    asked = {} if gap is None else {"targets": {"gap": gap}}
-    request = Request.of(kind="molecule", n=n, **preset_of("molecule"), **asked)
+    """Return the kind for a design with this target."""
+    targets = {} if gap is None else {"targets": {"gap": gap}}
+    request = Request.of(kind="molecule", n=n, **preset_of("molecule"), **targets)
     return Molecules(request, models())
 
 
 def begun(
     templates: Sequence[MoleculeTemplate], geometries: int, trials: int, generator: torch.Generator
 ) -> tuple[InitialGeometries, Terms]:
-    """So many starts of each template, and what they are ranked by, term by term."""
+    """Return initial geometries of each template, and the terms of the energy that ranks them."""
     sampler = replace(kind().request.sampler, geometries=geometries, initial_trials=trials)
     request = replace(kind().request, sampler=sampler)
     maker = replace(kind(), request=request)
@@ -91,7 +89,7 @@ def begun(
 
 
 def free(task: Task) -> list[dict[str, Any]]:
-    """Draws as they come; what the prior could not bring to a molecule is missing, and counts as failed."""
+    """Return unselected samples; those that are no complete molecule are missing and count as failed."""
     generator, n = task.generator(), task.how["n"]
     initial_geometries, terms = begun(molecules_of(kind().sample(n, generator)), 1, 1, generator)
     found = structures(expand(initial_geometries.templates, initial_geometries.geometry))
@@ -108,14 +106,14 @@ def _placed(molecule: Any) -> dict[str, Any]:
 
 
 def _relaxed(molecule: Any) -> dict[str, Any]:
-    """Where a molecule relaxes to, how far off that is, and the energy that it takes."""
+    """Return the relaxed positions, their RMSD, and the energy gained."""
     after, report = relax_molecule(molecule)
     drop = float(report.energy_before - report.energy) * len(molecule)
     return {"after": after.cart_coords.tolist(), "rmsd": rmsd(molecule, after), "drop": drop}
 
 
 def shaped(task: Task) -> list[dict[str, Any]]:
-    """Geometries of test graphs, ours and others'."""
+    """Return errors of geometries for test graphs, by matgen and by others."""
     whole = molecules(task.table)
     batch = whole.templates.select(torch.tensor(task.rows))
     templates = [MoleculeTemplate(name) for name in batch.smiles]
@@ -154,7 +152,7 @@ def _strain(molecule: Any) -> list[float]:
 
 
 def _etkdg(template: MoleculeTemplate, like: Any) -> list[float] | None:
-    """RDKit's geometry, relaxed by MMFF94; None where it finds none."""
+    """Return the strain of RDKit's geometry after MMFF94; None where it finds none."""
     made = template.molecule
     if AllChem.EmbedMolecule(made, randomSeed=1) or AllChem.MMFFOptimizeMolecule(made, maxIters=2000) < 0:
         return None
@@ -165,9 +163,9 @@ def _etkdg(template: MoleculeTemplate, like: Any) -> list[float] | None:
 
 
 def gaps(task: Task) -> list[dict[str, float]]:
-    """Molecules designed for one gap, relaxed by xTB, read by those who guided nothing."""
-    asked = task.how["gap"]
-    maker = kind(asked, 5)
+    """Return gaps of molecules designed for one target and relaxed by xTB."""
+    target = task.how["gap"]
+    maker = kind(target, 5)
     found = generate(maker.request, maker, task.generator(), Silence())[:5]
     rows = []
     for proposal in found:
@@ -175,9 +173,9 @@ def gaps(task: Task) -> list[dict[str, float]]:
         levels = electronic(after)
         rows.append(
             {
-                "asked": asked,
-                "guided": float(proposal.properties["gap"].value),
-                "judged": _judged(proposal.template.smiles, after),  # type: ignore[union-attr]
+                "target": target,
+                "predictor": float(proposal.properties["gap"].value),
+                "evaluator": _evaluated(proposal.template.smiles, after),  # type: ignore[union-attr]
                 "xtb": calibrated_gap(levels),
                 "xtb_levels": gap_from_levels(levels),
                 "converged": report.converged,
@@ -188,18 +186,18 @@ def gaps(task: Task) -> list[dict[str, float]]:
 
 @cache
 def evaluator() -> Any:
-    """The model that guided nothing."""
+    """Return the evaluator, loaded once per process."""
     return load("molecule_evaluator")
 
 
-def _judged(smiles: str, molecule: Any) -> float:
+def _evaluated(smiles: str, molecule: Any) -> float:
     with torch.no_grad():
         state = state_of([molecule], templates=[smiles])
         return float(median(evaluator()(state)["gap"]))
 
 
 def labels(task: Task) -> dict[str, dict[str, list[float]]]:
-    """Absolute errors of each model, and whether its 90 % interval holds the label, summed over rows."""
+    """Return absolute errors of each model, by label."""
     whole = molecules(task.table)
     rows = torch.tensor(task.rows)
     batch = whole.templates.select(rows)
@@ -221,12 +219,12 @@ WORK = {"free": free, "shaped": shaped, "gaps": gaps, "labels": labels}
 
 
 def work(task: Task) -> Any:
-    """One part."""
+    """Run one task."""
     return WORK[task.how["what"]](task)
 
 
 def tasks(options: Any) -> Iterator[Task]:
-    """All parts."""
+    """Yield all tasks."""
     whole = molecules(options.table)
     order = np.random.default_rng(options.seed)
     test = (whole.split == 2).nonzero().ravel().numpy()
@@ -246,7 +244,7 @@ def tasks(options: Any) -> Iterator[Task]:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure, print, record."""
     found = parser(__doc__, "molecules", n=1000)
     found.set_defaults(table=Path("cache/molecules.npz"))
     options = found.parse_args()

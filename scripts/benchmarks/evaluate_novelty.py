@@ -1,12 +1,12 @@
-"""Does the index of known crystals know them again, and does it tell polymorphs apart?
+"""Whether the index of known crystals recognises them, and distinguishes polymorphs.
 
-`python scripts/benchmarks/evaluate_novelty.py --data FOLDER`: entries of FOLDER/crystals/mp24_le20.parquet whose formulas are in
-the validation and test splits, looked up in the index that ships:
+`python scripts/benchmarks/evaluate_novelty.py --data FOLDER`: entries of FOLDER/crystals/mp24_le20.parquet whose
+formulas are in the validation and test splits, searched in the shipped index:
 
 * perturbed by 1 % (and 2 %, 3 %) and written in another cell;
-* in pairs of one formula, random ones and those of nearest fingerprints, against `StructureMatcher`;
+* in pairs of one formula, random ones and those with nearest fingerprints, against `StructureMatcher`;
 * relaxed by CHGNet;
-* how long it takes.
+* processor time.
 """
 
 import time
@@ -36,11 +36,11 @@ from shared.measurement import Measurement, Task
 from shared.options import parser
 
 AS_SUPERCELL = StructureMatcher(primitive_cell=False, attempt_supercell=True)
-"""The same tolerances on the cells as they are, one repeated if need be: finds some twins that the default misses."""
+"""The same tolerances without reduction to primitive cells; finds some twins that the default misses."""
 
 CHUNK = 100
 FAR = 9.0
-"""Recorded where volumes differ too much, or no entry is near."""
+"""Distance that is recorded where volumes differ too much, or no entry is near."""
 
 CLOSEST = 1500
 FEW = 500
@@ -51,29 +51,29 @@ RELAXED_ATOMS = 8
 
 @cache
 def crystals(path: Path) -> pa.Table:
-    """A table of crystals, loaded once per process; the large ones have no split."""
+    """Return a table of crystals, loaded once per process; that of large crystals has no split."""
     return pq.read_table(path)
 
 
 @cache
 def known() -> KnownIndex:
-    """The index that ships, loaded once per process."""
+    """Return the shipped index, loaded once per process."""
     return KnownIndex.load()
 
 
 def rows_of(task: Task) -> list[dict[str, Any]]:
-    """Rows of a task's table."""
+    """Return the rows of a task."""
     return crystals(task.table).take(list(task.rows)).to_pylist()
 
 
-# ---------------------------------------------------------------- the same crystal in another guise
+# ---------------------------------------------------------------- the same crystal, perturbed and in another cell
 
 
 def perturbed(structure: Structure, rng: np.random.Generator, size: float) -> Structure:
-    """Each atom displaced, and the cell strained.
+    """Displace each atom, and strain the cell.
 
     Args:
-        structure: what to perturb.
+        structure: crystal to perturb.
         rng: random numbers.
         size: length of each displacement over the mean distance to the nearest neighbour, and largest principal strain.
     """
@@ -87,7 +87,7 @@ def perturbed(structure: Structure, rng: np.random.Generator, size: float) -> St
 
 
 def nearest_distance(structure: Structure) -> float:
-    """Mean distance to the nearest neighbour, Å."""
+    """Return the mean distance to the nearest neighbour, Å."""
     cutoff = 4.0
     while True:
         centre, _, _, distance = structure.get_neighbor_list(cutoff)
@@ -99,7 +99,7 @@ def nearest_distance(structure: Structure) -> float:
 
 
 def rewritten(structure: Structure, rng: np.random.Generator) -> Structure:
-    """In another cell: Niggli-reduced, sheared, or a sheared supercell of two; turned, mirrored, shifted, reordered."""
+    """Return the crystal in another cell (Niggli-reduced, sheared or doubled), rotated, shifted and reordered."""
     kind = rng.integers(3)
     if kind == 0:
         found = structure.get_reduced_structure()
@@ -111,14 +111,14 @@ def rewritten(structure: Structure, rng: np.random.Generator) -> Structure:
         if kind == 2:
             basis[rng.integers(3)] *= 2
         found = structure.make_supercell(basis, in_place=False)
-    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]  # of either hand
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]  # proper or improper
     order = rng.permutation(len(found))
     coords = found.frac_coords[order] + rng.random(3)
     return Structure(Lattice(found.lattice.matrix @ turn), [found[k].specie for k in order], coords)
 
 
 def look_up(structure: Structure, name: str) -> dict[str, Any]:
-    """How far the entry of this name is, how far the nearest is, and which that is."""
+    """Return the distances to the entry of this name and to the nearest entry, and whether they are the same."""
     found = fingerprint(structure)
     entries = known().by_formula[found.formula]
     shells = np.abs(entries.shells() - found.shells).max(axis=1)
@@ -133,7 +133,7 @@ def look_up(structure: Structure, name: str) -> dict[str, Any]:
 
 
 def recognised(task: Task) -> list[dict[str, Any]]:
-    """Each row, perturbed and rewritten, looked up."""
+    """Search each row in the index, perturbed and rewritten."""
     rng = np.random.default_rng(task.generator().initial_seed())
     found = []
     for row in rows_of(task):
@@ -143,15 +143,15 @@ def recognised(task: Task) -> list[dict[str, Any]]:
 
 
 def relaxed(task: Task) -> list[dict[str, Any]]:
-    """Each row, relaxed by CHGNet, looked up."""
+    """Search each row in the index, relaxed by CHGNet."""
     calculator = chgnet_calculator()
     found = []
     for row in rows_of(task):
         before = row_structure(row)
         after, report = relax(before, calculator, RelaxConfig())
         volume = float(np.log(after.volume / len(after) * len(before) / before.volume))
-        told = {"converged": report.converged, "volume": round(volume, 4), "on_hull": row["ehull"] == 0.0}
-        found.append(look_up(after, row["material_id"]) | told | {"potential": potential_name(calculator)})
+        facts = {"converged": report.converged, "volume": round(volume, 4), "on_hull": row["ehull"] == 0.0}
+        found.append(look_up(after, row["material_id"]) | facts | {"potential": potential_name(calculator)})
     return found
 
 
@@ -159,12 +159,12 @@ def relaxed(task: Task) -> list[dict[str, Any]]:
 
 
 def compared(task: Task) -> list[dict[str, Any]]:
-    """Pairs of rows: difference of fingerprints, and what the matcher says."""
+    """Return the distance of fingerprints and the verdict of the matcher for pairs of rows."""
     return [_pair(*rows_of(Task("", task.table, 0, pair))) for pair in task.how["pairs"]]
 
 
 def closest(task: Task) -> list[dict[str, Any]]:
-    """Of each group of rows of one formula, the two whose fingerprints are nearest."""
+    """Return the same for the two nearest fingerprints of each group of rows of one formula."""
     found = []
     for group in task.how["groups"]:
         rows = rows_of(Task("", task.table, 0, group))
@@ -191,7 +191,7 @@ def _pair(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
 
 
 def timed(task: Task) -> dict[str, float]:
-    """Milliseconds of processor time a structure: fingerprint, look-up; of a run's uniqueness, before and now."""
+    """Return processor time: s to load the index, ms per structure of a fingerprint and of a search."""
     structures = [row_structure(row) for row in rows_of(task)]
     started = time.process_time()
     index = KnownIndex.load()
@@ -210,7 +210,7 @@ def timed(task: Task) -> dict[str, float]:
 
 
 def run_timed(task: Task) -> dict[str, float]:
-    """Seconds that duplicates take among crystals of one formula, each twice: by the matcher alone, and as shipped."""
+    """Return the time to find duplicates among crystals of one formula, each twice: as shipped, and by the matcher."""
     rng = np.random.default_rng(task.generator().initial_seed())
     originals = [row_structure(row) for row in rows_of(task)]
     structures = originals + [rewritten(perturbed(structure, rng, 0.01), rng) for structure in originals]
@@ -241,12 +241,12 @@ def _alike(first: Structure, second: Structure) -> bool:
 
 
 def parts_of(rows: np.ndarray) -> list[tuple[int, ...]]:
-    """Rows in parts."""
+    """Split rows into parts."""
     return [tuple(rows[start : start + CHUNK].tolist()) for start in range(0, len(rows), CHUNK)]
 
 
 def main() -> None:
-    """Measure, print, and fill the page."""
+    """Measure, print, record."""
     options = parser(__doc__, "novelty", n=2500, processes=1).parse_args()
     tables = data_folder(options.data) / "crystals"
     small, large = tables / "mp24_le20.parquet", tables / "mp24_gt20_on_hull.parquet"
@@ -300,7 +300,7 @@ def _flat(parts: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _groups(whole: pa.Table, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of each reduced formula that has several, in random order."""
+    """Return the rows of each reduced formula that has several, in random order."""
     by_formula: dict[str, list[int]] = {}
     names = known_formulas()
     for row, name in zip(rows.tolist(), whole["material_id"].take(rows).to_pylist(), strict=True):
@@ -310,7 +310,7 @@ def _groups(whole: pa.Table, rows: np.ndarray, rng: np.random.Generator) -> list
 
 
 def known_formulas() -> dict[str, str]:
-    """Reduced formula by name."""
+    """Return the reduced formula by name."""
     return {name: formula for formula, entries in known().by_formula.items() for name in entries.names}
 
 

@@ -1,9 +1,9 @@
-"""Errors and coverage of what predicts properties, on the rows of MP-20 test, as JSON and as a Markdown table.
+"""Errors and coverage of the property models on the rows of MP-20 test, as JSON and as a Markdown table.
 
-`python scripts/benchmarks/evaluate_properties.py TABLE --document docs/properties.md docs/results.md`: TABLE is what
-`matgen data prepare` wrote. The template model reads the template; the graph network (at the guide's noise level) and
-the judge read the true structure, and so does the ensemble of structures, which choice and ranking rest on. All as
-shipped (float16, calibrated).
+`python scripts/benchmarks/evaluate_properties.py TABLE --document docs/properties.md docs/results.md`: TABLE is written
+by `matgen data prepare`. The template model reads the template; the graph network (at the predictor's noise level), the
+evaluator and the structure ensemble, which selection and ranking use, read the true structure. All as shipped (float16,
+calibrated).
 """
 
 import argparse
@@ -28,18 +28,18 @@ from matgen.training.properties import PropertyTargets, trainable
 from matgen.weights.files import WEIGHTS
 from matgen.weights.models import load
 from shared.measurement import Measurement
-from shared.page import filled, percent
+from shared.page import fill_page, percent
 from shared.page import table as as_table
 
 KINDS = ("structure_properties", "template_properties", "graph_energy", "evaluator")
 PERCENTAGES = ("coverage_90", "coverage_90_where_not_zero", "zero_accuracy")
 
 Predictor = Callable[[Tensor], Mapping[str, Distribution]]
-"""Predictions by rows of the table."""
+"""Predicts rows of the table."""
 
 
 def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
-    """What is measured, by its name: the ensemble of structures, what guides the walk, a mixture, and the judge."""
+    """Return the models by name: those of the design, a mixture of two of them, and the evaluator."""
     structures, properties, graph, evaluator = (load(kind, folder / f"{kind}.safetensors") for kind in KINDS)
     alone = GraphPredictor(graph)
 
@@ -56,12 +56,12 @@ def predictors(table: CrystalTable, folder: Path) -> dict[str, Predictor]:
 
 
 def figures(distribution: Distribution, value: Tensor, typical: Tensor, zero: float) -> dict[str, float]:
-    """Figures of one property over labelled rows.
+    """Return figures of one property over labelled rows.
 
     Args:
-        distribution: of these rows.
-        value: their labels (n,).
-        typical: the training labels' median: what a model that knows nothing says.
+        distribution: predictions of these rows.
+        value: labels (n,).
+        typical: median of the training labels, the baseline of a constant prediction.
         zero: values up to this are an atom of probability; minus infinity if there is none.
     """
     low, high = interval(distribution)
@@ -79,7 +79,7 @@ def figures(distribution: Distribution, value: Tensor, typical: Tensor, zero: fl
 
 
 def probability_of_zero(distribution: Distribution, value: Tensor) -> Tensor:
-    """P(0) (n,) of a distribution with an atom there; of others a density."""
+    """Return P(0) (n,) of a distribution with an atom at zero; a density for others."""
     return distribution.log_prob(torch.zeros_like(value)).exp()
 
 
@@ -99,10 +99,10 @@ def _of_a_hurdle(distribution: Distribution, value: Tensor, zero: float) -> dict
 
 
 def agreement(predictor: Distribution, evaluator: Distribution) -> dict[str, float]:
-    """How often both models' gaps lie within 0.25 eV, over rows that both call non-metals.
+    """Return how often the gaps of both models lie within 0.25 eV, over rows that both predict to be non-metals.
 
-    This is what a search for a gap can hope for: first over all such rows, then over the third and the tenth of which
-    the guide is surest, since a wish's energy prefers those.
+    It bounds the success of a search for a gap. Over all such rows, and over the third and the tenth for which the
+    predictor is most certain, which the energy of a target prefers.
     """
     one, other = median(predictor), median(evaluator)
     metal = PROPERTIES["band_gap"].zero
@@ -115,7 +115,7 @@ def agreement(predictor: Distribution, evaluator: Distribution) -> dict[str, flo
 
 
 def markdown(report: Mapping[str, Mapping[str, Mapping[str, float]]], agreed: Mapping[str, float]) -> str:
-    """One line per model and property, and how often the models agree."""
+    """Return a table with one line per model and property, and the agreement of the models."""
     header = ("model", "property", "MAE", "MAE of a constant", "coverage of 90 %", "same, not zero", "zero or not")
     rows = [
         (
@@ -131,14 +131,15 @@ def markdown(report: Mapping[str, Mapping[str, Mapping[str, float]]], agreed: Ma
     n = max(int(f["rows"]) for properties in report.values() for f in properties.values())
     shares = [percent(agreed[name], 1) for name in ("all", "surest_third", "surest_tenth")]
     gaps = (
-        f"Of {agreed['rows']:,} rows that guide and judge both call non-metals, their gaps lie within 0.25 eV of each "
-        f"other in {shares[0]}; {shares[1]} in the third and {shares[2]} in the tenth of which the guide is surest."
+        f"Of {agreed['rows']:,} rows that predictor and evaluator both call non-metals, their gaps lie within 0.25 eV "
+        f"of each other in {shares[0]}; {shares[1]} in the third and {shares[2]} in the tenth for which the predictor "
+        "is most certain."
     )
     return f"{n:,} rows, all of them labelled.\n\n{as_table(header, rows)}\n\n{gaps}"
 
 
 def bar(report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Errors of the guide, its parts and the judge in one line."""
+    """Return the line of the summary: errors of all models."""
     each = [
         f"{kind} {f['band_gap']['mae']:.3f} eV, {f['formation_energy']['mae']:.3f} eV/atom"
         for kind, f in report.items()
@@ -147,13 +148,13 @@ def bar(report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def main() -> None:
-    """Evaluate, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of *.safetensors")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--out", type=Path, default=Path("results/properties.json"), help="record to write")
-    parser.add_argument("--document", type=Path, nargs="*", default=[], help="pages whose marked places to fill")
+    parser.add_argument("--document", type=Path, nargs="*", default=[], help="pages whose marked places are filled")
     parser.set_defaults(seed=0, processes=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -182,7 +183,7 @@ def main() -> None:
     places = {"properties": markdown(report, agreed), "bar properties": bar(report)}
     measurement.finish(record, places)
     for page in pages:
-        page.write_text(filled(page.read_text(encoding="utf-8"), places), encoding="utf-8")
+        fill_page(page, places)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How fast crystals relax, and to what: in free numbers, side by side, against the usual loop over one after another.
+"""Time and final energy of relaxations: batches in free parameters against ASE, one structure after another.
 
-`python scripts/benchmarks/evaluate_relaxation.py`: crystals of MP-20 test with their free numbers moved at random, and proposals
-of the template prior at their starts. Every way has the same potential (CHGNet). FIRE runs until its own criterion,
-forces and scaled stress below 0.05 eV/Å, within 500 steps; the others until forces and stress are below the thresholds
-of `RelaxConfig`. Times are of one core, in one process, one way after another on the same structures. The last way
-gives up what can no more come to lie within 0.1 eV/atom of the hull; how often that is wrong is counted.
+`python scripts/benchmarks/evaluate_relaxation.py`: crystals of MP-20 test with randomly displaced free parameters, and
+proposals of the template prior with their initial geometries. All methods use CHGNet. FIRE runs until forces and scaled
+stress are below 0.05 eV/Å, for at most 500 steps; the others until forces and stress are below the thresholds of
+`RelaxConfig`. Times are for one core and one process, one method after another on the same structures. The last method
+gives up structures that cannot end within 0.1 eV/atom of the hull any more; wrong decisions are counted.
 """
 
 import math
@@ -45,16 +45,16 @@ from shared.page import percent, table
 
 CHUNK = 16
 STRAIN, MOVE = 0.03, 0.1
-"""Standard deviations of what is added to lattice numbers, and to each free coordinate in Å."""
+"""Standard deviations of the displacements of lattice parameters, and of each free coordinate in Å."""
 
 MAX_EHULL = 0.1
 """eV/atom above the hull."""
 
 EQUAL = 0.005
-"""eV/atom within which two ends count as equal."""
+"""eV/atom within which two final energies count as equal."""
 
 FIRE_STEPS = 500
-FREE = "free numbers, side by side"
+FREE = "free parameters, in batches"
 WAYS = {
     "fire": "ASE: FIRE, cell and atoms, symmetry fixed",
     "bfgs": "ASE: BFGS that knows cells, symmetry fixed",
@@ -71,9 +71,9 @@ End = dict[str, Any]
 
 
 def relaxed(task: Task) -> dict[str, list[End]]:
-    """How each structure of a chunk ended, by way."""
+    """Return the final states of a chunk of structures, by method."""
     initial_geometries = _shaken(task) if task.how["kind"] == "known" else _proposed(task)
-    surface().model, calculator()  # loading is no part of the time
+    surface().model, calculator()  # loading is not part of the time
     list(relax_batch([(0, initial_geometries[0], math.inf)], surface()))
     return {way: RUNS[way](initial_geometries) for way in WAYS}
 
@@ -105,7 +105,7 @@ def _timed(initial_geometries: Sequence[Structure], one: Callable[[Structure], E
 
 
 def _fire(start: Structure) -> End:
-    """What a script of a few lines does."""
+    """Relax with FIRE, as a short script with ASE does."""
     atoms = Atoms(start.atomic_numbers, start.cart_coords, cell=start.lattice.matrix, pbc=True, calculator=calculator())
     atoms.set_constraint(FixSymmetry(atoms, symprec=0.01))
     config = RelaxConfig()
@@ -119,7 +119,7 @@ def _fire(start: Structure) -> End:
 
 
 def _bfgs(start: Structure) -> End:
-    return _told(relax(start, calculator())[1])
+    return _reported(relax(start, calculator())[1])
 
 
 def _free(initial_geometries: Sequence[Structure], *, keep_symmetry: bool = True, limited: bool = False) -> list[End]:
@@ -127,14 +127,14 @@ def _free(initial_geometries: Sequence[Structure], *, keep_symmetry: bool = True
     began = time.process_time()
     ceilings = [hull().ceiling(s.composition, MAX_EHULL) if limited else math.inf for s in initial_geometries]
     rows = [(i, *pair) for i, pair in enumerate(zip(initial_geometries, ceilings, strict=True))]
-    ends = {index: _told(report) for index, _, report in relax_batch(rows, surface(), config)}
+    ends = {index: _reported(report) for index, _, report in relax_batch(rows, surface(), config)}
     share = (time.process_time() - began) / len(initial_geometries)
     missing = _end("left out", 0, math.nan, converged=False)
     heights = [hull().ceiling(start.composition, 0.0) for start in initial_geometries]
     return [ends.get(i, missing) | {"seconds": share, "hull": heights[i]} for i in range(len(initial_geometries))]
 
 
-def _told(report: Relaxation) -> End:
+def _reported(report: Relaxation) -> End:
     return _end(report.reason, report.steps, report.energy, converged=report.converged)
 
 
@@ -153,7 +153,7 @@ RUNS: dict[str, Callable[[Sequence[Structure]], list[End]]] = {
 
 
 def summary(ends: Sequence[End], usual: Sequence[End]) -> dict[str, Any]:
-    """Counts over the structures of one way, against the usual one."""
+    """Return counts over the structures of one method, compared with FIRE."""
     pairs = [
         (end["energy"] - other["energy"])
         for end, other in zip(ends, usual, strict=True)
@@ -173,7 +173,7 @@ def summary(ends: Sequence[End], usual: Sequence[End]) -> dict[str, Any]:
 
 
 def given_up(limited: Sequence[End], whole: Sequence[End]) -> dict[str, int]:
-    """How many were given up, and how many of these come to lie below the limit when they go on."""
+    """Return how many structures were given up, and how many of these end below the limit if continued."""
     pairs = [(a, b) for a, b in zip(limited, whole, strict=True) if a["reason"].startswith("hopeless")]
     wrong = [b for _, b in pairs if b["converged"] and b["energy"] - b["hull"] <= MAX_EHULL]
     high = [b for b in whole if b["energy"] is None or b["energy"] - b["hull"] > MAX_EHULL]
@@ -181,7 +181,7 @@ def given_up(limited: Sequence[End], whole: Sequence[End]) -> dict[str, int]:
 
 
 def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """A line for each kind of start and way."""
+    """Return a table with one line per kind of initial geometry and method."""
     rows = [
         (
             kind,
@@ -196,15 +196,24 @@ def markdown(figures: dict[str, dict[str, dict[str, Any]]]) -> str:
         for kind, ways in figures.items()
         for way, f in ways.items()
     ]
-    header = ("initial_geometries", "way", "converged", "steps", "core s", "× FIRE", "equal to FIRE", "lower / higher")
+    header = (
+        "initial geometries",
+        "method",
+        "converged",
+        "steps",
+        "core s",
+        "× FIRE",
+        "equal to FIRE",
+        "lower / higher",
+    )
     return table(header, rows)
 
 
-KINDS = {"known": "MP-20 test, moved", "proposed": "proposals of the prior"}
+KINDS = {"known": "MP-20 test, displaced", "proposed": "proposals of the prior"}
 
 
 def main() -> None:
-    """Measure, then write record and page."""
+    """Measure, print, record."""
     options = parser(__doc__, "relaxation", 64, processes=1).parse_args()
     measurement = Measurement(options, {"relaxation": to_mapping(RelaxConfig()), "strain": STRAIN, "move": MOVE})
     half = options.n // 2

@@ -1,14 +1,14 @@
-"""Structure → template and free numbers → structure, for every row of the training table: what comes back, what not.
+"""Structure → template and free parameters → structure, for every row of the training table.
 
-`python scripts/benchmarks/evaluate_round_trip.py --data FOLDER`: compares each structure of FOLDER/crystals/mp24_le20.parquet
-with what the prepared table expands to (StructureMatcher at ltol 0.2, stol 0.3, 5°, volumes not rescaled).
+`python scripts/benchmarks/evaluate_round_trip.py --data FOLDER`: compares each structure of
+FOLDER/crystals/mp24_le20.parquet with the expansion of the prepared table (StructureMatcher with ltol 0.2, stol 0.3 and
+5°, volumes not rescaled).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
@@ -27,19 +27,19 @@ from shared.page import percent, table
 TOLERANCES = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5, "scale": False}
 MATCHER = StructureMatcher(**TOLERANCES)
 AS_SUPERCELL = StructureMatcher(**TOLERANCES, primitive_cell=False, attempt_supercell=True)
-FINE = 0.01  # Å; a tolerance at which little symmetry is read into a structure that has less
+FINE = 0.01  # Å; a tolerance that finds hardly any symmetry that is not there
 COLUMNS = ["material_id", "formula", "cell", "Z", "frac"]
 CHUNK = 1000
 
 
 def cause(before: int, after: int, *, supercell: bool, fine: bool) -> str:
-    """Why a structure did not come back.
+    """Return why a structure is not recovered.
 
     Args:
         before: atoms in its own cell.
         after: atoms in the expanded primitive cell; 0 if there was no template.
-        supercell: whether the two match if the matcher makes supercells instead of reducing each by its own lights.
-        fine: whether the structure comes back if its symmetry is sought at 0.01 Å.
+        supercell: whether both match if the matcher makes supercells instead of reducing each cell.
+        fine: whether the structure is recovered if its symmetry is determined at 0.01 Å.
     """
     if after == 0:
         return "no template"
@@ -48,12 +48,12 @@ def cause(before: int, after: int, *, supercell: bool, fine: bool) -> str:
     if not fine:
         return "not explained"
     if after < before:
-        return "a smaller primitive cell at 0.1 Å; comes back at 0.01 Å"
-    return "more symmetry at 0.1 Å than it has; comes back at 0.01 Å"
+        return "a smaller primitive cell at 0.1 Å; recovered at 0.01 Å"
+    return "more symmetry at 0.1 Å than it has; recovered at 0.01 Å"
 
 
 def round_trip(task: Task) -> dict[str, Any]:
-    """The failures among some rows of the Parquet file, and distances of the rest."""
+    """Return failures among rows of the Parquet file, and distances of the other rows."""
     first = task.how["first"]
     path = task.how["data"] / "crystals" / "mp24_le20.parquet"
     rows = pq.read_table(path, columns=COLUMNS).slice(first, CHUNK)[: task.how["n"]].to_pylist()
@@ -67,21 +67,21 @@ def round_trip(task: Task) -> dict[str, Any]:
         found = back.get(place.get(row["material_id"], -1))
         distance = MATCHER.get_rms_dist(own, found) if found else None
         if distance is None:
-            told = {"material_id": row["material_id"], "formula": row["formula"]}
-            failures.append(told | why(own, found))
+            name = {"material_id": row["material_id"], "formula": row["formula"]}
+            failures.append(name | why(own, found))
         else:
             distances.append(float(distance[0]))
     return {"rows": len(rows), "failures": failures, "sum": sum(distances), "max": max(distances, default=0.0)}
 
 
 def why(own: Structure, back: Structure | None) -> dict[str, Any]:
-    """The cause, and the distance if the two match as supercells."""
+    """Return the cause, and the distance if both match as supercells."""
     found = None if back is None else AS_SUPERCELL.get_rms_dist(own, back)
-    reason = cause(len(own), len(back or ()), supercell=found is not None, fine=_comes_back(own))
+    reason = cause(len(own), len(back or ()), supercell=found is not None, fine=_recovered(own))
     return {"cause": reason, "distance": None if found is None else float(found[0])}
 
 
-def _comes_back(own: Structure) -> bool:
+def _recovered(own: Structure) -> bool:
     try:
         template, geometry = described(own, FINE)
     except NoTemplateError:
@@ -90,7 +90,7 @@ def _comes_back(own: Structure) -> bool:
 
 
 def summary(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts over all parts."""
+    """Return counts over all parts."""
     parts = list(parts)
     failures = [failure for part in parts for failure in part["failures"]]
     rows = sum(part["rows"] for part in parts)

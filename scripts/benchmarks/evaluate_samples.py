@@ -1,8 +1,8 @@
-"""Stable, unique, novel: raw draws, none of them chosen among others, one geometry each.
+"""Stability, uniqueness and novelty of unselected samples with one geometry each.
 
-`python scripts/benchmarks/evaluate_samples.py --data FOLDER`: 500 templates as the prior draws them, and 500 samples of the sum of
-prior, charge balance, stability and novelty, each shaped by the hybrid sampler, then relaxed by CHGNet, symmetry
-kept. Every share is of the number requested; what fails on the way counts as a failure.
+`python scripts/benchmarks/evaluate_samples.py --data FOLDER`: 500 samples of the template prior, and 500 of the sum of
+prior, charge balance, stability and novelty, each with a geometry by the hybrid sampler, relaxed by CHGNet with fixed
+symmetry. Every share is of the number requested; a sample that fails at any stage counts as a failure.
 """
 
 import math
@@ -55,7 +55,7 @@ hull = cache(ReferenceHull.load)
 
 
 def sampled(task: Task) -> list[dict[str, Any]]:
-    """What became of each of a chunk's draws; fewer where a draw repeated another."""
+    """Return the outcome of each sample of a chunk; a repeated sample has no row."""
     generator = task.generator()
     models = shipped()
     templates = _templates(task.how["way"], generator)
@@ -108,7 +108,7 @@ def _new(structure: Structure, data: Path) -> bool:
 
 
 def summary(rows: Sequence[Mapping[str, Any]], requested: int) -> dict[str, Any]:
-    """Counts over all draws of one way; `requested` is the denominator of all of them."""
+    """Return counts over all samples of one method; `requested` is the denominator of all."""
     seen = SeenStructures()
     counts: dict[str, Any] = {"requested": requested, "sampled": len(rows)}
     counts["smact"] = sum(row["smact"] for row in rows)
@@ -132,7 +132,7 @@ def summary(rows: Sequence[Mapping[str, Any]], requested: int) -> dict[str, Any]
 
 
 def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each way."""
+    """Return a table with one line per method."""
     kinds = ("smact", "relaxed", "symmetry", "unique", "novel", "stable_0", "stable_0.1", "sun_0", "sun_0.1")
     rows = [
         (
@@ -145,7 +145,7 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
         for way, f in figures.items()
     ]
     words = (
-        "draws of",
+        "samples of",
         "requested",
         "SMACT",
         "relaxed, no overlap",
@@ -160,7 +160,7 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, then write record and page."""
+    """Measure, print, record."""
     options = parser(__doc__, "samples", 500).parse_args()
     settings = {"request": to_mapping(SINGLE), "relaxation": to_mapping(RelaxConfig()), "limits": LIMITS}
     measurement = Measurement(options, settings)

@@ -73,7 +73,7 @@ def _begun(origin: str, templates: list[CrystalTemplate], generator: torch.Gener
 
 
 def _refined(shaped: Shaped, generator: torch.Generator) -> tuple[Shaped, Tensor]:
-    """Return geometries after the Langevin steps of `matgen design`, elements fixed, and their acceptance (n_systems,)."""
+    """Return geometries after the Langevin steps of `matgen design`, and their acceptance (n_systems,)."""
     batch, geometry = shaped
     batch, geometry, report = refine(
         state_energy(Request(), Crystals(Request(), shipped())),

@@ -1,9 +1,9 @@
-"""Gaps by the guide, by the judge and by GPAW: of known semiconductors, and of designs.
+"""Gaps by predictor, evaluator and GPAW, of known semiconductors and of designs.
 
-`python scripts/benchmarks/evaluate_verify.py --data FOLDER --designs designs/A designs/B`: 50 small semiconductors of MP-20 test
-with their PBE label, and up to 30 small candidates of `matgen design`, spread evenly over the folders, best first.
-GPAW's results are kept in `results/verify/`, by crystal and settings, whatever becomes of the rest of the program;
-predictions in parts as in every measurement. Draws docs/figures/verify.png.
+`python scripts/benchmarks/evaluate_verify.py --data FOLDER --designs designs/A designs/B`: 50 small semiconductors of
+MP-20 test with their PBE label, and up to 30 small candidates of `matgen design`, the same number of each folder, best
+first. Results of GPAW are kept in `results/verify/`, by crystal and settings; predictions in parts, as in every
+measurement. Writes docs/figures/verify.png.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from matgen.structures.record import from_record
 from matgen.targets.target import Target
 from matgen.weights.models import load
 from matgen.workflows.data import data_folder
-from reports.verify import KINDS, bar, compared, markdown, on_target, outcome, sample
+from reports.verify import KINDS, bar, compared, markdown, on_target, outcome, plot
 from shared.crystals import shipped
 from shared.measurement import Measurement, Task, single_thread
 from shared.options import parser
@@ -44,9 +44,9 @@ CHUNK = 10
 
 
 def known(folder: Path, n: int, seed: int) -> list[tuple[str, Structure, float]]:
-    """Material, crystal and label (eV) of small known semiconductors.
+    """Return material, crystal and label (eV) of small known semiconductors.
 
-    None holds an f element or one of an open d shell: the table's labels carry a Hubbard U for some of those.
+    Without f elements and elements with an open d shell: some of their labels include a Hubbard U.
     """
     columns = ["material_id", "n_atoms", "cell", "Z", "frac", "band_gap", "mp20_split"]
     rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet", columns=columns).to_pylist()
@@ -63,7 +63,7 @@ def _fit(row: Mapping[str, Any]) -> bool:
 
 
 def structure_of(row: Mapping[str, Any]) -> Structure:
-    """Crystal of a row."""
+    """Return the crystal of a row."""
     coords = torch.tensor(row["frac"], dtype=torch.float64).reshape(-1, 3).numpy()
     return Structure(Lattice.from_parameters(*row["cell"]), list(row["Z"]), coords)
 
@@ -71,10 +71,10 @@ def structure_of(row: Mapping[str, Any]) -> Structure:
 def designed(
     folders: Sequence[Path], n: int, largest: int, datasets: Collection[str]
 ) -> tuple[list[tuple[str, Structure, Target]], dict[str, int]]:
-    """Name, crystal and wish of candidates, the same number of each folder as far as they go, best first.
+    """Return name, crystal and target of candidates, taken from the folders in turn, best first.
 
     Returns:
-        Those to calculate, and how many before the last of them were passed over, by cause.
+        Candidates to calculate, and how many before the last of them were skipped, by cause.
     """
     each = [_designs(folder) for folder in folders]
     turns = [one for turn in range(max(map(len, each), default=0)) for some in each for one in some[turn : turn + 1]]
@@ -97,7 +97,9 @@ def _designs(folder: Path) -> list[tuple[str, Structure, Target]]:
     targets = Request.of(targets=current_keys(report["configuration"])[0]["targets"]).property_targets
     target = next((target for target in targets if target.name == "band_gap"), None)
     if target is None:
-        raise SystemExit(f"expected designs with a wish for a gap in {folder}, found none; name another folder")
+        raise SystemExit(
+            f"expected designs with a target for the band gap in {folder}, found none; name another folder"
+        )
     lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
     found: list[Candidate] = [from_record(json.loads(line)) for line in lines]
     return [(f"{folder.name}/{one.name}", one.structure, target) for one in found]
@@ -106,7 +108,7 @@ def _designs(folder: Path) -> list[tuple[str, Structure, Target]]:
 def first_principles(
     name: str, crystals: Iterable[tuple[str, Structure]], options: argparse.Namespace
 ) -> dict[str, FirstPrinciples]:
-    """Results by name; what an earlier call finished is read, not calculated again."""
+    """Return results by name; those of an earlier call are read, not calculated again."""
     config = FirstPrinciplesConfig()
     plan = Plan(find_interpreter(options.python), config, options.minutes, options.processes)
     folder = options.out.parent / "verify"
@@ -119,7 +121,7 @@ def first_principles(
 
 
 def predicted(task: Task) -> list[dict[str, float]]:
-    """Gaps by guide and judge, eV."""
+    """Return gaps by predictor and evaluator, eV."""
     models = shipped()
     predictor, evaluator = Predictor(models.graph, by_structure(models.structures)), load("evaluator")
     found = []
@@ -138,7 +140,7 @@ def predicted(task: Task) -> list[dict[str, float]]:
 
 
 def predict(measurement: Measurement, name: str, crystals: Sequence[tuple[str, Structure]]) -> list[dict[str, float]]:
-    """Predictions of crystals, in their order; the names make the parts the same ones or others."""
+    """Return predictions of crystals, in their order; the keys of the tasks contain the names."""
     options = measurement.options
     parts = [crystals[i : i + CHUNK] for i in range(0, len(crystals), CHUNK)]
     tasks = [
@@ -157,9 +159,9 @@ def rows_of(
     names: Sequence[str],
     crystals: Sequence[Structure],
     gpaw: Mapping[str, FirstPrinciples],
-    told: Sequence[Mapping[str, float]],
+    predicted_gaps: Sequence[Mapping[str, float]],
 ) -> list[dict[str, Any]]:
-    """One row for each crystal, whether GPAW had an answer or not."""
+    """Return one row per crystal, whether or not GPAW converged."""
     return [
         {
             "name": name,
@@ -171,40 +173,40 @@ def rows_of(
             "seconds": gpaw[name].seconds,
             "spin_polarised": gpaw[name].settings.get("spin_polarised"),
         }
-        for name, crystal, values in zip(names, crystals, told, strict=True)
+        for name, crystal, values in zip(names, crystals, predicted_gaps, strict=True)
     ]
 
 
 def of_known(options: argparse.Namespace, measurement: Measurement) -> list[dict[str, Any]]:
-    """Rows of known semiconductors."""
+    """Return rows of known semiconductors."""
     crystals = known(data_folder(options.data), options.n, options.seed)
     named = [(name, crystal) for name, crystal, _ in crystals]
     gpaw = first_principles("known", named, options)
-    told = predict(measurement, "known", named)
-    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
+    gaps = predict(measurement, "known", named)
+    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, gaps)
     return [row | {"label": label} for row, (_, _, label) in zip(rows, crystals, strict=True)]
 
 
 def of_designs(options: argparse.Namespace, measurement: Measurement) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Rows of designs, and how many were passed over, by cause."""
+    """Return rows of designs, and how many were skipped, by cause."""
     datasets = find_interpreter(options.python).datasets
     crystals, passed = designed(options.designs, options.designed, options.largest, datasets)
     named = [(name, crystal) for name, crystal, _ in crystals]
     gpaw = first_principles("designs", named, options)
-    told = predict(measurement, "designs", named)
-    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, told)
+    gaps = predict(measurement, "designs", named)
+    rows = rows_of([name for name, _ in named], [crystal for _, crystal in named], gpaw, gaps)
     requested = [{"low": target.low, "high": target.high} for _, _, target in crystals]
     return [row | target for row, target in zip(rows, requested, strict=True)], passed
 
 
 def main() -> None:
-    """Calculate, predict, compare, record, draw."""
+    """Calculate, predict, compare, record, plot."""
     options = parser(__doc__, "verify", 50, processes=1)
     options.add_argument("--designs", type=Path, nargs="*", default=[], help="folders of `matgen design`")
-    options.add_argument("--designed", type=int, default=30, help="candidates of them at most")
-    options.add_argument("--largest", type=int, default=10, help="atoms in their primitive cell at most")
-    options.add_argument("--python", help="interpreter that has GPAW; found by itself if left out")
-    options.add_argument("--minutes", type=float, default=60.0, help="after which a crystal is given up")
+    options.add_argument("--designed", type=int, default=30, help="largest number of candidates")
+    options.add_argument("--largest", type=int, default=10, help="largest number of atoms in the primitive cell")
+    options.add_argument("--python", help="interpreter with GPAW (default: search for one)")
+    options.add_argument("--minutes", type=float, default=60.0, help="time limit per crystal")
     options.add_argument("--figure", type=Path, default=Path("docs/figures/verify.png"))
     options = options.parse_args()
     single_thread()
@@ -226,8 +228,8 @@ def main() -> None:
         against = {kind: compared(rows, kind) for kind in ("predictor", "evaluator")}
         figures["designs"] = {"outcome": outcome(rows), "against_gpaw": against, "on_target": on_target(rows)}
         figures["designs"]["passed_over"] = passed
-    sample(parts, options.figure)
-    picture = f"\n\n![Gaps by guide, judge and table over those by GPAW](figures/{options.figure.name})\n"
+    plot(parts, options.figure)
+    picture = f"\n\n![Gaps by predictor, evaluator and table against gaps by GPAW](figures/{options.figure.name})\n"
     measurement.finish(figures | {"rows": parts}, {"verify": markdown(figures) + picture, "bar verify": bar(figures)})
 
 

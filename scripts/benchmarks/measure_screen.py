@@ -1,7 +1,7 @@
-"""How fast a screening is, and whether it loses a row: killed and resumed, or with one of its workers killed.
+"""Throughput of a screening, and whether it loses rows when it, or one of its workers, is killed.
 
-`python scripts/benchmarks/measure_screen.py`: crystals of the prepared table as CIF files, or molecules of QM9 as SDF, one in a
-hundred broken.
+`python scripts/benchmarks/measure_screen.py`: crystals of the prepared table as CIF files, or molecules of QM9 as SDF,
+one in a hundred broken.
 
     python scripts/benchmarks/measure_screen.py throughput --n 500      # structures per second, with and without a hull
     python scripts/benchmarks/measure_screen.py throughput --n 500 --table cache/molecules.npz --kind molecule
@@ -31,11 +31,11 @@ from matgen.structures.cif import cif_text
 from matgen.structures.sdf import sdf_text
 from matgen.templates.molecule import MoleculeTemplate
 from shared.crystals import crystals, true_structures
-from shared.page import filled, table
+from shared.page import fill_page, table
 
 PER_FOLDER = 1000
 SUFFIX = {"crystal": "cif", "molecule": "sdf"}
-JUDGED: dict[str, dict[str, tuple[str, ...]]] = {
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "crystal": {"without a hull": ("--reference", "none"), "with the hull": ()},
     "molecule": {
         "without GFN2-xTB": ("--reference", "none"),
@@ -43,14 +43,14 @@ JUDGED: dict[str, dict[str, tuple[str, ...]]] = {
         "relaxed by it": ("--relax", "xtb"),
     },
 }
-"""What is measured of each kind."""
+"""Sets of options that are measured, by kind."""
 
 WARM_UP = 64
-"""Structures of the run whose time is subtracted: what is left is free of loading."""
+"""Structures of a first run, whose time is subtracted to exclude loading."""
 
 
 def broken(structure: Structure, how: int) -> str:
-    """A file that is none, one way or another."""
+    """Return the text of a file that cannot be read."""
     text = cif_text(structure)
     halves = structure.copy()
     halves[0] = {structure[0].specie: 0.5}
@@ -60,7 +60,7 @@ def broken(structure: Structure, how: int) -> str:
 
 
 def make_folder(place: Path, options: argparse.Namespace, n: int, seed: int) -> set[str]:
-    """Write n files, one in a hundred broken; gives the names of these."""
+    """Write n files, one in a hundred broken; return the names of the broken ones."""
     bad = set(random.Random(seed).sample(range(n), max(1, n // 100)))
     texts = {"crystal": crystal_texts, "molecule": molecule_texts}[options.kind](options.table, n, seed, bad)
     names = set()
@@ -74,7 +74,7 @@ def make_folder(place: Path, options: argparse.Namespace, n: int, seed: int) -> 
 
 
 def crystal_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterator[str]:
-    """Crystals of any split as CIF."""
+    """Yield crystals of any split as CIF."""
     whole = crystals(table_file)
     rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:n].tolist()
     for start in range(0, n, PER_FOLDER):
@@ -83,7 +83,7 @@ def crystal_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterato
 
 
 def molecule_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterator[str]:
-    """Molecules of any split as SDF; broken ones are cut short."""
+    """Yield molecules of any split as SDF; broken ones are truncated."""
     whole = MoleculeTable.load(table_file)
     some = whole.select(torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:n])
     positions = some.geometry.coords.split(some.templates.n_atoms.tolist())
@@ -93,7 +93,7 @@ def molecule_texts(table_file: Path, n: int, seed: int, bad: set[int]) -> Iterat
 
 
 def started(folder: Path, out: Path, *options: str) -> subprocess.Popen:
-    """`matgen screen` in a session of its own."""
+    """Start `matgen screen` in a session of its own."""
     command = [sys.executable, "-m", "matgen.cli", "screen", str(folder), "--out", str(out), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603 (our own command)
@@ -102,7 +102,7 @@ def started(folder: Path, out: Path, *options: str) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> str:
-    """Wait; the last line that it said."""
+    """Wait, and return the last line of its messages."""
     _, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(errors)
@@ -110,21 +110,21 @@ def ended(process: subprocess.Popen) -> str:
 
 
 def rows_on_disk(out: Path) -> list[dict[str, Any]]:
-    """Whole lines of the journal."""
+    """Return the complete rows on disk."""
     path = out / "rows.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def wait_for(out: Path, least: int, process: subprocess.Popen) -> None:
-    """Until so many rows are on disk."""
+    """Wait until this many rows are on disk."""
     path = out / "rows.jsonl"
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < least):
         time.sleep(1.0)
 
 
 def cost(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and processor seconds of a call, its processes included."""
+    """Return wall and processor seconds of a call, with its child processes."""
     before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     work()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -133,15 +133,15 @@ def cost(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def throughput(options: argparse.Namespace, place: Path) -> dict[str, Any]:
-    """Structures per second beyond the first `WARM_UP`, for each set of judgements."""
+    """Return structures per second after the first `WARM_UP`, for each set of options."""
     make_folder(place / "small", options, WARM_UP, options.seed + 1)
     make_folder(place / "large", options, WARM_UP + options.n, options.seed)
     found = {}
-    for name, more in JUDGED[options.kind].items():
-        judged = ("--jobs", str(options.jobs), "--known", options.known, "--bandgap", "1.5", *more)
+    for name, more in OPTIONS[options.kind].items():
+        arguments = ("--jobs", str(options.jobs), "--known", options.known, "--bandgap", "1.5", *more)
 
-        def call(size: str, name: str = name, judged: Sequence[str] = judged) -> None:
-            ended(started(place / size, place / f"out-{size}-{name.split(maxsplit=1)[0]}", *judged))
+        def call(size: str, name: str = name, arguments: Sequence[str] = arguments) -> None:
+            ended(started(place / size, place / f"out-{size}-{name.split(maxsplit=1)[0]}", *arguments))
 
         (wall0, cpu0), (wall, cpu) = (cost(lambda size=size: call(size)) for size in ("small", "large"))
         found[name] = {
@@ -156,19 +156,19 @@ def throughput(options: argparse.Namespace, place: Path) -> dict[str, Any]:
 def durability(options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Kill the whole screening twice, call it again, and compare the rows with the files."""
     bad = make_folder(place / "files", options, options.n, options.seed)
-    judged = ("--jobs", str(options.jobs), "--reference", options.reference, "--known", options.known)
+    arguments = ("--jobs", str(options.jobs), "--reference", options.reference, "--known", options.known)
     out, killed_at = place / "out", []
     for share in (0.2, 0.6):
-        process = started(place / "files", out, *judged)
+        process = started(place / "files", out, *arguments)
         wait_for(out, int(share * options.n), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         killed_at.append(len(rows_on_disk(out)))
-    return compared(out, ended(started(place / "files", out, *judged)), options.n, bad) | {"killed_at": killed_at}
+    return compared(out, ended(started(place / "files", out, *arguments)), options.n, bad) | {"killed_at": killed_at}
 
 
 def compared(out: Path, said: str, n: int, bad: set[str]) -> dict[str, Any]:
-    """Rows against files: lost, doubled, broken ones taken for sound and the other way round."""
+    """Compare rows with files: lost, doubled, broken but accepted, sound but refused."""
     rows = rows_on_disk(out)
     names = [row["name"] for row in rows]
     with_error = {row["name"] for row in rows if row["error"]}
@@ -187,10 +187,10 @@ def compared(out: Path, said: str, n: int, bad: set[str]) -> dict[str, Any]:
 
 
 def kill(options: argparse.Namespace, place: Path) -> dict[str, Any]:
-    """Two Parsl workers; one of them is killed."""
+    """Kill one of two Parsl workers."""
     bad = make_folder(place / "files", options, options.n, options.seed)
-    judged = ("--jobs", "2", "--executor", "local", "--reference", options.reference, "--known", options.known)
-    process = started(place / "files", place / "out", *judged)
+    arguments = ("--jobs", "2", "--executor", "local", "--reference", options.reference, "--known", options.known)
+    process = started(place / "files", place / "out", *arguments)
     wait_for(place / "out", 1, process)
     workers = [
         int(entry.name)
@@ -210,10 +210,10 @@ def _command(entry: Path) -> str:
 
 
 def markdown(name: str, figures: Mapping[str, Any]) -> str:
-    """The figures as a table."""
+    """Return the figures as a table."""
     if name == "throughput":
         rows = [(kind, f["structures"], f["per_second"], f["ms_of_a_core"]) for kind, f in figures.items()]
-        return table(("judged", "structures", "structures per second", "ms of one core each"), rows)
+        return table(("options", "structures", "structures per second", "ms of one core each"), rows)
     return table(("", ""), [(key.replace("_", " "), value) for key, value in figures.items() if key != "said"])
 
 
@@ -226,10 +226,10 @@ def main() -> None:
     options.add_argument("--n", type=int, default=500)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--jobs", type=int, default=2)
-    options.add_argument("--reference", default="shipped", help="of durability and kill")
+    options.add_argument("--reference", default="shipped", help="reference of durability and kill")
     options.add_argument("--known", default="shipped")
     options.add_argument("--out", type=Path, help="record to write; results/screen-WHAT.json")
-    options.add_argument("--document", type=Path, help="page whose marked place is to be filled: docs/screen.md")
+    options.add_argument("--document", type=Path, help="page whose marked place is filled: docs/screen.md")
     found = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
         work = {"throughput": throughput, "durability": durability, "kill": kill}[found.what]
@@ -240,8 +240,7 @@ def main() -> None:
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=1))
     if page := found.document:
-        text = filled(page.read_text(encoding="utf-8"), {found.what: markdown(found.what, figures)})
-        page.write_text(text, encoding="utf-8")
+        fill_page(page, {found.what: markdown(found.what, figures)})
 
 
 if __name__ == "__main__":

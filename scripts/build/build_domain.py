@@ -1,6 +1,7 @@
-"""Quantiles of the graph energy per atom over real crystals: matgen/screening/domain.json.
+"""Write matgen/screening/domain.json: quantiles of the graph energy per atom over real crystals.
 
-`python scripts/build/build_domain.py`: all crystals of the validation split of the prepared table (`matgen data prepare`).
+`python scripts/build/build_domain.py`: all crystals of the validation split of the prepared table (`matgen data
+prepare`).
 """
 
 import argparse
@@ -24,7 +25,7 @@ BATCH = 64
 
 @torch.no_grad()
 def energies(table: CrystalTable) -> torch.Tensor:
-    """Graph energy per atom (n,) of each crystal as it is."""
+    """Return the graph energy per atom (n,) of each crystal."""
     model, found = load("graph_energy"), []
     for rows in torch.arange(len(table)).split(BATCH):
         some = table.select(rows)
@@ -36,7 +37,7 @@ def energies(table: CrystalTable) -> torch.Tensor:
 
 def main() -> None:
     """Compute and write."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     table = CrystalTable.load(options.parse_args().table)
     some = table.select((table.split == SPLITS.index("val")).nonzero().ravel())

@@ -1,10 +1,10 @@
-"""Write matgen/elements.npz: descriptors of the elements from pymatgen and atomic volumes fitted to crystals.
+"""Write matgen/chemistry/elements.npz: descriptors of the elements, and atomic volumes fitted to crystals.
 
-`python scripts/build/build_elements.py FOLDER`, FOLDER holding crystals/mp24_le20.parquet; the volumes are a non-negative
-least-squares fit of relative cell volumes on the training rows.
+`python scripts/build/build_elements.py FOLDER`: FOLDER contains crystals/mp24_le20.parquet. The descriptors are
+pymatgen's; the volumes are a non-negative least-squares fit of relative cell volumes on the training rows.
 """
 
-import sys
+import argparse
 import warnings
 from pathlib import Path
 
@@ -18,7 +18,7 @@ N_ELEMENTS = 94
 
 
 def fitted_volumes(folder: Path) -> np.ndarray:
-    """Atomic volumes (N_ELEMENTS + 1,) in Å³; NaN for elements that the training rows lack."""
+    """Return atomic volumes (N_ELEMENTS + 1,) in Å³; NaN for elements without training rows."""
     rows = pq.read_table(folder / "crystals" / "mp24_le20.parquet").to_pylist()
     rows = [r for r in rows if r["split"] == "train" and 0.6 < r["volume_ratio"] < 1.7]
     counts = np.array([np.bincount(r["Z"], minlength=N_ELEMENTS + 1) for r in rows], dtype=float)
@@ -28,7 +28,7 @@ def fitted_volumes(folder: Path) -> np.ndarray:
 
 
 def descriptors(z: int) -> list[float]:
-    """Period, group, Mendeleev number, electronegativity, radius, first ionisation, affinity, s p d f, block."""
+    """Return period, group, Mendeleev number, electronegativity, radius, first ionisation, affinity, s p d f, block."""
     e = Element.from_Z(z)
     shells = {"s": 0, "p": 0, "d": 0, "f": 0} | {
         kind: electrons
@@ -56,12 +56,15 @@ def descriptors(z: int) -> list[float]:
 
 def main() -> None:
     """Collect and write."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("folder", type=Path, help="folder of the training tables")
+    folder = options.parse_args().folder
     warnings.simplefilter("ignore")
     table = np.array([descriptors(z) for z in range(1, N_ELEMENTS + 1)])
     table = (table - table.mean(0)) / table.std(0)
     table = np.vstack([np.zeros_like(table[:1]), table]).astype(np.float32)
     symbols = np.array(["", *(Element.from_Z(z).symbol for z in range(1, N_ELEMENTS + 1))])
-    volumes = fitted_volumes(Path(sys.argv[1])).astype(np.float32)
+    volumes = fitted_volumes(folder).astype(np.float32)
     np.savez_compressed(TARGET, symbols=symbols, descriptors=table, volumes=volumes)
     print(table.shape, np.isfinite(volumes).sum(), TARGET.stat().st_size)
 

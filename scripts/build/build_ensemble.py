@@ -1,7 +1,7 @@
-"""One ensemble of members that were trained apart, such as side by side on a GPU.
+"""Join members that were trained separately, such as in parallel on a GPU, into one ensemble.
 
-`build_ensemble.py KIND FILE... --out FILE`. The members are calibrated together on the validation rows, so that their
-mixture covers what it claims to.
+`python scripts/build/build_ensemble.py KIND FILE... --out FILE`. The members are calibrated together on the validation
+rows, so that the coverage of their mixture is right.
 """
 
 import argparse
@@ -13,16 +13,16 @@ from matgen.training.run import join
 
 def main() -> None:
     """Join, calibrate, measure, write."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("kind")
     options.add_argument("files", nargs="+", type=Path)
     options.add_argument(
         "--data", type=Path, help="prepared table; cache/crystals.npz or cache/molecules.npz if left out"
     )
     options.add_argument("--out", type=Path, required=True)
-    asked = options.parse_args()
-    config = TrainConfig(asked.kind, data=asked.data, weights=asked.out)
-    print(join(config, asked.files).figures)
+    arguments = options.parse_args()
+    config = TrainConfig(arguments.kind, data=arguments.data, weights=arguments.out)
+    print(join(config, arguments.files).figures)
 
 
 if __name__ == "__main__":

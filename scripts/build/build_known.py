@@ -1,8 +1,8 @@
-"""The fingerprints of the known crystals, and the formulas of those without structure on file.
+"""Write matgen/references/known.npz: fingerprints of known crystals, and formulas of those without a structure.
 
-`python scripts/build/build_known.py --data FOLDER` reads FOLDER/crystals/mp24_le20.parquet, mp24_gt20_on_hull.parquet and
-mp24_index.parquet and writes matgen/references/known.npz. It takes some minutes of one core; parts that an interrupt
-left are kept in cache/known/ and read, not made again, while the fingerprint stays the same.
+`python scripts/build/build_known.py --data FOLDER` reads FOLDER/crystals/mp24_le20.parquet, mp24_gt20_on_hull.parquet
+and mp24_index.parquet. It takes some minutes on one core. Finished parts are kept in cache/known/ and reused as long as
+the fingerprint does not change.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CHUNK = 2000
 
 
 def space_group_number(structure: Structure) -> int:
-    """By moyopy, as quick as it takes; 0 where it finds none."""
+    """Return the number of the space group by moyopy; 0 if it finds none."""
     cell = moyopy.Cell(structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), structure.atomic_numbers)
     try:
         return int(moyopy.MoyoDataset(cell, symprec=SYMPREC).number)
@@ -41,7 +41,7 @@ def space_group_number(structure: Structure) -> int:
 
 
 def part(rows: list[dict[str, Any]], path: Path) -> KnownIndex:
-    """Index of some rows, read if it was made before."""
+    """Return the index of rows, from its file if there is one."""
     if not path.exists():
         structures = {row["material_id"]: row_structure(row) for row in rows}
         groups = {row["material_id"]: row.get("spg") for row in rows}
@@ -59,7 +59,7 @@ def part(rows: list[dict[str, Any]], path: Path) -> KnownIndex:
 
 
 def kind_of_fingerprint() -> str:
-    """Names the files of the parts: changes where fingerprints do."""
+    """Return a hash for the names of the parts, which changes with the fingerprint."""
     rutile = Structure(
         np.diag([4.59, 4.59, 2.96]),
         ["Ti", "Ti", "O", "O", "O", "O"],
@@ -71,10 +71,15 @@ def kind_of_fingerprint() -> str:
 
 def main() -> None:
     """Make the parts, join them, and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = os.environ.get("MATGEN_DATA")
-    parser.add_argument("--data", type=Path, default=folder and Path(folder), help="training tables; or MATGEN_DATA")
-    parser.add_argument("--parts", type=Path, default=Path("cache/known"), help="where parts are kept")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=folder and Path(folder),
+        help="folder of the training tables (default: MATGEN_DATA)",
+    )
+    parser.add_argument("--parts", type=Path, default=Path("cache/known"), help="folder of the parts")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
     tables = data_folder(options.data) / "crystals"

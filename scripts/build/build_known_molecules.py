@@ -1,9 +1,8 @@
-"""The hashes of the molecules of QM9 that decide what is novel.
+"""Write matgen/references/qm9_keys.npz: hashes of the molecules of QM9, which decide what is novel.
 
-`python scripts/build/build_known_molecules.py --table cache/molecules.npz` writes matgen/references/qm9_keys.npz: the
-connectivity of every prepared molecule, as its geometry shows it, and of every InChI in the tables of `qm9pack`
-(`--tables FOLDER`, or the installed package), which holds the few that could not be prepared. Takes some minutes of
-one core.
+`python scripts/build/build_known_molecules.py --table cache/molecules.npz`: connectivity of every prepared molecule, as
+its geometry shows it, and of every InChI in the tables of `qm9pack` (`--tables FOLDER`, or the installed package), with
+the few that could not be prepared. Takes some minutes on one core.
 """
 
 import argparse
@@ -23,7 +22,7 @@ SOURCE = "QM9 (Ramakrishnan et al. 2014)"
 
 
 def published(folder: Path) -> Iterator[str]:
-    """Connectivity blocks of the InChIs that are published with QM9."""
+    """Yield connectivity blocks of the InChIs published with QM9."""
     csv.field_size_limit(sys.maxsize)
     for part in PARTS:
         with (folder / part).open(newline="", encoding="utf-8") as file:
@@ -32,8 +31,8 @@ def published(folder: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Collect the blocks of both, and save their hashes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Collect the blocks of both sources, and save their hashes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=Path("cache/molecules.npz"), help="by `matgen data prepare`")
     parser.add_argument("--tables", type=Path, help="folder of qm9_part1.csv to qm9_part3.csv; the installed package's")
     parser.add_argument("--out", type=Path, default=SHIPPED)

@@ -1,10 +1,10 @@
-"""Write the library of prototypes: averages over several training crystals of one layout.
+"""Write the library of prototypes: averages over several training crystals with the same Wyckoff layout.
 
-`python scripts/build/build_prototypes.py cache/crystals.npz` (made by `matgen data prepare`). No average is taken over fewer
-than SMALLEST crystals, so that no entry of the data set is in the library.
+`python scripts/build/build_prototypes.py cache/crystals.npz` (made by `matgen data prepare`). Every average is over at
+least SMALLEST crystals, so that no entry of the data set is in the library.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from matgen.datasets.crystals import CrystalTable
@@ -18,7 +18,9 @@ SMALLEST = 3
 
 def main() -> None:
     """Average and save."""
-    table = CrystalTable.load(Path(sys.argv[1]))
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("table", type=Path, help="table written by `matgen data prepare`")
+    table = CrystalTable.load(options.parse_args().table)
     known = table.select(trainable(table))
     single = PrototypeLibrary.of_crystals(known.templates, known.geometry)
     library = single.averaged(SMALLEST)

@@ -1,14 +1,14 @@
 """Write matgen/references/chgnet.parquet: CHGNet's energies of known phases near their hull.
 
-`python scripts/build/build_reference.py FOLDER`, FOLDER holding the training tables. Energies of the Materials Project's
-phases are static, at the given geometry, as crystals/chgnet_energies.parquet has them. Computed here, by relaxation:
+`python scripts/build/build_reference.py FOLDER`: FOLDER contains the training tables. Energies of phases of the
+Materials Project are static, at the given geometry, from crystals/chgnet_energies.parquet. These are relaxed here:
 
-* the elements, of which everything is measured: the lowest crystals of each, and textbook structures of those that
-  the tables lack;
-* what the tables lack of phases that the Materials Project of 2018 had on the hull, where they have up to 20 atoms: by
-  the geometry of MP-20 where it is known, else by that of the most similar known compound of the same type.
+* the elements, the zero of all formation energies: the lowest crystals of each, and ASE's reference states of those
+  that the tables lack;
+* phases on the hull of the Materials Project of 2018 with up to 20 atoms that the tables lack: from the geometry of
+  MP-20 if there is one, else from that of the most similar known compound of the same type.
 
-Relaxations are lines of cache/reference_MODE.jsonl, and go on where an interrupt left them.
+Relaxations are lines of cache/reference_MODE.jsonl; a rerun continues after an interrupt.
 """
 
 import argparse
@@ -43,28 +43,28 @@ TABLES = ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet")
 COLUMNS = ["material_id", "formula", "ehull"]
 GEOMETRY = ["material_id", "formula", "n_atoms", "cell", "Z", "frac"]
 LARGEST = 20
-"""Atoms in the largest cell that is relaxed here, the lowest crystals of the elements apart."""
+"""Atoms in the largest relaxed cell, except for the lowest crystals of the elements."""
 ELEMENT_WINDOW, ELEMENTS_AT_MOST = 0.02, 3  # eV/atom; crystals of each element
 RELATIVES = 3
-"""Known compounds whose geometry is tried for one that is missing; the lowest of them is relaxed."""
+"""Known compounds whose geometry is tried for a missing one; that of lowest energy is relaxed."""
 
 Row = dict[str, Any]
 
 
 @cache
 def reduced(formula: str) -> str:
-    """Reduced formula."""
+    """Return the reduced formula."""
     return Composition(formula).reduced_formula
 
 
 @cache
 def kind(formula: str) -> str:
-    """Anonymous formula: AB3 for all of SrTi3, AlCl3."""
+    """Return the anonymous formula, such as AB3 for SrTi3 and AlCl3."""
     return Composition(formula).anonymized_formula
 
 
 def tables(folder: Path) -> list[Row]:
-    """Every phase that CHGNet gave an energy: name, formula, label of the Materials Project, energy."""
+    """Return every phase with an energy by CHGNet: name, formula, label of the Materials Project, energy."""
     crystals = folder / "crystals"
     energy = dict(zip(*pq.read_table(crystals / "chgnet_energies.parquet").to_pydict().values(), strict=True))
     rows = [row for name in TABLES for row in pq.read_table(crystals / name, columns=COLUMNS).to_pylist()]
@@ -72,7 +72,7 @@ def tables(folder: Path) -> list[Row]:
 
 
 def elemental(rows: Sequence[Row], geometries: dict[str, Row], symbols: Sequence[str]) -> Iterator[Entry]:
-    """The lowest crystals of each element, and ASE's reference state where there is none."""
+    """Yield the lowest crystals of each element, or ASE's reference state where there is none."""
     for symbol in symbols:
         own = sorted((row for row in rows if reduced_element(row["formula"]) == symbol), key=lambda row: row["energy"])
         near = [row for row in own if row["energy"] <= own[0]["energy"] + ELEMENT_WINDOW][:ELEMENTS_AT_MOST]
@@ -85,13 +85,13 @@ def elemental(rows: Sequence[Row], geometries: dict[str, Row], symbols: Sequence
 
 @cache
 def reduced_element(formula: str) -> str:
-    """The symbol of an element; empty for a compound."""
+    """Return the symbol of an element; empty for a compound."""
     elements = Composition(formula).elements
     return elements[0].symbol if len(elements) == 1 else ""
 
 
 def missing(folder: Path, rows: Sequence[Row]) -> list[str]:
-    """Formulas on the hull of 2018 that the tables lack, but the list of all phases has with few atoms."""
+    """Return formulas on the hull of 2018 that the tables lack, of phases with few atoms in the list of all phases."""
     crystals = folder / "crystals"
     known = {reduced(row["formula"]) for row in rows}
     index = pq.read_table(crystals / "mp24_index.parquet", columns=["formula", "n_atoms"]).to_pylist()
@@ -102,7 +102,7 @@ def missing(folder: Path, rows: Sequence[Row]) -> list[str]:
 
 
 def guessed(formulas: Sequence[str], folder: Path, geometries: dict[str, Row]) -> Iterator[Entry]:
-    """A crystal for each formula: MP-20's own, or the best of the most similar compounds with its elements."""
+    """Yield a crystal for each formula: that of MP-20, or the best of the most similar compounds with its elements."""
     published = pq.read_table(folder / "crystals" / "mp20_val_test.parquet", columns=[*GEOMETRY, "ehull"]).to_pylist()
     own = {reduced(row["formula"]): row for row in sorted(published, key=lambda row: -row["ehull"])}
     alike: defaultdict[str, list[Row]] = defaultdict(list)
@@ -119,7 +119,7 @@ def guessed(formulas: Sequence[str], folder: Path, geometries: dict[str, Row]) -
 
 
 def relatives(formula: str, rows: Sequence[Row]) -> list[Row]:
-    """The rows whose elements are most like those of the formula, one of each formula and cell size."""
+    """Return the rows with the most similar elements, one per formula and cell size."""
     near: dict[tuple[str, int], tuple[float, Row]] = {}
     for row in rows:
         if row["n_atoms"] <= LARGEST:
@@ -132,13 +132,13 @@ def relatives(formula: str, rows: Sequence[Row]) -> list[Row]:
 
 @cache
 def shares(formula: str) -> dict[str, float]:
-    """Share of the atoms of each element."""
+    """Return the fraction of atoms of each element."""
     return {element.symbol: round(share, 6) for element, share in Composition(formula).fractional_composition.items()}
 
 
 @cache
 def pairing(source: str, target: str) -> tuple[float, dict[str, str]]:
-    """How unlike the elements of two formulas of one type are, and which stands for which."""
+    """Return the dissimilarity of the elements of two formulas of one type, and the best mapping between them."""
     old, new = shares(source), shares(target)
     orders = (order for order in permutations(new) if all(old[a] == new[b] for a, b in zip(old, order, strict=True)))
     pairs = (dict(zip(old, order, strict=True)) for order in orders)
@@ -147,13 +147,13 @@ def pairing(source: str, target: str) -> tuple[float, dict[str, str]]:
 
 @cache
 def unlike(one: str, other: str) -> float:
-    """Distance of two elements in their descriptors."""
+    """Return the distance of two elements in their descriptors."""
     table = descriptors()
     return float(torch.linalg.norm(table[ATOMIC_NUMBERS[one]] - table[ATOMIC_NUMBERS[other]]))
 
 
 def substituted(row: Row, formula: str) -> Structure:
-    """The crystal of a row with the elements of a formula, scaled by the volume they usually take."""
+    """Return the crystal of a row with the elements of a formula, scaled to their usual volumes."""
     found = row_structure(row)
     before = usual_volume(found)
     found.replace_species(pairing(row["formula"], formula)[1])
@@ -161,12 +161,12 @@ def substituted(row: Row, formula: str) -> Structure:
 
 
 def usual_volume(found: Structure) -> float:
-    """Sum of the volumes that the atoms take in known crystals, Å³."""
+    """Return the sum of the usual volumes of the atoms, Å³."""
     return float(atomic_volumes()[list(found.atomic_numbers)].sum())
 
 
 def joined(rows: Sequence[Row], relaxed: Sequence[PhaseEnergy], facts: dict[str, Any], potential: str) -> Reference:
-    """Static and relaxed energies in one table; where a phase has both, the relaxed one."""
+    """Return static and relaxed energies in one table, the relaxed one if a phase has both."""
     better = {line.name: line for line in relaxed if line.stands}
     static = {
         row["material_id"]: PhaseEnergy(row["material_id"], reduced(row["formula"]), row["energy"], False, "")
@@ -185,7 +185,7 @@ def joined(rows: Sequence[Row], relaxed: Sequence[PhaseEnergy], facts: dict[str,
 
 
 def refuted(whole: Reference, kept: Reference, labels: np.ndarray) -> list[str]:
-    """Names and formulas of the phases that would be near the hull, had first principles not spoken against them."""
+    """Return phases near the hull by CHGNet that first principles exclude."""
     hull, names = ReferenceHull(kept), set(kept.names)
     found = []
     for row in np.flatnonzero(labels > REFUTED):

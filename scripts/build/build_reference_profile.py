@@ -1,7 +1,7 @@
-"""Writes matgen/metrics/*_test.json: how often each value of a trait occurs in MP-20 test and in QM9 test.
+"""Write matgen/metrics/*_test.json: how often each value of a trait occurs in MP-20 test and in QM9 test.
 
-`python scripts/build/build_reference_profile.py --data FOLDER` (or MATGEN_DATA). Counts of rounded values, no structure.
-Bonds of molecules are those that distances tell by EDM's rules; QM9 itself comes from the package qm9pack.
+`python scripts/build/build_reference_profile.py --data FOLDER` (or MATGEN_DATA). The files contain counts of rounded
+values, no structures. Bonds of molecules follow from distances by EDM's rules; QM9 comes from the package qm9pack.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from matgen.metrics.distributions import SHIPPED
 from matgen.metrics.molecule_distributions import molecule_profile, molecule_traits
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("MATGEN_DATA"))
     parser.add_argument("--only", choices=SHIPPED, nargs="*", default=list(SHIPPED))
-    asked = parser.parse_args()
-    folder = asked.data and Path(asked.data)
-    for name in asked.only:
+    options = parser.parse_args()
+    folder = options.data and Path(options.data)
+    for name in options.only:
         one, path = named(name), SHIPPED[name]
         if one.kind == "crystal":
             made = profile(one.title, [traits(structure) for structure in named_structures(name, folder)], one.source)

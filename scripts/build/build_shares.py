@@ -1,6 +1,7 @@
-"""Shares of rare elements and of the commonest layouts among the training crystals: matgen/validation/shares.json.
+"""Write matgen/metrics/shares.json: shares of rare elements and of the commonest Wyckoff layouts.
 
-`python scripts/build/build_shares.py`: all crystals of the training split of the prepared table (`matgen data prepare`).
+`python scripts/build/build_shares.py`: all crystals of the training split of the prepared table (`matgen data
+prepare`).
 """
 
 import argparse
@@ -16,7 +17,7 @@ SOURCE = "Materials Project crystals of up to 20 atoms, training split"
 
 
 def table_shares(table: CrystalTable) -> Shares:
-    """The shares of the training rows of a table."""
+    """Return the shares of the training rows of a table."""
     some = table.select((table.split == SPLITS.index("train")).nonzero().ravel())
     templates = crystals_of(some.templates.unbatch())
     return shares(((frozenset(one.composition), one) for one in templates), SOURCE)
@@ -24,7 +25,7 @@ def table_shares(table: CrystalTable) -> Shares:
 
 def main() -> None:
     """Compute and write."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     found = table_shares(CrystalTable.load(options.parse_args().table))
     FILE.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")

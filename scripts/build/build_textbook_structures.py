@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "data" / "textbook"
 # Fine enough to keep every printed digit of a coordinate apart from its symmetric value.
 SYMPREC = 1e-3
 
-# pymatgen forgets a group that nobody holds, and takes half a second to make Fm-3m again.
+# pymatgen drops a group without references, and takes half a second to make Fm-3m again.
 space_group = functools.cache(SpaceGroup)
 
 
@@ -75,7 +75,7 @@ def build(prototype: dict[str, Any], compound: dict[str, Any]) -> Structure:
 
 
 def entries(table: dict[str, Any]) -> Iterator[tuple[Entry, Structure]]:
-    """Walk the table, yielding every compound's index row and structure."""
+    """Yield the index row and structure of every compound of the table."""
     for name, prototype in table.items():
         for compound in prototype["compounds"]:
             yield (

@@ -1,9 +1,10 @@
 """Write matgen/templates/wyckoff.npz: every Wyckoff position of the 230 space groups, taken from pyxtal.
 
-Run once per pyxtal release: `python scripts/build/build_wyckoff_table.py`. What is written is small integers, so that
-training and sampling need numpy and torch alone.
+Run once per pyxtal release: `python scripts/build/build_wyckoff_table.py`. The table contains small integers, so that
+training and sampling need only numpy and torch.
 """
 
+import argparse
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,21 +24,21 @@ CENTRINGS = {
 
 
 def twentyfourths(values: np.ndarray) -> np.ndarray:
-    """Exact numerators of fractions over 24, wrapped to [0, 24)."""
+    """Return exact numerators of fractions over 24, wrapped to [0, 24)."""
     scaled = [int(Fraction(float(v)).limit_denominator(24) * 24) for v in np.ravel(values)]
     assert np.allclose(np.ravel(values) * 24, scaled, atol=1e-3), values
     return np.array(scaled).reshape(np.shape(values)) % 24
 
 
 def integers(matrix: np.ndarray) -> np.ndarray:
-    """The same matrix as integers, which it must be."""
+    """Return an integral matrix as integers."""
     rounded = np.rint(matrix).astype(int)
     assert np.allclose(matrix, rounded, atol=1e-6), matrix
     return rounded
 
 
 def primitive_members(ops: list[SymmOp], centring: list[tuple[int, int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One (matrix, shift) of each orbit member modulo centring translations, in pyxtal's order."""
+    """Return (matrix, shift) of each orbit member modulo centring translations, in pyxtal's order."""
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     seen: set[tuple[int, ...]] = set()
     for op in ops:
@@ -55,18 +56,18 @@ def general_operation(
     first: tuple[np.ndarray, np.ndarray],
     general: list[SymmOp],
 ) -> np.ndarray:
-    """The rotation part of an operation that carries the first member onto this one."""
+    """Return the rotation part of an operation that maps the first member to this one."""
     for op in general:
         rotation, shift = integers(op.rotation_matrix), twentyfourths(op.translation_vector)
         same_matrix = np.array_equal(rotation @ first[0], member[0])
         if same_matrix and np.array_equal((rotation @ first[1] + shift) % 24, member[1]):
             return rotation
-    message = "no operation of the group carries the first member onto this one"
+    message = "no operation of the group maps the first member to this one"
     raise AssertionError(message)
 
 
 def contains(position: list[SymmOp], point: np.ndarray) -> bool:
-    """Whether a point lies on some orbit of this position."""
+    """Return whether a point lies on an orbit of this position."""
     for op in position:
         matrix, shift = op.rotation_matrix, op.translation_vector
         for wrap in np.ndindex(3, 3, 3):
@@ -78,7 +79,7 @@ def contains(position: list[SymmOp], point: np.ndarray) -> bool:
 
 
 def oriented(images: list[int], op: SymmOp, positions: list) -> list[int]:
-    """The published letter permutation, turned so that letter i's points move to letter images[i]."""
+    """Return the published permutation of letters in the direction in which letter i moves to letter images[i]."""
     rng = np.random.default_rng(0)
     inverse = list(np.argsort(images))
     for candidate in (images, inverse):
@@ -95,7 +96,7 @@ def oriented(images: list[int], op: SymmOp, positions: list) -> list[int]:
 
 
 def dtype(column: str) -> str:
-    """The smallest type that holds a column."""
+    """Return the smallest type of a column."""
     if column == "group_centring":
         return "U1"
     return "int32" if "offset" in column else "int16"
@@ -103,6 +104,7 @@ def dtype(column: str) -> str:
 
 def main() -> None:
     """Collect all groups and write the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     columns: dict[str, list] = {
         name: []
         for name in [

@@ -1,4 +1,4 @@
-"""Random charge-balanced compositions, with stoichiometries and elements as often as known crystals have them."""
+"""Random charge-balanced compositions, with the stoichiometries and element frequencies of known crystals."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -20,7 +20,7 @@ N_ELEMENTS = (2, 4)
 
 @cache
 def _statistics(path: Path) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-    """Weights of the elements (95,), and the formula units' numbers of atoms, of the training crystals."""
+    """Return weights of the elements (95,), and numbers of atoms per formula unit, of the training crystals."""
     table = crystals(path)
     table = table.select(table.split == 0)
     counts: list[dict[int, int]] = [template.composition for template in table.templates.unbatch()]
@@ -38,15 +38,15 @@ def _unit(counts: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def balanced_compositions(path: Path, rng: np.random.Generator, *, alloys: bool) -> Iterator[dict[int, int]]:
-    """Atoms of each element in a primitive cell of at most 20 atoms, valid by SMACT, without end.
+    """Yield endless primitive cells of at most 20 atoms, valid by SMACT, as atoms of each element.
 
-    The numbers of atoms in a formula unit are those of a random training crystal of 2 to 4 elements, the elements come
-    in proportion to how many training crystals hold them, and the cell holds any number of units that fits.
+    The numbers of atoms in a formula unit are those of a random training crystal of 2 to 4 elements, the elements are
+    as frequent as among training crystals, and the cell contains any number of units that fits.
 
     Args:
         path: prepared table of crystals.
-        rng: source of all randomness.
-        alloys: whether all elements may be metals, which SMACT calls valid whatever their charges.
+        rng: random numbers.
+        alloys: whether all elements may be metals, which SMACT always calls valid.
     """
     weights, units = _statistics(path)
     while True:
@@ -62,7 +62,7 @@ def balanced_compositions(path: Path, rng: np.random.Generator, *, alloys: bool)
 
 
 def training_rows(path: Path, *, highest_hull: float, gap: tuple[float, float] | None = None) -> torch.Tensor:
-    """Rows of training crystals at most so far above the hull, eV/atom, and with a labelled gap in a range, eV."""
+    """Return rows of training crystals below an energy above the hull, eV/atom, with a labelled gap in a range, eV."""
     table = crystals(path)
     near = (table.split == 0) & (table.label("energy_above_hull") <= highest_hull)
     if gap is not None:

@@ -1,4 +1,4 @@
-"""Ours: what `matgen design` proposes, round by round, best first."""
+"""The proposals of `matgen design`, round by round, best first."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ from shared.crystals import shipped
 
 
 class Designed:
-    """All proposals that the rounds of a design relax in turn, none left out once enough candidates are found.
+    """All proposals of the rounds of a design, without a stop once enough candidates are found.
 
     Args:
-        setting: what the race is about.
-        fast: with the preset that leaves the geometry to the relaxation.
+        setting: setting of the comparison.
+        fast: use the preset that leaves the geometry to the relaxation.
     """
 
     def __init__(self, setting: Setting, *, fast: bool = False) -> None:
@@ -31,7 +31,7 @@ class Designed:
         self.models.library  # noqa: B018  # sorts its prototypes once
 
     def round(self, number: int) -> Iterator[tuple[Structure, float]]:
-        """Proposals of one run of the generator, which asks the guide about each when it ranks them."""
+        """Yield the proposals of one run of the generator, each with the predicted gap of its ranking."""
         generator = torch.Generator().manual_seed((self.request.search.seed + number * ROUND_STRIDE) % 2**63)
         for proposal in generate(self.request, Crystals(self.request, self.models), generator, Silence()):
             yield proposal.structure, float(proposal.properties["band_gap"].value)

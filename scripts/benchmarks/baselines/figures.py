@@ -1,4 +1,4 @@
-"""What the records of a race come to: counts, rates with intervals, tables and bars."""
+"""Figures of a comparison: counts, rates with intervals, tables and bars."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,23 @@ import numpy as np
 from baselines.proposals import GAP_TOLERANCE
 from baselines.race import Record, cpu_seconds
 from matgen.hull.hull import IMPLAUSIBLE
+from shared.figure import save, subplots
 from shared.page import percent, table
 
 RESAMPLES = 2000
 RULE_OF_THREE = 3.0
-"""Where nothing was found, so many finds are the upper end of a 95 % interval (−ln 0.05)."""
+"""Upper end of the 95 % interval of a count of zero (−ln 0.05)."""
 
 HOUR = 3600.0
 
 WORDS = {
     "random": "(a) random symmetric crystals",
     "substitution": "(b) element substitution",
-    "prior": "(c) our prior, random geometry",
-    "ours": "(d) ours",
-    "fast": "(d) ours, `--fast`",
+    "prior": "(c) template prior, random geometry",
+    "ours": "(d) matgen design",
+    "fast": "(d) matgen design, `--fast`",
 }
-"""Names of the methods, in the order in which they are shown."""
+"""Names of the methods, in the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,21 @@ class Rate:
     high: float
 
     def shown(self, factor: float = 1.0, digits: int = 0) -> str:
-        """`12 (9 to 15)`."""
+        """Return text such as `12 (9 to 15)`."""
         return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(
             *(factor * v for v in (self.value, self.low, self.high)), d=digits
         )
 
 
 def found(record: Record, gap: float | None) -> bool:
-    """Whether a proposal ended stable, unique and novel, and (where a gap is wished for) on target by the judge."""
+    """Return whether a proposal is stable, unique, novel, and on target by the evaluator if there is a target gap."""
     if not record.get("sun"):
         return False
     return gap is None or abs(record["gap"] - gap) <= GAP_TOLERANCE
 
 
 def spread_costs(records: Sequence[Record]) -> np.ndarray:
-    """CPU seconds of every proposal, what a round took to generate shared evenly among its proposals (n,)."""
+    """Return CPU seconds per proposal (n,), the generation of a round shared evenly among its proposals."""
     making = Counter[int]()
     for record in records:
         making[record["round"]] += record["generating"]
@@ -64,14 +65,14 @@ def spread_costs(records: Sequence[Record]) -> np.ndarray:
 
 
 def resampled(hits: np.ndarray, weights: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Bootstrap draws of Σ hits / Σ weights over proposals (RESAMPLES,)."""
+    """Return bootstrap samples of Σ hits / Σ weights over proposals (RESAMPLES,)."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(len(hits), size=(RESAMPLES, len(hits)))
     return hits[rows].sum(1) / weights[rows].sum(1)
 
 
 def rate(hits: np.ndarray, weights: np.ndarray) -> Rate:
-    """Σ hits / Σ weights with its bootstrap interval over proposals."""
+    """Return Σ hits / Σ weights with its bootstrap interval over proposals."""
     if not hits.any():
         return Rate(0.0, 0.0, RULE_OF_THREE / float(weights.sum()))
     low, high = np.quantile(resampled(hits, weights), (0.025, 0.975))
@@ -79,7 +80,7 @@ def rate(hits: np.ndarray, weights: np.ndarray) -> Rate:
 
 
 def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
-    """Counts of one method's records, and its rates per proposal and per CPU-hour."""
+    """Return counts of the records of one method, and its rates per proposal and per CPU-hour."""
     relaxed = [record for record in records if not record["objection"]]
     sun = np.array([found(record, None) for record in records], dtype=float)
     target = np.array([found(record, gap) for record in records], dtype=float)
@@ -92,7 +93,7 @@ def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
         "relaxed": len(relaxed),
         "converged": sum(record["converged"] for record in relaxed),
         "stable": sum(record["stable"] for record in relaxed),
-        "doubtful": sum(height < -IMPLAUSIBLE for height in above),
+        "implausible": sum(height < -IMPLAUSIBLE for height in above),
         "novel_and_stable": sum(bool(record.get("novel")) for record in relaxed),
         "sun": int(sun.sum()),
         "sun_of_new_formula": sum(record["new_formula"] for record in relaxed if record["sun"]),
@@ -104,17 +105,17 @@ def counted(records: Sequence[Record], gap: float | None) -> dict[str, Any]:
         "cpu_hours": float(hours.sum()),
         "shares": {
             part: sum(record.get(part, 0.0) for record in records) / HOUR / float(hours.sum())
-            for part in ("generating", "screening", "relaxing", "judging")
+            for part in ("generating", "screening", "relaxing", "evaluating")
         },
         "median_relaxation": median(record["relaxing"] for record in relaxed) if relaxed else None,
     }
 
 
 def advantage(ours: Sequence[Record], other: Sequence[Record], gap: float | None) -> Rate:
-    """How many times as much we find per CPU-hour as another method, with its bootstrap interval.
+    """Return the ratio of the hits per CPU-hour of two methods, with its bootstrap interval.
 
-    Where the other found nothing, it is taken to have found three, the end of its interval, so that the value is a
-    lower bound.
+    Where the other method found nothing, three hits are assumed, the end of its interval, so that the value is a lower
+    bound.
     """
     samples = []
     for seed, records in enumerate((ours, other)):
@@ -129,7 +130,7 @@ def advantage(ours: Sequence[Record], other: Sequence[Record], gap: float | None
 
 
 def markdown(figures: Mapping[str, Mapping[str, Any]], gap: float | None) -> str:
-    """A row for each method of one race."""
+    """Return a table with one row per method."""
     rows = []
     for name, f in figures.items():
         away = ", ".join(f"{why} {n}" for why, n in sorted(f["objections"].items(), key=lambda pair: -pair[1]))
@@ -148,7 +149,7 @@ def markdown(figures: Mapping[str, Mapping[str, Any]], gap: float | None) -> str
     words = [
         "method",
         "proposed",
-        "turned away unrelaxed",
+        "rejected before relaxation",
         "relaxed",
         "converged",
         "stable",
@@ -165,19 +166,14 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def sample(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
-    """Bars of what is found per CPU-hour, one panel for each race, with 95 % intervals.
+def plot(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> None:
+    """Plot hits per CPU-hour with 95 % intervals, one panel per target.
 
     Args:
-        races: figures by method, by what is counted, in words.
-        path: of the picture.
+        races: figures by method, by title of the panel.
+        path: file to write.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(races), figsize=(5.2 * len(races), 3.2), constrained_layout=True, squeeze=False)
+    figure, axes = subplots(1, len(races), (5.2 * len(races), 3.2))
     for axis, (title, figures) in zip(axes[0], races.items(), strict=True):
         rates = {name: Rate(**f["on_target_per_hour"] or f["sun_per_hour"]) for name, f in figures.items()}
         values = [r.value for r in rates.values()]
@@ -189,6 +185,4 @@ def sample(races: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Path) -> 
         axis.set_xlabel("per CPU-hour")
         axis.set_title(fill(title, 36), fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)

@@ -1,4 +1,4 @@
-"""Our template prior without any model of geometry: free numbers drawn evenly, at the volume of the composition."""
+"""The template prior without a model of geometry: uniform free parameters at the usual volume of the composition."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -20,34 +20,34 @@ from matgen.templates.lattice import FAMILY_ENDS, crystal_family
 from shared.crystals import as_structures, crystals, shipped
 
 SAMPLED = 32
-"""Templates of a round."""
+"""Templates per round."""
 
 GEOMETRIES = 20
-"""Draws of the free numbers, of which the first without an overlap is taken."""
+"""Samples of the free parameters, of which the first without an overlap is used."""
 
 MIDDLE = (0.05, 0.95)
-"""Lattice shapes are drawn from the range in which these quantiles of the training crystals lie."""
+"""Quantiles of the training crystals between which lattice shapes are sampled."""
 
 
 class PriorAlone:
-    """Templates as our designs draw them, on the hull and with the wished gap, but neither weighed nor moved."""
+    """Templates sampled as in design, on the hull and with the target gap, but without weights and moves."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.prior = setting, shipped().prior
         self.request = Request.of(targets={} if setting.gap is None else {"band_gap": setting.gap})
 
     def round(self, number: int) -> Iterator[Structure]:
-        """Distinct templates of one batch, each with a geometry."""
+        """Yield distinct templates of one batch, each with a geometry."""
         generator = generator_of(self.setting, "prior", number)
-        asked = sampled_conditions(self.request, SAMPLED, generator)
+        conditions = sampled_conditions(self.request, SAMPLED, generator)
         sampler = TemplateSampler(self.prior, self.request.rules)
-        sampled = list(dict.fromkeys(sampler.sample(asked, generator)))
+        sampled = list(dict.fromkeys(sampler.sample(conditions, generator)))
         for i in torch.randperm(len(sampled), generator=generator).tolist():  # they end shortest first
             yield random_geometry(sampled[i], self.setting.table, generator)
 
 
 def random_geometry(template: CrystalTemplate, table: Path, generator: torch.Generator) -> Structure:
-    """The first of several random geometries without an overlap, or the one with the widest closest contact."""
+    """Return the first of several random geometries without an overlap, or the one with the widest closest contact."""
     batch = TemplateBatch.of([template] * GEOMETRIES)
     low, high = shape_ranges(table)[crystal_family(template.space_group)]
     lattice = low + (high - low) * torch.rand(GEOMETRIES, 6, generator=generator)
@@ -65,7 +65,7 @@ def random_geometry(template: CrystalTemplate, table: Path, generator: torch.Gen
 
 @cache
 def shape_ranges(table: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """By crystal family, the range (6,), (6,) of each lattice number in the training crystals; zero for the volume."""
+    """Return the range (6,), (6,) of each lattice parameter by crystal family; zero for the volume."""
     known = crystals(table)
     known = known.select(known.split == 0)
     families = [crystal_family(group) for group in known.templates.space_group.tolist()]

@@ -1,4 +1,4 @@
-"""What every way of making crystals has in common: rounds of proposals, each with the CPU time that it took."""
+"""The interface of all methods: rounds of proposals, each with its CPU time."""
 
 import time
 from collections.abc import Iterator
@@ -10,22 +10,21 @@ import torch
 from pymatgen.core import Structure
 
 GAP_TOLERANCE = 0.25
-"""How far from the wished gap still counts as on target, eV."""
-
+"""Largest distance from the target gap that counts as on target, eV."""
 
 EMPTY_ROUNDS = 20
-"""Rounds without a proposal after which a source is taken to be dry."""
+"""Rounds without a proposal after which a source is exhausted."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a race is about.
+    """Setting of a comparison.
 
     Attributes:
         table: prepared table of known crystals.
-        seed: of all random numbers.
-        gap: wished band gap, eV; None where nothing is wished.
-        n: candidates that one design of ours is asked for.
+        seed: seed of all random numbers.
+        gap: target band gap, eV; None without a target.
+        n: candidates per round of design.
     """
 
     table: Path
@@ -39,10 +38,10 @@ class Proposal:
     """A crystal before any relaxation.
 
     Attributes:
-        structure: it.
-        cpu_seconds: of this process, since the proposal before it was asked for another one.
-        round, index: its place; the same seed gives the same crystal there.
-        gap: by the guide, eV, where the method asked it anyway.
+        structure: the crystal.
+        cpu_seconds: CPU time of this process to make it.
+        round, index: its position; the same seed gives the same crystal there.
+        gap: gap by the predictor, eV, where the method calculates it anyway.
     """
 
     structure: Structure
@@ -53,18 +52,18 @@ class Proposal:
 
 
 Made = Structure | tuple[Structure, float]
-"""A crystal, or a crystal with the gap in eV that the guide sees in it."""
+"""A crystal, or a crystal with its gap by the predictor, eV."""
 
 
 class Source(Protocol):
-    """A way of making crystals, prepared for one setting."""
+    """A method that makes crystals, prepared for one setting."""
 
     def round(self, number: int) -> Iterator[Made]:
-        """The crystals of a round, best first if there is such an order; the same ones for the same seed and number."""
+        """Yield the crystals of a round, best first if they are ranked; the same for the same seed and number."""
 
 
 class Proposals:
-    """The proposals of a source without end, each with the CPU time that it took, the reader's own left out."""
+    """Endless proposals of a source, each with the CPU time to make it, without the time of the caller."""
 
     def __init__(self, source: Source, number: int = 0) -> None:
         self._source, self._number, self._index = source, number, 0
@@ -87,6 +86,6 @@ class Proposals:
 
 
 def generator_of(setting: Setting, name: str, number: int) -> torch.Generator:
-    """Random numbers that depend on seed, method and round alone."""
+    """Return random numbers that depend only on seed, method and round."""
     seed = int.from_bytes(f"{setting.seed} {name} {number}".encode().ljust(32, b"\0"), "big") % (2**61 - 1)
     return torch.Generator().manual_seed(seed)

@@ -1,7 +1,7 @@
-"""The way of every proposal, whoever made it: looked at, relaxed, judged, noted on disk, until the budget is spent.
+"""Proposals of any method, screened, relaxed, evaluated and recorded, until the budget is spent.
 
-One process, one thread; what counts is the CPU time of this process for making, looking at, relaxing and judging.
-Loading models, tables and modules is left out, alike for all.
+One process, one thread. The CPU time of this process for generating, screening, relaxing and evaluating counts; loading
+of models, tables and modules does not, for any method.
 """
 
 import json
@@ -39,25 +39,25 @@ from shared.crystals import known_crystals, shipped
 from shared.measurement import read_lines
 
 MAX_EHULL = 0.1
-"""Stable is what lies at most so far above the hull, eV/atom, and not so far below it that the potential is doubted."""
+"""Energy above the hull of a stable crystal at most, eV/atom; implausibly far below it is not stable either."""
 
 TOGETHER = 16
-"""Proposals that are relaxed side by side."""
+"""Proposals that are relaxed together."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Everything that looks at a proposal, loaded once.
+class Tools:
+    """Potential, hull, known structures and models that evaluate proposals, loaded once.
 
     Attributes:
-        surface: relaxes in free numbers.
-        calculator: relaxes what those cannot tell.
-        hull: of the known phases, by the same potential.
-        known: structures.
-        predictor: the property model that anybody may use before relaxing.
-        evaluator: the one that guided nothing, and whose gap counts.
+        surface: potential for relaxations in free parameters.
+        calculator: potential for structures without a template.
+        hull: hull of the known phases by the same potential.
+        known: known structures.
+        predictor: property model that every method may use before relaxation.
+        evaluator: independent property model, whose gap counts.
     """
 
     surface: CHGNetSurface
@@ -68,8 +68,8 @@ class Judges:
     evaluator: Ensemble
 
     @classmethod
-    def loaded(cls, data: Path) -> "Judges":
-        """Those that ship; known structures are those of the training tables in a folder."""
+    def loaded(cls, data: Path) -> "Tools":
+        """Return the shipped tools, with the known structures of the training tables in a folder."""
         models = shipped()
         return cls(
             CHGNetSurface(),
@@ -88,20 +88,20 @@ class Judges:
 
 @dataclass
 class Race:
-    """One method's run, gone on with where its file has lines.
+    """The run of one method, continued from its file.
 
     Attributes:
-        setting: what it is about.
-        judges: of everything.
-        file: of records, one JSON object a line.
-        config: when a relaxation is done, or given up.
-        records: so far.
+        setting: setting of the comparison.
+        tools: what evaluates the proposals.
+        file: records, one JSON object per line.
+        config: criteria of the relaxations.
+        records: records so far.
         proposals: structures seen before relaxation.
-        finished: stable structures seen after it.
+        finished: stable structures seen after relaxation.
     """
 
     setting: Setting
-    judges: Judges
+    tools: Tools
     file: Path
     config: RelaxConfig = field(default_factory=RelaxConfig)
     records: list[Record] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Race:
     finished: SeenStructures = field(default_factory=SeenStructures)
 
     def __post_init__(self) -> None:
-        """Read what an earlier call left."""
+        """Read the records of an earlier call."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.records = read_lines(self.file)
         for record in self.records:
@@ -123,7 +123,7 @@ class Race:
         return sum(map(cpu_seconds, self.records))
 
     def run(self, source: Source, budget: float, tell: Callable[[Record, float], None] = lambda *_: None) -> None:
-        """Take proposals until so many CPU seconds are spent, and hand on each record with the seconds so far."""
+        """Process proposals until the budget (CPU seconds) is spent; `tell` receives each record and the seconds so far."""
         number, done = (self.records[-1]["round"], self.records[-1]["index"]) if self.records else (0, -1)
         spent = sum(map(cpu_seconds, self.records))
         proposals = Proposals(source, number)
@@ -132,16 +132,16 @@ class Race:
             while sum(not record["objection"] for record, _ in waiting) < TOGETHER:
                 proposal = next(proposals)
                 if proposal.round == number and proposal.index <= done:
-                    continue  # made again after an interrupt; its time has been counted
-                waiting.append((self._looked_at(proposal), proposal.structure))
+                    continue  # repeated after an interrupt; its time is counted already
+                waiting.append((self._screened(proposal), proposal.structure))
                 if spent + sum(cpu_seconds(record) for record, _ in waiting) >= budget:
                     break
-            for record in self._settled(waiting):
+            for record in self._completed(waiting):
                 spent += cpu_seconds(record)
                 tell(record, spent)
 
-    def _looked_at(self, proposal: Proposal) -> Record:
-        """What can be said of a proposal before it is relaxed."""
+    def _screened(self, proposal: Proposal) -> Record:
+        """Return the record of a proposal before relaxation."""
         structure = proposal.structure
         record: Record = {
             "round": proposal.round,
@@ -158,16 +158,16 @@ class Race:
         record["proposed"] = _as_dict(structure)
         return record
 
-    def _settled(self, waiting: list[tuple[Record, Structure]]) -> list[Record]:
-        """Relax together those without an objection, judge each, and put all records on disk in their order."""
+    def _completed(self, waiting: list[tuple[Record, Structure]]) -> list[Record]:
+        """Relax proposals without an objection together, evaluate them, and write all records in their order."""
         worth = [(record, structure) for record, structure in waiting if not record["objection"]]
         began = time.process_time()
-        ends = relaxed([structure for _, structure in worth], self.judges, self.config)
+        ends = relaxed([structure for _, structure in worth], self.tools, self.config)
         share = (time.process_time() - began) / max(len(worth), 1)
         for (record, _), (final, report) in zip(worth, ends, strict=True):
             record["relaxing"] = share
-            with _Clock(record)("judging"):
-                record.update(self._judged(final, report))
+            with _Clock(record)("evaluating"):
+                record.update(self._evaluated(final, report))
             record["relaxed"] = _as_dict(final)
         records = [record for record, _ in waiting]
         self.records += records
@@ -176,65 +176,65 @@ class Race:
         return records
 
     def _objection(self, proposal: Proposal) -> str:
-        """Why a proposal is not worth a relaxation: cheap questions first, the same for all methods."""
+        """Return why a proposal is not relaxed, cheap checks first; the checks are the same for all methods."""
         structure = proposal.structure
         if not is_valid(structure.composition):
             return "charge"
         try:
-            self.judges.hull.above_hull(structure.composition, 0.0, self.judges.potential)
+            self.tools.hull.above_hull(structure.composition, 0.0, self.tools.potential)
         except UnknownChemistryError:
             return "no reference"
         if met := _met(self.proposals, structure):
             return met
         if self.setting.gap is not None:
             try:
-                gap = self._guided(structure) if proposal.gap is None else proposal.gap
+                gap = self._predicted_gap(structure) if proposal.gap is None else proposal.gap
             except NoTemplateError:
                 return "predictor"
             if abs(gap - self.setting.gap) > GAP_TOLERANCE:
                 return "predictor"
         return "" if self._novel(structure) else "known"
 
-    def _guided(self, structure: Structure) -> float:
-        return float(self.judges.predictor.of_structure(structure)["band_gap"].value)
+    def _predicted_gap(self, structure: Structure) -> float:
+        return float(self.tools.predictor.of_structure(structure)["band_gap"].value)
 
     def _novel(self, structure: Structure) -> bool:
-        """Whether no known crystal has its fingerprint; what has none itself is not called novel."""
+        """Return whether no known crystal has the same fingerprint; a structure without one is not novel."""
         try:
-            return self.judges.known.find(structure) is None
+            return self.tools.known.find(structure) is None
         except NoFingerprintError:
             return False
 
-    def _judged(self, final: Structure, report: Relaxation) -> Record:
-        """Verdicts on a relaxed structure; those that only a stable one needs are missing for the others."""
+    def _evaluated(self, final: Structure, report: Relaxation) -> Record:
+        """Return the verdicts on a relaxed structure; some are missing unless it is stable."""
         record: Record = {"converged": report.converged, "reason": report.reason, "steps": report.steps}
         record["valid"] = closest_contact(final).ratio >= MIN_CONTACT
         if not (report.converged and record["valid"]):
             return record | {"stable": False, "sun": False}
-        above = self.judges.hull.above_hull(final.composition, report.energy, self.judges.potential).above_hull
+        above = self.tools.hull.above_hull(final.composition, report.energy, self.tools.potential).above_hull
         record |= {"energy": report.energy, "above_hull": above, "stable": is_stable(above, MAX_EHULL)}
         if not record["stable"]:
             return record | {"sun": False}
         record["unique"] = not _met(self.finished, final)
         record["novel"] = self._novel(final)
-        record["new_formula"] = not self.judges.known.formula_known(final.composition)
+        record["new_formula"] = not self.tools.known.formula_known(final.composition)
         record["sun"] = record["unique"] and record["novel"]
-        record["gap"] = predictions(self.judges.evaluator, final)["band_gap"].value
+        record["gap"] = predictions(self.tools.evaluator, final)["band_gap"].value
         return record
 
 
-def relaxed(structures: list[Structure], judges: Judges, config: RelaxConfig) -> list[tuple[Structure, Relaxation]]:
-    """Each structure relaxed, all side by side; by ASE those without a description in free numbers."""
+def relaxed(structures: list[Structure], tools: Tools, config: RelaxConfig) -> list[tuple[Structure, Relaxation]]:
+    """Relax structures together in free parameters, and with ASE those without a template."""
     rows = [(index, structure, math.inf) for index, structure in enumerate(structures)]
-    ends = {index: (final, report) for index, final, report in relax_batch(rows, judges.surface, config)}
+    ends = {index: (final, report) for index, final, report in relax_batch(rows, tools.surface, config)}
     return [
-        ends[index] if index in ends else relax(structure, judges.calculator, config)
+        ends[index] if index in ends else relax(structure, tools.calculator, config)
         for index, structure in enumerate(structures)
     ]
 
 
 def _met(seen: SeenStructures, structure: Structure) -> str:
-    """Why a structure is none that is new to those seen, and remember it; empty if it is new."""
+    """Remember a structure, and return why it is not new; empty if it is."""
     try:
         return "" if seen.add(structure) is None else "duplicate"
     except NoFingerprintError:
@@ -242,7 +242,7 @@ def _met(seen: SeenStructures, structure: Structure) -> str:
 
 
 class _Clock:
-    """Notes in a record how much CPU time a block took."""
+    """Records the CPU time of a block."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -259,12 +259,12 @@ class _Clock:
 
 
 def cpu_seconds(record: Record) -> float:
-    """All that a proposal took, from making it to judging it."""
-    return sum(record.get(name, 0.0) for name in ("generating", "screening", "relaxing", "judging"))
+    """Return the CPU time of a proposal, from generation to evaluation."""
+    return sum(record.get(name, 0.0) for name in ("generating", "screening", "relaxing", "evaluating"))
 
 
 def within(records: list[Record], budget: float) -> Iterator[Record]:
-    """The records up to the one with which the budget was spent."""
+    """Yield the records up to the one that exhausts the budget."""
     spent = 0.0
     for record in records:
         if spent >= budget:

@@ -1,4 +1,4 @@
-"""Random symmetric crystals by pyxtal: a composition that balances, a space group that can hold it, a usual volume."""
+"""Random symmetric crystals by pyxtal: a neutral composition, a compatible space group, a usual volume."""
 
 import signal
 import warnings
@@ -19,26 +19,26 @@ from matgen.chemistry.elements import SYMBOLS, atomic_volumes
 from matgen.templates.crystal_rules import fits
 
 TRIES = 16
-"""Compositions of a round."""
+"""Compositions per round."""
 
 TIME_OUT = 2.0
-"""CPU seconds after which a composition is given up; all but one in sixty take less than one."""
+"""CPU seconds after which a composition is given up; all but one in sixty take less than 1 s."""
 
 FAILURES = (RuntimeError, Comp_CompatibilityError, VolumeError, TimeoutError)
-"""How a try ends without a crystal: too crowded, not compatible after all, no lattice, out of time."""
+"""Errors of a trial without a crystal: too crowded, not compatible, no lattice, out of time."""
 
 
 class RandomSymmetric:
-    """Compositions are drawn as `balanced_compositions` says, space groups evenly among those that can hold them.
+    """Compositions of `balanced_compositions`, with uniform random compatible space groups.
 
-    Every try has random numbers of its own, so that one which runs out of time changes none of the others.
+    Every trial has random numbers of its own, so that one that runs out of time does not change the others.
     """
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
     def round(self, number: int) -> Iterator[Structure]:
-        """Crystals that pyxtal could make of a number of compositions."""
+        """Yield the crystals that pyxtal makes of random compositions."""
         for i in range(TRIES):
             rng = np.random.default_rng([self.setting.seed, number, i])
             counts = next(balanced_compositions(self.setting.table, rng, alloys=self.setting.gap is None))
@@ -52,10 +52,10 @@ class RandomSymmetric:
 
 
 def random_crystal(counts: dict[int, int], rng: np.random.Generator) -> Structure:
-    """A primitive cell with so many atoms of each element, at the sum of the volumes that atoms take in crystals.
+    """Return a primitive cell with these atoms, at the sum of their usual volumes.
 
     Raises:
-        RuntimeError: no arrangement without overlaps was found.
+        RuntimeError: there is no arrangement without overlaps.
     """
     groups = [group for group in range(2, 231) if fits(group, tuple(sorted(counts.values())))]
     group = Group(int(rng.choice(groups)))
@@ -76,7 +76,7 @@ def random_crystal(counts: dict[int, int], rng: np.random.Generator) -> Structur
 
 @contextmanager
 def _cpu_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block once this process has worked so long on it."""
+    """Raise TimeoutError in the block after this much CPU time of the process."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError

@@ -1,8 +1,8 @@
-"""Elements substituted in known crystals, what people do today: by pymatgen's probabilities, the likeliest first.
+"""Elements substituted in known crystals, the usual method, by pymatgen's probabilities, the likeliest first.
 
-Hautier et al., Inorg. Chem. 50, 656 (2011) give the probability that an ion takes another one's place, learned from
-known ionic compounds. Half of the known crystals, alloys above all, have no oxidation states; there, elements near each
-other on the modified Pettifor scale (Glawe et al., New J. Phys. 18, 093011 (2016)) take each other's places.
+Hautier et al., Inorg. Chem. 50, 656 (2011) give the probability that one ion replaces another, learned from known
+ionic compounds. Half of the known crystals, mostly alloys, have no oxidation states; there, elements that are close on
+the modified Pettifor scale (Glawe et al., New J. Phys. 18, 093011 (2016)) replace each other.
 """
 
 from collections import Counter
@@ -24,22 +24,22 @@ from matgen.chemistry.elements import SYMBOLS, atomic_volumes, known_elements
 from shared.crystals import crystals, true_structures
 
 HIGHEST_HULL = 0.05
-"""Energy above the hull of the crystals that are substituted into, eV/atom at most."""
+"""Largest energy above the hull of a host crystal, eV/atom."""
 
 GAP_MARGIN = 0.75
-"""Where a gap is wished for, the crystals substituted into have one within so many eV of it: a user's likely choice."""
+"""Largest distance of the gap of a host crystal from a target gap, eV: a likely choice of a user."""
 
 PROTOTYPES = 128
-"""Crystals substituted into in a round."""
+"""Host crystals per round."""
 
 SAMPLES = 64
-"""Substitutions drawn for each of them."""
+"""Substitutions sampled per host crystal."""
 
 KEPT = 32
-"""Likeliest products of a round, that are proposed."""
+"""Likeliest products of a round, which are proposed."""
 
 TEMPERATURE = 1.0
-"""Probabilities are raised to its inverse before a substitution is drawn."""
+"""Temperature of the sampling of substitutions: probabilities are raised to its inverse."""
 
 PETTIFOR_WIDTH = 2.0
 """Places on the modified Pettifor scale over which the probability of an exchange falls by e."""
@@ -47,10 +47,10 @@ PETTIFOR_WIDTH = 2.0
 
 @dataclass(frozen=True)
 class Kernel:
-    """Which species may take each other's places.
+    """Which species may replace each other.
 
     Attributes:
-        species: all that can be substituted, or take a place.
+        species: all species that can be replaced, or replace others.
         log_p: log probability (n, n) that the column's species is replaced by the row's.
     """
 
@@ -58,7 +58,7 @@ class Kernel:
     log_p: np.ndarray
 
     def index(self, species: Sequence[Species]) -> list[int] | None:
-        """Places among the species; None if one of them is not there."""
+        """Return positions among the species; None if one is missing."""
         return [self._places[one] for one in species] if self._places.keys() >= set(species) else None
 
     @cached_property
@@ -73,7 +73,7 @@ class Kernel:
 
 @cache
 def ions() -> Kernel:
-    """Pymatgen's conditional probabilities, among the elements of the data."""
+    """Return pymatgen's conditional probabilities among the elements of the data."""
     model, allowed = SubstitutionProbability(), {SYMBOLS[z] for z in known_elements()}
     species = tuple(sorted((one for one in model.species if one.symbol in allowed), key=str))
     return Kernel(species, np.log([[model.cond_prob(new, old) for old in species] for new in species]))
@@ -81,9 +81,9 @@ def ions() -> Kernel:
 
 @cache
 def neighbours() -> Kernel:
-    """exp(−distance on the modified Pettifor scale / width), among the elements of the data, uncharged.
+    """Return exp(−distance on the modified Pettifor scale / width) among the elements of the data, uncharged.
 
-    Not normalised, so that elements at the ends of the scale, with fewer neighbours, don't come out likelier.
+    Not normalised, so that elements at the ends of the scale, with fewer neighbours, are not likelier.
     """
     allowed = [Element(SYMBOLS[z]) for z in known_elements()]
     place = np.array([element.mendeleev_no for element in allowed])
@@ -93,13 +93,13 @@ def neighbours() -> Kernel:
 
 @dataclass(frozen=True)
 class Prototype:
-    """A known crystal with the charge of every atom, and what may be substituted in it.
+    """A known crystal with the charge of every atom.
 
     Attributes:
-        structure: its primitive cell.
+        structure: primitive cell.
         sites: species of every atom.
-        kernel: that holds them.
-        space_group: number.
+        kernel: kernel that contains the species.
+        space_group: number of the space group.
     """
 
     structure: Structure
@@ -110,15 +110,15 @@ class Prototype:
 
 @cache
 def prototype(table: Path, row: int) -> Prototype | None:
-    """A crystal of the table, `charged`."""
+    """Return a crystal of the table with charges."""
     structure = true_structures(crystals(table), [row])[0]
     return charged(structure, int(crystals(table).templates.space_group[row]))
 
 
 def charged(structure: Structure, space_group: int) -> Prototype | None:
-    """Oxidation states by bond valences, else by composition, else none at all.
+    """Return a crystal with oxidation states by bond valences, else by composition, else without charges.
 
-    None for a crystal with an ion that the probabilities don't know.
+    None for a crystal with an ion that has no probabilities.
     """
     symbols = [site.specie.symbol for site in structure]
     charges, kernel = [0.0] * len(symbols), neighbours()
@@ -135,7 +135,7 @@ def charged(structure: Structure, space_group: int) -> Prototype | None:
 
 @dataclass(frozen=True)
 class Substituted:
-    """A neutral product, with the log probability of all its species given those that were there."""
+    """A neutral product, with the log probability of its species given those that they replace."""
 
     prototype: Prototype
     replaced: tuple[tuple[Species, Species], ...]
@@ -143,20 +143,20 @@ class Substituted:
 
     @property
     def atoms(self) -> dict[str, int]:
-        """How many of each element."""
+        """Number of atoms of each element."""
         new = dict(self.replaced)
         return dict(Counter(new[one].symbol for one in self.prototype.sites))
 
     @property
     def key(self) -> tuple[tuple[tuple[str, int], ...], int]:
-        """Atoms and space group: of two products that agree in them, only the likelier is worth a relaxation."""
+        """Atoms and space group; of products with the same key only the likeliest is proposed."""
         new = dict(self.replaced)
         return tuple(
             sorted(Counter(new[one].symbol for one in self.prototype.sites).items())
         ), self.prototype.space_group
 
     def structure(self) -> Structure:
-        """The crystal, its volume scaled by the sums of the volumes that the atoms take in known crystals.
+        """Return the crystal, its volume scaled by the sums of the usual volumes of its atoms.
 
         On 150 pairs of known crystals that differ by one element this predicts the volume to 5.5 % on average,
         pymatgen's DLSVolumePredictor to 11 %.
@@ -171,12 +171,12 @@ class Substituted:
 
 
 def substitutions(prototype: Prototype, samples: int, rng: np.random.Generator) -> list[Substituted]:
-    """Distinct neutral products other than the crystal itself, each species replaced at random by its probabilities."""
+    """Return distinct neutral products other than the crystal itself, each species replaced by its probabilities."""
     kernel, old = prototype.kernel, sorted(set(prototype.sites), key=str)
     columns = kernel.index(old)
     assert columns is not None
     noise = rng.gumbel(size=(samples, len(old), len(kernel.species)))
-    rows = (kernel.log_p[:, columns].T / TEMPERATURE + noise).argmax(-1)  # draws from the tempered probabilities
+    rows = (kernel.log_p[:, columns].T / TEMPERATURE + noise).argmax(-1)  # samples of the tempered probabilities
     amounts = np.array([prototype.sites.count(one) for one in old])
     found = {}
     for row in rows[(kernel.charges[rows] @ amounts) == 0]:
@@ -189,10 +189,10 @@ def substitutions(prototype: Prototype, samples: int, rng: np.random.Generator) 
 
 
 class Substitution:
-    """Each round substitutes into random known crystals and proposes the likeliest products.
+    """Each round substitutes elements in random known crystals and proposes the likeliest products.
 
-    Probabilities of ions and of uncharged elements cannot be compared; each kind gets the share of the proposals that
-    it has among the crystals substituted into.
+    Probabilities of ions and of uncharged elements cannot be compared; each kind has the same share of the proposals as
+    of the host crystals.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -202,7 +202,7 @@ class Substitution:
         ions(), neighbours(), crystals(setting.table)
 
     def round(self, number: int) -> Iterator[Structure]:
-        """Products of a number of known crystals, the likeliest first."""
+        """Yield products of random known crystals, the likeliest first."""
         rng = np.random.default_rng([self.setting.seed, number])
         chosen = rng.choice(len(self.rows), size=min(PROTOTYPES, len(self.rows)), replace=False)
         found = (prototype(self.setting.table, row) for row in self.rows[chosen].tolist())

@@ -1,0 +1,1 @@
+"""Figures, tables and plots of benchmarks whose code is long."""

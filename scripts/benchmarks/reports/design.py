@@ -1,4 +1,4 @@
-"""Figures, tables and plot of whole design runs."""
+"""Figures, tables and plot of complete design runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,18 @@ from typing import Any
 from matgen.checks.crystals import MIN_CONTACT
 from matgen.hull.hull import is_stable
 from matgen.targets.properties import PROPERTIES
+from shared.figure import save, subplots
 from shared.page import percent, table
 
 TARGETS = (0.5, 1.5, 3.0)  # eV
 
-
 TOLERANCE = PROPERTIES["band_gap"].tolerance
-
 
 MAX_EHULL = 0.1  # eV/atom
 
 
 def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
-    """Counts of one run; `requested` is the denominator of all of them."""
+    """Return counts of one run; `requested` is the denominator of all."""
     candidates = found["candidates"]
 
     def met(kind: str, rows: Sequence[Mapping[str, Any]]) -> int | None:
@@ -73,14 +72,14 @@ def _relaxations(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def baseline(rows: Sequence[Mapping[str, Any]], kind: str) -> dict[str, str]:
-    """How often each target is met by designs that wished for nothing."""
+    """Return how often designs without a target meet each target."""
     return {f"{t:g} eV": percent(sum(abs(row[kind] - t) <= TOLERANCE for row in rows), len(rows)) for t in TARGETS}
 
 
 REQUESTED = {
     "found": "found",
-    "predictor": "gap by guide",
-    "evaluator": "gap by judge",
+    "predictor": "gap by predictor",
+    "evaluator": "gap by evaluator",
     "sun": "S.U.N. ≤ 0.1",
     "on_hull": "on or below the hull",
     "falls_back": "falls back",
@@ -99,7 +98,7 @@ SOUND = {
 
 
 def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Candidates, then proposals, then relaxations."""
+    """Return tables of candidates, proposals and relaxations."""
     first = "\n\n".join(_shares_table(figures, words) for words in (REQUESTED, SOUND))
     raw = [
         (
@@ -113,7 +112,9 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
         )
         for name, f in figures.items()
     ]
-    second = table(("proposals of", "looked at", "gap by guide", "gap by judge", "SMACT", "seconds of the run"), raw)
+    second = table(
+        ("proposals of", "sampled", "gap by predictor", "gap by evaluator", "SMACT", "seconds of the run"), raw
+    )
     third = [
         (
             name,
@@ -138,21 +139,16 @@ def _shares_table(figures: Mapping[str, Mapping[str, Any]], words: Mapping[str, 
     return table(("run", "requested", *words.values()), rows)
 
 
-def sample(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Histograms of predicted gaps: proposals and candidates, by the guide and by the judge."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex=True, constrained_layout=True)
+def plot(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Plot histograms of predicted gaps: proposals and candidates, by predictor and evaluator."""
+    figure, axes = subplots(2, 2, (9, 6), sharex=True)
     bins = [0.2 * i for i in range(31)]
     for column, (group, words) in enumerate((("proposals", "proposals, unselected"), ("candidates", "candidates"))):
         for row, kind in enumerate(("predictor", "evaluator")):
             for name, one in found.items():
                 values = [min(x[kind], bins[-1]) for x in one[group]]
                 weights = [1 / max(len(values), 1)] * len(values)
-                style = {"color": "0.6", "fill": True, "alpha": 0.5} if name == "no wish" else {"fill": False}
+                style = {"color": "0.6", "fill": True, "alpha": 0.5} if name == "no target" else {"fill": False}
                 axes[row][column].hist(values, bins, weights=weights, histtype="step", label=name, lw=1.6, **style)
             axes[row][column].set_title(f"{words}, by the {kind}", fontsize=10)
     for axis in axes[1]:
@@ -160,12 +156,11 @@ def sample(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("share")
     axes[0][0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
-def _sound(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Soundness over all candidates."""
+def soundness(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return shares of sound candidates over all runs."""
     total = sum(f["found"] for f in figures.values())
     kinds = {"reads_back": "read back", "smact": "SMACT-valid", "symmetric": "not P1", "no_contact": "no contact < 0.7"}
     parts = [f"{words} {percent(sum(f[k] for f in figures.values()), total)}" for k, words in kinds.items()]

@@ -140,7 +140,7 @@ def verdict_figures(names: Sequence[str], static: np.ndarray, known: Mapping[str
 
 
 def relaxation_figures(found: Sequence[Mapping[str, Any]], static: np.ndarray) -> Figures:
-    """Return energies gained by relaxation, and the share of labelled rows that lie less than that above 0.1 eV/atom."""
+    """Return energies gained by relaxation, and the share of rows that lie less than that above 0.1 eV/atom."""
     gains = np.array([line["lowered"] for line in found])
     return {
         "rows": len(gains),

@@ -1,4 +1,4 @@
-"""Figures and tables of molecules by the shipped models."""
+"""Figures and tables of molecules made by the shipped models."""
 
 import math
 from functools import cache
@@ -19,16 +19,13 @@ from matgen.metrics.molecules import (
 from shared.page import table
 
 OVERDRAWN = 3
-"""Molecules drawn for each that is kept by the energy, as many as design starts."""
-
+"""Molecules sampled for each one that the energy keeps, the ratio of design."""
 
 FEWEST = 300
-"""Values of a quantity without which its distribution is not compared."""
-
+"""Smallest number of values of a quantity whose distribution is compared."""
 
 NOVELTY = {"known": 0.0, "novel": 1.0, "newer": 1.5}
-"""By which the weight of novelty is multiplied in ranking."""
-
+"""Factors of the weight of novelty in the ranking."""
 
 PUBLISHED = {
     "EDM": ("98.7", "82.0", "91.9"),
@@ -38,22 +35,21 @@ PUBLISHED = {
     "QM9 itself": ("99.4", "95.3", "97.7"),
 }
 
-
 PUBLISHED_GAPS = {"EDM": 655, "GeoLDM": 587, "GeoBFN": 577}
 
 
 @cache
 def molecules(path: Path) -> MoleculeTable:
-    """The prepared table."""
+    """Return the prepared table, loaded once per process."""
     return MoleculeTable.load(path)
 
 
 def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
-    """Everything that is reported."""
+    """Return all figures of the record."""
     sampled = [row for key, rows in results.items() if key.startswith("free") for row in rows]
     made = [row for key, rows in results.items() if key.startswith("shaped") for row in rows]
-    asked = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
-    read = [rows for key, rows in results.items() if key.startswith("labels")]
+    designed = [row for key, rows in results.items() if key.startswith("gap") for row in rows]
+    labelled = [rows for key, rows in results.items() if key.startswith("labels")]
     whole = molecules(options.table)
     known = known_smiles(assess_molecules(_split(whole, 0)))
     best = {name: _best(sampled, options.n, weight) for name, weight in NOVELTY.items()}
@@ -65,39 +61,41 @@ def figures(results: dict[str, Any], options: Any) -> dict[str, Any]:
         "relaxed": (shown, "after", len(shown)),
     }
     found: dict[str, Any] = {"free": {name: _edm(*one, known) for name, one in sets.items()}}
-    found["distances"] = _distances(whole, {"one draw each": (sampled, "before"), "ranked": (best["novel"], "before")})
+    found["distances"] = _distances(
+        whole, {"one sample each": (sampled, "before"), "ranked": (best["novel"], "before")}
+    )
     found["shaped"] = {"ours": _median([[row["rmsd"], row["drop"]] for row in made])}
     found["shaped"]["QM9"] = _median([row["qm9"] for row in made])
     found["shaped"]["ETKDG + MMFF94"] = _median([row["etkdg"] for row in made if row["etkdg"]])
     found["stereo"] = {
-        f"{what}_{name}": [sum(row[f"{what}_{name}"] for row in made), sum(row[asked_of] for row in made)]
+        f"{what}_{name}": [sum(row[f"{what}_{name}"] for row in made), sum(row[total] for row in made)]
         for name in ("before", "after")
-        for what, asked_of in (("right", "centres"), ("bonds", "bonds"))
+        for what, total in (("right", "centres"), ("bonds", "bonds"))
     }
     found["gaps"] = {
-        name: float(np.nanmean([abs(row[name] - row["asked"]) for row in asked]))
-        for name in ("guided", "judged", "xtb", "xtb_levels")
+        name: float(np.nanmean([abs(row[name] - row["target"]) for row in designed]))
+        for name in ("predictor", "evaluator", "xtb", "xtb_levels")
     } | {
-        "n": len(asked),
+        "n": len(designed),
         "requested": 5 * sum(key.startswith("gap") for key in results),
-        "targets": len({row["asked"] for row in asked}),
-        "without_xtb": sum(math.isnan(row["xtb"]) for row in asked),
+        "targets": len({row["target"] for row in designed}),
+        "without_xtb": sum(math.isnan(row["xtb"]) for row in designed),
     }
-    models = read[0].keys()
+    models = labelled[0].keys()
     found["labels"] = {
-        model: {label: float(np.mean(np.concatenate([part[model][label] for part in read]))) for label in LABELS}
+        model: {label: float(np.mean(np.concatenate([part[model][label] for part in labelled]))) for label in LABELS}
         for model in models
-    } | {"n": sum(len(part["evaluator"]["gap"]) for part in read)}
+    } | {"n": sum(len(part["evaluator"]["gap"]) for part in labelled)}
     return found
 
 
 def _best(rows: list[dict[str, Any]], n: int, novelty: float) -> list[dict[str, Any]]:
-    """Of different graphs that their geometries show, the n that rank best, in the order they were drawn.
+    """Return the n best-ranked samples with distinct graphs that their geometries show, in the order of sampling.
 
     Args:
-        rows: of draws.
-        n: how many.
-        novelty: by what its usual weight is multiplied.
+        rows: samples.
+        n: how many to return.
+        novelty: factor of the weight of novelty.
     """
 
     def total(row: dict[str, Any]) -> float:
@@ -128,7 +126,7 @@ def _atoms(rows: list[dict[str, Any]], name: str) -> AtomSets:
 def _distances(
     whole: MoleculeTable, sets: dict[str, tuple[list[dict[str, Any]], str]]
 ) -> dict[str, dict[str, list[float]]]:
-    """Jensen–Shannon distance to QM9's test split and number of values, by quantity and set."""
+    """Return Jensen–Shannon distance to QM9's test split and number of values, by quantity and set."""
     test = histograms(perceived_molecules(_split(whole, 2)))
     found: dict[str, dict[str, list[float]]] = {}
     for title, (rows, name) in sets.items():
@@ -145,7 +143,7 @@ def _edm(rows: list[dict[str, Any]], name: str, requested: int, known: frozenset
 
 
 def _median(pairs: list[list[float]]) -> dict[str, float]:
-    """Of RMSD and drop; what xTB cannot relax counts as farther than all others."""
+    """Return medians of RMSD and energy drop; a molecule that xTB cannot relax counts as infinitely far."""
     both = np.array(pairs)
     both[np.isnan(both[:, 1])] = math.inf
     moved, drop = both.T
@@ -160,16 +158,16 @@ def _median(pairs: list[list[float]]) -> dict[str, float]:
 
 
 def pages(found: dict[str, Any]) -> dict[str, str]:
-    """Markdown by place."""
+    """Return the Markdown by place."""
 
     def share(value: float) -> str:
         return f"{100 * value:.1f}"
 
     titles = {
-        "raw": "one draw each, as they come",
-        "known": "the best third by the energy, novelty not weighed",
+        "raw": "one sample each, unselected",
+        "known": "the best third by the energy, novelty not weighted",
         "novel": "the best third by the energy",
-        "newer": "the best third by the energy, novelty weighed half as much again",
+        "newer": "the best third by the energy, novelty weighted 1.5 times",
         "unrelaxed": "of the best third, those that were relaxed, before",
         "relaxed": "the same, relaxed by GFN2-xTB",
     }
@@ -191,8 +189,8 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
         ]
         for name, row in found["shaped"].items()
     ]
-    asked = [[f"matgen, by {name}", f"{1000 * found['gaps'][key]:.0f}"] for name, key in READERS.items()]
-    asked += [[name, str(value)] for name, value in PUBLISHED_GAPS.items()]
+    gaps = [[f"matgen, by {name}", f"{1000 * found['gaps'][key]:.0f}"] for name, key in READERS.items()]
+    gaps += [[name, str(value)] for name, value in PUBLISHED_GAPS.items()]
     errors = [
         [model, *(f"{found['labels'][model][label]:.3f}" for label in LABELS)]
         for model in found["labels"]
@@ -204,23 +202,23 @@ def pages(found: dict[str, Any]) -> dict[str, str]:
             ["", "median RMSD, Å", "median drop, eV", "90 % RMSD", "90 % drop", "of", "not relaxed"], geometry
         ),
         "molecules gaps": table(
-            [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], asked
+            [f"{found['gaps']['n']} molecules for {found['gaps']['targets']} gaps", "MAE, meV"], gaps
         ),
         "molecules distances": table(
-            ["quantity", "one draw each (values)", "the best third (values)"],
+            ["quantity", "one sample each (values)", "the best third (values)"],
             [
-                [name, *(_distance(row.get(title)) for title in ("one draw each", "ranked"))]
+                [name, *(_distance(row.get(title)) for title in ("one sample each", "ranked"))]
                 for name, row in found["distances"].items()
             ],
         ),
-        "molecules stereo": _hands(found["stereo"]),
+        "molecules stereo": _stereo(found["stereo"]),
         "molecules labels": table([f"MAE on {found['labels']['n']} test rows", *LABELS], errors),
     }
 
 
 def bars(found: dict[str, Any]) -> dict[str, str]:
-    """The short table's places."""
-    made, asked = found["shaped"]["ours"], found["gaps"]
+    """Return the lines of the summary."""
+    made, gaps = found["shaped"]["ours"], found["gaps"]
     errors = {
         model: ", ".join(
             (f"{1000 * row['gap']:.0f} meV", f"{1000 * row['atomization_energy']:.0f} meV", f"{row['dipole']:.2f} D")
@@ -234,16 +232,16 @@ def bars(found: dict[str, Any]) -> dict[str, str]:
             f"{title} {_shares(found['free'][name])}"
             for name, title in {
                 "novel": "the best third by the energy:",
-                "newer": "with novelty weighed half as much again:",
-                "known": "with novelty not weighed:",
-                "raw": "all as they come:",
+                "newer": "with novelty weighted 1.5 times:",
+                "known": "with novelty not weighted:",
+                "raw": "unselected:",
             }.items()
         ),
         "bar molecules shaped": f"{made['rmsd']:.3f} Å, {made['drop']:.3f} eV (of {made['n']})",
-        "bar molecules gaps": f"{1000 * asked['judged']:.0f} meV, {1000 * asked['xtb']:.0f} meV by the line and "
-        f"{1000 * asked['xtb_levels']:.0f} by the levels ({_asked(asked)})",
+        "bar molecules gaps": f"{1000 * gaps['evaluator']:.0f} meV, {1000 * gaps['xtb']:.0f} meV by the line and "
+        f"{1000 * gaps['xtb_levels']:.0f} by the levels ({_counts(gaps)})",
         "bar molecules labels": "; ".join(f"{model} {text}" for model, text in errors.items()),
-        "bar molecules stereo": f"{100 * right / centres:.1f} % as started, {100 * after / centres:.1f} % after "
+        "bar molecules stereo": f"{100 * right / centres:.1f} % as sampled, {100 * after / centres:.1f} % after "
         f"relaxation, of {centres}",
     }
 
@@ -257,21 +255,26 @@ def _distance(found: list[float] | None) -> str:
     return f"{found[0]:.3f} ({found[1]:,})" if found else ""
 
 
-def _asked(found: dict[str, Any]) -> str:
-    missing = f", {found['without_xtb']} of them without a word of xTB" if found["without_xtb"] else ""
+def _counts(found: dict[str, Any]) -> str:
+    missing = f", {found['without_xtb']} of them without a result of xTB" if found["without_xtb"] else ""
     return f"{found['n']} molecules of {found['requested']} requested, for {found['targets']} gaps{missing}"
 
 
-def _hands(found: dict[str, list[int]]) -> str:
+def _stereo(found: dict[str, list[int]]) -> str:
     (right, centres), (after, _) = found["right_before"], found["right_after"]
     (sides, bonds), (later, _) = found["bonds_before"], found["bonds_after"]
     return (
-        f"Of {centres} centres, {right} have the hand that was asked for as started and {after} after relaxation; of "
-        f"{bonds} double bonds, {sides} and {later} have the side."
+        f"Of {centres} centres, {right} have the requested chirality as sampled and {after} after relaxation; of "
+        f"{bonds} double bonds, {sides} and {later} have the requested configuration."
     )
 
 
 KEYS = ("atom_stability", "molecule_stability", "validity", "uniqueness", "novelty")
 
 
-READERS = {"the guide": "guided", "the judge": "judged", "xTB, a line": "xtb", "xTB, levels": "xtb_levels"}
+READERS = {
+    "the predictor": "predictor",
+    "the evaluator": "evaluator",
+    "xTB, a line": "xtb",
+    "xTB, levels": "xtb_levels",
+}

@@ -1,4 +1,4 @@
-"""Figures and tables of the index of known crystals."""
+"""Figures and tables on searches in the index of known crystals."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,18 @@ from shared.page import percent, table
 
 TOLERANCES = (0.015, 0.020, 0.025, 0.030, 0.040, 0.060)
 
-
 SIZES = (0.01, 0.02, 0.03)
-
 
 TIMED = 300
 
 
 def shares(values: Sequence[float]) -> list[str]:
-    """Which share of the values lies within each tolerance."""
+    """Return the share of values within each tolerance."""
     return [percent(sum(value <= tolerance for value in values), len(values)) for tolerance in TOLERANCES]
 
 
 def within(values: Sequence[float]) -> tuple[int, int]:
-    """How many lie within the tolerance that ships, of how many."""
+    """Return the number of values within the default tolerance, and of all."""
     return sum(value <= TOLERANCE for value in values), len(values)
 
 
@@ -35,7 +33,7 @@ def report(
     times: Mapping[str, float],
     run: Mapping[str, float],
 ) -> None:
-    """The tables, the record and the page."""
+    """Write the record, and fill the page."""
     one = f"perturbed {SIZES[0]:g}"
     labels = {f"perturbed {size:g}": f"perturbed by {100 * size:g} %, ≤ 20 atoms" for size in SIZES}
     labels["large"] = f"perturbed by {100 * SIZES[0]:g} %, 21–120 atoms"
@@ -72,22 +70,22 @@ def report(
     header = ["tolerance", *(f"**{t:.3f}**" if t == TOLERANCE else f"{t:.3f}" for t in TOLERANCES)]
     itself = sum(entry["itself"] for entry in looked[one])
     change = statistics.median(abs(entry["volume"]) for entry in moved)
-    told = (
+    nearest = (
         f"The nearest entry was the perturbed crystal itself for {percent(itself, len(looked[one]))} at 1 %, a twin of "
-        f"it for the others. {moved[0]['potential']} changed the volume of the relaxed ones by {100 * change:.1f} % in "
+        f"it otherwise. {moved[0]['potential']} changed the volume of the relaxed ones by {100 * change:.1f} % in "
         "the median."
     )
     speed = (
         f"Processor time: fingerprint {times['fingerprint_ms']:.1f} ms and look-up {times['find_ms']:.2f} ms a "
         f"structure ({TIMED} of ≤ 20 atoms), loading the index {times['load_s']:.2f} s. Uniqueness among "
         f"{run['structures']} structures of one formula, half of them copies: {run['seconds']:.1f} s, by "
-        f"`StructureMatcher` alone {run['matcher_seconds']:.1f} s; {run['disagree']} judged otherwise."
+        f"`StructureMatcher` alone {run['matcher_seconds']:.1f} s; {run['disagree']} verdicts differ."
     )
-    found, asked = figures[one]
+    found, searched = figures[one]
     wrong, apart = figures["random"]["distinct"]
     sure_wrong, sure_apart = figures["random"]["distinct_without_twins"]
     bar = (
-        f"recognised {percent(found, asked)} of {asked}; confused {percent(wrong, apart)} of {apart} pairs that the "
-        f"matcher calls different, {percent(sure_wrong, sure_apart)} without the twins that it misses"
+        f"recognised {percent(found, searched)} of {searched}; confused {percent(wrong, apart)} of {apart} pairs that "
+        f"the matcher calls different, {percent(sure_wrong, sure_apart)} without the twins that it misses"
     )
-    measurement.finish(figures, {"novelty": "\n\n".join((table(header, rows), told, speed)), "bar novelty": bar})
+    measurement.finish(figures, {"novelty": "\n\n".join((table(header, rows), nearest, speed)), "bar novelty": bar})

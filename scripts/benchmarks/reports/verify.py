@@ -9,16 +9,16 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from shared.figure import save, subplots
 from shared.page import percent, table
 
 NEAR = (0.25, 0.4)  # eV
-
 
 KINDS = {"predictor": "predictor", "evaluator": "evaluator", "label": "PBE label of the table"}
 
 
 def compared(rows: Sequence[Mapping[str, Any]], kind: str, other: str = "gpaw") -> dict[str, Any]:
-    """How far two columns agree, over the rows that have both."""
+    """Return the agreement of two columns over the rows that have both."""
     pairs = [(row[kind], row[other]) for row in rows if row.get(kind) is not None and row[other] is not None]
     away = [one - two for one, two in pairs]
     near = {f"within_{limit:g}": sum(abs(a) <= limit for a in away) for limit in NEAR}
@@ -31,7 +31,7 @@ def compared(rows: Sequence[Mapping[str, Any]], kind: str, other: str = "gpaw") 
 
 
 def on_target(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many designs have the gap that was wished for, by each; the denominator is all that were looked at."""
+    """Return how many designs meet the target by each method; the denominator is all designs."""
     found: dict[str, Any] = {"rows": len(rows)}
     for kind in ("predictor", "evaluator", "gpaw"):
         away = [_away(row[kind], row) for row in rows if row[kind] is not None]
@@ -44,10 +44,10 @@ def _away(value: float, row: Mapping[str, Any]) -> float:
 
 
 def outcome(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What became of the calculations."""
+    """Return how the calculations ended."""
     seconds = [row["seconds"] for row in rows if row["gpaw"] is not None]
     return {
-        "asked": len(rows),
+        "calculated": len(rows),
         "converged": len(seconds),
         "metals": sum(row["gpaw"] == 0 for row in rows),
         "median_seconds": median(seconds) if seconds else math.nan,
@@ -57,22 +57,22 @@ def outcome(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """What became of the calculations, the agreement of each column with GPAW, and targets met."""
+    """Return how the calculations ended, the agreement of each column with GPAW, and the targets met."""
     lines = []
     for name, words in (("known", "known semiconductors"), ("designs", "designs")):
-        if not (told := figures.get(name)):
+        if not (part := figures.get(name)):
             continue
-        done = told["outcome"]
+        done = part["outcome"]
         failed = "; ".join(f"{n} × {reason}" for reason, n in done["failures"].items()) or "none"
         lines.append(
-            f"GPAW answered for {done['converged']} of {done['asked']} {words} (median {done['median_seconds']:.0f} s, "
-            f"longest {done['longest_seconds']:.0f} s on one core beside another); not: {failed}. By GPAW "
+            f"GPAW converged for {done['converged']} of {done['calculated']} {words} (median "
+            f"{done['median_seconds']:.0f} s, longest {done['longest_seconds']:.0f} s on one core beside another); not: {failed}. By GPAW "
             f"{done['metals']} of them are metals."
         )
     head = ("crystals", "column", "against", "rows", "MAE, eV", "median", "bias", "within 0.25 / 0.4 eV", "Spearman")
     body = [
-        (words, column, against, told["rows"], *_numbers(told))
-        for words, column, against, told in _comparisons(figures)
+        (words, column, against, part["rows"], *_numbers(part))
+        for words, column, against, part in _comparisons(figures)
     ]
     lines.append(table(head, body))
     if designs := figures.get("designs"):
@@ -81,60 +81,55 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 
 def _targets(designs: Mapping[str, Any]) -> list[str]:
-    """How many designs have the gap that was wished for; of all asked about, and for GPAW also of those answered."""
+    """Return how many designs meet the target: of all, and for GPAW also of the converged calculations."""
     hits, answered = designs["on_target"], designs["outcome"]["converged"]
     n = hits["rows"]
     passed = "; ".join(f"{number} with {cause}" for cause, number in designs["passed_over"].items()) or "none"
     rows = [
         (words, kind, n) for words, kind in (("predictor", "predictor"), ("evaluator", "evaluator"), ("GPAW", "gpaw"))
     ]
-    rows.append(("GPAW, of those it answered for", "gpaw", answered))
+    rows.append(("GPAW, of converged calculations", "gpaw", answered))
     body = [(words, of, *(percent(hits[kind][f"within_{limit:g}"], of) for limit in NEAR)) for words, kind, of in rows]
     return [
-        f"Candidates passed over before the last of these {n}: {passed}. How near to the wish the gap lies:",
+        f"Candidates passed over before the last of these {n}: {passed}. Distance of the gap from the target:",
         table(("by", "of", *(f"± {limit:g} eV" for limit in NEAR)), body),
     ]
 
 
 def _comparisons(figures: Mapping[str, Any]) -> Iterable[tuple[str, str, str, Mapping[str, Any]]]:
     for name in ("known", "designs"):
-        if told := figures.get(name):
-            for kind, found in told["against_gpaw"].items():
+        if part := figures.get(name):
+            for kind, found in part["against_gpaw"].items():
                 yield name, KINDS[kind], "GPAW", found
-            for kind, found in told.get("against_label", {}).items():
+            for kind, found in part.get("against_label", {}).items():
                 yield name, KINDS[kind], "PBE label", found
 
 
-def _numbers(told: Mapping[str, Any]) -> tuple[str, ...]:
-    if not told["rows"]:
+def _numbers(part: Mapping[str, Any]) -> tuple[str, ...]:
+    if not part["rows"]:
         return ("–",) * 5
-    near = " / ".join(percent(told[f"within_{limit:g}"], told["rows"]) for limit in NEAR)
-    rank = f"{told['spearman']:.2f}" if "spearman" in told else "–"
-    return (f"{told['mae']:.3f}", f"{told['median_error']:.3f}", f"{told['bias']:+.3f}", near, rank)
+    near = " / ".join(percent(part[f"within_{limit:g}"], part["rows"]) for limit in NEAR)
+    rank = f"{part['spearman']:.2f}" if "spearman" in part else "–"
+    return (f"{part['mae']:.3f}", f"{part['median_error']:.3f}", f"{part['bias']:+.3f}", near, rank)
 
 
 def bar(figures: Mapping[str, Any]) -> str:
-    """The error of guide and judge against GPAW, and the share of designs on target, in one line."""
+    """Return the line of the summary: errors of predictor and evaluator, and the share of designs on target."""
     words = []
-    if told := figures.get("known"):
-        errors = [f"{kind} {found['mae']:.2f} eV" for kind, found in told["against_gpaw"].items() if "mae" in found]
-        words.append(f"against GPAW on {told['against_gpaw']['guide']['rows']} known: {', '.join(errors)}")
-    if told := figures.get("designs"):
-        share = percent(told["on_target"]["gpaw"]["within_0.4"], told["on_target"]["rows"])
-        words.append(f"{share} of {told['on_target']['rows']} designs within ±0.4 eV of the target by GPAW")
+    if part := figures.get("known"):
+        errors = [f"{kind} {found['mae']:.2f} eV" for kind, found in part["against_gpaw"].items() if "mae" in found]
+        words.append(f"against GPAW on {part['against_gpaw']['predictor']['rows']} known: {', '.join(errors)}")
+    if part := figures.get("designs"):
+        share = percent(part["on_target"]["gpaw"]["within_0.4"], part["on_target"]["rows"])
+        words.append(f"{share} of {part['on_target']['rows']} designs within ±0.4 eV of the target by GPAW")
     return "; ".join(words)
 
 
-def sample(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Gap by guide, judge and label over that by GPAW."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
+def plot(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Plot gaps by predictor, evaluator and label against gaps by GPAW."""
     shown = {name: rows for name, rows in parts.items() if any(row["gpaw"] is not None for row in rows)}
     size = (4.6 * max(len(shown), 1), 4.4)
-    figure, axes = plt.subplots(1, max(len(shown), 1), figsize=size, squeeze=False, constrained_layout=True)
+    figure, axes = subplots(1, max(len(shown), 1), size)
     for axis, (name, rows) in zip(axes[0], shown.items(), strict=False):
         done = [row for row in rows if row["gpaw"] is not None]
         for kind, marker in (("predictor", "o"), ("evaluator", "^"), ("label", "+")):
@@ -154,5 +149,4 @@ def sample(parts: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None
             xlabel="PBE gap by GPAW / eV", ylabel="predicted or tabulated PBE gap / eV", title=f"{len(done)} {name}"
         )
         axis.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save(figure, path)

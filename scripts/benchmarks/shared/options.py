@@ -14,12 +14,17 @@ def parser(description: str | None, name: str, n: int, processes: int = 2) -> ar
         n: default sample size, which gives the published figures.
         processes: default number of processes.
     """
-    found = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = os.environ.get("MATGEN_DATA")
-    found.add_argument("--data", type=Path, default=folder and Path(folder), help="folder of the training tables (default: MATGEN_DATA)")
-    found.add_argument("--table", type=Path, default=Path("cache/crystals.npz"), help="table written by `matgen data prepare`")
+    found.add_argument(
+        "--data",
+        type=Path,
+        default=folder and Path(folder),
+        help="folder of the training tables (default: MATGEN_DATA)",
+    )
+    found.add_argument(
+        "--table", type=Path, default=Path("cache/crystals.npz"), help="table written by `matgen data prepare`"
+    )
     found.add_argument("--out", type=Path, default=Path("results") / f"{name}.json", help="record to write")
     found.add_argument("--document", type=Path, help="page whose marked places are filled, such as docs/results.md")
     found.add_argument("--seed", type=int, default=0)
