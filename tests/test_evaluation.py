@@ -1,5 +1,8 @@
 """Benchmarks: results survive an interrupt, pages are filled in place, and counts are right."""
 
+import ast
+import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ from reports.design import baseline, shares
 from shared.measurement import Measurement, Task, read_lines
 from shared.options import parser
 from shared.page import filled
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = [path for folder in ("benchmarks", "build") for path in sorted((ROOT / "scripts" / folder).glob("*.py"))]
 
 done: list[str] = []
 
@@ -65,8 +71,7 @@ def test_a_page_is_filled_at_its_places_and_nowhere_else() -> None:
 
 
 def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
-    root = Path(__file__).resolve().parents[1]
-    page = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     places = (
         "round_trip",
         "prior",
@@ -156,3 +161,33 @@ def test_shares_of_a_design_are_of_what_was_requested() -> None:
 )
 def test_failures_are_counted_by_cause(before: int, after: int, supercell: bool, fine: bool, word: str) -> None:  # noqa: FBT001
     assert word in cause(before, after, supercell=supercell, fine=fine)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_names_its_call_and_parses_options(script: Path) -> None:
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    assert f"python {script.relative_to(ROOT).as_posix()}" in (ast.get_docstring(tree) or "")
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert calls & {"parser", "argparse.ArgumentParser"}, "--help would run it"
+
+
+@pytest.mark.parametrize("script", ["benchmarks/evaluate_gaps.py", "build/build_textbook_structures.py"])
+def test_help_is_printed_from_the_root(script: str) -> None:
+    command = [sys.executable, f"scripts/{script}", "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "usage" in answer.stdout
+
+
+def test_the_benchmark_that_the_readme_shows_fills_a_page(
+    tmp_path: Path, prepared_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (ROOT / "scripts" / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    script, page = tmp_path / "evaluate_contacts.py", tmp_path / "page.md"
+    script.write_text(source, encoding="utf-8")
+    page.write_text("<!-- contacts --><!-- /contacts -->", encoding="utf-8")
+    options = {"table": prepared_table, "out": tmp_path / "found.json", "document": page, "n": 4, "processes": 1}
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr(sys, "argv", [str(script), *words])
+    runpy.run_path(str(script), run_name="__main__")
+    assert "| 4 |" in page.read_text(encoding="utf-8")
+    assert '"rows": 4' in (tmp_path / "found.json").read_text(encoding="utf-8")

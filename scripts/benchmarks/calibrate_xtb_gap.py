@@ -1,8 +1,9 @@
 """How well a linear fit of the gap by GFN2-xTB, or of more features, predicts the gap by B3LYP.
 
 `python scripts/benchmarks/calibrate_xtb_gap.py --data FOLDER` (or MATGEN_DATA), the folder of `molecules.npz`.
-`--jobs 2` takes ten minutes of two idle cores. Molecules of QM9 are relaxed by GFN2-xTB from their B3LYP geometry, since designs
-are evaluated at such minima. Fits use rows of the validation split, and are tested on rows of the test split.
+`--jobs 2` takes ten minutes of two idle cores. Molecules of QM9 are relaxed by GFN2-xTB from their B3LYP geometry,
+since designs are evaluated at such minima. Fits use rows of the validation split, and are tested on rows of the test
+split.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """How often the evaluator confirms a target gap, by the weights of chemical distance and of the target.
 
-`python scripts/benchmarks/compare_targets.py`: for each pair of weights the templates that `matgen design --bandgap 1.5 -n 20`
-would propose, each with the geometry of its nearest shipped prototype (no diffusion, no refinement), by predictor and
-evaluator.
+`python scripts/benchmarks/compare_targets.py`: for each pair of weights the templates that `matgen design --bandgap
+1.5 -n 20` would propose, each with the geometry of its nearest shipped prototype (no diffusion, no refinement), by
+predictor and evaluator.
 """
 
 import argparse

@@ -123,7 +123,7 @@ class Race:
         return sum(map(cpu_seconds, self.records))
 
     def run(self, source: Source, budget: float, tell: Callable[[Record, float], None] = lambda *_: None) -> None:
-        """Process proposals until the budget (CPU seconds) is spent; `tell` receives each record and the seconds so far."""
+        """Process proposals until the budget (CPU seconds) is spent; `tell` receives each record and the time."""
         number, done = (self.records[-1]["round"], self.records[-1]["index"]) if self.records else (0, -1)
         spent = sum(map(cpu_seconds, self.records))
         proposals = Proposals(source, number)

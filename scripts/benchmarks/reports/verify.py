@@ -66,8 +66,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
         failed = "; ".join(f"{n} × {reason}" for reason, n in done["failures"].items()) or "none"
         lines.append(
             f"GPAW converged for {done['converged']} of {done['calculated']} {words} (median "
-            f"{done['median_seconds']:.0f} s, longest {done['longest_seconds']:.0f} s on one core beside another); not: {failed}. By GPAW "
-            f"{done['metals']} of them are metals."
+            f"{done['median_seconds']:.0f} s, longest {done['longest_seconds']:.0f} s on one core beside another); "
+            f"not: {failed}. By GPAW {done['metals']} of them are metals."
         )
     head = ("crystals", "column", "against", "rows", "MAE, eV", "median", "bias", "within 0.25 / 0.4 eV", "Spearman")
     body = [
