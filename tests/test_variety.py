@@ -20,7 +20,7 @@ from matgen.generation.request import FEW, Request
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence
 from matgen.search.search import Search, rejected_file
-from matgen.search.selection import Rulebook, Uniqueness
+from matgen.search.selection import Rulebook
 from matgen.search.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.conversion import described, structures
@@ -81,9 +81,6 @@ class _Agreeable:
 
     def __init__(self) -> None:
         self.relaxations: list[str] = []
-
-    def uniqueness(self, known: Sequence[Candidate] = ()) -> Uniqueness:
-        return Uniqueness(known)
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         for one in candidates:

@@ -24,9 +24,10 @@ from matgen.nn.template_prior import TemplatePriorConfig
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.output import OutputError
 from matgen.runtime.progress import Silence
+from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import CrystalAssessment
 from matgen.search.search import Search, rejected_file
-from matgen.search.selection import Rulebook, Uniqueness, worthwhile
+from matgen.search.selection import Rulebook, worthwhile
 from matgen.search.variety import Families, Variety
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.candidate_files import CandidateFile

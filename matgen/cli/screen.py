@@ -72,7 +72,7 @@ def screen(
         from matgen.screening.config import ScreenConfig
         from matgen.workflows.screen import default_folder, kind_of_files
 
-        options = {name: value for name, value in given.items() if value is not None}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         options |= {"properties": properties, "kind": kind or kind_of_files(paths)}
         config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from matgen.runtime.progress import Report
 from matgen.screening.files import Journal
-from matgen.screening.ranking import FirstOfItsKind
 from matgen.screening.row import Row
+from matgen.screening.uniqueness import Uniqueness
 from matgen.structures.files import Found, digest
 
 
@@ -24,7 +24,7 @@ class OrderedRows:
         self._journal, self._report, self._known = journal, report, known
         self._order: list[str] = []
         self._waiting: dict[str, Row] = {}
-        self._first = FirstOfItsKind()
+        self._uniqueness = Uniqueness(new="equals no structure before it")
 
     def unknown(self, entries: Iterable[Found]) -> Iterator[Found]:
         """Yield the entries that are not in the journal yet."""
@@ -44,7 +44,8 @@ class OrderedRows:
             row = self._waiting.pop(self._order[len(self.finished)], None)
             if row is None:
                 break
-            row = self._first(row)
+            if row.candidate is not None:
+                row = row.with_verdicts(self._uniqueness.verdict(row.candidate))
             self.finished.append(row)
             self._passed += row.passed
             self._broken += row.candidate is None

@@ -1,4 +1,4 @@
-"""What depends on all rows together: duplicates, ranking, and counts of the checks."""
+"""Ranking of all rows together, and counts of the checks."""
 
 import math
 from collections import Counter
@@ -7,48 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from matgen.hull.hull import IMPLAUSIBLE
-from matgen.novelty.duplicates import SeenStructures
-from matgen.novelty.fingerprint import NoFingerprintError
 from matgen.screening.row import DENSITY_ENERGY, Row
-from matgen.structures.candidate import Candidate, Verdict
-
-
-class FirstOfItsKind:
-    """Checks of each row in turn that no earlier one has the same structure.
-
-    Crystals are equal by `StructureMatcher`, molecules if their graphs are, stereo included.
-    """
-
-    def __init__(self) -> None:
-        self._seen = SeenStructures()
-        self._names: list[str] = []
-        self._graphs: dict[str, str] = {}
-
-    def __call__(self, row: Row) -> Row:
-        """Add the verdict to a row; return a broken one unchanged."""
-        if row.candidate is None:
-            return row
-        try:
-            first = self._earlier(row.candidate, row.name)
-        except NoFingerprintError as error:
-            reason = f"cannot be compared: {error}"
-            return row.with_verdicts(Verdict("unique", passed=False, value=math.nan, unit="", reason=reason))
-        if not first:
-            return row.with_verdicts(
-                Verdict("unique", passed=True, value=0.0, unit="", reason="equals no structure before it")
-            )
-        return row.with_verdicts(
-            Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {first}")
-        )
-
-    def _earlier(self, candidate: Candidate, name: str) -> str:
-        """Return the name of the first row with this structure; empty if it is this row."""
-        if candidate.kind == "molecule":
-            first = self._graphs.setdefault(candidate.template, name)
-            return "" if first == name else first
-        self._names.append(name)
-        index = self._seen.add(candidate.crystal)
-        return "" if index is None else self._names[index]
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:

@@ -20,7 +20,7 @@ from matgen.relaxation.stability import falls_back
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
 from matgen.screening.row import XTB_GAP
-from matgen.search.selection import Rulebook, SeenMolecules, Uniqueness, predictions
+from matgen.search.selection import Rulebook, predictions
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.structures.symmetry import space_group
 from matgen.weights.files import weights_file
@@ -41,10 +41,6 @@ class Assessment(Protocol):
     @property
     def another_try(self) -> bool:
         """Whether a rejected proposal may be tried again: equal proposals of later rounds differ in geometry."""
-        ...
-
-    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """Return the detector of repetitions among candidates."""
         ...
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
@@ -93,10 +89,6 @@ class CrystalAssessment:
             hull=hull,
             shaker=CHGNetSurface() if relaxed else None,
         )
-
-    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """Compare by `StructureMatcher`."""
-        return Uniqueness(known)
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         """Yield candidates with their final structure, in the order given, whatever the number of processes."""
@@ -155,10 +147,6 @@ class MoleculeAssessment:
             predictor=Predictor(graph, by_graph_and_template(graph, properties)),
             evaluator=_model("molecule_evaluator", request),
         )
-
-    def uniqueness(self, known: Iterable[Candidate] = ()) -> Uniqueness:
-        """Compare by SMILES, stereo included."""
-        return Uniqueness(known, SeenMolecules())
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         """Yield candidates at the minimum of GFN2-xTB, in the order given."""

@@ -12,10 +12,11 @@ from matgen.checks.verdicts import validate
 from matgen.generation.acceptance import confidence_of_round
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report
+from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import Assessment, assessment_of
 from matgen.search.deferred import deferred_again, dismissed, probability, split_by_confidence
 from matgen.search.outcome import Ending, Outcome
-from matgen.search.selection import Uniqueness, worthwhile
+from matgen.search.selection import worthwhile
 from matgen.search.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 from matgen.search.verification import REFUTED, UNVERIFIED, Verification, rank, with_results
 from matgen.structures.candidate import Candidate, Verdict
@@ -95,8 +96,8 @@ class Search:
             found,
             assessment,
             rejects=rejected_file(writer.folder),
-            unique=assessment.uniqueness(),
-            proposed=assessment.uniqueness(),
+            unique=Uniqueness(),
+            proposed=Uniqueness(),
             variety=Variety.of(request),
             families=Families(writer.candidates),
             deadline=deadline,
@@ -111,7 +112,7 @@ class Search:
             search._rejected_before(candidate)
         if search.deferred:
             search.rejects.write(one for one in rejected if one.name in search.settled)
-        search.unique = assessment.uniqueness([*writer.candidates, *search.variety.waiting, *search.deferred])
+        search.unique = Uniqueness([*writer.candidates, *search.variety.waiting, *search.deferred])
         return search
 
     @property
@@ -161,7 +162,7 @@ class Search:
     def settle(self, proposals: list[Candidate], report: Report) -> None:
         """Relax and assess proposals, best first, until enough are found or the budget is spent."""
         if self.assessment.another_try:
-            self.proposed = self.assessment.uniqueness(self.writer.candidates)
+            self.proposed = Uniqueness(self.writer.candidates)
         kept, dropped = worthwhile(proposals, self.assessment.rulebook.before_relaxing(), self.proposed)
         for candidate in dropped:
             self._reject(candidate)
@@ -175,11 +176,7 @@ class Search:
     def _relax_and_assess(
         self, waiting: list[Candidate], layouts: Mapping[str, Layout | None], report: Report
     ) -> list[Candidate]:
-        """Relax and assess proposals in order.
-
-        Returns:
-            The rest, if so many of them became superfluous that restarting the relaxations without them pays.
-        """
+        """Relax and assess proposals in order; return the rest once restarting without superfluous ones pays."""
 
         def superfluous(one: Candidate) -> bool:
             return self.variety.superfluous(layouts.get(one.name))

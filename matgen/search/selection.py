@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 import torch
 
@@ -18,10 +17,9 @@ from matgen.generation.predictors import EVALUATOR, as_predictions
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
 from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
-from matgen.novelty.duplicates import SeenStructures
-from matgen.novelty.fingerprint import NoFingerprintError
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import FALLS_BACK
+from matgen.screening.uniqueness import Uniqueness
 from matgen.structures.candidate import Candidate, Material, Prediction, Verdict, kind_of
 from matgen.structures.conversion import state_of
 from matgen.targets.properties import PROPERTIES_OF
@@ -142,7 +140,7 @@ def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
 
 
 def worthwhile(
-    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: "Uniqueness"
+    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Split candidates into those worth relaxing and the rest.
 
@@ -165,67 +163,3 @@ def worthwhile(
         else:
             dropped.append(replace(candidate, verdicts=verdicts))
     return kept, dropped
-
-
-class Seen(Protocol):
-    """Materials seen so far, in order."""
-
-    def add(self, candidate: Candidate) -> int | None:
-        """Add one, and return the index of the first equal one before it.
-
-        Raises:
-            NoFingerprintError: it cannot be compared.
-        """
-        ...
-
-
-class SeenCrystals:
-    """Crystals seen so far, equal by `StructureMatcher`."""
-
-    def __init__(self) -> None:
-        self._seen = SeenStructures()
-
-    def add(self, candidate: Candidate) -> int | None:
-        """Add one, and return the index of the first equal one before it."""
-        return self._seen.add(candidate.crystal)
-
-
-class SeenMolecules:
-    """Molecules seen so far, equal if their graphs are, stereo included."""
-
-    def __init__(self) -> None:
-        self._first: dict[str, int] = {}
-        self._count = 0
-
-    def add(self, candidate: Candidate) -> int | None:
-        """Add one, and return the index of the first equal one before it."""
-        first = self._first.setdefault(candidate.template, self._count)
-        self._count += 1
-        return None if first == self._count - 1 else first
-
-
-class Uniqueness:
-    """The structures seen so far, by name.
-
-    Args:
-        known: structures to begin with.
-        seen: how they are compared; crystals by `StructureMatcher` if left out.
-    """
-
-    def __init__(self, known: Iterable[Candidate] = (), seen: Seen | None = None) -> None:
-        self._seen = seen or SeenCrystals()
-        self._names: list[str] = []
-        for candidate in known:
-            self.verdict(candidate)
-
-    def verdict(self, candidate: Candidate) -> Verdict:
-        """Check that no earlier structure equals this one, and add it."""
-        self._names.append(candidate.name)
-        try:
-            first = self._seen.add(candidate)
-        except NoFingerprintError as error:
-            reason = f"cannot be compared: {error}"
-            return Verdict("unique", passed=False, value=math.nan, unit="", reason=reason)
-        if first is None:
-            return Verdict("unique", passed=True, value=0.0, unit="", reason="equals no better candidate of this run")
-        return Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {self._names[first]}")
