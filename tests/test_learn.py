@@ -462,7 +462,7 @@ def test_a_run_is_identified_by_the_weights_of_the_user(tmp_path: Path) -> None:
         shipped_hashes("crystal", tmp_path)
     (tmp_path / "evaluator.safetensors").write_bytes((WEIGHTS / "template_prior.safetensors").read_bytes())
     (tmp_path / "hashes.json").unlink()
-    with pytest.raises(WeightsError, match="expected weights of kind judge"):
+    with pytest.raises(WeightsError, match="expected weights of kind evaluator"):
         shipped_hashes("crystal", tmp_path)
 
 
