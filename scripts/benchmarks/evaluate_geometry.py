@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from matgen.chemistry.charges import is_valid
-from matgen.generation.kinds.crystals import Crystals
-from matgen.generation.request import Request
 from matgen.generation.sampler_settings import Stages
-from matgen.generation.total_energy import state_energy
 from matgen.runtime.config import to_mapping
 from matgen.samplers.initial_geometry import initial_geometries
 from matgen.samplers.initial_noise import renoise
@@ -31,7 +28,7 @@ from shared.crystals import as_structures, chunks, crystals, match, sample_rows,
 from shared.measurement import Measurement, Task
 from shared.options import parser
 from shared.page import percent, table
-from shared.shaping import CONFIG, NOISE, NOISE_LEVELS, ONE_START, Shaped, diffused, from_noise, piped
+from shared.shaping import CONFIG, NOISE, NOISE_LEVELS, ONE_START, Shaped, default_energy, diffused, from_noise, piped
 
 CHUNK = 25
 
@@ -139,7 +136,7 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
     sources = [source for _, _, _, source in parts for source in source]
     level = torch.full((batch.n_systems,), CONFIG.choose_sigma)
     with torch.no_grad():
-        terms = state_energy(Request(), Crystals(Request(), shipped())).breakdown(expand(batch, geometry), level)
+        terms = default_energy().breakdown(expand(batch, geometry), level)
     total = torch.stack(list(terms.values())).sum(0)
     found = as_structures(batch, geometry)
     truths = true_structures(whole, task.rows)

@@ -13,25 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluate_geometry import CONFIG, NOISE, Shaped, from_noise, piped
 from matgen.checks.contacts import closest_contact
 from matgen.checks.crystals import MIN_CONTACT
-from matgen.generation.kinds.crystals import Crystals
-from matgen.generation.request import Request
 from matgen.generation.sampler_settings import Stages
-from matgen.generation.total_energy import state_energy
 from matgen.runtime.config import to_mapping
 from matgen.samplers.hybrid import RefineSchedule, refine
 from matgen.samplers.initial_noise import pure_noise
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
-from shared.crystals import as_structures, chunks, crystals, match, sample_rows, shipped, true_structures
+from shared.crystals import as_structures, chunks, crystals, match, sample_rows, true_structures
 from shared.measurement import Measurement, Task
 from shared.options import parser
 from shared.page import mean, percent, table
+from shared.shaping import CONFIG, NOISE, ONE_START, Shaped, default_energy, from_noise, piped
 
-ONE_START = replace(CONFIG, geometries=1)
 WAYS = {
     ("start", False, False): "the initial geometry",
     ("start", True, False): "diffusion only",
@@ -76,7 +72,7 @@ def _refined(shaped: Shaped, generator: torch.Generator) -> tuple[Shaped, Tensor
     """Return geometries after the Langevin steps of `matgen design`, and their acceptance (n_systems,)."""
     batch, geometry = shaped
     batch, geometry, report = refine(
-        state_energy(Request(), Crystals(Request(), shipped())),
+        default_energy(),
         batch,
         geometry,
         torch.full((batch.n_systems,), CONFIG.refine_sigma),
@@ -90,7 +86,7 @@ def _figures(task: Task, shaped: Shaped, seconds: float, acceptance: Tensor) -> 
     batch, geometry = shaped
     level = torch.full((batch.n_systems,), CONFIG.choose_sigma)
     with torch.no_grad():
-        energy = state_energy(Request(), Crystals(Request(), shipped()))(expand(batch, geometry), level) / batch.n_atoms
+        energy = default_energy()(expand(batch, geometry), level) / batch.n_atoms
     pairs = zip(true_structures(crystals(task.table), task.rows), as_structures(batch, geometry), strict=True)
     return [
         {

@@ -25,6 +25,29 @@ def within(values: Sequence[float]) -> tuple[int, int]:
     return sum(value <= TOLERANCE for value in values), len(values)
 
 
+def _sentences(
+    looked: Sequence[Mapping[str, Any]],
+    moved: Sequence[Mapping[str, Any]],
+    times: Mapping[str, float],
+    run: Mapping[str, float],
+) -> list[str]:
+    """Return the figures that are not in the table, as sentences."""
+    itself = sum(entry["itself"] for entry in looked)
+    change = statistics.median(abs(entry["volume"]) for entry in moved)
+    nearest = (
+        f"The nearest entry was the perturbed crystal itself for {percent(itself, len(looked))} at 1 %, a twin of "
+        f"it otherwise. {moved[0]['potential']} changed the volume of the relaxed ones by {100 * change:.1f} % in "
+        "the median."
+    )
+    speed = (
+        f"Processor time: fingerprint {times['fingerprint_ms']:.1f} ms and look-up {times['find_ms']:.2f} ms a "
+        f"structure ({TIMED} of ≤ 20 atoms), loading the index {times['load_s']:.2f} s. Uniqueness among "
+        f"{run['structures']} structures of one formula, half of them copies: {run['seconds']:.1f} s, by "
+        f"`StructureMatcher` alone {run['matcher_seconds']:.1f} s; {run['disagree']} verdicts differ."
+    )
+    return [nearest, speed]
+
+
 def report(
     measurement: Measurement,
     looked: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -68,19 +91,6 @@ def report(
     figures["relaxed"] = within([entry["nearest"] for entry in moved])
     figures["relaxed_on_hull"] = within(hull)
     header = ["tolerance", *(f"**{t:.3f}**" if t == TOLERANCE else f"{t:.3f}" for t in TOLERANCES)]
-    itself = sum(entry["itself"] for entry in looked[one])
-    change = statistics.median(abs(entry["volume"]) for entry in moved)
-    nearest = (
-        f"The nearest entry was the perturbed crystal itself for {percent(itself, len(looked[one]))} at 1 %, a twin of "
-        f"it otherwise. {moved[0]['potential']} changed the volume of the relaxed ones by {100 * change:.1f} % in "
-        "the median."
-    )
-    speed = (
-        f"Processor time: fingerprint {times['fingerprint_ms']:.1f} ms and look-up {times['find_ms']:.2f} ms a "
-        f"structure ({TIMED} of ≤ 20 atoms), loading the index {times['load_s']:.2f} s. Uniqueness among "
-        f"{run['structures']} structures of one formula, half of them copies: {run['seconds']:.1f} s, by "
-        f"`StructureMatcher` alone {run['matcher_seconds']:.1f} s; {run['disagree']} verdicts differ."
-    )
     found, searched = figures[one]
     wrong, apart = figures["random"]["distinct"]
     sure_wrong, sure_apart = figures["random"]["distinct_without_twins"]
@@ -88,4 +98,10 @@ def report(
         f"recognised {percent(found, searched)} of {searched}; confused {percent(wrong, apart)} of {apart} pairs that "
         f"the matcher calls different, {percent(sure_wrong, sure_apart)} without the twins that it misses"
     )
-    measurement.finish(figures, {"novelty": "\n\n".join((table(header, rows), nearest, speed)), "bar novelty": bar})
+    measurement.finish(
+        figures,
+        {
+            "novelty": "\n\n".join([table(header, rows), *_sentences(looked[one], moved, times, run)]),
+            "bar novelty": bar,
+        },
+    )

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from matgen.energies.base import Sum
 from matgen.energies.graph import denoiser_score
-from matgen.generation.generate import shape
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
+from matgen.generation.shape import shape
+from matgen.generation.total_energy import state_energy
 from matgen.runtime.progress import Silence
 from matgen.samplers.diffusion import Schedule, diffuse
 from matgen.samplers.initial_noise import pure_noise
@@ -28,6 +30,11 @@ NOISE_LEVELS = 32
 """Noise levels of a diffusion from pure noise."""
 
 Shaped = tuple[TemplateBatch, Geometry]
+
+
+def default_energy() -> Sum:
+    """Return the energy of crystals of a request without targets."""
+    return state_energy(Request(), Crystals(Request(), shipped()))
 
 
 def piped(
