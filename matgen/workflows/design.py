@@ -165,8 +165,8 @@ def design(
 ) -> list[Candidate]:
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
-    Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties, and
-    settings of `matgen.generation.request.Request`, whose tables may be given whole, too (`sampler={"levels": 20}`):
+    Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
+    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `max_atoms`, in the
