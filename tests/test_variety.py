@@ -90,7 +90,7 @@ class _Agreeable:
     def unfit(self, _: Candidate) -> Verdict | None:
         return None
 
-    def opinions(self, _: Candidate) -> dict[str, Prediction]:
+    def predicted(self, _: Candidate) -> dict[str, Prediction]:
         return {}
 
     def afterwards(self, candidate: Candidate) -> Candidate:
