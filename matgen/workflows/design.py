@@ -1,8 +1,6 @@
 """From targets to candidates on disk: generate, relax best first, check, keep what passes, say why the rest fails."""
 
-import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -35,6 +33,7 @@ from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.shipped import folder_of, shipped_hashes
+from matgen.workflows.folder_name import readable, short_hash
 
 EFFORT = {"search": ("budget", "rounds"), "resources": ("processes",), "verification": ("n", "minutes")}
 """Settings that may differ when the folder of a run is resumed: they do not make it another run.
@@ -147,9 +146,7 @@ def default_folder(request: Request) -> Path:
         "-".join(request.composition.elements),
     ]
     words = [*targets, *filter(None, asked)] or ["anything" if request.kind == "crystal" else "any_molecule"]
-    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", "_".join(words)).strip("_")[:60]
-    digest = hashlib.sha256(content.encode()).hexdigest()[:6]
-    return Path("designs") / f"{readable}_seed{request.search.seed}_{digest}"
+    return Path("designs") / f"{readable(words)}_seed{request.search.seed}_{short_hash(content)}"
 
 
 def design(
