@@ -11,8 +11,8 @@ from pymatgen.core import Lattice, Structure
 from matgen.energies.novelty import Novelty
 from matgen.generation.acceptance import confidence_of_round, least_confidence
 from matgen.generation.errors import RequestError
-from matgen.generation.generate import STEPS_BETWEEN_LOOKS
 from matgen.generation.presets import FAST
+from matgen.generation.propose import STEPS_BETWEEN_LOOKS
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.novelty.crystals import KnownIndex
