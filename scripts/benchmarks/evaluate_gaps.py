@@ -2,7 +2,8 @@
 
 `python scripts/benchmarks/evaluate_gaps.py SERIES=FOLDER... --document docs/results.md`: each folder holds a run of
 `matgen design --bandgap X` and its `verified.jsonl`. The first 30 calculated candidates of each series count; one that
-did not converge counts as a miss. Writes all of them to docs/verified_designs.csv. Does not need GPAW.
+did not converge counts as a miss. Writes all of them to docs/verified_designs.csv, and keeps the series there that are
+not named. Does not need GPAW.
 """
 
 import argparse
@@ -23,6 +24,7 @@ FIRST = 30
 NEAR = (0.1, 0.25, 0.4)  # eV
 NORMAL_90 = 1.645
 CSV = Path("docs/verified_designs.csv")
+TEXTS = frozenset({"series", "name", "formula", "reason"})
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,20 @@ def rows(series: str, folder: Path) -> list[Row]:
             f"expected a run without --verify in {folder}, whose confirmed candidates come first; name another folder"
         )
     return [_row(series, target, one, results[one.name]) for one in found if one.name in results][:FIRST]
+
+
+def kept(named: set[str]) -> list[Row]:
+    """Return the rows of the table on disk whose series are not named anew."""
+    if not CSV.exists():
+        return []
+    with CSV.open(encoding="utf-8", newline="") as stream:
+        return [_read(row) for row in csv.DictReader(stream) if row["series"] not in named]
+
+
+def _read(row: dict[str, str]) -> Row:
+    """Return a row of the table on disk; an empty gap is one that did not converge."""
+    numbers = {name: float(text) for name, text in row.items() if name not in TEXTS and text}
+    return Row(**{**row, "gpaw": None, **numbers, "space_group": int(row["space_group"])})  # type: ignore[arg-type]
 
 
 def _row(series: str, target: Target, one: Candidate, result: dict) -> Row:
@@ -134,12 +150,13 @@ def bar(every: Sequence[Row], last: Iterable[str]) -> str:
 def main() -> None:
     """Read, count, write."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("series", nargs="+", help="NAME=FOLDER")
+    options.add_argument("series", nargs="*", help="NAME=FOLDER")
     options.add_argument("--last", nargs="*", default=[], help="names of the series that count")
     options.add_argument("--document", type=Path)
     arguments = options.parse_args()
     pairs = [one.split("=", 1) for one in arguments.series]
-    every = [row for name, folder in pairs for row in rows(name, Path(folder))]
+    every = kept({name for name, _ in pairs})
+    every += [row for name, folder in pairs for row in rows(name, Path(folder))]
     with CSV.open("w", encoding="utf-8", newline="") as stream:
         sheet = csv.writer(stream, lineterminator="\n")
         sheet.writerow(field.name for field in fields(Row))
