@@ -24,7 +24,7 @@ from matgen.generation.sampler_settings import SamplerConfig
 from matgen.runtime.devices import DeviceError, find_device, per_device, placed
 from matgen.runtime.progress import Silence
 from matgen.runtime.random import choice, normal, uniform
-from matgen.search.selection import predictions
+from matgen.search.assessment import predictions
 from matgen.structures.conversion import described, state_of
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand

@@ -19,7 +19,7 @@ from matgen.chemistry.elements import SYMBOLS
 from matgen.energies.base import forces, gradients
 from matgen.energies.charge import ChargeBalance, StateChargeBalance
 from matgen.energies.closed_shell import ClosedShell
-from matgen.energies.graph import GraphPredictor, GraphPrior, denoiser_score
+from matgen.energies.graph import GraphNetworkEnergy, GraphPredictor, denoiser_score
 from matgen.energies.potential import Potential
 from matgen.energies.property_target import StatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
@@ -128,8 +128,8 @@ def test_a_potential_keeps_the_contract(
 def test_the_graph_prior_keeps_the_contract(
     state: State, templates: TemplateBatch, geometry: Geometry, sigma: Tensor, model: GraphEnergy
 ) -> None:
-    check_energy(GraphPrior(model), state, sigma, extensive=True)
-    check_gradients(GraphPrior(model), templates, geometry, sigma)
+    check_energy(GraphNetworkEnergy(model), state, sigma, extensive=True)
+    check_gradients(GraphNetworkEnergy(model), templates, geometry, sigma)
 
 
 def test_a_target_by_the_graph_keeps_the_contract(
@@ -332,14 +332,14 @@ def test_predictions_do_not_grow_with_the_cell(state: State, sigma: Tensor, mode
     one, two = predictor(state, sigma), predictor(doubled(state), sigma)
     assert one.keys() == CRYSTAL_PROPERTIES.keys()
     for name in CRYSTAL_PROPERTIES:
-        torch.testing.assert_close(two[name].prediction().value, one[name].prediction().value)
+        torch.testing.assert_close(two[name].summary().value, one[name].summary().value)
 
 
 def test_predictions_are_calibrated(state: State, sigma: Tensor, model: GraphEnergy) -> None:
-    before = GraphPredictor(model)(state, sigma)["formation_energy"].prediction()
+    before = GraphPredictor(model)(state, sigma)["formation_energy"].summary()
     saved = model.heads.calibration.clone()
     model.heads.calibration[list(CRYSTAL_PROPERTIES).index("formation_energy"), 0] = 3.0
-    after = GraphPredictor(model)(state, sigma)["formation_energy"].prediction()
+    after = GraphPredictor(model)(state, sigma)["formation_energy"].summary()
     model.heads.calibration.copy_(saved)
     torch.testing.assert_close(after.spread, 3 * before.spread)
     torch.testing.assert_close(after.value, before.value)

@@ -93,6 +93,8 @@ def test_a_record_of_version_0_1_is_read_under_the_current_names() -> None:
         ("check_target_judge_gap", "check_target_evaluator_gap"),
         ("energy_familiarity", "energy_chemical_distance"),
         ("energy_hands", "energy_stereo"),
+        ("check_falls_back", "check_is_minimum"),
+        ("surer", "not_needed"),
         ("formation_energy", "formation_energy"),
         ("energy_above_hull", "energy_above_hull"),
         ("stereo", "stereo"),

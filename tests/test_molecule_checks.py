@@ -13,11 +13,11 @@ from scipy.spatial.transform import Rotation
 from matgen.batch.graphs import TETRAHEDRAL
 from matgen.checks.molecular_graph import shows_template
 from matgen.checks.molecules import graph_kept, molecule_checks, posebusters, sanitised, stereo, strain
-from matgen.checks.rmsd import best_rmsd, rmsd
 from matgen.checks.targets import Interval
 from matgen.checks.verdicts import survives, validate
 from matgen.relaxation.xtb import relax_molecule
 from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.rmsd import best_rmsd, rmsd
 from matgen.templates.molecule import MoleculeTemplate, template_in_space
 
 CHECKS = molecule_checks({"gap": Interval(5.0, 5.0, 0.3)}, relaxed=False)

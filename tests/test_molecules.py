@@ -15,7 +15,7 @@ from matgen.checks.molecular_graph import shows_template
 from matgen.chemistry.elements import SYMBOLS
 from matgen.energies.base import gradients
 from matgen.energies.by_kind import ByKind
-from matgen.energies.graph import GraphPrior, denoiser_score
+from matgen.energies.graph import GraphNetworkEnergy, denoiser_score
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.stereo import StereoEnergy
@@ -343,7 +343,7 @@ def test_systems_of_a_batch_do_not_see_each_other(
 def test_slopes_are_those_of_the_energy(model: GraphEnergy, molecules: tuple[TemplateBatch, Geometry]) -> None:
     batch, geometry = molecules
     sigma = torch.full((batch.n_systems,), 0.2, dtype=D)
-    prior = GraphPrior(model)
+    prior = GraphNetworkEnergy(model)
     _, slope = gradients(prior, batch, geometry, sigma)
     direction = torch.randn(geometry.coords.shape, dtype=D, generator=generator())
     h = 1e-5
@@ -408,7 +408,7 @@ def test_a_network_of_graphs_refuses_states_without(
 
 
 def mixed_energy(model: GraphEnergy) -> ByKind:
-    return ByKind(crystals=ShortRangeRepulsion(), molecules=GraphPrior(model))
+    return ByKind(crystals=ShortRangeRepulsion(), molecules=GraphNetworkEnergy(model))
 
 
 def test_a_mixed_state_has_the_energies_of_its_parts(
@@ -418,7 +418,7 @@ def test_a_mixed_state_has_the_energies_of_its_parts(
     sigma = torch.full((batch.n_systems,), 0.1, dtype=D)
     whole = mixed_energy(model)(expand(batch, geometry), sigma)
     first = ShortRangeRepulsion()(expand(*crystals), sigma[:2])
-    second = GraphPrior(model)(expand(*molecules), sigma[2:])
+    second = GraphNetworkEnergy(model)(expand(*molecules), sigma[2:])
     torch.testing.assert_close(whole, torch.cat([first, second]))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from matgen.batch.state import State
 from matgen.chemistry.elements import SYMBOLS, known_elements
-from matgen.energies.graph import GraphPrior
+from matgen.energies.graph import GraphNetworkEnergy
 from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.geometry_density import (
     LATTICE_RANGE,
@@ -180,7 +180,7 @@ def test_the_energy_keeps_the_contract(
     model: GraphEnergy, state: State, templates: TemplateBatch, geometry: Geometry, sigma: Tensor
 ) -> None:
     # Rotation, reflection, lattice shifts, permutation, orbits or none, batch mates, doubled cells, forces.
-    energy = GraphPrior(model)
+    energy = GraphNetworkEnergy(model)
     check_energy(energy, state, sigma, extensive=True, tolerance=1e-6)  # couplings are rounded to float32
     check_gradients(energy, templates, geometry, sigma)
 
@@ -221,7 +221,7 @@ def test_the_energy_and_two_derivatives_are_continuous_at_the_cutoff(model: Grap
     # two derivatives, E ~ h³ and the force ~ h² at a distance h inside: 100 times less for a tenth of h.
     def at(inside: float) -> tuple[float, float]:
         x = torch.tensor([[0, 0, 0], [-1.9, 0.4, 0.2], [CUTOFF - inside, 0, 0]], dtype=D).requires_grad_()
-        value = GraphPrior(model)(cluster(x, [11, 17, 8]), torch.full((1,), 0.1, dtype=D))
+        value = GraphNetworkEnergy(model)(cluster(x, [11, 17, 8]), torch.full((1,), 0.1, dtype=D))
         (slope,) = torch.autograd.grad(value.sum(), x)
         return float(value), float(slope[2].norm())
 
@@ -247,7 +247,7 @@ def test_energy_and_forces_stay_bounded_as_atoms_meet(model: GraphEnergy) -> Non
     # Down to coincidence, the energy approaches a limit and forces stay finite and of the same size.
     def at(distance: float) -> tuple[Tensor, Tensor]:
         x = torch.tensor([[0, 0, 0], [distance, 0, 0], [1.5, 1.2, 0.3]], dtype=D).requires_grad_()
-        value = GraphPrior(model)(cluster(x, [11, 17, 8]), torch.full((1,), 1.0, dtype=D))
+        value = GraphNetworkEnergy(model)(cluster(x, [11, 17, 8]), torch.full((1,), 1.0, dtype=D))
         return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
     met, force = at(0.0)
@@ -268,7 +268,7 @@ def test_directions_are_bounded_and_smooth_at_the_origin() -> None:
 
 
 def test_an_atom_alone_has_an_energy(model: GraphEnergy) -> None:
-    energy = GraphPrior(model)
+    energy = GraphNetworkEnergy(model)
     far = torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0]], dtype=D)
     two = energy(cluster(far, [11, 17]), torch.ones(1, dtype=D))
     one = [energy(cluster(far[:1], [z]), torch.ones(1, dtype=D)) for z in (11, 17)]
@@ -306,7 +306,7 @@ def test_only_odd_channels_distinguish_mirror_images(state: State, sigma: Tensor
 
 
 def test_the_noise_level_matters_and_only_to_its_own_system(model: GraphEnergy, state: State, sigma: Tensor) -> None:
-    energy = GraphPrior(model)
+    energy = GraphNetworkEnergy(model)
     other = sigma.clone()
     other[1] = 0.7
     change = (energy(state, other) - energy(state, sigma)).abs()
@@ -316,18 +316,22 @@ def test_the_noise_level_matters_and_only_to_its_own_system(model: GraphEnergy, 
 
 def test_the_energy_is_smooth_in_the_noise_level(model: GraphEnergy, state: State, sigma: Tensor) -> None:
     level = sigma.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: GraphPrior(model)(state, s), level, eps=1e-6, atol=1e-5, rtol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda s: GraphNetworkEnergy(model)(state, s), level, eps=1e-6, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_second_derivatives_exist(model: GraphEnergy, state: State, sigma: Tensor) -> None:
     # For training a conservative energy by denoising: slopes of forces in the weights.
     one = system_of(state, 4)
     x = one.positions.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(GraphPrior(model)(replace(one, positions=x), sigma[4:]).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(
+        GraphNetworkEnergy(model)(replace(one, positions=x), sigma[4:]).sum(), x, create_graph=True
+    )
     (curved,) = torch.autograd.grad(slope.square().sum(), model.trunk.layers[0].before.weight)
     assert curved.isfinite().all()
     assert curved.any()
-    check_forces(GraphPrior(model), one, sigma[4:])
+    check_forces(GraphNetworkEnergy(model), one, sigma[4:])
 
 
 # ---------------------------------------------------------------- the template prior

@@ -89,7 +89,7 @@ def test_median_and_spread_are_those_of_samples(name: str) -> None:
     distribution = DISTRIBUTIONS[name]
     levels = torch.rand(20_000, 1, dtype=D, generator=torch.Generator().manual_seed(0)).clamp(0.0025, 0.9975)
     samples = distribution.quantile(levels)
-    predicted = distribution.prediction()
+    predicted = distribution.summary()
     # 20,000 samples give the median to 1 % of the spread; the tail beyond 0.25 % moves the spread by some percent.
     assert abs(samples.quantile(0.5) - predicted.value).item() < 0.05 * predicted.spread.item()
     assert samples.std().item() == pytest.approx(predicted.spread.item(), rel=0.1)
@@ -98,7 +98,7 @@ def test_median_and_spread_are_those_of_samples(name: str) -> None:
 def test_a_coin_flip_between_metal_and_insulator_is_not_reported_as_a_small_gap() -> None:
     sure = Hurdle(numbers(-8.0), numbers(3.0), numbers(0.05), math.inf, 0.01)
     metal = replace(sure, zero_logit=numbers(8.0))
-    value = Mixture((sure, metal)).prediction().value.item()
+    value = Mixture((sure, metal)).summary().value.item()
     assert min(abs(value), abs(value - 3.0)) < 0.3  # either of the two, never the 1.5 eV between them
 
 
@@ -326,9 +326,9 @@ def test_an_ensemble_is_the_even_mixture_of_its_members_and_members_differ() -> 
 
 def test_members_that_disagree_spread_the_mixture() -> None:
     one = Logistic(numbers(1.0), numbers(0.1))
-    agreed = Mixture((one, one)).prediction()
+    agreed = Mixture((one, one)).summary()
     torch.testing.assert_close(agreed.value, one.loc, atol=1e-6, rtol=0)
-    apart = Mixture((one, Logistic(numbers(2.0), numbers(0.1)))).prediction()
+    apart = Mixture((one, Logistic(numbers(2.0), numbers(0.1)))).summary()
     # Two narrow peaks 1 apart: a standard deviation of a half, and the width of each.
     assert apart.spread.item() == pytest.approx((0.25 + agreed.spread.item() ** 2) ** 0.5, rel=0.02)
     assert (agreed.epistemic.item(), apart.epistemic.item()) == pytest.approx((0.0, 0.5), abs=1e-6)
@@ -338,8 +338,8 @@ def test_a_mixture_of_mixtures_gives_every_branch_its_share() -> None:
     low, high = Logistic(numbers(0.0), numbers(1e-3)), Logistic(numbers(1.0), numbers(1e-3))
     nested = Mixture((low, Mixture((high, high))))
     # Half at zero and half at one, however many parts say so: a standard deviation of a half.
-    assert nested.prediction().spread.item() == pytest.approx(0.5, abs=1e-3)
-    assert nested.prediction().epistemic.item() == pytest.approx(0.5, abs=1e-3)
+    assert nested.summary().spread.item() == pytest.approx(0.5, abs=1e-3)
+    assert nested.summary().epistemic.item() == pytest.approx(0.5, abs=1e-3)
 
 
 def test_coverage_counts_an_atom_alike_in_a_hurdle_and_in_a_mixture_of_equal_hurdles() -> None:

@@ -23,7 +23,7 @@ from pymatgen.core import Lattice, Structure
 import matgen
 from matgen import cli
 from matgen.checks.crystals import min_distance
-from matgen.hull.hull import PotentialMismatchError, quiet
+from matgen.hull.hull import PotentialMismatchError
 from matgen.hull.reference import Reference
 from matgen.novelty.crystals import KnownIndex
 from matgen.relaxation.calculators import chgnet_calculator
@@ -44,6 +44,7 @@ from matgen.screening.workers import here
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.cif import cif_text
 from matgen.structures.files import MissingPathError, found, given
+from matgen.structures.pymatgen_warnings import quiet
 from matgen.structures.run_report import ResumeError
 from matgen.targets.target import TargetError
 from matgen.workflows.screen import chunks, run, screen

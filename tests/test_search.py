@@ -1,5 +1,6 @@
 """A search keeps what is stable, new and distinct, and reports why it ended."""
 
+import json
 import math
 import time
 from dataclasses import replace
@@ -18,7 +19,7 @@ from matgen.generation.sampler_settings import SamplerConfig
 from matgen.novelty.crystals import KnownIndex
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import relax_many
-from matgen.relaxation.stability import falls_back
+from matgen.relaxation.stability import is_minimum
 from matgen.runtime.progress import Silence
 from matgen.search.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
 from matgen.structures.candidate import Candidate, Prediction
@@ -61,9 +62,12 @@ def test_known_unstable_and_repeated_proposals_are_rejected(tmp_path: Path) -> N
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
     search = searched(Request.of(n=4, max_ehull=0.2, processes=1), tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
-    objections = {name: search.assessment.rulebook.objection(found) for name, found in verdicts.items()}
-    assert objections.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
-    assert objections == {"known": "novel", "twice": "unique"}
+    lines = [json.loads(line) for line in search.rejects.path.read_text(encoding="utf-8").splitlines()]
+    rejected_by = {line["name"]: line["rejected_by"] for line in lines}
+    assert rejected_by.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
+    assert rejected_by == {"known": "novel", "twice": "unique"}
+    deciding = {name: search.assessment.candidate_checks.deciding_failure(found) for name, found in verdicts.items()}
+    assert deciding == {line["name"]: line["rejected_by"] for line in lines}
     assert "NaCl" in verdicts["known"]["novel"].reason
     (survivor,) = search.writer.candidates
     assert survivor.name == "high"
@@ -83,7 +87,7 @@ def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     search = searched(Request.of(n=1, allow_known=True, processes=1), tmp_path)
     assert [c.name for c in search.writer.candidates] == ["known"]
     assert not search.writer.candidates[0].verdicts["novel"].passed
-    assert search.writer.candidates[0].verdicts["falls_back"].passed
+    assert search.writer.candidates[0].verdicts["is_minimum"].passed
     assert search.outcome(tmp_path, 0.0).reason == "found all 1"
 
 
@@ -136,7 +140,7 @@ def test_less_probable_candidates_wait_for_later_rounds(tmp_path: Path) -> None:
     assert taken == ["most", "middle", "least"]
     (rejected,) = search.rejects.read()
     assert rejected.name == "never"
-    assert not rejected.verdicts["surer"].passed
+    assert not rejected.verdicts["not_needed"].passed
 
 
 def test_bad_limits_are_refused() -> None:
@@ -168,11 +172,11 @@ def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
     for structure in (magnesia, copper):
         (outcome,) = relax_many([structure])
         candidate = Candidate("a", outcome.structure, structure, space_group(structure), relaxation=outcome.report)
-        verdicts.append(falls_back(candidate, surface))
+        verdicts.append(is_minimum(candidate, surface))
     assert verdicts[0].passed
     assert verdicts[0].value < 0.003
     assert not verdicts[1].passed
-    unrelaxed = falls_back(offered("b", magnesia), surface)
+    unrelaxed = is_minimum(offered("b", magnesia), surface)
     assert not unrelaxed.passed
     assert math.isnan(unrelaxed.value)
 

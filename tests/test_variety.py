@@ -19,8 +19,9 @@ from matgen.generation.repetition import repeats
 from matgen.generation.request import FEW, Request
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence
-from matgen.search.search import Search, rejected_file
-from matgen.search.selection import Rulebook
+from matgen.search.rejected import rejected_file
+from matgen.search.search import Search
+from matgen.search.selection import CandidateChecks
 from matgen.search.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.conversion import described, structures
@@ -76,7 +77,7 @@ def many_halides() -> list[Candidate]:
 class _Agreeable:
     """An assessment that relaxes nothing and rejects only duplicates."""
 
-    rulebook = Rulebook({}, frozenset())
+    candidate_checks = CandidateChecks({}, frozenset())
     another_try = False
 
     def __init__(self) -> None:

@@ -24,7 +24,8 @@ from matgen.learning.rows import LabelConfig
 from matgen.runtime.progress import Silence
 from matgen.search.assessment import assessment_of
 from matgen.search.outcome import Outcome
-from matgen.search.search import Search, rejected_file
+from matgen.search.rejected import rejected_file
+from matgen.search.search import Search
 from matgen.search.verification import CONFIRMED, GAP, Verification, intervals
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.export import CandidateWriter
@@ -67,7 +68,7 @@ class Saying:
 
     def __init__(self, request: Request) -> None:
         self._assessment = assessment_of(request)
-        self.rulebook = self._assessment.rulebook
+        self.candidate_checks = self._assessment.candidate_checks
         self.another_try = False
 
     def __getattr__(self, name: str) -> Any:

@@ -26,8 +26,9 @@ from matgen.runtime.output import OutputError
 from matgen.runtime.progress import Silence
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import CrystalAssessment
-from matgen.search.search import Search, rejected_file
-from matgen.search.selection import Rulebook, worthwhile
+from matgen.search.rejected import rejected_file
+from matgen.search.search import Search
+from matgen.search.selection import CandidateChecks, checked_before_relaxation
 from matgen.search.variety import Families, Variety
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.candidate_files import CandidateFile
@@ -71,27 +72,30 @@ def unbalanced() -> Structure:
 
 
 def test_the_predictor_decides_and_the_evaluator_only_reports(rock_salt: Structure) -> None:
-    book = Rulebook.of(Request.of(targets={"band_gap": 1.5}, relax="none"))
+    book = CandidateChecks.of(Request.of(targets={"band_gap": 1.5}, relax="none"))
     verdicts = validate(candidate("a", rock_salt, gap=1.7, evaluated=3.0), book.checks)
     assert not verdicts["target_evaluator_band_gap"].passed
-    assert book.objection(verdicts) == ""
+    assert book.deciding_failure(verdicts) == ""
     missed = validate(candidate("b", rock_salt, gap=1.8, evaluated=1.5), book.checks)
     assert missed["target_evaluator_band_gap"].passed
-    assert book.objection(missed) == "target_band_gap"
+    assert book.deciding_failure(missed) == "target_band_gap"
 
 
 def test_a_named_formula_settles_its_charges(unbalanced: Structure) -> None:
-    free, named = Rulebook.of(Request.of(relax="none")), Rulebook.of(Request.of(formula="NaCl3", relax="none"))
-    assert free.objection(validate(candidate("a", unbalanced), free.checks)) == "charge_balance"
+    free, named = (
+        CandidateChecks.of(Request.of(relax="none")),
+        CandidateChecks.of(Request.of(formula="NaCl3", relax="none")),
+    )
+    assert free.deciding_failure(validate(candidate("a", unbalanced), free.checks)) == "charge_balance"
     verdicts = validate(candidate("a", unbalanced), named.checks)
     assert not verdicts["charge_balance"].passed
-    assert named.objection(verdicts) == ""
+    assert named.deciding_failure(verdicts) == ""
 
 
 def test_named_space_groups_must_be_kept(rock_salt: Structure) -> None:
     for groups, objection in (((225,), ""), ((216, 225), ""), ((216,), "symmetry"), ((194, 227), "symmetry")):
-        book = Rulebook.of(Request.of(space_groups=groups, relax="none"))
-        assert book.objection(validate(candidate("a", rock_salt), book.checks)) == objection
+        book = CandidateChecks.of(Request.of(space_groups=groups, relax="none"))
+        assert book.deciding_failure(validate(candidate("a", rock_salt), book.checks)) == objection
 
 
 def test_symmetry_decides_unless_it_was_let_go(rock_salt: Structure) -> None:
@@ -104,28 +108,28 @@ def test_symmetry_decides_unless_it_was_let_go(rock_salt: Structure) -> None:
         (Request.of(relax="none", relaxation={"settings": free}), False),
         (Request.of(relax="none", relaxation={"settings": free}, space_groups=(225,)), True),
     ):
-        book = Rulebook.of(request)
+        book = CandidateChecks.of(request)
         verdicts = validate(lost, book.checks)
         assert not verdicts["symmetry"].passed
-        assert book.objection(verdicts) == ("symmetry" if decides else "")
+        assert book.deciding_failure(verdicts) == ("symmetry" if decides else "")
 
 
 def test_an_unrelaxed_candidate_is_turned_away_where_relaxation_was_asked_for(rock_salt: Structure) -> None:
-    book = Rulebook.of(Request())
-    assert book.objection(validate(candidate("a", rock_salt), book.checks)) == "relaxed"
+    book = CandidateChecks.of(Request())
+    assert book.deciding_failure(validate(candidate("a", rock_salt), book.checks)) == "relaxed"
 
 
 def test_what_no_relaxation_mends_is_turned_away_first(rock_salt: Structure, unbalanced: Structure) -> None:
-    book = Rulebook.of(Request.of(targets={"band_gap": 1.5}))
+    book = CandidateChecks.of(Request.of(targets={"band_gap": 1.5}))
     offered = [
         candidate("gap", rock_salt, gap=4.0),
         candidate("good", rock_salt),
         candidate("charge", unbalanced),
         candidate("again", rock_salt.copy()),
     ]
-    kept, dropped = worthwhile(offered, book.before_relaxing(), Uniqueness())
+    kept, dropped = checked_before_relaxation(offered, book.before_relaxing(), Uniqueness())
     assert [c.name for c in kept] == ["good"]
-    assert [(c.name, book.objection(c.verdicts)) for c in dropped] == [
+    assert [(c.name, book.deciding_failure(c.verdicts)) for c in dropped] == [
         ("gap", "target_band_gap"),
         ("charge", "charge_balance"),
         ("again", "unique"),
@@ -193,7 +197,7 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
             request,
             writer,
             found=lambda _: None,
-            assessment=CrystalAssessment(request, _Blind(), None, Rulebook.of(request)),  # type: ignore[arg-type]
+            assessment=CrystalAssessment(request, _Blind(), None, CandidateChecks.of(request)),  # type: ignore[arg-type]
             rejects=rejected_file(tmp_path),
             unique=Uniqueness(),
             proposed=Uniqueness(),

@@ -8,12 +8,12 @@ from ase.build import molecule as ase_molecule
 from pymatgen.core.structure import Molecule
 from scipy.spatial.transform import Rotation
 
-from matgen.checks.rmsd import rmsd
 from matgen.relaxation.force_constants import model_hessian
 from matgen.relaxation.outcome import CONVERGED
 from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecule, relax_molecules
 from matgen.relaxation.xtb_properties import GAP_SLOPE, XtbProperties, calibrated_gap, electronic
 from matgen.runtime.config import ConfigError
+from matgen.structures.rmsd import rmsd
 
 
 def named(name: str, charge: int = 0) -> Molecule:

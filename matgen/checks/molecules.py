@@ -15,10 +15,10 @@ import rdkit
 from rdkit import rdBase
 
 from matgen.checks.molecular_graph import changed_bonds, stereo_of_geometry
-from matgen.checks.rmsd import rmsd
 from matgen.checks.targets import Interval, target_checks
 from matgen.checks.verdicts import Check, converged
 from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.rmsd import rmsd
 from matgen.templates.molecule import MolecularGraph, MoleculeError, MoleculeTemplate, with_positions
 from matgen.templates.skeleton import MAX_HEAVY
 

@@ -7,7 +7,7 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, reference
-from matgen.cli.common import BAD_INPUT, INTERRUPTED, complain
+from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.learn import learn
@@ -42,7 +42,7 @@ def main() -> None:
         code = app(standalone_mode=False)
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown
-            complain(message)
+            to_stderr(message)
         code = BAD_INPUT
     except typer.Abort:
         code = INTERRUPTED

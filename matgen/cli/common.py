@@ -34,16 +34,16 @@ Weights = Annotated[
 
 
 @contextmanager
-def teaching() -> Iterator[None]:
-    """Turn errors that the user can correct into one line and exit code 2."""
+def user_errors_as_one_line() -> Iterator[None]:
+    """Turn errors that the user can correct into one line on standard error and exit code 2."""
     try:
         yield
     except UserError as error:
-        complain(" ".join(str(error).split()))
+        to_stderr(" ".join(str(error).split()))
         raise typer.Exit(BAD_INPUT) from error
 
 
-def complain(message: str) -> None:
+def to_stderr(message: str) -> None:
     """Print a message on standard error."""
     typer.echo(f"matgen: {message}", err=True)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import teaching
+from matgen.cli.common import user_errors_as_one_line
 
 app = typer.Typer(no_args_is_help=True, help="Training data: what exists, and tables prepared for training.")
 
@@ -25,7 +25,7 @@ def prepare(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Determine the symmetry of every crystal, or the bonds of every molecule; write templates and geometries."""
-    with teaching():
+    with user_errors_as_one_line():
         from rich.progress import track
 
         from matgen.cli.tables import rows_table
@@ -55,7 +55,7 @@ def info(
     ] = None,
 ) -> None:
     """Show the training data, or what a prepared table contains."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
         from matgen.workflows.data import files, table_facts

@@ -12,12 +12,12 @@ from matgen.cli.common import (
     BandGap,
     Targets,
     Weights,
-    complain,
     numbers,
     requested,
     same_command,
     split,
-    teaching,
+    to_stderr,
+    user_errors_as_one_line,
 )
 
 
@@ -136,7 +136,7 @@ def design(
         },
     }
     options = {name: value for name, value in given.items() if value is not None}
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
@@ -155,16 +155,16 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
         raise ConfigError(f"{config}: {error}" if config else str(error)) from error
     if moved:
         names = ", ".join(f"{old} is now {new}" for old, new in moved.items())
-        complain(f"{config} uses keys of version 0.1, which are still read: {names}")
+        to_stderr(f"{config} uses keys of version 0.1, which are still read: {names}")
     return request
 
 
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
     """Run a request and show the result."""
     from matgen.cli.terminal import StageView, console
-    from matgen.first_principles.subjects import CANDIDATES
     from matgen.structures.candidate_files import CandidateFile
     from matgen.structures.record import to_record
+    from matgen.structures.run_folder import CANDIDATES
     from matgen.workflows.design import run
 
     screen = console(stderr=True)
@@ -187,10 +187,10 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
     if interrupted:
         if as_json and request.verification.n:
             _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
-        complain(f"{interrupted}; to go on, run {same_command(folder)}")
+        to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
     _show(outcome, request, as_json=as_json)
-    complain(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
 
 

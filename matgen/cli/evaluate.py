@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, complain, same_command, teaching
+from matgen.cli.common import INTERRUPTED, same_command, to_stderr, user_errors_as_one_line
 
 
 def evaluate(
@@ -46,7 +46,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON object on standard output.")] = False,
 ) -> None:
     """Evaluate a set of crystals or molecules: validity, novelty, stability, distances, matches."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import estimate_table, shares_table
         from matgen.cli.terminal import StageView, console
         from matgen.evaluation.findings import EvaluationConfig
@@ -66,7 +66,7 @@ def evaluate(
             except KeyboardInterrupt:
                 found = None
         if found is None:
-            complain(f"interrupted: relaxations are in {folder}; to resume, run {same_command(folder)}")
+            to_stderr(f"interrupted: relaxations are in {folder}; to resume, run {same_command(folder)}")
             raise typer.Exit(INTERRUPTED)
         if as_json:
             typer.echo(json.dumps(to_document(found), ensure_ascii=False))
@@ -75,5 +75,5 @@ def evaluate(
             if found.shares is not None:
                 console().print(shares_table(found.shares, training_shares()))
         for note in found.notes:
-            complain(note)
-        complain(f"everything is in {folder}")
+            to_stderr(note)
+        to_stderr(f"everything is in {folder}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, complain, teaching
+from matgen.cli.common import INTERRUPTED, to_stderr, user_errors_as_one_line
 
 
 def learn(
@@ -32,7 +32,7 @@ def learn(
     weights: Annotated[Path | None, typer.Option(help="Folder of initial weights. Default: the shipped ones.")] = None,
 ) -> None:
     """Fit the heads of the band-gap model of crystals to verified gaps, in minutes."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import learned_table
         from matgen.cli.terminal import StageView, console
         from matgen.learning.labels import read_labels
@@ -42,19 +42,19 @@ def learn(
 
         labels = read_labels(paths, LabelConfig(column, unit, functional, allow_functional))
         for name, reason in labels.skipped:
-            complain(f"skipped {name}: {reason}")
+            to_stderr(f"skipped {name}: {reason}")
         with StageView(console(stderr=True)) as view:
             try:
                 found = run(labels, out, LearnConfig(weights, data, replay, weight), report=view)
             except KeyboardInterrupt:
                 found = None
     if found is None:
-        complain("interrupted: nothing was written")
+        to_stderr("interrupted: nothing was written")
         raise typer.Exit(INTERRUPTED)
     console().print(learned_table(found))
     if not found.trusted:
-        complain(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
+        to_stderr(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
     if math.isinf(found.fit.pull):
-        complain(f"no other heads made held-out gaps more likely: those in {out} are unchanged, nothing was learned")
+        to_stderr(f"no other heads made held-out gaps more likely: those in {out} are unchanged, nothing was learned")
     else:
-        complain(f"{found.labels} gaps learned; use them by matgen design --weights {out}")
+        to_stderr(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from matgen.cli.common import complain, teaching
+from matgen.cli.common import to_stderr, user_errors_as_one_line
 
 
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model on standard output.")] = False,
 ) -> None:
     """Show the shipped models, their training data and their figures."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import model_table
         from matgen.cli.terminal import console
         from matgen.weights.shipped import registry
@@ -24,4 +24,4 @@ def models(
         elif found:
             console().print(model_table(found))
         else:
-            complain("no weights ship with this installation; make them with `matgen train`")
+            to_stderr("no weights ship with this installation; make them with `matgen train`")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, complain, same_command, teaching
+from matgen.cli.common import INTERRUPTED, same_command, to_stderr, user_errors_as_one_line
 
 app = typer.Typer(no_args_is_help=True, help="Known phases and their energies, which stability is measured against.")
 
@@ -27,7 +27,7 @@ def build(
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Compute energies of known crystals by a potential, and keep the phases near their hull. Resumes."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import StageView, console
         from matgen.relaxation.calculators import calculator_maker
@@ -49,7 +49,7 @@ def build(
             except KeyboardInterrupt:
                 built = None
         if built is None:
-            complain(f"interrupted: energies are in {out.with_suffix('.jsonl')}; to resume, run {same_command(out)}")
+            to_stderr(f"interrupted: energies are in {out.with_suffix('.jsonl')}; to resume, run {same_command(out)}")
             raise typer.Exit(INTERRUPTED)
         rows = {"potential": built.reference.potential, "energies": built.energies, "phases kept": len(built.reference)}
         rows |= {f"left out: {reason}": n for reason, n in built.failures.most_common()}
@@ -65,7 +65,7 @@ def info(
     ] = None,
 ) -> None:
     """Show the content of a reference, its potential and its source."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
         from matgen.workflows.reference import reference_facts

@@ -13,10 +13,10 @@ from matgen.cli.common import (
     Gap,
     Targets,
     Weights,
-    complain,
     requested,
     same_command,
-    teaching,
+    to_stderr,
+    user_errors_as_one_line,
 )
 
 
@@ -66,7 +66,7 @@ def screen(
     given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
     given["weights"] = None if weights is None else str(weights)
     properties = requested(bandgap, targets or [], gap=gap)
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.runtime.config import from_mapping
         from matgen.runtime.processes import usable_cores
         from matgen.screening.config import ScreenConfig
@@ -99,13 +99,13 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
         except KeyboardInterrupt:
             done = None
     if done is None:
-        complain(f"interrupted: finished rows are in {folder / ROWS}; to resume, run {same_command(folder)}")
+        to_stderr(f"interrupted: finished rows are in {folder / ROWS}; to resume, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
             console().print(table)
     readable = done.summary["structures"] - done.summary["broken"]
-    complain(
+    to_stderr(
         f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} screened now, "
         f"in {done.seconds:.0f} s; everything is in {done.folder}"
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, complain, teaching
+from matgen.cli.common import INTERRUPTED, to_stderr, user_errors_as_one_line
 
 
 def train(
@@ -21,7 +21,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, or cuda:1, likewise. Default: cpu.")] = None,
 ) -> None:
     """Train a model, or resume from the last checkpoint in its folder."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import StageView, console
         from matgen.training.run import train as run_training
@@ -43,7 +43,7 @@ def train(
             except KeyboardInterrupt:
                 trained = None
         if trained is None:
-            complain(f"interrupted: the last checkpoint is in {plan.run_folder}; run the same command to resume")
+            to_stderr(f"interrupted: the last checkpoint is in {plan.run_folder}; run the same command to resume")
             raise typer.Exit(INTERRUPTED)
         console().print(rows_table(f"{trained.path}, on the validation split", trained.figures))
 

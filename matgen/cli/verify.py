@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, complain, teaching
+from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, to_stderr, user_errors_as_one_line
 
 
 def verify(
@@ -50,7 +50,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
-    with teaching():
+    with user_errors_as_one_line():
         from matgen.first_principles import gpaw
         from matgen.first_principles.calculations import MoleculePlan, Plan
         from matgen.first_principles.gpaw import FirstPrinciplesConfig
@@ -65,7 +65,7 @@ def verify(
             config = replace(config, cutoff=cutoff, soft_cutoff=0.0)
         every = subjects(paths)
         if left := passed_over(paths):
-            complain(f"{left} structure files beside the designs are skipped; name them to have them verified")
+            to_stderr(f"{left} structure files beside the designs are skipped; name them to have them verified")
         picked = chosen(every, name or (), top)
         plan: Any = MoleculePlan(jobs=jobs, retry=retry)
         if kind_of_all(every) == "crystal":
@@ -94,9 +94,9 @@ def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) 
             outcome = None
     if outcome is None:
         again = shlex.join(["matgen", *sys.argv[1:]])
-        complain(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to resume, run {again}")
+        to_stderr(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to resume, run {again}")
         raise typer.Exit(INTERRUPTED)
     if not as_json and outcome.verified:
         console().print(verified_table(outcome.verified))
-    complain(f"{outcome.converged} of {len(picked)} calculated by {plan.method}; see {outcome.table}")
+    to_stderr(f"{outcome.converged} of {len(picked)} calculated by {plan.method}; see {outcome.table}")
     raise typer.Exit(0 if outcome.converged else NOTHING_FOUND)

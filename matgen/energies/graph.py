@@ -14,7 +14,7 @@ from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
 
 
-class GraphPrior(Energy):
+class GraphNetworkEnergy(Energy):
     """E(x, σ) of the graph network: extensive, N times its energy per atom."""
 
     name = "graph"

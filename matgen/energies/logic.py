@@ -9,7 +9,7 @@ P and Q,
     A xor B      P (1 - Q) + Q (1 - P)
 
 each again a probability whose -log is an energy: zero where the statement certainly holds, and differentiable where
-the targets are. A point target is a density, not a probability; use ranges.
+the targets are. A point counts as the interval of its tolerance.
 """
 
 from collections.abc import Callable

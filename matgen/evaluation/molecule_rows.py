@@ -12,13 +12,13 @@ import numpy as np
 from pymatgen.core.structure import Molecule
 
 from matgen.checks.molecules import graph_kept, posebusters, strain
-from matgen.checks.rmsd import rmsd
 from matgen.evaluation.relaxations import Outcome
 from matgen.metrics.molecules import assess_molecule, protocol_knows
 from matgen.novelty.molecules import KnownMolecules, KnownMoleculesError
 from matgen.runtime.progress import Report
 from matgen.structures.candidate import Candidate
 from matgen.structures.files import Entry
+from matgen.structures.rmsd import rmsd
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 
 

@@ -14,10 +14,9 @@ from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.files import Entry, MixedKindsError, files_below, read_structures
 from matgen.structures.record import from_record
 from matgen.structures.renamed import current_names
+from matgen.structures.run_folder import CANDIDATES, CANDIDATES_TABLE
 from matgen.structures.run_report import ResumeError
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
-
-CANDIDATES = "candidates.jsonl"
 
 RESULTS = "verified"
 """Stem of output files: `.jsonl` as results arrive, `.csv` and `.parquet` joined with the candidates."""
@@ -126,7 +125,7 @@ def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
     path = folder / CANDIDATES
     advice = "design anew, or name its CIFs instead"
     candidates = read_json_lines(path, from_record, error=ResumeError, advice=advice)
-    table = folder / "candidates.csv"
+    table = folder / CANDIDATES_TABLE
     listed = pyarrow.csv.read_csv(table).to_pylist() if candidates and table.exists() else []
     rows = {str(row["name"]): current_names(row) for row in listed}
     for candidate in candidates:

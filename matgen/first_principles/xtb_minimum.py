@@ -12,12 +12,12 @@ from typing import Any
 from pymatgen.core.structure import Molecule
 
 from matgen.checks.molecules import graph_kept, stereo
-from matgen.checks.rmsd import best_rmsd
 from matgen.first_principles.records import shared_fields, with_nulls
 from matgen.relaxation.xtb import POTENTIAL, TOGETHER, XtbConfig, relax_molecule
 from matgen.relaxation.xtb_properties import calibrated_gap, electronic, gap_from_levels
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.structures.candidate import Candidate
+from matgen.structures.rmsd import best_rmsd
 from matgen.templates.molecule import MoleculeTemplate
 
 RECIPE = 1

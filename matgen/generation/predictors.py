@@ -96,7 +96,7 @@ def as_predictions(
     by_name = {target.name: target for target in targets}
     columns: dict[str, list[Prediction]] = {}
     for name, distribution in distributions.items():
-        found = distribution.prediction()
+        found = distribution.summary()
         rows = zip(found.value.tolist(), found.spread.tolist(), found.epistemic.tolist(), strict=True)
         unit = PROPERTIES[name].unit
         if name in by_name:

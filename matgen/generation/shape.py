@@ -54,7 +54,7 @@ def shape(
     for first in range(0, len(owners), CHUNK):
         chosen = torch.isin(begun.owner, owners[first : first + CHUNK]).nonzero().ravel()
         parts.append(_shaped(begun.select(chosen), request, kind, generator))
-        report("shape", min(first + CHUNK, len(owners)), len(owners))
+        report("refine", min(first + CHUNK, len(owners)), len(owners))
     return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
 
 
@@ -75,7 +75,7 @@ def _begun(
         lowest.append(total.new_full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
         energies.append(total)
         parts.append(replace(begun, owner=begun.owner + first))
-        report("start", min(first + CHUNK, len(templates)), len(templates))
+        report("initial geometries", min(first + CHUNK, len(templates)), len(templates))
     if not parts:
         return kind.initial_geometries([], generator)
     total = torch.cat(lowest)

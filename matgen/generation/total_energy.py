@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.base import Sum, TemplateSum
-from matgen.energies.graph import GraphPredictor, GraphPrior
+from matgen.energies.graph import GraphNetworkEnergy, GraphPredictor
 from matgen.energies.property_target import StatePredictor, StatePropertyTarget, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.terms import check_finite
@@ -45,7 +45,7 @@ def state_energy(request: Request, kind: Kind) -> Sum:
 
 def _physical(weight: float, kind: Kind) -> Sum:
     """Return the weighted graph energy, and repulsion."""
-    return Sum({"graph": (weight, GraphPrior(kind.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
+    return Sum({"graph": (weight, GraphNetworkEnergy(kind.graph)), "repulsion": (1.0, ShortRangeRepulsion())})
 
 
 def guidance(request: Request, kind: Kind) -> Sum:

@@ -7,10 +7,8 @@ own potential only. The phase diagram is pymatgen's: S. P. Ong et al., Chem. Mat
 """
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -24,6 +22,7 @@ from pymatgen.core.composition import Composition
 from matgen.errors import UserError
 from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.pymatgen_warnings import quiet
 
 MARGIN = 0.1
 """Phases up to this far above the hull are kept in a reference, eV/atom."""
@@ -295,11 +294,3 @@ def diagram(entries: Iterable[PDEntry]) -> PhaseDiagram:
     """Return the pymatgen phase diagram of some phases."""
     with quiet():
         return PhaseDiagram(list(entries))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress the warnings of pymatgen about noble gases, which have no electronegativity to sort by."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-        yield

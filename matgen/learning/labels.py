@@ -13,12 +13,12 @@ from pymatgen.core.structure import Structure
 
 from matgen.checks.crystals import min_distance
 from matgen.chemistry.elements import known_elements
-from matgen.first_principles.subjects import CANDIDATES
 from matgen.learning.rows import LabelConfig, LabelError, Row
 from matgen.learning.tables import FRAMES, TABLES, frame_rows, table_rows
 from matgen.learning.verified import result_files, verified_rows
 from matgen.structures.candidate import Candidate
 from matgen.structures.files import MissingPathError
+from matgen.structures.run_folder import CANDIDATES
 from matgen.targets.properties import PROPERTIES
 
 LARGEST = 300

@@ -12,12 +12,13 @@ from matgen.first_principles import gpaw
 from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig
 from matgen.first_principles.gpaw_interpreter import Interpreter
 from matgen.first_principles.gpaw_worker import hubbard_u
-from matgen.first_principles.subjects import CANDIDATES, RESULTS, subjects
+from matgen.first_principles.subjects import RESULTS, subjects
 from matgen.learning.rows import PBE, LabelError, Row, failed_row
 from matgen.learning.tables import TABLES
 from matgen.runtime.json_lines import read_json_lines
 from matgen.structures.candidate import Material
 from matgen.structures.record import material_of
+from matgen.structures.run_folder import CANDIDATES
 
 
 def result_files(path: Path) -> list[Path]:

@@ -14,10 +14,9 @@ from pathlib import Path
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
-from matgen.structures.conversion import described
+from matgen.structures.conversion import template_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout, layout_label
-from matgen.templates.symmetry import NoTemplateError
 
 FILE = Path(__file__).resolve().parent / "shares.json"
 
@@ -108,14 +107,6 @@ def shares(crystals: Iterable[tuple[frozenset[int], CrystalTemplate | None]], so
 def shares_of_structures(structures: Iterable[Structure], source: str) -> Shares:
     """Return the shares of structures, with templates at the default tolerance."""
     return shares(((frozenset(one.atomic_numbers), template_of(one)) for one in structures), source)
-
-
-def template_of(structure: Structure) -> CrystalTemplate | None:
-    """Return the template of a structure; None if its symmetry cannot be found, or it has an unknown element."""
-    try:
-        return described(structure)[0]
-    except NoTemplateError:
-        return None
 
 
 def _commonest(counts: Counter[str], n: int) -> Share:

@@ -16,7 +16,7 @@ from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
 from matgen.structures.candidate import Candidate, Verdict
 
-FALLS_BACK = "falls_back"
+IS_MINIMUM = "is_minimum"
 
 AMPLITUDE = 0.05
 """Standard deviation of the displacement of each coordinate, Å."""
@@ -28,7 +28,7 @@ SAME_ENERGY = 0.003
 """eV/atom within which an energy counts as that of the symmetric crystal."""
 
 
-def falls_back(
+def is_minimum(
     candidate: Candidate, surface: CHGNetSurface, config: RelaxConfig | None = None, seed: int = 0
 ) -> Verdict:
     """Relax a relaxed crystal again from displaced atoms, without symmetry, and compare energies.
@@ -47,19 +47,19 @@ def falls_back(
     found = list(relax_batch([(0, displaced, math.inf)], surface, free))
     if candidate.relaxation is None or candidate.relaxation.potential != surface.name or not found:
         reason = f"not known: not relaxed by {surface.name}, or outside its domain"
-        return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
+        return Verdict(IS_MINIMUM, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     _, _, report = found[0]
     lower = candidate.relaxation.energy - report.energy
     if not math.isfinite(lower):
         reason = f"not known: no energies to compare; without symmetry the relaxation ended {report.reason}"
-        return Verdict(FALLS_BACK, passed=False, value=math.nan, unit="eV/atom", reason=reason)
+        return Verdict(IS_MINIMUM, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     if not report.converged and lower <= SAME_ENERGY:
         reason = f"not known: without symmetry the relaxation ended {report.reason}"
-        return Verdict(FALLS_BACK, passed=False, value=lower, unit="eV/atom", reason=reason)
+        return Verdict(IS_MINIMUM, passed=False, value=lower, unit="eV/atom", reason=reason)
     passed = lower <= SAME_ENERGY
-    result = "falls back" if passed else f"finds a minimum {lower:.3f} eV/atom lower, with less symmetry"
+    result = "relaxes back" if passed else f"finds a minimum {lower:.3f} eV/atom lower, with less symmetry"
     reason = f"displaced by {AMPLITUDE:g} Å, strained by {STRAIN:.0%} and relaxed without symmetry, it {result}"
-    return Verdict(FALLS_BACK, passed, lower, "eV/atom", reason)
+    return Verdict(IS_MINIMUM, passed, lower, "eV/atom", reason)
 
 
 def _displaced(crystal: Structure, random: np.random.Generator) -> Structure:

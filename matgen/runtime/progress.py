@@ -15,7 +15,7 @@ class Report(Protocol):
         """Report that `done` of `total` steps of `stage` are finished.
 
         Args:
-            stage: its name, such as propose, diffuse, refine, rank or relax.
+            stage: its name, such as propose, move templates, initial geometries, refine, rank, or relax and check.
             done: finished steps.
             total: all steps.
             counts: further figures to show, such as kept=12 or acceptance=0.57.

@@ -19,7 +19,8 @@ from matgen.runtime.json_lines import append_json_lines, read_json_lines, write_
 from matgen.runtime.output import replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.structures.candidate import KindName
-from matgen.structures.run_report import ADVICE, REPORT, ResumeError, RunInfo, earlier_report, new_report, write_report
+from matgen.structures.run_folder import REPORT
+from matgen.structures.run_report import ADVICE, ResumeError, RunInfo, earlier_report, new_report, write_report
 
 ROWS, RESULTS = "rows.jsonl", "results"
 
@@ -49,7 +50,7 @@ class Journal(AbstractContextManager["Journal"]):
                 self._clear()
             earlier = earlier_report(self.folder, self._run)
             if not earlier and (self.folder / ROWS).exists():
-                raise ResumeError(f"{self.folder} holds rows but no run.json to resume from; {ADVICE}")
+                raise ResumeError(f"{self.folder} holds rows but no {REPORT} to resume from; {ADVICE}")
             self._known = {(row.name, row.digest): row for row in self._earlier_rows()}
             self._report = {
                 **new_report(self._run),

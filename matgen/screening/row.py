@@ -7,9 +7,9 @@ from typing import Any
 
 from matgen.checks.molecules import n_heavy
 from matgen.generation.predictors import EVALUATOR
-from matgen.hull.hull import quiet
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_table import prediction_columns
+from matgen.structures.pymatgen_warnings import quiet
 from matgen.structures.record import Record, formula, from_record, to_record
 from matgen.targets.properties import PROPERTIES_OF
 from matgen.templates.molecule import inchi_key

@@ -4,25 +4,30 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+import torch
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.checks.crystals import min_distance
 from matgen.checks.molecules import graph_kept
 from matgen.energies.property_target import StatePredictor
-from matgen.generation.predictors import EVALUATOR, Predictor, by_graph_and_template, by_structure
+from matgen.generation.predictors import EVALUATOR, Predictor, as_predictions, by_graph_and_template, by_structure
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull
 from matgen.novelty.crystals import shipped_index
 from matgen.novelty.molecules import shipped_molecules
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import Relaxed, relax_many
-from matgen.relaxation.stability import falls_back
+from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
 from matgen.screening.row import XTB_GAP
-from matgen.search.selection import Rulebook, predictions
-from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.search.selection import CandidateChecks
+from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
+from matgen.structures.conversion import state_of
 from matgen.structures.symmetry import space_group
+from matgen.targets.properties import PROPERTIES_OF
+from matgen.targets.target import Target
+from matgen.templates.noise import CLEAN
 from matgen.weights.files import weights_file
 from matgen.weights.models import load
 from matgen.weights.shipped import folder_of
@@ -34,7 +39,7 @@ class Assessment(Protocol):
     """The means to relax and assess candidates of one kind."""
 
     @property
-    def rulebook(self) -> Rulebook:
+    def candidate_checks(self) -> CandidateChecks:
         """The checks of the request."""
         ...
 
@@ -71,9 +76,9 @@ class CrystalAssessment:
     request: Request
     predictor: Predictor
     evaluator: StatePredictor
-    rulebook: Rulebook
+    candidate_checks: CandidateChecks
     hull: ReferenceHull | None = None
-    shaker: CHGNetSurface | None = None
+    displacement_surface: CHGNetSurface | None = None
     another_try: bool = False
 
     @classmethod
@@ -85,9 +90,9 @@ class CrystalAssessment:
             request,
             predictor=Predictor(_model("graph_energy", request), by_structure(_model("structure_properties", request))),
             evaluator=_model("evaluator", request),
-            rulebook=Rulebook.of(request, hull, shipped_index()),
+            candidate_checks=CandidateChecks.of(request, hull, shipped_index()),
             hull=hull,
-            shaker=CHGNetSurface() if relaxed else None,
+            displacement_surface=CHGNetSurface() if relaxed else None,
         )
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
@@ -118,10 +123,10 @@ class CrystalAssessment:
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Add whether it relaxes back after random displacements."""
-        if self.shaker is None:
+        if self.displacement_surface is None:
             return candidate
-        shaken = falls_back(candidate, self.shaker, self.request.relaxation.settings)
-        return replace(candidate, verdicts=candidate.verdicts | {shaken.name: shaken})
+        verdict = is_minimum(candidate, self.displacement_surface, self.request.relaxation.settings)
+        return replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
 
 
 @dataclass
@@ -131,12 +136,12 @@ class MoleculeAssessment:
     request: Request
     predictor: Predictor
     evaluator: StatePredictor
-    rulebook: Rulebook = field(init=False)
+    candidate_checks: CandidateChecks = field(init=False)
     another_try: bool = True
 
     def __post_init__(self) -> None:
-        """Make the rulebook of the request."""
-        self.rulebook = Rulebook.of_molecules(self.request, shipped_molecules())
+        """Make the checks of the request."""
+        self.candidate_checks = CandidateChecks.of_molecules(self.request, shipped_molecules())
 
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssessment":
@@ -197,6 +202,20 @@ def _predicted(
         evaluator, candidate.structure, request.resources.device, candidate.template, request.property_targets
     )
     return predicted | {f"{EVALUATOR}{name}": prediction for name, prediction in evaluated.items()}
+
+
+def predictions(
+    predictor: StatePredictor,
+    material: Material,
+    device: str = "cpu",
+    smiles: str = "",
+    targets: Iterable[Target] = (),
+) -> dict[str, Prediction]:
+    """Predict every property of a crystal, or of a molecule with its SMILES, by a model on a device."""
+    state = state_of([material], templates=[smiles]).to(device)
+    with torch.no_grad():
+        predicted = predictor(state, torch.tensor([CLEAN], device=device))
+    return as_predictions({name: predicted[name] for name in PROPERTIES_OF[kind_of(material)]}, targets)[0]
 
 
 def _in_order(

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from matgen.generation.predictors import EVALUATOR
-from matgen.search.selection import Rulebook
+from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Verdict
 
 NOT_NEEDED = Verdict(
-    "surer", passed=False, value=math.nan, unit="", reason="enough more probable candidates were found"
+    "not_needed", passed=False, value=math.nan, unit="", reason="enough more probable candidates were found"
 )
 """Verdict on a deferred candidate that was never needed."""
 
@@ -41,9 +41,9 @@ def dismissed(candidate: Candidate) -> Candidate:
     return replace(candidate, verdicts=candidate.verdicts | {NOT_NEEDED.name: NOT_NEEDED})
 
 
-def deferred_again(candidate: Candidate, rulebook: Rulebook) -> Candidate | None:
+def deferred_again(candidate: Candidate, candidate_checks: CandidateChecks) -> Candidate | None:
     """Return a rejected candidate without the verdict that it was not needed; None if any other check rejects it."""
     others = {name: verdict for name, verdict in candidate.verdicts.items() if name != NOT_NEEDED.name}
-    if NOT_NEEDED.name not in candidate.verdicts or rulebook.objection(others):
+    if NOT_NEEDED.name not in candidate.verdicts or candidate_checks.deciding_failure(others):
         return None
     return replace(candidate, verdicts=others)

@@ -16,7 +16,8 @@ from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import Assessment, assessment_of
 from matgen.search.deferred import deferred_again, dismissed, probability, split_by_confidence
 from matgen.search.outcome import Ending, Outcome
-from matgen.search.selection import worthwhile
+from matgen.search.rejected import rejected_file
+from matgen.search.selection import checked_before_relaxation
 from matgen.search.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
 from matgen.search.verification import REFUTED, UNVERIFIED, Verification, rank, with_results
 from matgen.structures.candidate import Candidate, Verdict
@@ -30,11 +31,6 @@ LONGEST_WAIT = 5.0
 
 LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
 """Least and most candidates that one round proposes for."""
-
-
-def rejected_file(folder: Path) -> CandidateFile:
-    """Return the file of the rejected proposals of a run."""
-    return CandidateFile(folder / "rejected.jsonl")
 
 
 @dataclass
@@ -95,7 +91,7 @@ class Search:
             writer,
             found,
             assessment,
-            rejects=rejected_file(writer.folder),
+            rejects=rejected_file(writer.folder, assessment.candidate_checks),
             unique=Uniqueness(),
             proposed=Uniqueness(),
             variety=Variety.of(request),
@@ -163,7 +159,9 @@ class Search:
         """Relax and assess proposals, best first, until enough are found or the budget is spent."""
         if self.assessment.another_try:
             self.proposed = Uniqueness(self.writer.candidates)
-        kept, dropped = worthwhile(proposals, self.assessment.rulebook.before_relaxing(), self.proposed)
+        kept, dropped = checked_before_relaxation(
+            proposals, self.assessment.candidate_checks.before_relaxing(), self.proposed
+        )
         for candidate in dropped:
             self._reject(candidate)
         met = self.settled.union(one.name for one in self.deferred)
@@ -300,11 +298,11 @@ class Search:
             unseen = Verdict("symmetry", passed=False, value=math.nan, unit="", reason=str(error))
             self._reject(replace(candidate, verdicts={unseen.name: unseen}))
             return
-        verdicts = validate(candidate, self.assessment.rulebook.checks)
-        if not self.assessment.rulebook.objection(verdicts):
+        verdicts = validate(candidate, self.assessment.candidate_checks.checks)
+        if not self.assessment.candidate_checks.deciding_failure(verdicts):
             verdicts["unique"] = self.unique.verdict(candidate)
         candidate = replace(candidate, verdicts=verdicts)
-        if self.assessment.rulebook.objection(verdicts):
+        if self.assessment.candidate_checks.deciding_failure(verdicts):
             self._reject(candidate)
         elif probability(candidate) < self.confidence:
             self.deferred.append(candidate)
@@ -314,7 +312,7 @@ class Search:
     def _decide(self, candidate: Candidate) -> None:
         """Keep a candidate that passes every check, unless there are enough of its Wyckoff layout."""
         candidate = replace(candidate, verdicts=candidate.verdicts | self.variety.verdicts(layout_of(candidate)))
-        if self.assessment.rulebook.objection(candidate.verdicts):
+        if self.assessment.candidate_checks.deciding_failure(candidate.verdicts):
             self._reject(candidate)
         else:
             self._keep(candidate)
@@ -333,7 +331,7 @@ class Search:
 
     def _rejected_before(self, candidate: Candidate) -> None:
         """Count a proposal rejected by an earlier call; defer it again if it was not needed then, and may be now."""
-        waiting = None if self.complete else deferred_again(candidate, self.assessment.rulebook)
+        waiting = None if self.complete else deferred_again(candidate, self.assessment.candidate_checks)
         if waiting is None:
             self._count_rejected(candidate)
         else:
@@ -341,7 +339,7 @@ class Search:
 
     def _count_rejected(self, candidate: Candidate) -> None:
         self.settled.add(candidate.name)
-        objection = self.assessment.rulebook.objection(candidate.verdicts)
-        self.tally[objection] += 1
-        if objection == VARIETY:
+        failed = self.assessment.candidate_checks.deciding_failure(candidate.verdicts)
+        self.tally[failed] += 1
+        if failed == VARIETY:
             self.variety.rejected(candidate)

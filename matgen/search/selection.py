@@ -1,45 +1,38 @@
-"""Selection of candidates among proposals: checks, duplicates, and predictions by the evaluator."""
+"""Selection of candidates among proposals: checks and duplicates."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import torch
-
 from matgen.checks.crystals import standard_checks
 from matgen.checks.molecules import in_domain, molecule_checks
 from matgen.checks.targets import Interval, target_met
 from matgen.checks.verdicts import Check, survives, validate
-from matgen.energies.property_target import StatePredictor
 from matgen.generation.acceptance import intervals, least_confidence
-from matgen.generation.predictors import EVALUATOR, as_predictions
+from matgen.generation.predictors import EVALUATOR
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
 from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
-from matgen.relaxation.stability import FALLS_BACK
+from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
-from matgen.structures.candidate import Candidate, Material, Prediction, Verdict, kind_of
-from matgen.structures.conversion import state_of
-from matgen.targets.properties import PROPERTIES_OF
-from matgen.targets.target import Target
+from matgen.structures.candidate import Candidate, Verdict
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
-from matgen.templates.noise import CLEAN
 
 STRAIN = "strain"
 
-LASTING = frozenset({"charge_balance", "novel", "rules"})
+CHECKED_BEFORE_RELAXATION = frozenset({"charge_balance", "novel", "rules"})
 """Checks besides targets that are made before a relaxation, which hardly changes their outcome."""
 
 
 @dataclass(frozen=True)
-class Rulebook:
+class CandidateChecks:
     """The checks of one request, and which of them decide.
 
     Attributes:
-        checks: by name, in ascending cost.
+        checks: by name, in the order in which they decide.
         advisory: names of those that are reported and decide nothing.
         targets: those on the targets by the predictor, whatever the probability.
     """
@@ -49,7 +42,9 @@ class Rulebook:
     targets: Mapping[str, Check] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: Request, hull: ReferenceHull | None = None, known: KnownIndex | None = None) -> "Rulebook":
+    def of(
+        cls, request: Request, hull: ReferenceHull | None = None, known: KnownIndex | None = None
+    ) -> "CandidateChecks":
         """Make the standard checks of crystals, with the targets of a request.
 
         Args:
@@ -70,7 +65,7 @@ class Rulebook:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
         if known is not None:
             checks["novel"] = partial(novel_verdict, known=known, tolerance=POSSIBLE_MATCH)
-        advisory = {*(f"target_{name}" for name in checked), FALLS_BACK}
+        advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM}
         if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel"}
         if request.selection.allow_known:
@@ -80,7 +75,7 @@ class Rulebook:
         return cls(checks, frozenset(advisory), _targets(targets))
 
     @classmethod
-    def of_molecules(cls, request: Request, known: KnownMolecules) -> "Rulebook":
+    def of_molecules(cls, request: Request, known: KnownMolecules) -> "CandidateChecks":
         """Make the standard checks of molecules, with the targets of a request.
 
         Args:
@@ -102,10 +97,10 @@ class Rulebook:
 
     def before_relaxing(self) -> dict[str, Check]:
         """Return the deciding checks that a relaxation hardly changes; it may change the probability of a target."""
-        lasting = {name: check for name, check in self.checks.items() if name in LASTING and name not in self.advisory}
-        return dict(self.targets) | lasting
+        names = CHECKED_BEFORE_RELAXATION - self.advisory
+        return dict(self.targets) | {name: check for name, check in self.checks.items() if name in names}
 
-    def objection(self, verdicts: Mapping[str, Verdict]) -> str:
+    def deciding_failure(self, verdicts: Mapping[str, Verdict]) -> str:
         """Return the name of the first failed check that decides; empty if there is none."""
         failed = (name for name, verdict in verdicts.items() if not verdict.passed and name not in self.advisory)
         return next(failed, "")
@@ -113,20 +108,6 @@ class Rulebook:
 
 def _targets(targets: Mapping[str, Interval]) -> dict[str, Check]:
     return {f"target_{name}": partial(target_met, name=name, target=target) for name, target in targets.items()}
-
-
-def predictions(
-    predictor: StatePredictor,
-    material: Material,
-    device: str = "cpu",
-    smiles: str = "",
-    targets: Iterable[Target] = (),
-) -> dict[str, Prediction]:
-    """Predict every property of a crystal, or of a molecule with its SMILES, by a model on a device."""
-    state = state_of([material], templates=[smiles]).to(device)
-    with torch.no_grad():
-        predicted = predictor(state, torch.tensor([CLEAN], device=device))
-    return as_predictions({name: predicted[name] for name in PROPERTIES_OF[kind_of(material)]}, targets)[0]
 
 
 def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:
@@ -139,7 +120,7 @@ def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
     return novel_molecule(MoleculeTemplate(candidate.template), known)
 
 
-def worthwhile(
+def checked_before_relaxation(
     candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Split candidates into those worth relaxing and the rest.

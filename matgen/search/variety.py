@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pymatgen.core.structure import Structure
 
 from matgen.generation.request import Request
-from matgen.metrics.shares import template_of
 from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.conversion import template_of
 from matgen.templates.families import family
 from matgen.templates.molecule import MoleculeTemplate, scaffold
 from matgen.templates.prototypes import Layout, layout, layout_label

@@ -109,7 +109,7 @@ class Candidate:
         unrelaxed: the structure before relaxation; equal to `structure` without relaxation.
         space_group: space group of `structure`; None for a molecule.
         template: the template as text; for a molecule its canonical SMILES.
-        seed: index of the sample that it came from.
+        seed: rank of the proposal in its round, from 0.
         energies: weighted energy terms by name, dimensionless.
         properties: predictions by property name.
         verdicts: result of every check by name.

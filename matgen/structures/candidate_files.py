@@ -1,12 +1,12 @@
 """Candidates in files of JSON lines: proposals that are not processed yet, results, and rejected candidates."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from matgen.runtime.json_lines import append_json_lines, read_json_lines, write_json_lines
 from matgen.runtime.output import writing
 from matgen.structures.candidate import Candidate
-from matgen.structures.record import from_record, to_record
+from matgen.structures.record import Record, from_record, to_record
 from matgen.structures.run_report import ResumeError
 
 
@@ -15,10 +15,11 @@ class CandidateFile:
 
     Args:
         path: need not exist yet.
+        extra: further fields of the record of a candidate; they are not read back.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, extra: Callable[[Candidate], Record] = lambda _: {}) -> None:
+        self.path, self._extra = path, extra
 
     def exists(self) -> bool:
         """Return whether anything was written."""
@@ -39,7 +40,7 @@ class CandidateFile:
         Raises:
             OutputError: the disk is full, or the folder does not exist.
         """
-        append_json_lines(self.path, [to_record(candidate)])
+        append_json_lines(self.path, [self._record(candidate)])
 
     def write(self, candidates: Iterable[Candidate]) -> None:
         """Write all of them, or nothing.
@@ -47,7 +48,10 @@ class CandidateFile:
         Raises:
             OutputError: the disk is full, or the folder does not exist.
         """
-        write_json_lines(self.path, map(to_record, candidates))
+        write_json_lines(self.path, map(self._record, candidates))
+
+    def _record(self, candidate: Candidate) -> Record:
+        return to_record(candidate) | self._extra(candidate)
 
     def remove(self) -> None:
         """Delete the file if it exists."""

@@ -15,7 +15,7 @@ from matgen.templates.batch import Geometry, Template, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.lattice import lattice_to_parameters
 from matgen.templates.molecule import MolecularGraph, MoleculeTemplate
-from matgen.templates.symmetry import check_atoms, describe
+from matgen.templates.symmetry import NoTemplateError, check_atoms, describe
 from matgen.templates.wyckoff import wyckoff_table
 
 
@@ -88,6 +88,14 @@ def described(crystal: Structure, symprec: float = 0.1) -> tuple[CrystalTemplate
     found = describe(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers), symprec)
     lattice, coords = torch.from_numpy(found.lattice), torch.from_numpy(found.coords)
     return found.template, Geometry(lattice[None].float(), coords.float())
+
+
+def template_of(structure: Structure) -> CrystalTemplate | None:
+    """Return the template of a structure; None if its symmetry cannot be found, or it has an unknown element."""
+    try:
+        return described(structure)[0]
+    except NoTemplateError:
+        return None
 
 
 def without_symmetry(crystal: Structure) -> tuple[CrystalTemplate, Geometry]:

@@ -17,9 +17,9 @@ from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.candidate_table import candidate_row, extxyz_frame
 from matgen.structures.kind_formats import KIND_FORMATS, KindFormat
+from matgen.structures.run_folder import CANDIDATES, CANDIDATES_FRAMES, CANDIDATES_TABLE, REPORT
 from matgen.structures.run_report import (
     ADVICE,
-    REPORT,
     ResumeError,
     RunInfo,
     earlier_report,
@@ -51,7 +51,7 @@ class CandidateWriter:
         self.folder = Path(folder)
         self.kind = kind
         self.candidates: list[Candidate] = []
-        self._file = CandidateFile(self._path("jsonl"))
+        self._file = CandidateFile(self.folder / CANDIDATES)
         self._run = run
         self._overwrite = overwrite
         self._report: dict[str, Any] = {}
@@ -158,15 +158,12 @@ class CandidateWriter:
     def _format(self) -> KindFormat:
         return KIND_FORMATS[self.kind]
 
-    def _path(self, suffix: str) -> Path:
-        return self.folder / f"candidates.{suffix}"
-
     def _clear(self) -> None:
         """Remove the files of a run; remove nothing from a folder without one."""
         if not (self.folder / REPORT).exists():
             return
-        for path in (self.folder / REPORT, *map(self._path, ("jsonl", "csv", "extxyz"))):
-            path.unlink(missing_ok=True)
+        for name in (REPORT, CANDIDATES, CANDIDATES_TABLE, CANDIDATES_FRAMES):
+            (self.folder / name).unlink(missing_ok=True)
         for form in KIND_FORMATS.values():
             for path in form.folder(self.folder).glob(f"*.{form.suffix}"):
                 path.unlink()
@@ -174,7 +171,7 @@ class CandidateWriter:
     def _earlier_report(self) -> dict[str, Any]:
         report = earlier_report(self.folder, self._run)
         if not report and self._file.exists():
-            raise ResumeError(f"{self.folder} holds candidates but no run.json to resume from; {ADVICE}")
+            raise ResumeError(f"{self.folder} holds candidates but no {REPORT} to resume from; {ADVICE}")
         return report
 
     def _earlier_candidates(self) -> list[Candidate]:
@@ -187,13 +184,13 @@ class CandidateWriter:
         """Write the tables again from the candidates."""
         rows = list(map(candidate_row, self.candidates))
         self._columns = list(dict.fromkeys(column for row in rows for column in row))
-        replace_file(self._path("csv"), csv_lines(self._columns, rows))
-        replace_file(self._path("extxyz"), "".join(map(extxyz_frame, self.candidates)))
+        replace_file(self.folder / CANDIDATES_TABLE, csv_lines(self._columns, rows))
+        replace_file(self.folder / CANDIDATES_FRAMES, "".join(map(extxyz_frame, self.candidates)))
 
     def _append_tables(self, candidate: Candidate) -> None:
         row = candidate_row(candidate)
         if set(row) <= set(self._columns):
-            append(self._path("csv"), csv_lines(self._columns, [row], header=False))
-            append(self._path("extxyz"), extxyz_frame(candidate))
+            append(self.folder / CANDIDATES_TABLE, csv_lines(self._columns, [row], header=False))
+            append(self.folder / CANDIDATES_FRAMES, extxyz_frame(candidate))
         else:
             self._rebuild()

@@ -7,6 +7,9 @@ from typing import Any
 TERMS = {"familiarity": "chemical_distance", "hands": "stereo"}
 """Terms of the total energy."""
 
+VERDICTS = {"falls_back": "is_minimum", "surer": "not_needed"}
+"""Verdicts of design."""
+
 _EVALUATOR = re.compile(r"^((?:check_)?(?:target_)?)judge_")
 
 
@@ -15,6 +18,9 @@ def current_name(name: str) -> str:
     prefix, _, term = name.rpartition("energy_")
     if not prefix and term in TERMS:
         return name.removesuffix(term) + TERMS[term]
+    prefix, _, verdict = name.rpartition("check_")
+    if not prefix and verdict in VERDICTS:
+        return name.removesuffix(verdict) + VERDICTS[verdict]
     return _EVALUATOR.sub(r"\1evaluator_", name)
 
 

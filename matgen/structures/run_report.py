@@ -9,10 +9,9 @@ from typing import Any
 
 from matgen.errors import UserError
 from matgen.runtime.output import replace_file
+from matgen.structures.run_folder import REPORT
 
 ADVICE = "name another folder with --out, or overwrite it"
-
-REPORT = "run.json"
 
 
 class ResumeError(UserError, ValueError):

@@ -20,8 +20,8 @@ _LARGEST_EXPONENT = math.log(500.0)  # 10 eV/atom above the hull; higher quantil
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """Summary of a predicted distribution, each field (n_systems,), in the property's unit.
+class Summary:
+    """A predicted distribution in three numbers, each field (n_systems,), in the property's unit.
 
     The median is used because the mean can be an impossible value: for a crystal that is equally likely a metal and a
     3 eV insulator, it is a gap of 1.5 eV.
@@ -58,13 +58,13 @@ class Distribution(ABC):
         levels = (torch.arange(n, device=median(self).device) + 0.5) / n
         return self.quantile(levels[:, None])
 
-    def prediction(self) -> Prediction:
+    def summary(self) -> Summary:
         """Return median and standard deviations, from `samples`, so that they stay finite for a logarithmic tail."""
         shares, parts = zip(*members(self), strict=True)
         weight = torch.tensor(shares)[:, None]
         means = torch.stack([part.samples(200).mean(0) for part in parts])
         between = (weight.to(means) * (means - (weight.to(means) * means).sum(0)).square()).sum(0)
-        return Prediction(median(self), self.samples(200).std(0, unbiased=False), between.sqrt())
+        return Summary(median(self), self.samples(200).std(0, unbiased=False), between.sqrt())
 
 
 def cdf(distribution: Distribution, value: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class Logistic(Distribution):
         """Return the quantile (n_systems,) of a probability `level`."""
         return self.loc + self.scale * torch.logit(level)
 
-    def prediction(self) -> Prediction:
+    def summary(self) -> Summary:
         """Return median and standard deviation."""
-        return Prediction(self.loc, self.scale * (math.pi / math.sqrt(3)), torch.zeros_like(self.loc))
+        return Summary(self.loc, self.scale * (math.pi / math.sqrt(3)), torch.zeros_like(self.loc))
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.config import to_mapping
 from matgen.runtime.progress import Report, Silence
 from matgen.search.outcome import Outcome
-from matgen.search.search import Search, rejected_file
+from matgen.search.rejected import rejected_file
+from matgen.search.search import Search
 from matgen.search.verification import Verification
 from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.export import CandidateWriter
+from matgen.structures.run_folder import all_proposals, proposals_file
 from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
 from matgen.templates.molecule import MoleculeTemplate
@@ -74,7 +76,7 @@ def run(
     verification = Verification.of(request, folder)
     with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
         if overwrite:
-            for file in (rejected_file(folder), *map(CandidateFile, folder.glob("proposals-*.jsonl"))):
+            for file in (rejected_file(folder), *map(CandidateFile, all_proposals(folder))):
                 file.remove()
         with verification or nullcontext():
             return _searched(request, writer, verification, report or Silence(), found, started)
@@ -244,7 +246,7 @@ def _conclude(search: Search) -> None:
 
 def _proposals(request: Request, number: int, folder: Path, clock: StageClock, found: Found) -> list[Candidate]:
     """Return the proposals of a round, best first: from disk if an interrupted run left them."""
-    file = _proposal_file(folder, number)
+    file = CandidateFile(proposals_file(folder, number))
     if not file.exists():
         generator = torch.Generator().manual_seed((request.search.seed + number * ROUND_STRIDE) % 2**63)
         proposed = generate(request, kind_of_request(request), generator, clock, found)
@@ -270,7 +272,3 @@ def _formula(proposed: Proposed) -> str:
     if isinstance(proposed.template, MoleculeTemplate):
         return proposed.template.hill_formula
     return proposed.structure.composition.reduced_formula
-
-
-def _proposal_file(folder: Path, number: int) -> CandidateFile:
-    return CandidateFile(folder / f"proposals-{number}.jsonl")

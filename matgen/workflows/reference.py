@@ -21,7 +21,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.errors import UserError
 from matgen.first_principles.records import with_nulls
-from matgen.hull.hull import MARGIN, ON_HULL, near_hull, quiet
+from matgen.hull.hull import MARGIN, ON_HULL, near_hull
 from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
 from matgen.relaxation.outcome import RELAXATION_ERRORS
@@ -31,6 +31,7 @@ from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.runtime.progress import Report, Silence
 from matgen.structures.files import Entry, Found, digest, read
+from matgen.structures.pymatgen_warnings import quiet
 
 
 class ReferenceBuildError(UserError, ValueError):

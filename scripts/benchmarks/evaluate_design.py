@@ -21,7 +21,7 @@ from matgen.checks.contacts import closest_contact
 from matgen.chemistry.charges import is_valid
 from matgen.generation.request import Request
 from matgen.novelty.duplicates import unique
-from matgen.search.selection import predictions
+from matgen.search.assessment import predictions
 from matgen.structures.candidate import Candidate
 from matgen.structures.cif import displacement, read_cif
 from matgen.structures.record import from_record
@@ -88,7 +88,7 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
         "predictor": candidate.properties["band_gap"].value,
         "evaluator": candidate.properties["evaluator_band_gap"].value,
         "above_hull": candidate.verdicts["hull"].value,
-        "falls_back": candidate.verdicts["falls_back"].passed,
+        "falls_back": candidate.verdicts["is_minimum"].passed,
         "smact": is_valid(structure.composition),
         "space_group": space_group(structure).number,
         "contact": round(closest_contact(structure).ratio, 4),

@@ -22,7 +22,6 @@ import torch
 from rdkit.Chem import AllChem
 
 from matgen.checks.molecular_graph import shows_template, stereo_of_geometry
-from matgen.checks.rmsd import rmsd
 from matgen.datasets.molecules import LABELS
 from matgen.energies.graph import GraphPredictor
 from matgen.generation.generate import generate
@@ -35,6 +34,7 @@ from matgen.relaxation.xtb_properties import calibrated_gap, electronic, gap_fro
 from matgen.runtime.progress import Silence
 from matgen.samplers.initial_geometry import InitialGeometries
 from matgen.structures.conversion import state_of, structures
+from matgen.structures.rmsd import rmsd
 from matgen.targets.distributions import median
 from matgen.templates.batch import molecules_of
 from matgen.templates.expand import expand

@@ -108,7 +108,7 @@ def agreement(predictor: Distribution, evaluator: Distribution) -> dict[str, flo
     metal = PROPERTIES["band_gap"].zero
     both = (one > metal) & (other > metal)
     near = ((one - other).abs() <= 0.25)[both].float()
-    spread = predictor.prediction().spread[both]
+    spread = predictor.summary().spread[both]
     shares = {"all": 1.0, "surest_third": 1 / 3, "surest_tenth": 0.1}
     means = {name: near[spread <= spread.quantile(share)].mean().item() for name, share in shares.items()}
     return {"rows": int(both.sum()), **{name: round(value, 4) for name, value in means.items()}}

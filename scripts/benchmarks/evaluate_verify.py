@@ -26,7 +26,7 @@ from matgen.generation.old_keys import current_keys
 from matgen.generation.predictors import Predictor, by_structure
 from matgen.generation.request import Request
 from matgen.relaxation.symmetric import primitive
-from matgen.search.selection import predictions
+from matgen.search.assessment import predictions
 from matgen.structures.candidate import Candidate
 from matgen.structures.record import from_record
 from matgen.targets.target import Target

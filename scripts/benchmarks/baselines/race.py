@@ -30,7 +30,7 @@ from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
 from matgen.relaxation.symmetric import relax
-from matgen.search.selection import predictions
+from matgen.search.assessment import predictions
 from matgen.structures.candidate import Relaxation
 from matgen.structures.symmetry import space_group
 from matgen.templates.symmetry import NoTemplateError
