@@ -105,7 +105,15 @@ def test_contributing_names_the_ranks_that_the_import_test_enforces() -> None:
 
 # ---------------------------------------------------------------- the recipes
 
-RECIPES = ("An energy", "A property", "A kind of material", "A potential", "A file format", "A metric")
+RECIPES = (
+    "An energy",
+    "A property",
+    "A computed property",
+    "A kind of material",
+    "A potential",
+    "A file format",
+    "A metric",
+)
 
 
 def recipe(title: str) -> str:

@@ -1,4 +1,4 @@
-"""The house rules: imports point one way, nothing heavy at the door, and sound textbook structures."""
+"""Rules of the code: imports point one way, a light import of matgen, and sound textbook structures."""
 
 import ast
 import runpy
@@ -27,7 +27,7 @@ from matgen.structures.symmetry import space_group
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "matgen"
 
-# A room may import rooms of its own rank or below. Give a new room its place here.
+# A package may import packages of its own rank or below. A new package gets its place here.
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "runtime"}),
     frozenset({"batch", "chemistry"}),
@@ -43,20 +43,20 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"workflows"}),
     frozenset({"cli", "testing"}),
 )
-RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+RANK = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 
-# Of one rank, but strangers to each other: what joins them is training or a workflow.
+# Of one rank, but independent of each other; higher ranks combine them.
 SIBLINGS = frozenset({"checks", "energies", "hull", "novelty", "relaxation", "samplers", "training"})
 
 # The interface of energies, which networks and samplers may know.
 BASES = frozenset({"matgen.energies.base", "matgen.energies.sharing"})
 
-# The doors, which may import late so that `matgen --help` answers in under a second.
-DOORS = frozenset({"__init__", "__main__", "cli"})
+# Entry points, which may import late so that `matgen --help` answers in under a second.
+ENTRY_POINTS = frozenset({"__init__", "__main__", "cli"})
 
 
-def room_of(module: str) -> str:
-    """Name the room of a dotted module: matgen.templates.expand lives in templates."""
+def package_of(module: str) -> str:
+    """Name the package of a dotted module: templates for matgen.templates.expand."""
     parts = module.split(".")
     if module in BASES:
         return "energies.base"
@@ -84,19 +84,19 @@ def own_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def faults(source: str, module: str) -> Iterator[str]:
     """Say what is wrong with the imports of one module of matgen."""
     tree = ast.parse(source)
-    room = room_of(module)
-    if room not in DOORS and room not in RANK:
-        yield f"{module}: the room `{room}` has no rank yet; give it one in tests/test_house.py"
+    package = package_of(module)
+    if package not in ENTRY_POINTS and package not in RANK:
+        yield f"{module}: the package `{package}` has no rank yet; give it one in tests/test_house.py"
         return
     for line, name in own_imports(tree):
-        target = room_of(name)
+        target = package_of(name)
         if target not in RANK:  # a name of the package itself, such as __version__
             continue
-        if room in RANK and RANK[target] > RANK[room]:
-            yield f"{module}:{line}: `{room}` imports `{target}`, which stands above it"
-        if room in SIBLINGS and target in SIBLINGS and room != target:
-            yield f"{module}:{line}: `{room}` imports its sibling `{target}`; join them in a workflow"
-    if room in DOORS:
+        if package in RANK and RANK[target] > RANK[package]:
+            yield f"{module}:{line}: `{package}` imports `{target}`, which stands above it"
+        if package in SIBLINGS and target in SIBLINGS and package != target:
+            yield f"{module}:{line}: `{package}` imports its sibling `{target}`; join them in a workflow"
+    if package in ENTRY_POINTS:
         return
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -103,22 +103,22 @@ def predicted(heads: GapHeads, parameters: Any, labels: GapLabels) -> torch.Tens
 def test_learning_from_nothing_changes_nothing(model: Ensemble) -> None:
     heads = GapHeads(model)
     nothing = read(model, labelled(SALTS[:1], [1.0])).select(torch.zeros(0, dtype=torch.long))
-    after = heads.fitted(nothing, pull=1.0)
+    after = heads.fitted(nothing, penalty=1.0)
     assert all(torch.equal(after[name], value) for name, value in heads.begun.items())
 
 
-@pytest.mark.parametrize("pull", [1e5, 1e3, 1e1])
-def test_learning_never_makes_what_it_saw_less_likely(model: Ensemble, pull: float) -> None:
+@pytest.mark.parametrize("penalty", [1e5, 1e3, 1e1])
+def test_learning_never_makes_what_it_saw_less_likely(model: Ensemble, penalty: float) -> None:
     heads = GapHeads(model)
     labels = read(model, labelled(SALTS, [0.0, 5.0, 0.3, 9.0, 0.0, 1.0, 2.0, 0.0, 4.0, 3.0, 0.0, 7.0]))
-    before, after = (heads.losses(p, labels).sum() for p in (heads.begun, heads.fitted(labels, pull)))
+    before, after = (heads.losses(p, labels).sum() for p in (heads.begun, heads.fitted(labels, penalty)))
     assert after <= before
 
 
-def test_a_weaker_pull_follows_the_labels_more_and_strays_further(model: Ensemble) -> None:
+def test_a_weaker_penalty_follows_the_labels_more_and_strays_further(model: Ensemble) -> None:
     heads = GapHeads(model)
     labels = read(model, labelled(SALTS, [4.0] * len(SALTS)))
-    fits = [heads.fitted(labels, pull) for pull in (1e5, 1e4, 1e3, 1e2)]
+    fits = [heads.fitted(labels, penalty) for penalty in (1e5, 1e4, 1e3, 1e2)]
     losses = [heads.losses(fit, labels).sum().item() for fit in fits]
     strays = [sum((fit[name] - old).square().sum().item() for name, old in heads.begun.items()) for fit in fits]
     assert losses == sorted(losses, reverse=True)
@@ -215,7 +215,7 @@ def test_where_nothing_gets_likelier_heads_and_errors_stay(
     labels = read(model, labelled(SALTS, [1.0] * len(SALTS)))
     heads = GapHeads(model)
     fit = learn(heads, labels, formulas(SALTS), labels.select(torch.zeros(0, dtype=torch.long)))
-    assert math.isinf(fit.pull)
+    assert math.isinf(fit.penalty)
     assert fit.after == fit.before
     assert fit.calibration == heads.calibration
     assert fit.parameters is heads.begun

@@ -54,7 +54,7 @@ def learn(
     console().print(learned_table(found))
     if not found.trusted:
         to_stderr(f"{found.labels} gaps of {found.formulas} formulas are too few for these figures to be trusted")
-    if math.isinf(found.fit.pull):
+    if math.isinf(found.fit.penalty):
         to_stderr(f"no other heads made held-out gaps more likely: those in {out} are unchanged, nothing was learned")
     else:
         to_stderr(f"{found.labels} gaps learned; use them by matgen design --weights {out}")

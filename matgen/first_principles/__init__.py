@@ -1,1 +1,1 @@
-"""Calculations from first principles: GPAW for crystals, GFN2-xTB for molecules."""
+"""Calculations: GPAW for crystals (first principles), GFN2-xTB for molecules (semi-empirical)."""

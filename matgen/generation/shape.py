@@ -107,7 +107,7 @@ def _shaped(
     """Diffuse and refine geometries, and return the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
     if request.stages.diffusion:
-        pull = guidance(request, kind)
+        steering = guidance(request, kind)
         sigma = torch.where(begun.from_prototype, request.sampler.prototype_noise, request.sampler.sampled_noise)
         ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.sampled_noise, request.sampler.levels)
         geometry = diffuse(
@@ -120,7 +120,7 @@ def _shaped(
                 corrector_steps=request.sampler.corrector_steps,
             ),
             generator=generator,
-            guidance=energy_score(pull, batch) if pull.terms() else None,
+            guidance=energy_score(steering, batch) if steering.terms() else None,
         )
     energy = state_energy(request, kind)
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.refine_sigma)

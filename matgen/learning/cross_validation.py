@@ -1,4 +1,4 @@
-"""Gap heads fitted to labels; held-out gaps decide how strongly the prior holds them."""
+"""Gap heads fitted to labels; held-out gaps decide the strength of the penalty towards the previous heads."""
 
 import math
 import zlib
@@ -15,24 +15,24 @@ from matgen.runtime.progress import Report, Silence
 from matgen.targets.calibration import Calibration
 from matgen.training.refit import GapHeads, GapLabels
 
-PULLS = (1e5, 3e4, 1e4, 3e3, 1e3, 3e2, 1e2)
-"""Strengths of the pull to the initial parameters that are tried; at some thousands, the gradients of one label and of
-the prior are alike in size."""
+PENALTIES = (1e5, 3e4, 1e4, 3e3, 1e3, 3e2, 1e2)
+"""Strengths of the penalty towards the initial parameters that are tried; at some thousands, the gradients of one label
+and of the penalty are alike in size."""
 
-UNTESTED_PULL = 1e4
+UNTESTED_PENALTY = 1e4
 """Used where nothing can be held out."""
 
 FEW = 40
 """Labels up to which more and smaller parts are held out."""
 
 FOLDS, INNER_FOLDS = (10, 5), (5, 3)
-"""Parts that are held out for errors, and for the choice of the pull: with few labels, and with more."""
+"""Parts that are held out for errors, and for the choice of the penalty: with few labels, and with more."""
 
 CHOICE_STEPS, CHOICE_SHOWN = 40, 250
-"""Steps of a fit, and replayed training rows, that are enough to compare pulls: each row then counts as several."""
+"""Steps of a fit, and replayed training rows, that are enough to compare penalties: each row then counts as several."""
 
 PATIENCE = 2
-"""Weaker pulls in a row without improvement after which still weaker ones, which are expensive, are left out."""
+"""Weaker penalties in a row without improvement after which still weaker ones, which are expensive, are left out."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class GapFit:
     Attributes:
         parameters: of the heads.
         calibration: of gaps.
-        pull: to the initial parameters; infinite where nothing better was found and the heads are unchanged.
+        penalty: its strength, towards the initial parameters; infinite where nothing better was found and the heads are
+            unchanged.
         before: errors on held-out gaps of the initial heads.
         after: the same of heads fitted to the other gaps; equal to `before` where the heads are unchanged.
         seen_before: errors on all gaps of the initial heads.
@@ -51,7 +52,7 @@ class GapFit:
 
     parameters: Mapping[str, Tensor]
     calibration: Calibration
-    pull: float
+    penalty: float
     before: Errors = field(default_factory=Errors)
     after: Errors = field(default_factory=Errors)
     seen_before: Errors = field(default_factory=Errors)
@@ -61,11 +62,11 @@ class GapFit:
 def learn(
     heads: GapHeads, labels: GapLabels, groups: Sequence[str], shown: GapLabels, report: Report | None = None
 ) -> GapFit:
-    """Choose the strength of the pull by held-out gaps, fit to all gaps, calibrate by held-out gaps.
+    """Choose the strength of the penalty by held-out gaps, fit to all gaps, calibrate by held-out gaps.
 
-    Each part is held out once, with all rows of its groups. The pull for it is chosen by nested cross-validation over
-    the other parts, so that no error is counted on a gap that had a say in it. If held-out gaps do not become more
-    likely, heads and calibration stay as they are.
+    Each part is held out once, with all rows of its groups. The penalty for it is chosen by nested cross-validation
+    over the other parts, so that no error is counted on a gap that took part in the choice. If held-out gaps do not
+    become more likely, heads and calibration stay as they are.
 
     Args:
         heads: to begin from.
@@ -77,46 +78,46 @@ def learn(
     tell, parts = report or Silence(), folds(groups, FOLDS[len(groups) > FEW])
     shipped, n_folds = heads.calibration, int(parts.max()) + 1
     if n_folds < 2:
-        parameters = _fitted(heads, labels.joined(shown), UNTESTED_PULL)
-        return _with_seen(heads, labels, GapFit(parameters, shipped, UNTESTED_PULL))
+        parameters = _fitted(heads, labels.joined(shown), UNTESTED_PENALTY)
+        return _with_seen(heads, labels, GapFit(parameters, shipped, UNTESTED_PENALTY))
     held, rows = [], []
     for part in range(n_folds):
         tell("hold out", part, n_folds + 1)
         rest = (parts != part).nonzero().ravel()
-        pull = best_pull(heads, labels.select(rest), [groups[i] for i in rest.tolist()], shown)
+        penalty = best_penalty(heads, labels.select(rest), [groups[i] for i in rest.tolist()], shown)
         out = (parts == part).nonzero().ravel()
-        held.append(heads.raw(_fitted(heads, labels.select(rest).joined(shown), pull), labels.select(out).read))
+        held.append(heads.raw(_fitted(heads, labels.select(rest).joined(shown), penalty), labels.select(out).read))
         rows.append(out)
     order = torch.cat(rows)
     whole, gap, of_part = joined_hurdles(held), labels.gap[order], parts[order]
     before = Errors.of(heads.mixture(heads.begun, labels.read, shipped), labels.gap)
     after, better = cross_calibration(whole, gap, of_part, shipped)
-    pull = best_pull(heads, labels, groups, shown)
+    penalty = best_penalty(heads, labels, groups, shown)
     if not after.nll < before.nll:  # also where it is NaN
-        pull, better, after = math.inf, shipped, before
-    parameters = _fitted(heads, labels.joined(shown), pull)
+        penalty, better, after = math.inf, shipped, before
+    parameters = _fitted(heads, labels.joined(shown), penalty)
     tell("hold out", n_folds + 1, n_folds + 1)
-    return _with_seen(heads, labels, GapFit(parameters, better, pull, before, after))
+    return _with_seen(heads, labels, GapFit(parameters, better, penalty, before, after))
 
 
-def best_pull(heads: GapHeads, labels: GapLabels, groups: Sequence[str], shown: GapLabels) -> float:
-    """Return the pull that makes held-out gaps most likely; infinite if no fit is better than the initial heads.
+def best_penalty(heads: GapHeads, labels: GapLabels, groups: Sequence[str], shown: GapLabels) -> float:
+    """Return the penalty that makes held-out gaps most likely; infinite if no fit is better than the initial heads.
 
-    Pulls are tried from the strongest on, each fit continuing the one before, until `PATIENCE` weaker ones in a row
+    Penalties are tried from the strongest on, each fit continuing the one before, until `PATIENCE` weaker ones in a row
     bring no improvement.
     """
     parts = folds(groups, INNER_FOLDS[len(groups) > FEW])
     if int(parts.max()) < 1:
-        return UNTESTED_PULL
+        return UNTESTED_PENALTY
     fewer = _fewer(shown, CHOICE_SHOWN)
     taught = [labels.select(parts != part).joined(fewer) for part in range(int(parts.max()) + 1)]
     held = [labels.select(parts == part) for part in range(len(taught))]
     fits: list[Mapping[str, Tensor]] = [heads.begun] * len(taught)
     best, least, worse = math.inf, _held_out_nll(heads, fits, held), 0
-    for pull in PULLS:
-        fits = [heads.fitted(one, pull, CHOICE_STEPS, fit) for one, fit in zip(taught, fits, strict=True)]
+    for penalty in PENALTIES:
+        fits = [heads.fitted(one, penalty, CHOICE_STEPS, fit) for one, fit in zip(taught, fits, strict=True)]
         found = _held_out_nll(heads, fits, held)
-        best, least, worse = (pull, found, 0) if found < least else (best, least, worse + 1)
+        best, least, worse = (penalty, found, 0) if found < least else (best, least, worse + 1)
         if worse == PATIENCE:
             break
     return best
@@ -145,8 +146,8 @@ def _fewer(shown: GapLabels, most: int) -> GapLabels:
     return replace(few, weight=few.weight * (len(shown) / max(1, len(few))))
 
 
-def _fitted(heads: GapHeads, labels: GapLabels, pull: float) -> Mapping[str, Tensor]:
-    return heads.begun if math.isinf(pull) else heads.fitted(labels, pull)
+def _fitted(heads: GapHeads, labels: GapLabels, penalty: float) -> Mapping[str, Tensor]:
+    return heads.begun if math.isinf(penalty) else heads.fitted(labels, penalty)
 
 
 def _with_seen(heads: GapHeads, labels: GapLabels, fit: GapFit) -> GapFit:

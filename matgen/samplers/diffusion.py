@@ -1,4 +1,4 @@
-"""Reverse diffusion in the free parameters of crystals: predictor and corrector.
+"""Reverse diffusion in the free parameters of crystals and molecules: predictor and corrector.
 
 Variance exploding (see `matgen.templates.noise`): at level σ (Å) every scaled free parameter carries Gaussian noise of
 standard deviation σ, and levels fall to zero. The predictor is the stochastic sampler of Karras et al. 2022 (algorithm

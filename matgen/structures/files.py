@@ -26,7 +26,8 @@ from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
 
-KINDS = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
+FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
+"""Formats in words, for messages."""
 
 _DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, zlib.error)
 
@@ -160,7 +161,7 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     named = list(dict.fromkeys(map(Path, paths)))
     for path in named:
         if not path.exists():
-            raise MissingPathError(f"expected {KINDS}, got {path}, which is not there; check the path")
+            raise MissingPathError(f"expected {FORMATS_TEXT}, got {path}, which is not there; check the path")
     return _distinct(_found(named))
 
 
@@ -183,7 +184,7 @@ def _found(named: list[Path]) -> Iterator[Found]:
             within = file.relative_to(path).as_posix()
             yield from _of_file(file, label if within == "." else f"{label}/{within}")
         if empty:
-            yield _broken(f"the folder holds no file that is {KINDS} by its name", label, str(path))
+            yield _broken(f"the folder holds no file that is {FORMATS_TEXT} by its name", label, str(path))
 
 
 def _labels(named: list[Path]) -> list[str]:
@@ -233,7 +234,7 @@ def _of_zip(file: Path, label: str) -> Iterator[Found]:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             members = [name for name in members if not name.startswith("__MACOSX/") and _known(name.rpartition("/")[2])]
             if not members:
-                yield _broken(f"the zip holds no file that is {KINDS} by its name", label, str(file))
+                yield _broken(f"the zip holds no file that is {FORMATS_TEXT} by its name", label, str(file))
             for name in members:
                 yield from _of_member(archive, name, f"{label}/{name}", f"{file}/{name}")
     except _DAMAGED as error:
@@ -255,7 +256,7 @@ def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[
     """Yield the structures of a file, up to where it is damaged."""
     form = format_of(_plain(name))
     if form is None:
-        yield _broken(f"expected {KINDS}; the name of this file tells none", label, path)
+        yield _broken(f"expected {FORMATS_TEXT}; the name of this file tells none", label, path)
         return
     index = -1
     try:

@@ -91,16 +91,16 @@ class GapHeads:
         return -(predicted.log_prob(labels.gap.double().expand(len(labels.read), -1)) * labels.weight).sum(1)
 
     def fitted(
-        self, labels: GapLabels, pull: float, steps: int = 200, start: Mapping[str, Tensor] | None = None
+        self, labels: GapLabels, penalty: float, steps: int = 200, start: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Return parameters that minimise the loss of the labels plus ½ pull |parameters - old parameters|².
+        """Return parameters that minimise the loss of the labels plus ½ penalty |parameters - old parameters|².
 
         L-BFGS with a line search that never increases the objective. The penalty is zero at the old parameters, so the
         final loss, summed over members, is not greater than the old one.
 
         Args:
             labels: to fit.
-            pull: strength of the penalty.
+            penalty: strength of the penalty.
             steps: maximum number of steps of L-BFGS.
             start: initial parameters, such as those for a stronger penalty; the old ones if left out.
         """
@@ -112,7 +112,7 @@ class GapHeads:
         def closure() -> Tensor:
             optimizer.zero_grad()
             distance = sum((value - self.begun[name]).square().sum() for name, value in parameters.items())
-            loss = self.losses(parameters, labels).sum() + 0.5 * pull * distance
+            loss = self.losses(parameters, labels).sum() + 0.5 * penalty * distance
             loss.backward()
             return loss
 

@@ -129,7 +129,7 @@ def as_figures(found: Learned, labels: Labels, begun: Path) -> dict[str, Any]:
         "sources": dict(Counter(label.source for label in labels.labels)),
         "begun_from": info(KIND, begun).sha256,
         "trusted": found.trusted,
-        "pull": fit.pull,
+        "penalty": fit.penalty,
         "calibration": asdict(fit.calibration),
         "held_out": {"before": asdict(fit.before), "after": asdict(fit.after)},
         "seen": {"before": asdict(fit.seen_before), "after": asdict(fit.seen_after)},
