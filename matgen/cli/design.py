@@ -49,6 +49,9 @@ def design(
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="Of the models; relaxations run in processes of their own. Default: 1.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     weights: Weights = None,
     relax: Annotated[
@@ -116,6 +119,7 @@ def design(
         "max_atoms": max_atoms,
         "n": n,
         "seed": seed,
+        "threads": threads,
         "device": device,
         "weights": weights,
         "relax": relax,

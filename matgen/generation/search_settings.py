@@ -101,21 +101,24 @@ class ResourceConfig:
 
     Attributes:
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
-        processes: relaxations side by side.
+        processes: relaxations side by side, one thread each.
+        threads: of everything else.
         weights: folder whose weights replace shipped ones, as far as it has some; empty for none.
     """
 
     device: str = "cpu"
     processes: int = 2
+    threads: int = 1
     weights: str = ""
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            RequestError: fewer than one process.
+            RequestError: fewer than one process or thread.
             DeviceError: a device that is not there.
         """
-        if self.processes < 1:
-            raise RequestError(f"expected processes of at least 1, got {self.processes}")
+        for name in ("processes", "threads"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"expected {name} of at least 1, got {getattr(self, name)}")
         find_device(self.device)

@@ -23,6 +23,7 @@ from matgen.generation.request import Request
 from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.config import to_mapping
 from matgen.runtime.progress import Report, Silence
+from matgen.runtime.threads import threads
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import rejected_file
 from matgen.search.search import Search
@@ -37,14 +38,14 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.shipped import folder_of, shipped_hashes
 from matgen.workflows.folder_name import readable, short_hash
 
-EFFORT = {"search": ("budget", "rounds"), "resources": ("processes",), "verification": ("n", "minutes")}
+EFFORT = {"search": ("budget", "rounds"), "resources": ("processes", "threads"), "verification": ("n", "minutes")}
 """Settings that may differ when the folder of a run is resumed: they do not make it another run.
 
 `budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` says how
 many relaxations run at once; they are assessed in the same order. These three change neither samples nor decisions,
 except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`, and later
 rounds propose for those that lack. Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the
-limit on each Wyckoff layout.
+limit on each Wyckoff layout. Another number of `threads` adds up in another order, so that later rounds may differ.
 """
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
@@ -78,7 +79,7 @@ def run(
         if overwrite:
             for file in (rejected_file(folder), *map(CandidateFile, all_proposals(folder))):
                 file.remove()
-        with verification or nullcontext():
+        with verification or nullcontext(), threads(request.resources.threads):
             return _searched(request, writer, verification, report or Silence(), found, started)
 
 
@@ -180,7 +181,7 @@ def design(
     * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1);
-    * resources: `device`; `processes` (2); `weights`, a folder such as `matgen learn` writes.
+    * resources: `device`; `processes` (2); `threads` (1); `weights`, a folder such as `matgen learn` writes.
 
     Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
     guidance, refinement, the choice among geometries and ranking; those of templates to the proposal, to substitutions
