@@ -18,7 +18,7 @@ from matgen.nn.trunk import TrunkConfig
 from matgen.runtime.config import to_mapping
 from matgen.training.config import train_config
 from matgen.training.initial_weights import begin_from
-from matgen.weights.files import WEIGHTS, WeightsError, info, save, tensors, weights_hash
+from matgen.weights.files import WEIGHTS, WeightsError, info, save, tensors, weights_file, weights_hash
 from matgen.weights.models import load
 from matgen.weights.shipped import registry
 from matgen.workflows.train import find_config
@@ -194,3 +194,12 @@ def test_what_ships_is_whole() -> None:
         pytest.skip("no weights ship yet")
     hashes = json.loads((WEIGHTS / "hashes.json").read_text(encoding="utf-8"))
     assert {f"{header.kind}.safetensors": header.sha256 for header in registry()} == hashes
+
+
+def test_a_folder_of_version_0_1_gives_its_own_evaluator(tmp_path: Path) -> None:
+    old = tmp_path / "judge.safetensors"
+    old.write_bytes(b"whatever it holds")
+    assert weights_file("evaluator", tmp_path) == old
+    new = tmp_path / "evaluator.safetensors"
+    new.write_bytes(b"what is newer")
+    assert weights_file("evaluator", tmp_path) == new

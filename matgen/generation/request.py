@@ -16,6 +16,7 @@ from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.generation.search_settings import ResourceConfig, SearchConfig, SelectionConfig, VerificationConfig
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
+from matgen.structures.renamed import TERMS
 from matgen.targets.properties import PROPERTIES, PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
@@ -34,6 +35,8 @@ TAKEN = frozenset(
         "novelty",
         "repulsion",
         "variety",
+        *TERMS,
+        *TERMS.values(),
     }
 ).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
 """Names of the terms that every total energy may have."""

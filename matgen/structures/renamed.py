@@ -25,5 +25,6 @@ def current_name(name: str) -> str:
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with its keys as they are called since."""
-    return {current_name(name): value for name, value in values.items()}
+    """Return a mapping with its keys as they are called since; none is renamed to a key that is there."""
+    current = {name: current_name(name) for name in values}
+    return {name if new in values else new: values[name] for name, new in current.items()}

@@ -97,6 +97,8 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:
         raise ConfigError(f"expected heads as a number of epochs, 0 for none, got {raw['heads']!r}")
     rest = {name: value for name, value in raw.items() if name != "model"} | {"kind": kind}
+    if "loss" in rest:
+        rest["loss"] = current_config(rest["loss"])
     model: Any = from_mapping(NETWORKS[kind].config, current_config(raw.get("model", {})), where="model")
     return replace(from_mapping(TrainConfig, rest), model=model)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from matgen.errors import UserError
 from matgen.runtime.config import ConfigError, check_least, check_positive
+from matgen.weights.renamed import current_names
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ class _Training(Generic[ModelT]):
             return
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)  # may come from another device
-            self.model.load_state_dict(saved["model"])
-            self.average.load_state_dict(saved["average"])
+            self.model.load_state_dict(current_names(saved["model"]))
+            self.average.load_state_dict(current_names(saved["average"]))
             self.optimizer.load_state_dict(saved["optimizer"])
             self.progress = _Progress(**saved["progress"])
         except (RuntimeError, ValueError, LookupError, TypeError, EOFError, OSError, UnpicklingError) as error:

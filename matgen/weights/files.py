@@ -20,7 +20,7 @@ from matgen import __version__
 from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean, to_mapping
 from matgen.weights.kinds import KINDS
-from matgen.weights.renamed import current_config, current_kind, current_names
+from matgen.weights.renamed import current_config, current_kind, current_names, file_names
 
 WEIGHTS = Path(__file__).resolve().parent
 HASHES = "hashes.json"
@@ -185,10 +185,14 @@ def weights_file(kind: str, folder: Path | None = None) -> Path:
     name = f"{kind}.safetensors"
     if folder is None:
         return WEIGHTS / name
-    if not any((folder / f"{known}.safetensors").is_file() for known in KINDS):
+    if not any(file_in(folder, known) for known in KINDS):
         raise WeightsError(f"expected a folder with weights such as {name}, got {folder}; `matgen learn` makes one")
-    own = folder / name
-    return own if own.is_file() else WEIGHTS / name
+    return file_in(folder, kind) or WEIGHTS / name
+
+
+def file_in(folder: Path, kind: str) -> Path | None:
+    """Return the file of a kind in a folder, also under the name that version 0.1 gave it; None if there is none."""
+    return next((folder / name for name in file_names(kind) if (folder / name).is_file()), None)
 
 
 def existing_file(kind: str, path: Path | None) -> Path:

@@ -10,6 +10,7 @@ KINDS = {"judge": "evaluator", "molecule_judge": "molecule_evaluator"}
 
 FIELDS = {
     "pushes": "pair_displacements",
+    "forget_hands": "drop_stereo",
     "known_numbers": "known_parameters",
     "memory": "layout_size",
     "forget": "layout_dropout",
@@ -25,6 +26,11 @@ PARTS = {
     "room": "remaining",
 }
 """Parts of the dotted names of tensors."""
+
+
+def file_names(kind: str) -> tuple[str, ...]:
+    """Return the names that the file of a kind may have, today's first."""
+    return tuple(f"{name}.safetensors" for name in (kind, *(old for old, new in KINDS.items() if new == kind)))
 
 
 def current_kind(kind: str) -> str:

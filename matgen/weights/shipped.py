@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from matgen.weights.files import WEIGHTS, ModelInfo, WeightsError, info, weights_file, weights_hash
+from matgen.weights.files import WEIGHTS, ModelInfo, WeightsError, file_in, info, weights_file, weights_hash
 from matgen.weights.kinds import KINDS, USED_BY
 
 REFERENCES = WEIGHTS.parent / "references"
@@ -28,7 +28,7 @@ def check_weights(folder: Path | None, kinds: Sequence[str], what: str) -> None:
     Raises:
         WeightsError: the folder holds none of these kinds, so that it would change nothing.
     """
-    if folder is not None and not any((folder / f"{kind}.safetensors").is_file() for kind in kinds):
+    if folder is not None and not any(file_in(folder, kind) for kind in kinds):
         expected = ", ".join(f"{kind}.safetensors" for kind in kinds)
         raise WeightsError(f"expected weights that {what} uses in {folder}, found none of {expected}; leave it out")
 
