@@ -209,7 +209,7 @@ def test_a_folder_that_holds_another_run(
     report = {"version": "0", "seed": 5, "weights": {}, "configuration": {}}
     (tmp_path / "run.json").write_text(json.dumps(report))
     assert called(monkeypatch, "design", "--out", str(tmp_path)) == cli.BAD_INPUT
-    assert "holds another run: version was '0'" in capsys.readouterr().err
+    assert "was written by version 0, and this is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("named", [["--out", "x"], ["--out=x"], []])

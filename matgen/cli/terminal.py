@@ -12,7 +12,7 @@ from matgen.cli.cells import identity_text, prediction_text, shown_properties
 from matgen.structures.candidate import Candidate
 from matgen.targets.target import Target
 
-MIN_WIDTH = 110
+MIN_WIDTH = 116
 """Columns assumed where the output is no terminal."""
 
 

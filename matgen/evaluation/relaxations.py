@@ -16,6 +16,7 @@ from matgen.relaxation.pool import M, Relaxed, relax_many
 from matgen.relaxation.xtb import POTENTIAL, XtbConfig, relax_molecules
 from matgen.runtime.config import to_mapping
 from matgen.runtime.output import writing
+from matgen.runtime.processes import DIED
 from matgen.runtime.progress import Report
 from matgen.structures.candidate import Candidate, Material, Relaxation
 from matgen.structures.candidate_files import CandidateFile
@@ -106,7 +107,7 @@ def relaxations(
     for result in relaxer.relax_many([structures[name] for name in waiting], jobs):
         name = waiting[result.index]
         done[name] = Outcome(result.structure, result.report)
-        if file is not None and not result.report.reason.startswith("failed: its worker"):  # which may be tried again
+        if file is not None and DIED not in result.report.reason:  # which may be tried again
             file.append(_as_candidate(name, structures[name], done[name], (templates or {}).get(name, "")))
         report("relax", len(done), len(structures), converged=_converged(done))
     return done

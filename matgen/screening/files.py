@@ -20,7 +20,15 @@ from matgen.runtime.output import replace_file, writing
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.structures.candidate import KindName
 from matgen.structures.run_folder import REPORT
-from matgen.structures.run_report import ADVICE, ResumeError, RunInfo, earlier_report, new_report, write_report
+from matgen.structures.run_report import (
+    ADVICE,
+    ResumeError,
+    RunInfo,
+    earlier_report,
+    end_report,
+    new_report,
+    write_report,
+)
 
 ROWS, RESULTS = "rows.jsonl", "results"
 
@@ -62,13 +70,7 @@ class Journal(AbstractContextManager["Journal"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._report["status"] = "finished"
-        else:
-            interrupted = kind in {KeyboardInterrupt, GeneratorExit}
-            self._report["status"] = "interrupted" if interrupted else f"failed: {kind.__name__}"
-        with writing(self.folder):
-            write_report(self.folder, self._report)
+        end_report(self.folder, self._report, kind)
 
     def known(self, name: str, digest: str) -> Row | None:
         """Return the row of a name if it was computed already and the content of its file is unchanged."""

@@ -23,6 +23,7 @@ from matgen.structures.run_report import (
     ResumeError,
     RunInfo,
     earlier_report,
+    end_report,
     new_report,
     write_report,
 )
@@ -81,12 +82,7 @@ class CandidateWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._report["status"] = "finished"
-        else:
-            self._report["status"] = "interrupted" if kind is KeyboardInterrupt else f"failed: {kind.__name__}"
-        with writing(self.folder):
-            write_report(self.folder, self._report)
+        end_report(self.folder, self._report, kind)
 
     def write(self, candidate: Candidate) -> Candidate:
         """Write one candidate in all formats.

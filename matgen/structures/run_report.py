@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matgen.errors import UserError
-from matgen.runtime.output import replace_file
+from matgen.runtime.output import replace_file, writing
 from matgen.structures.run_folder import REPORT
 
 ADVICE = "name another folder with --out, or overwrite it"
@@ -40,6 +40,17 @@ def new_report(run: RunInfo) -> dict[str, Any]:
     return {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds"), **identity(run)}
 
 
+def end_report(folder: Path, report: dict[str, Any], error: type[BaseException] | None) -> None:
+    """Write `run.json` with how the run ended; an error of None is a run that finished."""
+    if error is None:
+        report["status"] = "finished"
+    else:
+        interrupted = issubclass(error, KeyboardInterrupt | GeneratorExit)
+        report["status"] = "interrupted" if interrupted else f"failed: {error.__name__}"
+    with writing(folder):
+        write_report(folder, report)
+
+
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """Write `run.json`."""
     replace_file(folder / REPORT, json.dumps(report, indent=2) + "\n")
@@ -59,6 +70,8 @@ def earlier_report(folder: Path, run: RunInfo) -> dict[str, Any]:
         found = {name: report[name] for name in identity(run)}
     except (KeyError, TypeError, ValueError) as error:
         raise ResumeError(f"{path} is not a report of a run; {ADVICE}") from error
+    if found["version"] != run.version:
+        raise ResumeError(f"{folder} was written by version {found['version']}, and this is {run.version}; {ADVICE}")
     different = [name for name, value in identity(run).items() if found[name] != value]
     if different:
         raise ResumeError(f"{folder} holds another run: {_differences(found, run, different)}; {ADVICE}")

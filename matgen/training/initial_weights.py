@@ -27,7 +27,7 @@ def initialise(config: TrainConfig, model: nn.Module) -> str:
         note.write_text(named, encoding="utf-8")
         return named
     begun = note.read_text(encoding="utf-8") if note.exists() else ""
-    if named and named != begun:
+    if named and named.split()[-1:] != begun.split()[-1:]:  # hashes; a file may have been renamed
         raise DataError(
             f"expected a training that began from {named} in {config.run_folder}, which holds one that began from "
             f"{begun or 'random numbers'}; choose another --folder, or leave --init out to go on"

@@ -38,14 +38,14 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.shipped import folder_of, shipped_hashes
 from matgen.workflows.folder_name import readable, short_hash
 
-EFFORT = {"search": ("budget", "rounds"), "resources": ("processes", "threads"), "verification": ("n", "minutes")}
+EFFORT = {"search": ("budget", "rounds"), "resources": ("processes",), "verification": ("n", "minutes")}
 """Settings that may differ when the folder of a run is resumed: they do not make it another run.
 
 `budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` says how
 many relaxations run at once; they are assessed in the same order. These three change neither samples nor decisions,
 except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`, and later
 rounds propose for those that lack. Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the
-limit on each Wyckoff layout. Another number of `threads` adds up in another order, so that later rounds may differ.
+limit on each Wyckoff layout.
 """
 
 ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
