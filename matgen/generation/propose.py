@@ -23,7 +23,8 @@ def propose(
 ) -> list[Template]:
     """Return distinct templates for a request.
 
-    They are sampled from the prior, resampled by the targets, moved on the total template energy, and chosen by rank.
+    They are sampled from the prior, resampled by the targets, and moved on the total template energy; templates by
+    analogy join them, where the kind has some; the best by rank are chosen.
 
     Args:
         request: what is asked.
@@ -44,15 +45,16 @@ def propose(
         pool = list(dict.fromkeys(pool))
         attempts += 1
         report("propose", min(len(pool), goal), goal)
+    analogues = kind.analogues(wanted)
     if not pool:
-        return []
+        return _promising(analogues, request, kind, found)
     with torch.no_grad():
         energies = targets(TemplateBatch.of(pool).to(kind.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if moves:
         kept = moved_templates(kept, moves, request, kind, generator, report)
-    return _promising(list(dict.fromkeys(kept)), request, kind, found)
+    return _promising(list(dict.fromkeys([*kept, *analogues])), request, kind, found)
 
 
 def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
