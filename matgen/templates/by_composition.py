@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matgen.chemistry.elements import descriptors
+from matgen.chemistry.elements import descriptors, reduced
 from matgen.templates.crystal import CrystalTemplate
+from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.prototypes import Layout, Prototype, PrototypeLibrary
 from matgen.templates.wyckoff import multiplicities
 
@@ -52,22 +53,22 @@ class CompositionIndex:
             for atoms, rows in found.items()
         }
 
-    def templates(self, unit: dict[int, int], max_atoms: int, most: int) -> list[tuple[CrystalTemplate, float]]:
+    def templates(self, rules: TemplateRules, most: int) -> list[tuple[CrystalTemplate, float]]:
         """Return templates of a composition and their chemical distances, nearest first.
 
         Args:
-            unit: atoms of each element in one formula unit, by atomic number; cells hold any whole number of units.
-            max_atoms: largest number of atoms in the primitive cell.
+            rules: constraints, with a composition.
             most: largest number of templates.
         """
         found: dict[CrystalTemplate, float] = {}
-        for units in range(1, max_atoms // sum(unit.values()) + 1):
-            wanted = {z: n * units for z, n in unit.items()}
+        for units in rules.possible_units:
+            wanted = {z: n * units for z, n in reduced(dict(rules.composition))}
             for atoms, pattern in self._patterns.items():
                 if sum(atoms) == sum(wanted.values()) and len(atoms) >= len(wanted):
                     for template, distance in _assigned(pattern, atoms, wanted, most):
                         found[template] = min(distance, found.get(template, np.inf))
-        return sorted(found.items(), key=lambda pair: (pair[1], pair[0].space_group, pair[0].sites))[:most]
+        allowed = [(template, distance) for template, distance in found.items() if rules.satisfied(template)]
+        return sorted(allowed, key=lambda pair: (pair[1], pair[0].space_group, pair[0].sites))[:most]
 
 
 def _classes(layout: Layout, prototype: Prototype) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:

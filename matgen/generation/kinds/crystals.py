@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from matgen.chemistry.elements import reduced
 from matgen.energies.base import TemplateSum
 from matgen.energies.charge import ChargeBalance
 from matgen.energies.chemical_distance import ChemicalDistance
@@ -84,9 +83,7 @@ class Crystals(KindWithModels[Models]):
         rules = self.request.crystal_rules
         if not rules.composition:
             return []
-        index = CompositionIndex(self.models.library)
-        found = index.templates(dict(reduced(dict(rules.composition))), rules.max_atoms, 2 * most)
-        return [template for template, _ in found if rules.satisfied(template)][:most]
+        return [template for template, _ in CompositionIndex(self.models.library).templates(rules, most)]
 
     def moves(self) -> dict[str, Move]:
         """Exchange of elements, and regrowth of parts by the prior."""
@@ -140,6 +137,7 @@ def settled_conditions(request: Request) -> Conditions:
         conditions.properties[:, column] = target.low if target.point else math.nan
     conditions.elements[:, sorted(_required(request))] = True
     conditions.complete[:] = bool(request.rules.composition)
+    conditions.n_atoms[:] = request.crystal_rules.n_atoms
     return conditions
 
 
