@@ -17,6 +17,9 @@ from matgen.templates.batch import Template, TemplateBatch
 STEPS_BETWEEN_LOOKS = 4
 """Metropolis steps between two collections of the states of the chains."""
 
+FEW_NEW = 0.05
+"""Share of sampled templates that must be new for another attempt, as they are not where a formula allows few."""
+
 
 def propose(
     request: Request, kind: Kind, generator: torch.Generator, report: Report, found: Found | None = None
@@ -41,10 +44,12 @@ def propose(
     pool: list[Template] = []
     goal, attempts = wanted * request.sampler.pool, 0
     while len(pool) < goal and attempts < 4 * request.sampler.pool:
-        pool += kind.sample(min(512, goal), generator)
-        pool = list(dict.fromkeys(pool))
+        before = len(pool)
+        pool = list(dict.fromkeys(pool + kind.sample(min(512, goal), generator)))
         attempts += 1
         report("propose", min(len(pool), goal), goal)
+        if len(pool) - before < FEW_NEW * min(512, goal):
+            break
     analogues = kind.analogues(wanted)
     if not pool:
         return _promising(analogues, request, kind, found)
