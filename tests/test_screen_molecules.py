@@ -20,7 +20,6 @@ from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.molecules import MOST_HEAVY
 from matgen.screening.ordered_rows import OrderedRows
-from matgen.screening.ranking import ranked
 from matgen.screening.row import XTB_GAP, Row, cells, row_of, row_record
 from matgen.screening.workers import assess_alone
 from matgen.structures.candidate import Candidate
@@ -196,8 +195,10 @@ def test_rows_in_any_order_give_the_same_result(folder: Path, tmp_path: Path) ->
             parts: list[Chunk[Found]] = list(chunks(ordered.unknown(iter(entries)), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                ordered.put(assess_alone(part.items, CHEAP))
-        return texts(ranked(ordered.finished))
+                rows = assess_alone(part.items, CHEAP)
+                journal.write(rows)
+                ordered.put(rows)
+            return texts(ordered.ranked())
 
     first = scrambled(0)
     assert first == scrambled(1)
