@@ -5,6 +5,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -222,17 +223,16 @@ def test_cut_short_and_resumed_gives_the_same_table(folder: Path, tmp_path: Path
     whole = run([folder], CHEAP, out)
     lines, table = (out / "rows.jsonl").read_bytes(), (out / "results.csv").read_bytes()
     assert whole.new == len(whole.rows) == 10
+    failed = {name: row.failed for name, row in _by_name(whole.rows).items()}
     cut = len(lines) // 2
     (out / "rows.jsonl").write_bytes(lines[:cut])
     again = run([folder], CHEAP, out)
     assert again.new == 10 - lines[:cut].count(b"\n")
-    assert {name: row.failed for name, row in _by_name(again.rows).items()} == {
-        name: row.failed for name, row in _by_name(whole.rows).items()
-    }
+    assert {name: row.failed for name, row in _by_name(again.rows).items()} == failed
     assert _rounded(out / "results.csv") == _rounded_bytes(table)
 
 
-def _by_name(several: tuple[Row, ...]) -> dict[str, Row]:
+def _by_name(several: Sequence[Row]) -> dict[str, Row]:
     return {row.name: row for row in several}
 
 
