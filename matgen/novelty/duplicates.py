@@ -56,6 +56,8 @@ class _OneFormula:
     def near(self, found: Fingerprint) -> list[_Seen]:
         """Return the structures of similar volume and fingerprint, the most similar first."""
         n = len(self.seen)
+        if n == 0:
+            return []
         apart = np.abs(self._log_volumes[:n] - math.log(found.volume))
         rows = np.flatnonzero(apart <= math.log1p(VOLUME_WINDOW))
         differences = np.abs(self._shells[rows] - found.shells).max(axis=1, initial=0.0)
@@ -89,7 +91,7 @@ class SeenStructures:
         found = fingerprint(structure)
         alike = self._by_formula.setdefault(found.formula, _OneFormula())
         new = _Seen(index, packed(structure))
-        for other in alike.near(found) if alike.seen else ():
+        for other in alike.near(found):
             if _equal(new.for_matching(), other.for_matching()):
                 return other.index
         alike.add(new, found)

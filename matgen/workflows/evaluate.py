@@ -3,9 +3,7 @@
 import csv
 import json
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,16 +80,15 @@ def evaluate(
         OutputError: the folder cannot be written.
     """
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
-    with _quiet():
-        kind = _kind(paths)
-        config = config.of(kind)
-        entries = _read(paths, kind, report)
-        task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
-        if kind == "molecule":
-            findings = evaluate_molecules(task, known_molecules)
-        else:
-            truth = None if config.csp is None else _read([config.csp], kind, report)
-            findings = evaluate_crystals(task, truth, hull, known)
+    kind = _kind(paths)
+    config = config.of(kind)
+    entries = _read(paths, kind, report)
+    task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
+    if kind == "molecule":
+        findings = evaluate_molecules(task, known_molecules)
+    else:
+        truth = None if config.csp is None else _read([config.csp], kind, report)
+        findings = evaluate_crystals(task, truth, hull, known)
     about = _about(task, kind, findings)
     evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
     if folder is not None:
@@ -197,11 +194,3 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
 
 def _nullable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings that no user can act on."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # pymatgen, of noble gases
-        yield
