@@ -28,6 +28,8 @@ def train(
         from matgen.workflows.train import planned
 
         plan = planned(config, data=data, folder=folder, weights=weights, init=init, minutes=minutes, device=device)
+        if plan.folder is None and plan.run_folder.name != plan.kind:
+            to_stderr(f"{plan.run_folder} is a folder of version 0.1, which is still read: its training goes on")
         screen = console(stderr=True)
         with StageView(screen) as view:
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.batch.graphs import take_sites
 from matgen.runtime.devices import placed
 from matgen.templates.batch import Geometry, TemplateBatch
 
@@ -133,8 +132,3 @@ def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:
     sin_g = math.sqrt(1 - cos_g**2)
     x, y = cos_b, (cos_a - cos_b * cos_g) / sin_g
     return np.array([[a, 0, 0], [b * cos_g, b * sin_g, 0], [c * x, c * y, c * math.sqrt(1 - x**2 - y**2)]])
-
-
-def site_rows(table: CrystalTable, rows: Tensor) -> Tensor:
-    """Return the rows of the sites of some crystals."""
-    return take_sites(table.templates.site_system, len(table), rows)[0]

@@ -22,7 +22,6 @@ from pymatgen.core.composition import Composition
 from matgen.errors import UserError
 from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
-from matgen.structures.pymatgen_warnings import quiet
 
 MARGIN = 0.1
 """Phases up to this far above the hull are kept in a reference, eV/atom."""
@@ -148,8 +147,7 @@ class ReferenceHull:
     def _of(self, composition: Composition, without: frozenset[str]) -> PhaseDiagram:
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):
-            with quiet():
-                formula = composition.reduced_formula
+            formula = composition.reduced_formula
             raise UnknownChemistryError(
                 f"expected elements that the reference has a phase of, got {', '.join(missing)} in {formula}; build a "
                 "reference with `matgen reference build` that holds them"
@@ -178,10 +176,9 @@ class ReferenceHull:
 
 def stability(diagram: PhaseDiagram, composition: Composition, energy: float) -> Stability:
     """Return the stability of an energy (eV/atom) at a composition in a phase diagram that holds its elements."""
-    with quiet():
-        mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
-        elemental = diagram.get_reference_energy_per_atom(composition)
-        shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
+    mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
+    elemental = diagram.get_reference_energy_per_atom(composition)
+    shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
     return Stability(
         above_hull=float(energy - hull_energy),
         formation_energy=float(energy - elemental),
@@ -292,5 +289,4 @@ def entry(reference: Reference, row: int) -> PDEntry:
 
 def diagram(entries: Iterable[PDEntry]) -> PhaseDiagram:
     """Return the pymatgen phase diagram of some phases."""
-    with quiet():
-        return PhaseDiagram(list(entries))
+    return PhaseDiagram(list(entries))

@@ -52,7 +52,7 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", BadPoscarWarning)
+            warnings.filterwarnings("error", message="Elements in POSCAR", category=BadPoscarWarning)
             found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
@@ -60,7 +60,8 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     except MoleculeError as error:
         raise BrokenStructureError(one_line(error)) from error
     except BadPoscarWarning as error:
-        raise BrokenStructureError(f"the POSCAR does not say which elements it holds: {one_line(error)}") from error
+        what = "does not say which elements it holds" if "Elements" in str(error) else "is damaged"
+        raise BrokenStructureError(f"the POSCAR {what}: {one_line(error)}") from error
     except RecursionError as error:
         raise BrokenStructureError("nested too deeply to be a structure") from error
     except np.linalg.LinAlgError as error:

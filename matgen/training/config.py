@@ -13,7 +13,7 @@ from matgen.runtime.config import ConfigError, did_you_mean, from_mapping, read_
 from matgen.training.graph_loss import GraphLoss
 from matgen.training.loop import Schedule
 from matgen.weights.kinds import NETWORKS, USED_BY
-from matgen.weights.renamed import current_config, current_kind
+from matgen.weights.renamed import current_config, current_kind, kind_names
 
 OF_MOLECULES = frozenset(USED_BY["molecule"])
 
@@ -29,7 +29,7 @@ class TrainConfig:
         kind: one of `NETWORKS`.
         model: configuration of that network.
         data: prepared table; of crystals or of molecules, depending on the kind, if left out.
-        folder: receives checkpoint and log; runs/KIND if left out.
+        folder: receives checkpoint and log; runs/KIND if left out, or the one that version 0.1 named otherwise.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of initial weights, such as the shipped ones; parameters that it lacks are initialised at random.
         device: to train on; weights and checkpoints can be read on any other.
@@ -61,8 +61,9 @@ class TrainConfig:
 
     @property
     def run_folder(self) -> Path:
-        """Folder of checkpoint and log."""
-        return self.folder or Path("runs") / self.kind
+        """Folder of checkpoint and log; unless given, that of version 0.1 if it alone exists, under its old name."""
+        usual = [Path("runs") / name for name in kind_names(self.kind)]
+        return self.folder or next((folder for folder in usual if folder.exists()), usual[0])
 
     @property
     def weights_file(self) -> Path:
