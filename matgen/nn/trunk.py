@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from matgen.batch.graphs import FARTHER, RELATIONS, Graphs
 from matgen.batch.neighbors import Edges, neighbors
 from matgen.batch.state import State
-from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
+from matgen.nn.couplings import harmonics
+from matgen.nn.irreps import DegreeLinear, SelfProduct
 from matgen.nn.neighborhood import Neighborhood, rectangle
 from matgen.nn.pair_displacements import PairDisplacement
 from matgen.nn.radial import GaussianBasis, envelope, softened

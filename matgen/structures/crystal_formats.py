@@ -1,14 +1,14 @@
 """Read crystals from the text of a CIF, a POSCAR or an extxyz frame."""
 
 import io
+import warnings
 
 import numpy as np
 from ase.io.extxyz import read_xyz
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
-from pymatgen.io.vasp.inputs import Poscar
 
-from matgen.structures.broken import BrokenStructureError
+from matgen.structures.broken import BrokenStructureError, one_line
 
 SMALLEST_VOLUME = 0.1
 """Å³ per atom; cells below it count as flat. Hydrogen at the highest pressures reached so far has more."""
@@ -21,8 +21,19 @@ def read_cif(text: str) -> Structure:
 
 
 def read_poscar(text: str) -> Structure:
-    """Return the crystal of a POSCAR."""
-    return Poscar.from_str(text, read_velocities=False).structure
+    """Return the crystal of a POSCAR.
+
+    Raises:
+        BrokenStructureError: it does not name its elements.
+    """
+    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BadPoscarWarning)
+        try:
+            return Poscar.from_str(text, read_velocities=False).structure
+        except BadPoscarWarning as error:
+            raise BrokenStructureError(f"the POSCAR does not say which elements it holds: {one_line(error)}") from error
 
 
 def read_extxyz(text: str) -> Structure:
