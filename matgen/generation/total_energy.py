@@ -49,8 +49,9 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """Return the energy for the guidance of diffusion: targets, if any, and terms of the user that have slopes."""
-    targets = state_targets(request, kind) if request.property_targets else Sum({})
+    """Return the energy for the guidance of diffusion: targets, if they guide, and terms of the user with slopes."""
+    guided = request.property_targets and request.stages.guidance
+    targets = state_targets(request, kind) if guided else Sum({})
     return targets + request.terms.used("slopes")
 
 

@@ -84,16 +84,23 @@ class SelfProduct(nn.Module):
 class DegreeLinear(nn.Module):
     """A linear map over channels for each irrep, without bias."""
 
+    kind: Tensor
+
     def __init__(self, inputs: int, outputs: int, *, odd: bool) -> None:
         super().__init__()
         n_kinds = 6 if odd else 3
         self.weight = nn.Parameter(torch.randn(n_kinds, inputs, outputs) / inputs**0.5)
-        sizes = [1, 3, 5] * (n_kinds // 3)
-        self.sizes = sizes
+        self.register_buffer("kind", _kinds(n_kinds), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, size, inputs) → (n, size, outputs)."""
-        return torch.cat([part @ w for part, w in zip(x.split(self.sizes, dim=1), self.weight, strict=True)], dim=1)
+        return (x.transpose(0, 1) @ self.weight.index_select(0, self.kind)).transpose(0, 1)
+
+
+def _kinds(n_kinds: int) -> Tensor:
+    """Return the irrep of each component (9,) or (18,)."""
+    sizes = torch.tensor([1, 3, 5] * (n_kinds // 3))
+    return torch.repeat_interleave(torch.arange(n_kinds), sizes)
 
 
 @per_device
