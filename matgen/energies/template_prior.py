@@ -27,6 +27,12 @@ class LearnedTemplatePrior(TemplateEnergy):
     def __init__(self, prior: TemplatePrior, conditions: Conditions) -> None:
         super().__init__()
         self.prior, self.conditions = prior, conditions
+        self.network = prior
+
+    def floor(self, templates: TemplateBatch) -> Tensor:
+        """Return minus the logarithm of the number of orders (n_systems,): no order is more probable than one."""
+        orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
+        return -torch.tensor(orders, device=templates.device)
 
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:

@@ -90,6 +90,9 @@ def moved_templates(
     def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
         return total(batch.to(kind.device)).cpu()
 
+    def below(batch: TemplateBatch, ceiling: Tensor) -> Tensor:
+        return total.below(batch.to(kind.device), ceiling.to(kind.device)).cpu()
+
     def visit(done: int, chains: Sequence[Template]) -> None:
         if done >= first and (done - first) % STEPS_BETWEEN_LOOKS == 0:
             seen.extend(chains)
@@ -104,6 +107,7 @@ def moved_templates(
             temperatures=request.sampler.temperatures,
             generator=generator,
             visit=visit,
+            below=below,
         )
     mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
     report("move templates", steps, steps, energy=float(found.energy[-1].mean()), **mean)

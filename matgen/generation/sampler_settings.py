@@ -16,12 +16,15 @@ class Stages:
         regrowth: among them, parts regrown from the prior: always, never, or where a formula is named, which leaves
             little to exchange; elsewhere exchanges of elements find more in the same time.
         diffusion: reverse diffusion of the geometry.
+        guidance: of the diffusion by property targets. Geometries of crystals hardly change what is predicted for their
+            elements and sites: it takes as long as the diffusion itself, and finds no more on target.
         mala: Metropolis-adjusted Langevin refinement on the total energy.
     """
 
     moves: bool = True
     regrowth: Literal["formula", "always", "never"] = "formula"
     diffusion: bool = True
+    guidance: bool = False
     mala: bool = True
 
 
@@ -87,7 +90,7 @@ class SamplerConfig:
     initial_trials: int = 1
     prototype_noise: float = 0.15
     sampled_noise: float = 0.3
-    levels: int = 12
+    levels: int = 6
     lowest: float = 0.02
     corrector_steps: int = 1
     churn: float = 0.0
@@ -98,8 +101,8 @@ class SamplerConfig:
     settle_stride: float = 1.0
     finish_levels: int = 0
     choose_sigma: float = 0.1
-    refine_rounds: int = 2
-    refine_steps: int = 8
+    refine_rounds: int = 1
+    refine_steps: int = 4
     target: float = 1.5
     charge: float = 8.0
     chemical_distance: float = 2.0

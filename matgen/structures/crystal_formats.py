@@ -1,15 +1,15 @@
 """Read crystals from the text of a CIF, a POSCAR or an extxyz frame."""
 
 import io
+import warnings
 
 import numpy as np
 from ase.io.extxyz import read_xyz
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
-from pymatgen.io.vasp.inputs import Poscar
 
-from matgen.structures.broken import BrokenStructureError
+from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.cif_checks import check_cif
 
 SMALLEST_VOLUME = 0.1
@@ -32,11 +32,19 @@ def read_poscar(text: str) -> Structure:
     """Return the crystal of a POSCAR.
 
     Raises:
-        BrokenStructureError: another structure follows.
+        BrokenStructureError: it does not name its elements, is damaged, or another structure follows.
     """
+    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
+
     if _begins_again(text.splitlines()):
         raise BrokenStructureError("several structures one after the other; give each a file of its own")
-    return Poscar.from_str(text, read_velocities=False).structure
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Elements in POSCAR", category=BadPoscarWarning)
+        try:
+            return Poscar.from_str(text, read_velocities=False).structure
+        except BadPoscarWarning as error:
+            what = "does not say which elements it holds" if "Elements" in str(error) else "is damaged"
+            raise BrokenStructureError(f"the POSCAR {what}: {one_line(error)}") from error
 
 
 def _begins_again(lines: list[str]) -> bool:

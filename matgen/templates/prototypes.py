@@ -14,9 +14,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from matgen.chemistry.elements import descriptors
@@ -225,6 +223,9 @@ def _in_order_of_coordinates(prototype: Prototype, where: Layout) -> Prototype:
 
 def _alike(known: list[Prototype]) -> list[np.ndarray]:
     """Return complete-linkage clusters with similar coordinates and shape parameters."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
+
     if len(known) == 1:
         return [np.array([0])]
     angles = 2 * np.pi * np.array([p.coords.ravel() for p in known])

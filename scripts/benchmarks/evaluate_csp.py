@@ -108,7 +108,7 @@ def main() -> None:
     header = ("rows of", "rows", "first", "any of 20", "first, relaxed", "any of 20, relaxed", "CPU-s: propose, relax")
     lines = [
         (
-            WAYS.get(way) or WAYS[way.rsplit(",", 1)[0]] + (", in the training split" if "unseen" not in way else ", not"),
+            _title(way),
             f["rows"],
             *(percent(f[k], f["rows"]) for k in ("first", "any", "first_relaxed", "any_relaxed")),
             f"{f['seconds'][0]:.1f}, {f['seconds'][1]:.1f}",
@@ -116,6 +116,11 @@ def main() -> None:
         for way, f in found.items()
     ]
     measurement.finish(found, {"csp": table(header, lines)})
+
+
+def _title(way: str) -> str:
+    base, _, part = way.partition(", ")
+    return WAYS[base] + {"": "", "seen": ", in the training split", "unseen": ", not in the training split"}[part]
 
 
 def _tasks(options: Any, way: str) -> list[Task]:
@@ -133,7 +138,7 @@ def _tasks(options: Any, way: str) -> list[Task]:
     return [
         Task(f"{way} {name}", options.table, options.seed, (), how | {"material_id": name})
         for name in names
-        if name in known.keys()
+        if name in known
     ][: options.n]
 
 
