@@ -49,9 +49,9 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """Return the energy for the guidance of diffusion: targets, if they guide, and terms of the user with slopes."""
-    guided = request.property_targets and request.stages.guidance
-    targets = state_targets(request, kind) if guided else Sum({})
+    """Return the energy for the guidance of diffusion: targets, if the request says so, and terms of the user with slopes."""
+    steered = request.property_targets and request.stages.guidance
+    targets = state_targets(request, kind) if steered else Sum({})
     return targets + request.terms.used("slopes")
 
 
