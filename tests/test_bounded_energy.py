@@ -27,6 +27,9 @@ class Heaviness(TemplateEnergy):
         super().__init__()
         self.name, self.network, self.lowest, self.asked = name, network, lowest, 0
 
+    def network_read(self) -> object | None:
+        return self.network
+
     def floor(self, templates: TemplateBatch) -> Tensor:
         return torch.full((templates.n_systems,), self.lowest)
 
@@ -79,6 +82,22 @@ def test_chains_up_to_the_ceiling_are_those_of_the_whole_energy(total: TemplateS
     assert ways[0][0] == ways[1][0]
     torch.testing.assert_close(ways[0][1], ways[1][1], rtol=1e-5, atol=1e-4)  # batches of another size round otherwise
     assert (ways[0][1][0] != ways[0][1][-1]).any()
+
+
+def test_networks_are_asked_for_few_proposals(total: TemplateSum, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request.of(n=1, band_gap=1.5)
+    kind = kind_of_request(request)
+    begin = kind.sample(12, torch.Generator().manual_seed(0))
+    asked: dict[str, int] = {}
+    for _, term in total.terms().values():
+
+        def counted(_: object, inputs: tuple[TemplateBatch], name: str = term.name) -> None:
+            asked[name] = asked.get(name, 0) + inputs[0].n_systems
+
+        monkeypatch.setattr(term, "_forward_pre_hooks", {0: counted})
+    with torch.no_grad():
+        metropolis(total, begin, kind.moves(), steps=12, generator=torch.Generator().manual_seed(1), below=total.below)
+    assert 0 < asked["band_gap"] < 0.7 * asked["template_prior"] < 0.7 * asked["charge_balance"]
 
 
 def test_no_term_is_below_its_floor(total: TemplateSum) -> None:

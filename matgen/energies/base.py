@@ -79,13 +79,7 @@ class Energy(_Algebra):
 
 
 class TemplateEnergy(_Algebra):
-    """Scores templates.
-
-    Attributes:
-        network: the network that it evaluates; None if it evaluates none, and is cheap.
-    """
-
-    network: object | None = None
+    """Scores templates."""
 
     if TYPE_CHECKING:
 
@@ -95,6 +89,10 @@ class TemplateEnergy(_Algebra):
     @abstractmethod
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energy (n_systems,) of each template."""
+
+    def network_read(self) -> object | None:
+        """Return the network that it evaluates; None if it evaluates none, and is cheap."""
+        return None
 
     def floor(self, templates: TemplateBatch) -> Tensor:
         """Return a lower bound (n_systems,) of the energy that costs nothing to compute; minus infinity if unknown."""
@@ -154,11 +152,12 @@ class TemplateSum(_Weighted, TemplateEnergy):
         ceiling = ceiling.to(templates.device) + SLACK
         columns = torch.stack([_floor(weight, part, templates) for weight, part in terms])
         rows = torch.arange(templates.n_systems, device=templates.device)
-        for network in sorted({part.network: None for _, part in terms}, key=lambda network: network is not None):
+        networks = {id(part.network_read()): part.network_read() for _, part in terms}
+        for network in sorted(networks.values(), key=lambda network: network is not None):
             some = templates if len(rows) == templates.n_systems else templates.select(rows)
             with shared_answers():
                 for place, (weight, part) in enumerate(terms):
-                    if part.network is network:
+                    if part.network_read() is network:
                         columns[place, rows] = weight * part(some).to(columns)
             rows = rows[~(columns[:, rows].sum(0) > ceiling[rows])]
             if not len(rows):
@@ -169,7 +168,7 @@ class TemplateSum(_Weighted, TemplateEnergy):
 def _floor(weight: float, part: TemplateEnergy, templates: TemplateBatch) -> Tensor:
     """Lower bound (n_systems,) of a weighted term with a network; zero without, since it is evaluated first."""
     zeros = torch.zeros(templates.n_systems, device=templates.device)
-    if part.network is None or weight == 0:
+    if part.network_read() is None or weight == 0:
         return zeros
     return weight * part.floor(templates).to(zeros) if weight > 0 else zeros - math.inf
 

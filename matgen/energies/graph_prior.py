@@ -29,7 +29,10 @@ class LearnedGraphPrior(TemplateEnergy):
     def __init__(self, prior: GraphPrior, conditions: Conditions, *, orders: int = 4) -> None:
         super().__init__()
         self.prior, self.conditions, self.orders = prior, conditions, orders
-        self.network = prior
+
+    def network_read(self) -> object:
+        """Return the network."""
+        return self.prior
 
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:

@@ -25,7 +25,10 @@ class TemplatePropertyTarget(TemplateEnergy):
     def __init__(self, predictor: TemplatePredictor, target: Target) -> None:
         super().__init__()
         self.name, self.predictor, self.target = target.name, predictor, target
-        self.network = predictor
+
+    def network_read(self) -> object:
+        """Return the predictor."""
+        return self.predictor
 
     def floor(self, templates: TemplateBatch) -> Tensor:
         """Return zeros (n_systems,): the energy is nowhere negative."""

@@ -27,7 +27,10 @@ class LearnedTemplatePrior(TemplateEnergy):
     def __init__(self, prior: TemplatePrior, conditions: Conditions) -> None:
         super().__init__()
         self.prior, self.conditions = prior, conditions
-        self.network = prior
+
+    def network_read(self) -> object:
+        """Return the network."""
+        return self.prior
 
     def floor(self, templates: TemplateBatch) -> Tensor:
         """Return minus the logarithm of the number of orders (n_systems,): no order is more probable than one."""
