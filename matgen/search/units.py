@@ -1,7 +1,7 @@
 """Units of work: proposals of one seed, relaxed, predicted and checked.
 
-A unit depends on the request, the seed and its number only, so that units can be made anywhere and in any order. All that
-depends on other units is decided by `matgen.search.search`.
+A unit depends on the request, the seed and its number only, so that units can be made anywhere and in any order. All
+that depends on other units is decided by `matgen.search.search`.
 """
 
 import math
