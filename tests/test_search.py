@@ -59,7 +59,7 @@ PROPOSALS = [
 def searched(request: Request, folder: Path) -> Search:
     with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(request, writer, lambda _: None)
-        search.take(Offering(request, [PROPOSALS]).made(0))
+        search.take(Offering(request, [PROPOSALS]).made(0), Silence())
         return search
 
 
@@ -137,7 +137,7 @@ def test_less_probable_candidates_wait_for_later_rounds(tmp_path: Path) -> None:
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(request, writer, lambda one: taken.append(one.name))
         search.variety.most = 3
-        search.take(unit_of(deferred))
+        search.take(unit_of(deferred), Silence())
         assert taken == []
         search.begin(2)
         assert taken == ["most", "middle"]  # the most probable first

@@ -19,6 +19,7 @@ from matgen.generation.errors import RequestError
 from matgen.generation.repetition import repeats
 from matgen.generation.request import FEW, Request
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
+from matgen.runtime.progress import Silence
 from matgen.search.rejected import RejectedFile
 from matgen.search.search import Search
 from matgen.search.variety import PATIENCE, VARIETY, Families, Variety
@@ -85,7 +86,7 @@ def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, 
         try:
             with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
                 search = Search.resumed(request, writer, found)
-                search.take(unit_of(proposals))
+                search.take(unit_of(proposals), Silence())
                 search.fill_up()
                 search.dismiss()
                 return search

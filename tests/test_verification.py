@@ -233,7 +233,7 @@ def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path) -> None:
 def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path) -> None:
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(REQUEST.updated(n=3, verify=3, variety=1.0), writer, lambda _: None)
-        search.take(unit_of(SALTS[:4]))
+        search.take(unit_of(SALTS[:4]), Silence())
         search.variety.turned_away = 10 * 3
         assert search.over
         search.fill_up()

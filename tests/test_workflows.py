@@ -199,14 +199,14 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
     unit = Offering(request, [offered], blind).made(0)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(request, writer, lambda _: None)
-        search.take(unit)
+        search.take(unit, Silence())
         assert search.tally == {"min_distance": 1, "symmetry": 1}
     reasons = [next(iter(c.verdicts.values())).reason for c in RejectedFile(tmp_path).read()]
     assert "overlap" in reasons[0]
     assert "could not be found" in reasons[1]
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         again = Search.resumed(request, writer, lambda _: None)
-        again.take(unit)
+        again.take(unit, Silence())
         assert again.tally == search.tally
     assert len(RejectedFile(tmp_path).read()) == 2
 

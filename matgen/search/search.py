@@ -143,13 +143,19 @@ class Search:
         """Number of units after which there are no more."""
         return self.request.search.rounds * self._units_per_round
 
-    def take(self, unit: Unit) -> None:
-        """Decide on the proposals of the next unit, best first, until enough are found."""
+    def take(self, unit: Unit, report: Report) -> None:
+        """Decide on the proposals of the next unit, best first, until enough are found.
+
+        Args:
+            unit: the next one.
+            report: hears the progress of calculations, if any are awaited.
+        """
         self.begin(unit.number)
         for record in unit.proposals:
             if self.complete or self.variety.exhausted:
                 break
             self._take(record)
+            self.await_verdicts(report)
         self.rejects.flush()
 
     def begin(self, number: int) -> None:

@@ -151,7 +151,7 @@ def _search(search: Search, units: OrderedUnits, clock: "StageClock") -> None:
         search.report(clock, units.at_work)
         unit = units.next(search.ahead, min(search.deadline - time.perf_counter(), LONGEST_WAIT))
         if unit is not None:
-            search.take(unit)
+            search.take(unit, clock)
             clock.add(unit.seconds)
             search.report(clock, units.at_work)
 
