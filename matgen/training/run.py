@@ -34,6 +34,7 @@ from matgen.training.heads import fit_heads, fit_structure_heads
 from matgen.training.initial_weights import initialise
 from matgen.training.likelihood import LikelihoodObjective
 from matgen.training.loop import Objective, fit
+from matgen.training.parallel import ALONE, Processes
 from matgen.training.plan import Plan
 from matgen.training.tables import DataError, read_table
 from matgen.weights.files import round_parameters, save
@@ -66,12 +67,18 @@ class Trained:
     figures: dict[str, float]
 
 
-def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trained:
+def train(
+    config: TrainConfig,
+    report: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    processes: Processes = ALONE,
+) -> Trained:
     """Train, or resume from the checkpoint in the folder; calibrate; write the weights.
 
     Args:
         config: kind, data and schedule.
-        report: called with each line of the log.
+        report: called by the first process with each line of the log.
+        processes: that share each batch, from `matgen.training.parallel.joined`. The first one writes all files, and
+            has the figures; for the others they are empty.
 
     Raises:
         DeviceError: the device is not available.
@@ -79,22 +86,36 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         OutputError: a folder cannot be written.
         CheckpointError: the checkpoint in the folder is damaged, or of another model.
         DivergedError: the loss is not finite.
+        ParallelError: the processes do not fit together, or one ended.
     """
-    device = find_device(config.device)
+    device = find_device(processes.device(config.device))
     table = table_of(config)
     folder = config.run_folder
-    make_folder(folder, "--folder")
-    make_folder(config.weights_file.parent, "--weights")
-    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
-    torch.manual_seed(config.schedule.seed)
-    plan = PLANS[config.kind](table.to(device), config)
-    origin = initialise(config, plan.model)
-    model = plan.model.to(device)
-    fitted = fit(model, plan.objective, config.schedule, folder, report=report, accelerate=config.compile_layers)
+    if processes.is_first:
+        make_folder(folder, "--folder")
+        make_folder(config.weights_file.parent, "--weights")
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    plan = _planned(config, table.to(device), processes)
+    origin = initialise(config, plan.model, store=processes.is_first)
+    model, work = plan.model.to(device), config.compile_layers
+    fitted = fit(model, plan.objective, config.schedule, folder, report=report, accelerate=work, processes=processes)
+    if not processes.is_first:
+        return Trained(config.weights_file, {})
     if config.heads:
         _fit_heads_last(fitted, plan.objective, config)
     origin = f", begun from {origin}" if origin else ""
     return _finished(replace(plan, model=fitted, trained_on=f"{plan.trained_on}{origin}"), config, table, report)
+
+
+def _planned(config: TrainConfig, table: CrystalTable | MoleculeTable, processes: Processes) -> Plan:
+    """Return the plan of a training; the first process makes it first, since it may store parts of it in the folder."""
+    if not processes.is_first:
+        processes.wait()
+    torch.manual_seed(config.schedule.seed)
+    plan = PLANS[config.kind](table, config)
+    if processes.is_first:
+        processes.wait()
+    return plan
 
 
 def join(
