@@ -10,6 +10,7 @@ from torch import nn
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
+from matgen.datasets.shards import ShardedCrystals
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.runtime.config import to_toml
@@ -36,7 +37,7 @@ from matgen.training.likelihood import LikelihoodObjective
 from matgen.training.loop import Objective, fit
 from matgen.training.parallel import ALONE, Processes
 from matgen.training.plan import Plan
-from matgen.training.tables import DataError, read_table
+from matgen.training.tables import DataError, read_crystals, read_table
 from matgen.weights.files import round_parameters, save
 from matgen.weights.models import load
 
@@ -52,6 +53,9 @@ PLANS: dict[str, Callable[[Any, TrainConfig], Plan]] = {
     "molecule_energy": molecule_energy.plan,
     "molecule_evaluator": molecule_evaluator.plan,
 }
+
+IN_MEMORY = frozenset({"geometry_density"})
+"""Kinds of crystals that need the whole table in memory."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def train(
     return _finished(replace(plan, model=fitted, trained_on=f"{plan.trained_on}{origin}"), config, table, report)
 
 
-def _planned(config: TrainConfig, table: CrystalTable | MoleculeTable, processes: Processes) -> Plan:
+def _planned(config: TrainConfig, table: CrystalTable | ShardedCrystals | MoleculeTable, processes: Processes) -> Plan:
     """Return the plan of a training; the first process makes it first, since it may store parts of it in the folder."""
     if not processes.is_first:
         processes.wait()
@@ -147,15 +151,17 @@ def join(
     return _finished(replace(plan, trained_on=f"{plan.trained_on}, members trained apart"), whole, table, report)
 
 
-def table_of(config: TrainConfig) -> CrystalTable | MoleculeTable:
-    """Return the prepared table that a kind of network is trained on.
+def table_of(config: TrainConfig) -> CrystalTable | ShardedCrystals | MoleculeTable:
+    """Return the prepared table that a kind of network is trained on; shards stay on the disk where the kind allows.
 
     Raises:
         DataError: there is none, or it is damaged.
     """
     if config.kind in OF_MOLECULES:
         return read_table(config.table_file, MoleculeTable)
-    return read_table(config.table_file, CrystalTable)
+    if config.kind in IN_MEMORY:
+        return read_table(config.table_file, CrystalTable)
+    return read_crystals(config.table_file)
 
 
 def _fit_heads_last(model: nn.Module, objective: Objective, config: TrainConfig) -> None:
@@ -171,7 +177,7 @@ def _fit_heads_last(model: nn.Module, objective: Objective, config: TrainConfig)
 def _finished(
     plan: Plan,
     config: TrainConfig,
-    table: CrystalTable | MoleculeTable,
+    table: CrystalTable | ShardedCrystals | MoleculeTable,
     report: Callable[[Mapping[str, Any]], None],
 ) -> Trained:
     """Round, calibrate, validate and save the model of a plan."""
@@ -179,7 +185,7 @@ def _finished(
     if plan.predict is not None:
         calibrate(model, plan.predict, plan.targets, plan.calibrated_on)
     figures = plan.objective.validate(model)
-    if isinstance(table, CrystalTable) and config.kind == "template_prior":
+    if not isinstance(table, MoleculeTable) and config.kind == "template_prior":
         figures["nll_unigram"] = template_prior.unigram_nll(table)
     path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
     report({"weights": str(path), **figures})
