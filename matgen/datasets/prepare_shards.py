@@ -12,7 +12,7 @@ from typing import Any
 from matgen import __version__
 from matgen.datasets.crystals import joined_tables
 from matgen.datasets.described_rows import DescribedRow, TableError, described_rows, open_table
-from matgen.datasets.labels import OF_2019
+from matgen.datasets.labels import LABELS
 from matgen.datasets.prepare import Labels, table_of_rows
 from matgen.datasets.shards import (
     MANIFEST,
@@ -30,10 +30,7 @@ from matgen.templates.symmetry import Described
 SOURCE = "source.json"
 """File in the folder of shards that tells what they are made from."""
 
-COLUMNS = (
-    *("band_gap", "band_gap_src", "e_form", "e_form_src", "ehull", "energy_above_hull", "chgnet_energy"),
-    *("split", "mp20_split", "volume_ratio", *OF_2019),
-)
+COLUMNS = ("band_gap_src", "e_form_src", "ehull", "split", "mp20_split", "volume_ratio", *LABELS)
 """Columns that a table may have."""
 
 VAL, TEST = 0.05, 0.1

@@ -176,17 +176,18 @@ def describe(cell: np.ndarray, frac: np.ndarray, atomic_numbers: np.ndarray, sym
     except ValueError as error:
         message = f"no symmetry found at symprec {symprec} Å: {error}"
         raise NoTemplateError(message) from error
+    standard, mapping, wyckoffs = found.prim_std_cell, found.mapping_std_prim, found.wyckoffs  # each call copies
     conventional = np.array(found.std_cell.basis)
-    primitive = np.array(found.prim_std_cell.basis)
-    points = np.array(found.prim_std_cell.positions) @ primitive @ np.linalg.inv(conventional)
+    primitive = np.array(standard.basis)
+    points = np.array(standard.positions) @ primitive @ np.linalg.inv(conventional)
     representative = np.full(len(points), -1)
     letter = np.zeros(len(points), dtype=int)
-    for atom, target in enumerate(found.mapping_std_prim):
-        representative[target] = found.orbits[atom]
-        letter[target] = "abcdefghijklmnopqrstuvwxyzA".index(found.wyckoffs[atom])
-    kinds = np.array(found.prim_std_cell.numbers)
-    distinct, first = np.unique([found.mapping_std_prim[r] for r in representative], return_index=True)
-    label = np.array([found.mapping_std_prim[r] for r in representative])
+    for atom, (target, orbit) in enumerate(zip(mapping, found.orbits, strict=True)):
+        representative[target] = orbit
+        letter[target] = "abcdefghijklmnopqrstuvwxyzA".index(wyckoffs[atom])
+    kinds = np.array(standard.numbers)
+    label = np.array(mapping)[representative]
+    distinct, first = np.unique(label, return_index=True)
     orbits = [points[label == d] for d in distinct]
     sites, coords, lattice = _canonical(found.number, conventional, letter[first], kinds[first], orbits)
     lattice = np.where(family_tables()[0][found.number].numpy(), lattice, 0.0)

@@ -28,7 +28,7 @@ class TrainConfig:
     Attributes:
         kind: one of `NETWORKS`.
         model: configuration of that network.
-        data: prepared table; of crystals or of molecules, depending on the kind, if left out.
+        data: prepared table, a file or a folder of shards; that of crystals or of molecules in `cache` if left out.
         folder: receives checkpoint and log; runs/KIND if left out.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of initial weights, such as the shipped ones; parameters that it lacks are initialised at random.
