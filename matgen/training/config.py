@@ -28,7 +28,7 @@ class TrainConfig:
     Attributes:
         kind: one of `NETWORKS`.
         model: configuration of that network.
-        data: prepared table; of crystals or of molecules, depending on the kind, if left out.
+        data: prepared table, a file or a folder of shards; that of crystals or of molecules in `cache` if left out.
         folder: receives checkpoint and log; runs/KIND if left out, or the one that version 0.1 named otherwise.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of initial weights, such as the shipped ones; parameters that it lacks are initialised at random.
@@ -92,7 +92,7 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     energies = ("graph_energy", "molecule_energy")
     belongs = {"loss": energies, "heads": (*energies, "structure_properties"), "absolute": ("structure_properties",)}
     for name, kinds in belongs.items():
-        if name in raw and kind not in kinds:
+        if raw.get(name, 0) != 0 and kind not in kinds:  # the file that a training writes holds zeros
             shown = "[loss]" if name == "loss" else name
             raise ConfigError(f"{shown} belongs to kinds {' and '.join(kinds)}, got it for {kind}; leave it out")
     if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:
