@@ -94,7 +94,7 @@ class SamplerConfig:
     lowest: float = 0.02
     corrector_steps: int = 1
     churn: float = 0.0
-    sampling_temperature: float = 0.7
+    sampling_temperature: float = 0.1
     refine_sigma: float = 0.05
     settle_noise: float = 0.3
     settle_levels: int = 0
