@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from finished_units import Offering, unit_of
 from pymatgen.core import Lattice, Structure
 
 from matgen.energies.novelty import Novelty
@@ -21,7 +22,10 @@ from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.runtime.progress import Silence
-from matgen.search.search import LEAST_AT_ONCE, MOST_AT_ONCE, Search
+from matgen.runtime.workers import Here
+from matgen.search.assessment import assessment_of
+from matgen.search.search import Search
+from matgen.search.units import MOST_AT_ONCE, size_of_unit, units_per_round
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import RunInfo
@@ -29,6 +33,7 @@ from matgen.structures.symmetry import space_group
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
+from matgen.workflows import design
 
 
 def rock_salt(a: float, cation: str, anion: str) -> Structure:
@@ -51,22 +56,24 @@ PROPOSALS = [
 ]
 
 
-def searched(request: Request, folder: Path, deadline: float = math.inf) -> Search:
+def searched(request: Request, folder: Path) -> Search:
     with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
-        search = Search.resumed(request, writer, lambda _: None, deadline)
-        search.settle(PROPOSALS, Silence())
+        search = Search.resumed(request, writer, lambda _: None)
+        search.take(Offering(request, [PROPOSALS]).made(0), Silence())
         return search
 
 
 def test_known_unstable_and_repeated_proposals_are_rejected(tmp_path: Path) -> None:
     """Zinc-blende SrO lies some 0.15 eV/atom above the hull, zinc-blende CaS some 0.25."""
-    search = searched(Request.of(n=4, max_ehull=0.2, processes=1), tmp_path)
+    request = Request.of(n=4, max_ehull=0.2, processes=1)
+    search = searched(request, tmp_path)
     verdicts = {c.name: c.verdicts for c in search.rejects.read()}
     lines = [json.loads(line) for line in search.rejects.path.read_text(encoding="utf-8").splitlines()]
     rejected_by = {line["name"]: line["rejected_by"] for line in lines}
     assert rejected_by.pop("once") in {"hull", "relaxed"}  # too high, or given up as hopeless on the way
     assert rejected_by == {"known": "novel", "twice": "unique"}
-    deciding = {name: search.assessment.candidate_checks.deciding_failure(found) for name, found in verdicts.items()}
+    checks = assessment_of(request).candidate_checks
+    deciding = {name: checks.deciding_failure(found) for name, found in verdicts.items()}
     assert deciding == {line["name"]: line["rejected_by"] for line in lines}
     assert "NaCl" in verdicts["known"]["novel"].reason
     (survivor,) = search.writer.candidates
@@ -91,21 +98,21 @@ def test_known_crystals_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     assert search.outcome(tmp_path, 0.0).reason == "found all 1"
 
 
-def test_the_outcome_names_a_spent_budget(tmp_path: Path) -> None:
-    search = searched(Request.of(n=4, processes=1), tmp_path, deadline=time.perf_counter())
-    assert search.over
-    assert not search.complete
-    assert "the budget of 10 minutes is spent" in search.outcome(tmp_path, 0.0).reason
-    assert len(search.settled) < len(PROPOSALS)
-
-
-@pytest.mark.parametrize(("n", "found", "asked"), [(1, 0, 1), (10, 0, 10), (10, 9, 5), (500, 0, MOST_AT_ONCE)])
-def test_a_round_proposes_for_what_is_missing(n: int, found: int, asked: int, tmp_path: Path) -> None:
-    assert LEAST_AT_ONCE == 5
+def test_a_spent_budget_ends_the_search_and_is_named(tmp_path: Path) -> None:
+    request = Request.of(n=4, budget=1e-9, processes=1, relax="none")
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
-        search = Search.resumed(Request.of(n=n, relax="none"), writer, lambda _: None)
-        writer.candidates = [PROPOSALS[0]] * found
-        assert search.asked == asked
+        units = Here(Offering(request, [PROPOSALS]))
+        outcome = design.searched(request, writer, units, None, Silence(), lambda _: None, time.perf_counter())
+    assert "found 0 of 4: the budget of 1e-09 minutes is spent (0 assessed" in outcome.reason
+
+
+@pytest.mark.parametrize(("n", "size", "per_round"), [(1, 1, 1), (4, 4, 1), (5, 5, 1), (10, 5, 2), (12, 5, 3)])
+def test_a_round_is_the_units_that_propose_for_all_that_are_wanted(n: int, size: int, per_round: int) -> None:
+    request = Request.of(n=n, band_gap=1.5)
+    assert MOST_AT_ONCE == 5
+    assert (size_of_unit(request), units_per_round(request)) == (size, per_round)
+    verified = request.updated(verify=3 * n)  # which may change when a run is resumed
+    assert (size_of_unit(verified), units_per_round(verified)) == (size, per_round)
 
 
 def candidate_of(name: str, structure: Structure, probability: float) -> Candidate:
@@ -130,10 +137,9 @@ def test_less_probable_candidates_wait_for_later_rounds(tmp_path: Path) -> None:
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(request, writer, lambda one: taken.append(one.name))
         search.variety.most = 3
-        search.deferred = deferred
-        search.begin_round(0)
+        search.take(unit_of(deferred), Silence())
         assert taken == []
-        search.begin_round(2)
+        search.begin(2)
         assert taken == ["most", "middle"]  # the most probable first
         search.fill_up()  # no more rounds: as many deferred candidates as are missing are kept
         search.dismiss()

@@ -2,13 +2,14 @@
 
 import csv
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from finished_units import passing, unit_of
 from pymatgen.core import Lattice, Molecule, Structure
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, known_elements
@@ -19,11 +20,10 @@ from matgen.generation.repetition import repeats
 from matgen.generation.request import FEW, Request
 from matgen.metrics.shares import KINDS, shares, shares_of_structures, training_shares
 from matgen.runtime.progress import Silence
-from matgen.search.rejected import rejected_file
+from matgen.search.rejected import RejectedFile
 from matgen.search.search import Search
-from matgen.search.selection import CandidateChecks
-from matgen.search.variety import PATIENCE, VARIETY, WORTH_A_STOP, Families, Variety, layout_of
-from matgen.structures.candidate import Candidate, Prediction, Verdict
+from matgen.search.variety import PATIENCE, VARIETY, Families, Variety
+from matgen.structures.candidate import Candidate
 from matgen.structures.conversion import described, structures
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import RunInfo
@@ -59,7 +59,6 @@ def caesium_chloride(cation: str, anion: str) -> Structure:
 
 
 ALKALI = [(cation, anion) for cation in ("Na", "K", "Rb", "Cs") for anion in ("Cl", "Br", "I")]
-MORE = [(cation, anion) for cation in ("Li", "Ag", "Tl", "Cu") for anion in ("F", "Cl", "Br", "I")]
 
 
 def offered(name: str, structure: Structure, energy: float = 0.0) -> Candidate:
@@ -72,37 +71,6 @@ def many_halides() -> list[Candidate]:
     structures += [zinc_blende(cation, "S") for cation in ("Zn", "Cd", "Hg")]
     structures += [caesium_chloride("Cs", "Br"), caesium_chloride("Tl", "Cl"), fluorite("Ca", "F")]
     return [offered(f"{i:02d}", one, float(i)) for i, one in enumerate(structures)]
-
-
-class _Agreeable:
-    """An assessment that relaxes nothing and rejects only duplicates."""
-
-    candidate_checks = CandidateChecks({}, frozenset())
-    another_try = False
-
-    def __init__(self) -> None:
-        self.relaxations: list[str] = []
-
-    def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
-        for one in candidates:
-            self.relaxations.append(one.name)
-            yield one
-
-    def unfit(self, _: Candidate) -> Verdict | None:
-        return None
-
-    def predicted(self, _: Candidate) -> dict[str, Prediction]:
-        return {}
-
-    def afterwards(self, candidate: Candidate) -> Candidate:
-        return candidate
-
-
-@pytest.fixture
-def agreeable(monkeypatch: pytest.MonkeyPatch) -> _Agreeable:
-    assessment = _Agreeable()
-    monkeypatch.setattr("matgen.search.search.assessment_of", lambda _: assessment)
-    return assessment
 
 
 def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, stop_after: int = 0) -> Search:
@@ -118,7 +86,7 @@ def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, 
         try:
             with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
                 search = Search.resumed(request, writer, found)
-                search.settle(list(proposals), Silence())
+                search.take(unit_of(proposals), Silence())
                 search.fill_up()
                 search.dismiss()
                 return search
@@ -129,7 +97,6 @@ def searched(request: Request, folder: Path, proposals: Sequence[Candidate], *, 
 # ---------------------------------------------------------------- the limit on each Wyckoff layout
 
 
-@pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("seed", range(6))
 def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -> None:
     """Ten of eighteen requested, at most three per Wyckoff layout: nine fit, and one deferred halide is added."""
@@ -149,14 +116,12 @@ def test_the_limit_holds_for_any_order_of_proposals(seed: int, tmp_path: Path) -
     assert all(sum(beyond.energies.values()) < sum(one.energies.values()) for one in waited)
 
 
-@pytest.mark.usefixtures("agreeable")
 def test_a_layout_that_can_be_avoided_is_not_exceeded(tmp_path: Path) -> None:
     search = searched(Request.of(n=8), tmp_path, many_halides())
     assert sorted(search.variety.counts.values()) == [2, 3, 3]
     assert search.outcome(tmp_path, 0.0).reason == "found all 8"
 
 
-@pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 12, 18, 20])
 def test_never_fewer_than_without_a_limit(n: int, tmp_path: Path) -> None:
     limited = searched(Request.of(n=n), tmp_path / "limited", many_halides())
@@ -164,13 +129,12 @@ def test_never_fewer_than_without_a_limit(n: int, tmp_path: Path) -> None:
     assert len(limited.writer.candidates) == len(free.writer.candidates) == min(n, 18)
 
 
-def test_without_variety_the_first_ones_are_taken(agreeable: _Agreeable, tmp_path: Path) -> None:
+def test_without_variety_the_first_ones_are_taken(tmp_path: Path) -> None:
     search = searched(Request.of(n=10, variety=0.0), tmp_path, many_halides())
-    assert [one.name for one in search.writer.candidates] == [f"{i:02d}" for i in range(10)] == agreeable.relaxations
+    assert [one.name for one in search.writer.candidates] == [f"{i:02d}" for i in range(10)]
     assert all(VARIETY not in one.verdicts for one in search.writer.candidates)
 
 
-@pytest.mark.usefixtures("agreeable")
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_an_interrupt_changes_nothing(stop_after: int, tmp_path: Path) -> None:
     whole = searched(Request.of(n=10), tmp_path / "whole", many_halides())
@@ -178,68 +142,28 @@ def test_an_interrupt_changes_nothing(stop_after: int, tmp_path: Path) -> None:
     for one in (whole, cut):
         one.writer.revise([replace(c, family=one.families.best(c.name)) for c in one.writer.candidates])
     assert cut.writer.candidates == whole.writer.candidates
-    assert rejected_file(tmp_path / "cut").read() == rejected_file(tmp_path / "whole").read()
+    assert RejectedFile(tmp_path / "cut").read() == RejectedFile(tmp_path / "whole").read()
     assert cut.tally == whole.tally
 
 
-@pytest.mark.parametrize("more", [WORTH_A_STOP - 1, WORTH_A_STOP])
-def test_what_is_superfluous_is_not_relaxed_where_it_pays_to_stop(
-    more: int, agreeable: _Agreeable, tmp_path: Path
-) -> None:
-    """Once ten halides are found or wait, no other is needed; zinc blende among them still is."""
-    salts = [rock_salt(*pair) for pair in (ALKALI + MORE)[: 10 + more]]
-    rest = [*salts[10:13], zinc_blende("Zn", "S"), *salts[13:], zinc_blende("Cd", "S")]
-    proposals = [offered(f"{i:02d}", one, float(i)) for i, one in enumerate([*salts[:10], *rest])]
-    names = [one.name for one in proposals]
-    search = searched(Request.of(n=10), tmp_path, proposals)
-    needed = [*names[:10], names[13], names[-1]]
-    assert agreeable.relaxations == (needed if more >= WORTH_A_STOP else names)
-    assert [one.name for one in search.writer.candidates] == [*names[:3], names[13], names[-1], *names[3:8]]
-    assert search.tally == {VARIETY: len(proposals) - 10}
-
-
-def test_a_stop_changes_nothing_but_the_work(
-    agreeable: _Agreeable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proposals = [*many_halides(), *(offered(f"m{i}", rock_salt(*pair), 20.0 + i) for i, pair in enumerate(MORE[:8]))]
-    Random(1).shuffle(proposals)
-    found, work = [], []
-    for worth in (1, 4, len(proposals)):
-        monkeypatch.setattr("matgen.search.search.WORTH_A_STOP", worth)
-        search = searched(Request.of(n=10), tmp_path / str(worth), proposals)
-        found.append((search.writer.candidates, search.rejects.read(), search.tally))
-        assert len(agreeable.relaxations) == len(set(agreeable.relaxations))
-        work.append(len(agreeable.relaxations))
-        agreeable.relaxations.clear()
-    assert found[0] == found[1] == found[2]
-    assert work[0] <= work[1] < work[2]
-
-
-def test_a_full_layout_is_superfluous_once_enough_are_found_or_wait_and_patience_ends_the_search() -> None:
-    proposals = many_halides()
+def test_patience_ends_the_search_once_enough_are_found_or_wait() -> None:
+    salts = [passing(one) for one in many_halides()[:4]]
     variety = Variety(wanted=2, most=1)
-    salt, blende = layout_of(proposals[0]), layout_of(offered("a", zinc_blende("Zn", "S")))
-    variety.found(proposals[0])
+    assert variety.verdicts(salts[0])[VARIETY].passed
+    variety.counts[salts[0].likeness] += 1
+    assert not variety.verdicts(salts[1])[VARIETY].passed
     assert not variety.enough
-    assert not variety.superfluous(salt)
-    variety.rejected(replace(proposals[1], verdicts={"unique": _passed("unique"), **variety.verdicts(salt)}))
+    variety.turned_away = 2 * PATIENCE
+    assert not variety.exhausted  # too few wait
+    variety.rejected(salts[1])
     assert variety.enough
-    assert variety.superfluous(salt)
-    assert not variety.superfluous(blende)
-    unjudged = replace(proposals[2], verdicts=variety.verdicts(salt))
-    for _ in range(2 * PATIENCE - 2):
-        variety.rejected(unjudged)
-    assert not variety.exhausted
-    variety.rejected(unjudged)
     assert variety.exhausted
-    assert [one.name for one in variety.waiting] == ["01"]  # a candidate that was not assessed is not deferred
-    variety.refuted = 1  # by first principles: it counts no more
-    assert not variety.enough
+    variety.turned_away = 2 * PATIENCE - 1
     assert not variety.exhausted
-
-
-def _passed(name: str) -> Verdict:
-    return Verdict(name, passed=True, value=0.0, unit="", reason="")
+    variety.rejected(salts[2])
+    assert variety.exhausted
+    variety.refuted = 2  # by first principles: they count no more
+    assert not variety.exhausted
 
 
 def test_the_limit_is_three_tenths_unless_the_request_leaves_few_layouts() -> None:
@@ -318,13 +242,15 @@ def test_each_names_the_best_of_its_family(tmp_path: Path) -> None:
         offered("last", rock_salt("Na", "I"), 3.0),
     ]
     families = Families()
-    assert [families.add(one) for one in found] == ["first", "other", "best", "best"]
+    assert [families.add(one, passing(one).family) for one in found] == ["first", "other", "best", "best"]
     named = [replace(one, family=families.best(one.name)) for one in found]
     assert [one.family for one in named] == ["best", "other", "best", "best"]
     assert [one.name for one in by_family(named)] == ["other", "best", "first", "last"]
     names = list(candidate_table(named, ()).columns[0].cells)
     assert names == ["other", "best", "  first", "  last"]
-    assert families.add(Candidate("m", Molecule(["He"], [[0, 0, 0]]), Molecule(["He"], [[0, 0, 0]]), None)) == ""
+    helium = Molecule(["He"], [[0, 0, 0]])
+    molecule = Candidate("m", helium, helium, None, template="[He]")
+    assert families.add(molecule, passing(molecule).family) == ""
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         for one in found:
             writer.write(one)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_units import Offering, passing, unit_of
 from pymatgen.core import Lattice, Structure
 from test_cli import called
 from test_verify import ANSWER, alive, script, wait_until
@@ -22,16 +23,18 @@ from matgen.generation.request import Request
 from matgen.learning.labels import read_labels
 from matgen.learning.rows import LabelConfig
 from matgen.runtime.progress import Silence
+from matgen.runtime.workers import Here
 from matgen.search.assessment import assessment_of
 from matgen.search.outcome import Outcome
-from matgen.search.rejected import rejected_file
+from matgen.search.rejected import RejectedFile
 from matgen.search.search import Search
 from matgen.search.verification import CONFIRMED, GAP, Verification, intervals
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
-from matgen.workflows.design import _searched, run
+from matgen.workflows import design
+from matgen.workflows.design import run
 
 REQUEST = Request.of(targets={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
 
@@ -69,7 +72,6 @@ class Saying:
     def __init__(self, request: Request) -> None:
         self._assessment = assessment_of(request)
         self.candidate_checks = self._assessment.candidate_checks
-        self.another_try = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._assessment, name)
@@ -85,10 +87,9 @@ def outcome_of(
     request = request.updated(rounds=1)
     plan = Plan(interpreter, FirstPrinciplesConfig(), jobs=request.resources.processes)
     verification = Verification(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
-    with pytest.MonkeyPatch.context() as patch, CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
-        patch.setattr("matgen.search.search.assessment_of", Saying)  # stands for models that need no weights here
-        patch.setattr("matgen.workflows.design._proposals", lambda *_: list(proposals))
-        return _searched(request, writer, verification, Silence(), lambda _: None, time.perf_counter())
+    units = Here(Offering(request, [proposals, *[()] * 50], Saying(request)))
+    with CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
+        return design.searched(request, writer, units, verification, Silence(), lambda _: None, time.perf_counter())
 
 
 def searched(folder: Path, interpreter: Interpreter, request: Request = REQUEST) -> tuple[Candidate, ...]:
@@ -202,11 +203,8 @@ def with_probability(candidate: Candidate, probability: float) -> Candidate:
 
 
 @pytest.mark.parametrize("refuted", [0, 1])
-def test_only_as_many_uncertain_candidates_are_taken_as_are_missing(
-    refuted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_as_many_uncertain_candidates_are_taken_as_are_missing(refuted: int, tmp_path: Path) -> None:
     """A spent budget or a refuted candidate does not make the search take all of them."""
-    monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
     request = REQUEST.updated(n=3, verify=3)
     deadline = time.perf_counter() + (1000 if refuted else -1)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
@@ -214,14 +212,14 @@ def test_only_as_many_uncertain_candidates_are_taken_as_are_missing(
             no = Verdict(CONFIRMED, passed=False, value=5.0, unit="eV", reason="")
             writer.write(replace(SALTS[0], verdicts={CONFIRMED: no}))
         search = Search.resumed(request, writer, lambda _: None, deadline)
-        search.deferred = SALTS[1:]
+        for one in SALTS[1:]:
+            search.deferred.add(passing(one))
         assert search.fill_up() == 3
         assert len(writer.candidates) == 3 + refuted
 
 
-def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path) -> None:
     """Eight of one Wyckoff layout, one of which may be found: others are deferred until enough are confirmed."""
-    monkeypatch.setattr("matgen.search.search.Variety.superfluous", lambda *_: False)  # however early it is refuted
     gaps = {"Na": 5.0, "K": 1.5, "Rb": 1.5}
     request = REQUEST.updated(n=3, verify=3, variety=1.0)
     found = outcome_of(tmp_path / "run", answering(tmp_path, gaps), request, SALTS[:8])
@@ -232,12 +230,10 @@ def test_who_waits_for_variety_replaces_who_is_refuted(tmp_path: Path, monkeypat
     assert "found 0 of 3 and confirmed 0 of 3: 1 rounds of proposals are used up" in none.reason
 
 
-def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matgen.search.search.assessment_of", Saying)
+def test_enough_that_wait_are_said_to_be_why_a_search_ended(tmp_path: Path) -> None:
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         search = Search.resumed(REQUEST.updated(n=3, verify=3, variety=1.0), writer, lambda _: None)
-        search.begin_round(0)
-        search.settle(SALTS[:4], Silence())
+        search.take(unit_of(SALTS[:4]), Silence())
         search.variety.turned_away = 10 * 3
         assert search.over
         search.fill_up()
@@ -253,11 +249,11 @@ def test_who_was_not_needed_is_taken_when_more_are_to_be_verified(tmp_path: Path
     proposals = [*uncertain, sure]
     first = outcome_of(folder, fake, request, proposals)
     assert [one.name for one in first.candidates] == [sure.name]
-    assert {one.name for one in rejected_file(folder).read()} == {one.name for one in uncertain}
+    assert {one.name for one in RejectedFile(folder).read()} == {one.name for one in uncertain}
     again = outcome_of(folder, fake, request.updated(verify=3), proposals)
     assert len(again.candidates) == 3
     assert again.proposals == 5
-    turned_away = [one.name for one in rejected_file(folder).read()]
+    turned_away = [one.name for one in RejectedFile(folder).read()]
     assert len(turned_away) == 2
     assert not set(turned_away) & {one.name for one in again.candidates}
 

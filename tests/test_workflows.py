@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import SMALL_MODELS, TextbookEntry
+from finished_units import Offering
 from pymatgen.core import Lattice, Structure
 
 import matgen
@@ -26,10 +27,9 @@ from matgen.runtime.output import OutputError
 from matgen.runtime.progress import Silence
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import CrystalAssessment
-from matgen.search.rejected import rejected_file
+from matgen.search.rejected import RejectedFile
 from matgen.search.search import Search
 from matgen.search.selection import CandidateChecks, checked_before_relaxation
-from matgen.search.variety import Families, Variety
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.export import CandidateWriter
@@ -172,9 +172,12 @@ def test_the_clock_notes_every_stage_with_its_last_counts(tmp_path: Path) -> Non
         clock("propose", 1, 2)
         clock("propose", 2, 2, kept=5)
         clock("relax", 1, 1, kept=3)
-        clock.stop()
+        clock.close()
+        clock.add({"rank": 1.25})
+        clock.add({"rank": 0.5})
     stages = json.loads((tmp_path / "run.json").read_text())["stages"]
-    assert [(stage["name"], stage["counts"]) for stage in stages] == list(heard.counts.items())
+    assert [(stage["name"], stage["counts"]) for stage in stages] == [*heard.counts.items(), ("rank", {})]
+    assert stages[-1]["seconds"] == 1.75
     assert heard.counts["propose"] == {"done": 2, "total": 2, "kept": 5}
 
 
@@ -192,28 +195,27 @@ def test_what_cannot_be_described_is_turned_away_and_stays_so(tmp_path: Path, ro
     heap = Structure(Lattice.cubic(6), ["Na", "Na"], [[0, 0, 0], [0, 0, 0]])
     offered = [candidate("heap", heap), candidate("blurred", rock_salt)]
     request = Request.of(relax="none")
+    blind = CrystalAssessment(request, _Blind(), None, CandidateChecks.of(request))  # type: ignore[arg-type]
+    unit = Offering(request, [offered], blind).made(0)
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
-        search = Search(
-            request,
-            writer,
-            found=lambda _: None,
-            assessment=CrystalAssessment(request, _Blind(), None, CandidateChecks.of(request)),  # type: ignore[arg-type]
-            rejects=rejected_file(tmp_path),
-            unique=Uniqueness(),
-            proposed=Uniqueness(),
-            variety=Variety.of(request),
-            families=Families(),
-        )
-        search.settle(offered, Silence())
+        search = Search.resumed(request, writer, lambda _: None)
+        search.take(unit, Silence())
         assert search.tally == {"min_distance": 1, "symmetry": 1}
-    reasons = [next(iter(c.verdicts.values())).reason for c in rejected_file(tmp_path).read()]
+    reasons = [next(iter(c.verdicts.values())).reason for c in RejectedFile(tmp_path).read()]
     assert "overlap" in reasons[0]
     assert "could not be found" in reasons[1]
+    with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
+        again = Search.resumed(request, writer, lambda _: None)
+        again.take(unit, Silence())
+        assert again.tally == search.tally
+    assert len(RejectedFile(tmp_path).read()) == 2
 
 
 # ---------------------------------------------------------------- whole runs
 
-SMALL = Request.of(targets={"band_gap": "1:2.5"}, max_atoms=6, n=2, relax="none", over_generation=6, rounds=2, seed=3)
+SMALL = Request.of(
+    targets={"band_gap": "1:2.5"}, max_atoms=6, n=2, relax="none", over_generation=6, rounds=2, seed=3, processes=1
+)
 
 
 class _Stop:
@@ -238,7 +240,7 @@ def test_a_run_accounts_for_every_proposal(finished: Path) -> None:
     assert len(outcome.candidates) <= outcome.requested == 2
     assert len(outcome.candidates) == 2 or outcome.reason.startswith(f"found {len(outcome.candidates)} of 2")
     assert outcome.proposals == len(outcome.candidates) + sum(outcome.rejected.values())
-    turned_away = rejected_file(finished).read()
+    turned_away = RejectedFile(finished).read()
     assert len(turned_away) == sum(outcome.rejected.values())
     assert all(not all(v.passed for v in c.verdicts.values()) for c in turned_away)
     report = json.loads((finished / "run.json").read_text())
@@ -280,7 +282,14 @@ def test_another_request_does_not_mix_with_a_run(finished: Path) -> None:
 @needs_weights
 def test_effort_is_no_part_of_what_identifies_a_run() -> None:
     request = Request.of(band_gap=1.5)
-    for effort in ({"budget": 1.0}, {"rounds": 2}, {"processes": 1}, {"verify": 3}, {"verify_minutes": 1.0}):
+    for effort in (
+        {"budget": 1.0},
+        {"rounds": 2},
+        {"processes": 1},
+        {"executor": "local"},
+        {"verify": 3},
+        {"verify_minutes": 1.0},
+    ):
         assert identity(request.updated(**effort)) == identity(request)
         assert default_folder(request.updated(**effort)) == default_folder(request)
     for other in ({"n": 3}, {"confidence": 0.5}, {"device": "cpu", "max_atoms": 8}, {"sampler": {"levels": 3}}):

@@ -33,6 +33,9 @@ def design(
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
+    formula_units: Annotated[
+        int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
+    ] = None,
     smiles: Annotated[
         str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
     ] = None,
@@ -49,9 +52,13 @@ def design(
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(help="Of the models; relaxations run in processes of their own. Default: 1.")
+    processes: Annotated[
+        int | None, typer.Option(help="That work side by side; the candidates are the same for any number. Default: 2.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Parsl in place of processes: a Python file that defines `config`, or local.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Of each process. Default: 1.")] = None,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     weights: Weights = None,
     relax: Annotated[
@@ -111,6 +118,7 @@ def design(
         "include": split(include),
         "exclude": split(exclude),
         "formula": formula,
+        "formula_units": formula_units,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,
@@ -119,6 +127,8 @@ def design(
         "max_atoms": max_atoms,
         "n": n,
         "seed": seed,
+        "processes": processes,
+        "executor": executor,
         "threads": threads,
         "device": device,
         "weights": weights,
@@ -166,6 +176,7 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
     """Run a request and show the result."""
     from matgen.cli.terminal import StageView, console
+    from matgen.search.ordered_units import TRIES
     from matgen.structures.candidate_files import CandidateFile
     from matgen.structures.record import to_record
     from matgen.structures.run_folder import CANDIDATES
@@ -193,6 +204,8 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
+    for number in outcome.given_up:
+        to_stderr(f"unit {number} is left out: {TRIES} workers died over it, perhaps for want of memory")
     _show(outcome, request, as_json=as_json)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)

@@ -18,7 +18,8 @@ def intervals(targets: Iterable[Target]) -> dict[str, Interval]:
 def confidence_of_round(request: Request, number: int) -> float:
     """Return the least probability that a target is met, in a round of proposals.
 
-    Less confident candidates wait, and are taken when the rounds before found too few.
+    Less confident candidates wait, and are taken when the rounds before found too few. A round proposes for all wanted
+    candidates once.
 
     Args:
         request: what is asked.

@@ -63,7 +63,7 @@ class SamplerConfig:
         target: weight of property targets in the sampler, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
         chemical_distance: weight of the distance to chemistry known in the same Wyckoff layout, where there are
-            property targets; zero leaves it out.
+            property targets or the composition is given; zero leaves it out.
         novelty: weight of a formula that is known already, where known crystals are not wanted.
         closed_shell: weight of electrons that cannot close their shells, where a band gap is a target; zero leaves it
             out.

@@ -15,7 +15,7 @@ class SearchConfig:
         n: candidates wanted.
         seed: of all random numbers.
         over_generation: chains of templates per candidate wanted.
-        rounds: most rounds of proposals while too few candidates survive.
+        rounds: most rounds of proposals while too few candidates survive; a round proposes for all `n` once.
         budget: minutes after which nothing more is sampled, relaxed or checked, however few were found.
     """
 
@@ -101,13 +101,15 @@ class ResourceConfig:
 
     Attributes:
         device: where the models run: `cpu`, `cuda`, `cuda:1`.
-        processes: relaxations side by side, one thread each.
-        threads: of everything else.
+        processes: units of proposals side by side; with 1, all happens in the process that runs the search.
+        executor: a Python file with a Parsl configuration, or `local`; empty for processes of this machine.
+        threads: of each process.
         weights: folder whose weights replace shipped ones, as far as it has some; empty for none.
     """
 
     device: str = "cpu"
     processes: int = 2
+    executor: str = ""
     threads: int = 1
     weights: str = ""
 

@@ -49,7 +49,7 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """Return the energy for the guidance of diffusion: terms of the user with slopes, and targets if asked for."""
+    """Return the energy for the guidance of diffusion: the targets, if enabled, and terms of the user with slopes."""
     steered = request.property_targets and request.stages.guidance
     targets = state_targets(request, kind) if steered else Sum({})
     return targets + request.terms.used("slopes")

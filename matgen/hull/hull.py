@@ -21,7 +21,6 @@ from pymatgen.core.composition import Composition
 from matgen.errors import UserError
 from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
-from matgen.structures.pymatgen_warnings import quiet
 
 if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
@@ -150,8 +149,7 @@ class ReferenceHull:
     def _of(self, composition: Composition, without: frozenset[str]) -> "PhaseDiagram":
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):
-            with quiet():
-                formula = composition.reduced_formula
+            formula = composition.reduced_formula
             raise UnknownChemistryError(
                 f"expected elements that the reference has a phase of, got {', '.join(missing)} in {formula}; build a "
                 "reference with `matgen reference build` that holds them"
@@ -180,10 +178,9 @@ class ReferenceHull:
 
 def stability(diagram: "PhaseDiagram", composition: Composition, energy: float) -> Stability:
     """Return the stability of an energy (eV/atom) at a composition in a phase diagram that holds its elements."""
-    with quiet():
-        mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
-        elemental = diagram.get_reference_energy_per_atom(composition)
-        shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
+    mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
+    elemental = diagram.get_reference_energy_per_atom(composition)
+    shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
     return Stability(
         above_hull=float(energy - hull_energy),
         formation_energy=float(energy - elemental),
@@ -298,5 +295,4 @@ def diagram(entries: Iterable["PDEntry"]) -> "PhaseDiagram":
     """Return the pymatgen phase diagram of some phases."""
     from pymatgen.analysis.phase_diagram import PhaseDiagram
 
-    with quiet():
-        return PhaseDiagram(list(entries))
+    return PhaseDiagram(list(entries))

@@ -54,9 +54,10 @@ def replace_file(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def append(path: Path, text: str) -> None:
-    """Append text and wait until it is on the disk."""
+def append(path: Path, text: str, *, wait: bool = True) -> None:
+    """Append text and wait until it is on the disk, unless told not to."""
     with path.open("a", encoding="utf-8", newline="") as stream:
         stream.write(text)
         stream.flush()
-        os.fsync(stream.fileno())
+        if wait:
+            os.fsync(stream.fileno())

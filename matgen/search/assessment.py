@@ -43,11 +43,6 @@ class Assessment(Protocol):
         """The checks of the request."""
         ...
 
-    @property
-    def another_try(self) -> bool:
-        """Whether a rejected proposal may be tried again: equal proposals of later rounds differ in geometry."""
-        ...
-
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
         """Yield candidates with their final structure, in the order given."""
         ...
@@ -79,7 +74,6 @@ class CrystalAssessment:
     candidate_checks: CandidateChecks
     hull: ReferenceHull | None = None
     displacement_surface: CHGNetSurface | None = None
-    another_try: bool = False
 
     @classmethod
     def of(cls, request: Request) -> "CrystalAssessment":
@@ -137,7 +131,6 @@ class MoleculeAssessment:
     predictor: Predictor
     evaluator: StatePredictor
     candidate_checks: CandidateChecks = field(init=False)
-    another_try: bool = True
 
     def __post_init__(self) -> None:
         """Make the checks of the request."""

@@ -21,6 +21,7 @@ class Outcome:
         rejected: number rejected by each check, the most frequent first.
         reason: why the run ended.
         seconds: wall time of this call.
+        given_up: numbers of the units of work over which workers died.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Outcome:
     rejected: dict[str, int]
     reason: str
     seconds: float
+    given_up: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Ending:
         proposals: number of proposals assessed.
         rejected: number rejected by each check, the most frequent first.
         beyond: candidates beyond the limit on their layout.
-        rounds: number of rounds begun.
+        units: number of units of work decided on.
+        limit: number of units after which there are no more.
         complete: whether enough were found and confirmed.
         late: whether the budget is spent.
     """
@@ -58,7 +61,8 @@ class Ending:
     proposals: int
     rejected: Mapping[str, int]
     beyond: int
-    rounds: int
+    units: int
+    limit: int
     complete: bool
     late: bool
 
@@ -84,7 +88,7 @@ class Ending:
         if self.late:
             minutes = self.request.search.budget
             return f"the budget of {minutes:g} minutes is spent", "widen the target, or raise the budget"
-        if self.variety.exhausted or self.rounds < self.request.search.rounds:
+        if self.variety.exhausted or self.units < self.limit:
             count = self.variety.turned_away
             return f"no other Wyckoff layouts were found in {count} tries", "widen the target, or lower the variety"
         rounds = self.request.search.rounds

@@ -1,14 +1,65 @@
 """The file of rejected proposals."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from matgen.search.selection import CandidateChecks
+from matgen.runtime.json_lines import append_json_lines, read_json_lines, write_json_lines
+from matgen.structures.candidate import Candidate
 from matgen.structures.candidate_files import CandidateFile
+from matgen.structures.record import Record
 from matgen.structures.run_folder import REJECTED
+from matgen.structures.run_report import ADVICE, ResumeError
 
 
-def rejected_file(folder: Path, checks: CandidateChecks | None = None) -> CandidateFile:
-    """Return the file of the rejected proposals of a run; with its checks, records name the one that decides."""
-    if checks is None:
-        return CandidateFile(folder / REJECTED)
-    return CandidateFile(folder / REJECTED, lambda one: {"rejected_by": checks.deciding_failure(one.verdicts)})
+class RejectedFile:
+    """Records of rejected proposals, which name the check that decides (`unit_format.REJECTED_BY`).
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / REJECTED
+        self._waiting: list[Record] = []
+
+    def records(self) -> list[Record]:
+        """Return all records.
+
+        Raises:
+            ResumeError: the file is damaged.
+        """
+        return read_json_lines(self.path, dict, error=ResumeError, advice=ADVICE, repair=True)
+
+    def read(self) -> list[Candidate]:
+        """Return all as candidates.
+
+        Raises:
+            ResumeError: the file is damaged.
+        """
+        return CandidateFile(self.path).read()
+
+    def add(self, record: Record) -> None:
+        """Add a record; it is on disk after `flush`."""
+        self._waiting.append(record)
+
+    def flush(self) -> None:
+        """Write the records that were added.
+
+        Raises:
+            OutputError: the disk is full, or the folder does not exist.
+        """
+        if self._waiting:
+            append_json_lines(self.path, self._waiting)
+            self._waiting = []
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Replace all records.
+
+        Raises:
+            OutputError: the disk is full, or the folder does not exist.
+        """
+        write_json_lines(self.path, records)
+
+    def remove(self) -> None:
+        """Delete the file if it exists."""
+        CandidateFile(self.path).remove()

@@ -1,77 +1,81 @@
-"""The search among proposals: relax the best first, check, keep what is new, record why the rest is rejected."""
+"""The decisions of a search: which proposals of finished units are kept, in the order of units.
+
+Everything that depends on more than one unit is decided here: uniqueness, variety, confidence, verification. Units are
+decided on in the order of their numbers, so that the candidates do not depend on which unit was finished first.
+"""
 
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from matgen.checks.verdicts import validate
 from matgen.generation.acceptance import confidence_of_round
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report
 from matgen.screening.uniqueness import Uniqueness
-from matgen.search.assessment import Assessment, assessment_of
-from matgen.search.deferred import deferred_again, dismissed, probability, split_by_confidence
+from matgen.search.by_energy import order_of
+from matgen.search.deferred import NOT_NEEDED, Deferred, deferred_again, probability
 from matgen.search.outcome import Ending, Outcome
-from matgen.search.rejected import rejected_file
-from matgen.search.selection import checked_before_relaxation
-from matgen.search.variety import VARIETY, WORTH_A_STOP, Families, Variety, layout_of
+from matgen.search.rejected import RejectedFile
+from matgen.search.unit_format import REJECTED_BY, Passed, Unit, passed_of
+from matgen.search.units import units_per_round
+from matgen.search.variety import VARIETY, Families, Variety, likeness_and_family
 from matgen.search.verification import REFUTED, UNVERIFIED, Verification, rank, with_results
-from matgen.structures.candidate import Candidate, Verdict
-from matgen.structures.candidate_files import CandidateFile
+from matgen.structures.candidate import Candidate
 from matgen.structures.export import CandidateWriter
-from matgen.templates.prototypes import Layout
-from matgen.templates.symmetry import NoTemplateError
+from matgen.structures.record import Record
 
 LONGEST_WAIT = 5.0
 """Seconds between progress reports while calculations are awaited."""
 
-LEAST_AT_ONCE, MOST_AT_ONCE = 5, 25
-"""Least and most candidates that one round proposes for."""
+AMPLE = 2
+"""Units begun per unit that is likely to be needed."""
 
 
 @dataclass
 class Search:
-    """The state of a run: what was found, what was rejected, and the means to decide.
+    """The state of a run: what was found, what was rejected.
 
     Attributes:
         request: of the run.
         writer: stores the candidates.
         found: receives each candidate.
-        assessment: relaxes and evaluates proposals.
         rejects: stores the rejected proposals.
-        unique: structures of the candidates.
-        proposed: structures of all proposals so far, unrelaxed.
         variety: how many candidates of each Wyckoff layout are found, and which wait because of it.
+        deadline: end of the budget on the clock of `time.perf_counter`.
+        verification: calculates candidates in parallel; None if the request does not ask for it.
+        unique: structures of the proposals that pass every check of their own.
         families: candidates by chemistry.
         settled: names of the candidates and the rejected proposals.
         tally: number rejected by each check.
-        deferred: candidates whose targets are not yet likely enough to be met.
+        deferred: proposals whose targets are not yet likely enough to be met.
         confidence: least probability in the current round.
-        verification: calculates candidates in parallel; None if the request does not ask for it.
-        deadline: end of the budget on the clock of `time.perf_counter`.
-        rounds: number of rounds begun.
+        units: number of units decided on.
     """
 
     request: Request
     writer: CandidateWriter
     found: Callable[[Candidate], None]
-    assessment: Assessment
-    rejects: CandidateFile
-    unique: Uniqueness
-    proposed: Uniqueness
+    rejects: RejectedFile
     variety: Variety
-    families: Families
-    settled: set[str] = field(default_factory=set)
-    tally: Counter[str] = field(default_factory=Counter)
-    deferred: list[Candidate] = field(default_factory=list)
-    confidence: float = 0.0
     deadline: float = math.inf
     verification: Verification | None = None
-    rounds: int = 0
+    unique: Uniqueness = field(default_factory=Uniqueness)
+    families: Families = field(default_factory=Families)
+    settled: set[str] = field(default_factory=set)
+    tally: Counter[str] = field(default_factory=Counter)
+    deferred: Deferred = field(default_factory=Deferred)
+    confidence: float = 0.0
+    units: int = 0
+    _units_per_round: int = field(init=False)
+    _revived: set[str] = field(default_factory=set)
+    _ranks: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Note what hangs on the request alone."""
+        self._units_per_round = units_per_round(self.request)
 
     @classmethod
     def resumed(
@@ -82,33 +86,27 @@ class Search:
         deadline: float = math.inf,
         verification: Verification | None = None,
     ) -> "Search":
-        """Make a search with everything that an earlier call left in the folder."""
-        assessment = assessment_of(request)
-        names = {one.name for one in writer.candidates}
-        rejected = [one for one in rejected_file(writer.folder).read() if one.name not in names]
+        """Make a search with everything that an earlier call left in the folder.
+
+        The units of that call are to be taken again: what it decided stays as it is.
+        """
         search = cls(
             request,
             writer,
             found,
-            assessment,
-            rejects=rejected_file(writer.folder, assessment.candidate_checks),
-            unique=Uniqueness(),
-            proposed=Uniqueness(),
-            variety=Variety.of(request),
-            families=Families(writer.candidates),
+            RejectedFile(writer.folder),
+            Variety.of(request),
             deadline=deadline,
             verification=verification,
         )
+        search._rank()
         for candidate in writer.candidates:
             search.settled.add(candidate.name)
-            search.variety.found(candidate)
+            _, likeness, family = likeness_and_family(candidate)
+            search.families.add(candidate, family)
+            search.variety.counts[likeness] += 1
             found(candidate)
-        search.variety.refuted = search.refuted
-        for candidate in rejected:
-            search._rejected_before(candidate)
-        if search.deferred:
-            search.rejects.write(one for one in rejected if one.name in search.settled)
-        search.unique = Uniqueness([*writer.candidates, *search.variety.waiting, *search.deferred])
+        search._take_rejected([one for one in search.rejects.records() if one["name"] not in search.settled])
         return search
 
     @property
@@ -119,12 +117,12 @@ class Search:
     @property
     def confirmed(self) -> int:
         """Number of candidates that first principles confirm."""
-        return sum(rank(candidate) == 0 for candidate in self.writer.candidates)
+        return self._ranks[0]
 
     @property
     def refuted(self) -> int:
         """Number of candidates that first principles refute, each of which needs a replacement."""
-        return sum(rank(candidate) == REFUTED for candidate in self.writer.candidates)
+        return self._ranks[REFUTED]
 
     @property
     def over(self) -> bool:
@@ -137,64 +135,62 @@ class Search:
         return time.perf_counter() > self.deadline
 
     @property
-    def asked(self) -> int:
-        """Number of candidates that the next round proposes for: those missing, within limits."""
-        return min(MOST_AT_ONCE, max(self._lacking, min(self.request.wanted, LEAST_AT_ONCE)))
+    def ahead(self) -> int:
+        """Number of units that are likely to be needed, `AMPLE` times over; it decides nothing but work."""
+        return max(1, -(-AMPLE * self._lacking * (self.units + 1) // (len(self.writer.candidates) + 1)))
 
-    def begin_round(self, number: int) -> None:
-        """Lower the confidence, and take the deferred candidates that reach it now, the most probable first."""
-        self.rounds, self.confidence = number + 1, confidence_of_round(self.request, number)
+    @property
+    def limit(self) -> int:
+        """Number of units after which there are no more."""
+        return self.request.search.rounds * self._units_per_round
+
+    def take(self, unit: Unit, report: Report) -> None:
+        """Decide on the proposals of the next unit, best first, until enough are found.
+
+        Args:
+            unit: the next one.
+            report: hears the progress of calculations, if any are awaited.
+        """
+        self.begin(unit.number)
+        for record in unit.proposals:
+            if self.complete or self.variety.exhausted:
+                break
+            self._take(record)
+            self.await_verdicts(report)
+        self.rejects.flush()
+
+    def begin(self, number: int) -> None:
+        """Lower the confidence to that of a unit, and take the deferred proposals that reach it now."""
+        self.units = number + 1
+        self.confidence = confidence_of_round(self.request, number // self._units_per_round)
         self._take_deferred(self._lacking)
+
+    def _take(self, record: Record) -> None:
+        """Decide on a proposal, unless an earlier call did."""
+        one = passed_of(record)
+        if record["name"] in self.settled or record["name"] in self._revived:
+            if one is not None:
+                self.unique.verdict(one.candidate)
+        elif one is None:
+            self._reject(record)
+        else:
+            one = one.with_verdicts({"unique": self.unique.verdict(one.candidate)})
+            if not one.candidate.verdicts["unique"].passed:
+                self._reject(one.record("unique"))
+            elif probability(one) < self.confidence:
+                self.deferred.add(one)
+            else:
+                self._decide(one)
 
     def _take_deferred(self, lacking: int) -> int:
         """Decide on the most probable until `lacking` of them are kept, and return how many were."""
-        likely, self.deferred = split_by_confidence(self.deferred, self.confidence)
         before = len(self.writer.candidates)
-        while likely and len(self.writer.candidates) - before < lacking:
-            self._decide(likely.pop())
-        self.deferred += likely
+        while len(self.writer.candidates) - before < lacking:
+            one = self.deferred.most_probable(self.confidence)
+            if one is None:
+                break
+            self._decide(one)
         return len(self.writer.candidates) - before
-
-    def settle(self, proposals: list[Candidate], report: Report) -> None:
-        """Relax and assess proposals, best first, until enough are found or the budget is spent."""
-        if self.assessment.another_try:
-            self.proposed = Uniqueness(self.writer.candidates)
-        kept, dropped = checked_before_relaxation(
-            proposals, self.assessment.candidate_checks.before_relaxing(), self.proposed
-        )
-        for candidate in dropped:
-            self._reject(candidate)
-        met = self.settled.union(one.name for one in self.deferred)
-        waiting = [candidate for candidate in kept if candidate.name not in met]
-        self._report(report)
-        layouts = {one.name: layout_of(one) for one in waiting} if self.variety.limited else {}
-        while waiting and not self.over:
-            waiting = self._relax_and_assess(waiting, layouts, report)
-
-    def _relax_and_assess(
-        self, waiting: list[Candidate], layouts: Mapping[str, Layout | None], report: Report
-    ) -> list[Candidate]:
-        """Relax and assess proposals in order; return the rest once restarting without superfluous ones pays."""
-
-        def superfluous(one: Candidate) -> bool:
-            return self.variety.superfluous(layouts.get(one.name))
-
-        skipped = {one.name for one in waiting if superfluous(one)}
-        with closing(self.assessment.relaxed([one for one in waiting if one.name not in skipped])) as relaxed:
-            for place, proposal in enumerate(waiting, 1):
-                candidate = proposal if proposal.name in skipped else next(relaxed)
-                if proposal.name in skipped or superfluous(proposal):
-                    self._reject(replace(proposal, verdicts=self.variety.verdicts(layouts.get(proposal.name))))
-                else:
-                    self._assess(candidate)
-                self._report(report)
-                self.await_verdicts(report)
-                if self.over:
-                    return []
-                rest = waiting[place:]
-                if sum(superfluous(one) and one.name not in skipped for one in rest) >= WORTH_A_STOP:
-                    return rest
-        return []
 
     def fill_up(self) -> int:
         """Keep the best of those that wait, deferred ones first, then those beyond the variety, as many as lack.
@@ -204,21 +200,22 @@ class Search:
         """
         self.confidence, lacking = 0.0, self._lacking
         kept = self._take_deferred(lacking)
+        self.rejects.flush()
         chosen = self.variety.best_waiting(lacking - kept)
-        for candidate in chosen:
-            self._keep(candidate)
+        for one in chosen:
+            self._keep(one)
         if chosen:
             self.tally[VARIETY] -= len(chosen)
             self.tally += Counter()  # drops zeros
-            names = {candidate.name for candidate in chosen}
-            self.rejects.write(one for one in self.rejects.read() if one.name not in names)
+            names = {one.name for one in chosen}
+            self.rejects.write(one for one in self.rejects.records() if one["name"] not in names)
         return kept + len(chosen)
 
     def dismiss(self) -> None:
-        """Reject the deferred candidates that were never needed."""
-        for candidate in self.deferred:
-            self._reject(dismissed(candidate))
-        self.deferred = []
+        """Reject the deferred proposals that were never needed."""
+        for one in self.deferred.dismissed():
+            self._reject(one.record(NOT_NEEDED.name))
+        self.rejects.flush()
 
     def await_verdicts(self, report: Report, *, to_the_end: bool = False) -> None:
         """Submit candidates for calculation, and wait while running calculations may complete the search.
@@ -242,11 +239,16 @@ class Search:
         """Take results, and submit as many candidates as may still be needed, in the order of their finding."""
         if results := dict(verification.finished()):
             self.writer.revise(with_results(self.writer.candidates, results, verification.target))
-            self.variety.refuted = self.refuted
+            self._rank()
         for candidate in self.writer.candidates:
             needed = self.confirmed + verification.at_work < verification.wanted
             if rank(candidate) == UNVERIFIED and (needed or verification.knows(candidate)):
                 verification.submit(candidate)
+
+    def _rank(self) -> None:
+        """Count the candidates that first principles confirm and refute."""
+        self._ranks = Counter(map(rank, self.writer.candidates))
+        self.variety.refuted = self.refuted
 
     @property
     def _standing(self) -> int:
@@ -259,8 +261,10 @@ class Search:
         unconfirmed = 0 if self.late else self.request.verification.n - self.confirmed - at_work
         return max(0, self.request.wanted - self._standing, unconfirmed)
 
-    def outcome(self, folder: Path, seconds: float) -> Outcome:
-        """Return what the run came to; with verification, rank the candidates by its verdicts."""
+    def outcome(self, folder: Path, seconds: float, given_up: tuple[int, ...] = ()) -> Outcome:
+        """Return what the run came to; crystals of a formula are ranked by energy, verified ones by verdict first."""
+        if self.request.kind == "crystal" and self.request.composition.formula:
+            self.writer.arrange(order_of)
         if self.request.verification.n:
             self.writer.arrange(rank)
         candidates, rejected = tuple(self.writer.candidates), dict(self.tally.most_common())
@@ -274,72 +278,61 @@ class Search:
             proposals=proposals,
             rejected=rejected,
             beyond=sum(not one.verdicts[VARIETY].passed for one in candidates if VARIETY in one.verdicts),
-            rounds=self.rounds,
+            units=self.units,
+            limit=self.limit,
             complete=self.complete,
             late=self.late,
         )
-        return Outcome(folder, self.request.wanted, candidates, proposals, rejected, ending.reason, seconds)
+        return Outcome(folder, self.request.wanted, candidates, proposals, rejected, ending.reason, seconds, given_up)
 
-    def _report(self, report: Report) -> None:
-        counts = {f"not_{name}": count for name, count in self.tally.most_common()}
+    def report(self, report: Report, at_work: int) -> None:
+        """Report the progress.
+
+        Args:
+            report: hears it.
+            at_work: number of units that workers are making.
+        """
+        counts = {"units": self.units, "at_work": at_work, "waiting": len(self.deferred)}
+        counts |= {f"not_{name}": count for name, count in self.tally.most_common()}
         if self.verification is not None:
             counts |= {"confirmed": self.confirmed, "refuted": self.refuted}
-        report("relax and check", len(self.writer.candidates), self.request.wanted, **counts)
+        report("search", len(self.writer.candidates), self.request.wanted, **counts)
 
-    def _assess(self, candidate: Candidate) -> None:
-        """Predict and check a relaxed proposal; keep, defer or reject it."""
-        unfit = self.assessment.unfit(candidate)
-        if unfit is not None:
-            self._reject(replace(candidate, verdicts={unfit.name: unfit}))
-            return
-        try:
-            candidate = replace(candidate, properties=self.assessment.predicted(candidate))
-        except NoTemplateError as error:
-            unseen = Verdict("symmetry", passed=False, value=math.nan, unit="", reason=str(error))
-            self._reject(replace(candidate, verdicts={unseen.name: unseen}))
-            return
-        verdicts = validate(candidate, self.assessment.candidate_checks.checks)
-        if not self.assessment.candidate_checks.deciding_failure(verdicts):
-            verdicts["unique"] = self.unique.verdict(candidate)
-        candidate = replace(candidate, verdicts=verdicts)
-        if self.assessment.candidate_checks.deciding_failure(verdicts):
-            self._reject(candidate)
-        elif probability(candidate) < self.confidence:
-            self.deferred.append(candidate)
+    def _decide(self, one: Passed) -> None:
+        """Keep a proposal that passes every check, unless there are enough of its Wyckoff layout."""
+        verdicts = self.variety.verdicts(one)
+        one = one.with_verdicts(verdicts)
+        if all(verdict.passed for verdict in verdicts.values()):
+            self._keep(one)
         else:
-            self._decide(candidate)
+            self._reject(one.record(VARIETY))
+            self.variety.rejected(one)
 
-    def _decide(self, candidate: Candidate) -> None:
-        """Keep a candidate that passes every check, unless there are enough of its Wyckoff layout."""
-        candidate = replace(candidate, verdicts=candidate.verdicts | self.variety.verdicts(layout_of(candidate)))
-        if self.assessment.candidate_checks.deciding_failure(candidate.verdicts):
-            self._reject(candidate)
-        else:
-            self._keep(candidate)
+    def _keep(self, one: Passed) -> None:
+        self.rejects.flush()
+        candidate = replace(one.candidate, family=self.families.add(one.candidate, one.family))
+        self.settled.add(one.name)
+        self.variety.counts[one.likeness] += 1
+        self.found(self.writer.write(candidate, one.file))
 
-    def _keep(self, candidate: Candidate) -> None:
-        candidate = self.assessment.afterwards(candidate)
-        candidate = replace(candidate, family=self.families.add(candidate))
-        self.settled.add(candidate.name)
-        self.variety.found(candidate)
-        self.found(self.writer.write(candidate))
+    def _reject(self, record: Record) -> None:
+        self.settled.add(record["name"])
+        self.tally[record[REJECTED_BY]] += 1
+        self.rejects.add(record)
 
-    def _reject(self, candidate: Candidate) -> None:
-        if candidate.name not in self.settled:
-            self._count_rejected(candidate)
-            self.rejects.append(candidate)
-
-    def _rejected_before(self, candidate: Candidate) -> None:
-        """Count a proposal rejected by an earlier call; defer it again if it was not needed then, and may be now."""
-        waiting = None if self.complete else deferred_again(candidate, self.assessment.candidate_checks)
-        if waiting is None:
-            self._count_rejected(candidate)
-        else:
-            self.deferred.append(waiting)
-
-    def _count_rejected(self, candidate: Candidate) -> None:
-        self.settled.add(candidate.name)
-        failed = self.assessment.candidate_checks.deciding_failure(candidate.verdicts)
-        self.tally[failed] += 1
-        if failed == VARIETY:
-            self.variety.rejected(candidate)
+    def _take_rejected(self, records: list[Record]) -> None:
+        """Count proposals rejected by an earlier call; defer those again that were not needed then, and may be now."""
+        complete, kept = self.complete, []
+        for record in records:
+            one = passed_of(record) if record[REJECTED_BY] in {NOT_NEEDED.name, VARIETY} else None
+            if one is not None and record[REJECTED_BY] == NOT_NEEDED.name and not complete:
+                self.deferred.add(deferred_again(one))
+                self._revived.add(one.name)
+                continue
+            kept.append(record)
+            self.settled.add(record["name"])
+            self.tally[record[REJECTED_BY]] += 1
+            if one is not None and record[REJECTED_BY] == VARIETY:
+                self.variety.rejected(one)
+        if self._revived:
+            self.rejects.write(kept)

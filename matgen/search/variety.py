@@ -1,12 +1,12 @@
 """Variety among the candidates of a run: a limit on each Wyckoff layout, and families of near-repeats."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from pymatgen.core.structure import Structure
 
 from matgen.generation.request import Request
+from matgen.search.unit_format import Passed
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.conversion import template_of
 from matgen.templates.families import family
@@ -16,34 +16,30 @@ from matgen.templates.prototypes import Layout, layout, layout_label
 VARIETY = "variety"
 """Name of the verdict."""
 
-PATIENCE = 10
+PATIENCE = 5
 """Proposals rejected for variety alone, per candidate wanted, after which the search for other layouts ends."""
-
-WORTH_A_STOP = 16
-"""Number of superfluous proposals from which on restarting the relaxations without them pays."""
 
 
 @dataclass
 class Variety:
     """The candidates of a run by likeness, and those that wait because enough of their likeness are found.
 
-    While fewer candidates are found and waiting than are wanted, proposals beyond the limit are relaxed and assessed
-    like all others, and wait: if no other layouts are found in time, the best of them are kept. After that they are
-    rejected before relaxation. Molecules have no limit (`Request.most_alike`): they are only counted.
+    If no other layouts are found in time, the best of those that wait are kept. Molecules have no limit
+    (`Request.most_alike`): they are only counted.
 
     Attributes:
         wanted: number of candidates.
         most: number of one layout.
-        counts: candidates found by likeness, which proposals that repeat them are charged for.
-        waiting: candidates that fail the check of variety only.
-        turned_away: number of proposals that fail the check of variety only, relaxed or not.
+        counts: candidates found by likeness.
+        waiting: proposals that fail the check of variety only.
+        turned_away: number of them so far.
         refuted: number of candidates that first principles refute, which do not count.
     """
 
     wanted: int
     most: int
-    counts: Counter[Hashable] = field(default_factory=Counter)
-    waiting: list[Candidate] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    waiting: list[Passed] = field(default_factory=list)
     turned_away: int = 0
     refuted: int = 0
 
@@ -65,65 +61,48 @@ class Variety:
     @property
     def exhausted(self) -> bool:
         """Whether enough wait, and the search for other layouts may end."""
-        return self.limited and self.enough and self.turned_away >= PATIENCE * self.wanted
+        return self.limited and self.turned_away >= PATIENCE * self.wanted and self.enough
 
-    def superfluous(self, one: Layout | None) -> bool:
-        """Whether no more proposals of this layout need be relaxed; this never reverts."""
-        return self.limited and self.enough and self.counts[one] >= self.most
-
-    def verdicts(self, one: Layout | None) -> dict[str, Verdict]:
+    def verdicts(self, one: Passed) -> dict[str, Verdict]:
         """Return the verdict on one more candidate of this layout; empty without a limit."""
-        if not self.limited or one is None:
+        if not self.limited or one.layout is None:
             return {}
-        count, name = self.counts[one], layout_label(one)
+        count, name = self.counts[one.likeness], layout_label(one.layout)
         passed = count < self.most
         reason = f"number {count + 1} of at most {self.most} of the Wyckoff layout {name}"
         if not passed:
             reason = f"{self.most} of {self.wanted} have the Wyckoff layout {name} already"
         return {VARIETY: Verdict(VARIETY, passed=passed, value=float(count), unit="", reason=reason)}
 
-    def found(self, candidate: Candidate) -> None:
-        """Count a candidate."""
-        self.counts[likeness_of(candidate)] += 1
-
-    def rejected(self, candidate: Candidate) -> None:
-        """Count a proposal that fails the check of variety only; it waits if it was assessed."""
+    def rejected(self, one: Passed) -> None:
+        """Have a proposal wait that fails the check of variety only."""
         self.turned_away += 1
-        if len(candidate.verdicts) > 1:
-            self.waiting.append(candidate)
+        self.waiting.append(one)
 
-    def best_waiting(self, missing: int) -> list[Candidate]:
-        """Remove and return at most `missing` waiting candidates, the lowest energy first."""
-        chosen = sorted(self.waiting, key=total_energy)[:missing]
+    def best_waiting(self, missing: int) -> list[Passed]:
+        """Remove and return at most `missing` of those that wait, the lowest energy first."""
+        chosen = sorted(self.waiting, key=lambda one: total_energy(one.candidate))[:missing]
         names = {one.name for one in chosen}
         self.waiting = [one for one in self.waiting if one.name not in names]
         return chosen
 
 
 class Families:
-    """Candidates by chemistry, and the best of each family.
+    """Candidates by chemistry, and the best of each family."""
 
-    Args:
-        known: candidates to begin with.
-    """
+    def __init__(self) -> None:
+        self._family: dict[str, str] = {}
+        self._best: dict[str, Candidate] = {}
 
-    def __init__(self, known: Sequence[Candidate] = ()) -> None:
-        self._family: dict[str, Hashable] = {}
-        self._best: dict[Hashable, Candidate] = {}
-        for candidate in known:
-            self.add(candidate)
-
-    def add(self, candidate: Candidate) -> str:
-        """Add a candidate, and return the name of the best of its family so far; empty for a molecule."""
-        if not isinstance(candidate.structure, Structure):
+    def add(self, candidate: Candidate, family: str) -> str:
+        """Add a candidate of a family, and return the name of its best so far; empty for a molecule."""
+        if not family:
             return ""
-        template = template_of(candidate.structure)
-        key: Hashable = candidate.name if template is None else family(template)
-        self._family[candidate.name] = key
-        best = self._best.setdefault(key, candidate)
+        self._family[candidate.name] = family
+        best = self._best.setdefault(family, candidate)
         if total_energy(candidate) < total_energy(best):
-            self._best[key] = candidate
-        return self._best[key].name
+            self._best[family] = candidate
+        return self._best[family].name
 
     def best(self, name: str) -> str:
         """Return the name of the best of the family of an added candidate; empty without a family."""
@@ -135,18 +114,15 @@ def total_energy(candidate: Candidate) -> float:
     return sum(candidate.energies.values())
 
 
-def layout_of(candidate: Candidate) -> Layout | None:
-    """Return the Wyckoff layout of a structure; None for a molecule, or if its symmetry cannot be found."""
-    template = template_of(candidate.structure) if isinstance(candidate.structure, Structure) else None
-    return None if template is None else layout(template)
+def likeness_and_family(candidate: Candidate) -> tuple[Layout | None, str, str]:
+    """Return the layout of a candidate, what it shares with its repetitions, and its family, both as text.
 
-
-def likeness_of(candidate: Candidate) -> Hashable:
-    """Return what a candidate shares with its repetitions, as `Kind.likeness` does for proposals.
-
-    That is the Wyckoff layout, or a molecule's rings and their connections; a crystal whose symmetry cannot be found
-    is unlike any other.
+    It shares with its repetitions the Wyckoff layout, or a molecule's rings and their connections. A crystal whose
+    symmetry cannot be found has no layout and is unlike any other; a molecule has no family.
     """
-    if isinstance(candidate.structure, Structure):
-        return layout_of(candidate) or candidate.name
-    return scaffold(MoleculeTemplate.of(candidate.template))
+    if not isinstance(candidate.structure, Structure):
+        return None, scaffold(MoleculeTemplate.of(candidate.template)), ""
+    template = template_of(candidate.structure)
+    if template is None:
+        return None, candidate.name, candidate.name
+    return layout(template), str(layout(template)), str(family(template))

@@ -5,7 +5,7 @@ the source of truth), the tables `candidates.csv` and `candidates.extxyz` made f
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.output import append, replace_file, writing
-from matgen.structures.candidate import Candidate, KindName
+from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.candidate_table import candidate_row, extxyz_frame
 from matgen.structures.kind_formats import KIND_FORMATS, KindFormat
@@ -52,6 +52,7 @@ class CandidateWriter:
         self.folder = Path(folder)
         self.kind = kind
         self.candidates: list[Candidate] = []
+        self._names: set[str] = set()
         self._file = CandidateFile(self.folder / CANDIDATES)
         self._run = run
         self._overwrite = overwrite
@@ -61,7 +62,7 @@ class CandidateWriter:
     @property
     def finished(self) -> frozenset[str]:
         """Names of the candidates on disk."""
-        return frozenset(candidate.name for candidate in self.candidates)
+        return frozenset(self._names)
 
     def __enter__(self) -> Self:
         with writing(self.folder):
@@ -70,6 +71,7 @@ class CandidateWriter:
             self._format.folder(self.folder).mkdir(parents=True, exist_ok=True)
             earlier = self._earlier_report()
             self.candidates = self._earlier_candidates()
+            self._names = {candidate.name for candidate in self.candidates}
             self._rebuild()
             self._report = {
                 **new_report(self._run),
@@ -84,8 +86,12 @@ class CandidateWriter:
     ) -> None:
         end_report(self.folder, self._report, kind)
 
-    def write(self, candidate: Candidate) -> Candidate:
+    def write(self, candidate: Candidate, file: tuple[str, Verdict] | None = None) -> Candidate:
         """Write one candidate in all formats.
+
+        Args:
+            candidate: to write.
+            file: text of its own file, and the verdict on that, where they are known (`KindFormat.text`).
 
         Returns:
             The candidate with the verdict "cif" or "sdf" on its own file.
@@ -96,25 +102,37 @@ class CandidateWriter:
         """
         if not NAME.fullmatch(candidate.name):
             raise ValueError(f"expected a name of letters, digits and ._()+-, got {candidate.name!r}")
-        if candidate.name in self.finished:
+        if candidate.name in self._names:
             raise ValueError(f"candidate {candidate.name} is already in {self.folder}; names must differ")
         if candidate.kind != self.kind:
             raise ValueError(
                 f"expected a {self.kind}, got the {candidate.kind} {candidate.name}; use a folder for each"
             )
-        text, verdict = self._format.text(candidate)
+        text, verdict = file or self._format.text(candidate)
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
             replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text)
             self._file.append(candidate)
             self.candidates.append(candidate)
+            self._names.add(candidate.name)
             self._append_tables(candidate)
             self._report["candidates"] = len(self.candidates)
         return candidate
 
     def stage(self, name: str, seconds: float, **counts: int) -> None:
-        """Add a finished stage to run.json: its wall time and its counts, such as requested=10, kept=7."""
-        self._report["stages"].append({"name": name, "seconds": round(seconds, 3), "counts": counts})
+        """Add a finished stage to run.json: its wall time and its counts, such as requested=10, kept=7.
+
+        Times of one stage add up; its last counts are kept.
+        """
+        self.stages([(name, seconds, counts)])
+
+    def stages(self, finished: Iterable[tuple[str, float, Mapping[str, float]]]) -> None:
+        """Add several finished stages: name, wall time and counts of each."""
+        entries = {entry["name"]: entry for entry in self._report["stages"]}
+        for name, seconds, counts in finished:
+            before = entries.get(name, {}).get("seconds", 0.0)
+            entries[name] = {"name": name, "seconds": round(before + seconds, 3), "counts": dict(counts)}
+        self._report["stages"] = list(entries.values())
         with writing(self.folder):
             write_report(self.folder, self._report)
 
@@ -130,7 +148,7 @@ class CandidateWriter:
         if list(candidates) != self.candidates:
             self._replace(candidates)
 
-    def arrange(self, key: Callable[[Candidate], int]) -> None:
+    def arrange(self, key: Callable[[Candidate], float]) -> None:
         """Sort the candidates in all tables; the sort is stable.
 
         Raises:
@@ -186,7 +204,8 @@ class CandidateWriter:
     def _append_tables(self, candidate: Candidate) -> None:
         row = candidate_row(candidate)
         if set(row) <= set(self._columns):
-            append(self.folder / CANDIDATES_TABLE, csv_lines(self._columns, [row], header=False))
-            append(self.folder / CANDIDATES_FRAMES, extxyz_frame(candidate))
+            # They can be made again from the candidates.
+            append(self.folder / CANDIDATES_TABLE, csv_lines(self._columns, [row], header=False), wait=False)
+            append(self.folder / CANDIDATES_FRAMES, extxyz_frame(candidate), wait=False)
         else:
             self._rebuild()

@@ -11,14 +11,20 @@ REJECTED = "rejected.jsonl"
 REPORT = "run.json"
 """Report of a run; a screening writes one too."""
 
-_PROPOSALS = "proposals-{}.jsonl"
+_UNITS = "units"
+_ROUNDS = "proposals-*.jsonl"
 
 
-def proposals_file(folder: Path, number: int) -> Path:
-    """Return the path of the proposals of a round, numbered from 0."""
-    return folder / _PROPOSALS.format(number)
+def unit_file(folder: Path, number: int) -> Path:
+    """Return the path of a finished unit of work, numbered from 0."""
+    return folder / _UNITS / f"{number}.jsonl"
 
 
-def all_proposals(folder: Path) -> list[Path]:
-    """Return the paths of the proposals of all rounds."""
-    return list(folder.glob(_PROPOSALS.format("*")))
+def all_units(folder: Path) -> list[Path]:
+    """Return the paths of all finished units."""
+    return list((folder / _UNITS).glob("*.jsonl"))
+
+
+def all_rounds(folder: Path) -> list[Path]:
+    """Return the paths of the rounds of proposals that versions up to 0.2 wrote."""
+    return list(folder.glob(_ROUNDS))

@@ -2,53 +2,50 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from pymatgen.core.structure import Structure
-
 from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
-from matgen.generation.generate import generate
-from matgen.generation.kinds import kind_of_request
 from matgen.generation.presets import preset_of
-from matgen.generation.rank import Proposed
-from matgen.generation.repetition import Found
 from matgen.generation.request import Request
 from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.config import to_mapping
+from matgen.runtime.parsl_workers import ParslWorkers
 from matgen.runtime.progress import Report, Silence
-from matgen.runtime.threads import threads
+from matgen.runtime.workers import Here, LocalProcesses, Workers
+from matgen.search.ordered_units import OrderedUnits
 from matgen.search.outcome import Outcome
-from matgen.search.rejected import rejected_file
-from matgen.search.search import Search
+from matgen.search.rejected import RejectedFile
+from matgen.search.search import LONGEST_WAIT, Search
+from matgen.search.units import UnitMaker
 from matgen.search.verification import Verification
 from matgen.structures.candidate import Candidate, KindName
-from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.export import CandidateWriter
-from matgen.structures.run_folder import all_proposals, proposals_file
-from matgen.structures.run_report import RunInfo
-from matgen.structures.symmetry import space_group
-from matgen.templates.molecule import MoleculeTemplate
+from matgen.structures.run_folder import all_rounds, all_units
+from matgen.structures.run_report import ADVICE, ResumeError, RunInfo
 from matgen.weights.shipped import folder_of, shipped_hashes
 from matgen.workflows.folder_name import readable, short_hash
 
-EFFORT = {"search": ("budget", "rounds"), "resources": ("processes",), "verification": ("n", "minutes")}
+EFFORT = {
+    "search": ("budget", "rounds"),
+    "resources": ("processes", "executor"),
+    "verification": ("n", "minutes"),
+}
 """Settings that may differ when the folder of a run is resumed: they do not make it another run.
 
-`budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` says how
-many relaxations run at once; they are assessed in the same order. These three change neither samples nor decisions,
-except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`, and later
-rounds propose for those that lack. Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the
-limit on each Wyckoff layout.
+`budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` and
+`executor` say who makes the units of work, which are decided on in the same order. These change neither samples nor
+decisions, except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`.
+Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the limit on each Wyckoff layout.
 """
 
-ROUND_STRIDE = 1_000_003  # between the seeds of rounds, so that neighbouring seeds share no round
+PARSL = "parsl"
+"""Folder of Parsl's logs, in that of a run."""
 
 
 def run(
@@ -63,7 +60,7 @@ def run(
 
     Args:
         request: what is asked.
-        folder: will hold what `CandidateWriter` writes, `rejected.jsonl`, and the proposals of each round.
+        folder: will hold what `CandidateWriter` writes, `rejected.jsonl`, and the units of work.
         report: receives the progress of every stage.
         found: receives each candidate as soon as it is on disk, those of an interrupted run first.
         overwrite: replace another run in the folder.
@@ -72,48 +69,103 @@ def run(
         WeightsError: weights that are missing or damaged.
         OutputError: the folder cannot be written.
         ResumeError: the folder holds another run.
+        ParslError, WorkerError: workers that cannot be started, or that die over every unit.
     """
     started = time.perf_counter()
     verification = Verification.of(request, folder)
+    if not overwrite:
+        _check_no_rounds(folder)
+    workers = workers_of(request, folder, report or Silence())
     with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
         if overwrite:
-            for file in (rejected_file(folder), *map(CandidateFile, all_proposals(folder))):
-                file.remove()
-        with verification or nullcontext(), threads(request.resources.threads):
-            return _searched(request, writer, verification, report or Silence(), found, started)
+            for file in (RejectedFile(folder).path, *all_units(folder), *all_rounds(folder)):
+                file.unlink(missing_ok=True)
+        with verification or nullcontext():
+            return searched(request, writer, workers, verification, report or Silence(), found, started)
 
 
-def _searched(
+def workers_of(request: Request, folder: Path, report: Report) -> Workers:
+    """Return the workers that make the units of a run.
+
+    Args:
+        request: what is asked, and on what it runs.
+        folder: of the run.
+        report: hears the progress within a unit, if this process makes it.
+
+    Raises:
+        ParslError: Parsl is not installed, or its file defines no configuration.
+        WorkerError: the energies of the user cannot be sent to another process.
+    """
+    resources = request.resources
+    if resources.executor:
+        return ParslWorkers(UnitMaker(request), resources.executor, resources.processes, folder / PARSL)
+    if resources.processes == 1:
+        return Here(UnitMaker(request, report))
+    return LocalProcesses(UnitMaker(request), resources.processes, resources.threads)
+
+
+def searched(
     request: Request,
     writer: CandidateWriter,
+    workers: Workers,
     verification: Verification | None,
     report: Report,
     found: Callable[[Candidate], None],
     started: float,
 ) -> Outcome:
-    """Search round by round, until enough candidates are found and confirmed."""
-    folder = writer.folder
+    """Decide on one unit after the other, until enough candidates are found and confirmed.
+
+    Args:
+        request: what is asked.
+        writer: stores the candidates.
+        workers: make units; they are closed.
+        verification: calculates candidates; None without.
+        report: hears the progress.
+        found: receives each candidate.
+        started: when the budget began, on the clock of `time.perf_counter`.
+    """
     clock = StageClock(writer, report)
-    try:
-        search = Search.resumed(request, writer, found, started + 60 * request.search.budget, verification)
-        for number in range(request.search.rounds):
-            search.await_verdicts(clock)
-            if search.over:
-                break
-            search.begin_round(number)
-            search.await_verdicts(clock)
-            if search.over:
-                break
-            asked = request.updated(n=search.asked)
-            search.settle(_proposals(asked, number, folder, clock, search.variety.counts), clock)
+    deadline = started + 60 * request.search.budget
+    with closing(clock):
+        with closing(workers):
+            search = Search.resumed(request, writer, found, deadline, verification)
+            units = OrderedUnits(writer.folder, workers, search.limit)
+            _search(search, units, clock)
         search.await_verdicts(clock, to_the_end=True)
         while search.fill_up() and not search.late:
             search.await_verdicts(clock, to_the_end=True)
         search.dismiss()
         _conclude(search)
-    finally:
-        clock.stop()
-    return search.outcome(folder, time.perf_counter() - started)
+    given_up = tuple(sorted(units.given_up))
+    if given_up:
+        writer.note("given_up", given_up)
+    return search.outcome(writer.folder, time.perf_counter() - started, given_up)
+
+
+def _search(search: Search, units: OrderedUnits, clock: "StageClock") -> None:
+    """Take units in order until the search is over."""
+    while True:
+        search.await_verdicts(clock)
+        if search.over or units.spent:
+            return
+        search.report(clock, units.at_work)
+        unit = units.next(search.ahead, min(search.deadline - time.perf_counter(), LONGEST_WAIT))
+        if unit is not None:
+            search.take(unit, clock)
+            clock.add(unit.seconds)
+            search.report(clock, units.at_work)
+
+
+def _check_no_rounds(folder: Path) -> None:
+    """Refuse a folder of version 0.2.
+
+    Raises:
+        ResumeError: it holds rounds of proposals in place of units.
+    """
+    if all_rounds(folder):
+        raise ResumeError(
+            f"{folder} was written by another version, whose rounds of proposals this one does not resume; {ADVICE}"
+        )
 
 
 def identity(request: Request) -> RunInfo:
@@ -169,7 +221,8 @@ def design(
     and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `max_atoms`, in the
+    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
+      `max_atoms`, in the
       primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`;
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
@@ -181,7 +234,8 @@ def design(
     * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1);
-    * resources: `device`; `processes` (2); `threads` (1); `weights`, a folder such as `matgen learn` writes.
+    * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
+      configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
 
     Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
     guidance, refinement, the choice among geometries and ranking; those of templates to the proposal, to substitutions
@@ -224,12 +278,16 @@ class StageClock:
     def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
         """Record and forward a report."""
         if stage != self._stage:
-            self.stop()
+            self.close()
             self._stage, self._since = stage, time.perf_counter()
         self._counts = {"done": done, "total": total, **counts}
         self._report(stage, done, total, **counts)
 
-    def stop(self) -> None:
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Record the times of the stages of a unit, wherever it was made."""
+        self._writer.stages((stage, time, {}) for stage, time in seconds.items())
+
+    def close(self) -> None:
         """End the current stage."""
         if self._stage:
             self._writer.stage(self._stage, time.perf_counter() - self._since, **self._counts)
@@ -243,33 +301,3 @@ def _conclude(search: Search) -> None:
     if writer.kind == "crystal":
         found = shares_of_structures((one.crystal for one in writer.candidates), "the candidates of this run")
         writer.note("shares", {"found": asdict(found), "training": asdict(training_shares())})
-
-
-def _proposals(request: Request, number: int, folder: Path, clock: StageClock, found: Found) -> list[Candidate]:
-    """Return the proposals of a round, best first: from disk if an interrupted run left them."""
-    file = CandidateFile(proposals_file(folder, number))
-    if not file.exists():
-        generator = torch.Generator().manual_seed((request.search.seed + number * ROUND_STRIDE) % 2**63)
-        proposed = generate(request, kind_of_request(request), generator, clock, found)
-        file.write(_as_candidate(p, number, rank) for rank, p in enumerate(proposed))
-    return file.read()
-
-
-def _as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
-    return Candidate(
-        name=f"{number}{rank:03d}-{_formula(proposed)}",
-        structure=proposed.structure,
-        unrelaxed=proposed.structure,
-        space_group=space_group(proposed.structure) if isinstance(proposed.structure, Structure) else None,
-        template=str(proposed.template),
-        seed=rank,
-        energies=dict(proposed.energies),
-        properties=dict(proposed.properties),
-    )
-
-
-def _formula(proposed: Proposed) -> str:
-    """Return the reduced formula of a crystal, or the Hill formula of a molecule."""
-    if isinstance(proposed.template, MoleculeTemplate):
-        return proposed.template.hill_formula
-    return proposed.structure.composition.reduced_formula

@@ -1,0 +1,337 @@
+"""Units of work: the same candidates whoever makes them, in whatever order; deaths, interrupts and other versions."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from finished_units import passing, unit_of
+from test_variety import caesium_chloride, fluorite, offered, rock_salt, zinc_blende
+
+import matgen
+from matgen.generation.request import Request
+from matgen.generation.sampler_settings import SamplerConfig
+from matgen.runtime.progress import Silence
+from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
+from matgen.search.ordered_units import FATAL, TRIES
+from matgen.search.outcome import Outcome
+from matgen.search.rejected import RejectedFile
+from matgen.search.unit_format import Unit, passed_of, read_unit
+from matgen.search.units import UnitMaker
+from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.export import CandidateWriter
+from matgen.structures.run_folder import unit_file
+from matgen.structures.run_report import ResumeError, RunInfo
+from matgen.weights.files import WEIGHTS
+from matgen.weights.kinds import KINDS
+from matgen.workflows.design import run, searched
+
+SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
+needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
+
+REQUEST = Request.of(band_gap=1.5, n=10, relax="none", rounds=8)
+
+
+def with_gap(candidate: Candidate, probability: float) -> Candidate:
+    """A candidate with the probability that its gap is met."""
+    return replace(candidate, properties={"band_gap": Prediction(1.5, 0.1, "eV", 0.0, probability)})
+
+
+def halides() -> list[str]:
+    """Texts of sixteen units of six halides of four layouts, with repetitions among them."""
+    random = Random(5)
+    makers: list[Callable] = [rock_salt, rock_salt, zinc_blende, caesium_chloride, fluorite]
+    kept: dict[tuple[int, str, str], Candidate] = {}
+    units = []
+    for number in range(16):
+        proposals = []
+        for rank in range(6):
+            pair = random.choice(("Na", "K", "Rb", "Cs", "Li")), random.choice(("F", "Cl", "Br", "I"))
+            maker = random.randrange(len(makers))
+            one = kept.setdefault((maker, *pair), offered("x", makers[maker](*pair)))
+            named = replace(one, name=f"{number}{rank:03d}-x", energies={"prior": random.random()})
+            proposals.append(with_gap(named, random.uniform(0.2, 0.7)))
+        units.append(unit_of(proposals, number).text)
+    return units
+
+
+HALIDES = halides()
+
+
+class Threads:
+    """Workers that take their time, so that units arrive in any order; some die, and some are slow."""
+
+    def __init__(self, texts: Sequence[str], jobs: int, seed: int = 0, deadly: dict[int, int] | None = None) -> None:
+        self.jobs = jobs
+        self.made: list[int] = []
+        self._texts, self._random, self._deadly = texts, Random(seed), dict(deadly or {})
+        self._pool = ThreadPoolExecutor(jobs)
+
+    def submit(self, number: int) -> Future:
+        return self._pool.submit(self._make, number, self._random.uniform(0, 0.02))
+
+    def _make(self, number: int, seconds: float) -> str:
+        time.sleep(seconds)
+        self.made.append(number)
+        if self._deadly.get(number, 0):
+            self._deadly[number] -= 1
+            raise WorkerDiedError
+        return self._texts[number]
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def design_with(
+    workers: Workers, folder: Path, request: Request = REQUEST, found: Callable[[Candidate], None] = lambda _: None
+) -> Outcome:
+    with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
+        return searched(request, writer, workers, None, Silence(), found, time.perf_counter())
+
+
+def content(folder: Path) -> list[str]:
+    """Everything that a run keeps."""
+    return [(folder / name).read_text() for name in ("candidates.jsonl", "rejected.jsonl", "candidates.csv")]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one worker."""
+    folder = tmp_path_factory.mktemp("alone")
+    outcome = design_with(Threads(HALIDES, 1), folder)
+    assert outcome.reason.startswith("found all 10")
+    assert {"unique", "variety", "not_needed"} <= set(outcome.rejected)  # every rule took part
+    return folder
+
+
+# ---------------------------------------------------------------- the same for any number of workers
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("jobs", [2, 3, 16])
+def test_the_candidates_do_not_depend_on_the_number_of_workers(
+    jobs: int, seed: int, alone: Path, tmp_path: Path
+) -> None:
+    workers = Threads(HALIDES, jobs, seed)
+    design_with(workers, tmp_path)
+    assert content(tmp_path) == content(alone)
+    assert len(workers.made) == len(set(workers.made))
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_an_interrupted_search_goes_on_to_the_same_end_with_any_number(
+    stop_after: int, jobs: int, alone: Path, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    def found(candidate: Candidate) -> None:
+        seen.append(candidate.name)
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+
+    first, second = Threads(HALIDES, 4 - jobs), Threads(HALIDES, jobs)
+    with pytest.raises(KeyboardInterrupt):
+        design_with(first, tmp_path, found=found)
+    on_disk = {int(path.stem) for path in (tmp_path / "units").glob("*.jsonl")}
+    design_with(second, tmp_path)
+    assert content(tmp_path) == content(alone)
+    assert not on_disk & set(second.made)  # what is finished is not made again
+
+
+def test_work_ahead_is_bounded_by_what_lacks(tmp_path: Path) -> None:
+    """One of one is likely to be found in a unit or two, however many workers there are."""
+    workers = Threads([unit_of([with_gap(offered(f"{i}", rock_salt("Na", "Cl")), 0.9)], i).text for i in range(9)], 9)
+    outcome = design_with(workers, tmp_path, REQUEST.updated(n=1, rounds=9))
+    assert outcome.reason == "found all 1"
+    assert len(workers.made) <= 2
+
+
+def test_a_unit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    one = passing(with_gap(offered("a", rock_salt("Na", "Cl")), 0.5))
+    nameless = replace(one, layout=None, file=("", replace(one.file[1], value=math.nan)))
+    for whole in (one, nameless):
+        back = passed_of(json.loads(json.dumps(whole.record())))
+        assert back is not None
+        assert (back.candidate, back.layout, back.likeness, back.family) == (
+            whole.candidate,
+            whole.layout,
+            whole.likeness,
+            whole.family,
+        )
+        assert back.file[0] == whole.file[0]
+        assert math.isnan(back.file[1].value) or back.file == whole.file
+    unit = Unit(3, {"rank": 0.5}, [one.record()])
+    (tmp_path / "3.jsonl").write_text(unit.text)
+    assert read_unit(tmp_path / "3.jsonl") == unit
+    (tmp_path / "4.jsonl").write_text('{"name": "no unit"}\n')
+    with pytest.raises(ResumeError, match=r"4\.jsonl is damaged"):
+        read_unit(tmp_path / "4.jsonl")
+
+
+# ---------------------------------------------------------------- deaths
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_the_unit_of_a_dead_worker_is_made_by_another(jobs: int, alone: Path, tmp_path: Path) -> None:
+    workers = Threads(HALIDES, jobs, deadly={0: TRIES - 1, 2: TRIES - 1})
+    assert design_with(workers, tmp_path).given_up == ()
+    assert content(tmp_path) == content(alone)
+    assert workers.made.count(0) == workers.made.count(2) == TRIES
+
+
+def test_a_unit_that_kills_its_workers_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    outcome = design_with(Threads(HALIDES, 3, deadly={1: TRIES}), tmp_path)
+    assert outcome.given_up == (1,)
+    assert outcome.reason.startswith("found all 10")
+    assert json.loads((tmp_path / "run.json").read_text())["given_up"] == [1]
+    assert not unit_file(tmp_path, 1).exists()
+    assert not any(one.name.startswith("1") and len(one.name) == 6 for one in outcome.candidates)
+
+
+def test_workers_that_all_die_are_told_in_one_line(tmp_path: Path) -> None:
+    workers = Threads(HALIDES, 3, deadly=dict.fromkeys(range(16), TRIES))
+    with pytest.raises(WorkerError, match=r"died over each of the units \d, \d, \d, .*; take fewer processes"):
+        design_with(workers, tmp_path)
+    assert len(workers.made) <= TRIES * (FATAL + 3)
+
+
+def test_an_error_in_a_unit_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(IndexError):
+        design_with(Threads([], 1), tmp_path)
+
+
+# ---------------------------------------------------------------- other versions
+
+
+@needs_weights
+def test_a_folder_of_rounds_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "proposals-0.jsonl").write_text("{}\n")
+    with pytest.raises(ResumeError, match=r"another version, whose rounds .*; name another folder with --out"):
+        run(REQUEST, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["proposals-0.jsonl"]
+
+
+# ---------------------------------------------------------------- with models
+
+EFFORT = SamplerConfig(pool=2, move_steps=4, geometries=1, levels=4, refine_rounds=1, refine_steps=6)
+TINY = Request.of(max_atoms=6, n=6, relax="none", seed=3, sampler=EFFORT, variety=1.0)
+
+
+@needs_weights
+def test_a_unit_depends_on_its_number_only() -> None:
+    """Made after another by the same worker, or first by a fresh one."""
+    maker = UnitMaker(TINY.updated(n=1))
+    first, second, third = (maker.made(number) for number in (0, 1, 0))
+    assert first.proposals == third.proposals
+    assert [one["structure"] for one in first.proposals] != [one["structure"] for one in second.proposals]
+    assert {"propose", "rank", "relax and check"} <= set(first.seconds)
+    (proposal, *_) = UnitMaker(TINY.updated(n=1)).made(1).proposals
+    assert proposal == second.proposals[0]
+
+
+def run_in_processes(request: Request, folder: Path, jobs: int) -> list[str]:
+    run(request.updated(processes=jobs), folder)
+    return content(folder)
+
+
+@needs_weights
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 5, "n": 2, "sampler": {}}])
+def test_one_two_and_three_processes_find_the_same(options: dict[str, Any], tmp_path: Path) -> None:
+    request = Request.of(seed=3, relax="none", **options) if options else TINY
+    one = run_in_processes(request, tmp_path / "1", 1)
+    assert len(one[0].splitlines()) == request.search.n
+    for jobs in (2, 3):
+        assert run_in_processes(request, tmp_path / str(jobs), jobs) == one
+
+
+def designing(folder: Path, config: Path, *options: str) -> subprocess.Popen:
+    """A design in a process of its own, in a session of its own, with all that it starts."""
+    command = [sys.executable, "-m", "matgen.cli", "design", "--config", str(config), "--out", str(folder), *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(matgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+
+
+def when_units(folder: Path, least: int, process: subprocess.Popen, seconds: float = 600.0) -> None:
+    """Wait for so many finished units."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if len(list((folder / "units").glob("*.jsonl"))) >= least:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not {least} units in {seconds} s: {process.stderr and process.stderr.read()}")
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Path:
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'n = 8\nseed = 3\nmax_atoms = 6\nrelax = "none"\n[sampler]\n'
+        "pool = 2\nmove_steps = 4\ngeometries = 1\nlevels = 4\nrefine_rounds = 1\nrefine_steps = 6\n"
+    )
+    return config
+
+
+@needs_weights
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "threads"])
+def test_workers_of_parsl_find_the_same(executor: str, tiny_config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("parsl")
+    file = tmp_path / "threads.py"
+    file.write_text(
+        "from parsl.config import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
+        f"config = Config(executors=[ThreadPoolExecutor(max_threads=2)], run_dir={str(tmp_path / 'logs')!r})\n"
+    )
+    options = {"one": ("--processes", "1"), "parsl": ("--executor", str(file) if executor == "threads" else executor)}
+    for name, given in options.items():
+        process = designing(tmp_path / name, tiny_config, "-n", "2", *given)
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors
+    assert content(tmp_path / "parsl") == content(tmp_path / "one")
+
+
+@needs_weights
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for workers in /proc")
+def test_killed_workers_and_a_killed_run_lose_nothing(tiny_config: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    first = designing(whole, tiny_config, "--processes", "1")
+    assert first.wait(timeout=900) == 0, first.stderr and first.stderr.read()
+    process = designing(killed, tiny_config, "--processes", "2")
+    try:
+        when_units(killed, 1, process)
+        os.kill(max(workers_of(process)), signal.SIGKILL)  # the last one started
+        when_units(killed, 2, process)
+        os.killpg(process.pid, signal.SIGKILL)  # everything, in the middle of units
+        process.communicate()
+        process = designing(killed, tiny_config, "--processes", "2")
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors
+        assert content(killed) == content(whole)
+        assert RejectedFile(killed).read()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """Its worker processes."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            same = os.getsid(int(entry.name)) == process.pid
+            if same and "worker_process" in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
