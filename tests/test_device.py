@@ -11,6 +11,8 @@ import torch
 from conftest import SMALL_MODELS, TextbookEntry
 from elsewhere import second_device
 from safetensors.torch import load_file
+from test_molecule_training import SMALL as SMALL_MOLECULES
+from test_molecule_training import table as molecules
 from torch import Tensor
 
 from matgen.batch.neighbors import neighbors
@@ -30,6 +32,7 @@ from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.config import TrainConfig, train_config
+from matgen.training.molecule_negatives import MOLECULE_NEGATIVES
 from matgen.training.run import train
 from matgen.weights.files import WEIGHTS
 from matgen.weights.kinds import USED_BY
@@ -229,10 +232,8 @@ def test_atoms_and_neighbours_stand_where_they_stand_on_the_cpu(
 def trained(kind: str, table: Path, folder: Path, device: torch.device, steps: int) -> tuple[list[dict], Path, dict]:
     """Log, weights and figures of a short training without dropout, whose masks a GPU samples by itself."""
     schedule = {"steps": steps, "batch_size": 8, "warmup": 1, "log_every": 1, "validate_every": steps, "seed": 3}
-    still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "layout_dropout": 0.0}}.get(
-        kind, {"dropout": 0.0}
-    )
-    size = SMALL_MODELS[kind] | still
+    still = {"graph_energy": {}, "geometry_density": {"dropout": 0.0, "layout_dropout": 0.0}}
+    size = SMALL_MOLECULES.get(kind) or SMALL_MODELS[kind] | still.get(kind, {"dropout": 0.0})
     raw = {"kind": kind, "model": size, "data": str(table), "folder": str(folder), "schedule": schedule}
     config: TrainConfig = replace(train_config(raw), device=str(device))
     heard: list[dict] = []
@@ -253,6 +254,30 @@ def test_training_elsewhere_is_training(kind: str, prepared_table: Path, tmp_pat
     shapes = [{name: value.shape for name, value in load_file(path).items()} for _, path, _ in runs]
     assert shapes[0] == shapes[1]
     assert load(kind, runs[1][1]).training is False
+
+
+@pytest.mark.parametrize("kind", SMALL_MOLECULES)
+def test_molecules_are_trained_on_elsewhere(kind: str, tmp_path: Path, other: torch.device) -> None:
+    molecules().save(tmp_path / "molecules.npz")
+    runs = [trained(kind, tmp_path / "molecules.npz", tmp_path / d.type, d, 2) for d in (torch.device("cpu"), other)]
+    (first, second), (there_first, there_second) = (log for log, _, _ in runs)
+    for name in ("loss", "grad_norm"):
+        assert there_first[name] == pytest.approx(first[name], rel=1e-4), name
+        assert there_second[name] == pytest.approx(second[name], rel=1e-2), name
+
+
+@pytest.mark.parametrize("name", MOLECULE_NEGATIVES)
+def test_negatives_of_molecules_are_made_elsewhere(name: str, other: torch.device) -> None:
+    table = molecules()
+    found = []
+    for device in (torch.device("cpu"), other):
+        there = table.to(device)
+        found.append(MOLECULE_NEGATIVES[name](there.templates, there.geometry, torch.Generator().manual_seed(2)))
+    (_, here, possible), (_, there_geometry, possible_there) = found
+    assert there_geometry.coords.device.type == possible_there.device.type == other.type
+    assert possible_there.tolist() == possible.tolist()
+    assert possible.any()
+    torch.testing.assert_close(there_geometry.coords.cpu(), here.coords)
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")  # no true meta tensor: it holds numbers

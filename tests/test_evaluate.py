@@ -136,6 +136,18 @@ def test_pairs_by_order_need_as_many_of_both(crystals: list[Structure]) -> None:
         paired(truth, guesses)
 
 
+def test_predictions_in_another_order_than_the_truth_are_refused(crystals: list[Structure]) -> None:
+    truth = [entry(f"truth.csv#{i}", s) for i, s in enumerate(crystals[:4])]
+    shuffled = [entry(f"made.csv#{i}", crystals[k]) for i, k in enumerate((2, 0, 1, 3))]
+    with pytest.raises(EvaluationError, match="got 3 of 4 of another composition"):
+        paired(shuffled, truth)
+    listed = [entry(f"gen_{k}.cif", crystals[k]) for k in (0, 2, 3, 1)]  # as gen_10 comes before gen_2
+    with pytest.raises(EvaluationError, match="give predictions the file names"):
+        paired(listed, truth)
+    wrong = [entry(f"made.csv#{i}", crystals[k]) for i, k in enumerate((0, 5, 2, 3))]  # a prediction may be wrong
+    assert [index for _, index in paired(wrong, truth)] == [0, 1, 2, 3]
+
+
 def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: KnownIndex) -> None:
     out = tmp_path / "out"
     found = evaluate([folder], QUICK, folder=out, known=known)

@@ -136,7 +136,7 @@ def test_the_graph_energy_is_scored_one_for_order_a_half_for_chance_and_zero_for
 
 def test_shares_of_a_design_are_of_what_was_requested() -> None:
     sound = {"smact": True, "space_group": 225, "contact": 0.9, "distinct": True, "reads_back": True, "new": True}
-    sound |= {"above_hull": 0.02, "falls_back": True, "novel": True}
+    sound |= {"above_hull": 0.02, "is_minimum": True, "novel": True}
     candidates = [
         sound | {"predictor": 1.4, "evaluator": 1.9, "above_hull": -0.01},
         sound | {"predictor": 1.6, "evaluator": 1.3, "space_group": 1, "novel": False},
@@ -144,7 +144,7 @@ def test_shares_of_a_design_are_of_what_was_requested() -> None:
     run = {"requested": 4, "candidates": candidates, "proposals": candidates, "relaxed": [], "looked_at": 9}
     found = shares(run | {"rejected": {}, "seconds": {}}, 1.5)
     assert (found["requested"], found["found"], found["predictor"], found["evaluator"]) == (4, 2, 2, 1)
-    assert (found["sun"], found["on_hull"], found["falls_back"]) == (1, 1, 2)
+    assert (found["sun"], found["on_hull"], found["is_minimum"]) == (1, 1, 2)
     assert (found["symmetric"], found["no_contact"], found["relaxations"]) == (1, 2, None)
     assert baseline(candidates, "evaluator") == {"0.5 eV": "0.0 %", "1.5 eV": "50.0 %", "3 eV": "0.0 %"}
 

@@ -18,9 +18,13 @@ import torch
 from ase.data import covalent_radii
 from conftest import TextbookEntry
 from pymatgen.core import Composition, Structure
+from test_molecule_training import table as molecules
 
 from matgen.batch.state import State
+from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.shards import shard_name, write_manifest, write_shard
 from matgen.energies.base import Energy
+from matgen.runtime.late import Late
 from matgen.structures.candidate import Candidate
 from matgen.structures.symmetry import space_group
 
@@ -168,27 +172,61 @@ sys.meta_path.insert(0, Absent())
 """A program in whose interpreter these packages cannot be imported."""
 
 
-def test_training_needs_neither_pymatgen_nor_ase(prepared_table: Path, tmp_path: Path) -> None:
-    # As on a machine that holds a GPU and little else.
-    names = ("pymatgen", "ase", "smact", "vesin", "moyopy", "spglib", "chgnet", "pyarrow")
-    size = {"members": 1, "trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8}
-    code = ABSENT.format(names=names) + textwrap.dedent(
+BARE = (
+    *("ase", "chgnet", "joblib", "moyopy", "posebusters", "pyarrow", "pymatgen", "pyxtal", "rdkit", "rich", "smact"),
+    *("spglib", "tblite", "typer", "vesin"),
+)
+"""Packages that a machine with a GPU and little else lacks."""
+
+
+def bare_training(kind: str, size: dict[str, Any], table: Path, folder: Path, more: str = "") -> str:
+    """A program that trains for two steps in an interpreter without these packages."""
+    return ABSENT.format(names=BARE) + textwrap.dedent(
         f"""
-        from matgen.batch.neighbors import by_images
-        import matgen.training.structure_properties
+        from matgen.batch import neighbors
+        neighbors.by_vesin = neighbors.by_images  # as on a GPU
+        import matgen.training.run
         from matgen.training.config import train_config
-        from matgen.training.run import train
-        matgen.training.structure_properties.neighbors = by_images  # as on a GPU
         config = {{
-            "kind": "structure_properties", "model": {size}, "heads": 1, "data": {str(prepared_table)!r},
-            "folder": {str(tmp_path / "run")!r}, "schedule": {{"steps": 2, "batch_size": 8}},
+            "kind": {kind!r}, "model": {size}, "data": {str(table)!r},
+            "folder": {str(folder)!r}, "schedule": {{"steps": 2, "batch_size": 8}}, {more}
         }}
-        print(train(train_config(config)).path)
+        print(matgen.training.run.train(train_config(config)).path)
+        assert not {{name.split(".")[0] for name in sys.modules}} & set({BARE})
         """
     )
+
+
+@pytest.mark.parametrize("kind", ["structure_properties", pytest.param("graph_energy", marks=pytest.mark.slow)])
+def test_training_needs_torch_and_little_else(kind: str, prepared_table: Path, tmp_path: Path) -> None:
+    table = CrystalTable.load(prepared_table)
+    write_shard(table, tmp_path / shard_name(0), {})
+    write_manifest(tmp_path, {shard_name(0): len(table)}, {})
+    size = {"trunk": {"channels": 4, "layers": 1, "n_radial": 4}, "hidden": 8}
+    code = bare_training(kind, size, tmp_path, tmp_path / "run", '"heads": 1')
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert answer.returncode == 0, answer.stderr[-2000:]
     assert Path(answer.stdout.splitlines()[-1]).is_file()
+
+
+def test_training_on_molecules_needs_no_rdkit(tmp_path: Path) -> None:
+    molecules().save(tmp_path / "molecules.npz")
+    size = {"trunk": {"channels": 4, "layers": 1, "n_radial": 4, "graphs": True}, "hidden": 8}
+    code = bare_training("molecule_energy", size, tmp_path / "molecules.npz", tmp_path / "run")
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_a_late_package_is_imported_at_first_use() -> None:
+    asked: list[int] = []
+    colours = Late("colorsys", lambda: asked.append(1))
+    assert not asked
+    assert colours.rgb_to_hsv(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
+    assert "rgb_to_hsv" in vars(colours)
+    assert colours.hsv_to_rgb(0.0, 1.0, 1.0) == (1.0, 0.0, 0.0)
+    assert asked == [1]
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+        _ = Late("nothing_of_this_name").some
 
 
 def test_the_energy_that_contributing_shows_works() -> None:

@@ -112,6 +112,16 @@ def test_configurations_of_earlier_versions_are_read() -> None:
     assert find_config("judge").name == "evaluator.toml"
 
 
+def test_a_training_folder_of_version_0_1_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train_config({"kind": "evaluator"}).run_folder == Path("runs/evaluator")
+    (tmp_path / "runs" / "judge").mkdir(parents=True)
+    assert train_config({"kind": "evaluator"}).run_folder == Path("runs/judge")
+    assert train_config({"kind": "evaluator", "folder": "mine"}).run_folder == Path("mine")
+    (tmp_path / "runs" / "evaluator").mkdir()
+    assert train_config({"kind": "evaluator"}).run_folder == Path("runs/evaluator")
+
+
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="found none; make them with `matgen train`"):
         load("evaluator", tmp_path / "evaluator.safetensors")

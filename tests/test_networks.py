@@ -13,6 +13,7 @@ from matgen.batch.state import State
 from matgen.chemistry.elements import SYMBOLS, known_elements
 from matgen.energies.graph import GraphNetworkEnergy
 from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
+from matgen.nn.couplings import harmonics
 from matgen.nn.geometry_density import (
     LATTICE_RANGE,
     GeometryDensity,
@@ -22,7 +23,7 @@ from matgen.nn.geometry_density import (
     to_unit,
 )
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_atom, predicted_step
-from matgen.nn.irreps import DegreeLinear, SelfProduct, component, harmonics, paths, symmetric_matrix
+from matgen.nn.irreps import DegreeLinear, SelfProduct, component, paths, symmetric_matrix
 from matgen.nn.radial import envelope, softened
 from matgen.nn.sites import PositionEmbedding, pad_sites
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig, legal_continuations

@@ -13,7 +13,14 @@ from matgen.chemistry.elements import SYMBOLS, descriptors
 from matgen.energies.chemical_distance import ChemicalDistance
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.prototypes import SAME_COORDINATE, SAME_SHAPE, PrototypeLibrary, _cheapest_pairing, layout
+from matgen.templates.prototypes import (
+    RESOLUTION,
+    SAME_COORDINATE,
+    SAME_SHAPE,
+    PrototypeLibrary,
+    _cheapest_pairing,
+    layout,
+)
 from matgen.templates.symmetry import describe
 from matgen.templates.wyckoff import LETTERS, wyckoff_table
 from matgen.testing import check_template_energy
@@ -199,7 +206,7 @@ def test_tensors_give_the_library_back(crystals: tuple[TemplateBatch, Geometry],
     assert len(again) == len(library)
     for template in crystals[0].unbatch():
         before, after = library.nearest(template)[0], again.nearest(template)[0]
-        assert after.distance == pytest.approx(before.distance, abs=4 * HALF)  # descriptors reach four
+        assert after.distance == pytest.approx(before.distance, abs=RESOLUTION / 2)
         assert after.count == before.count
         torch.testing.assert_close(after.geometry.lattice, before.geometry.lattice, rtol=HALF, atol=HALF)
         exchanged = len(set(template.sites)) < len(template.sites)

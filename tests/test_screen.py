@@ -38,13 +38,12 @@ from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
-from matgen.screening.ranking import ranked, summary
+from matgen.screening.ranking import Counts, merit
 from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import here
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.cif import cif_text
 from matgen.structures.files import MissingPathError, found, given
-from matgen.structures.pymatgen_warnings import quiet
 from matgen.structures.run_report import ResumeError
 from matgen.targets.target import TargetError
 from matgen.workflows.screen import chunks, run, screen
@@ -143,8 +142,7 @@ def test_nothing_is_predicted_outside_the_range_of_the_models() -> None:
 
 def test_elements_without_electronegativity_cause_no_warning(tmp_path: Path) -> None:
     """Pymatgen warns when it sorts noble gases, and warnings are errors here."""
-    with quiet():
-        text = cif_text(block(["He", "Na", "Na"], 4.5, [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
+    text = cif_text(block(["He", "Na", "Na"], 4.5, [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
     (tmp_path / "he.cif").write_text(text, encoding="utf-8")
     (row,) = run([tmp_path / "he.cif"], CHEAP, tmp_path / "out").rows
     assert row.formula == "Na2He"
@@ -300,9 +298,11 @@ def test_rows_in_any_order_give_the_same_result(folder: Path, tmp_path: Path) ->
             parts = list(chunks(ordered.unknown(entries), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                ordered.put(assess(part.items, CHEAP))
-        assert seen == [entry.name for entry in entries]
-        return texts(ranked(ordered.finished))
+                rows = assess(part.items, CHEAP)
+                journal.write(rows)
+                ordered.put(rows)
+            assert seen == [entry.name for entry in entries]
+            return texts(ordered.ranked())
 
     first = scrambled(0)
     assert first == scrambled(1)
@@ -316,6 +316,7 @@ def test_cut_short_and_resumed_no_row_is_lost_or_doubled(folder: Path, tmp_path:
     whole = run([folder], CHEAP, out)
     rows, ranking = (out / "rows.jsonl").read_bytes(), (out / "results.csv").read_bytes()
     assert whole.new == 9
+    names = [row.name for row in whole.rows]
     generator = random.Random(0)
     for cut in (0, len(rows) - 1, generator.randrange(len(rows))):
         (out / "rows.jsonl").write_bytes(rows[:cut])
@@ -323,8 +324,10 @@ def test_cut_short_and_resumed_no_row_is_lost_or_doubled(folder: Path, tmp_path:
         kept = rows[:cut].count(b"\n")
         assert again.new == 9 - kept
         lines = [json.loads(line) for line in (out / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-        assert sorted(line["name"] for line in lines) == sorted(row.name for row in whole.rows)
-        assert [row.name for row in again.rows] == [row.name for row in whole.rows]
+        assert sorted(line["name"] for line in lines) == sorted(names)
+        assert [row.name for row in again.rows] == names
+        with pytest.raises(ResumeError, match="written anew"):
+            whole.rows[0]
     (out / "rows.jsonl").write_bytes(rows)
     assert run([folder], CHEAP, out).new == 0
     assert (out / "results.csv").read_bytes() == ranking
@@ -408,10 +411,11 @@ def test_ranking_prefers_fewer_objections_then_stability_then_density() -> None:
         made("no height", 0, math.nan, -9.0),
         made("hole", 1, -2.0, -9.0),  # of the potential
     ]
-    order = [row.name for row in ranked(rows)]
+    order = [row.name for row in sorted(rows, key=merit)]
     assert order == ["same height, denser", "low", "high", "no height", "one", "hole", "two", "broken"]
-    assert [row.rank for row in ranked(rows)] == list(range(1, 9))
-    counts = summary(rows)
+    counter = Counts()
+    assert list(counter.counted(rows)) == rows
+    counts = counter.summary()
     assert (counts["structures"], counts["broken"], counts["passed"]) == (8, 1, 4)
     assert counts["checks"]["hull"] == {"passed": 7, "of": 7}
 

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.molecules import MOST_HEAVY
 from matgen.screening.ordered_rows import OrderedRows
-from matgen.screening.ranking import ranked
 from matgen.screening.row import XTB_GAP, Row, cells, row_of, row_record
 from matgen.screening.workers import assess_alone
 from matgen.structures.candidate import Candidate
@@ -196,8 +196,10 @@ def test_rows_in_any_order_give_the_same_result(folder: Path, tmp_path: Path) ->
             parts: list[Chunk[Found]] = list(chunks(ordered.unknown(iter(entries)), 2, 1))
             random.Random(seed).shuffle(parts)
             for part in parts:
-                ordered.put(assess_alone(part.items, CHEAP))
-        return texts(ranked(ordered.finished))
+                rows = assess_alone(part.items, CHEAP)
+                journal.write(rows)
+                ordered.put(rows)
+            return texts(ordered.ranked())
 
     first = scrambled(0)
     assert first == scrambled(1)
@@ -221,17 +223,16 @@ def test_cut_short_and_resumed_gives_the_same_table(folder: Path, tmp_path: Path
     whole = run([folder], CHEAP, out)
     lines, table = (out / "rows.jsonl").read_bytes(), (out / "results.csv").read_bytes()
     assert whole.new == len(whole.rows) == 10
+    failed = {name: row.failed for name, row in _by_name(whole.rows).items()}
     cut = len(lines) // 2
     (out / "rows.jsonl").write_bytes(lines[:cut])
     again = run([folder], CHEAP, out)
     assert again.new == 10 - lines[:cut].count(b"\n")
-    assert {name: row.failed for name, row in _by_name(again.rows).items()} == {
-        name: row.failed for name, row in _by_name(whole.rows).items()
-    }
+    assert {name: row.failed for name, row in _by_name(again.rows).items()} == failed
     assert _rounded(out / "results.csv") == _rounded_bytes(table)
 
 
-def _by_name(several: tuple[Row, ...]) -> dict[str, Row]:
+def _by_name(several: Sequence[Row]) -> dict[str, Row]:
     return {row.name: row for row in several}
 
 

@@ -15,8 +15,9 @@ import torch
 from conftest import TextbookEntry
 from torch import Tensor, nn
 
+from matgen.batch.graphs import take_sites
 from matgen.chemistry.elements import SYMBOLS, descriptors, known_elements
-from matgen.datasets.crystals import CrystalTable, site_rows
+from matgen.datasets.crystals import CrystalTable
 from matgen.nn import layout_embedding
 from matgen.nn.geometry_density import GeometryDensity, GeometryDensityConfig
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, GraphOutput, energy_per_atom, predicted_step
@@ -656,7 +657,8 @@ def test_a_table_survives_the_disk_and_selection(table: CrystalTable, tmp_path: 
     rows = torch.tensor([3, 70, 3])
     some = table.select(rows)
     assert some.templates.unbatch() == [table.templates.unbatch()[i] for i in rows.tolist()]
-    assert torch.equal(some.geometry.coords, table.geometry.coords[site_rows(table, rows)])
+    sites, _ = take_sites(table.templates.site_system, len(table), rows)
+    assert torch.equal(some.geometry.coords, table.geometry.coords[sites])
     assert torch.equal(some.label("e_form"), table.label("e_form")[rows])
     with pytest.raises(FileNotFoundError, match="matgen data prepare"):
         CrystalTable.load(tmp_path / "nowhere.npz")

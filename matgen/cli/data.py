@@ -6,25 +6,38 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import user_errors_as_one_line
+from matgen.cli.common import INTERRUPTED, to_stderr, user_errors_as_one_line
 
 app = typer.Typer(no_args_is_help=True, help="Training data: what exists, and tables prepared for training.")
 
 
 @app.command("prepare")
 def prepare(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder of training tables.", envvar="MATGEN_DATA", show_default=False)
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of training tables, or a Parquet table of your own.",
+            envvar="MATGEN_DATA",
+            show_default=False,
+            metavar="[FOLDER|TABLE.parquet]",
+        ),
     ] = None,
     molecules: Annotated[
         bool, typer.Option("--molecules", help="QM9, from the package qm9pack, instead of the crystals.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Table to write. Default: cache/crystals.npz or cache/molecules.npz.")
+        Path | None,
+        typer.Option(
+            help="File NAME.npz, or folder for shards. Default: cache/crystals.npz, cache/molecules.npz, or the folder "
+            "cache/crystals for more than 200,000 crystals."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Determine the symmetry of every crystal, or the bonds of every molecule; write templates and geometries."""
+    """Determine the symmetry of every crystal, or the bonds of every molecule; write templates and geometries.
+
+    Rows are read and written bit by bit; the same command goes on after an interrupt.
+    """
     with user_errors_as_one_line():
         from rich.progress import track
 
@@ -37,11 +50,17 @@ def prepare(
         def shown(rows: Any) -> Any:
             return track(rows, description="describe", console=screen, total=None)
 
-        kind = "molecules" if molecules else "crystals"
-        work = prepare_molecules if molecules else prepare_table
-        found = work(folder, out or Path("cache") / f"{kind}.npz", jobs=jobs, progress=shown)
+        try:
+            if molecules:
+                found = prepare_molecules(source, out or Path("cache") / "molecules.npz", jobs=jobs, progress=shown)
+            else:
+                found = prepare_table(source, out, jobs=jobs, progress=shown)
+        except KeyboardInterrupt:
+            to_stderr("interrupted: finished shards are kept; run the same command to go on")
+            raise typer.Exit(INTERRUPTED) from None
         if found.ways:
             console().print(rows_table("bonds by:", dict(found.ways)))
+        kind = "molecules" if molecules else "crystals"
         console().print(rows_table(f"{found.path}: {found.rows} {kind}; left out:", dict(found.failures)))
 
 
@@ -58,9 +77,9 @@ def info(
     with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
-        from matgen.workflows.data import files, table_facts
+        from matgen.workflows.data import files, is_table, table_facts
 
-        if path is not None and path.suffix == ".npz":
+        if path is not None and is_table(path):
             console().print(rows_table(str(path), vars(table_facts(path))))
             return
         for fact in files(path):

@@ -33,6 +33,9 @@ def design(
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
+    formula_units: Annotated[
+        int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
+    ] = None,
     smiles: Annotated[
         str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
     ] = None,
@@ -115,6 +118,7 @@ def design(
         "include": split(include),
         "exclude": split(exclude),
         "formula": formula,
+        "formula_units": formula_units,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,

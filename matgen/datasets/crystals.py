@@ -1,20 +1,80 @@
 """A table of crystals as tensors, loaded with torch and numpy alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.batch.graphs import take_sites
+from matgen.batch.graphs import take_rows
 from matgen.runtime.devices import placed
-from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 
 SPLITS = ("train", "val", "test", "")
+
+
+class Crystals(Protocol):
+    """What training reads of a table of crystals, in memory or on the disk; attributes as of `CrystalTable`."""
+
+    @property
+    def split(self) -> Tensor:
+        """0 train, 1 val, 2 test (n,)."""
+        ...
+
+    @property
+    def mp20_split(self) -> Tensor:
+        """Likewise for MP-20 (n,)."""
+        ...
+
+    @property
+    def mp2020(self) -> Tensor:
+        """Whether e_form follows the MP2020 corrections (n,)."""
+        ...
+
+    @property
+    def volume_ratio(self) -> Tensor:
+        """Cell volume over the fitted atomic volumes (n,)."""
+        ...
+
+    @property
+    def neutral(self) -> Tensor:
+        """Whether common oxidation states sum to zero (n,)."""
+        ...
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms in each primitive cell (n,)."""
+        ...
+
+    @property
+    def n_sites(self) -> Tensor:
+        """Sites of each crystal (n,)."""
+        ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        ...
+
+    @property
+    def gap_source(self) -> np.ndarray:
+        """Source of each band gap (n,)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def label(self, name: str) -> Tensor:
+        """Return one label (n,), NaN if unknown."""
+        ...
+
+    def batch(self, rows: Tensor) -> tuple[TemplateBatch, Geometry]:
+        """Return templates and geometries of some rows, by indices that may repeat, in that order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +111,32 @@ class CrystalTable:
     def label(self, name: str) -> Tensor:
         """Return one label (n,), NaN if unknown."""
         return self.labels[name]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return tuple(self.labels)
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms in each primitive cell (n,)."""
+        return self.templates.n_atoms
+
+    @cached_property
+    def n_sites(self) -> Tensor:
+        """Sites of each crystal (n,)."""
+        return self.templates.n_sites
+
+    @cached_property
+    def _first_site(self) -> Tensor:
+        return self.n_sites.cumsum(0) - self.n_sites
+
+    def batch(self, rows: Tensor) -> tuple[TemplateBatch, Geometry]:
+        """Return templates and geometries of some rows, as `select` of both does, in a time that they alone set."""
+        sites, owner = take_rows(self._first_site, self.n_sites, rows)
+        whole = self.templates
+        chosen = whole.space_group[rows], whole.site_position[sites], whole.site_element[sites], owner
+        return TemplateBatch.of_sites(*chosen), Geometry(self.geometry.lattice[rows], self.geometry.coords[sites])
 
     def select(self, rows: Tensor) -> Self:
         """Return some rows, by indices or a mask."""
@@ -135,6 +221,15 @@ def cell_from_parameters(parameters: np.ndarray) -> np.ndarray:
     return np.array([[a, 0, 0], [b * cos_g, b * sin_g, 0], [c * x, c * y, c * math.sqrt(1 - x**2 - y**2)]])
 
 
-def site_rows(table: CrystalTable, rows: Tensor) -> Tensor:
-    """Return the rows of the sites of some crystals."""
-    return take_sites(table.templates.site_system, len(table), rows)[0]
+def joined_tables(parts: Sequence[CrystalTable]) -> CrystalTable:
+    """Return the rows of several tables, one table after another."""
+    templates, geometry = concatenated([(part.templates, part.geometry) for part in parts])
+    plain = [f.name for f in fields(CrystalTable) if f.name not in _STRUCTURED]
+    return CrystalTable(
+        material_id=np.concatenate([part.material_id for part in parts]),
+        templates=templates,
+        geometry=geometry,
+        labels={name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels},
+        gap_source=np.concatenate([part.gap_source for part in parts]),
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in plain},
+    )

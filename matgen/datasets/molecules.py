@@ -52,6 +52,20 @@ class MoleculeTable:
         """Return one label (n,)."""
         return self.labels[:, LABELS.index(name)]
 
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms of each molecule (n,)."""
+        return self.templates.n_atoms
+
+    @property
+    def n_sites(self) -> Tensor:
+        """Sites of each molecule (n,)."""
+        return self.templates.n_sites
+
+    def batch(self, rows: Tensor) -> tuple[TemplateBatch, Geometry]:
+        """Return templates and geometries of some rows, by indices that may repeat, in that order."""
+        return self.templates.select(rows), self.geometry.select(self.templates, rows)
+
     def select(self, rows: Tensor) -> Self:
         """Return some rows, by indices or a mask."""
         rows = rows.nonzero().ravel() if rows.dtype == torch.bool else rows

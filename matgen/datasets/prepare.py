@@ -1,9 +1,8 @@
 """Preparation of a `CrystalTable` from published Parquet tables (needs pyarrow and moyopy)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,12 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from matgen.chemistry.charges import commonly_neutral_formula
-from matgen.chemistry.elements import reduced
-from matgen.datasets.crystals import SPLITS, CrystalTable, cell_from_parameters
+from matgen.datasets.crystals import SPLITS, CrystalTable
+from matgen.datasets.described_rows import DescribedRow, described_rows
 from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
 from matgen.templates.batch import Geometry, TemplateBatch
-from matgen.templates.symmetry import Described, NoTemplateError, describe
+from matgen.templates.symmetry import Described
 
 MP2020_SOURCES = {"mp20_2021", "mpts52_2022"}
 
@@ -29,16 +27,8 @@ class Preparation:
     failures: Counter[str]
 
 
-def _describe_row(row: dict[str, Any]) -> Described | str:
-    frac = np.asarray(row["frac"], dtype=float).reshape(-1, 3)
-    try:
-        return describe(cell_from_parameters(row["cell"]), frac, np.asarray(row["Z"]))
-    except NoTemplateError as error:
-        return str(error)
-
-
 def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter) -> Preparation:
-    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free parameters.
+    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free parameters, in memory.
 
     Args:
         folder: the data folder.
@@ -52,13 +42,11 @@ def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Itera
     if not path.exists():
         message = f"expected the table {path}; name the folder that holds crystals/*.parquet"
         raise FileNotFoundError(message)
-    rows = pq.read_table(path).to_pylist()
     more = Labels.read(folder / "crystals")
-    with get_context("spawn").Pool(jobs) as pool:
-        described = list(progress(pool.imap(_describe_row, rows, chunksize=64)))
-    failures = Counter(d for d in described if isinstance(d, str))
-    kept = [(row, d) for row, d in zip(rows, described, strict=True) if isinstance(d, Described)]
-    return Preparation(_table(kept, more), failures)
+    names = tuple(pq.read_schema(path).names)
+    rows = list(progress(described_rows(path, names, jobs)))
+    failures = Counter(row.found for row in rows if isinstance(row.found, str))
+    return Preparation(table_of_rows([row for row in rows if isinstance(row.found, Described)], more), failures)
 
 
 def _number(value: float | None) -> float:
@@ -75,62 +63,96 @@ class Labels:
         predicted: gaps by MEGNet, eV.
     """
 
-    chgnet: dict[str, float]
-    of_2019: dict[str, dict[str, Any]]
-    predicted: dict[str, float]
+    chgnet: Mapping[str, float]
+    of_2019: Mapping[str, dict[str, Any]]
+    predicted: Mapping[str, float]
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no labels."""
+        return cls({}, {}, {})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the tables of a folder; the last two may be missing."""
         return cls(
-            chgnet=_by_id(pq.read_table(folder / "chgnet_energies.parquet").to_pylist(), "chgnet_energy"),
+            chgnet=_by_id(folder / "chgnet_energies.parquet", "chgnet_energy"),
             of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
-            predicted=_by_id(_rows(folder / "megnet_gaps.parquet"), "megnet_gap"),
+            predicted=_by_id(predicted, "megnet_gap") if (predicted := folder / "megnet_gaps.parquet").exists() else {},
         )
 
     def gap(self, row: dict[str, Any]) -> GapLabel:
         """Return the band gap of a row."""
         name = row["material_id"]
-        return gap_label(row, self.of_2019.get(name, {}), self.predicted.get(name))
+        own = {"band_gap": row.get("band_gap"), "band_gap_src": row.get("band_gap_src") or "table"}
+        return gap_label(own | {"split": row["split"]}, self.of_2019.get(name, {}), self.predicted.get(name))
 
     def others(self, row: dict[str, Any]) -> dict[str, float]:
         """Return all labels of a row except the gap."""
         name = row["material_id"]
         later = self.of_2019.get(name, {})
         own = {
-            "e_form": row["e_form"],
+            "e_form": row.get("e_form"),
             "energy_above_hull": row["ehull"],
-            "chgnet_energy": self.chgnet.get(name),
+            "chgnet_energy": row.get("chgnet_energy", self.chgnet.get(name)),
         }
-        return {label: _number(value) for label, value in (own | {one: later.get(one) for one in OF_2019}).items()}
+        more = {one: row.get(one, later.get(one)) for one in OF_2019}
+        return {label: _number(value) for label, value in (own | more).items()}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist() if path.exists() else []
 
 
-def _by_id(rows: list[dict[str, Any]], column: str) -> dict[str, float]:
-    return {row["material_id"]: row[column] for row in rows}
+class Numbers(Mapping[str, float]):
+    """Numbers by name, as sorted columns: some twenty bytes for each."""
+
+    def __init__(self, names: Sequence[str], values: np.ndarray) -> None:
+        encoded = np.char.encode(np.array(names, dtype=str), "utf-8") if len(names) else np.zeros(0, "S1")
+        # Of equal names the last one counts, as in a dictionary.
+        self._names, last = np.unique(encoded[::-1], return_index=True)
+        self._values = values[::-1][last]
+
+    def __getitem__(self, name: str) -> float:
+        key = name.encode("utf-8")
+        place = int(np.searchsorted(self._names, key))
+        if place == len(self._names) or self._names[place] != key:
+            raise KeyError(name)
+        return float(self._values[place])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("utf-8") for name in self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
-def _table(kept: list[tuple[dict[str, Any], Described]], more: Labels) -> CrystalTable:
-    rows = [row for row, _ in kept]
-    gaps, others = [more.gap(row) for row in rows], [more.others(row) for row in rows]
+def _by_id(path: Path, column: str) -> Numbers:
+    read = pq.read_table(path, columns=["material_id", column])
+    return Numbers(read["material_id"].to_pylist(), read[column].to_numpy())
+
+
+def table_of_rows(rows: Sequence[DescribedRow], more: Labels) -> CrystalTable:
+    """Return described rows, and their labels, as a table."""
+    kept = [row.found for row in rows if isinstance(row.found, Described)]
+    own = [row.labels for row in rows]
+    gaps, others = [more.gap(row) for row in own], [more.others(row) for row in own]
     columns = {"band_gap": [one.gap for one in gaps]} | {
         name: [one[name] for one in others] for name in LABELS if name != "band_gap"
     }
+    lattice = np.array([d.lattice for d in kept]).reshape(-1, 6)
     return CrystalTable(
-        material_id=np.array([r["material_id"] for r in rows]),
-        templates=TemplateBatch.of([d.template for _, d in kept]),
+        material_id=np.array([r["material_id"] for r in own], dtype=str),
+        templates=TemplateBatch.of([d.template for d in kept]),
         geometry=Geometry(
-            torch.from_numpy(np.array([d.lattice for _, d in kept])).float(),
-            torch.from_numpy(np.concatenate([d.coords for _, d in kept])).float(),
+            torch.from_numpy(lattice).float(),
+            torch.from_numpy(np.concatenate([np.zeros((0, 3)), *(d.coords for d in kept)])).float(),
         ),
-        split=torch.tensor([SPLITS.index(r["split"]) for r in rows]),
-        mp20_split=torch.tensor([SPLITS.index(r["mp20_split"] or "") for r in rows]),
-        labels={name: torch.tensor(column) for name, column in columns.items()},
-        gap_source=np.array([one.source for one in gaps]),
-        mp2020=torch.tensor([r["e_form_src"] in MP2020_SOURCES for r in rows]),
-        volume_ratio=torch.tensor([r["volume_ratio"] for r in rows]),
-        neutral=torch.tensor([commonly_neutral_formula(reduced(d.template.composition)) for _, d in kept]),
+        split=torch.tensor([SPLITS.index(r["split"]) for r in own], dtype=torch.long),
+        mp20_split=torch.tensor([SPLITS.index(r["mp20_split"] or "") for r in own], dtype=torch.long),
+        labels={name: torch.tensor(column, dtype=torch.float) for name, column in columns.items()},
+        gap_source=np.array([one.source for one in gaps], dtype=str),
+        mp2020=torch.tensor([r.get("e_form_src") in MP2020_SOURCES for r in own], dtype=torch.bool),
+        volume_ratio=torch.tensor([r["volume_ratio"] for r in own], dtype=torch.float),
+        neutral=torch.tensor([row.neutral for row in rows], dtype=torch.bool),
     )

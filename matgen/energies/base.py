@@ -6,6 +6,7 @@ An energy is dimensionless (minus a log density up to a constant) and only score
 that read a template only, and energies that read a full `State`.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,10 @@ from matgen.templates.expand import expand
 Use = Literal["slopes", "values", "ranking"]
 """What a sampler may use of an energy: slopes and values everywhere; values only, for acceptance and ranking; or values
 only where geometries are selected and proposals ranked, for expensive energies."""
+
+
+SLACK = 1e-3
+"""Added to ceilings, since bounds hold up to rounding."""
 
 
 class _Algebra(nn.Module):
@@ -85,6 +90,14 @@ class TemplateEnergy(_Algebra):
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energy (n_systems,) of each template."""
 
+    def network_read(self) -> object | None:
+        """Return the network that it evaluates; None if it evaluates none, and is cheap."""
+        return None
+
+    def floor(self, templates: TemplateBatch) -> Tensor:
+        """Return a lower bound (n_systems,) of the energy that costs nothing to compute; minus infinity if unknown."""
+        return torch.full((templates.n_systems,), -math.inf, device=templates.device)
+
     def _combined(self, parts: dict[str, tuple[float, _Algebra]]) -> "TemplateSum":
         return TemplateSum(parts)
 
@@ -126,6 +139,38 @@ class TemplateSum(_Weighted, TemplateEnergy):
         """Each weighted term (n_systems,) by name."""
         with shared_answers():
             return {name: weight * part(templates) for name, (weight, part) in self.terms().items()}
+
+    def below(self, templates: TemplateBatch, ceiling: Tensor) -> Tensor:
+        """Return the sum where it may be at most `ceiling` (n_systems,), and infinity elsewhere.
+
+        Terms without a network are evaluated first, then each network, for those systems only whose lower bound is not
+        above the ceiling yet.
+        """
+        terms = [(w, part) for w, part in self.terms().values() if isinstance(part, TemplateEnergy)]
+        if not terms:
+            return torch.zeros(templates.n_systems, device=templates.device)
+        ceiling = ceiling.to(templates.device) + SLACK
+        columns = torch.stack([_floor(weight, part, templates) for weight, part in terms])
+        rows = torch.arange(templates.n_systems, device=templates.device)
+        networks = {id(part.network_read()): part.network_read() for _, part in terms}
+        for network in sorted(networks.values(), key=lambda network: network is not None):
+            some = templates if len(rows) == templates.n_systems else templates.select(rows)
+            with shared_answers():
+                for place, (weight, part) in enumerate(terms):
+                    if part.network_read() is network:
+                        columns[place, rows] = weight * part(some).to(columns)
+            rows = rows[~(columns[:, rows].sum(0) > ceiling[rows])]
+            if not len(rows):
+                break
+        return torch.full_like(columns[0], math.inf).index_copy(0, rows, columns[:, rows].sum(0))
+
+
+def _floor(weight: float, part: TemplateEnergy, templates: TemplateBatch) -> Tensor:
+    """Lower bound (n_systems,) of a weighted term with a network; zero without, since it is evaluated first."""
+    zeros = torch.zeros(templates.n_systems, device=templates.device)
+    if part.network_read() is None or weight == 0:
+        return zeros
+    return weight * part.floor(templates).to(zeros) if weight > 0 else zeros - math.inf
 
 
 def _total(parts: Mapping[str, Tensor], like: Tensor) -> Tensor:

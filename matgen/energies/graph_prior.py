@@ -30,6 +30,10 @@ class LearnedGraphPrior(TemplateEnergy):
         super().__init__()
         self.prior, self.conditions, self.orders = prior, conditions, orders
 
+    def network_read(self) -> object:
+        """Return the network."""
+        return self.prior
+
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` have one row, used for all."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from matgen.batch.state import State
@@ -24,6 +25,14 @@ class TemplatePropertyTarget(TemplateEnergy):
     def __init__(self, predictor: TemplatePredictor, target: Target) -> None:
         super().__init__()
         self.name, self.predictor, self.target = target.name, predictor, target
+
+    def network_read(self) -> object:
+        """Return the predictor."""
+        return self.predictor
+
+    def floor(self, templates: TemplateBatch) -> Tensor:
+        """Return zeros (n_systems,): the energy is nowhere negative."""
+        return torch.zeros(templates.n_systems, device=templates.device)
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """-log P(target is met) (n_systems,)."""

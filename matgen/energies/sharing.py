@@ -4,7 +4,7 @@ Many terms of a sum may evaluate one network on one state: the prior, and each p
 a repeated evaluation returns the earlier result.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -29,16 +29,21 @@ def shared_answers() -> Iterator[None]:
         _answers.reset(token)
 
 
-def answer_of(network: Callable[..., Answer], *inputs: Any) -> Answer:
+def answer_of(network: Callable[..., Answer], *inputs: Any, alike: Hashable | None = None) -> Answer:
     """Return `network(*inputs)`, or its earlier result for these very objects in the same block.
 
     The result may be shared: modify neither inputs nor result, and take slopes by `gradients` or `forces` of
     `matgen.energies.base`, which evaluate again, not by a backward pass through the result, which would free its graph.
+
+    Args:
+        network: a network, or any function.
+        inputs: of it.
+        alike: equal for functions that give equal results; without it, only the same function does.
     """
     known = _answers.get()
     if known is None:
         return network(*inputs)
-    key = (id(network), torch.is_grad_enabled(), *map(id, inputs))
+    key = (id(network) if alike is None else alike, torch.is_grad_enabled(), *map(id, inputs))
     if key not in known:
         known[key] = (network(*inputs), network, inputs)  # the objects are kept, so that no id is reused
     return known[key][0]

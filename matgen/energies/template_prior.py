@@ -28,6 +28,15 @@ class LearnedTemplatePrior(TemplateEnergy):
         super().__init__()
         self.prior, self.conditions = prior, conditions
 
+    def network_read(self) -> object:
+        """Return the network."""
+        return self.prior
+
+    def floor(self, templates: TemplateBatch) -> Tensor:
+        """Return minus the logarithm of the number of orders (n_systems,): no order is more probable than one."""
+        orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
+        return -torch.tensor(orders, device=templates.device)
+
     @torch.no_grad()
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,), nats; `conditions` have one row, used for all."""

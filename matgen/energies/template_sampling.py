@@ -115,9 +115,10 @@ def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torc
     divisor = math.gcd(*(count for _, count in rules.composition))
     for z, count in rules.composition:
         unit[z] = count // divisor
-    most = rules.max_atoms // int(unit.sum())
-    units = torch.randint(1, most + 1, (n,), generator=generator).to(unit)
-    units = torch.where(conditions.n_atoms > 0, (conditions.n_atoms // unit.sum()).clamp(1, most), units)
+    possible = rules.possible_units
+    units = torch.randint(possible.start, possible.stop, (n,), generator=generator).to(unit)
+    given = (conditions.n_atoms // unit.sum()).clamp(possible.start, possible.stop - 1)
+    units = torch.where(conditions.n_atoms > 0, given, units)
     return units[:, None] * unit
 
 

@@ -86,11 +86,13 @@ def stability_figures(
 
 
 def set_figures(
-    structures: Sequence[Structure], reference: CrystalSet, requested: int, bootstrap: Bootstrap
+    structures: Iterable[Structure], reference: CrystalSet, requested: int, bootstrap: Bootstrap
 ) -> list[Estimate]:
     """Estimate coverage and distances from the reference, of the structures valid by CDVAE's criterion, as read."""
-    covered: Sequence[Estimate] = ()
-    if reference.features:
-        some = [features(structure) for structure in structures]
-        covered = coverage(some, reference.features, requested, None, bootstrap)
-    return [*covered, *distances([traits(s) for s in structures], reference.profile, requested, bootstrap)]
+    some, found = [], []
+    for structure in structures:
+        found.append(traits(structure))
+        if reference.features:
+            some.append(features(structure))
+    covered = coverage(some, reference.features, requested, None, bootstrap) if reference.features else ()
+    return [*covered, *distances(found, reference.profile, requested, bootstrap)]

@@ -25,7 +25,7 @@ NOT_ABOVE, NEAR_HULL = 0.0, 0.1
 """Limits above the hull, eV/atom, up to which structures are counted as stable."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CrystalRow:
     """Properties of one entry; NaN, False or empty where unknown.
 
@@ -74,10 +74,11 @@ class CrystalRow:
 
 def rows_as_read(entries: Sequence[Entry], report: Report) -> list[CrystalRow]:
     """Make the rows with validity; an entry that cannot be read fails everything."""
-    rows = []
+    rows, readable = [], 0
     for entry in entries:
         rows.append(_as_read(entry))
-        report("check", len(rows), len(entries), readable=sum(not row.error for row in rows))
+        readable += not rows[-1].error
+        report("check", len(rows), len(entries), readable=readable)
     return rows
 
 
@@ -140,16 +141,19 @@ def compared_rows(
 
     Args:
         rows: in the order of `finals`.
-        finals: structures to compare, relaxed or not; None for an entry without a valid one.
+        finals: structures to compare, relaxed or not, which may be made on access; None for an entry without a valid
+            one.
         known: crystals that are not novel.
         report: hears the progress.
     """
+    report("compare", 0, len(rows))
     unique = first_of_kind(finals)
-    found = []
+    found, n_novel = [], 0
     for row, structure, first in zip(rows, finals, unique, strict=True):
         name, novel = ("", False) if structure is None else _looked_up(structure, known)
         found.append(replace(row, unique=first, known=name, novel=novel))
-        report("compare", len(found), len(rows), novel=sum(one.novel for one in found))
+        n_novel += novel
+        report("compare", len(found), len(rows), novel=n_novel)
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))
     return [replace(row, sun_on_hull=on, sun=close) for row, on, close in zip(found, on_hull, near, strict=True)]
 

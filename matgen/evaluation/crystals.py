@@ -1,6 +1,6 @@
 """Evaluation of a set of crystals: rows, and the figures computed from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pymatgen.core.structure import Structure
 
@@ -21,6 +21,7 @@ from matgen.metrics.shares import shares_of_structures
 from matgen.novelty.crystals import KnownIndex, shipped_index
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
 from matgen.structures.files import Entry
+from matgen.structures.on_access import OnAccess
 
 
 def evaluate_crystals(
@@ -49,8 +50,7 @@ def evaluate_crystals(
     reference = crystals_to_compare(task.config.reference, task.data)
     task.report("reference", 1, 1, structures=reference.profile.n)
     rows = rows_as_read(entries, task.report)
-    crystals = ((entry.name, entry.crystal, row.separated) for entry, row in zip(entries, rows, strict=True))
-    valid = {name: crystal for name, crystal, separated in crystals if separated and crystal}
+    valid = _Crystals(entries, {row.name: index for index, row in enumerate(rows) if row.separated})
     rows = _completed(task, rows, valid, hull, known)
     task.report("count", 0, 1)
     potential = "" if hull is None else hull.potential
@@ -58,7 +58,7 @@ def evaluate_crystals(
         *validity_figures(rows, requested, bootstrap),
         *kind_figures(rows, requested, bootstrap, potential, known),
         *(stability_figures(rows, requested, bootstrap, potential) if potential else ()),
-        *set_figures(list(valid.values()), reference, requested, bootstrap),
+        *set_figures(valid.values(), reference, requested, bootstrap),
         *(() if pairs is None else csp_figures(entries, rows, pairs, bootstrap)),
     ]
     task.report("count", 1, 1)
@@ -69,15 +69,39 @@ def evaluate_crystals(
 
 
 def _completed(
-    task: Task, rows: Sequence[CrystalRow], valid: dict[str, Structure], hull: ReferenceHull | None, known: KnownIndex
+    task: Task, rows: Sequence[CrystalRow], valid: "_Crystals", hull: ReferenceHull | None, known: KnownIndex
 ) -> list[CrystalRow]:
     """Add everything but validity: relax if there is a hull, then compare."""
     outcomes: dict[str, Outcome[Structure]] = {}
     if hull is not None:
         outcomes = relaxations(valid, crystal_relaxer(), task.report, task.folder, task.config.jobs)
         rows = relaxed_rows(rows, task.entries, outcomes, hull)
-    finals = [outcomes[row.name].structure if row.name in outcomes else valid.get(row.name) for row in rows]
-    return compared_rows(rows, finals, known, task.report)
+    names = [row.name for row in rows]
+
+    def final(index: int) -> Structure | None:
+        name = names[index]
+        return outcomes[name].structure if name in outcomes else valid.get(name)
+
+    return compared_rows(rows, OnAccess(len(names), final), known, task.report)
+
+
+class _Crystals(Mapping[str, Structure]):
+    """Crystals of entries by name, each built whenever it is asked for."""
+
+    def __init__(self, entries: Sequence[Entry], places: Mapping[str, int]) -> None:
+        self._entries, self._places = entries, places
+
+    def __getitem__(self, name: str) -> Structure:
+        found = self._entries[self._places[name]].crystal
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _matching(hull: ReferenceHull) -> ReferenceHull:

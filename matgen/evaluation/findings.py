@@ -1,5 +1,6 @@
 """Settings, task and result of an evaluation, for crystals and molecules alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,7 @@ class Task:
     """The structures to evaluate, the settings, and where results are stored.
 
     Attributes:
-        entries: structures, or the reasons why there are none.
+        entries: structures, which may be built on access, or the reasons why there are none.
         config: with the defaults of the kind filled in.
         requested: number of structures requested from the generator.
         data: folder of the training tables; None for none.
@@ -85,7 +86,7 @@ class Task:
         report: hears the progress.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     config: EvaluationConfig
     requested: int
     data: Path | None

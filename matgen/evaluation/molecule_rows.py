@@ -22,7 +22,7 @@ from matgen.structures.rmsd import rmsd
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MoleculeRow:
     """Properties of one entry; NaN, False or empty where unknown.
 
@@ -81,11 +81,13 @@ def rows_as_read(entries: Sequence[Entry], known: KnownMolecules, report: Report
     """
     rows: list[MoleculeRow] = []
     seen: set[str] = set()
+    readable = 0
     for entry in entries:
         row = _with_novelty(_with_posebusters(_with_stability(entry), entry), known)
         rows.append(replace(row, unique=row.valid and row.perceived not in seen))
         seen.add(row.perceived)
-        report("check", len(rows), len(entries), readable=sum(not one.error for one in rows))
+        readable += not row.error
+        report("check", len(rows), len(entries), readable=readable)
     return rows
 
 

@@ -97,7 +97,7 @@ def distance_figures(
     entries: Sequence[Entry], reference: Profile, requested: int, bootstrap: Bootstrap
 ) -> list[Estimate]:
     """Estimate distances from the reference, of the molecules that are valid and in one piece, as read."""
-    found = [bonded(atoms) for atoms in map(_atoms, entries) if atoms is not None]
+    found = (bonded(atoms) for atoms in map(_atoms, entries) if atoms is not None)
     some = [molecule_traits(molecule) for molecule in found if molecule is not None]
     return molecule_distances(some, reference, requested, bootstrap)
 

@@ -1,5 +1,6 @@
 """Pairs of generated crystals and the true structures that they are to reproduce, and match rates."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -30,13 +31,35 @@ def paired(entries: Sequence[Entry], truth: Sequence[Entry]) -> list[tuple[Struc
     names, wanted = [_stem(entry.name) for entry in entries], [_stem(entry.name) for entry in truth]
     if len(set(wanted)) == len(wanted) and len(set(names)) == len(names) and set(names) <= set(wanted):
         place = {name: index for index, name in enumerate(names)}
-        return [(true, place.get(name, -1)) for name, true in zip(wanted, structures, strict=True)]
+        found = [(true, place.get(name, -1)) for name, true in zip(wanted, structures, strict=True)]
+        return _in_order(found, entries) if all(name.startswith("#") for name in names) else found
     if len(entries) == len(truth):
-        return [(true, index) for index, true in enumerate(structures)]
+        return _in_order([(true, index) for index, true in enumerate(structures)], entries)
     raise EvaluationError(
         f"expected predictions named as the true structures, or as many: got {len(entries)} predictions, such as "
         f"{entries[0].name}, for {len(truth)}, such as {truth[0].name}"
     )
+
+
+def _in_order(pairs: list[tuple[Structure, int]], entries: Sequence[Entry]) -> list[tuple[Structure, int]]:
+    """Return pairs by order, which must be that of the true structures.
+
+    Raises:
+        EvaluationError: the compositions are those of the true structures, but in another order.
+    """
+    guesses = [None if index < 0 else entries[index].crystal for _, index in pairs]
+    both = [
+        (true.composition.reduced_formula, guess.composition.reduced_formula)
+        for (true, _), guess in zip(pairs, guesses, strict=True)
+        if guess is not None
+    ]
+    different = sum(wanted != got for wanted, got in both)
+    if different and Counter(wanted for wanted, _ in both) == Counter(got for _, got in both):
+        raise EvaluationError(
+            f"expected predictions in the order of the true structures, got {different} of {len(both)} of another "
+            "composition, though the same compositions occur; give predictions the file names of the true structures"
+        )
+    return pairs
 
 
 def _stem(name: str) -> str:

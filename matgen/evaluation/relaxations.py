@@ -103,13 +103,15 @@ def relaxations(
     file = None if folder is None else _file(folder, relaxer)
     done = _earlier(file, structures)
     waiting = [name for name in structures if name not in done]
-    report("relax", len(done), len(structures), converged=_converged(done))
+    converged = sum(outcome.report.converged for outcome in done.values())
+    report("relax", len(done), len(structures), converged=converged)
     for result in relaxer.relax_many([structures[name] for name in waiting], jobs):
         name = waiting[result.index]
         done[name] = Outcome(result.structure, result.report)
         if file is not None and DIED not in result.report.reason:  # which may be tried again
             file.append(_as_candidate(name, structures[name], done[name], (templates or {}).get(name, "")))
-        report("relax", len(done), len(structures), converged=_converged(done))
+        converged += result.report.converged
+        report("relax", len(done), len(structures), converged=converged)
     return done
 
 
@@ -139,7 +141,3 @@ def _as_candidate(name: str, initial: M, outcome: Outcome[M], template: str) -> 
     final = outcome.structure
     group = space_group(final) if isinstance(final, Structure) else None
     return Candidate(name, final, initial, group, template, relaxation=outcome.report)
-
-
-def _converged(done: Mapping[str, Outcome[M]]) -> int:
-    return sum(outcome.report.converged for outcome in done.values())

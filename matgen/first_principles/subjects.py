@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.csv
-
 from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean
 from matgen.runtime.json_lines import read_json_lines
@@ -122,6 +120,8 @@ def runs_below(path: Path) -> list[Path]:
 
 def _candidates(folder: Path, *, prefix: bool) -> Iterator[Subject]:
     """Yield the candidates of a run, which may still be running: an incomplete last line is ignored."""
+    import pyarrow.csv
+
     path = folder / CANDIDATES
     advice = "design anew, or name its CIFs instead"
     candidates = read_json_lines(path, from_record, error=ResumeError, advice=advice)

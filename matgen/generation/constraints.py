@@ -16,6 +16,7 @@ class CompositionConstraints:
         exclude: symbols that must not occur.
         formula: composition to keep, in any number of formula units (crystals) or as written (molecules); empty for
             any.
+        formula_units: formula units in the primitive cell of a crystal; 0 for any number.
         max_atoms: most atoms in the primitive cell, or heavy atoms of a molecule; 0 for as many as the models know.
     """
 
@@ -23,6 +24,7 @@ class CompositionConstraints:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     formula: str = ""
+    formula_units: int = 0
     max_atoms: int = 0
 
 

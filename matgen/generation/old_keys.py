@@ -46,12 +46,14 @@ def current_keys(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
     """
     found: dict[str, Any] = {}
     moved: dict[str, str] = {}
+    given: dict[tuple[str, ...], str] = {}
     for name, value in raw.items():
         for old, path, content in _places(name, value):
             new = ".".join(path)
             if old != new:
                 moved[old] = new
-            _put(found, path, content, old)
+            _put(found, path, content, given.get(path, new), old)
+            given.setdefault(path, old)
     return found, moved
 
 
@@ -91,8 +93,8 @@ def _hint(name: str) -> str:
     return f"{hint} Write it as {'.'.join(KEYWORDS[nearest])}" if nearest in KEYWORDS else hint
 
 
-def _put(found: dict[str, Any], path: tuple[str, ...], content: Any, old: str) -> None:
-    """Set a nested key.
+def _put(found: dict[str, Any], path: tuple[str, ...], content: Any, before: str, now: str) -> None:
+    """Set a nested key, which a file names by `now`, and may have named by `before`.
 
     Raises:
         ConfigError: it is set already, or a table is none.
@@ -102,5 +104,8 @@ def _put(found: dict[str, Any], path: tuple[str, ...], content: Any, old: str) -
         if not isinstance(found, dict):
             raise ConfigError(f"[{name}] expected a table, got {found!r}")
     if path[-1] in found and not (isinstance(content, Mapping) and not content):
-        raise ConfigError(f"expected {'.'.join(path)} once, got it again as {old}; drop one")
+        new = ".".join(path)
+        extra = now if before == new else before
+        both = f"as {before} and as {now}, which are the same setting" if before != now else f"twice as {now}"
+        raise ConfigError(f"expected {new} once, got it {both}; delete {extra}")
     found.setdefault(path[-1], content)

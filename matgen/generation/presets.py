@@ -5,6 +5,7 @@ from typing import Any
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "crystal": {},
     "molecule": {
+        "stages": {"guidance": True},
         "sampler": {
             "move_steps": 60,
             "geometries": 2,
@@ -14,6 +15,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lowest": 0.01,
             "sampled_noise": 0.05,
             "refine_sigma": 0.03,
+            "refine_rounds": 2,
             "refine_steps": 4,
             "initial_levels": 60,
             "initial_churn": 40.0,

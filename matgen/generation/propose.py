@@ -17,13 +17,17 @@ from matgen.templates.batch import Template, TemplateBatch
 STEPS_BETWEEN_LOOKS = 4
 """Metropolis steps between two collections of the states of the chains."""
 
+FEW_NEW = 0.05
+"""Share of sampled templates that must be new for another attempt, as they are not where a formula allows few."""
+
 
 def propose(
     request: Request, kind: Kind, generator: torch.Generator, report: Report, found: Found | None = None
 ) -> list[Template]:
     """Return distinct templates for a request.
 
-    They are sampled from the prior, resampled by the targets, moved on the total template energy, and chosen by rank.
+    They are sampled from the prior, resampled by the targets, and moved on the total template energy; templates by
+    analogy join them, where the kind has some; the best by rank are chosen.
 
     Args:
         request: what is asked.
@@ -40,19 +44,22 @@ def propose(
     pool: list[Template] = []
     goal, attempts = wanted * request.sampler.pool, 0
     while len(pool) < goal and attempts < 4 * request.sampler.pool:
-        pool += kind.sample(min(512, goal), generator)
-        pool = list(dict.fromkeys(pool))
+        before = len(pool)
+        pool = list(dict.fromkeys(pool + kind.sample(min(512, goal), generator)))
         attempts += 1
         report("propose", min(len(pool), goal), goal)
+        if len(pool) - before < FEW_NEW * min(512, goal):
+            break
+    analogues = kind.analogues(wanted)
     if not pool:
-        return []
+        return _promising(analogues, request, kind, found)
     with torch.no_grad():
         energies = targets(TemplateBatch.of(pool).to(kind.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if moves:
         kept = moved_templates(kept, moves, request, kind, generator, report)
-    return _promising(list(dict.fromkeys(kept)), request, kind, found)
+    return _promising(list(dict.fromkeys([*kept, *analogues])), request, kind, found)
 
 
 def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
@@ -83,6 +90,9 @@ def moved_templates(
     def energy(batch: TemplateBatch) -> Tensor:  # the moves are made on the CPU
         return total(batch.to(kind.device)).cpu()
 
+    def below(batch: TemplateBatch, ceiling: Tensor) -> Tensor:
+        return total.below(batch.to(kind.device), ceiling.to(kind.device)).cpu()
+
     def visit(done: int, chains: Sequence[Template]) -> None:
         if done >= first and (done - first) % STEPS_BETWEEN_LOOKS == 0:
             seen.extend(chains)
@@ -97,6 +107,7 @@ def moved_templates(
             temperatures=request.sampler.temperatures,
             generator=generator,
             visit=visit,
+            below=below,
         )
     mean = {name: float(values[0]) for name, values in found.acceptance.items() if not values[0].isnan()}
     report("move templates", steps, steps, energy=float(found.energy[-1].mean()), **mean)

@@ -47,6 +47,7 @@ FEW = 3
 FOREIGN = {
     "crystal": ("graph.smiles", "graph.smarts", "graph.avoid", "graph.charge"),
     "molecule": (
+        "composition.formula_units",
         "symmetry.space_groups",
         "ranking.potential",
         "ranking.potential_weight",

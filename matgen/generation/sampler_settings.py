@@ -16,12 +16,15 @@ class Stages:
         regrowth: among them, parts regrown from the prior: always, never, or where a formula is named, which leaves
             little to exchange; elsewhere exchanges of elements find more in the same time.
         diffusion: reverse diffusion of the geometry.
+        guidance: of the diffusion by property targets. Geometries of crystals hardly change what is predicted for their
+            elements and sites: it takes as long as the diffusion itself, and finds no more on target.
         mala: Metropolis-adjusted Langevin refinement on the total energy.
     """
 
     moves: bool = True
     regrowth: Literal["formula", "always", "never"] = "formula"
     diffusion: bool = True
+    guidance: bool = False
     mala: bool = True
 
 
@@ -60,7 +63,7 @@ class SamplerConfig:
         target: weight of property targets in the sampler, for each of the two models that read them.
         charge: penalty of a composition that SMACT calls invalid.
         chemical_distance: weight of the distance to chemistry known in the same Wyckoff layout, where there are
-            property targets; zero leaves it out.
+            property targets or the composition is given; zero leaves it out.
         novelty: weight of a formula that is known already, where known crystals are not wanted.
         closed_shell: weight of electrons that cannot close their shells, where a band gap is a target; zero leaves it
             out.
@@ -87,19 +90,19 @@ class SamplerConfig:
     initial_trials: int = 1
     prototype_noise: float = 0.15
     sampled_noise: float = 0.3
-    levels: int = 12
+    levels: int = 6
     lowest: float = 0.02
     corrector_steps: int = 1
     churn: float = 0.0
-    sampling_temperature: float = 0.7
+    sampling_temperature: float = 0.1
     refine_sigma: float = 0.05
     settle_noise: float = 0.3
     settle_levels: int = 0
     settle_stride: float = 1.0
     finish_levels: int = 0
     choose_sigma: float = 0.1
-    refine_rounds: int = 2
-    refine_steps: int = 8
+    refine_rounds: int = 1
+    refine_steps: int = 4
     target: float = 1.5
     charge: float = 8.0
     chemical_distance: float = 2.0

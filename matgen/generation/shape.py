@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from matgen.energies.graph import denoiser_score
+from matgen.generation.acceptance import least_confidence
 from matgen.generation.kinds.base import Kind
 from matgen.generation.repetition import Found, repetition_energy
 from matgen.generation.request import Request
 from matgen.generation.total_energy import (
+    chances,
     guidance,
     ranking_terms,
     state_energy,
@@ -66,12 +68,17 @@ def _begun(
     report: Report,
     found: Found | None,
 ) -> InitialGeometries:
-    """Return the best initial geometries of the templates whose best one has the lowest ranking energy."""
-    parts, lowest, energies = [], [], []
+    """Return the best initial geometries of the templates whose best one has the lowest ranking energy.
+
+    A template is left out if its targets are less likely to be met than those of any candidate that is kept
+    (`least_confidence`), unless too few others are left: refinement changes this probability little.
+    """
+    parts, lowest, energies, likely = [], [], [], []
     for first in range(0, len(templates), CHUNK):
         some = templates[first : first + CHUNK]
         begun = kind.initial_geometries(some, generator)
-        total = _ranking_energy(begun.templates, begun.geometry, request, kind)
+        total, chance = _ranking(begun.templates, begun.geometry, request, kind)
+        likely.append(chance.new_zeros(len(some)).scatter_reduce(0, begun.owner, chance, "amax"))
         lowest.append(total.new_full((len(some),), math.inf).scatter_reduce(0, begun.owner, total, "amin"))
         energies.append(total)
         parts.append(replace(begun, owner=begun.owner + first))
@@ -81,6 +88,8 @@ def _begun(
     total = torch.cat(lowest)
     order = (total + repetition_energy(templates, total, request, kind, found)).argsort()
     best = order[: request.search.n * request.sampler.shaped]
+    hopeful = torch.cat(likely)[best] >= least_confidence(request)
+    best = best[hopeful | (torch.arange(len(best), device=best.device) < request.search.n)]
     together = joined(parts)
     leading = _places(together.owner, torch.cat(energies)) < request.sampler.refined_geometries
     return together.select((leading & torch.isin(together.owner, best)).nonzero().ravel())
@@ -155,12 +164,18 @@ def _lowest(
     batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, kind: Kind
 ) -> tuple[TemplateBatch, Geometry]:
     """Return the geometry of each owner that ranks best: substitution may have given them different elements."""
-    best = (_places(owner, _ranking_energy(batch, geometry, request, kind)) == 0).nonzero().ravel()
+    total, _ = _ranking(batch, geometry, request, kind)
+    best = (_places(owner, total) == 0).nonzero().ravel()
     return batch.select(best), geometry.select(batch, best)
 
 
-def _ranking_energy(batch: TemplateBatch, geometry: Geometry, request: Request, kind: Kind) -> Tensor:
-    """Return the sum (n_systems,) of all ranking terms; infinity where it is undefined."""
+def _ranking(batch: TemplateBatch, geometry: Geometry, request: Request, kind: Kind) -> tuple[Tensor, Tensor]:
+    """Return the sum (n_systems,) of all ranking terms, infinity where it is undefined, and the chance of the targets.
+
+    The chance (n_systems,) is the probability that the least likely property target is met; 1 without targets.
+    """
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, kind)
-    return torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
+    total = torch.stack(list(terms.values())).sum(0).nan_to_num(nan=math.inf)
+    chance = chances(terms, request)
+    return total, torch.ones_like(total) if chance is None else chance.nan_to_num(nan=0.0).to(total)

@@ -37,6 +37,7 @@ def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstra
         allowed_elements=allowed - excluded,
         required_elements=frozenset(map(element, composition.include)),
         composition=tuple(counts.items()),
+        units=composition.formula_units,
         space_groups=frozenset(symmetry.space_groups) or frozenset(range(2, 231)),
         max_atoms=max_atoms,
     )

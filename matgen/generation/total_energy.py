@@ -4,7 +4,7 @@ E(x) = E_prior(template) + E_graph(state) + Σ_k w_k E_k
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -49,8 +49,9 @@ def _physical(weight: float, kind: Kind) -> Sum:
 
 
 def guidance(request: Request, kind: Kind) -> Sum:
-    """Return the energy for the guidance of diffusion: targets, if any, and terms of the user that have slopes."""
-    targets = state_targets(request, kind) if request.property_targets else Sum({})
+    """Return the energy for the guidance of diffusion: the targets, if enabled, and terms of the user with slopes."""
+    steered = request.property_targets and request.stages.guidance
+    targets = state_targets(request, kind) if steered else Sum({})
     return targets + request.terms.used("slopes")
 
 
@@ -111,3 +112,16 @@ def ranking_terms(
     own, targets = request.terms.weights, {target.name for target, _ in weighted_targets(request)}
     check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
     return {f"{name}_template" if name in targets else name: value for name, value in of_templates.items()} | of_states
+
+
+def chances(terms: Mapping[str, Tensor], request: Request) -> Tensor | None:
+    """Return the least probability (n_systems,) that a property target is met; None without weighted targets.
+
+    Args:
+        terms: result of `ranking_terms`.
+        request: what is asked.
+    """
+    weight = request.sampler.rank_target
+    if not request.property_targets or not weight:
+        return None
+    return torch.stack([(-terms[target.name] / weight).exp() for target in request.property_targets]).amin(0)

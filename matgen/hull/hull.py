@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core.composition import Composition
 
 from matgen.errors import UserError
 from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
-from matgen.structures.pymatgen_warnings import quiet
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 MARGIN = 0.1
 """Phases up to this far above the hull are kept in a reference, eV/atom."""
@@ -145,18 +146,17 @@ class ReferenceHull:
         except UnknownChemistryError:
             return math.inf
 
-    def _of(self, composition: Composition, without: frozenset[str]) -> PhaseDiagram:
+    def _of(self, composition: Composition, without: frozenset[str]) -> "PhaseDiagram":
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):
-            with quiet():
-                formula = composition.reduced_formula
+            formula = composition.reduced_formula
             raise UnknownChemistryError(
                 f"expected elements that the reference has a phase of, got {', '.join(missing)} in {formula}; build a "
                 "reference with `matgen reference build` that holds them"
             )
         return self._diagram(elements, without) if without else self._remembered(elements)
 
-    def _diagram(self, elements: Elements, without: frozenset[str] = frozenset()) -> PhaseDiagram:
+    def _diagram(self, elements: Elements, without: frozenset[str] = frozenset()) -> "PhaseDiagram":
         """Return the phase diagram of a chemical system.
 
         A phase above the hull of its own elements is above every hull with more elements, so the phases on the hull
@@ -176,12 +176,11 @@ class ReferenceHull:
         return diagram(entry(self.reference, row) for row in kept)
 
 
-def stability(diagram: PhaseDiagram, composition: Composition, energy: float) -> Stability:
+def stability(diagram: "PhaseDiagram", composition: Composition, energy: float) -> Stability:
     """Return the stability of an energy (eV/atom) at a composition in a phase diagram that holds its elements."""
-    with quiet():
-        mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
-        elemental = diagram.get_reference_energy_per_atom(composition)
-        shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
+    mixture, hull_energy = diagram.get_decomp_and_hull_energy_per_atom(composition)
+    elemental = diagram.get_reference_energy_per_atom(composition)
+    shares = {phase.composition.reduced_formula: float(share) for phase, share in mixture.items()}
     return Stability(
         above_hull=float(energy - hull_energy),
         formation_energy=float(energy - elemental),
@@ -284,13 +283,16 @@ def parts(elements: Elements) -> Iterator[Elements]:
         yield from combinations(elements, size)
 
 
-def entry(reference: Reference, row: int) -> PDEntry:
+def entry(reference: Reference, row: int) -> "PDEntry":
     """Return a phase as a pymatgen entry, named as in the reference."""
+    from pymatgen.analysis.phase_diagram import PDEntry
+
     composition = Composition(reference.formulas[row])
     return PDEntry(composition, float(reference.energies[row]) * composition.num_atoms, name=reference.names[row])
 
 
-def diagram(entries: Iterable[PDEntry]) -> PhaseDiagram:
+def diagram(entries: Iterable["PDEntry"]) -> "PhaseDiagram":
     """Return the pymatgen phase diagram of some phases."""
-    with quiet():
-        return PhaseDiagram(list(entries))
+    from pymatgen.analysis.phase_diagram import PhaseDiagram
+
+    return PhaseDiagram(list(entries))

@@ -208,12 +208,14 @@ class Comparison:
 
     Attributes:
         support: values (k,); indices where they are not numbers.
-        rows: counts of the values in each structure (n, k).
+        rows: counts of the values in structures, one row for all that have the same values (m, k).
+        repeats: number of structures of each row (m,).
         reference: counts in the reference (k,).
     """
 
     support: np.ndarray
     rows: csr_array
+    repeats: np.ndarray
     reference: np.ndarray
 
     @classmethod
@@ -223,30 +225,37 @@ class Comparison:
             {value for values in own for value in values} | set(there), key=lambda v: (isinstance(v, str), v)
         )
         index = {value: k for k, value in enumerate(every)}
-        columns = np.array([index[value] for values in own for value in values], dtype=np.int64)
-        starts = np.cumsum([0, *(len(values) for values in own)])
-        rows = csr_array((np.ones(len(columns)), columns, starts), shape=(len(own), len(every)))
+        alike = sorted(Counter(tuple(sorted(index[value] for value in values)) for values in own).items())
+        columns = np.array([column for values, _ in alike for column in values], dtype=np.int64)
+        starts = np.cumsum([0, *(len(values) for values, _ in alike)])
+        rows = csr_array((np.ones(len(columns)), columns, starts), shape=(len(alike), len(every)))
+        repeats = np.array([count for _, count in alike], dtype=np.int64)
         numbers = [k if isinstance(value, str) else value for k, value in enumerate(every)]
-        return cls(np.array(numbers, dtype=float), rows, np.array([there.get(v, 0) for v in every], dtype=float))
+        reference = np.array([there.get(value, 0) for value in every], dtype=float)
+        return cls(np.array(numbers, dtype=float), rows, repeats, reference)
 
     def estimate(
         self, name: str, distance: Distance, requested: int | None, bootstrap: Bootstrap | None, unit: str, how: str
     ) -> Estimate:
-        """Return the distance and its interval; NaN if either side has no value."""
-        bootstrap, n = bootstrap or Bootstrap(), self.rows.shape[0]
+        """Return the distance and its interval; NaN if either side has no value.
+
+        Which of several equal structures is sampled does not matter, so that their number is: a multinomial number of
+        each row, with as many trials as there are structures.
+        """
+        bootstrap, n = bootstrap or Bootstrap(), int(self.repeats.sum())
         requested = n if requested is None else requested
         if not self.rows.nnz or not self.reference.sum():
             return Estimate(name, math.nan, math.nan, math.nan, n, requested, unit, share=False, how=how)
-        value = float(distance(np.asarray(self.rows.sum(axis=0)), self.reference))
+        value = float(distance(self.rows.T @ self.repeats, self.reference))
         random = bootstrap.generator(name)
         replicates = []
         for start in range(0, bootstrap.replicates, CHUNK):
             size = min(CHUNK, bootstrap.replicates - start)
-            weights = random.multinomial(n, np.full(n, 1 / n), size=size)
+            weights = random.multinomial(n, self.repeats / n, size=size)
             sampled = (self.rows.T @ weights.T).T
             replicates.append(distance(sampled[sampled.any(axis=1)], self.reference))
         low, high = bootstrap.interval(value, np.concatenate(replicates))
         return Estimate(name, value, low, high, n, requested, unit, share=False, how=how)
 
 
-CHUNK = 100  # resampled sets at a time: 10,000 structures take 8 MB
+CHUNK = 100  # resampled sets at a time: 10,000 different structures take 8 MB

@@ -10,6 +10,9 @@ import numpy as np
 
 from matgen.errors import UserError
 
+AT_ONCE = 2_000_000
+"""Resampled values that are in memory together: 16 MB."""
+
 
 class MetricError(UserError, ValueError):
     """Invalid arguments of a metric."""
@@ -166,8 +169,9 @@ def _middle(
     if not len(finite):
         return Estimate(name, math.nan, math.nan, math.nan, 0, total, unit, share=False, how=how)
     value = float(middle(finite))
-    rows = bootstrap.generator(name).integers(len(finite), size=(bootstrap.replicates, len(finite)))
-    low, high = bootstrap.interval(value, middle(finite[rows], axis=1))
+    random, n = bootstrap.generator(name), len(finite)
+    rows = (random.integers(n, size=(size, n)) for size in _parts(bootstrap.replicates, n))
+    low, high = bootstrap.interval(value, np.concatenate([middle(finite[some], axis=1) for some in rows]))
     return Estimate(name, value, low, high, len(finite), total, unit, share=False, how=how)
 
 
@@ -188,8 +192,15 @@ def pooled_share(
     if not total:
         return Estimate(name, math.nan, math.nan, math.nan, 0, 0, "", share=True, how=how)
     n = len(counts)
-    weights = bootstrap.generator(name).multinomial(n, np.full(n, 1 / n), size=bootstrap.replicates)
-    of_each = weights @ np.column_stack([passed, counts])
+    random, each = bootstrap.generator(name), np.column_stack([passed, counts])
+    found = [random.multinomial(n, np.full(n, 1 / n), size=size) @ each for size in _parts(bootstrap.replicates, n)]
+    of_each = np.concatenate(found)
     sampled = of_each[of_each[:, 1] > 0]
     low, high = bootstrap.interval(hits / total, sampled[:, 0] / sampled[:, 1])
     return Estimate(name, hits / total, low, high, hits, total, "", share=True, how=how)
+
+
+def _parts(replicates: int, n: int) -> list[int]:
+    """Return numbers of resampled sets of n values to hold in memory at a time; they add up to all of them."""
+    size = max(1, min(replicates, AT_ONCE // max(n, 1)))
+    return [min(size, replicates - start) for start in range(0, replicates, size)]

@@ -93,12 +93,14 @@ def shares(crystals: Iterable[tuple[frozenset[int], CrystalTemplate | None]], so
         crystals: atomic numbers and template of each; without a template it counts, but has no layout or space group.
         source: of the crystals, in words.
     """
-    rows = list(crystals)
-    templates = [template for _, template in rows if template is not None]
-    layouts = Counter(layout_label(layout(template)) for template in templates)
-    groups = Counter(str(template.space_group) for template in templates)
-    n = len(rows)
-    counts = {name: sum(holds(elements) for elements, _ in rows) for name, holds in KINDS.items()}
+    counts, layouts, groups, n = dict.fromkeys(KINDS, 0), Counter[str](), Counter[str](), 0
+    for elements, template in crystals:
+        n += 1
+        for name, holds in KINDS.items():
+            counts[name] += holds(elements)
+        if template is not None:
+            layouts[layout_label(layout(template))] += 1
+            groups[str(template.space_group)] += 1
     found = {name: Share(count, _ratio(count, n)) for name, count in counts.items()}
     found |= {"commonest_layout": _commonest(layouts, n), "commonest_space_group": _commonest(groups, n)}
     return Shares(source, n, found)

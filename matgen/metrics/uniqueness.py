@@ -15,20 +15,23 @@ def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] 
     compared in a canonical order, by formula, volume per atom and size.
 
     Args:
-        structures: None for a missing one; its flag is false, as is that of a structure that cannot be compared.
+        structures: asked for at most twice each, so that they may be built on access; None for a missing one. Its flag
+            is false, as is that of a structure that cannot be compared.
         among: flags of those that take part; all if left out.
     """
-    taking_part = [
-        (structure.composition.reduced_formula, round(structure.volume / len(structure), 6), len(structure), index)
-        for index, structure in enumerate(structures)
-        if structure is not None and (among is None or among[index])
-    ]
+    indices = [index for index in range(len(structures)) if among is None or among[index]]
+    taking_part = [(*_place(structure), index) for index in indices if (structure := structures[index]) is not None]
     seen = SeenStructures()
     flags = [False] * len(structures)
     for *_, index in sorted(taking_part):
         structure = structures[index]
         flags[index] = structure is not None and _is_new(structure, seen)
     return flags
+
+
+def _place(structure: Structure) -> tuple[str, float, int]:
+    """Return formula, volume per atom and size, by which structures are sorted."""
+    return structure.composition.reduced_formula, round(structure.volume / len(structure), 6), len(structure)
 
 
 def _is_new(structure: Structure, seen: SeenStructures) -> bool:

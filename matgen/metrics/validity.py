@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
-from smact import Element, metals
 
 from matgen.checks.contacts import closest_contact
 from matgen.checks.crystals import MIN_CONTACT
@@ -51,6 +50,8 @@ def is_balanced_smact14(composition: Composition) -> bool:
     Ne, Ar, Pm, Rn) neutrality is enough. `matgen.chemistry.charges.is_valid` is the present rule, with the table of
     2024.
     """
+    from smact import metals
+
     amounts = {symbol: round(amount) for symbol, amount in composition.get_el_amt_dict().items()}
     symbols = list(amounts)
     if len(symbols) == 1 or all(symbol in metals for symbol in symbols):
@@ -84,6 +85,8 @@ def _sums(charged: list[tuple[int, tuple[int, ...]]]) -> set[int]:
 @cache
 def _element(symbol: str) -> tuple[tuple[int, ...], float | None]:
     """Return oxidation states (SMACT 2014) and Pauling electronegativity."""
+    from smact import Element
+
     element = Element(symbol)
     states = element.oxidation_states_smact14 or []
     return tuple(int(state) for state in states), element.pauling_eneg

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from matgen.energies.sharing import shared_answers
 from matgen.runtime.config import check_least
 from matgen.targets.distributions import Distribution, Mixture
 
@@ -43,7 +44,8 @@ class Ensemble(nn.Module):
 
     def forward(self, *inputs: Any) -> Mapping[str, Distribution]:
         """Return calibrated distributions by property, from the inputs of a member."""
-        return mixed([member(*inputs) for member in self.members])
+        with shared_answers():  # neighbourhoods
+            return mixed([member(*inputs) for member in self.members])
 
 
 def mixed(parts: Sequence[Mapping[str, Distribution]]) -> Mapping[str, Distribution]:

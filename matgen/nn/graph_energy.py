@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from matgen.batch.state import State
 from matgen.nn.irreps import symmetric_matrix
 from matgen.nn.molecule_heads import MoleculeHeads, SpatialReadout
+from matgen.nn.pooling import averaged, summed
 from matgen.nn.property_heads import PropertyHeads
 from matgen.nn.trunk import Trunk, TrunkConfig
 from matgen.templates.batch import Geometry, TemplateBatch
@@ -103,7 +103,7 @@ class GraphEnergy(nn.Module):
 
 def _towards_centre(state: State, sigma: Tensor) -> Tensor:
     """Return σ²/(σ² + s²) of the vector from the centre of each molecule to its atoms (n_atoms, 3), Å."""
-    centre = scatter(state.positions, state.system_idx, dim_size=state.n_systems, reduce="mean")
+    centre = averaged(state.positions, state.system_idx, state.n_systems)
     share = sigma**2 / (sigma**2 + SIGMA_SITE**2)
     return share[state.system_idx, None] * (state.positions - centre[state.system_idx])
 
@@ -122,14 +122,14 @@ def site_share(state: State, dtype: torch.dtype) -> Tensor:
 
 def over_sites(values: Tensor, state: State) -> Tensor:
     """Return the sum (n_systems, ...) over sites (n_sites, ...)."""
-    return scatter(values, state.site_system, dim_size=state.n_systems)
+    return summed(values, state.site_system, state.n_systems)
 
 
 def over_atoms(matrix: Tensor, state: State) -> Tensor:
     """Return the mean over atoms (n_systems, 3, 3) of matrices of representatives (n_sites, 3, 3), rotated to each."""
     rotation, index = state.orbits.rotations.to(matrix), state.orbits.site_idx
     turned = rotation @ matrix.index_select(0, index) @ rotation.mT
-    total = scatter(turned, state.system_idx, dim_size=state.n_systems)
+    total = summed(turned, state.system_idx, state.n_systems)
     return total / state.n_atoms.to(matrix)[:, None, None]
 
 

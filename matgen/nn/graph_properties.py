@@ -18,8 +18,6 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.skeleton import MAX_HEAVY
 
 MOST_HYDROGENS = 4
-FARTHEST = 12
-"""Largest number of bonds between two atoms; larger ones count as this."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from functools import cache
 from itertools import product
 
 import torch
-from e3nn import o3
 from torch import Tensor, nn
 
+from matgen.nn.couplings import symmetric_basis, wigner_3j
 from matgen.runtime.devices import per_device
 
 SLICES = (slice(0, 1), slice(1, 4), slice(4, 9))
@@ -61,7 +61,7 @@ class SelfProduct(nn.Module):
         owner: list[int] = []
         for index, (l1, s1, l2, s2, l3, s3) in enumerate(self.paths):
             coupling = torch.zeros(size, size, 2 * l3 + 1)
-            coupling[component(l1, s1), component(l2, s2)] = o3.wigner_3j(l1, l2, l3) * (2 * l3 + 1) ** 0.5
+            coupling[component(l1, s1), component(l2, s2)] = (wigner_3j(l1, l2, l3) * (2 * l3 + 1) ** 0.5).float()
             blocks.append(coupling + coupling.transpose(0, 1))
             out = component(l3, s3)
             target += range(out.start, out.stop)
@@ -84,32 +84,29 @@ class SelfProduct(nn.Module):
 class DegreeLinear(nn.Module):
     """A linear map over channels for each irrep, without bias."""
 
+    kind: Tensor
+
     def __init__(self, inputs: int, outputs: int, *, odd: bool) -> None:
         super().__init__()
         n_kinds = 6 if odd else 3
         self.weight = nn.Parameter(torch.randn(n_kinds, inputs, outputs) / inputs**0.5)
-        sizes = [1, 3, 5] * (n_kinds // 3)
-        self.sizes = sizes
+        self.register_buffer("kind", _kinds(n_kinds), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, size, inputs) → (n, size, outputs)."""
-        return torch.cat([part @ w for part, w in zip(x.split(self.sizes, dim=1), self.weight, strict=True)], dim=1)
+        return (x.transpose(0, 1) @ self.weight.index_select(0, self.kind)).transpose(0, 1)
+
+
+def _kinds(n_kinds: int) -> Tensor:
+    """Return the irrep of each component (9,) or (18,)."""
+    sizes = torch.tensor([1, 3, 5] * (n_kinds // 3))
+    return torch.repeat_interleave(torch.arange(n_kinds), sizes)
 
 
 @per_device
 def _symmetric_basis() -> Tensor:
-    """Return e3nn's l = 2 harmonics as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
-    q = o3.wigner_3j(1, 1, 2, dtype=torch.float64).permute(2, 0, 1)
-    point = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
-    ratio = o3.spherical_harmonics(2, point, normalize=False, normalization="component") / torch.einsum(
-        "aij,i,j->a", q, point, point
-    )
-    return q * ratio.mean()
-
-
-def harmonics(directions: Tensor) -> Tensor:
-    """Return solid harmonics of degree 0, 1, 2 of softened directions (n, 3): (n, 9), in e3nn's normalisation."""
-    return o3.spherical_harmonics([0, 1, 2], directions, normalize=False, normalization="component")
+    """Return the harmonics of degree 2 as symmetric traceless matrices (5, 3, 3): Y_a(r) = r Q_a r."""
+    return symmetric_basis() * (15 / 2) ** 0.5
 
 
 def symmetric_matrix(tensor: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter, softmax
 
 from matgen.batch.state import State
+from matgen.nn.pooling import averaged, softmax_within, summed
 from matgen.nn.property_heads import head, positive
 from matgen.targets.calibration import Calibration, calibrated
 from matgen.targets.distributions import Distribution, Logistic
@@ -71,12 +71,12 @@ class MoleculeReadout(nn.Module):
             [pooled, mean | sums | references] (n_systems, 3 channels + 3), and the charges, whose sum is zero.
         """
         values, added, logits, charge = self.atom(scalars).split([self.channels, self.channels, ATTENTION, 1], dim=1)
-        weights = softmax(logits, system, num_nodes=n_systems).repeat_interleave(self.channels // ATTENTION, dim=1)
-        pooled = scatter(values * weights, system, dim_size=n_systems)
-        mean = scatter(scalars, system, dim_size=n_systems, reduce="mean")
-        sums = scatter(added, system, dim_size=n_systems)
-        elementary = scatter(self.references.T[elements].to(scalars), system, dim_size=n_systems)
-        charge = charge - scatter(charge, system, dim_size=n_systems, reduce="mean")[system]
+        weights = softmax_within(logits, system, n_systems).repeat_interleave(self.channels // ATTENTION, dim=1)
+        pooled = summed(values * weights, system, n_systems)
+        mean = averaged(scalars, system, n_systems)
+        sums = summed(added, system, n_systems)
+        elementary = summed(self.references.T[elements].to(scalars), system, n_systems)
+        charge = charge - averaged(charge, system, n_systems)[system]
         return torch.cat([pooled, mean, sums, elementary], dim=1), charge.squeeze(1)
 
 
@@ -92,9 +92,9 @@ class SpatialReadout(nn.Module):
         """Return vectors (n_systems, width of `Layout`) from features of atoms (n_atoms, 9 or 18, channels)."""
         scalars, system = h[:, 0], state.system_idx
         found, charge = self.of_scalars(scalars, state.atomic_numbers, system, state.n_systems)
-        centre = scatter(state.positions, system, dim_size=state.n_systems, reduce="mean")
+        centre = averaged(state.positions, system, state.n_systems)
         own = torch.einsum("nmc,nc->nm", h[:, 1:4], self.polar(scalars)) / h.shape[2] ** 0.5
-        moment = scatter(charge[:, None] * (state.positions - centre[system]) + own, system, dim_size=state.n_systems)
+        moment = summed(charge[:, None] * (state.positions - centre[system]) + own, system, state.n_systems)
         dipole = E_ANGSTROM * ((moment**2).sum(1, keepdim=True) + 1e-6).sqrt()
         return with_dipole(found, dipole)
 

@@ -52,4 +52,4 @@ class Neighborhood:
 def rectangle(values: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return rows (n_edges, k) at their slots in (*shape, k), zero elsewhere."""
     flat = values.new_zeros(shape[0] * shape[1], values.shape[1])
-    return flat.index_copy(0, slot, values).view(*shape, values.shape[1])
+    return flat.index_copy_(0, slot, values).view(*shape, values.shape[1])

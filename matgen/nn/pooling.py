@@ -3,11 +3,29 @@
 import torch
 from torch import Tensor
 
+TINY = 1e-16
+"""Added to sums of exponentials, as PyTorch Geometric's softmax does, with which the shipped weights were trained."""
+
 
 def summed(values: Tensor, owner: Tensor, n: int) -> Tensor:
     """Return the sum over the rows of each owner (n, ...)."""
     zeros = torch.zeros(n, *values.shape[1:], dtype=values.dtype, device=values.device)
     return zeros.index_add(0, owner, values)
+
+
+def averaged(values: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Return the mean over the rows of each owner (n, ...); zero for an owner without rows."""
+    count = torch.bincount(owner, minlength=n).clamp_min(1).to(values.dtype)
+    return summed(values, owner, n) / count.view(-1, *(1,) * (values.ndim - 1))
+
+
+def softmax_within(logits: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Return the softmax of logits (n_rows, k) over the rows of each owner."""
+    index = owner[:, None].expand_as(logits)
+    highest = logits.new_zeros(n, logits.shape[1])
+    highest = highest.scatter_reduce(0, index, logits.detach(), "amax", include_self=False)
+    weight = (logits - highest[owner]).exp()
+    return weight / (summed(weight, owner, n)[owner] + TINY)
 
 
 def mean_and_spread(x: Tensor, weight: Tensor, system: Tensor, n_systems: int, softness: float = 1e-6) -> Tensor:

@@ -10,8 +10,31 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.wyckoff import wyckoff_table
 
 
-class ElementEmbedding(nn.Module):
+class Table(nn.Module):
+    """Rows free + shared(features); computed once, until a parameter changes, where no parameter is trained."""
+
+    free: nn.Embedding
+    shared: nn.Sequential
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: tuple[tuple[object, ...], Tensor] | None = None
+
+    def rows(self, features: Tensor) -> Tensor:
+        """Return all rows (n_rows, width) from their features (n_rows, n_features)."""
+        parameters = list(self.parameters())
+        if any(parameter.requires_grad for parameter in parameters):
+            return self.free.weight + self.shared(features)
+        key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)  # noqa: SLF001 (no other count)
+        if self._known is None or self._known[0] != key:
+            self._known = key, self.free.weight + self.shared(features)
+        return self._known[1]
+
+
+class ElementEmbedding(Table):
     """A learned vector per element plus a map of its periodic-table descriptors."""
+
+    descriptors: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -23,14 +46,14 @@ class ElementEmbedding(nn.Module):
 
     def table(self) -> Tensor:
         """Return all embeddings (95, width), row Z for element Z."""
-        return self.free.weight + self.shared(self.descriptors)
+        return self.rows(self.descriptors)
 
     def forward(self, elements: Tensor) -> Tensor:
         """Return embeddings (..., width) of atomic numbers (...)."""
         return self.table()[elements]
 
 
-class PositionEmbedding(nn.Module):
+class PositionEmbedding(Table):
     """A learned vector per Wyckoff position plus a map of features of its orbit."""
 
     features: Tensor
@@ -45,11 +68,12 @@ class PositionEmbedding(nn.Module):
 
     def table(self) -> Tensor:
         """Return all embeddings (1731, width)."""
-        return self.free.weight + self.shared(self.features)
+        return self.rows(self.features)
 
     def forward(self, positions: Tensor) -> Tensor:
         """Return embeddings (..., width) of rows of the Wyckoff table (...)."""
-        if positions.numel() > len(self.features):  # computing the whole table is cheaper
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        if not trained or positions.numel() > len(self.features):  # computing the whole table is cheaper
             return self.table()[positions]
         return self.free(positions) + self.shared(self.features[positions])
 

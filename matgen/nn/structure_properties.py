@@ -18,6 +18,7 @@ from matgen.batch.neighbors import Edges
 from matgen.batch.state import State
 from matgen.chemistry.charges import commonly_neutral_formula
 from matgen.chemistry.elements import descriptors, reduced
+from matgen.energies.sharing import answer_of
 from matgen.nn.ensemble import EnsembleConfig
 from matgen.nn.pooling import composition_statistics, mean_and_spread, summed
 from matgen.nn.property_heads import PropertyHeads
@@ -83,14 +84,14 @@ class StructureProperties(nn.Module):
         whole cell.
         """
         state = inputs.state
-        h = self.trunk(state, state.cell.new_full((state.n_systems,), CLEAN), inputs.edges)
+        h = self.trunk(state, answer_of(_no_noise, state), inputs.edges)
         lengths = [(h[:, part].square().mean(1) + 1e-4).sqrt() for part in (slice(1, 4), slice(4, 9))]
         x = h[:, 0] + self.site(torch.cat([h[:, 0], *lengths], dim=1))
         system, n_systems = state.site_system, state.n_systems
         weight = state.orbits.multiplicity.to(x)[:, None]
         elements = state.atomic_numbers[state.orbits.representatives]
         described = descriptors(x.device).to(x.dtype)[elements]
-        neutral = commonly_neutral_systems(state) if inputs.neutral is None else inputs.neutral
+        neutral = answer_of(commonly_neutral_systems, state) if inputs.neutral is None else inputs.neutral
         columns = [
             mean_and_spread(x, weight, system, n_systems),
             composition_statistics(described, weight, system, n_systems),
@@ -115,6 +116,11 @@ class StructureProperties(nn.Module):
     def forward(self, state: State, sigma: Tensor | None = None) -> dict[str, Distribution]:  # noqa: ARG002
         """Return calibrated distributions by property; `sigma`, which other predictors read, is ignored."""
         return self.calibrated(self.pool(StructureInputs(state)))
+
+
+def _no_noise(state: State) -> Tensor:
+    """Noise levels (n_systems,) of clean structures, Å."""
+    return state.cell.new_full((state.n_systems,), CLEAN)
 
 
 def commonly_neutral_systems(state: State) -> Tensor:

@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from matgen.batch.graphs import FARTHER, RELATIONS, Graphs
 from matgen.batch.neighbors import Edges, neighbors
 from matgen.batch.state import State
-from matgen.nn.irreps import DegreeLinear, SelfProduct, harmonics
+from matgen.energies.sharing import answer_of
+from matgen.nn.couplings import harmonics
+from matgen.nn.irreps import DegreeLinear, SelfProduct
 from matgen.nn.neighborhood import Neighborhood, rectangle
 from matgen.nn.pair_displacements import PairDisplacement
 from matgen.nn.radial import GaussianBasis, envelope, softened
@@ -223,7 +225,7 @@ class Trunk(nn.Module):
             around = self.graph(state, sigma, pairs, relation)
             h = self._with_stereo(state, scalars)
         else:
-            around = self.graph(state, sigma, neighbors(state, self.config.cutoff) if edges is None else edges)
+            around = self._around(state, sigma) if edges is None else self.graph(state, sigma, edges)
             h = nn.functional.pad(scalars[:, None], (0, 0, 0, self.size - 1))
         for number, layer in enumerate(self.layers):
             h = layer(h, around)
@@ -233,6 +235,20 @@ class Trunk(nn.Module):
                     there = replace(state, positions=state.positions + shift)
                     around = self.graph(there, sigma, pairs, relation)
         return h, shift
+
+    def _around(self, state: State, sigma: Tensor) -> Neighborhood:
+        """Return the neighbourhoods of crystals; within `shared_answers`, trunks of equal radial basis share them."""
+        config = self.config
+        alike = ("neighborhood", config.cutoff, config.n_radial, config.highest_degree)
+        return answer_of(self._found_around, state, sigma, alike=alike)
+
+    def _found_around(self, state: State, sigma: Tensor) -> Neighborhood:
+        cutoff = self.config.cutoff
+
+        def within(state: State) -> Edges:
+            return neighbors(state, cutoff)
+
+        return self.graph(state, sigma, answer_of(within, state, alike=("edges", cutoff)))
 
     def _with_stereo(self, state: State, scalars: Tensor) -> Tensor:
         """Return first features of atoms, with charges and stereo."""

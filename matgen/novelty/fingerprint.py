@@ -11,7 +11,6 @@ distances, and by their volume per atom.
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,9 +143,7 @@ def _reduced(counts: np.ndarray) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _formula(elements: tuple[int, ...], counts: tuple[int, ...]) -> str:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # of He, Ne, Ar: sorted last
-        return Composition({Element.from_Z(z): n for z, n in zip(elements, counts, strict=True)}).reduced_formula
+    return Composition({Element.from_Z(z): n for z, n in zip(elements, counts, strict=True)}).reduced_formula
 
 
 @lru_cache(maxsize=4096)

@@ -41,6 +41,10 @@ ATOMS_TOGETHER = 512
 """Most atoms in such a batch, which limits memory; a larger structure is relaxed alone."""
 
 
+FEW_ATOMS = 1500
+"""Atoms in all that this process relaxes in about the 5 CPU s that a worker takes to import PyTorch and CHGNet."""
+
+
 @lru_cache(maxsize=1)
 def _surface() -> CHGNetSurface:
     return CHGNetSurface()
@@ -132,6 +136,16 @@ def relax_many(
     work = partial(relaxed_together, make_calculator=make_calculator, config=config)
     for results in in_pool(work, in_chunks(tasks, size), given_up, n_jobs):
         yield from results
+
+
+def processes_worth_starting(structures: Sequence[Structure], n_jobs: int) -> int:
+    """Return the number of processes that relax structures soonest: `n_jobs`, or 1, this one, for a few small crystals.
+
+    Args:
+        structures: what CHGNet is to relax.
+        n_jobs: processes that may be used.
+    """
+    return 1 if sum(map(len, structures)) <= FEW_ATOMS else n_jobs
 
 
 def given_up(task: tuple[int, M, float]) -> Relaxed[M]:

@@ -97,19 +97,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}; see toml.io for the format") from error
 
 
-def load_config(cls: type[C], path: Path) -> C:
-    """Read one dataclass from one TOML file.
-
-    Raises:
-        ConfigError: the file cannot be read or is not valid.
-    """
-    raw = read_toml(path)
-    try:
-        return from_mapping(cls, raw)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
 def to_toml(config: Any) -> str:
     """Return a dataclass as TOML text."""
     return _table(to_mapping(config), ())

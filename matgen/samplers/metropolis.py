@@ -38,6 +38,7 @@ def metropolis(
     temperatures: Sequence[float] = (1.0,),
     generator: torch.Generator,
     visit: Callable[[int, Sequence[Template]], None] = lambda *_: None,
+    below: Callable[[TemplateBatch, Tensor], Tensor] | None = None,
 ) -> tuple[list[Template], MetropolisReport]:
     """Sample exp(-E/T) over templates.
 
@@ -52,6 +53,8 @@ def metropolis(
         temperatures: the ladder; the first one is the target.
         generator: source of all randomness.
         visit: called after every step with the number of finished steps and the templates at the first temperature.
+        below: the same energy, which may be infinite where it is above a ceiling (n_systems,). Random numbers are
+            sampled before energies, so that it is known up to which energy each proposal is accepted.
 
     Returns:
         Templates at the first temperature, and the report.
@@ -71,7 +74,7 @@ def metropolis(
     trace = [energies[: shape[1]]]
     for step in range(steps):
         name = names[int(torch.randint(len(names), (1,), generator=generator, device=generator.device))]
-        chains, energies, changed = _move(energy, chains, energies, moves[name], beta, generator)
+        chains, energies, changed = _move(below or _exact(energy), chains, energies, moves[name], beta, generator)
         tally.count_move(name, changed.reshape(shape))
         chains, energies, swapped = _exchange(chains, energies.reshape(shape), beta, step % 2, generator)
         tally.count_exchange(step % 2, swapped)
@@ -80,8 +83,12 @@ def metropolis(
     return chains[: shape[1]], tally.report(torch.stack(trace))
 
 
+def _exact(energy: Callable[[TemplateBatch], Tensor]) -> Callable[[TemplateBatch, Tensor], Tensor]:
+    return lambda templates, _: energy(templates)
+
+
 def _move(
-    energy: Callable[[TemplateBatch], Tensor],
+    below: Callable[[TemplateBatch, Tensor], Tensor],
     chains: list[Template],
     energies: Tensor,
     move: Move,
@@ -90,10 +97,11 @@ def _move(
 ) -> tuple[list[Template], Tensor, Tensor]:
     """One Metropolis step of every chain; also return which of them changed (n_chains,)."""
     proposed, log_q = move(chains, generator)
-    new = _energies_after(energy, chains, proposed, energies)
-    per_chain = beta.repeat_interleave(len(chains) // len(beta))
-    log_ratio = per_chain * (energies - new) - log_q.to(energies)
     uniform = uniforms(len(chains), 1, generator)[:, 0].to(energies.device)
+    per_chain = beta.repeat_interleave(len(chains) // len(beta))
+    ceiling = energies - (uniform.log() + log_q.to(energies)) / per_chain
+    new = _energies_after(below, chains, proposed, energies, ceiling)
+    log_ratio = per_chain * (energies - new) - log_q.to(energies)
     accept = (uniform.log() < log_ratio) & new.isfinite()
     kept = [b if yes else a for a, b, yes in zip(chains, proposed, accept.tolist(), strict=True)]
     changed = torch.tensor([a != b for a, b in zip(chains, kept, strict=True)])
@@ -101,18 +109,20 @@ def _move(
 
 
 def _energies_after(
-    energy: Callable[[TemplateBatch], Tensor],
+    below: Callable[[TemplateBatch, Tensor], Tensor],
     chains: Sequence[Template],
     proposed: Sequence[Template],
     energies: Tensor,
+    ceiling: Tensor,
 ) -> Tensor:
-    """Energies of proposals (n_chains,); unchanged templates are not evaluated again."""
+    """Energies of proposals (n_chains,), infinite if above the ceiling; unchanged templates are not evaluated again."""
     differ = [a != b for a, b in zip(chains, proposed, strict=True)]
     if not any(differ):
         return energies
     changed = [b for b, yes in zip(proposed, differ, strict=True) if yes]
-    new = energy(TemplateBatch.of(changed)).detach().to(energies)
-    return energies.masked_scatter(torch.tensor(differ, device=energies.device), new)
+    mask = torch.tensor(differ, device=energies.device)
+    new = below(TemplateBatch.of(changed), ceiling[mask]).detach().to(energies)
+    return energies.masked_scatter(mask, new)
 
 
 def _exchange(

@@ -2,28 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from matgen.hull.hull import IMPLAUSIBLE
 from matgen.screening.row import DENSITY_ENERGY, Row
 
+Merit = tuple[bool, int, float, float]
+"""Key by which rows are sorted, the best first."""
 
-def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Rank rows by fewest failed checks, then lowest energy above the hull, then lowest density energy.
+
+def merit(row: Row) -> Merit:
+    """Return the key of a row: fewest failed checks, then lowest energy above the hull, then lowest density energy.
 
     An energy above the hull that is unknown, or too far below it to be correct, counts as the greatest; molecules have
-    none. Broken files come last. Equal rows stay in the order of the input.
-
-    Returns:
-        Rows with their rank, best first.
+    none. Broken files come last.
     """
-    order = sorted(rows, key=_merit)
-    return [replace(row, rank=rank) for rank, row in enumerate(order, start=1)]
-
-
-def _merit(row: Row) -> tuple[bool, int, float, float]:
     if row.candidate is None:
         return True, 0, 0.0, 0.0
     hull = row.verdicts.get("hull")
@@ -31,17 +25,26 @@ def _merit(row: Row) -> tuple[bool, int, float, float]:
     return False, len(row.failed), height, row.candidate.energies.get(DENSITY_ENERGY, math.inf)
 
 
-def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """Count structures, broken files, structures that passed every check, and those that passed each check."""
-    counts: Counter[str] = Counter()
-    passed: Counter[str] = Counter()
-    checked: Counter[str] = Counter()
-    for row in rows:
-        counts["structures"] += 1
-        counts["broken"] += row.candidate is None
-        counts["passed"] += row.passed
-        for name, verdict in row.verdicts.items():
-            checked[name] += 1
-            passed[name] += verdict.passed
-    totals = {name: counts[name] for name in ("structures", "broken", "passed")}
-    return totals | {"checks": {name: {"passed": passed[name], "of": checked[name]} for name in checked}}
+class Counts:
+    """Number of structures, of broken files, of structures that passed every check, and of those that passed each."""
+
+    def __init__(self) -> None:
+        self._totals = dict.fromkeys(("structures", "broken", "passed"), 0)
+        self._passed: Counter[str] = Counter()
+        self._checked: Counter[str] = Counter()
+
+    def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield rows, and count them."""
+        for row in rows:
+            self._totals["structures"] += 1
+            self._totals["broken"] += row.candidate is None
+            self._totals["passed"] += row.passed
+            for name, verdict in row.verdicts.items():
+                self._checked[name] += 1
+                self._passed[name] += verdict.passed
+            yield row
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as JSON types."""
+        checks = {name: {"passed": self._passed[name], "of": n} for name, n in self._checked.items()}
+        return self._totals | {"checks": checks}

@@ -9,7 +9,6 @@ from matgen.checks.molecules import n_heavy
 from matgen.generation.predictors import EVALUATOR
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_table import prediction_columns
-from matgen.structures.pymatgen_warnings import quiet
 from matgen.structures.record import Record, formula, from_record, to_record
 from matgen.targets.properties import PROPERTIES_OF
 from matgen.templates.molecule import inchi_key
@@ -68,8 +67,7 @@ class Row:
     @property
     def formula(self) -> str:
         """Reduced formula of a crystal, all atoms of a molecule; empty for a broken file."""
-        with quiet():
-            return "" if self.candidate is None else formula(self.candidate)
+        return "" if self.candidate is None else formula(self.candidate)
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -102,8 +100,7 @@ def row_record(row: Row) -> Record:
     """Return a row as JSON types; numbers that are not finite become null."""
     plain = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
     potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
-    with quiet():
-        candidate = None if row.candidate is None else to_record(row.candidate)
+    candidate = None if row.candidate is None else to_record(row.candidate)
     return plain | potential | {"candidate": candidate}
 
 

@@ -16,7 +16,7 @@ from matgen.hull.hull import ReferenceHull
 from matgen.novelty.crystals import shipped_index
 from matgen.novelty.molecules import shipped_molecules
 from matgen.relaxation.chgnet_surface import CHGNetSurface
-from matgen.relaxation.pool import Relaxed, relax_many
+from matgen.relaxation.pool import Relaxed, processes_worth_starting, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
@@ -100,7 +100,7 @@ class CrystalAssessment:
         results = relax_many(
             initial_geometries,
             config=self.request.relaxation.settings,
-            n_jobs=self.request.resources.processes,
+            n_jobs=processes_worth_starting(initial_geometries, self.request.resources.processes),
             ceilings=ceilings,
         )
         for candidate, structure, report in _in_order(candidates, results):

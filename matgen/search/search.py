@@ -15,6 +15,7 @@ from matgen.generation.acceptance import confidence_of_round
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report
 from matgen.screening.uniqueness import Uniqueness
+from matgen.search.by_energy import order_of
 from matgen.search.deferred import NOT_NEEDED, Deferred, deferred_again, probability
 from matgen.search.outcome import Ending, Outcome
 from matgen.search.rejected import RejectedFile
@@ -261,7 +262,9 @@ class Search:
         return max(0, self.request.wanted - self._standing, unconfirmed)
 
     def outcome(self, folder: Path, seconds: float, given_up: tuple[int, ...] = ()) -> Outcome:
-        """Return what the run came to; with verification, rank the candidates by its verdicts."""
+        """Return what the run came to; crystals of a formula are ranked by energy, verified ones by verdict first."""
+        if self.request.kind == "crystal" and self.request.composition.formula:
+            self.writer.arrange(order_of)
         if self.request.verification.n:
             self.writer.arrange(rank)
         candidates, rejected = tuple(self.writer.candidates), dict(self.tally.most_common())

@@ -7,6 +7,9 @@ from typing import Literal, TypeVar
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.structures.pymatgen_warnings import read_electronegativities
+
+read_electronegativities()  # wherever there is a structure, before pymatgen warns
 
 KindName = Literal["crystal", "molecule"]
 """Kind of a material: a crystal is periodic, a molecule is not."""

@@ -148,7 +148,7 @@ class CandidateWriter:
         if list(candidates) != self.candidates:
             self._replace(candidates)
 
-    def arrange(self, key: Callable[[Candidate], int]) -> None:
+    def arrange(self, key: Callable[[Candidate], float]) -> None:
         """Sort the candidates in all tables; the sort is stable.
 
         Raises:

@@ -1,13 +1,17 @@
 """Warnings of pymatgen that are no news here."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from pymatgen.core.periodic_table import Element
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress the warnings of pymatgen about noble gases, which have no electronegativity to sort by."""
+def read_electronegativities() -> None:
+    """Read the electronegativity of every element, of which pymatgen warns once if there is none.
+
+    It sorts formulas by them, and so warns of each noble gas in a structure. They are read once per process, which
+    later calls of pymatgen find done.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-        yield
+        for element in Element:
+            _ = element.X

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from pymatgen.core.structure import Molecule, Structure
-from pymatgen.io.vasp.inputs import BadPoscarWarning
 
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
@@ -52,15 +51,12 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", BadPoscarWarning)
             found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
         raise
     except MoleculeError as error:
         raise BrokenStructureError(one_line(error)) from error
-    except BadPoscarWarning as error:
-        raise BrokenStructureError(f"the POSCAR does not say which elements it holds: {one_line(error)}") from error
     except RecursionError as error:
         raise BrokenStructureError("nested too deeply to be a structure") from error
     except np.linalg.LinAlgError as error:

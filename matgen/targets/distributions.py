@@ -7,7 +7,8 @@ quadratically, with the distance from the target.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -181,33 +182,83 @@ class Mixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density (n_systems,) at a value."""
-        return self._mean([part.log_prob(value) for part in self.parts])
+        return self._mean([part.log_prob(value) for part in self._parts(value.ndim)])
 
     def log_between(self, low: Tensor, high: Tensor) -> Tensor:
         """Return log P(low ≤ y ≤ high) (n_systems,)."""
-        return self._mean([part.log_between(low, high) for part in self.parts])
+        return self._mean([part.log_between(low, high) for part in self._parts(max(low.ndim, high.ndim))])
+
+    def _parts(self, ndim: int) -> tuple[Distribution, ...]:
+        """Return the parts, or one distribution of all parts (n_parts, ..., n_systems) for values of these dimensions.
+
+        Parts of one kind are evaluated together, which gives the same numbers in a fraction of the time.
+        """
+        one = _stacked(self.parts, max(ndim - 1, 0))
+        return self.parts if one is None else (one,)
 
     def _mean(self, logs: list[Tensor]) -> Tensor:
-        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
+        together = logs[0] if len(logs) < len(self.parts) else torch.stack(logs)
+        return together.logsumexp(0) - math.log(len(self.parts))
 
     def quantile(self, level: Tensor) -> Tensor:
         """Return the quantile (n_systems,) of a probability `level`, by bisection between those of the parts."""
-        values = torch.stack([part.quantile(level) for part in self.parts])
+        values = self._quantiles(level)
         lowest, high = values.amin(0), values.amax(0)
         # The lower end of a gap in the density is the quantile; the tolerance absorbs rounding.
         level = level.to(lowest) - 8 * torch.finfo(lowest.dtype).eps
-        low = lowest
+        low, parts, least = lowest, self._parts(lowest.ndim), torch.full_like(lowest, -math.inf)
+
+        def below_level(value: Tensor) -> Tensor:
+            return self._mean([part.log_between(least, value) for part in parts]).exp() < level
+
         for _ in range(40):
             middle = (low + high) / 2
-            below = cdf(self, middle) < level
+            below = below_level(middle)
+            before = low, high
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return torch.where(cdf(self, lowest) >= level, lowest, high)
+            if torch.equal(low, before[0]) and torch.equal(high, before[1]):
+                break  # neighbouring numbers
+        return torch.where(below_level(lowest), high, lowest)
+
+    def _quantiles(self, level: Tensor) -> Tensor:
+        """Return the quantile of each part (n_parts, ..., n_systems)."""
+        found = [part.quantile(level) for part in self._parts(level.ndim)]
+        return found[0] if len(found) < len(self.parts) else torch.stack(found)
 
     def samples(self, n: int) -> Tensor:
         """Return quantiles (n n_parts, n_systems) of all parts."""
+        if _stacked(self.parts, 1) is not None:
+            levels = (torch.arange(n, device=median(self.parts[0]).device) + 0.5) / n
+            return self._quantiles(levels[:, None]).flatten(0, 1)
         samples = [part.samples(n) for part in self.parts]
         even = math.lcm(*map(len, samples))  # a part that is itself a mixture has more
         return torch.cat([some.repeat_interleave(even // len(some), dim=0) for some in samples])
+
+
+def _stacked(parts: tuple[Distribution, ...], dimensions: int) -> Distribution | None:
+    """Return several logistic or hurdle distributions as one (n_parts, ..., n_systems); None for other parts.
+
+    Args:
+        parts: distributions of the same systems.
+        dimensions: number of dimensions between those of parts and systems.
+    """
+
+    def together(columns: Sequence[Tensor]) -> Tensor:
+        found = torch.stack(list(columns))
+        return found.view(len(columns), *(1,) * dimensions, *found.shape[1:])
+
+    hurdles = [part for part in parts if isinstance(part, Hurdle)]
+    logistics = [part for part in parts if isinstance(part, Logistic)]
+    if len(hurdles) == len(parts) and len({(part.bend, part.zero) for part in hurdles}) == 1:
+        return replace(
+            hurdles[0],
+            zero_logit=together([part.zero_logit for part in hurdles]),
+            loc=together([part.loc for part in hurdles]),
+            scale=together([part.scale for part in hurdles]),
+        )
+    if len(logistics) == len(parts):
+        return Logistic(together([part.loc for part in logistics]), together([part.scale for part in logistics]))
+    return None
 
 
 def members(distribution: Distribution, share: float = 1.0) -> list[tuple[float, Distribution]]:

@@ -37,8 +37,8 @@ class TemplateRules:
     Attributes:
         allowed_elements: atomic numbers that may occur.
         required_elements: atomic numbers that must occur.
-        composition: (atomic number, atoms) of one formula unit; the cell holds any integer number of units. Empty
-            for any composition.
+        composition: (atomic number, atoms) of one formula unit; empty for any composition.
+        units: formula units in the primitive cell; 0 for any number.
         space_groups: allowed space groups, 1..230.
         max_atoms: largest number of atoms in the primitive cell.
         n_elements: smallest and largest number of distinct elements.
@@ -47,6 +47,7 @@ class TemplateRules:
     allowed_elements: frozenset[int] = field(default_factory=lambda: frozenset(known_elements()))
     required_elements: frozenset[int] = frozenset()
     composition: tuple[tuple[int, int], ...] = ()
+    units: int = 0
     space_groups: frozenset[int] = frozenset(range(1, 231))
     max_atoms: int = MAX_ATOMS
     n_elements: tuple[int, int] = (1, MAX_ATOMS)
@@ -71,9 +72,24 @@ class TemplateRules:
             and self.required_elements <= present
             and fewest <= len(present) <= most
             and sum(composition.values()) <= self.max_atoms
-            and (not self.composition or reduced(composition) == reduced(dict(self.composition)))
+            and (not self.composition or self._is_composition(composition))
             and is_legal(template)
         )
+
+    @property
+    def possible_units(self) -> range:
+        """Numbers of formula units that a primitive cell may hold, given a composition."""
+        most = self.max_atoms // sum(n for _, n in reduced(dict(self.composition)))
+        return range(self.units, self.units + 1) if self.units else range(1, most + 1)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the primitive cell if the number of formula units is given, else 0."""
+        return self.units * sum(n for _, n in reduced(dict(self.composition))) if self.units else 0
+
+    def _is_composition(self, found: dict[int, int]) -> bool:
+        same = reduced(found) == reduced(dict(self.composition))
+        return same and self.n_atoms in (0, sum(found.values()))
 
 
 def fits(space_group: int, counts: tuple[int, ...]) -> bool:
@@ -97,8 +113,7 @@ def fitting_groups(rules: TemplateRules) -> frozenset[int]:
     if not rules.composition:
         return frozenset(group for group in rules.space_groups if _fewest_atoms(group) <= rules.max_atoms)
     unit = reduced(dict(rules.composition))
-    most = rules.max_atoms // sum(n for _, n in unit)
-    cells = [tuple(n * units for _, n in unit) for units in range(1, most + 1)]
+    cells = [tuple(n * units for _, n in unit) for units in rules.possible_units]
     return frozenset(group for group in rules.space_groups if any(fits(group, cell) for cell in cells))
 
 
@@ -181,6 +196,8 @@ def _check_counts(rules: TemplateRules) -> None:
 
 
 def _check_composition(rules: TemplateRules) -> None:
+    if rules.units and (rules.units < 0 or not rules.composition):
+        raise ContradictionError(f"expected a composition and its formula units, 1 or more, got {rules.units} units")
     if not rules.composition:
         return
     counts = dict(rules.composition)
@@ -197,6 +214,11 @@ def _check_composition(rules: TemplateRules) -> None:
     atoms = sum(n for _, n in reduced(counts))
     if atoms > rules.max_atoms:
         raise ContradictionError(f"{formula} has {atoms} atoms, more than max_atoms = {rules.max_atoms}; raise it")
+    if atoms * rules.units > rules.max_atoms:
+        raise ContradictionError(
+            f"{rules.units} units of {formula} have {atoms * rules.units} atoms, more than max_atoms = "
+            f"{rules.max_atoms}; ask for fewer units"
+        )
     if not fitting_groups(rules):
         groups = "any space group" if len(rules.space_groups) == 230 else f"space groups {sorted(rules.space_groups)}"
         raise ContradictionError(

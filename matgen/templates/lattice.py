@@ -67,8 +67,3 @@ def parameters_to_lattice(parameters: Tensor) -> Tensor:
     """Return cells (..., 3, 3) in Å whose rows have the metric of lattice parameters (..., 6)."""
     matrices = basis(parameters.device).to(parameters.dtype)
     return torch.linalg.matrix_exp(torch.einsum("...b,bij->...ij", parameters, matrices))
-
-
-def volume_parameter(volume: Tensor) -> Tensor:
-    """Return the last lattice parameter of a cell with a volume in Å³."""
-    return volume.log() / math.sqrt(3)

@@ -4,30 +4,23 @@ A template is a canonical SMILES, so equal molecules have equal templates. A `Mo
 needs: all atoms with their pairwise relations and stereo elements.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
-from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from matgen.batch.graphs import DOUBLE_BOND, FARTHER, TETRAHEDRAL
 from matgen.chemistry.elements import SYMBOLS
 from matgen.errors import UserError
-
-rdBase.DisableLog("rdApp.*")  # invalid molecules raise MoleculeError with the reason
+from matgen.templates.late_rdkit import Chem, MurckoScaffold, rdCIPLabeler, rdMolDescriptors
 
 NITROGEN, WITH_LONE_PAIR = 7, 3
 """Atomic number, and the number of neighbours of a nitrogen with a lone pair that formally could be a stereocentre."""
 
-BOND_KINDS = {
-    Chem.BondType.SINGLE: 1,
-    Chem.BondType.DOUBLE: 2,
-    Chem.BondType.TRIPLE: 3,
-    Chem.BondType.AROMATIC: 4,
-}
-"""Relation of two bonded atoms; 5 and 6 mean two and three bonds apart, `FARTHER` more."""
+BOND_KINDS = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "AROMATIC": 4}
+"""Relation of two bonded atoms, by RDKit's name of the bond; 5 and 6 mean two and three bonds apart, `FARTHER` more."""
 
 
 class MoleculeError(UserError, ValueError):
@@ -63,7 +56,7 @@ class MoleculeTemplate:
     smiles: str
 
     @classmethod
-    def of(cls, molecule: "Chem.Mol | str") -> "MoleculeTemplate":
+    def of(cls, molecule: Chem.Mol | str) -> MoleculeTemplate:
         """Return the template of an RDKit molecule or of any SMILES.
 
         A nitrogen with a lone pair is not treated as a stereocentre: it inverts, or its rings determine its geometry.
@@ -121,7 +114,7 @@ class MoleculeTemplate:
         return Chem.GetFormalCharge(_molecule(self.smiles))
 
     @property
-    def without_stereo(self) -> "MoleculeTemplate":
+    def without_stereo(self) -> MoleculeTemplate:
         """The same graph without stereo."""
         return _without_stereo(self.smiles)
 
@@ -168,9 +161,10 @@ def graph_of(molecule: Chem.Mol) -> MolecularGraph:
     relations = np.where(apart < 4, np.array([0, 1, 5, 6])[apart.clip(max=3)], FARTHER).astype(np.uint8)
     for bond in molecule.GetBonds():
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        if bond.GetBondType() not in BOND_KINDS:
-            raise MoleculeError(f"expected single to triple and aromatic bonds, got {bond.GetBondType()}")
-        relations[i, j] = relations[j, i] = BOND_KINDS[bond.GetBondType()]
+        kind = bond.GetBondType().name
+        if kind not in BOND_KINDS:
+            raise MoleculeError(f"expected single to triple and aromatic bonds, got {kind}")
+        relations[i, j] = relations[j, i] = BOND_KINDS[kind]
     return MolecularGraph(
         elements=np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),
         charges=np.array([atom.GetFormalCharge() for atom in molecule.GetAtoms()], dtype=np.int64).reshape(n),

@@ -7,16 +7,14 @@ geometry and similar chemistry.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Self
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from matgen.chemistry.elements import descriptors
@@ -29,6 +27,7 @@ Layout = tuple[int, ...]
 SAME_COORDINATE = 0.06  # of a cell edge: largest difference of free coordinates within a cluster
 FEW = 4  # up to this number of sites, all pairings are tried
 SAME_SHAPE = 0.12  # likewise for lattice parameters, about 12 % of a length
+RESOLUTION = 0.04  # of stored element descriptors, whose standard deviation is one, in a byte: ± 5
 
 
 def layout(template: CrystalTemplate) -> Layout:
@@ -91,6 +90,12 @@ class PrototypeLibrary:
     def __len__(self) -> int:
         return sum(len(prototypes) for prototypes in self._by_layout.values())
 
+    def items(self) -> Iterator[tuple[Layout, Prototype]]:
+        """Yield every prototype with its layout."""
+        for where, prototypes in self._by_layout.items():
+            for prototype in prototypes:
+                yield where, prototype
+
     def __contains__(self, template: CrystalTemplate) -> bool:
         return layout(template) in self._by_layout
 
@@ -134,7 +139,7 @@ class PrototypeLibrary:
             "position": torch.tensor([p for where, _ in rows for p in where[1:]], dtype=torch.int16),
             "lattice": torch.from_numpy(np.array([p.lattice for _, p in rows])).half(),
             "coords": torch.from_numpy(np.concatenate([p.coords for _, p in rows])).half(),
-            "chemistry": torch.from_numpy(np.concatenate([p.chemistry for _, p in rows])).half(),
+            "chemistry": _packed(np.concatenate([p.chemistry for _, p in rows])),
         }
 
     @classmethod
@@ -143,7 +148,7 @@ class PrototypeLibrary:
         sizes = tensors["n_sites"].tolist()
         position = [p.tolist() for p in tensors["position"].split(sizes)]
         coords = [c.float().numpy() for c in tensors["coords"].split(sizes)]
-        chemistry = [c.float().numpy() for c in tensors["chemistry"].split(sizes)]
+        chemistry = [c.numpy() for c in _unpacked(tensors["chemistry"]).split(sizes)]
         lattice = tensors["lattice"].float().numpy()
         count = tensors["count"].tolist()
         groups = tensors["space_group"].tolist()
@@ -218,6 +223,9 @@ def _in_order_of_coordinates(prototype: Prototype, where: Layout) -> Prototype:
 
 def _alike(known: list[Prototype]) -> list[np.ndarray]:
     """Return complete-linkage clusters with similar coordinates and shape parameters."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
+
     if len(known) == 1:
         return [np.array([0])]
     angles = 2 * np.pi * np.array([p.coords.ravel() for p in known])
@@ -254,3 +262,13 @@ def _mean(known: list[Prototype]) -> Prototype:
         coords=coords,
         count=sum(p.count for p in known),
     )
+
+
+def _packed(chemistry: np.ndarray) -> Tensor:
+    """Return descriptors in units of `RESOLUTION`, one byte each."""
+    return torch.from_numpy(np.clip(np.rint(chemistry / RESOLUTION), -127, 127)).to(torch.int8)
+
+
+def _unpacked(chemistry: Tensor) -> Tensor:
+    """Return stored descriptors as float32; older files hold them in half precision."""
+    return chemistry.float() if chemistry.is_floating_point() else chemistry.float() * RESOLUTION

@@ -5,6 +5,8 @@ corresponds to many skeletons, n! / |Aut| numberings times its Kekulé forms, an
 fill the remaining valence; stereo is not represented.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
-from rdkit import Chem
 
+from matgen.templates.late_rdkit import Chem
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 
 MAX_HEAVY = 9
@@ -39,7 +41,7 @@ VALENCE: tuple[int, ...] = tuple(valence for _, _, valence in ATOM_TYPES)
 
 _TYPE = {(z, charge): i for i, (z, charge, _) in enumerate(ATOM_TYPES)}
 
-_BOND_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+_BOND_ORDERS = {1: "SINGLE", 2: "DOUBLE", 3: "TRIPLE"}
 
 _MOST_MATCHES = math.factorial(MAX_HEAVY)
 
@@ -107,7 +109,7 @@ class Skeleton:
         """Whether it is one molecule within its valences and the largest size."""
         return len(self.types) <= MAX_HEAVY and min(self.free_valence, default=-1) >= 0 and self.is_connected
 
-    def permuted(self, order: Sequence[int]) -> "Skeleton":
+    def permuted(self, order: Sequence[int]) -> Skeleton:
         """Return the skeleton with atom order[k] at index k."""
         place = {old: new for new, old in enumerate(order)}
         ends = [(place[i], place[j], bond) for i, j, bond in self.bonds]
@@ -133,7 +135,7 @@ def _template(skeleton: Skeleton) -> MoleculeTemplate:
         atom.SetFormalCharge(ATOM_TYPES[kind][1])
         editable.AddAtom(atom)
     for i, j, order in skeleton.bonds:
-        editable.AddBond(i, j, _BOND_ORDERS[order])
+        editable.AddBond(i, j, Chem.BondType.names[_BOND_ORDERS[order]])
     try:
         Chem.SanitizeMol(editable)
         return MoleculeTemplate.of(editable.GetMol())

@@ -1,6 +1,8 @@
 """Template and free parameters of a structure (needs moyopy; training does not import this)."""
 
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -10,10 +12,9 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from matgen.chemistry.elements import known_elements
-from matgen.templates.batch import TemplateBatch
+from matgen.chemistry.elements import atomic_volumes, known_elements
 from matgen.templates.crystal import CrystalTemplate
-from matgen.templates.lattice import FAMILY_MASKS, crystal_family, lattice_to_parameters
+from matgen.templates.lattice import FAMILY_MASKS, crystal_family, family_tables, lattice_to_parameters
 from matgen.templates.wyckoff import alternatives, wyckoff_table
 
 logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns about every cell that is not primitive
@@ -71,7 +72,7 @@ def _fits(position: int, frac: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = (frac[:, None] + fit.translations).reshape(-1, 3)
     parameters = (points - fit.shift) @ fit.inverse.T
     miss = parameters @ fit.matrix.T + fit.shift - points
-    fits = np.abs(miss - np.round(miss)).max(1) < FIT_TOLERANCE
+    fits = (np.abs(miss - np.rint(miss)) < FIT_TOLERANCE).all(1)
     return points[fits], parameters[fits]
 
 
@@ -80,8 +81,11 @@ def _free_parameters(position: int, frac: np.ndarray) -> np.ndarray | None:
     _, parameters = _fits(position, frac)
     if not len(parameters):
         return None
+    if not _fit(position).inverse.any():  # nothing is free
+        return np.zeros(3)
     wrapped = np.round(parameters % 1.0, 4) % 1.0
-    best = min(range(len(wrapped)), key=lambda i: (wrapped[i].sum().round(4), *wrapped[i]))
+    total = np.round(wrapped[:, 0] + wrapped[:, 1] + wrapped[:, 2], 4)
+    best = np.lexsort((wrapped[:, 2], wrapped[:, 1], wrapped[:, 0], total))[0]
     return parameters[best] % 1.0
 
 
@@ -91,12 +95,14 @@ def _sites(
     """Return sites in canonical order with their free parameters; None if an orbit fits no position."""
     start = wyckoff_table().positions_of(group).start
     rows = []
-    for letter, element, frac in zip(letters, elements, orbits, strict=True):
-        parameters = _free_parameters(start + int(letter), frac)
+    for letter, element, frac in zip(letters.tolist(), elements.tolist(), orbits, strict=True):
+        parameters = _free_parameters(start + letter, frac)
         if parameters is None:
             return None
-        rows.append((start + int(letter), int(element), *parameters))
-    rows.sort(key=lambda r: (r[0], r[1], *(round(v, 4) % 1.0 for v in r[2:])))
+        rows.append((start + letter, element, *parameters.tolist()))
+    rounded = (np.round(np.array([r[2:] for r in rows]), 4) % 1.0).tolist()
+    order = sorted(range(len(rows)), key=lambda i: (rows[i][0], rows[i][1], *rounded[i]))
+    rows = [rows[i] for i in order]
     return tuple((r[0], r[1]) for r in rows), np.array([r[2:] for r in rows])
 
 
@@ -129,11 +135,15 @@ def _canonical(
     keys = [tuple(sorted(zip(a.letters[letters].tolist(), elements.tolist(), strict=True))) for a in choices]
     best_key = min(keys)
     found = []
+    of_rotation: dict[bytes, np.ndarray] = {}
     for choice, key in zip(choices, keys, strict=True):
         if key != best_key:
             continue
-        turned = np.linalg.inv(choice.rotation).T @ cell
-        parameters = lattice_to_parameters(torch.from_numpy(turned)).numpy()
+        name = choice.rotation.tobytes()
+        if name not in of_rotation:
+            turned = np.linalg.inv(choice.rotation).T @ cell
+            of_rotation[name] = lattice_to_parameters(torch.from_numpy(turned)).numpy()
+        parameters = of_rotation[name]
         if np.abs(parameters[:5][~mask[:5]]).max(initial=0.0) > 1e-3 and crystal_family(group) != "hexagonal":
             continue
         moved = [frac @ choice.rotation.T + choice.shift for frac in orbits]
@@ -166,24 +176,43 @@ def describe(cell: np.ndarray, frac: np.ndarray, atomic_numbers: np.ndarray, sym
     except ValueError as error:
         message = f"no symmetry found at symprec {symprec} Å: {error}"
         raise NoTemplateError(message) from error
+    standard, mapping, wyckoffs = found.prim_std_cell, found.mapping_std_prim, found.wyckoffs  # each call copies
     conventional = np.array(found.std_cell.basis)
-    primitive = np.array(found.prim_std_cell.basis)
-    points = np.array(found.prim_std_cell.positions) @ primitive @ np.linalg.inv(conventional)
+    primitive = np.array(standard.basis)
+    points = np.array(standard.positions) @ primitive @ np.linalg.inv(conventional)
     representative = np.full(len(points), -1)
     letter = np.zeros(len(points), dtype=int)
-    for atom, target in enumerate(found.mapping_std_prim):
-        representative[target] = found.orbits[atom]
-        letter[target] = "abcdefghijklmnopqrstuvwxyzA".index(found.wyckoffs[atom])
-    kinds = np.array(found.prim_std_cell.numbers)
-    distinct, first = np.unique([found.mapping_std_prim[r] for r in representative], return_index=True)
-    label = np.array([found.mapping_std_prim[r] for r in representative])
+    for atom, (target, orbit) in enumerate(zip(mapping, found.orbits, strict=True)):
+        representative[target] = orbit
+        letter[target] = "abcdefghijklmnopqrstuvwxyzA".index(wyckoffs[atom])
+    kinds = np.array(standard.numbers)
+    label = np.array(mapping)[representative]
+    distinct, first = np.unique(label, return_index=True)
     orbits = [points[label == d] for d in distinct]
     sites, coords, lattice = _canonical(found.number, conventional, letter[first], kinds[first], orbits)
-    template = CrystalTemplate(found.number, sites)
-    batch = TemplateBatch.of([template])
-    lattice = np.where(batch.free_lattice[0].numpy(), lattice, 0.0)
-    lattice[5] -= float(batch.reference_parameter[0])
-    return Described(template, lattice, np.where(batch.free_coords.numpy(), coords, 0.0))
+    lattice = np.where(family_tables()[0][found.number].numpy(), lattice, 0.0)
+    lattice[5] -= _reference_parameter(found.number, sites)
+    free = wyckoff_table().free[[position for position, _ in sites]].numpy()
+    return Described(CrystalTemplate(found.number, sites), lattice, np.where(free, coords, 0.0))
+
+
+@cache
+def _cells_per_primitive(group: int) -> float:
+    """Return the volume of a primitive cell in conventional cells."""
+    return float(torch.linalg.det(wyckoff_table().primitive[[group]])[0])
+
+
+@cache
+def _site_tables() -> tuple[list[float], list[int]]:
+    """Return the volume of each element, and the multiplicity of each position."""
+    return atomic_volumes().tolist(), wyckoff_table().multiplicity.tolist()
+
+
+def _reference_parameter(group: int, sites: Sequence[tuple[int, int]]) -> float:
+    """Return `TemplateBatch.reference_parameter` of one template."""
+    volumes, multiplicity = _site_tables()
+    volume = sum(volumes[z] * multiplicity[position] for position, z in sites) / _cells_per_primitive(group)
+    return float(torch.tensor([volume], dtype=torch.float64).log() / math.sqrt(3))
 
 
 def check_atoms(atomic_numbers: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from matgen.runtime.config import ConfigError, did_you_mean, from_mapping, read_
 from matgen.training.graph_loss import GraphLoss
 from matgen.training.loop import Schedule
 from matgen.weights.kinds import NETWORKS, USED_BY
-from matgen.weights.renamed import current_config, current_kind
+from matgen.weights.renamed import current_config, current_kind, kind_names
 
 OF_MOLECULES = frozenset(USED_BY["molecule"])
 
@@ -28,8 +28,8 @@ class TrainConfig:
     Attributes:
         kind: one of `NETWORKS`.
         model: configuration of that network.
-        data: prepared table; of crystals or of molecules, depending on the kind, if left out.
-        folder: receives checkpoint and log; runs/KIND if left out.
+        data: prepared table, a file or a folder of shards; that of crystals or of molecules in `cache` if left out.
+        folder: receives checkpoint and log; runs/KIND if left out, or the one that version 0.1 named otherwise.
         weights: file that receives the weights; KIND.safetensors in the folder if left out.
         init: file of initial weights, such as the shipped ones; parameters that it lacks are initialised at random.
         device: to train on; weights and checkpoints can be read on any other.
@@ -61,8 +61,9 @@ class TrainConfig:
 
     @property
     def run_folder(self) -> Path:
-        """Folder of checkpoint and log."""
-        return self.folder or Path("runs") / self.kind
+        """Folder of checkpoint and log; unless given, that of version 0.1 if it alone exists, under its old name."""
+        usual = [Path("runs") / name for name in kind_names(self.kind)]
+        return self.folder or next((folder for folder in usual if folder.exists()), usual[0])
 
     @property
     def weights_file(self) -> Path:
@@ -91,7 +92,7 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     energies = ("graph_energy", "molecule_energy")
     belongs = {"loss": energies, "heads": (*energies, "structure_properties"), "absolute": ("structure_properties",)}
     for name, kinds in belongs.items():
-        if name in raw and kind not in kinds:
+        if raw.get(name, 0) != 0 and kind not in kinds:  # the file that a training writes holds zeros
             shown = "[loss]" if name == "loss" else name
             raise ConfigError(f"{shown} belongs to kinds {' and '.join(kinds)}, got it for {kind}; leave it out")
     if not isinstance(raw.get("heads", 0), int) or raw.get("heads", 0) < 0:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from matgen.batch.graphs import take_sites
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.evaluator import Evaluator, EvaluatorInputs
 from matgen.nn.property_heads import CHGNET
@@ -23,7 +23,7 @@ EVALUATOR_SEED, EVALUATOR_SHARE = 2027, 0.8
 """The evaluator is trained on this share of the training formulas, chosen by a hash with this seed."""
 
 
-def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+def plan(table: Crystals, config: TrainConfig) -> Plan:
     """Train the evaluator of crystals."""
     train = (trainable(table) & fold(table, EVALUATOR_SEED, EVALUATOR_SHARE)).nonzero().ravel()
     val = validation(table)
@@ -62,7 +62,7 @@ def from_descriptors(
     return LikelihoodObjective(inputs, torch.zeros_like(train), targets, train, val)
 
 
-def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Tensor, EvaluatorInputs]:
+def _described_once(table: Crystals, rows: Tensor, folder: Path) -> tuple[Tensor, EvaluatorInputs]:
     """Return rows and their descriptors, from the file of an earlier run in the folder if there is one."""
     path = folder / "described.pt"
     if not path.exists():
@@ -75,12 +75,9 @@ def _described_once(table: CrystalTable, rows: Tensor, folder: Path) -> tuple[Te
 
 
 @torch.no_grad()
-def described(table: CrystalTable, rows: Tensor, batch_size: int = 64) -> EvaluatorInputs:
+def described(table: Crystals, rows: Tensor, batch_size: int = 64) -> EvaluatorInputs:
     """Return descriptors of rows of a table, in this order."""
-    parts = []
-    for chunk in rows.split(batch_size):
-        templates = table.templates.select(chunk)
-        parts.append(EvaluatorInputs.of(expand(templates, table.geometry.select(table.templates, chunk))))
+    parts = [EvaluatorInputs.of(expand(*table.batch(chunk))) for chunk in rows.split(batch_size)]
     start = torch.arange(len(parts)) * batch_size
     return EvaluatorInputs(
         local=torch.cat([p.local for p in parts]),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matgen.batch.state import State
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
 from matgen.nn.graph_energy import GraphEnergy, GraphOutput, energy_per_atom
 from matgen.runtime.random import normal, uniform
 from matgen.targets.distributions import Distribution
@@ -31,13 +31,12 @@ class Table(Protocol):
     """Materials as templates and geometries."""
 
     @property
-    def templates(self) -> TemplateBatch:
-        """The templates."""
+    def n_atoms(self) -> Tensor:
+        """Atoms of each material (n,)."""
         ...
 
-    @property
-    def geometry(self) -> Geometry:
-        """The free parameters."""
+    def batch(self, rows: Tensor) -> tuple[TemplateBatch, Geometry]:
+        """Return templates and geometries of some rows."""
         ...
 
 
@@ -69,7 +68,7 @@ class GraphObjective:
     ) -> None:
         self.table, self.rows, self.val_rows = table, rows, val_rows
         self.targets, self.weights, self.negatives = targets, loss, negatives
-        self.sizes = table.templates.n_atoms[rows]
+        self.sizes = table.n_atoms[rows]
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield rows of the training split, similar numbers of atoms together."""
@@ -79,7 +78,7 @@ class GraphObjective:
     def loss(self, model: GraphEnergy, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch and its parts."""
         w = self.weights
-        templates, geometry = self.table.templates.select(rows), self.table.geometry.select(self.table.templates, rows)
+        templates, geometry = self.table.batch(rows)
         templates = _some_stereo_dropped(templates, w.drop_stereo, generator)
         n_real = max(1, int(w.real_share * len(rows)))
         sigma = torch.exp(w.spread_sigma * normal(rows.shape, generator, geometry.lattice))
@@ -178,8 +177,7 @@ class GraphObjective:
         false: dict[str, list[Tensor]] = {name: [] for name in self._classes()}
         predictions = []
         for rows in self.val_rows.split(128):
-            templates = self.table.templates.select(rows)
-            geometry = self.table.geometry.select(self.table.templates, rows)
+            templates, geometry = self.table.batch(rows)
             for level in (0.05, 0.2, 0.5, 1.5):
                 sigma = geometry.lattice.new_full(rows.shape, level)
                 dirty, back = noised(templates, geometry, sigma, generator)
@@ -243,7 +241,7 @@ def _first_systems(output: GraphOutput, templates: TemplateBatch) -> GraphOutput
     )
 
 
-def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+def plan(table: Crystals, config: TrainConfig) -> Plan:
     """Train the graph energy of crystals."""
     rows = trainable(table).nonzero().ravel()
     val = (table.split == 1).nonzero().ravel()[::9]
@@ -257,8 +255,7 @@ def predictions_of_clean(table: Table) -> Predict:
     """Return a function that predicts properties of rows of a table from their noiseless geometries."""
 
     def embedding(model: nn.Module, rows: Tensor) -> Tensor:
-        templates = table.templates.select(rows)
-        state = expand(templates, table.geometry.select(table.templates, rows))
+        state = expand(*table.batch(rows))
         return model(state, state.cell.new_full(rows.shape, CLEAN)).embedding
 
     def predict(model: nn.Module, rows: Tensor) -> dict[str, Distribution]:

@@ -90,7 +90,7 @@ def read_at_low_noise(model: GraphEnergy, objective: GraphObjective) -> Tensor:
     generator, (low, high) = torch.Generator().manual_seed(0), objective.weights.low_sigma
     table, parts = objective.table, []
     for chunk in objective.rows.split(128):
-        templates, geometry = table.templates.select(chunk), table.geometry.select(table.templates, chunk)
+        templates, geometry = table.batch(chunk)
         sigma = low * (high / low) ** uniform(chunk.shape, generator, geometry.lattice)
         dirty, _ = noised(templates, geometry, sigma, generator)
         clean = torch.arange(len(chunk), device=chunk.device) % 2 == 0

@@ -10,8 +10,13 @@ from matgen.training.tables import DataError
 from matgen.weights.files import tensors, weights_hash
 
 
-def initialise(config: TrainConfig, model: nn.Module) -> str:
+def initialise(config: TrainConfig, model: nn.Module, *, store: bool = True) -> str:
     """Load the initial weights of a configuration, unless there is a checkpoint to resume from.
+
+    Args:
+        config: of the training.
+        model: a new network, changed in place.
+        store: note in the folder where the training began.
 
     Returns:
         Name and hash of the file that the training began from; empty if it began at random.
@@ -24,7 +29,8 @@ def initialise(config: TrainConfig, model: nn.Module) -> str:
     if not (config.run_folder / "checkpoint.pt").exists():
         if config.init is not None:
             begin_from(model, config.kind, config.init)
-        note.write_text(named, encoding="utf-8")
+        if store:
+            note.write_text(named, encoding="utf-8")
         return named
     begun = note.read_text(encoding="utf-8") if note.exists() else ""
     if named and named.split()[-1:] != begun.split()[-1:]:  # hashes; a file may have been renamed

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from matgen.errors import UserError
 from matgen.runtime.config import ConfigError, check_least, check_positive
+from matgen.training.gradients import averaged, part_generator, split, summed, too_large
+from matgen.training.parallel import ALONE, Processes, own_parts, shared_parts
 from matgen.weights.renamed import current_names
 
 
@@ -23,12 +25,15 @@ class Schedule:
     """Number of steps, learning rate, and what belongs to them.
 
     The rate rises linearly over `warmup` steps, then falls on a cosine that ends when `steps` or `minutes` are
-    reached, whichever comes first. Minutes count over resumptions.
+    reached, whichever comes first. Minutes count over resumptions. Each batch is split into `parts`, which several
+    processes share, or which one process computes in turn to save memory; results depend on their number, and not on
+    the number of processes. 0 stands for as many as there are processes.
     """
 
     steps: int = 20_000
     minutes: float = 60.0
     batch_size: int = 128
+    parts: int = 0
     learning_rate: float = 1e-3
     final_rate: float = 0.01
     warmup: int = 300
@@ -46,7 +51,7 @@ class Schedule:
             ConfigError: one is out of its range.
         """
         check_least(self, 1, "steps", "batch_size", "warmup", "log_every", "validate_every")
-        check_least(self, 0, "final_rate", "weight_decay", "ema")
+        check_least(self, 0, "parts", "final_rate", "weight_decay", "ema")
         check_positive(self, "minutes", "learning_rate", "clip")
         if self.ema >= 1:
             raise ConfigError(f"expected ema below 1, got {self.ema}; the average would never move")
@@ -104,53 +109,94 @@ class _Training(Generic[ModelT]):
     model: ModelT
     average: ModelT
     optimizer: torch.optim.Optimizer
+    processes: Processes = ALONE
     progress: _Progress = field(default_factory=_Progress)
+    parts: int = 1
 
     @classmethod
-    def of(cls, model: ModelT, schedule: Schedule) -> Self:
+    def of(cls, model: ModelT, schedule: Schedule, processes: Processes) -> Self:
         """Return the state before the first step."""
         average = copy.deepcopy(model).requires_grad_(requires_grad=False)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
         )
-        return cls(model, average, optimizer)
+        return cls(model, average, optimizer, processes)
 
-    def step(
-        self, objective: Objective[ModelT], batches: Iterator[Tensor], generator: torch.Generator, schedule: Schedule
-    ) -> dict[str, float]:
-        """Take one step, and return its figures."""
+    def step(self, objective: Objective[ModelT], batches: Iterator[Tensor], schedule: Schedule) -> dict[str, float]:
+        """Take one step, and return its figures; except for loss and norm those of the parts of this process."""
         progress, started = self.progress, time.perf_counter()
         rate = learning_rate(schedule, progress.step, progress.fraction(schedule))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        figures = _descend(self.model, objective, self.optimizer, next(batches), generator, schedule.clip)
+        loss, figures = self._slope(objective, next(batches), schedule.seed)
+        if not torch.isfinite(loss):
+            message = f"the loss is {loss.item()} ({figures}); lower the learning rate and resume from the checkpoint"
+            raise DivergedError(message)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
         _update_average(self.average, self.model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
         progress.step += 1
-        progress.seconds += time.perf_counter() - started
-        return figures
+        progress.seconds += self.processes.from_first(time.perf_counter() - started)
+        return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
+
+    def _slope(self, objective: Objective[ModelT], rows: Tensor, seed: int) -> tuple[Tensor, dict[str, float]]:
+        """Compute the gradients of a batch, and return its loss (), and the figures of the parts of this process."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        parameters = list(self.model.parameters())
+        total, found = parameters[0].new_zeros(()), []
+        for part in own_parts(self.parts, self.processes):
+            some = split(rows, self.parts, part)
+            if len(some) == 0:  # the last batch of an epoch can be small
+                continue
+            generator = part_generator(seed, self.progress.step, part)
+            try:
+                loss, figures = objective.loss(self.model, some, generator)
+                loss = loss * (len(some) / len(rows))
+                loss.backward()
+            except torch.OutOfMemoryError as error:
+                raise too_large(len(some)) from error
+            total = total + loss.detach()
+            found.append(figures)
+        return summed(parameters, total, self.processes), averaged(found)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; only the first process does."""
+        if not self.processes.is_first:
+            return
         partial = path.with_suffix(".partial")
         models = {"model": self.model.state_dict(), "average": self.average.state_dict()}
-        rest = {"optimizer": self.optimizer.state_dict(), "progress": asdict(self.progress)}
+        rest = {"optimizer": self.optimizer.state_dict(), "progress": asdict(self.progress), "parts": self.parts}
         torch.save(models | rest, partial)
         partial.replace(path)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, path: Path, parts: int) -> None:
         """Read a checkpoint, if there is one.
+
+        Args:
+            path: of the checkpoint.
+            parts: of each batch, as configured.
 
         Raises:
             CheckpointError: it is damaged, or of another model.
+            ParallelError: the processes cannot share the parts, or read different checkpoints.
         """
-        if not path.exists():
-            return
+        stored = self._read(path) if path.exists() else 0
+        self.parts = shared_parts(parts, stored, self.processes.size)
+        if self.processes.size > 1:
+            sizes = [float(p.detach().double().abs().sum()) for p in self.model.parameters()]
+            self.processes.check_same({"step": self.progress.step, "parts": self.parts, "sum of weights": sum(sizes)})
+
+    def _read(self, path: Path) -> int:
+        """Read a checkpoint, and return the number of its parts."""
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)  # may come from another device
             self.model.load_state_dict(current_names(saved["model"]))
             self.average.load_state_dict(current_names(saved["average"]))
             self.optimizer.load_state_dict(saved["optimizer"])
             self.progress = _Progress(**saved["progress"])
+            return int(saved.get("parts", 0))  # earlier versions knew none
         except (RuntimeError, ValueError, LookupError, TypeError, EOFError, OSError, UnpicklingError) as error:
             raise CheckpointError(
                 f"{path} is damaged, or of a model of another size ({type(error).__name__}); "
@@ -166,17 +212,19 @@ def fit(
     *,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     accelerate: Callable[[ModelT], None] = lambda _: None,
+    processes: Processes = ALONE,
 ) -> ModelT:
-    """Train, or resume from the checkpoint in `folder`.
+    """Train, or resume from the checkpoint in `folder`, as if it had not been interrupted.
 
     Args:
-        model: trained in place.
+        model: trained in place; the same in all processes.
         objective: batches, loss and validation.
         schedule: number of steps, learning rate and so on.
-        folder: receives `checkpoint.pt`, `metrics.jsonl`, `schedule.json`.
-        report: called with each line of the log.
+        folder: receives `checkpoint.pt`, `metrics.jsonl`, `schedule.json`, from the first process.
+        report: called by the first process with each line of the log.
         accelerate: makes the trained model faster, in place, such as by compiling parts of it; the average is not
             changed.
+        processes: that share each batch.
 
     Returns:
         The exponential moving average of the model.
@@ -184,28 +232,32 @@ def fit(
     Raises:
         CheckpointError: the folder holds a checkpoint that is damaged, or of another model.
         DivergedError: the loss is not finite.
+        BatchTooLargeError: the device has not enough memory.
+        ParallelError: the processes do not fit together, or one ended.
         KeyboardInterrupt: after the state was saved, so that the next call resumes from it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "schedule.json").write_text(json.dumps(asdict(schedule), indent=1))
     checkpoint = folder / "checkpoint.pt"
-    training = _Training.of(model, schedule)
-    training.resume(checkpoint)
+    if processes.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "schedule.json").write_text(json.dumps(asdict(schedule), indent=1))
+    training = _Training.of(model, schedule, processes)
+    training.resume(checkpoint, schedule.parts)
     accelerate(model)
-    generator = torch.Generator().manual_seed(schedule.seed + training.progress.step)
-    batches = objective.batches(schedule.batch_size, generator)
-    with (folder / "metrics.jsonl").open("a") as log:
+    batches = objective.batches(schedule.batch_size, torch.Generator().manual_seed(schedule.seed))
+    for _ in range(training.progress.step):
+        next(batches)
 
-        def write(line: dict[str, Any]) -> None:
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+    def write(line: dict[str, Any]) -> None:
+        if processes.is_first:
+            with (folder / "metrics.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
             report(line)
 
-        try:
-            _run(training, objective, batches, generator, schedule, checkpoint, write)
-        except KeyboardInterrupt:
-            training.save(checkpoint)
-            raise
+    try:
+        _run(training, objective, batches, schedule, checkpoint, write)
+    except KeyboardInterrupt:
+        training.save(checkpoint)
+        raise
     return training.average
 
 
@@ -213,47 +265,24 @@ def _run(
     training: _Training[ModelT],
     objective: Objective[ModelT],
     batches: Iterator[Tensor],
-    generator: torch.Generator,
     schedule: Schedule,
     checkpoint: Path,
     write: Callable[[dict[str, Any]], None],
 ) -> None:
     """Take steps until the schedule ends; log, validate and write checkpoints."""
-    progress = training.progress
-    mean: dict[str, list[float]] = {}
+    progress, processes = training.progress, training.processes
+    since: list[dict[str, float]] = []
     while progress.fraction(schedule) < 1:
-        for name, value in training.step(objective, batches, generator, schedule).items():
-            mean.setdefault(name, []).append(value)
+        since.append(training.step(objective, batches, schedule))
         if progress.step % schedule.log_every == 0:
             rate = training.optimizer.param_groups[0]["lr"]
-            averages = {name: sum(v) / len(v) for name, v in mean.items()}
+            averages = averaged(processes.gathered(averaged(since)))
             write({"step": progress.step, "minutes": round(progress.seconds / 60, 2), "rate": rate, **averages})
-            mean = {}
+            since = []
         if progress.step % schedule.validate_every == 0 or progress.fraction(schedule) >= 1:
-            write({"step": progress.step, **_validated(training.average, objective)})
+            if processes.is_first:
+                write({"step": progress.step, **_validated(training.average, objective)})
             training.save(checkpoint)
-
-
-def _descend(
-    model: ModelT,
-    objective: Objective[ModelT],
-    optimizer: torch.optim.Optimizer,
-    rows: Tensor,
-    generator: torch.Generator,
-    clip: float,
-) -> dict[str, float]:
-    """Change the parameters by one step of the optimizer, and return the figures of the batch."""
-    model.train()
-    loss, figures = objective.loss(model, rows, generator)
-    if not torch.isfinite(loss):
-        message = f"the loss is {loss.item()} ({figures}); lower the learning rate and resume from the checkpoint"
-        raise DivergedError(message)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
-    if torch.isfinite(norm):
-        optimizer.step()
-    return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
 
 
 def _validated(average: ModelT, objective: Objective[ModelT]) -> dict[str, float]:

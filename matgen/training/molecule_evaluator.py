@@ -44,7 +44,6 @@ def from_states(table: MoleculeTable, targets: PropertyTargets, train: Tensor, v
     """Return the likelihood of the labels given clean geometries."""
 
     def inputs(rows: Tensor, _: torch.Generator | None) -> State:
-        templates = table.templates.select(rows)
-        return expand(templates, table.geometry.select(table.templates, rows))
+        return expand(*table.batch(rows))
 
-    return LikelihoodObjective(inputs, table.templates.n_sites[train], targets, train, val, together=128)
+    return LikelihoodObjective(inputs, table.n_sites[train], targets, train, val, together=128)

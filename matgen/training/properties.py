@@ -1,40 +1,54 @@
 """Labels of crystals by property, and the rows to train and validate on."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
 from matgen.nn.property_heads import CHGNET, LEGACY
 from matgen.templates.batch import TemplateBatch
+
+AT_ONCE = 65_536
+"""Rows whose compositions are in memory together."""
+
+FITTED, RARE = 100_000, 1000
+"""Reference energies are fitted to about so many rows, and to all rows of elements that fewer rows than this have."""
 
 LARGEST_VOLUME_RATIO = 1.7
 """Rows with a larger ratio are left out of training, since their cell is probably wrong."""
 
 
-def trainable(table: CrystalTable) -> Tensor:
+def trainable(table: Crystals) -> Tensor:
     """Return the rows (n,) of the training split with plausible cells, bool."""
     return (table.split == 0) & (table.volume_ratio < LARGEST_VOLUME_RATIO)
 
 
-def validation(table: CrystalTable) -> Tensor:
+def validation(table: Crystals) -> Tensor:
     """Return the validation rows with complete labels: those of MP-20's own validation split."""
     return (table.mp20_split == 1).nonzero().ravel()
 
 
-def fold(table: CrystalTable, seed: int, share: float) -> Tensor:
+def fold(table: Crystals, seed: int, share: float) -> Tensor:
     """Return which rows (n,) belong to a random share of the formulas; all rows of a formula belong together."""
-    counts = torch.round(compositions(table.templates) * table.templates.n_atoms[:, None]).long()
-    divisor = torch.zeros_like(counts[:, 0])
-    for column in counts.T:
-        divisor = torch.gcd(divisor, column)
-    reduced = (counts // divisor[:, None]).cpu().numpy()
-    hashes = [zlib.crc32(row.tobytes(), seed) for row in reduced]
-    return torch.tensor(hashes, device=counts.device) < share * 2**32
+    hashes: list[int] = []
+    for templates in in_chunks(table):
+        counts = torch.round(compositions(templates) * templates.n_atoms[:, None]).long()
+        divisor = torch.zeros_like(counts[:, 0])
+        for column in counts.T:
+            divisor = torch.gcd(divisor, column)
+        reduced = (counts // divisor[:, None]).cpu().numpy()
+        hashes += [zlib.crc32(row.tobytes(), seed) for row in reduced]
+    return torch.tensor(hashes, device=table.split.device) < share * 2**32
+
+
+def in_chunks(table: Crystals) -> Iterator[TemplateBatch]:
+    """Yield the templates of all rows, some at a time."""
+    for rows in torch.arange(len(table), device=table.split.device).split(AT_ONCE):
+        yield table.batch(rows)[0]
 
 
 @dataclass(frozen=True)
@@ -44,12 +58,13 @@ class PropertyTargets:
     values: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, table: CrystalTable, fitted_on: Tensor) -> Self:
+    def of(cls, table: Crystals, fitted_on: Tensor) -> Self:
         """Return the labels of a table; the reference energies of elements are fitted to the rows `fitted_on`."""
         form = table.label("e_form")
         unknown = torch.full_like(form, torch.nan)
         reference = reference_energies(table, fitted_on)
-        chgnet = table.label("chgnet_energy") - (compositions(table.templates) @ reference).float()
+        of_elements = [(compositions(templates) @ reference).float() for templates in in_chunks(table)]
+        chgnet = table.label("chgnet_energy") - torch.cat(of_elements)
         return cls(
             {
                 "band_gap": table.label("band_gap"),
@@ -74,7 +89,7 @@ def compositions(templates: TemplateBatch) -> Tensor:
     return counts / counts.sum(1, keepdim=True)
 
 
-def reference_energies(table: CrystalTable, rows: Tensor) -> Tensor:
+def reference_energies(table: Crystals, rows: Tensor) -> Tensor:
     """Return energies of the elements (95,), eV/atom; CHGNet's energy minus them is a formation energy.
 
     A least-absolute-deviations fit (by reweighting) of the difference to the MP2020 formation energies of `rows`. It is
@@ -82,12 +97,29 @@ def reference_energies(table: CrystalTable, rows: Tensor) -> Tensor:
     """
     known = rows[torch.isfinite(table.label("e_form")[rows]) & torch.isfinite(table.label("chgnet_energy")[rows])]
     nothing = torch.zeros(95, dtype=torch.float64, device=rows.device)
-    of_all = _absolute_fit(table, known, nothing)
-    return _absolute_fit(table, known[table.mp2020[known]], of_all)
+    of_all = _absolute_fit(table, fitted_rows(table, known), nothing)
+    return _absolute_fit(table, fitted_rows(table, known[table.mp2020[known]]), of_all)
 
 
-def _absolute_fit(table: CrystalTable, rows: Tensor, towards: Tensor) -> Tensor:
-    x = compositions(table.templates.select(rows))
+def fitted_rows(table: Crystals, rows: Tensor, most: int = FITTED, rare: int = RARE) -> Tensor:
+    """Return rows that are enough for a fit of the elements: evenly spaced ones, and all of rare elements.
+
+    Args:
+        table: of crystals.
+        rows: all rows (n,).
+        most: number of rows below which all are returned.
+        rare: number of rows of an element below which all of them are returned.
+    """
+    if len(rows) <= most:
+        return rows
+    held = torch.cat([compositions(table.batch(chunk)[0]) > 0 for chunk in rows.split(AT_ONCE)])
+    needed = held[:, held.sum(0) < rare].any(1)
+    needed[:: -(-len(rows) // most)] = True
+    return rows[needed]
+
+
+def _absolute_fit(table: Crystals, rows: Tensor, towards: Tensor) -> Tensor:
+    x = compositions(table.batch(rows)[0])
     y = (table.label("chgnet_energy") - table.label("e_form"))[rows].double() - x @ towards
     weight = torch.ones_like(y)
     ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

@@ -10,6 +10,7 @@ from torch import nn
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.molecules import MoleculeTable
+from matgen.datasets.shards import ShardedCrystals
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.runtime.config import to_toml
@@ -34,8 +35,9 @@ from matgen.training.heads import fit_heads, fit_structure_heads
 from matgen.training.initial_weights import initialise
 from matgen.training.likelihood import LikelihoodObjective
 from matgen.training.loop import Objective, fit
+from matgen.training.parallel import ALONE, Processes
 from matgen.training.plan import Plan
-from matgen.training.tables import DataError, read_table
+from matgen.training.tables import DataError, read_crystals, read_table
 from matgen.weights.files import round_parameters, save
 from matgen.weights.models import load
 
@@ -52,6 +54,9 @@ PLANS: dict[str, Callable[[Any, TrainConfig], Plan]] = {
     "molecule_evaluator": molecule_evaluator.plan,
 }
 
+IN_MEMORY = frozenset({"geometry_density"})
+"""Kinds of crystals that need the whole table in memory."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -66,12 +71,18 @@ class Trained:
     figures: dict[str, float]
 
 
-def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trained:
+def train(
+    config: TrainConfig,
+    report: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    processes: Processes = ALONE,
+) -> Trained:
     """Train, or resume from the checkpoint in the folder; calibrate; write the weights.
 
     Args:
         config: kind, data and schedule.
-        report: called with each line of the log.
+        report: called by the first process with each line of the log.
+        processes: that share each batch, from `matgen.training.parallel.joined`. The first one writes all files, and
+            has the figures; for the others they are empty.
 
     Raises:
         DeviceError: the device is not available.
@@ -79,22 +90,36 @@ def train(config: TrainConfig, report: Callable[[Mapping[str, Any]], None] = lam
         OutputError: a folder cannot be written.
         CheckpointError: the checkpoint in the folder is damaged, or of another model.
         DivergedError: the loss is not finite.
+        ParallelError: the processes do not fit together, or one ended.
     """
-    device = find_device(config.device)
+    device = find_device(processes.device(config.device))
     table = table_of(config)
     folder = config.run_folder
-    make_folder(folder, "--folder")
-    make_folder(config.weights_file.parent, "--weights")
-    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
-    torch.manual_seed(config.schedule.seed)
-    plan = PLANS[config.kind](table.to(device), config)
-    origin = initialise(config, plan.model)
-    model = plan.model.to(device)
-    fitted = fit(model, plan.objective, config.schedule, folder, report=report, accelerate=config.compile_layers)
+    if processes.is_first:
+        make_folder(folder, "--folder")
+        make_folder(config.weights_file.parent, "--weights")
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    plan = _planned(config, table.to(device), processes)
+    origin = initialise(config, plan.model, store=processes.is_first)
+    model, work = plan.model.to(device), config.compile_layers
+    fitted = fit(model, plan.objective, config.schedule, folder, report=report, accelerate=work, processes=processes)
+    if not processes.is_first:
+        return Trained(config.weights_file, {})
     if config.heads:
         _fit_heads_last(fitted, plan.objective, config)
     origin = f", begun from {origin}" if origin else ""
     return _finished(replace(plan, model=fitted, trained_on=f"{plan.trained_on}{origin}"), config, table, report)
+
+
+def _planned(config: TrainConfig, table: CrystalTable | ShardedCrystals | MoleculeTable, processes: Processes) -> Plan:
+    """Return the plan of a training; the first process makes it first, since it may store parts of it in the folder."""
+    if not processes.is_first:
+        processes.wait()
+    torch.manual_seed(config.schedule.seed)
+    plan = PLANS[config.kind](table, config)
+    if processes.is_first:
+        processes.wait()
+    return plan
 
 
 def join(
@@ -126,15 +151,17 @@ def join(
     return _finished(replace(plan, trained_on=f"{plan.trained_on}, members trained apart"), whole, table, report)
 
 
-def table_of(config: TrainConfig) -> CrystalTable | MoleculeTable:
-    """Return the prepared table that a kind of network is trained on.
+def table_of(config: TrainConfig) -> CrystalTable | ShardedCrystals | MoleculeTable:
+    """Return the prepared table that a kind of network is trained on; shards stay on the disk where the kind allows.
 
     Raises:
         DataError: there is none, or it is damaged.
     """
     if config.kind in OF_MOLECULES:
         return read_table(config.table_file, MoleculeTable)
-    return read_table(config.table_file, CrystalTable)
+    if config.kind in IN_MEMORY:
+        return read_table(config.table_file, CrystalTable)
+    return read_crystals(config.table_file)
 
 
 def _fit_heads_last(model: nn.Module, objective: Objective, config: TrainConfig) -> None:
@@ -150,7 +177,7 @@ def _fit_heads_last(model: nn.Module, objective: Objective, config: TrainConfig)
 def _finished(
     plan: Plan,
     config: TrainConfig,
-    table: CrystalTable | MoleculeTable,
+    table: CrystalTable | ShardedCrystals | MoleculeTable,
     report: Callable[[Mapping[str, Any]], None],
 ) -> Trained:
     """Round, calibrate, validate and save the model of a plan."""
@@ -158,7 +185,7 @@ def _finished(
     if plan.predict is not None:
         calibrate(model, plan.predict, plan.targets, plan.calibrated_on)
     figures = plan.objective.validate(model)
-    if isinstance(table, CrystalTable) and config.kind == "template_prior":
+    if not isinstance(table, MoleculeTable) and config.kind == "template_prior":
         figures["nll_unigram"] = template_prior.unigram_nll(table)
     path = save(model, config.weights_file, kind=config.kind, trained_on=plan.trained_on, figures=figures)
     report({"weights": str(path), **figures})

@@ -9,7 +9,8 @@ from torch import Tensor
 from matgen.batch.graphs import take_rows
 from matgen.batch.neighbors import Edges, neighbors
 from matgen.batch.state import State, concatenated
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
+from matgen.datasets.shards import ShardedCrystals
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.structure_properties import StructureInputs, StructureProperties
 from matgen.templates.expand import expand
@@ -19,7 +20,7 @@ from matgen.training.plan import Plan, rows_in_words
 from matgen.training.properties import PropertyTargets, trainable, validation
 
 
-def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+def plan(table: Crystals, config: TrainConfig) -> Plan:
     """Train the properties of structures."""
     train, val = trainable(table).nonzero().ravel(), validation(table)
     targets = PropertyTargets.of(table, train)
@@ -50,12 +51,11 @@ class Neighbourhoods:
     neutral: Tensor
 
     @classmethod
-    def of(cls, table: CrystalTable, rows: Tensor, cutoff: float, at_once: int = 512) -> Self:
+    def of(cls, table: Crystals, rows: Tensor, cutoff: float, at_once: int = 512) -> Self:
         """Find neighbours within a cutoff (Å) of these rows, in this order."""
         states, parts, start = [], [], 0
         for chunk in rows.split(at_once):
-            templates = table.templates.select(chunk)
-            state = expand(templates, table.geometry.select(table.templates, chunk))
+            state = expand(*table.batch(chunk))
             edges = neighbors(state, cutoff)
             states.append(state)
             parts.append((edges.centre + start, edges.neighbor + start, edges.offset.to(torch.int8)))
@@ -82,9 +82,19 @@ class Neighbourhoods:
 
 
 def from_structures(
-    table: CrystalTable, targets: PropertyTargets, train: Tensor, val: Tensor, cutoff: float
+    table: Crystals, targets: PropertyTargets, train: Tensor, val: Tensor, cutoff: float
 ) -> LikelihoodObjective:
-    """Return the likelihood of the labels given clean structures."""
+    """Return the likelihood of the labels given clean structures.
+
+    The neighbours of crystals in memory are found once; of those on the disk, for each batch.
+    """
+    if isinstance(table, ShardedCrystals):
+        neutral = table.neutral
+
+        def read(chosen: Tensor, _: torch.Generator | None) -> StructureInputs:
+            return StructureInputs(expand(*table.batch(chosen)), None, neutral[chosen])
+
+        return LikelihoodObjective(read, table.n_atoms[train], targets, train, val, together=256)
     rows = torch.cat([train, val]).unique()
     known = Neighbourhoods.of(table, rows, cutoff)
     place = rows.new_full((len(table),), -1)

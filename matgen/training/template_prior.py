@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
 from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import TemplatePrior
@@ -16,12 +16,13 @@ from matgen.templates.wyckoff import wyckoff_table
 from matgen.training.config import TrainConfig
 from matgen.training.loop import bucketed
 from matgen.training.plan import Plan, rows_in_words
+from matgen.training.properties import AT_ONCE
 
 
-def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+def plan(table: Crystals, config: TrainConfig) -> Plan:
     """Train the template prior."""
     objective = PriorObjective(table)
-    return Plan(TemplatePrior(config.model), objective, rows_in_words(len(objective.train)))
+    return Plan(TemplatePrior(config.model), objective, rows_in_words(len(objective.rows)))
 
 
 def true_conditions(templates: TemplateBatch, properties: Tensor) -> Conditions:
@@ -32,7 +33,7 @@ def true_conditions(templates: TemplateBatch, properties: Tensor) -> Conditions:
     return Conditions(templates.n_atoms, elements, complete, properties)
 
 
-def known_properties(table: CrystalTable) -> Tensor:
+def known_properties(table: Crystals) -> Tensor:
     """Return the labels that are conditions of the prior (n, 3), NaN where unknown, in the order of `CRYSTAL_GRIDS`."""
     return torch.stack([table.label(name) for name in CRYSTAL_GRIDS], dim=1)
 
@@ -58,32 +59,33 @@ def dropped(known: Conditions, generator: torch.Generator, keep: float = 0.35) -
 class PriorObjective:
     """Negative log likelihood of randomly ordered templates."""
 
-    def __init__(self, table: CrystalTable) -> None:
-        self.train = table.select(table.split == 0)
-        self.val = table.select(table.split == 1)
-        self.sizes = torch.bincount(self.train.templates.site_system)
+    def __init__(self, table: Crystals) -> None:
+        self.table, self.properties = table, known_properties(table)
+        self.rows, val_rows = ((table.split == split).nonzero().ravel() for split in (0, 1))
+        self.val_rows = val_rows[::4]
+        self.sizes = table.n_sites[self.rows]
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield rows of the training split, similar numbers of sites together."""
-        return bucketed(self.sizes, batch_size, generator)
+        for batch in bucketed(self.sizes, batch_size, generator):
+            yield self.rows[batch]
 
     def loss(self, model: TemplatePrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the mean NLL in nats per crystal."""
-        templates = self.train.templates.select(rows)
-        conditions = dropped(true_conditions(templates, known_properties(self.train)[rows]), generator)
+        templates, _ = self.table.batch(rows)
+        conditions = dropped(true_conditions(templates, self.properties[rows]), generator)
         nll = -model(conditions, templates.space_group, pad_sites(templates, generator)).mean()
         return nll, {"nll": nll.item()}
 
     @torch.no_grad()
     def validate(self, model: TemplatePrior) -> dict[str, float]:
         """Return NLL per crystal on the validation split (every fourth row), without and with all conditions."""
-        rows = torch.arange(0, len(self.val), 4, device=self.val.split.device)
         plain, conditional = [], []
         generator = torch.Generator().manual_seed(0)
-        for chunk in rows.split(512):
-            templates = self.val.templates.select(chunk)
+        for chunk in self.val_rows.split(512):
+            templates, _ = self.table.batch(chunk)
             sites = pad_sites(templates, generator)
-            known = true_conditions(templates, known_properties(self.val)[chunk])
+            known = true_conditions(templates, self.properties[chunk])
             plain.append(
                 -model(Conditions.none(len(chunk), CRYSTAL_GRIDS).to(chunk.device), templates.space_group, sites)
             )
@@ -91,20 +93,29 @@ class PriorObjective:
         return {"nll": torch.cat(plain).mean().item(), "nll_conditional": torch.cat(conditional).mean().item()}
 
 
-def unigram_nll(table: CrystalTable) -> float:
+def unigram_nll(table: Crystals) -> float:
     """Return NLL per validation crystal of independent tokens: group, positions given it, elements, number of sites.
 
     Frequencies are those of the training split with one pseudo-count; sites in random order, as for the model.
     """
-    train, val = table.select(table.split == 0).templates, table.select(table.split == 1).templates
-    group = torch.bincount(train.space_group, minlength=231)[1:] + 1.0
-    element = torch.bincount(train.site_element, minlength=N_ELEMENTS) + 1.0
+    group, element, position, sizes = (torch.ones(n) for n in (230, N_ELEMENTS, 1731, 22))
+    for templates in _in_chunks(table, 0):
+        group += torch.bincount(templates.space_group, minlength=231)[1:]
+        element += torch.bincount(templates.site_element, minlength=N_ELEMENTS)
+        position += torch.bincount(templates.site_position, minlength=1731)[:1731]
+        sizes += torch.bincount(templates.n_sites, minlength=22)
     element[0] = 0
-    position = torch.bincount(train.site_position, minlength=1731) + 1.0
     owner = wyckoff_table().space_group[:1731]
     in_group = torch.zeros(231).index_add(0, owner, position)[owner]
-    sizes = torch.bincount(torch.bincount(train.site_system), minlength=22) + 1.0
-    per_site = -(position / in_group).log()[val.site_position] - (element / element.sum()).log()[val.site_element]
-    total = -(group / group.sum()).log()[val.space_group - 1]
-    total = total - (sizes / sizes.sum()).log()[torch.bincount(val.site_system)]
-    return total.index_add(0, val.site_system, per_site).mean().item()
+    found = []
+    for val in _in_chunks(table, 1):
+        per_site = -(position / in_group).log()[val.site_position] - (element / element.sum()).log()[val.site_element]
+        total = -(group / group.sum()).log()[val.space_group - 1] - (sizes / sizes.sum()).log()[val.n_sites]
+        found.append(total.index_add(0, val.site_system, per_site))
+    return torch.cat(found).mean().item()
+
+
+def _in_chunks(table: Crystals, split: int) -> Iterator[TemplateBatch]:
+    """Yield the templates of a split."""
+    for rows in (table.split == split).nonzero().ravel().split(AT_ONCE):
+        yield table.batch(rows)[0].to("cpu")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from matgen.datasets.crystals import CrystalTable
+from matgen.datasets.crystals import Crystals
 from matgen.datasets.molecules import MoleculeTable
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.template_properties import TemplateProperties
@@ -18,7 +18,7 @@ from matgen.training.plan import Plan, rows_in_words
 from matgen.training.properties import PropertyTargets, trainable, validation
 
 
-def plan(table: CrystalTable, config: TrainConfig) -> Plan:
+def plan(table: Crystals, config: TrainConfig) -> Plan:
     """Train the properties of templates."""
     train = trainable(table).nonzero().ravel()
     targets = PropertyTargets.of(table, train)
@@ -28,16 +28,16 @@ def plan(table: CrystalTable, config: TrainConfig) -> Plan:
 
 
 def from_templates(
-    table: CrystalTable | MoleculeTable, targets: PropertyTargets, train: Tensor, val: Tensor
+    table: Crystals | MoleculeTable, targets: PropertyTargets, train: Tensor, val: Tensor
 ) -> LikelihoodObjective:
     """Return the likelihood of the labels given templates; in training, crystals are redescribed at random."""
 
     def inputs(rows: Tensor, generator: torch.Generator | None) -> TemplateBatch:
-        templates = table.templates.select(rows)
-        vary = generator is not None and isinstance(table, CrystalTable)
+        templates, _ = table.batch(rows)
+        vary = generator is not None and not isinstance(table, MoleculeTable)
         return redescribed(templates, generator) if vary else templates  # type: ignore[arg-type]
 
-    return LikelihoodObjective(inputs, table.templates.n_sites[train], targets, train, val)
+    return LikelihoodObjective(inputs, table.n_sites[train], targets, train, val)
 
 
 @per_device

@@ -30,7 +30,12 @@ PARTS = {
 
 def file_names(kind: str) -> tuple[str, ...]:
     """Return the names that the file of a kind may have, today's first."""
-    return tuple(f"{name}.safetensors" for name in (kind, *(old for old, new in KINDS.items() if new == kind)))
+    return tuple(f"{name}.safetensors" for name in kind_names(kind))
+
+
+def kind_names(kind: str) -> tuple[str, ...]:
+    """Return the current name of a kind, and the older ones."""
+    return kind, *(old for old, new in KINDS.items() if new == kind)
 
 
 def current_kind(kind: str) -> str:

@@ -10,17 +10,24 @@ from zipfile import ZipFile, is_zipfile
 import pyarrow.parquet as pq
 import torch
 
-from matgen.datasets.crystals import SPLITS, CrystalTable
+from matgen.datasets.crystals import SPLITS, Crystals
+from matgen.datasets.described_rows import open_table
 from matgen.datasets.molecules import LABELS as MOLECULE_LABELS
 from matgen.datasets.molecules import MoleculeTable
-from matgen.datasets.prepare import prepare
+from matgen.datasets.prepare import Labels
+from matgen.datasets.prepare_shards import SOURCE, into_file, prepare_shards
 from matgen.datasets.qm9 import SPLIT_FILE, prepare_qm9, qm9_folder
+from matgen.datasets.shards import MANIFEST
 from matgen.runtime.output import make_folder
 from matgen.targets.properties import PROPERTIES
-from matgen.training.tables import DataError, read_table
+from matgen.training.properties import in_chunks
+from matgen.training.tables import DataError, read_crystals, read_table
 
 TABLES = ("mp24_le20.parquet", "chgnet_energies.parquet")
 """Tables that `crystals/` in a data folder must contain."""
+
+CACHE, LARGEST_FILE = Path("cache"), 200_000
+"""Where tables are written unless told, and the number of rows up to which as one file, which is read into memory."""
 
 
 @dataclass(frozen=True)
@@ -126,25 +133,48 @@ def _folder(folder: Path | None) -> Path:
 
 
 def prepare_table(
-    folder: Path | None, out: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
+    source: Path | None, out: Path | None, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter
 ) -> Prepared:
-    """Describe every crystal of a data folder by template and free parameters, and write one table.
+    """Describe every crystal of a table by template and free parameters; an interrupted preparation goes on.
 
     Args:
-        folder: of training tables.
-        out: file to write.
+        source: folder of training tables, or one Parquet table (data/README.md lists its columns).
+        out: file to write, or folder for shards; by the number of rows, cache/crystals.npz or cache/crystals if None.
         jobs: number of processes.
         progress: wraps the iteration over rows, to show it.
 
     Raises:
         DataError: the folder does not exist or lacks a table.
+        TableError: the table cannot be read, or `out` holds another one.
         OutputError: `out` cannot be written.
     """
-    source = data_folder(folder)
-    _check_out(out, "crystals.npz")
-    found = prepare(source, jobs=jobs, progress=progress)
-    found.table.save(out)
-    return Prepared(out, len(found.table), found.failures)
+    path, folder = _table_and_folder(source)
+    if out is None:
+        with open_table(path) as file:
+            out = CACHE / ("crystals.npz" if file.metadata.num_rows <= LARGEST_FILE else "crystals")
+    in_one = out.suffix == ".npz"
+    shards = out.with_suffix(".parts") if in_one else out
+    if in_one or out.suffix:
+        _check_out(out, "crystals.npz")
+    elif out.is_dir() and any(out.iterdir()) and not (out / SOURCE).is_file():
+        raise DataError(f"expected a file name or a new folder for the table, got the folder {out}, which holds files")
+    else:
+        make_folder(out, "--out")
+    labels = Labels.none() if folder is None else Labels.read(folder / "crystals")
+    found = prepare_shards(path, labels, shards, jobs=jobs, progress=progress)
+    if in_one:
+        into_file(found, out)
+    return Prepared(out, found.rows, found.failures)
+
+
+def _table_and_folder(source: Path | None) -> tuple[Path, Path | None]:
+    """Return the Parquet table, and the folder of training tables if there is one."""
+    if source is not None and source.suffix == ".parquet":
+        if not source.is_file():
+            raise DataError(f"expected a Parquet table, got {source}, which is not there; check the name")
+        return source, None
+    folder = data_folder(source)
+    return folder / "crystals" / TABLES[0], folder
 
 
 def prepare_molecules(
@@ -204,23 +234,34 @@ def table_facts(path: Path) -> TableFacts | MoleculeFacts:
     """
     if _holds_molecules(path):
         return _molecule_facts(read_table(path, MoleculeTable))
-    table = read_table(path, CrystalTable)
-    templates = table.templates
-    free = torch.zeros(len(table)).index_add(0, templates.site_system, templates.free_coords.sum(1).float())
+    table = read_crystals(path)
+    groups: set[int] = set()
+    elements: set[int] = set()
+    free = []
+    for some in in_chunks(table):
+        groups.update(some.space_group.unique().tolist())
+        elements.update(some.site_element.unique().tolist())
+        zeros = torch.zeros(some.n_systems)
+        free.append(zeros.index_add(0, some.site_system, some.free_coords.sum(1).float()))
     return TableFacts(
         rows=len(table),
         splits={name or "none": int((table.split == i).sum()) for i, name in enumerate(SPLITS)},
-        labels={name: int(torch.isfinite(label).sum()) for name, label in table.labels.items()},
+        labels={name: int(torch.isfinite(table.label(name)).sum()) for name in table.label_names},
         gaps=dict(Counter(name or "none" for name in table.gap_source.tolist()).most_common()),
         metals=_metals(table),
-        space_groups=len(templates.space_group.unique()),
-        elements=len(templates.site_element.unique()),
-        largest=int(templates.n_atoms.max()),
-        free=float(free.median()),
+        space_groups=len(groups),
+        elements=len(elements),
+        largest=int(table.n_atoms.max()),
+        free=float(torch.cat(free).median()),
     )
 
 
-def _metals(table: CrystalTable) -> float:
+def is_table(path: Path) -> bool:
+    """Return whether a path names a prepared table: a file, or a folder of shards."""
+    return path.suffix == ".npz" or (path / MANIFEST).is_file()
+
+
+def _metals(table: Crystals) -> float:
     """Return the share of metals among the band gaps of the split `train`; NaN without any."""
     gaps = table.label("band_gap")[table.split == 0]
     known = gaps[torch.isfinite(gaps)]

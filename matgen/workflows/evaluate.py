@@ -3,9 +3,7 @@
 import csv
 import json
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from matgen.runtime.output import writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
-from matgen.structures.files import Entry, Found, found, one_kind, read
+from matgen.structures.files import Entry, found, one_kind, read_structures
+from matgen.structures.packed import packed_entries
 from matgen.workflows.folder_name import folder_name
 
 
@@ -81,17 +80,15 @@ def evaluate(
         OutputError: the folder cannot be written.
     """
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
-    with _quiet():
-        pieces = list(found(paths))
-        kind = _kind(pieces)
-        config = config.of(kind)
-        entries = _read(pieces, kind, paths)
-        task = Task(tuple(entries), config, _requested(config, len(entries)), data, folder, report)
-        if kind == "molecule":
-            findings = evaluate_molecules(task, known_molecules)
-        else:
-            truth = None if config.csp is None else _read(list(found([config.csp])), kind, [config.csp])
-            findings = evaluate_crystals(task, truth, hull, known)
+    kind = _kind(paths)
+    config = config.of(kind)
+    entries = _read(paths, kind, report)
+    task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
+    if kind == "molecule":
+        findings = evaluate_molecules(task, known_molecules)
+    else:
+        truth = None if config.csp is None else _read([config.csp], kind, report)
+        findings = evaluate_crystals(task, truth, hull, known)
     about = _about(task, kind, findings)
     evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
     if folder is not None:
@@ -115,24 +112,31 @@ def _about(task: Task, kind: KindName, findings: Findings) -> dict[str, Any]:
     }
 
 
-def _kind(pieces: Sequence[Found]) -> KindName:
+def _kind(paths: Sequence[Path]) -> KindName:
     """Return the kind of the structures; that of the first readable one if the files do not tell.
 
     Raises:
         MixedKindsError: there are both.
     """
-    kinds: Iterator[KindName | None] = (read(one, None).kind for one in pieces)
-    return one_kind(pieces) or next(filter(None, kinds), None) or "crystal"
+    kinds: Iterator[KindName | None] = (entry.kind for entry in read_structures(paths, None))
+    return one_kind(found(paths)) or next(filter(None, kinds), None) or "crystal"
 
 
-def _read(pieces: Sequence[Found], kind: KindName, paths: Sequence[Path]) -> list[Entry]:
-    entries = [_small(read(one, kind)) for one in pieces]
+def _read(paths: Sequence[Path], kind: KindName, report: Report) -> Sequence[Entry]:
+    entries = packed_entries(_reported(map(_small, read_structures(paths, kind)), report))
     if not any(entry.structure or entry.atoms for entry in entries):
         reason = f": {entries[0].name}: {entries[0].error}" if entries else ""
         raise EvaluationError(
             f"expected structures in {', '.join(map(str, paths))}, found none that can be read{reason}"
         )
     return entries
+
+
+def _reported(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
+    """Yield entries and report how many were read; how many there are is not known before the last."""
+    for n, entry in enumerate(entries, start=1):
+        report("read", n, n)
+        yield entry
 
 
 def _small(entry: Entry) -> Entry:
@@ -190,11 +194,3 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
 
 def _nullable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings that no user can act on."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # pymatgen, of noble gases
-        yield

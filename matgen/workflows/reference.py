@@ -31,7 +31,6 @@ from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.processes import DIED, in_chunks, in_pool
 from matgen.runtime.progress import Report, Silence
 from matgen.structures.files import Entry, Found, digest, read
-from matgen.structures.pymatgen_warnings import quiet
 
 
 class ReferenceBuildError(UserError, ValueError):
@@ -218,8 +217,7 @@ def phases_together(
         entry = read(crystal) if isinstance(crystal, Found) else crystal
         structure, error, formula = entry.crystal, entry.error, ""
         if structure is not None:
-            with quiet():
-                formula = structure.composition.element_composition.reduced_formula
+            formula = structure.composition.element_composition.reduced_formula
             if structure.is_ordered:
                 sound[index] = structure
             else:

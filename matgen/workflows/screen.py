@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,6 @@ from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
-from matgen.screening.ranking import ranked, summary
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName, Material, kind_of
@@ -34,14 +33,14 @@ class Screening:
 
     Attributes:
         folder: of the run.
-        rows: one per structure, best first.
-        summary: counts by `matgen.screening.ranking.summary`.
+        rows: one per structure, best first, read from the folder whenever one is asked for.
+        summary: counts by `matgen.screening.ranking.Counts`.
         new: number of rows that this call computed; the others were on disk.
         seconds: wall time of this call.
     """
 
     folder: Path
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     summary: dict[str, Any]
     new: int
     seconds: float
@@ -121,15 +120,11 @@ def screen(
     named = ["structures of a program"] if structures else [str(path) for path in several]
     with TemporaryDirectory() as scratch:
         folder = Path(scratch if out is None else out)
-        in_order: list[str] = []
-
-        def known(row: Row) -> None:
-            in_order.append(row.name)
-
+        in_order: list[Row] = []
         pool = _Pool.of(jobs, executor, folder)
-        done = _run(entries, named, config, folder, pool, report, known, overwrite=False)
-    by_name = {row.name: row for row in done.rows}
-    return [by_name[name] for name in in_order]
+        done = _run(entries, named, config, folder, pool, report, in_order.append, overwrite=False)
+        ranks = {row.name: row.rank for row in done.rows}
+    return [replace(row, rank=ranks[row.name]) for row in in_order]
 
 
 def kind_of_files(paths: Iterable[Path]) -> KindName:
@@ -163,15 +158,13 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = TOGETHER if config.relax != NONE else BATCH
-        for rows in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):
-            journal.write(rows)
-            ordered.put(rows)
+        for some in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):
+            journal.write(some)
+            ordered.put(some)
         ordered.put([])
         ordered.check_complete()
-        best_first = ranked(ordered.finished)
-        counts = summary(best_first)
-        journal.finish(best_first, counts)
-    return Screening(folder, tuple(best_first), counts, ordered.new, time.perf_counter() - started)
+        rows, counts = journal.finish(ordered.ranked())
+    return Screening(folder, rows, counts, ordered.new, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
         "predictor": candidate.properties["band_gap"].value,
         "evaluator": candidate.properties["evaluator_band_gap"].value,
         "above_hull": candidate.verdicts["hull"].value,
-        "falls_back": candidate.verdicts["is_minimum"].passed,
+        "is_minimum": candidate.verdicts["is_minimum"].passed,
         "smact": is_valid(structure.composition),
         "space_group": space_group(structure).number,
         "contact": round(closest_contact(structure).ratio, 4),

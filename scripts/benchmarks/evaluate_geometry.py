@@ -28,7 +28,18 @@ from shared.crystals import as_structures, chunks, crystals, match, sample_rows,
 from shared.measurement import Measurement, Task
 from shared.options import parser
 from shared.page import percent, table
-from shared.shaping import CONFIG, NOISE, NOISE_LEVELS, ONE_START, Shaped, default_energy, diffused, from_noise, piped
+from shared.shaping import (
+    BEST_START,
+    CONFIG,
+    NOISE,
+    NOISE_LEVELS,
+    ONE_START,
+    Shaped,
+    default_energy,
+    diffused,
+    from_noise,
+    piped,
+)
 
 CHUNK = 25
 
@@ -40,6 +51,7 @@ WAYS = {
     "prototype": "nearest shipped prototype (averages)",
     "density": "geometry density alone",
     "diffusion": "initial geometry + diffusion, one sample",
+    "chosen": "the best of three initial geometries by energy, diffused",
     "design": "hybrid: three initial geometries, diffused, refined, lowest energy",
     "own data": "the same, prototypes of the whole training split",
     "noise": "diffusion from pure noise, one sample",
@@ -94,6 +106,7 @@ SHAPERS: dict[str, Shaper] = {
     "prototype": lambda _, t, __: nearest(shipped_library(), t),
     "density": lambda _, t, g: from_density(t, g),
     "diffusion": lambda _, t, g: piped(t, g, ONE_START, Stages(moves=False, mala=False)),
+    "chosen": lambda _, t, g: piped(t, g, BEST_START, Stages(moves=False, mala=False)),
     "design": lambda _, t, g: piped(t, g, CONFIG, Stages(moves=False)),
     "own data": lambda task, t, g: piped(t, g, CONFIG, Stages(moves=False), prototypes=training_tensors(task.table)),
     "noise": lambda _, t, g: from_noise(t, g),

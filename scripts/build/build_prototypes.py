@@ -13,7 +13,7 @@ from matgen.training.properties import trainable
 from matgen.weights.files import save
 from matgen.weights.kinds import PROTOTYPES
 
-SMALLEST = 3
+SMALLEST = 2
 
 
 def main() -> None:

@@ -67,6 +67,11 @@ class KindWithModels(Generic[M]):
         """Device of the networks."""
         return self.models.device
 
+    def analogues(self, most: int) -> list[Template]:
+        """No templates by analogy."""
+        del most
+        return []
+
 
 class Kind(Protocol):
     """Crystals or molecules, with the models that were trained on them."""
@@ -110,6 +115,10 @@ class Kind(Protocol):
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
         """At most n templates sampled from the prior under the rules of the request."""
+        ...
+
+    def analogues(self, most: int) -> list[Template]:
+        """At most this many templates made from known ones, if the request is close enough to them to make some."""
         ...
 
     def moves(self) -> dict[str, Move]:

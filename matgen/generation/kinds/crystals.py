@@ -25,6 +25,7 @@ from matgen.samplers.initial_geometry import InitialGeometries, initial_geometri
 from matgen.samplers.metropolis import Move
 from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
 from matgen.templates.batch import Geometry, Template, TemplateBatch, crystals_of
+from matgen.templates.by_composition import CompositionIndex
 from matgen.templates.prototypes import layout
 from matgen.weights.models import Models
 
@@ -55,15 +56,16 @@ class Crystals(KindWithModels[Models]):
     def template_terms(self) -> TemplateSum:
         """Charge balance, novelty, chemical distance, closed shells.
 
-        Chemical distance counts only with property targets, since predictions are reliable near known chemistry; closed
-        shells only with a target of a band gap. Only charge balance applies to a given composition.
+        Chemical distance counts with property targets, since predictions are reliable near known chemistry, and with a
+        given composition, whose structure is likely one that similar elements have; closed shells only with a target of
+        a band gap. Of the others, only charge balance applies to a given composition.
         """
         request, weights = self.request, self.request.sampler
         named = bool(request.rules.composition)
         total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
         if weights.novelty and not (request.selection.allow_known or named):
             total = total + weights.novelty * Novelty(known_formulas())
-        if weights.chemical_distance and request.property_targets and not named:
+        if weights.chemical_distance and (request.property_targets or named):
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
         needs_gap = any(target.name == "band_gap" and target.low > 0 for target in request.property_targets)
         if weights.closed_shell and needs_gap and not named:
@@ -75,6 +77,13 @@ class Crystals(KindWithModels[Models]):
         conditions = sampled_conditions(self.request, n, generator)
         sampler = TemplateSampler(self.models.prior, self.request.crystal_rules)
         return list(sampler.sample(conditions.to(self.models.device), generator))
+
+    def analogues(self, most: int) -> list[Template]:
+        """Of a given composition, the templates of known prototypes that hold it, chemically nearest first."""
+        rules = self.request.crystal_rules
+        if not rules.composition:
+            return []
+        return [template for template, _ in CompositionIndex(self.models.library).templates(rules, most)]
 
     def moves(self) -> dict[str, Move]:
         """Exchange of elements, and regrowth of parts by the prior."""
@@ -128,6 +137,7 @@ def settled_conditions(request: Request) -> Conditions:
         conditions.properties[:, column] = target.low if target.point else math.nan
     conditions.elements[:, sorted(_required(request))] = True
     conditions.complete[:] = bool(request.rules.composition)
+    conditions.n_atoms[:] = request.crystal_rules.n_atoms
     return conditions
 
 

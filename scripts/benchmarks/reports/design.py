@@ -39,7 +39,7 @@ def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
         "new_formula": sum(row["new"] for row in candidates),
         "novel": sum(row["novel"] for row in candidates),
         "on_hull": sum(is_stable(row["above_hull"], 0.0) for row in candidates),
-        "falls_back": sum(row["falls_back"] for row in candidates),
+        "is_minimum": sum(row["is_minimum"] for row in candidates),
         "sun": sum(is_stable(row["above_hull"], MAX_EHULL) and row["distinct"] and row["novel"] for row in candidates),
         "mean_above_hull": fmean([row["above_hull"] for row in candidates] or [math.nan]),
         "evaluator_mean_error": None
@@ -82,7 +82,7 @@ REQUESTED = {
     "evaluator": "gap by evaluator",
     "sun": "S.U.N. ≤ 0.1",
     "on_hull": "on or below the hull",
-    "falls_back": "falls back",
+    "is_minimum": "is a minimum",
     "new_formula": "new formula",
 }
 

@@ -23,6 +23,7 @@ from shared.crystals import shipped
 
 CONFIG = replace(SamplerConfig(), geometries=3, refined_geometries=3)
 ONE_START = replace(CONFIG, geometries=1)
+BEST_START = replace(CONFIG, refined_geometries=1)
 NOISE = 3.0
 """Standard deviation of pure noise, the highest that the network was trained with, Å."""
 

@@ -1,0 +1,94 @@
+"""Tables of all rows, best first, written a few rows at a time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matgen.runtime.csv_lines import csv_lines
+from matgen.runtime.json_lines import json_line
+from matgen.runtime.output import writing
+from matgen.runtime.processes import in_chunks
+from matgen.screening.row import Row, cells, row_record
+from matgen.screening.stored_rows import stored_rows
+from matgen.structures.candidate import KindName
+
+RESULTS = "results"
+
+KINDS = ("parquet", "csv", "jsonl")
+"""Suffixes of the tables."""
+
+AT_ONCE = 1000
+"""Rows that are in memory together."""
+
+
+def write_tables(folder: Path, rows: Iterable[Row], kind: KindName) -> Sequence[Row]:
+    """Write the tables of a folder; each replaces an old one when all are complete.
+
+    Args:
+        folder: that exists.
+        rows: best first, each needed only once.
+        kind: of the structures, which determines the columns.
+
+    Returns:
+        The rows, read from the table of JSON lines.
+
+    Raises:
+        OutputError: the disk is full, or the folder was removed.
+    """
+    columns, places, size = schema(kind), [], 0
+    paths = {suffix: folder / f"{RESULTS}.{suffix}" for suffix in KINDS}
+    with (
+        writing(folder),
+        _replacing(paths["jsonl"]) as records,
+        _replacing(paths["csv"]) as lines,
+        _replacing(paths["parquet"]) as stream,
+        pq.ParquetWriter(stream, columns) as table,
+    ):
+        lines.write(csv_lines(columns.names, ()).encode())
+        for chunk in in_chunks(rows, AT_ONCE):
+            texts = [json_line(row_record(row)).encode() for row in chunk.items]
+            for text in texts:
+                places.append(size)
+                size += len(text)
+            records.writelines(texts)
+            some = [cells(row, kind) for row in chunk.items]
+            lines.write(csv_lines(columns.names, some, header=False).encode())
+            table.write_table(pa.Table.from_pylist(some, columns))
+    return stored_rows(paths["jsonl"], places)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that takes the place of another one once it is complete."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as stream:
+        yield stream
+    part.replace(path)
+
+
+TEXTS = frozenset(
+    {"name", "failed", "reason", "formula", "space_group_symbol", "smiles", "inchikey", "potential", "geometry", "path"}
+)
+COUNTS = frozenset(
+    {"rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "relaxation_steps", "index"}
+)
+"""Columns of text, and of integers."""
+
+
+@cache
+def schema(kind: KindName) -> pa.Schema:
+    """Return the columns of the tables, the same for every screening of a kind."""
+
+    def type_of(name: str) -> pa.DataType:
+        if name in TEXTS:
+            return pa.string()
+        if name in COUNTS:
+            return pa.int64()
+        return pa.bool_() if name == "passed" or name.startswith("check_") else pa.float64()
+
+    return pa.schema([(name, type_of(name)) for name in cells(Row("", "", 0, ""), kind)])

@@ -1,0 +1,22 @@
+"""RDKit, imported when it is first used, so that training on prepared tables needs none; and without its messages."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+    from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+else:
+    from matgen.runtime.late import Late
+
+    def _silence() -> None:
+        from rdkit import rdBase
+
+        rdBase.DisableLog("rdApp.*")  # invalid molecules raise MoleculeError with the reason
+
+    Chem = Late("rdkit.Chem", _silence)
+    rdCIPLabeler = Late("rdkit.Chem.rdCIPLabeler", _silence)  # noqa: N816 (RDKit's name)
+    rdMolDescriptors = Late("rdkit.Chem.rdMolDescriptors", _silence)  # noqa: N816
+    MurckoScaffold = Late("rdkit.Chem.Scaffolds.MurckoScaffold", _silence)
+
+__all__ = ["Chem", "MurckoScaffold", "rdCIPLabeler", "rdMolDescriptors"]
