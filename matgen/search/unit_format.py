@@ -103,16 +103,19 @@ class Unit:
         number: of the unit, from 0.
         seconds: wall time of each stage.
         proposals: records, best first.
+        cpu: CPU time of the process that made it, s, without that of loading models.
     """
 
     number: int
     seconds: Mapping[str, float]
     proposals: Sequence[Record]
+    cpu: float = 0.0
 
     @property
     def text(self) -> str:
         """The unit as text."""
-        return "".join(map(json_line, [{"unit": self.number, "seconds": dict(self.seconds)}, *self.proposals]))
+        head = {"unit": self.number, "seconds": dict(self.seconds), "cpu": self.cpu}
+        return "".join(map(json_line, [head, *self.proposals]))
 
 
 def read_unit(path: Path) -> Unit:
@@ -124,4 +127,4 @@ def read_unit(path: Path) -> Unit:
     lines: list[Any] = read_json_lines(path, dict, error=ResumeError, advice=ADVICE)
     if not lines or "unit" not in lines[0]:
         raise ResumeError(f"{path} is damaged (it does not begin with its unit); {ADVICE}")
-    return Unit(lines[0]["unit"], lines[0]["seconds"], lines[1:])
+    return Unit(lines[0]["unit"], lines[0]["seconds"], lines[1:], lines[0]["cpu"])

@@ -87,13 +87,14 @@ class UnitMaker:
 
     def made(self, number: int) -> Unit:
         """Make a unit."""
-        clock = UnitClock(self.report)
+        kind, _ = self.kind, self.assessment
+        clock, started = UnitClock(self.report), time.process_time()
         generator = torch.Generator().manual_seed((self.request.search.seed + number * STRIDE) % 2**63)
-        proposed = generate(self.kind.request, self.kind, generator, clock)
+        proposed = generate(kind.request, kind, generator, clock)
         proposals = [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
         records = self.assessed(proposals, clock)
         clock.stop()
-        return Unit(number, clock.seconds, records)
+        return Unit(number, clock.seconds, records, round(time.process_time() - started, 3))
 
     def assessed(self, proposals: list[Candidate], report: Report) -> list[Record]:
         """Relax and check proposals, best first; return the record of each."""

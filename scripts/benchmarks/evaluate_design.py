@@ -22,9 +22,11 @@ from matgen.chemistry.charges import is_valid
 from matgen.generation.request import Request
 from matgen.novelty.duplicates import unique
 from matgen.search.assessment import predictions
+from matgen.search.unit_format import read_unit
 from matgen.structures.candidate import Candidate
 from matgen.structures.cif import displacement, read_cif
 from matgen.structures.record import from_record
+from matgen.structures.run_folder import all_units
 from matgen.structures.symmetry import space_group
 from matgen.weights.models import load
 from matgen.workflows.data import data_folder
@@ -97,18 +99,25 @@ def described(candidate: Candidate, folder: Path) -> dict[str, Any]:
 
 
 def proposals(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield gaps and charges of proposals of the first round, before any of them is rejected."""
+    """Yield gaps and charges of proposals of the first units, as they were before relaxation."""
     evaluator = load("evaluator")
-    lines = read_lines(folder / "proposals-0.jsonl")
+    predictor = load("structure_properties")
+    lines = [line for path in sorted(all_units(folder), key=number_of) for line in read_unit(path).proposals]
     step = max(1, len(lines) // LOOKED_AT)
     for line in lines[::step]:
         candidate = from_record(line)
+        unrelaxed = candidate.unrelaxed
         yield {
-            "predictor": candidate.properties["band_gap"].value,
-            "evaluator": predictions(evaluator, candidate.structure)["band_gap"].value,
-            "smact": is_valid(candidate.structure.composition),
-            "contact": round(closest_contact(candidate.structure).ratio, 4),
+            "predictor": predictions(predictor, unrelaxed)["band_gap"].value,
+            "evaluator": predictions(evaluator, unrelaxed)["band_gap"].value,
+            "smact": is_valid(unrelaxed.composition),
+            "contact": round(closest_contact(unrelaxed).ratio, 4),
         }
+
+
+def number_of(path: Path) -> int:
+    """Return the number of a unit."""
+    return int(path.stem)
 
 
 def relaxed(folder: Path, candidates: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
