@@ -111,15 +111,17 @@ def test_near_structures_are_sorted_by_difference_however_many_there_are() -> No
     generator = np.random.default_rng(2)
     prints = [
         Fingerprint("A", float(v), s.astype(np.float32))
-        for v, s in zip(np.exp(generator.normal(3, 0.2, 300)), 0.15 * generator.normal(size=(300, 3)), strict=True)
+        for v, s in zip(np.exp(generator.normal(3, 0.2, 300)), 0.07 * generator.normal(size=(300, 30)), strict=True)
     ]
-    kept = duplicates._OneFormula()
+    kept, n_near = duplicates._OneFormula(), 0
     for index, one in enumerate(prints):
         alike = [k for k, other in enumerate(prints[:index]) if similar_volume(one, other)]
         apart = {k: difference(one, prints[k]) for k in alike}
         expected = sorted((k for k in alike if apart[k] <= MATCHER_WINDOW), key=apart.__getitem__)
         assert [other.index for other in kept.near(one)] == expected
+        n_near += len(expected)
         kept.add(duplicates._Seen(index, packed(Structure(Lattice.cubic(3), ["Po"], [[0, 0, 0]]))), one)
+    assert 1000 < n_near < 40_000  # of 44,850 pairs
 
 
 def test_other_formulas_and_other_sizes_are_not_matched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ MATCHER_WINDOW = 0.3
 """Largest difference between fingerprints of pairs that `StructureMatcher` compares. None of 745 pairs of Materials
 Project entries that it calls equal differ by more than 0.28; a third of those that it calls different do."""
 
+SOME_SHELLS = 12
+"""Of so many shells one is compared first."""
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -60,9 +63,11 @@ class _OneFormula:
             return []
         apart = np.abs(self._log_volumes[:n] - math.log(found.volume))
         rows = np.flatnonzero(apart <= math.log1p(VOLUME_WINDOW))
-        differences = np.abs(self._shells[rows] - found.shells).max(axis=1, initial=0.0)
-        within = np.flatnonzero(differences <= MATCHER_WINDOW)
-        order = within[np.argsort(differences[within], kind="stable")]
+        for step in (SOME_SHELLS, 1):  # few of the many pass the first comparison
+            differences = np.abs(self._shells[rows, ::step] - found.shells[::step]).max(axis=1, initial=0.0)
+            near = differences <= MATCHER_WINDOW
+            rows, differences = rows[near], differences[near]
+        order = np.argsort(differences, kind="stable")
         return [self.seen[row] for row in rows[order]]
 
 
