@@ -124,11 +124,11 @@ def _starts(counts: Tensor) -> Tensor:
 
 
 def _owners(counts: Tensor) -> Tensor:
-    """0 repeated counts[0] times, 1 repeated counts[1] times, …"""
+    """0 repeated counts[0] times, 1 repeated counts[1] times, and so on."""
     return torch.repeat_interleave(counts)
 
 
 def _ranks(counts: Tensor) -> Tensor:
-    """0 … counts[0] - 1, 0 … counts[1] - 1, …"""
+    """0 to counts[0] - 1, 0 to counts[1] - 1, and so on."""
     owner = _owners(counts)
     return torch.arange(len(owner), device=counts.device) - _starts(counts)[owner]

@@ -91,7 +91,7 @@ class Minimisation:
         problems = self.problems.select(systems)
         rows = {name: value[systems] for name, value in _tensors(self).items()}
         best = Points(**{name: value[systems] for name, value in _tensors(self.best).items()})
-        return replace(self, problems=problems, best=best, **rows)._sized(problems.width)
+        return replace(self, problems=problems, best=best, **rows).sized(problems.width)
 
     def proposed(self) -> Tensor:
         """Return the free parameters of the next points (n_systems, width)."""
@@ -153,8 +153,8 @@ class Minimisation:
         lost = carried[:, :, None] * carried[:, None] / expected[:, None, None]
         return _where(usable, self.hessian + gained - lost, self.hessian)
 
-    def _sized(self, width: int) -> Self:
-        """The same with parameters padded, or cut, to another width."""
+    def sized(self, width: int) -> Self:
+        """Return the same with parameters padded, or cut, to another width."""
         old = self.hessian.shape[1]
         if width == old:
             return self
@@ -169,7 +169,7 @@ class Minimisation:
 def joined(one: Minimisation, other: Minimisation) -> Minimisation:
     """Concatenate the states of two batches."""
     problems = joined_problems([one.problems, other.problems])
-    one, other = one._sized(problems.width), other._sized(problems.width)  # noqa: SLF001 (of the same class)
+    one, other = one.sized(problems.width), other.sized(problems.width)
     rows = {name: torch.cat([a, b]) for name, a, b in _pairs(one, other)}
     best = Points(**{name: torch.cat([a, b]) for name, a, b in _pairs(one.best, other.best)})
     return Minimisation(problems, best, **rows)

@@ -169,4 +169,3 @@ def _lowest(group: Tensor, value: Tensor, n_groups: int) -> Tensor:
 def _first(group: Tensor, n_groups: int, n: int) -> Tensor:
     """The lowest index in each group."""
     return _lowest(group, torch.arange(n, device=group.device), n_groups)
-
