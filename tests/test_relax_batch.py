@@ -1,13 +1,11 @@
 """Relaxations in batches end where one after another ends, on every device."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from elsewhere import second_device
 from plain_relaxation import relaxed
 from pymatgen.core import Lattice, Structure
 from test_relax_free import NAMES, Description, description, shaken, textbook_structure
@@ -25,18 +23,6 @@ from matgen.templates.batch import TemplateBatch, concatenated
 from matgen.templates.expand import expand
 
 CUTOFF, ANGLE_CUTOFF = 6.0, 3.0
-
-
-@pytest.fixture(params=["cpu", "elsewhere", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The CPU, a simulated second device, and the real thing."""
-    if request.param == "elsewhere":
-        with second_device() as simulated:
-            yield str(simulated)
-        return
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    yield request.param
 
 
 @pytest.fixture(scope="module")

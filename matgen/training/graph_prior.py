@@ -12,6 +12,7 @@ from matgen.datasets.molecules import LABELS, MoleculeTable
 from matgen.nn.conditions import MOLECULE_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.graph_prior import GraphPrior
 from matgen.nn.skeleton_tokens import N_TOKENS, STOP, PaddedSkeletons, Reading, connected_orders
+from matgen.runtime.devices import placed
 from matgen.runtime.random import uniform
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY, labelled_if_any
 from matgen.training.config import TrainConfig
@@ -51,13 +52,10 @@ class SkeletonTable:
         known = [(row, found) for row in rows if (found := labelled_if_any(table.templates.smiles[row])) is not None]
         count = torch.tensor([len(found.skeletons) for _, found in known])
         columns = [LABELS.index(name) for name in MOLECULE_GRIDS]
-        return cls(
-            PaddedSkeletons.of([skeleton for _, found in known for skeleton in found.skeletons]),
-            count.cumsum(0) - count,
-            count,
-            table.labels[[row for row, _ in known]][:, columns],
-            len(rows) - len(known),
-        )
+        labels = table.labels[[row for row, _ in known]][:, columns]
+        forms = PaddedSkeletons.of([skeleton for _, found in known for skeleton in found.skeletons])
+        first = count.cumsum(0) - count
+        return placed(cls(forms, first, count, labels, len(rows) - len(known)), labels.device)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -113,7 +111,8 @@ class GraphPriorObjective:
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield rows of the training split, similar lengths together."""
-        return bucketed(self.lengths, batch_size, generator)
+        for rows in bucketed(self.lengths, batch_size, generator):
+            yield rows.to(self.lengths.device)
 
     def loss(self, model: GraphPrior, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the mean NLL in nats per ordered skeleton."""
