@@ -6,9 +6,11 @@ networks for crystals with the CPU.
 """
 
 import math
+import os
 from pathlib import Path
 
 import pytest
+import rdkit
 import torch
 from conftest import TextbookEntry
 from test_device import trained
@@ -141,8 +143,9 @@ def test_the_energy_of_a_request_is_that_of_the_cpu(crystals: tuple[TemplateBatc
 
 @pytest.fixture
 def molecules(tmp_path: Path) -> Path:
-    """A table of small molecules."""
-    pytest.importorskip("rdkit.Chem.AllChem", exc_type=ImportError, reason="needs RDKit, which prepares molecules")
+    """A table of small molecules: made by RDKit, or carried to a machine that has no RDKit."""
+    if carried := os.environ.get("MATGEN_TEST_MOLECULES"):
+        return Path(carried)
     from test_molecule_training import table
 
     path = tmp_path / "molecules.npz"
@@ -157,6 +160,8 @@ def test_molecules_are_trained_on(
     """Losses of two steps are those of the CPU, and the weights are read again."""
     from test_molecule_training import SMALL
 
+    if kind == "graph_prior" and not hasattr(rdkit, "__version__"):
+        pytest.skip("needs RDKit, which writes molecules as skeletons")
     monkeypatch.setattr("matgen.training.run.find_device", torch.device)
     monkeypatch.setitem(trained.__globals__, "SMALL_MODELS", SMALL)
     (here, _, _), (there, path, _) = (

@@ -1,7 +1,7 @@
-"""Stand-ins for packages that only molecules need, where they are not installed.
+"""Stand-ins for packages that only molecules, or plots, need, where they are not installed.
 
 A GPU machine without a network may hold PyTorch and little else, and what is carried there may be limited in size.
-Importing this module lets modules that import RDKit, tblite or PoseBusters at their top be imported without them;
+Importing this module lets modules that import RDKit, tblite, PoseBusters or Plotly be imported without them;
 nothing that uses them works. As a plugin of pytest: `python -m pytest -p shared.stand_ins`.
 """
 
@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-OF_MOLECULES = ("rdkit", "tblite", "posebusters")
+UNUSED = ("rdkit", "tblite", "posebusters", "plotly")
 
 PRETENDED = tuple(filter(None, os.environ.get("MATGEN_ABSENT", "").split(",")))
 """Packages that are treated as absent although they may be there, to try this."""
 
-ABSENT = frozenset(name for name in OF_MOLECULES if name in PRETENDED or importlib.util.find_spec(name) is None)
+ABSENT = frozenset(name for name in UNUSED if name in PRETENDED or importlib.util.find_spec(name) is None)
 
 
 class Absent:
