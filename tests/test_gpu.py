@@ -32,6 +32,7 @@ from matgen.samplers.langevin import mala
 from matgen.structures.conversion import described
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
+from matgen.templates.lattice import exponential
 from matgen.templates.noise import karras_levels
 from matgen.weights.models import load, load_models
 from matgen.workflows.design import design
@@ -57,6 +58,20 @@ def test_neighbours_are_those_of_vesin(crystals: tuple[TemplateBatch, Geometry],
     here, there = expand(*crystals), expand(crystals[0].to(device), crystals[1].to(device))
     for cutoff in (3.0, 6.0):
         assert edges_of(by_images(there, cutoff)) == edges_of(by_vesin(here, cutoff))
+
+
+def test_exponentials_are_those_of_pytorch(device: str) -> None:
+    """With their derivatives, and for cells far from any crystal."""
+    generator = torch.Generator().manual_seed(0)
+    raw = torch.randn(50, 3, 3, generator=generator, dtype=torch.float64)
+    here = (raw + raw.mT).requires_grad_()
+    assert here.detach().norm(dim=(1, 2)).max() > 5
+    there = here.detach().to(device).requires_grad_()
+    plain, found = torch.linalg.matrix_exp(here), exponential(there)
+    torch.testing.assert_close(found.detach().cpu(), plain.detach(), rtol=1e-10, atol=1e-10)
+    (slope,) = torch.autograd.grad(plain.square().sum(), here)
+    (slope_there,) = torch.autograd.grad(found.square().sum(), there)
+    torch.testing.assert_close(slope_there.cpu(), slope, rtol=1e-9, atol=1e-9)
 
 
 def test_a_gradient_is_the_difference_of_energies(crystals: tuple[TemplateBatch, Geometry], device: str) -> None:
