@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from elsewhere import second_device
 from joblib.externals.loky import reusable_executor
 from pymatgen.core import Structure
 
@@ -108,6 +109,18 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the training tables, but MATGEN_DATA={name} is not a folder")
     return folder
+
+
+@pytest.fixture(params=["cpu", "elsewhere", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The CPU, a simulated second device, and a GPU: what is written for one is tried on all."""
+    if request.param == "elsewhere":
+        with second_device() as simulated:
+            yield str(simulated)
+        return
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and PyTorch finds none")
+    yield request.param
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -15,6 +15,7 @@ from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.operations import Operations, operations
 from matgen.relaxation.pool import relax_many
 from matgen.relaxation.symmetric import primitive, relax
 from matgen.structures.conversion import described, structures, without_symmetry
@@ -61,6 +62,12 @@ def shaken(crystal: Structure, seed: int, strain: float = 0.03, move: float = 0.
     return structures(expand(batch, Geometry(lattice, coords)))[0]
 
 
+def symmetry_of(batch: TemplateBatch, geometry: Geometry) -> Operations:
+    found, fits = operations(batch, expand(batch, geometry))
+    assert fits.all()
+    return found
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_energy_and_stress_are_those_of_all_atoms(surface: CHGNetSurface, *, symmetric: bool) -> None:
     """One batch of unlike crystals against CHGNet on each whole crystal."""
@@ -68,7 +75,7 @@ def test_energy_and_stress_are_those_of_all_atoms(surface: CHGNetSurface, *, sym
         description(shaken(textbook_structure(name), seed), symmetric=symmetric) for seed, name in enumerate(NAMES)
     ]
     batch, geometry = concatenated(parts)
-    slope = surface.slope(batch, geometry, surface.symmetry(batch, geometry))
+    slope = surface.slope(batch, geometry, symmetry_of(batch, geometry))
     for k, crystal in enumerate(structures(expand(batch, geometry))):
         whole = surface.model.predict_structure(crystal, task="efs")
         assert float(slope.energy[k]) / len(crystal) == pytest.approx(float(whole["e"]), abs=2e-5)
@@ -78,7 +85,7 @@ def test_energy_and_stress_are_those_of_all_atoms(surface: CHGNetSurface, *, sym
 @pytest.mark.parametrize("name", ["SiO2_alpha_quartz", "MoS2_molybdenite_2h"])
 def test_slopes_are_differences_of_energies(surface: CHGNetSurface, name: str) -> None:
     batch, geometry = description(shaken(textbook_structure(name), 5))
-    symmetry = surface.symmetry(batch, geometry)
+    symmetry = symmetry_of(batch, geometry)
     slope = surface.slope(batch, geometry, symmetry)
     generator = torch.Generator().manual_seed(0)
     along_lattice = batch.free_lattice * torch.randn(1, 6, generator=generator)
@@ -97,7 +104,7 @@ def test_crystals_without_angles_have_energies(surface: CHGNetSurface) -> None:
     """All bonds of caesium are longer than the cutoff of angles."""
     caesium = Structure(Lattice([[-3.1, 3.1, 3.1], [3.1, -3.1, 3.1], [3.1, 3.1, -3.1]]), ["Cs"], [[0, 0, 0]])
     batch, geometry = description(caesium)
-    slope = surface.slope(batch, geometry, surface.symmetry(batch, geometry))
+    slope = surface.slope(batch, geometry, symmetry_of(batch, geometry))
     assert float(slope.energy[0]) == pytest.approx(float(surface.model.predict_structure(caesium)["e"]), abs=2e-5)
 
 

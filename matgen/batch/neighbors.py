@@ -1,12 +1,12 @@
 """Neighbour lists of batches."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from matgen.batch.graphs import take_sites
 from matgen.batch.state import State
 
 PAIRS_AT_ONCE = 40_000_000
@@ -82,22 +82,18 @@ def by_images(state: State, cutoff: float) -> Edges:
 
     Cell S of the neighbour is within reach if |S_k| ≤ cutoff / h_k + 1 along each periodic axis, where h_k is the
     distance of the cell's faces; atoms are wrapped into the cell first. Systems are processed in groups to limit
-    memory.
+    memory. It waits for the device twice: for the number of pairs, and for that of edges.
     """
     positions, cell = state.positions.detach().double(), state.cell.detach().double()
-    to_frac = torch.linalg.inv(cell)
+    to_frac = torch.linalg.inv_ex(cell).inverse  # unlike inv, it does not wait for the device to find errors
     frac = torch.einsum("ni,nij->nj", positions, to_frac[state.system_idx])
     whole = torch.where(state.pbc[state.system_idx], frac.floor(), 0.0)
     wrapped = torch.einsum("ni,nij->nj", frac - whole, cell[state.system_idx])
     reach = (cutoff * to_frac.norm(dim=1) + 1).floor().long() * state.pbc.long()
-    n_sites = torch.bincount(state.site_system, minlength=state.n_systems)
-    pairs = n_sites * state.n_atoms * (2 * reach + 1).prod(1)
-    group = pairs.cumsum(0) // PAIRS_AT_ONCE
-    parts = [
-        _measured(state, systems, wrapped, reach, cutoff)
-        for systems in torch.arange(state.n_systems, device=group.device).split(torch.bincount(group).tolist())
-        if len(systems)
-    ]
+    images = _Images(state, wrapped, cell, reach, _counted(state.system_idx, state.n_systems))
+    n_sites = _counted(state.site_system, state.n_systems)
+    per_system = torch.stack([n_sites, n_sites * images.n_atoms * images.per_atom], dim=1).tolist()
+    parts = [images.near(sites, pairs, cutoff) for sites, pairs in _groups(per_system)]
     centre, neighbor, image = (torch.cat(part) for part in zip(*parts, strict=True))
     order = centre.argsort(stable=True)
     centre, neighbor = centre[order], neighbor[order]
@@ -105,30 +101,69 @@ def by_images(state: State, cutoff: float) -> Edges:
     return Edges(centre, neighbor, offset.to(state.positions.dtype))
 
 
-def _measured(
-    state: State, systems: Tensor, wrapped: Tensor, reach: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return centres, neighbours and images (float64) of the pairs of some systems within the cutoff."""
-    atoms, owner = take_sites(state.system_idx, state.n_systems, systems)
-    sites, site_owner = take_sites(state.site_system, state.n_systems, systems)
-    n_atoms = torch.bincount(owner, minlength=len(systems))
-    width = 2 * reach[systems] + 1
-    n_images = width.prod(1)
-    per_site = (n_atoms * n_images)[site_owner]
-    site = torch.repeat_interleave(torch.arange(len(sites), device=sites.device), per_site)
-    rank = torch.arange(len(site), device=sites.device) - (per_site.cumsum(0) - per_site)[site]
-    system = site_owner[site]
-    first = n_atoms.cumsum(0) - n_atoms
-    neighbor = atoms[first[system] + rank // n_images[system]]
-    image, images = rank % n_images[system], []
-    for axis in (2, 1, 0):
-        size = width[system, axis]
-        images.append(image % size - reach[systems][system, axis])
-        image = image // size
-    shift = torch.stack(images[::-1], dim=1).double()
-    centre = state.orbits.representatives[sites][site]
-    cell = state.cell.detach().double()[systems]
-    vectors = wrapped[neighbor] - wrapped[centre] + torch.einsum("ei,eij->ej", shift, cell[system])
-    itself = (neighbor == centre) & (shift == 0).all(1)
-    near = (vectors.square().sum(1) < cutoff**2) & ~itself
-    return centre[near], neighbor[near], shift[near]
+def _counted(owner: Tensor, n: int) -> Tensor:
+    """How often each of 0 … n - 1 occurs; unlike bincount, without waiting for the device."""
+    return owner.new_zeros(n).index_add(0, owner, torch.ones_like(owner))
+
+
+def _groups(per_system: list[list[int]]) -> Iterator[tuple[slice, int]]:
+    """Yield rows of sites and their number of pairs, of whole systems, at most `PAIRS_AT_ONCE` if there are several."""
+    begin, end, pairs = 0, 0, 0
+    for n_sites, own in per_system:
+        if pairs and pairs + own > PAIRS_AT_ONCE:
+            yield slice(begin, end), pairs
+            begin, pairs = end, 0
+        end, pairs = end + n_sites, pairs + own
+    yield slice(begin, end), pairs
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The atoms of all cells within reach, of each system.
+
+    Attributes:
+        state: the batch.
+        wrapped: positions in the cell (n_atoms, 3), Å.
+        cell: in float64 (n_systems, 3, 3).
+        reach: cells on each side along each axis (n_systems, 3).
+        n_atoms: of each system (n_systems,).
+    """
+
+    state: State
+    wrapped: Tensor
+    cell: Tensor
+    reach: Tensor
+    n_atoms: Tensor
+
+    @property
+    def per_atom(self) -> Tensor:
+        """Images of each atom (n_systems,)."""
+        return (2 * self.reach + 1).prod(1)
+
+    def near(self, sites: slice, n_pairs: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return centres, neighbours and images (float64) of the pairs of some sites within the cutoff.
+
+        Args:
+            sites: rows of the sites.
+            n_pairs: their number of pairs.
+            cutoff: Å.
+        """
+        device = self.wrapped.device
+        representative, system = self.state.orbits.representatives[sites], self.state.site_system[sites]
+        per_site = (self.n_atoms * self.per_atom)[system]
+        rows = torch.arange(len(system), device=device)
+        site = torch.repeat_interleave(rows, per_site, output_size=n_pairs)
+        rank = torch.arange(n_pairs, device=device) - (per_site.cumsum(0) - per_site)[site]
+        system, per_atom = system[site], self.per_atom[system][site]
+        neighbor = (self.n_atoms.cumsum(0) - self.n_atoms)[system] + rank // per_atom
+        image, reach, shifts = rank % per_atom, self.reach[system], []
+        for axis in (2, 1, 0):
+            size = 2 * reach[:, axis] + 1
+            shifts.append(image % size - reach[:, axis])
+            image = image // size
+        shift = torch.stack(shifts[::-1], dim=1).double()
+        centre = representative[site]
+        vectors = self.wrapped[neighbor] - self.wrapped[centre] + torch.einsum("ei,eij->ej", shift, self.cell[system])
+        itself = (neighbor == centre) & (shift == 0).all(1)
+        near = ((vectors.square().sum(1) < cutoff**2) & ~itself).nonzero().ravel()
+        return centre[near], neighbor[near], shift[near]

@@ -32,6 +32,9 @@ def evaluate(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes that relax.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="Where CHGNet relaxes: cpu, cuda, or cuda:1. Default: cpu.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures, rows and relaxations, to resume. Default: evaluations/....")
     ] = None,
@@ -55,7 +58,7 @@ def evaluate(
         from matgen.workflows.evaluate import default_folder, to_document
         from matgen.workflows.evaluate import evaluate as run
 
-        named = {"reference": reference, "relax": relax, "csp": csp and str(csp)}
+        named = {"reference": reference, "relax": relax, "csp": csp and str(csp), "device": device}
         given: dict[str, Any] = {"jobs": jobs, "requested": requested, "bootstrap": bootstrap, "seed": seed}
         given |= {name: value for name, value in named.items() if value is not None}
         config = from_mapping(EvaluationConfig, given)

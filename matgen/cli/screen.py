@@ -53,7 +53,12 @@ def screen(
         str | None, typer.Option(help="File of known structures, or none. Default: the shipped one.")
     ] = None,
     weights: Weights = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one per core, at most 4 on a GPU.")
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
     ] = "",
@@ -63,7 +68,7 @@ def screen(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Screen crystals or molecules: valid, stable, novel, unique, on target? A row for each, and a ranking."""
-    given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known}
+    given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known, "device": device}
     given["weights"] = None if weights is None else str(weights)
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
@@ -76,7 +81,8 @@ def screen(
         options |= {"properties": properties, "kind": kind or kind_of_files(paths)}
         config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)
-        running = {"jobs": jobs or usable_cores(), "executor": executor, "overwrite": overwrite}
+        usual = usable_cores() if config.device == "cpu" else min(4, usable_cores())
+        running = {"jobs": jobs or usual, "executor": executor, "overwrite": overwrite}
         _screen(paths, config, folder, running, top=top, as_json=as_json)
 
 

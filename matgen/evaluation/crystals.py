@@ -74,7 +74,9 @@ def _completed(
     """Add everything but validity: relax if there is a hull, then compare."""
     outcomes: dict[str, Outcome[Structure]] = {}
     if hull is not None:
-        outcomes = relaxations(valid, crystal_relaxer(), task.report, task.folder, task.config.jobs)
+        outcomes = relaxations(
+            valid, crystal_relaxer(device=task.config.device), task.report, task.folder, task.config.jobs
+        )
         rows = relaxed_rows(rows, task.entries, outcomes, hull)
     names = [row.name for row in rows]
 

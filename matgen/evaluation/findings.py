@@ -12,6 +12,7 @@ from matgen.generation.relaxation_settings import RELAXERS
 from matgen.metrics import Bootstrap, Estimate, Profile
 from matgen.metrics.shares import Shares
 from matgen.runtime.config import ConfigError, check_least
+from matgen.runtime.devices import find_device
 from matgen.runtime.progress import Report
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry
@@ -38,6 +39,7 @@ class EvaluationConfig:
         requested: number of structures requested from the generator; 0 for the number of entries.
         bootstrap: number of resampled sets for each interval.
         seed: of the resampling.
+        device: where CHGNet relaxes: `cpu`, `cuda`, `cuda:1`.
     """
 
     reference: str = ""
@@ -47,17 +49,20 @@ class EvaluationConfig:
     requested: int = 0
     bootstrap: int = 1000
     seed: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
             ConfigError: an unknown potential, or a number out of its range.
+            DeviceError: a device that is not there.
         """
         if self.relax not in {"none", "chgnet", "xtb", ""}:
             raise ConfigError(f"expected relax as none, chgnet (crystals) or xtb (molecules), got {self.relax!r}")
         check_least(self, 1, "jobs", "bootstrap")
         check_least(self, 0, "requested")
+        find_device(self.device)
 
     def of(self, kind: KindName) -> "EvaluationConfig":
         """Fill in the defaults of a kind.

@@ -54,13 +54,15 @@ class Relaxer(Generic[M]):
 
 
 def crystal_relaxer(
-    config: RelaxConfig | None = None, make_calculator: Callable[[], Calculator] = chgnet_calculator
+    config: RelaxConfig | None = None,
+    make_calculator: Callable[[], Calculator] = chgnet_calculator,
+    device: str = "cpu",
 ) -> Relaxer[Structure]:
-    """Make a relaxer of atoms and cell by an ASE calculator, CHGNet by default."""
+    """Make a relaxer of atoms and cell by an ASE calculator, CHGNet by default, which may run on another device."""
     config = config or RelaxConfig()
 
     def relax(structures: list[Structure], jobs: int) -> Iterator[Relaxed[Structure]]:
-        return relax_many(structures, make_calculator, config, jobs)
+        return relax_many(structures, make_calculator, config, jobs, device=device)
 
     return Relaxer(potential_name(make_calculator()), config, relax)
 

@@ -26,7 +26,7 @@ from matgen.samplers.initial_noise import renoise
 from matgen.templates.batch import Geometry, Template, TemplateBatch, concatenated
 from matgen.templates.noise import karras_levels
 
-CHUNK = 48
+CHUNK, CHUNK_ON_GPU = 48, 256
 """Templates that are diffused and refined together."""
 
 
@@ -53,10 +53,11 @@ def shape(
     begun = _begun(templates, request, kind, generator, report, found)
     parts = []
     owners = begun.owner.unique()
-    for first in range(0, len(owners), CHUNK):
-        chosen = torch.isin(begun.owner, owners[first : first + CHUNK]).nonzero().ravel()
+    size = CHUNK if kind.device.type == "cpu" else CHUNK_ON_GPU
+    for first in range(0, len(owners), size):
+        chosen = torch.isin(begun.owner, owners[first : first + size]).nonzero().ravel()
         parts.append(_shaped(begun.select(chosen), request, kind, generator))
-        report("refine", min(first + CHUNK, len(owners)), len(owners))
+        report("refine", min(first + size, len(owners)), len(owners))
     return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
 
 

@@ -2,28 +2,34 @@
 
 A crystal of high symmetry has a handful of free parameters; a quasi-Newton minimisation in them, from a guess of the
 stiffness of lattice and atoms, needs some ten evaluations, and cannot leave the space group. Each crystal is relaxed
-independently; they share only the calls of the network.
+independently; they share the calls of the network and of the optimizer.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
 from pymatgen.core.structure import Structure
+from torch import Tensor
 
-from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.chgnet_surface import CHGNetSurface, Slope
 from matgen.relaxation.config import RelaxConfig
-from matgen.relaxation.optimizer import Optimizer, Point
+from matgen.relaxation.operations import operations
+from matgen.relaxation.optimizer import Minimisation, Points, joined
 from matgen.relaxation.outcome import CONVERGED
-from matgen.relaxation.problem import RelaxationProblem
-from matgen.relaxation.quotient_graph import SymmetryMismatchError
+from matgen.relaxation.problem import RelaxationProblems
 from matgen.structures.candidate import Relaxation, as_crystal
 from matgen.structures.conversion import described, structures, without_symmetry
-from matgen.templates.batch import Geometry, TemplateBatch, concatenated
+from matgen.templates.batch import Geometry, TemplateBatch
+from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
 from matgen.templates.symmetry import NoTemplateError
+
+Result = tuple[int, Structure, Relaxation]
+"""Index of a structure, its final geometry, and the report."""
 
 
 def relax_batch(
@@ -31,7 +37,7 @@ def relax_batch(
     surface: CHGNetSurface,
     config: RelaxConfig | None = None,
     slots: int = 16,
-) -> Iterator[tuple[int, Structure, Relaxation]]:
+) -> Iterator[Result]:
     """Relax structures, up to `slots` at a time, and yield each result once it is ready.
 
     A structure is left out if it cannot be described by free parameters: an element is unknown, no symmetry is found,
@@ -44,71 +50,118 @@ def relax_batch(
         slots: crystals that are relaxed at once.
     """
     config = config or RelaxConfig()
-    problems = filter(None, (_problem(*task, surface, config) for task in tasks))
-    running: list[Optimizer] = []
+    waiting = _described(tasks, config, surface.heaviest)
+    running: Minimisation | None = None
     while True:
-        fresh = list(islice(problems, slots - len(running)))
-        if not fresh and not running:
-            return
-        queries = [(problem, problem.x0) for problem in fresh] + [(one.problem, one.proposed()) for one in running]
-        points = _points(queries, surface)
-        for optimizer, point in zip(running, points[len(fresh) :], strict=True):
-            optimizer.update(point)
-        running += [Optimizer(problem, point, config) for problem, point in zip(fresh, points, strict=False)]
-        ends = [(optimizer, optimizer.end()) for optimizer in running]
-        yield from (_result(optimizer, reason, surface.name) for optimizer, reason in ends if reason)
-        running = [optimizer for optimizer, reason in ends if not reason]
+        fresh = list(islice(waiting, slots - (0 if running is None else len(running.steps))))
+        begun = _begun(fresh, surface.device) if fresh else None
+        running = joined(running, begun) if running is not None and begun is not None else running or begun
+        if running is None:
+            if not fresh:
+                return
+            continue
+        point, isolated = _points(running, surface)
+        running = running.updated(point, config)
+        left_out = (isolated & (running.steps == 0)).tolist()
+        reasons = ["left out" if left else why for left, why in zip(left_out, running.ends(config), strict=True)]
+        ended = [i for i, why in enumerate(reasons) if why and not left_out[i]]
+        if ended:
+            yield from _results(_selected(running, ended), [reasons[i] for i in ended], surface.name)
+        kept = [i for i, why in enumerate(reasons) if not why]
+        if len(kept) < len(reasons):
+            running = _selected(running, kept) if kept else None
 
 
-def _problem(
-    index: int, structure: Structure, ceiling: float, surface: CHGNetSurface, config: RelaxConfig
-) -> RelaxationProblem | None:
-    """The problem that a structure poses; None where free parameters cannot describe it."""
-    if not (np.isfinite(structure.frac_coords).all() and np.isfinite(structure.lattice.matrix).all()):
-        return None
-    try:
-        template, found = described(structure, config.symprec) if config.keep_symmetry else without_symmetry(structure)
-        batch, geometry = TemplateBatch.of([template]), Geometry(found.lattice.double(), found.coords.double())
-        (symmetry,) = surface.symmetry(batch, geometry)
-    except (NoTemplateError, SymmetryMismatchError):
-        return None
-    if surface.isolated(batch, geometry).any():
-        return None
-    return RelaxationProblem(index, batch, geometry, symmetry, ceiling)
+@dataclass(frozen=True)
+class _Described:
+    """A structure as template and free parameters, with what comes with its task."""
+
+    index: int
+    template: CrystalTemplate
+    geometry: Geometry
+    ceiling: float
+    started: float
 
 
-def _points(queries: list[tuple[RelaxationProblem, np.ndarray]], surface: CHGNetSurface) -> list[Point]:
-    """Energy and derivatives at free parameters of each problem, in one call of the network."""
-    geometries = [problem.geometry(x) for problem, x in queries]
-    pairs = zip(queries, geometries, strict=True)
-    batch, geometry = concatenated([(problem.batch, geometry) for (problem, _), geometry in pairs])
-    slope = surface.slope(batch, geometry, [problem.symmetry for problem, _ in queries])
-    by_coords = slope.coords.split([len(problem.batch.site_position) for problem, _ in queries])
-    return [
-        Point(
-            x=x,
-            energy=float(slope.energy[k]),
-            slope=torch.cat([slope.lattice[k], by_coords[k].ravel()]).numpy()[problem.free],
-            max_force=problem.max_force(geometries[k], by_coords[k].numpy()),
-            max_stress=float(slope.stress[k].abs().max()),
-            volume=float(slope.volume[k]),
-        )
-        for k, (problem, x) in enumerate(queries)
-    ]
+def _described(
+    tasks: Iterable[tuple[int, Structure, float]], config: RelaxConfig, heaviest: int
+) -> Iterator[_Described]:
+    """Describe structures by free parameters, where these can."""
+    for index, structure, ceiling in tasks:
+        started = time.perf_counter()
+        if not (np.isfinite(structure.frac_coords).all() and np.isfinite(structure.lattice.matrix).all()):
+            continue
+        try:
+            found = described(structure, config.symprec) if config.keep_symmetry else without_symmetry(structure)
+        except NoTemplateError:
+            continue
+        if max(structure.atomic_numbers) <= heaviest:
+            yield _Described(index, *found, ceiling, started)
 
 
-def _result(optimizer: Optimizer, reason: str, potential: str) -> tuple[int, Structure, Relaxation]:
-    problem, best = optimizer.problem, optimizer.best
-    report = Relaxation(
-        converged=reason == CONVERGED,
-        reason=reason,
-        steps=optimizer.steps,
-        energy=best.energy / problem.n_atoms,
-        energy_before=optimizer.first.energy / problem.n_atoms,
-        max_force=best.max_force,
-        max_stress=best.max_stress,
-        seconds=time.perf_counter() - problem.started,
-        potential=potential,
+def _begun(fresh: Sequence[_Described], device: str) -> Minimisation | None:
+    """Begin relaxations; without those whose atoms do not have the symmetry of their template."""
+    templates = TemplateBatch.of([one.template for one in fresh]).to(device)
+    lattice = torch.cat([one.geometry.lattice for one in fresh]).double()
+    coords = torch.cat([one.geometry.coords for one in fresh]).double()
+    geometry = Geometry(lattice, coords).to(device)
+    symmetry, fits = operations(templates, expand(templates, geometry))
+    problems = RelaxationProblems(
+        templates,
+        geometry,
+        symmetry,
+        torch.tensor([one.ceiling for one in fresh], dtype=torch.float64).to(device),
+        tuple(one.index for one in fresh),
+        tuple(one.started for one in fresh),
     )
-    crystal = as_crystal(structures(expand(problem.batch, problem.geometry(best.x)))[0])
-    return problem.index, crystal, report
+    fitting = [i for i, fit in enumerate(fits.tolist()) if fit]
+    if len(fitting) < len(fresh):
+        problems = problems.select(_rows(fitting, fits))
+    return Minimisation.of(problems) if fitting else None
+
+
+def _points(running: Minimisation, surface: CHGNetSurface) -> tuple[Points, Tensor]:
+    """Return the points at the proposed parameters, and which systems have an isolated atom (n_systems,)."""
+    problems, x = running.problems, running.proposed()
+    geometry = problems.geometry(x)
+    slope: Slope = surface.slope(problems.templates, geometry, problems.symmetry)
+    by_coords = torch.where(problems.templates.free_coords, slope.coords, 0.0)
+    point = Points(
+        x=x,
+        energy=slope.energy,
+        slope=problems.parameters(Geometry(slope.lattice, slope.coords)),
+        max_force=problems.max_force(geometry, by_coords),
+        max_stress=slope.stress.abs().amax((1, 2)),
+        volume=slope.volume,
+    )
+    return point, slope.isolated
+
+
+def _selected(running: Minimisation, rows: Sequence[int]) -> Minimisation:
+    return running.select(_rows(rows, running.steps))
+
+
+def _rows(rows: Sequence[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, dtype=torch.long).to(like.device)
+
+
+def _results(ended: Minimisation, reasons: Sequence[str], potential: str) -> Iterator[Result]:
+    problems, best = ended.problems, ended.best
+    final = structures(expand(problems.templates, problems.geometry(best.x)))
+    per_atom = torch.stack([best.energy, ended.first_energy], dim=1) / problems.n_atoms[:, None]
+    numbers = torch.cat([per_atom, torch.stack([best.max_force, best.max_stress], dim=1)], dim=1).tolist()
+    now, steps = time.perf_counter(), ended.steps.tolist()
+    for i, reason in enumerate(reasons):
+        energy, before, force, stress = numbers[i]
+        report = Relaxation(
+            converged=reason == CONVERGED,
+            reason=reason,
+            steps=steps[i],
+            energy=energy,
+            energy_before=before,
+            max_force=force,
+            max_stress=stress,
+            seconds=now - problems.started[i],
+            potential=potential,
+        )
+        yield problems.index[i], as_crystal(final[i]), report

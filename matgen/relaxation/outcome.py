@@ -22,6 +22,16 @@ def failed(reason: str, potential: str, seconds: float = 0.0) -> Relaxation:
     return Relaxation(False, f"failed: {reason}", 0, nan, nan, nan, nan, seconds, potential)
 
 
+def exploded(volume_ratio: float, energy: float) -> str:
+    """Reason for a volume that changed too much, or an energy (eV/atom) that is not finite."""
+    return f"exploded: {volume_ratio:.2f} of its first volume, {energy:.3g} eV/atom"
+
+
+def stalled(config: RelaxConfig) -> str:
+    """Reason for too many steps without progress."""
+    return f"stalled: no {config.progress:g} eV/atom gained in {config.patience} steps"
+
+
 class Progress:
     """Watches energy and volume of a relaxation, to give it up early."""
 
@@ -39,9 +49,9 @@ class Progress:
         """
         config = self._config
         if not math.isfinite(energy) or not 1 / config.max_volume_change < volume_ratio < config.max_volume_change:
-            return f"exploded: {volume_ratio:.2f} of its first volume, {energy:.3g} eV/atom"
+            return exploded(volume_ratio, energy)
         if energy < self._lowest - config.progress:
             self._lowest, self._lowest_step = energy, step
         elif step - self._lowest_step >= config.patience:
-            return f"stalled: no {config.progress:g} eV/atom gained in {config.patience} steps"
+            return stalled(config)
         return ""

@@ -35,25 +35,49 @@ Task = tuple[int, Structure, float]
 """A structure to relax: index in the input, structure, and the energy in eV/atom above which it is given up."""
 
 TOGETHER = 16
-"""Structures that one process relaxes in a batch."""
-
-ATOMS_TOGETHER = 512
-"""Most atoms in such a batch, which limits memory; a larger structure is relaxed alone."""
+"""Structures that one process relaxes in a batch on a CPU."""
 
 
 FEW_ATOMS = 1500
 """Atoms in all that this process relaxes in about the 5 CPU s that a worker takes to import PyTorch and CHGNet."""
 
 
-@lru_cache(maxsize=1)
-def _surface() -> CHGNetSurface:
-    return CHGNetSurface()
+@dataclass(frozen=True)
+class Batching:
+    """How many structures are relaxed together.
+
+    Attributes:
+        slots: structures that are relaxed at once.
+        atoms: most atoms of those that take turns in the slots, which limits memory; a larger structure is alone.
+        chunk: structures that are handed over together.
+    """
+
+    slots: int
+    atoms: int
+    chunk: int
+
+
+ON_CPU = Batching(slots=TOGETHER, atoms=512, chunk=TOGETHER)
+ON_GPU = Batching(slots=256, atoms=8192, chunk=1024)
+"""A GPU is busy only with many: a step of 256 small crystals takes little longer than one of 16."""
+
+
+def batching(device: str) -> Batching:
+    """Return how many structures are relaxed together on a device."""
+    return ON_CPU if device == "cpu" else ON_GPU
+
+
+@lru_cache(maxsize=2)
+def surface_on(device: str = "cpu") -> CHGNetSurface:
+    """Return CHGNet on a device, once per process: loading takes a second."""
+    return CHGNetSurface(device)
 
 
 def relaxed_together(
     tasks: Sequence[Task],
     make_calculator: Callable[[], Calculator] = chgnet_calculator,
     config: RelaxConfig | None = None,
+    device: str = "cpu",
 ) -> list[Relaxed[Structure]]:
     """Relax structures, with CHGNet in batches in their free parameters, the rest by ASE one by one.
 
@@ -61,6 +85,7 @@ def relaxed_together(
         tasks: structures, each with its index and its ceiling.
         make_calculator: function of a module that makes an ASE calculator; each process calls it once.
         config: thresholds; the defaults if None.
+        device: where CHGNet relaxes in batches; ASE calculators stay on the CPU.
 
     Returns:
         One outcome for each task, in any order.
@@ -69,23 +94,25 @@ def relaxed_together(
     found: list[Relaxed[Structure]] = []
     if make_calculator is chgnet_calculator:
         sizes = [len(structure) for _, structure, _ in tasks]
-        for group in batches(range(len(tasks)), sizes, ATOMS_TOGETHER):
-            found += _free([tasks[index] for index in group], config)
+        for group in batches(range(len(tasks)), sizes, batching(device).atoms):
+            found += _free([tasks[index] for index in group], config, device)
     done = {result.index for result in found}
     alone = [(index, structure) for index, structure, _ in tasks if index not in done]
     return found + [Relaxed(i, *relax(structure, kept_calculator(make_calculator), config)) for i, structure in alone]
 
 
-def _free(tasks: list[Task], config: RelaxConfig) -> list[Relaxed[Structure]]:
-    """Relax in free parameters; after an error one by one, so that one crystal does not affect another."""
+def _free(tasks: list[Task], config: RelaxConfig, device: str) -> list[Relaxed[Structure]]:
+    """Relax in free parameters; after an error in halves, so that one crystal does not affect another."""
     found: list[Relaxed[Structure]] = []
     try:
-        for result in relax_batch(tasks, _surface(), config, slots=TOGETHER):
+        for result in relax_batch(tasks, surface_on(device), config, slots=batching(device).slots):
             found.append(Relaxed(*result))  # noqa: PERF401 (results before an error are kept)
     except RELAXATION_ERRORS:
         done = {result.index for result in found}
         rest = [task for task in tasks if task[0] not in done] if len(tasks) > 1 else []
-        found += [result for task in rest for result in _free([task], config)]
+        half = (len(rest) + 1) // 2
+        for part in filter(None, (rest[:half], rest[half:])):
+            found += _free(part, config, device)
     return found
 
 
@@ -109,32 +136,35 @@ def relax_many(
     config: RelaxConfig | None = None,
     n_jobs: int = 1,
     ceilings: Iterable[float] | None = None,
+    device: str = "cpu",
 ) -> Iterator[Relaxed[Structure]]:
     """Relax structures in a pool of processes and yield each result once it is ready.
 
     Structures are taken from the iterable as workers become free. Leaving the loop early, or an interrupt, stops the
     workers. Workers are fresh interpreters with one thread each; they do not import the main script.
 
-    CHGNet relaxes structures in their free parameters, `TOGETHER` at a time (`relax_batch`). ASE relaxes those that
-    free parameters cannot describe, and all structures if the calculator is another one.
+    CHGNet relaxes structures in their free parameters (`relax_batch`), as many at a time as `batching` says. ASE
+    relaxes those that free parameters cannot describe, and all structures if the calculator is another one.
 
     Args:
         structures: initial structures.
         make_calculator: function that makes an ASE calculator. A function of a module is called once per process, a
             lambda once per structure.
         config: thresholds; the defaults if None.
-        n_jobs: processes; with 1, all happens in the current one.
+        n_jobs: processes; with 1, all happens in the current one. On a GPU CHGNet runs in the current one.
         ceilings: energy of each structure in eV/atom above which it is given up; used only by the relaxation in free
             parameters.
+        device: where CHGNet relaxes in batches.
 
     Yields:
         Results in the order in which they finish, one for each structure, even if its worker died.
     """
     limits = repeat(math.inf) if ceilings is None else ceilings
     tasks = ((i, *pair) for i, pair in enumerate(zip(structures, limits, strict=False)))
-    size = TOGETHER if make_calculator is chgnet_calculator else 1
-    work = partial(relaxed_together, make_calculator=make_calculator, config=config)
-    for results in in_pool(work, in_chunks(tasks, size), given_up, n_jobs):
+    free = make_calculator is chgnet_calculator
+    work = partial(relaxed_together, make_calculator=make_calculator, config=config, device=device)
+    jobs = 1 if free and device != "cpu" else n_jobs
+    for results in in_pool(work, in_chunks(tasks, batching(device).chunk if free else 1), given_up, jobs):
         yield from results
 
 

@@ -1,105 +1,173 @@
-"""The relaxation of one crystal as a minimisation over its free parameters."""
+"""The relaxations of a batch of crystals as minimisations over their free parameters."""
 
-import math
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import Self
 
-import numpy as np
 import torch
-from scipy.linalg import block_diag
+from torch import Tensor
 
-from matgen.relaxation.quotient_graph import Operations
+from matgen.relaxation.operations import Operations
+from matgen.relaxation.operations import joined as joined_operations
 from matgen.relaxation.symmetric import ATOM_STIFFNESS, BULK_MODULUS
-from matgen.templates.batch import Geometry, TemplateBatch
-from matgen.templates.expand import conventional_cell, expand
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated
+from matgen.templates.expand import conventional_cell
 from matgen.templates.wyckoff import wyckoff_table
 
 SHEAR_MODULUS = BULK_MODULUS * 0.46  # of Poisson's ratio 0.3
 
 
 @dataclass(frozen=True)
-class RelaxationProblem:
-    """What is constant in the relaxation of one crystal: template, symmetry, initial geometry.
+class RelaxationProblems:
+    """What is constant in the relaxations of a batch of crystals.
+
+    The free parameters of each crystal, first of its lattice, then of its sites, are a row of a matrix as wide as the
+    crystal with the most; unused entries are zero.
 
     Attributes:
-        index: of the structure.
-        batch: its template, as a batch of one.
-        initial: initial geometry, in float64.
-        symmetry: operations on its atoms.
-        ceiling: energy in eV/atom above which the relaxation is not worth finishing; infinite for none.
-        started: time at which the relaxation began, s.
+        templates: the discrete halves.
+        initial: initial geometries, in float64.
+        symmetry: operations on the atoms.
+        ceiling: energy in eV/atom above which a relaxation is not worth finishing (n_systems,); infinite for none.
+        index: of each structure among those given.
+        started: time at which each relaxation began, s.
     """
 
-    index: int
-    batch: TemplateBatch
+    templates: TemplateBatch
     initial: Geometry
     symmetry: Operations
-    ceiling: float = math.inf
-    started: float = field(default_factory=time.perf_counter)
+    ceiling: Tensor
+    index: tuple[int, ...]
+    started: tuple[float, ...]
+
+    def select(self, systems: Tensor) -> Self:
+        """Return the problems of some systems, by indices."""
+        rows = systems.tolist()
+        return type(self)(
+            self.templates.select(systems),
+            self.initial.select(self.templates, systems),
+            self.symmetry.select(systems),
+            self.ceiling[systems],
+            tuple(self.index[i] for i in rows),
+            tuple(self.started[i] for i in rows),
+        )
 
     @cached_property
-    def free(self) -> np.ndarray:
-        """Which of the lattice parameters and coordinates, in this order, are free (6 + 3 n_sites,), bool."""
-        return torch.cat([self.batch.free_lattice.ravel(), self.batch.free_coords.ravel()]).numpy()
+    def n_atoms(self) -> Tensor:
+        """Atoms in each primitive cell (n_systems,)."""
+        return self.templates.n_atoms
 
     @cached_property
-    def n_atoms(self) -> int:
-        """Atoms in the primitive cell."""
-        return int(self.batch.n_atoms[0])
+    def n_free(self) -> Tensor:
+        """Free parameters of each crystal (n_systems,)."""
+        of_sites = torch.zeros_like(self.n_atoms).index_add(
+            0, self.templates.site_system, self.templates.free_coords.sum(1)
+        )
+        return self.templates.free_lattice.sum(1) + of_sites
 
-    @property
-    def x0(self) -> np.ndarray:
-        """The free parameters of the initial geometry (n_free,)."""
-        return _flat(self.initial)[self.free]
+    @cached_property
+    def width(self) -> int:
+        """Free parameters of the crystal with the most."""
+        return int(self.n_free.max())
 
-    def geometry(self, x: np.ndarray) -> Geometry:
-        """The geometry at free parameters x (n_free,)."""
-        full = self._spread(x, _flat(self.initial))
-        return Geometry(torch.from_numpy(full[None, :6]), torch.from_numpy(full[6:].reshape(-1, 3)))
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Column of each lattice parameter (n_systems, 6) and coordinate (n_sites, 3); `width` if it is not free."""
+        lattice, coords = self.templates.free_lattice, self.templates.free_coords
+        owner = self.templates.site_system
+        n_lattice, n_coords = lattice.sum(1), coords.sum(1)
+        before = (self.n_free - n_lattice).cumsum(0) - (self.n_free - n_lattice)  # free coordinates of earlier systems
+        first = n_coords.cumsum(0) - n_coords - before[owner] + n_lattice[owner]
+        by_site = first[:, None] + coords.cumsum(1) - 1
+        return torch.where(lattice, lattice.cumsum(1) - 1, self.width), torch.where(coords, by_site, self.width)
 
-    def stiffness(self) -> np.ndarray:
-        """Guess of the second derivatives of the energy (n_free, n_free), eV.
+    def parameters(self, geometry: Geometry) -> Tensor:
+        """Return the free entries of lattice parameters and coordinates (n_systems, width)."""
+        lattice, coords = self._places
+        system = torch.arange(len(lattice), device=lattice.device)[:, None]
+        found = geometry.lattice.new_zeros(len(lattice), self.width + 1)
+        found = found.index_put((system, lattice), geometry.lattice)
+        found = found.index_put((self.templates.site_system[:, None], coords), geometry.coords)
+        return found[:, : self.width]
+
+    def geometry(self, x: Tensor) -> Geometry:
+        """Return the geometries at free parameters x (n_systems, width)."""
+        moved = self.spread(x)
+        return Geometry(
+            torch.where(self.templates.free_lattice, moved.lattice, self.initial.lattice),
+            torch.where(self.templates.free_coords, moved.coords, self.initial.coords),
+        )
+
+    def spread(self, x: Tensor) -> Geometry:
+        """Return parameters x as lattice parameters and coordinates, zero where they are not free."""
+        lattice, coords = self._places
+        padded = torch.nn.functional.pad(x, (0, 1))
+        return Geometry(padded.gather(1, lattice), padded[self.templates.site_system].gather(1, coords))
+
+    def stiffness(self) -> Tensor:
+        """Return a guess of the second derivatives of the energy (n_systems, width, width), eV.
 
         Each atom is bound to its position with `ATOM_STIFFNESS`; the cell is isotropic, with the lattice parameters as
-        its strain.
+        its strain. Unused parameters have the unit matrix.
         """
-        volume = float(torch.linalg.det(expand(self.batch, self.initial).cell[0]).abs())
-        lattice = np.full(6, 2 * SHEAR_MODULUS)
-        lattice[5] = 3 * BULK_MODULUS
-        sites = [ATOM_STIFFNESS * block for block in self._site_metric(self.initial)]
-        whole = block_diag(np.diag(volume * lattice), *sites)
-        return whole[np.ix_(self.free, self.free)]
+        lattice, coords = self._places
+        owner, width = self.templates.site_system, self.width
+        primitive = wyckoff_table(owner.device).primitive[self.templates.space_group]
+        cells = conventional_cell(self.templates, self.initial.lattice)
+        volume = torch.linalg.det(primitive @ cells).abs()
+        modulus = volume.new_tensor([2 * SHEAR_MODULUS] * 5 + [3 * BULK_MODULUS])
+        found = torch.diag_embed((torch.arange(width + 1, device=owner.device) >= self.n_free[:, None]).to(volume))
+        system = torch.arange(len(lattice), device=owner.device)[:, None]
+        found = found.index_put((system, lattice, lattice), volume[:, None] * modulus)
+        rows, columns = coords[:, :, None].expand(-1, -1, 3), coords[:, None].expand(-1, 3, -1)
+        blocks = ATOM_STIFFNESS * self.site_metric(self.initial)
+        found = found.index_put((owner[:, None, None], rows, columns), blocks)
+        return found[:, :width, :width]
 
-    def max_force(self, geometry: Geometry, by_coords: np.ndarray) -> float:
-        """Largest force on an atom, eV/Å, from the derivatives in the coordinates (n_sites, 3), eV.
+    def max_force(self, geometry: Geometry, by_coords: Tensor) -> Tensor:
+        """Return the largest force on an atom (n_systems,), eV/Å.
 
         The forces f of a symmetric crystal are a combination J a of the directions in which its free parameters u move
         the atoms, and ∂E/∂u = -Jᵀ f, so that |f|² = (∂E/∂u)ᵀ (JᵀJ)⁻¹ ∂E/∂u, shared by the atoms of a site.
+
+        Args:
+            geometry: of the crystals.
+            by_coords: derivatives in the coordinates (n_sites, 3), eV; zero where not free.
         """
-        inverse = np.linalg.pinv(self._site_metric(geometry), hermitian=True)
-        squares = np.einsum("si,sij,sj->s", by_coords, inverse, by_coords)
-        return float(np.sqrt(np.maximum(squares, 0) / self.batch.site_multiplicity.numpy()).max())
+        fixed = torch.diag_embed((~self.templates.free_coords).to(by_coords))
+        solved, _ = torch.linalg.solve_ex(self.site_metric(geometry) + fixed, by_coords)
+        return self._largest((by_coords * solved).sum(1))
 
-    def length(self, x: np.ndarray, step: np.ndarray) -> float:
-        """The largest displacement of an atom (Å) or change of a lattice parameter in a step from x."""
-        spread = self._spread(step, np.zeros(len(self.free)))
-        moved = spread[6:].reshape(-1, 3)
-        squares = np.einsum("si,sij,sj->s", moved, self._site_metric(self.geometry(x)), moved)
-        atoms = np.sqrt(np.maximum(squares, 0) / self.batch.site_multiplicity.numpy())
-        return max(float(np.abs(spread[:6]).max()), float(atoms.max()))
+    def length(self, geometry: Geometry, step: Tensor) -> Tensor:
+        """Return the largest displacement of an atom (Å) or change of a lattice parameter in a step (n_systems,)."""
+        moved = self.spread(step)
+        squares = torch.einsum("si,sij,sj->s", moved.coords, self.site_metric(geometry), moved.coords)
+        return torch.maximum(moved.lattice.abs().amax(1), self._largest(squares))
 
-    def _spread(self, x: np.ndarray, full: np.ndarray) -> np.ndarray:
-        full[self.free] = x
-        return full
+    def site_metric(self, geometry: Geometry) -> Tensor:
+        """Return JᵀJ = Σ over the atoms of a site of ∂r/∂u_i · ∂r/∂u_j (n_sites, 3, 3), Å²; zero where not free."""
+        table = wyckoff_table(geometry.lattice.device)
+        first = table.member_offset[self.templates.site_position]
+        cells = conventional_cell(self.templates, geometry.lattice)[self.templates.site_system]
+        along = table.matrix[first].mT @ cells
+        return along @ along.mT * self.templates.site_multiplicity[:, None, None]
 
-    def _site_metric(self, geometry: Geometry) -> np.ndarray:
-        """JᵀJ = Σ over the atoms of a site of ∂r/∂u_i · ∂r/∂u_j (n_sites, 3, 3), Å²; zero where not free."""
-        table = wyckoff_table()
-        first = table.member_offset[self.batch.site_position]
-        along = torch.einsum("sji,jk->sik", table.matrix[first], conventional_cell(self.batch, geometry.lattice)[0])
-        return (along @ along.mT * self.batch.site_multiplicity[:, None, None]).numpy()
+    def _largest(self, squares: Tensor) -> Tensor:
+        """The largest root mean square over the atoms of a site (n_systems,), of sums over its atoms (n_sites,)."""
+        each = (squares.clamp(min=0) / self.templates.site_multiplicity).sqrt()
+        return each.new_zeros(len(self.index)).scatter_reduce(0, self.templates.site_system, each, "amax")
 
 
-def _flat(geometry: Geometry) -> np.ndarray:
-    return torch.cat([geometry.lattice.ravel(), geometry.coords.ravel()]).numpy().copy()
+def joined(parts: Sequence[RelaxationProblems]) -> RelaxationProblems:
+    """Concatenate problems."""
+    templates, initial = concatenated([(part.templates, part.initial) for part in parts])
+    return RelaxationProblems(
+        templates,
+        initial,
+        joined_operations([part.symmetry for part in parts]),
+        torch.cat([part.ceiling for part in parts]),
+        tuple(chain.from_iterable(part.index for part in parts)),
+        tuple(chain.from_iterable(part.started for part in parts)),
+    )

@@ -1,104 +1,54 @@
-"""The neighbour graph of a crystal, reduced to its symmetry-distinct parts.
+"""The neighbour graphs of crystals, reduced to their symmetry-distinct parts.
 
 A network that passes scalars along edges gives equal features to atoms, bonds and angles that the space group maps onto
-each other. One of each kind is enough, if sums over neighbours still run over all of them. A crystal of one site in
-Fm-3m becomes one atom.
+each other. One of each kind is enough, if sums over neighbours weight it by the number of its images. A crystal of one
+site in Fm-3m becomes one atom with a handful of edges. All crystals of a batch are reduced together, on the device of
+the state.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from matgen.batch.neighbors import Edges, neighbors
 from matgen.batch.state import State
-from matgen.templates.batch import TemplateBatch
-from matgen.templates.wyckoff import wyckoff_table
+from matgen.relaxation.operations import Operations
 
 _SPAN = 128
 """Lattice translations of an edge lie within ±64, so that an edge packs into one integer."""
 
 
-class SymmetryMismatchError(ValueError):
-    """Atoms that do not have the symmetry of their template."""
-
-
-@dataclass(frozen=True)
-class Operations:
-    """How a space group acts on the atoms of one crystal; independent of the free parameters.
-
-    Attributes:
-        atom: image of each atom (n_operations, n_atoms).
-        shift: lattice vector from that atom to the image (n_operations, n_atoms, 3).
-        rotation: of row vectors of primitive fractional coordinates (n_operations, 3, 3), integers.
-        to_representative: an operation that maps each atom to the first one of its site (n_atoms,).
-    """
-
-    atom: np.ndarray
-    shift: np.ndarray
-    rotation: np.ndarray
-    to_representative: np.ndarray
-
-
 @dataclass(frozen=True)
 class QuotientGraph:
-    """Edges around one atom of each site, and the kinds of bonds and angles among them, of a whole batch.
+    """Kinds of edges, bonds and angles of a batch; an edge and its reverse are one bond.
 
     Attributes:
-        edges: around the representatives.
-        centre: site of each edge's centre (n_edges,).
-        neighbor: site of each edge's neighbour (n_edges,).
-        bond: kind of bond of each edge; an edge and its reverse are of one kind (n_edges,).
-        bond_edge: one edge of each kind of bond (n_bonds,).
-        angles: site at the apex, kind and edge of the first bond, kind and edge of the second (n_angles, 5); all
-            angles at both ends of one bond of each kind, where both bonds are shorter than the angle cutoff.
+        edges: those that `bond_edge` and `angle_edges` name, around one atom of each site.
+        centre: site from which each kind of edge begins (n_kinds,).
+        neighbor: site at which it ends (n_kinds,).
+        bond: its bond (n_kinds,).
+        count: edges of this kind around the atom (n_kinds,).
+        bond_edge: one edge of each bond (n_bonds,).
+        apex: site of each kind of angle (n_angles,).
+        angle_bonds: first and second bond (n_angles, 2), both shorter than the angle cutoff.
+        angle_edges: edges that enclose one angle of this kind (n_angles, 2).
+        angle_count: angles of this kind at the two ends of one first bond (n_angles,).
     """
 
     edges: Edges
     centre: Tensor
     neighbor: Tensor
     bond: Tensor
+    count: Tensor
     bond_edge: Tensor
-    angles: Tensor
+    apex: Tensor
+    angle_bonds: Tensor
+    angle_edges: Tensor
+    angle_count: Tensor
 
 
-def operations(templates: TemplateBatch, state: State) -> list[Operations]:
-    """Return the operations of each crystal's space group on its atoms.
-
-    Raises:
-        SymmetryMismatchError: the atoms do not have the symmetry of the template.
-    """
-    site = state.orbits.site_idx.numpy()
-    frac = torch.einsum("ni,nij->nj", state.positions, torch.linalg.inv(state.cell)[state.system_idx]).numpy()
-    ends = np.cumsum(state.n_atoms.numpy())
-    begins = ends - state.n_atoms.numpy()
-    return [
-        _operations(int(group), frac[begin:end], site[begin:end])
-        for group, begin, end in zip(templates.space_group, begins, ends, strict=True)
-    ]
-
-
-def _operations(group: int, frac: np.ndarray, site: np.ndarray) -> Operations:
-    table = wyckoff_table()
-    general = table.positions_of(group)[-1]
-    members = slice(int(table.member_offset[general]), int(table.member_offset[general + 1]))
-    primitive = table.primitive[group].numpy()
-    back = np.linalg.inv(primitive)
-    rotation = np.round(primitive @ table.matrix[members].numpy().transpose(0, 2, 1) @ back)
-    moved = frac @ rotation + (table.shift[members].numpy() @ back)[:, None]
-    apart = moved[:, :, None] - frac  # (n_operations, n_atoms, n_atoms, 3)
-    miss = np.abs(apart - np.round(apart)).max(-1) + (site[:, None] != site)
-    atom = miss.argmin(-1)
-    if np.take_along_axis(miss, atom[..., None], -1).max() > 1e-3:
-        raise SymmetryMismatchError(f"the atoms do not have the symmetry of space group {group}")
-    shift = np.round(np.take_along_axis(apart, atom[..., None, None], 2)[:, :, 0])
-    first = np.searchsorted(site, site)
-    return Operations(atom, shift.astype(np.int64), rotation.astype(np.int64), (atom == first).argmax(0))
-
-
-def quotient_graph(state: State, symmetry: Sequence[Operations], cutoff: float, angle_cutoff: float) -> QuotientGraph:
+def quotient_graph(state: State, symmetry: Operations, cutoff: float, angle_cutoff: float) -> QuotientGraph:
     """Return the graph of symmetry-distinct parts of a batch.
 
     Args:
@@ -108,79 +58,114 @@ def quotient_graph(state: State, symmetry: Sequence[Operations], cutoff: float, 
         angle_cutoff: longest bond of an angle, Å.
     """
     edges = neighbors(state, cutoff)
-    length = edges.vectors(state).detach().norm(dim=1).numpy()
-    site = state.orbits.site_idx.numpy()
-    centre, neighbor = edges.centre.numpy(), edges.neighbor.numpy()
-    offset = np.round(edges.offset.numpy()).astype(np.int64)
-    atom_start = np.cumsum(state.n_atoms.numpy()) - state.n_atoms.numpy()
-    system = state.system_idx.numpy()[centre]
-    edge_end = np.searchsorted(system, np.arange(state.n_systems), side="right")
-    bonds, bond_edges, angles = [], [], []
-    begin, n_bonds = 0, 0
-    for k, known in enumerate(symmetry):
-        own = slice(begin, edge_end[k])
-        bond, first, angle = _kinds(
-            centre[own] - atom_start[k], neighbor[own] - atom_start[k], offset[own], length[own] < angle_cutoff, known
-        )
-        bonds.append(bond + n_bonds)
-        bond_edges.append(first + begin)
-        angles.append(angle + np.array([n_bonds, begin, n_bonds, begin]))
-        begin, n_bonds = edge_end[k], n_bonds + len(first)
-    found = np.concatenate(angles)
-    apex = site[centre[found[:, 1]]]
+    length = edges.vectors(state).detach().norm(dim=1)
+    images = _Images.of(state, edges, symmetry)
+    n_edges = len(edges.centre)
+    label, kind, count = torch.unique(images.lowest(images.key), return_inverse=True, return_counts=True)
+    edge = _first(kind, len(label), n_edges)  # one of each kind
+    reverse = images.lowest(images.reverse)[edge]
+    both, bond = torch.unique(torch.minimum(label, reverse), return_inverse=True)
+    first, second, angle_count = _angles(state, edges, length < angle_cutoff, (kind, edge, label), images)
+    bond_edge, angle_edges = edge[_first(bond, len(both), len(edge))], torch.stack([first, second], dim=1)
+    used, place = torch.unique(torch.cat([bond_edge, angle_edges.ravel()]), return_inverse=True)
+    site = state.orbits.site_idx
+    ends = 1 + (label == reverse)[kind[first]].long()  # the angles at the other end are of the same kinds
     return QuotientGraph(
-        edges,
-        torch.from_numpy(site[centre]),
-        torch.from_numpy(site[neighbor]),
-        torch.from_numpy(np.concatenate(bonds)),
-        torch.from_numpy(np.concatenate(bond_edges)),
-        torch.from_numpy(np.column_stack([apex, found])),
+        edges=Edges(edges.centre[used], edges.neighbor[used], edges.offset[used]),
+        centre=site[edges.centre[edge]],
+        neighbor=site[edges.neighbor[edge]],
+        bond=bond,
+        count=count,
+        bond_edge=place[: len(both)],
+        apex=site[edges.centre[first]],
+        angle_bonds=torch.stack([bond[kind[first]], bond[kind[second]]], dim=1),
+        angle_edges=place[len(both) :].reshape(-1, 2),
+        angle_count=angle_count * ends,
     )
 
 
-def _kinds(
-    centre: np.ndarray, neighbor: np.ndarray, offset: np.ndarray, short: np.ndarray, known: Operations
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kind of bond of each edge of one system, one edge of each kind, and the angles at it (n_angles, 4)."""
-    n_atoms = known.atom.shape[1]
-    turned = np.einsum("ei,gij->gej", offset, known.rotation)
-    turned += known.shift[:, neighbor] - known.shift[:, centre]
-    images = known.atom[:, centre], known.atom[:, neighbor]
-    label = np.minimum(_packed(*images, turned, n_atoms), _packed(*images[::-1], -turned, n_atoms)).min(0)
-    _, first, bond = np.unique(label, return_index=True, return_inverse=True)
-    chosen = first[short[first]]
-    other_end = _reversed(centre, neighbor, offset, chosen, known)
-    usable = other_end >= 0  # an edge exactly as long as the cutoff may lack its reverse by rounding
-    sides = np.concatenate([chosen, other_end[usable]])
-    owner = np.concatenate([chosen, chosen[usable]])
-    near = np.flatnonzero(short)
-    start = np.searchsorted(centre[near], centre[sides], side="left")
-    count = np.searchsorted(centre[near], centre[sides], side="right") - start
-    row = np.repeat(np.arange(len(sides)), count)
-    second = near[np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + start[row]]
-    proper = second != sides[row]
-    row, second = row[proper], second[proper]
-    return bond, first, np.column_stack([bond[owner[row]], sides[row], bond[second], second])
+@dataclass(frozen=True)
+class _Images:
+    """Images of each edge under the operations of its system, one row for each pair, edge by edge.
+
+    Attributes:
+        edge: of each row (n_rows,).
+        start: first row of each edge (n_edges,).
+        key: an integer for each image of an edge (n_rows,), and of its reverse.
+        reverse: the same of its reverse.
+    """
+
+    edge: Tensor
+    start: Tensor
+    key: Tensor
+    reverse: Tensor
+
+    @classmethod
+    def of(cls, state: State, edges: Edges, symmetry: Operations) -> "_Images":
+        system = state.system_idx[edges.centre]
+        rows = symmetry.n_operations[system]
+        edge = torch.repeat_interleave(rows)
+        start = rows.cumsum(0) - rows
+        rank = torch.arange(len(edge), device=edge.device) - start[edge]
+        system = system[edge]
+        first_atom = state.n_atoms.cumsum(0) - state.n_atoms
+        table = symmetry.first_image[system] + rank * symmetry.n_atoms[system] - first_atom[system]
+        centre, neighbor = table + edges.centre[edge], table + edges.neighbor[edge]
+        digits = symmetry.image.new_tensor([_SPAN**2, _SPAN, 1])  # a lattice vector is packed by a product with these
+        turning = (symmetry.rotation * digits).sum(2)[symmetry.first[system] + rank]
+        shift = (symmetry.shift * digits).sum(1)
+        offset = (edges.offset.round().long()[edge] * turning).sum(1) + shift[neighbor] - shift[centre]
+        a, b = symmetry.image[centre] + first_atom[system], symmetry.image[neighbor] + first_atom[system]
+        n, middle = len(state.system_idx), int(_SPAN // 2 * (_SPAN**2 + _SPAN + 1))
+        key = (a * n + b) * _SPAN**3 + middle + offset
+        return cls(edge, start, key, (b * n + a) * _SPAN**3 + middle - offset)
+
+    def lowest(self, key: Tensor) -> Tensor:
+        """The lowest key among the images of each edge (n_edges,)."""
+        return _lowest(self.edge, key, len(self.start))
 
 
-def _reversed(
-    centre: np.ndarray, neighbor: np.ndarray, offset: np.ndarray, chosen: np.ndarray, known: Operations
-) -> np.ndarray:
-    """The edge around a representative that is equivalent to the reverse of each chosen edge; -1 if none."""
-    n_atoms = known.atom.shape[1]
-    operation = known.to_representative[neighbor[chosen]]
-    a, b = neighbor[chosen], centre[chosen]
-    turned = np.einsum("ei,eij->ej", -offset[chosen], known.rotation[operation])
-    turned += known.shift[operation, b] - known.shift[operation, a]
-    wanted = _packed(known.atom[operation, a], known.atom[operation, b], turned, n_atoms)
-    keys = _packed(centre, neighbor, offset, n_atoms)
-    order = np.argsort(keys)
-    place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    found = order[place]
-    return np.where(keys[found] == wanted, found, -1)
+def _angles(
+    state: State, edges: Edges, short: Tensor, kinds: tuple[Tensor, Tensor, Tensor], images: _Images
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First and second edge of one angle of each kind, and the number of such angles with the same first edge.
+
+    Angles with a common first edge are of one kind if an operation that keeps this edge maps their second edges onto
+    each other: then the lowest images of the second edge, under the operations that give the first its lowest image,
+    are equal. `kinds` holds the kind of each edge, and of each kind one edge and the lowest image.
+    """
+    (kind, edge, label), device = kinds, short.device
+    near = short.nonzero().ravel()
+    per_atom = torch.bincount(edges.centre[near], minlength=len(state.system_idx))
+    start = per_atom.cumsum(0) - per_atom
+    side = edge[short[edge]]
+    centre = edges.centre[side]
+    owner = torch.repeat_interleave(per_atom[centre])
+    within = torch.arange(len(owner), device=device) - (per_atom[centre].cumsum(0) - per_atom[centre])[owner]
+    first, second = side[owner], near[start[centre][owner] + within]
+    proper = first != second
+    first, second = first[proper], second[proper]
+
+    rank = torch.arange(len(images.edge), device=device) - images.start[images.edge]
+    keeps = images.key == label[kind[images.edge]]  # operations that give an edge its lowest image
+    kept = torch.bincount(images.edge[keeps], minlength=len(images.start))
+    kept_start, kept_rank = kept.cumsum(0) - kept, rank[keeps]
+    angle = torch.repeat_interleave(kept[first])
+    each = torch.arange(len(angle), device=device) - (kept[first].cumsum(0) - kept[first])[angle]
+    operation = kept_rank[kept_start[first][angle] + each]
+    lowest = _lowest(angle, images.key[images.start[second][angle] + operation], len(first))
+
+    values, place = torch.unique(lowest, return_inverse=True)
+    classes, member, count = torch.unique(first * len(values) + place, return_inverse=True, return_counts=True)
+    chosen = _first(member, len(classes), len(first))
+    return first[chosen], second[chosen], count
 
 
-def _packed(centre: np.ndarray, neighbor: np.ndarray, offset: np.ndarray, n_atoms: int) -> np.ndarray:
-    """One integer for each edge."""
-    far = offset + _SPAN // 2
-    return ((centre * n_atoms + neighbor) * _SPAN**3) + (far[..., 0] * _SPAN + far[..., 1]) * _SPAN + far[..., 2]
+def _lowest(group: Tensor, value: Tensor, n_groups: int) -> Tensor:
+    highest = torch.full((n_groups,), torch.iinfo(torch.long).max, device=value.device)
+    return highest.scatter_reduce(0, group, value, "amin")
+
+
+def _first(group: Tensor, n_groups: int, n: int) -> Tensor:
+    """The lowest index in each group."""
+    return _lowest(group, torch.arange(n, device=group.device), n_groups)

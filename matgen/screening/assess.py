@@ -22,7 +22,6 @@ from matgen.screening.screener import Screener, skipped
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.conversion import state_of
 from matgen.structures.files import Found, digest, read
-from matgen.targets.target import Target
 from matgen.templates.batch import Template, TemplateBatch
 from matgen.templates.symmetry import NoTemplateError
 
@@ -97,21 +96,21 @@ def _predicted(rows: list[Row], config: ScreenConfig, screener: Screener) -> lis
     indices = list(templates)
     for start in range(0, len(indices), BATCH):
         part = indices[start : start + BATCH]
-        read_rows = _read_batch([rows[i] for i in part], [templates[i] for i in part], screener, config.targets)
+        read_rows = _read_batch([rows[i] for i in part], [templates[i] for i in part], screener, config)
         for index, row in zip(part, read_rows, strict=True):
             rows[index] = row
     return [_with_targets(row, config) for row in rows]
 
 
 @torch.no_grad()
-def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, targets: Sequence[Target]) -> list[Row]:
+def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, config: ScreenConfig) -> list[Row]:
     """Evaluate the networks for all rows in one batch."""
     candidates = [row.candidate for row in rows if row.candidate is not None]
-    state = state_of([candidate.structure for candidate in candidates], templates=templates)
-    predicted, energies = screener.predictor().read(TemplateBatch.of(templates), state)
-    evaluated = screener.evaluator()(state, torch.zeros(len(rows)))
-    by_predictor = as_predictions(predicted, targets)
-    by_evaluator = as_predictions({name: evaluated[name] for name in predicted}, targets)
+    state = state_of([candidate.structure for candidate in candidates], templates=templates).to(config.device)
+    predicted, energies = screener.predictor().read(TemplateBatch.of(templates).to(config.device), state)
+    evaluated = screener.evaluator()(state, torch.zeros(len(rows), device=config.device))
+    by_predictor = as_predictions(predicted, config.targets)
+    by_evaluator = as_predictions({name: evaluated[name] for name in predicted}, config.targets)
     read_rows = []
     for i, (row, candidate, template, energy) in enumerate(
         zip(rows, candidates, templates, energies.tolist(), strict=True)

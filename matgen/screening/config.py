@@ -60,6 +60,7 @@ class ScreenConfig:
         relaxation: settings of the relaxation of crystals.
         kind: of all structures; others get a row with a reason.
         weights: folder of weights that replace shipped ones; empty for none.
+        device: where the networks and CHGNet's relaxations run: `cpu`, `cuda`, `cuda:1`; a worker must have it.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class ScreenConfig:
     relaxation: RelaxConfig = field(default_factory=RelaxConfig)
     kind: KindName = "crystal"
     weights: str = ""
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -126,6 +128,7 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     hashes = {name: _digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
     del configuration["weights"]  # represented by their hashes
+    del configuration["device"]  # results differ by rounding only
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
     return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)

@@ -68,7 +68,7 @@ class CrystalScreener:
         found = [row.with_verdicts(skipped("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
         initial_geometries = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
         initial_geometries = [one for one in initial_geometries if not self._overlaps(found[one[0]])]
-        for result in relaxed_together(initial_geometries, config=self.config.relaxation):
+        for result in relaxed_together(initial_geometries, config=self.config.relaxation, device=self.config.device):
             row = found[result.index]
             if row.candidate is not None:
                 moved = replace(row.candidate, structure=result.structure, relaxation=result.report)
@@ -92,11 +92,11 @@ class CrystalScreener:
 
     def predictor(self) -> Predictor:
         """Return the graph network and the ensemble trained on structures."""
-        return _predictor(self.config.weights)
+        return _predictor(self.config.weights, self.config.device)
 
     def evaluator(self) -> Ensemble:
         """Return the evaluator of crystals."""
-        return _evaluator(self.config.weights)
+        return _evaluator(self.config.weights, self.config.device)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:  # noqa: ARG002
         """Check that the graph energy per atom is one of real crystals."""
@@ -193,15 +193,15 @@ def _no_hull(reason: str) -> Verdict:
 
 
 @cache
-def _predictor(weights: str) -> Predictor:
+def _predictor(weights: str, device: str) -> Predictor:
     folder = folder_of(weights)
-    structures = load("structure_properties", weights_file("structure_properties", folder))
-    return Predictor(load("graph_energy", weights_file("graph_energy", folder)), by_structure(structures))
+    structures = load("structure_properties", weights_file("structure_properties", folder)).to(device)
+    return Predictor(load("graph_energy", weights_file("graph_energy", folder)).to(device), by_structure(structures))
 
 
 @cache
-def _evaluator(weights: str) -> Ensemble:
-    return load("evaluator", weights_file("evaluator", folder_of(weights)))
+def _evaluator(weights: str, device: str) -> Ensemble:
+    return load("evaluator", weights_file("evaluator", folder_of(weights))).to(device)
 
 
 @cache

@@ -74,11 +74,11 @@ class MoleculeScreener:
 
     def predictor(self) -> Predictor:
         """Return the graph network and the model of molecular graphs."""
-        return _predictor(self.config.weights)
+        return _predictor(self.config.weights, self.config.device)
 
     def evaluator(self) -> Ensemble:
         """Return the evaluator of molecules."""
-        return _evaluator(self.config.weights)
+        return _evaluator(self.config.weights, self.config.device)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
         """Check that it is as small as the training molecules, and neutral like them."""
@@ -105,7 +105,7 @@ class MoleculeScreener:
             KnownMoleculesError: a file contains no known molecules.
             WeightsError: weights are missing or damaged.
         """
-        _predictor(self.config.weights), _evaluator(self.config.weights)
+        _predictor(self.config.weights, self.config.device), _evaluator(self.config.weights, self.config.device)
         if self.config.known != NONE:
             known_molecules(self.config.known)
 
@@ -136,16 +136,16 @@ class MoleculeScreener:
 
 
 @cache
-def _predictor(weights: str) -> Predictor:
+def _predictor(weights: str, device: str) -> Predictor:
     folder = folder_of(weights)
-    graph = load("molecule_energy", weights_file("molecule_energy", folder))
-    properties = load("molecule_properties", weights_file("molecule_properties", folder))
+    graph = load("molecule_energy", weights_file("molecule_energy", folder)).to(device)
+    properties = load("molecule_properties", weights_file("molecule_properties", folder)).to(device)
     return Predictor(graph, by_graph_and_template(graph, properties))
 
 
 @cache
-def _evaluator(weights: str) -> Ensemble:
-    return load("molecule_evaluator", weights_file("molecule_evaluator", folder_of(weights)))
+def _evaluator(weights: str, device: str) -> Ensemble:
+    return load("molecule_evaluator", weights_file("molecule_evaluator", folder_of(weights))).to(device)
 
 
 @cache

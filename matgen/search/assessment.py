@@ -86,7 +86,7 @@ class CrystalAssessment:
             evaluator=_model("evaluator", request),
             candidate_checks=CandidateChecks.of(request, hull, shipped_index()),
             hull=hull,
-            displacement_surface=CHGNetSurface() if relaxed else None,
+            displacement_surface=CHGNetSurface(request.resources.device) if relaxed else None,
         )
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
@@ -102,6 +102,7 @@ class CrystalAssessment:
             config=self.request.relaxation.settings,
             n_jobs=processes_worth_starting(initial_geometries, self.request.resources.processes),
             ceilings=ceilings,
+            device=self.request.resources.device,
         )
         for candidate, structure, report in _in_order(candidates, results):
             yield replace(candidate, structure=structure, space_group=space_group(structure), relaxation=report)

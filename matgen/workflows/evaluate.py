@@ -152,10 +152,12 @@ def _small(entry: Entry) -> Entry:
 def default_folder(config: EvaluationConfig, paths: Sequence[Path]) -> Path:
     """Return a folder in `evaluations/` named after input, settings and version.
 
-    The number of processes is not part of the name: an interrupted evaluation may be resumed with another one.
+    Neither the number of processes nor the device is part of the name: an interrupted evaluation may be resumed with
+    another one.
     """
     resolved = {"paths": [str(path.resolve()) for path in paths], "version": __version__}
-    return Path("evaluations") / folder_name(paths, {**resolved, **to_mapping(config), "jobs": 0})
+    settings = {name: value for name, value in to_mapping(config).items() if name != "device"}
+    return Path("evaluations") / folder_name(paths, {**resolved, **settings, "jobs": 0})
 
 
 def _requested(config: EvaluationConfig, n_entries: int) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pymatgen.core.structure import Molecule, Structure
 
-from matgen.relaxation.pool import TOGETHER
+from matgen.relaxation.pool import batching
 from matgen.runtime.config import from_mapping
+from matgen.runtime.devices import find_device
 from matgen.runtime.processes import Chunk, in_chunks
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import BATCH, check_files
@@ -72,11 +73,12 @@ def run(
     Raises:
         MissingPathError: a path does not exist.
         ScreenError: an impossible setting.
+        DeviceError: a device that is not there.
         ReferenceFileError, WeightsError: files that are missing or damaged.
         OutputError: the folder cannot be written.
         ResumeError: the folder holds another run.
     """
-    pool = _Pool.of(jobs, executor, folder)
+    pool = _Pool.of(jobs, executor, folder, config.device)
     named = [str(path) for path in paths]
     return _run(found(paths), named, config, folder, pool, report, known, overwrite=overwrite)
 
@@ -98,7 +100,7 @@ def screen(
         executor: a Python file with a Parsl configuration, or `local`.
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
-        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind.
+        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device.
 
     Returns:
         Rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons).
@@ -121,7 +123,7 @@ def screen(
     with TemporaryDirectory() as scratch:
         folder = Path(scratch if out is None else out)
         in_order: list[Row] = []
-        pool = _Pool.of(jobs, executor, folder)
+        pool = _Pool.of(jobs, executor, folder, config.device)
         done = _run(entries, named, config, folder, pool, report, in_order.append, overwrite=False)
         ranks = {row.name: row.rank for row in done.rows}
     return [replace(row, rank=ranks[row.name]) for row in in_order]
@@ -157,7 +159,7 @@ def _run(
     check_files(config)
     with Journal(folder, run_info(config, named), kind=config.kind, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
-        size = TOGETHER if config.relax != NONE else BATCH
+        size = batching(config.device).slots if config.relax != NONE else BATCH
         for some in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):
             journal.write(some)
             ordered.put(some)
@@ -175,12 +177,13 @@ class _Pool:
     jobs: int
 
     @classmethod
-    def of(cls, jobs: int, executor: str, folder: Path) -> "_Pool":
-        """Make the workers of an executor; empty for processes of this machine."""
+    def of(cls, jobs: int, executor: str, folder: Path, device: str) -> "_Pool":
+        """Make the workers of an executor; empty for processes of this machine, which must have the device."""
         if jobs < 1:
             raise ScreenError(f"expected jobs of at least 1, got {jobs}")
         if executor:
             return cls(on_parsl(executor, jobs, folder / "parsl"), jobs)
+        find_device(device)
         return cls(here if jobs == 1 else processes(jobs), jobs)
 
 
