@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,23 +17,33 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
+from ase.calculators.emt import EMT
 from finished_units import passing, unit_of
+from pymatgen.core import Lattice, Structure
 from test_variety import caesium_chloride, fluorite, offered, rock_salt, zinc_blende
 
 import matgen
+from matgen.energies.blackbox import BlackBox
+from matgen.energies.graph_function import GraphFunction, holds
+from matgen.energies.potential import Potential
+from matgen.energies.ranking import ForRanking
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.runtime.progress import Silence
-from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
+from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers, sendable
 from matgen.search.ordered_units import FATAL, TRIES
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import RejectedFile
 from matgen.search.unit_format import Unit, passed_of, read_unit
 from matgen.search.units import UnitMaker
 from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.conversion import state_of
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_folder import unit_file
 from matgen.structures.run_report import ResumeError, RunInfo
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.files import WEIGHTS
 from matgen.weights.kinds import KINDS
 from matgen.workflows.design import run, searched
@@ -221,6 +232,34 @@ def test_a_folder_of_rounds_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match=r"another version, whose rounds .*; name another folder with --out"):
         run(REQUEST, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["proposals-0.jsonl"]
+
+
+# ---------------------------------------------------------------- energies of the user
+
+
+def received(work: Any) -> Any:
+    """What another process makes of a function or an energy."""
+    return pickle.loads(sendable(work))  # noqa: S301
+
+
+def test_energies_of_the_user_reach_other_processes() -> None:
+    salt, light = state_of([rock_salt("Na", "Cl")]), TemplateBatch.of([MoleculeTemplate.of("CCO")])
+    emt = Potential(EMT, kT=0.1, per_atom=True, name="emt")
+    copper = state_of([Structure(Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])])
+    assert float(emt(copper, torch.zeros(1))) != 0.0  # a calculator at work is not sent
+    box = BlackBox(lambda structure: structure.volume, name="box")
+    mass, oxygen = GraphFunction(lambda molecule: molecule.GetNumAtoms(), name="size"), holds("[OX2H]")
+    for request in (
+        Request.of(formula="NaCl", energies=[ForRanking(emt), 2.0 * box], potential="chgnet"),
+        Request.of(kind="molecule", energies=[mass, oxygen]),
+    ):
+        sent = received(UnitMaker(request)).request
+        assert sent.terms.weights == request.terms.weights
+        assert [type(one) for one in sent.energies] == [type(one) for one in request.energies]
+    again = received(emt), received(box), received(mass)
+    assert float(again[0](copper, torch.zeros(1))) == float(emt(copper, torch.zeros(1)))
+    assert float(again[1](salt, torch.zeros(1))) == float(box(salt, torch.zeros(1)))
+    assert float(again[2](light)) == float(mass(light)) == 3.0
 
 
 # ---------------------------------------------------------------- with models

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from rdkit import Chem
@@ -31,12 +32,23 @@ class GraphFunction(TemplateEnergy):
     def __init__(self, function: Callable[[Chem.Mol], float], name: str) -> None:
         super().__init__()
         self.name = name
-        self._value = lru_cache(maxsize=KEPT)(lambda smiles: float(function(Chem.RemoveAllHs(parsed(smiles)))))
+        self._function = function
+        self._value = lru_cache(maxsize=KEPT)(self._calculated)
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energy (n_systems,)."""
         names = templates.smiles or ("",) * templates.n_systems
         return torch.tensor([self._value(name) if name else 0.0 for name in names], device=templates.device)
+
+    def _calculated(self, smiles: str) -> float:
+        return float(self._function(Chem.RemoveAllHs(parsed(smiles))))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_value"}  # a cache cannot be sent
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._value = lru_cache(maxsize=KEPT)(self._calculated)
 
 
 def holds(smarts: str, name: str = "") -> GraphFunction:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,13 +39,19 @@ class Potential(Energy):
         super().__init__()
         if not kT > 0:
             raise ValueError(f"expected kT above 0 eV, got {kT}; 0.1 eV is a usual value")
-        self._made = cache(lambda: calculator if isinstance(calculator, Calculator) else calculator())
+        self._given = calculator
+        self._made: Calculator | None = None
         self.kT, self.per_atom, self.name = kT, per_atom, name
 
     @property
     def calculator(self) -> Calculator:
         """The ASE calculator."""
-        return self._made()
+        if self._made is None:
+            self._made = self._given if isinstance(self._given, Calculator) else self._given()
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}  # another process makes its own
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
         """E / kT (n_systems,), the same at every noise level."""
