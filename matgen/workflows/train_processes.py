@@ -59,6 +59,7 @@ def in_processes(command: Sequence[str], n: int) -> int:
     ]
     try:
         rank, code = _first_failure(started)
+        to_tell = code < 0 and claimed(PrefixStore("matgen 0", store))  # before the others, who only lost it
         if code:
             _wait(started, GRACE)
     except KeyboardInterrupt:
@@ -68,12 +69,12 @@ def in_processes(command: Sequence[str], n: int) -> int:
         raise
     finally:
         _end(started)
-    if code < 0 and claimed(PrefixStore("matgen 0", store)):
+    if to_tell:
         raise DiedError(
             f"process {rank} of {n} was ended by {Signals(-code).name}, perhaps for want of memory; run the same "
             "command to resume"
         )
-    return abs(code)
+    return code if code >= 0 else 1
 
 
 def _first_failure(started: Sequence[subprocess.Popen]) -> tuple[int, int]:
