@@ -45,7 +45,7 @@ class Batching:
     Attributes:
         slots: structures that are relaxed at once.
         atoms: most atoms of those that take turns in the slots, which limits memory; a larger structure is alone.
-        chunk: structures that are handed over together.
+        chunk: structures of one call.
     """
 
     slots: int
