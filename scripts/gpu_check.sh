@@ -98,7 +98,7 @@ laws() {
     timeout "$(limit 240)" "$PYTHON" -m pytest -p shared.stand_ins -q -n 0 -rs -m "$marks" --durations=5 $files >"$log" 2>&1
     status=$?
     row "tests" "$(grep -E '^[0-9]+ (passed|failed|skipped|error)|(passed|failed|error).* in ' "$log" | tail -1)" \
-        "pytest -m \"$marks\", exit status $status; failed: $(grep -E '^(FAILED|ERROR)' "$log" | cut -c1-120 | tr '\n' ';')"
+        "pytest -m \"$marks\", exit status $status; failed: $(grep -E "^(FAILED|ERROR|tests/.*Error)" "$log" | cut -c1-120 | tr '\n' ';')"
 }
 
 step() {

@@ -302,7 +302,7 @@ def test_another_run_is_told_apart_setting_by_setting(tmp_path: Path) -> None:
     with CandidateWriter(tmp_path, identity(request)):
         pass
     other = request.updated(n=3, sampler={"levels": 3})
-    with pytest.raises(ResumeError, match=r"sampler\.levels was 12 and is now 3, search\.n was 10 and is now 3;"):
+    with pytest.raises(ResumeError, match=r"sampler\.levels was 6 and is now 3, search\.n was 10 and is now 3;"):
         CandidateWriter(tmp_path, identity(other)).__enter__()
 
 

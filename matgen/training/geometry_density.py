@@ -42,7 +42,7 @@ class GeometryObjective:
         layouts = [layout(template) for template in crystals_of(some.unbatch())]
         number = {where: i for i, where in enumerate(dict.fromkeys(layouts))}
         index = torch.tensor([number[where] for where in layouts])
-        self.weight = torch.bincount(index)[index].double() ** -1.0
+        self.weight = torch.bincount(index)[index].double() ** -0.5
         lattice = table.templates.free_lattice.sum(1)
         coords = torch.zeros_like(lattice)
         coords = coords.index_add(0, table.templates.site_system, table.templates.free_coords.sum(1))

@@ -208,11 +208,9 @@ def designed(device: str, *, quick: bool) -> Row:
     n, clock = (1, Clock(device)) if quick else (10, Clock(device))
     small = {"sampler": {"pool": 2, "move_steps": 4, "levels": 4}, "formula": "NaCl", "allow_known": True}
     options: dict[str, Any] = small if quick else {"band_gap": 1.5}
-    stages = Stages()
+    resources, stages = {"device": device, "processes": 1}, Stages()
     with TemporaryDirectory() as folder, clock.running():
-        found = design(
-            n=n, seed=9, budget=3.0, out=f"{folder}/run", report=stages, resources={"device": device}, **options
-        )
+        found = design(n=n, seed=9, budget=3.0, out=f"{folder}/run", report=stages, resources=resources, **options)
     return {"figure": f"{clock.seconds:.1f} s", "how": f"{len(found)} of {n} candidates found: {stages}"}
 
 
