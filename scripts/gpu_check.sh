@@ -95,7 +95,7 @@ laws() {
     files=$(grep -l 'mark\.gpu' tests/test_*.py)
     [ "$DEVICE" = cpu ] && files="tests/test_gpu.py tests/test_relax_batch.py -k cpu"
     # shellcheck disable=SC2086
-    timeout "$(limit 240)" "$PYTHON" -m pytest -p shared.stand_ins -q -n 0 -rs -m "$marks" --durations=5 $files >"$log" 2>&1
+    timeout "$(limit 240)" "$PYTHON" -m pytest -p shared.stand_ins -q -n 0 -rfEs -m "$marks" --durations=5 $files >"$log" 2>&1
     status=$?
     row "tests" "$(grep -E '^[0-9]+ (passed|failed|skipped|error)|(passed|failed|error).* in ' "$log" | tail -1)" \
         "pytest -m \"$marks\", exit status $status; failed: $(grep -E "^(FAILED|ERROR|tests/.*Error)" "$log" | cut -c1-120 | tr '\n' ';')"
