@@ -46,7 +46,7 @@ def volume_per_atom(structure: Structure) -> float:
 EFFORT = SamplerConfig(pool=2, move_steps=4, geometries=1, levels=4, refine_rounds=1, refine_steps=6)
 
 
-TINY = Request.of(formula="NaCl", max_atoms=4, n=1, relax="none", over_generation=5, sampler=EFFORT)
+TINY = Request.of(formula="NaCl", max_atoms=4, n=1, relax="none", over_generation=5, sampler=EFFORT, processes=1)
 
 
 @pytest.fixture(scope="module")

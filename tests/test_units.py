@@ -40,7 +40,7 @@ from matgen.search.units import UnitMaker
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.conversion import state_of
 from matgen.structures.export import CandidateWriter
-from matgen.structures.run_folder import unit_file
+from matgen.structures.run_folder import all_units, unit_file
 from matgen.structures.run_report import ResumeError, RunInfo
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
@@ -113,7 +113,9 @@ def design_with(
 
 def content(folder: Path) -> list[str]:
     """Everything that a run keeps."""
-    return [(folder / name).read_text() for name in ("candidates.jsonl", "rejected.jsonl", "candidates.csv")]
+    return [
+        (folder / name).read_text(encoding="utf-8") for name in ("candidates.jsonl", "rejected.jsonl", "candidates.csv")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +267,7 @@ def test_energies_of_the_user_reach_other_processes() -> None:
 # ---------------------------------------------------------------- with models
 
 EFFORT = SamplerConfig(pool=2, move_steps=4, geometries=1, levels=4, refine_rounds=1, refine_steps=6)
-TINY = Request.of(max_atoms=6, n=6, relax="none", seed=3, sampler=EFFORT, variety=1.0)
+TINY = Request.of(band_gap="1:3", max_atoms=6, n=12, relax="none", seed=3, sampler=EFFORT)
 
 
 @needs_weights
@@ -287,10 +289,11 @@ def run_in_processes(request: Request, folder: Path, jobs: int) -> list[str]:
 
 @needs_weights
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 5, "n": 2, "sampler": {}}])
+@pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 4, "n": 12}])
 def test_one_two_and_three_processes_find_the_same(options: dict[str, Any], tmp_path: Path) -> None:
     request = Request.of(seed=3, relax="none", **options) if options else TINY
     one = run_in_processes(request, tmp_path / "1", 1)
+    assert len(all_units(tmp_path / "1")) > 1
     assert len(one[0].splitlines()) == request.search.n
     for jobs in (2, 3):
         assert run_in_processes(request, tmp_path / str(jobs), jobs) == one
@@ -317,7 +320,8 @@ def when_units(folder: Path, least: int, process: subprocess.Popen, seconds: flo
 def tiny_config(tmp_path: Path) -> Path:
     config = tmp_path / "tiny.toml"
     config.write_text(
-        'n = 8\nseed = 3\nmax_atoms = 6\nrelax = "none"\n[sampler]\n'
+        '[targets]\nband_gap = "1:3"\n[search]\nn = 16\nseed = 3\n[composition]\nmax_atoms = 6\n'
+        '[relaxation]\nmethod = "none"\n[sampler]\n'
         "pool = 2\nmove_steps = 4\ngeometries = 1\nlevels = 4\nrefine_rounds = 1\nrefine_steps = 6\n"
     )
     return config
@@ -335,7 +339,7 @@ def test_workers_of_parsl_find_the_same(executor: str, tiny_config: Path, tmp_pa
     )
     options = {"one": ("--processes", "1"), "parsl": ("--executor", str(file) if executor == "threads" else executor)}
     for name, given in options.items():
-        process = designing(tmp_path / name, tiny_config, "-n", "2", *given)
+        process = designing(tmp_path / name, tiny_config, "-n", "6", *given)
         _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors
     assert content(tmp_path / "parsl") == content(tmp_path / "one")
@@ -359,6 +363,7 @@ def test_killed_workers_and_a_killed_run_lose_nothing(tiny_config: Path, tmp_pat
         _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors
         assert content(killed) == content(whole)
+        assert len(all_units(killed)) > 2
         assert RejectedFile(killed).read()
     finally:
         with contextlib.suppress(ProcessLookupError):

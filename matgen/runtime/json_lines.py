@@ -42,14 +42,14 @@ def read_json_lines(
     return found
 
 
-def append_json_lines(path: Path, values: Iterable[Any]) -> None:
-    """Append values and wait until they are on the disk.
+def append_json_lines(path: Path, values: Iterable[Any], *, wait: bool = True) -> None:
+    """Append values and wait until they are on the disk, unless told not to.
 
     Raises:
         OutputError: the disk is full, or the folder does not exist.
     """
     with writing(path):
-        append(path, "".join(map(json_line, values)))
+        append(path, "".join(map(json_line, values)), wait=wait)
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:

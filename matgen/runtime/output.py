@@ -61,3 +61,10 @@ def append(path: Path, text: str, *, wait: bool = True) -> None:
         stream.flush()
         if wait:
             os.fsync(stream.fileno())
+
+
+def wait_for_disk(path: Path) -> None:
+    """Wait until what was appended to a file is on the disk; do nothing if there is none."""
+    if path.exists():
+        with path.open("a", encoding="utf-8") as stream:
+            os.fsync(stream.fileno())

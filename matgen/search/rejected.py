@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from matgen.runtime.json_lines import append_json_lines, read_json_lines, write_json_lines
+from matgen.runtime.output import wait_for_disk, writing
 from matgen.structures.candidate import Candidate
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.record import Record
@@ -39,7 +40,7 @@ class RejectedFile:
         return CandidateFile(self.path).read()
 
     def add(self, record: Record) -> None:
-        """Add a record; it is on disk after `flush`."""
+        """Add a record; it is in the file after `flush`."""
         self._waiting.append(record)
 
     def flush(self) -> None:
@@ -49,8 +50,18 @@ class RejectedFile:
             OutputError: the disk is full, or the folder does not exist.
         """
         if self._waiting:
-            append_json_lines(self.path, self._waiting)
+            append_json_lines(self.path, self._waiting, wait=False)
             self._waiting = []
+
+    def wait_for_disk(self) -> None:
+        """Wait until the records are on the disk.
+
+        Raises:
+            OutputError: the disk is full, or the folder does not exist.
+        """
+        self.flush()
+        with writing(self.path):
+            wait_for_disk(self.path)
 
     def write(self, records: Iterable[Record]) -> None:
         """Replace all records.

@@ -157,7 +157,7 @@ class Search:
                 break
             self._take(record)
             self.await_verdicts(report)
-        self.rejects.flush()
+        self._wait_for_disk()
 
     def begin(self, number: int) -> None:
         """Lower the confidence to that of a unit, and take the deferred proposals that reach it now."""
@@ -209,13 +209,14 @@ class Search:
             self.tally += Counter()  # drops zeros
             names = {one.name for one in chosen}
             self.rejects.write(one for one in self.rejects.records() if one["name"] not in names)
+        self._wait_for_disk()
         return kept + len(chosen)
 
     def dismiss(self) -> None:
         """Reject the deferred proposals that were never needed."""
         for one in self.deferred.dismissed():
             self._reject(one.record(NOT_NEEDED.name))
-        self.rejects.flush()
+        self._wait_for_disk()
 
     def await_verdicts(self, report: Report, *, to_the_end: bool = False) -> None:
         """Submit candidates for calculation, and wait while running calculations may complete the search.
@@ -313,7 +314,12 @@ class Search:
         candidate = replace(one.candidate, family=self.families.add(one.candidate, one.family))
         self.settled.add(one.name)
         self.variety.counts[one.likeness] += 1
-        self.found(self.writer.write(candidate, one.file))
+        self.found(self.writer.write(candidate, one.file, wait=False))
+
+    def _wait_for_disk(self) -> None:
+        """Wait for the decisions on a unit; until then, the unit itself is on the disk, and decides the same again."""
+        self.writer.wait_for_disk()
+        self.rejects.wait_for_disk()
 
     def _reject(self, record: Record) -> None:
         self.settled.add(record["name"])

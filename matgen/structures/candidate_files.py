@@ -34,13 +34,13 @@ class CandidateFile:
         advice = "overwrite the folder, or name another"
         return read_json_lines(self.path, from_record, error=ResumeError, advice=advice, repair=True)
 
-    def append(self, candidate: Candidate) -> None:
-        """Add one line.
+    def append(self, candidate: Candidate, *, wait: bool = True) -> None:
+        """Add one line and wait until it is on the disk, unless told not to.
 
         Raises:
             OutputError: the disk is full, or the folder does not exist.
         """
-        append_json_lines(self.path, [self._record(candidate)])
+        append_json_lines(self.path, [self._record(candidate)], wait=wait)
 
     def write(self, candidates: Iterable[Candidate]) -> None:
         """Write all of them, or nothing.

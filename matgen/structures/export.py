@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from matgen.runtime.csv_lines import csv_lines
-from matgen.runtime.output import append, replace_file, writing
+from matgen.runtime.output import append, replace_file, wait_for_disk, writing
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.candidate_table import candidate_row, extxyz_frame
@@ -86,12 +86,13 @@ class CandidateWriter:
     ) -> None:
         end_report(self.folder, self._report, kind)
 
-    def write(self, candidate: Candidate, file: tuple[str, Verdict] | None = None) -> Candidate:
+    def write(self, candidate: Candidate, file: tuple[str, Verdict] | None = None, *, wait: bool = True) -> Candidate:
         """Write one candidate in all formats.
 
         Args:
             candidate: to write.
             file: text of its own file, and the verdict on that, where they are known (`KindFormat.text`).
+            wait: until it is on the disk, and safe from a power cut; if not, `wait_for_disk` does.
 
         Returns:
             The candidate with the verdict "cif" or "sdf" on its own file.
@@ -112,12 +113,17 @@ class CandidateWriter:
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
             replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text)
-            self._file.append(candidate)
+            self._file.append(candidate, wait=wait)
             self.candidates.append(candidate)
             self._names.add(candidate.name)
             self._append_tables(candidate)
             self._report["candidates"] = len(self.candidates)
         return candidate
+
+    def wait_for_disk(self) -> None:
+        """Wait until the candidates are on the disk."""
+        with writing(self.folder):
+            wait_for_disk(self._file.path)
 
     def stage(self, name: str, seconds: float, **counts: int) -> None:
         """Add a finished stage to run.json: its wall time and its counts, such as requested=10, kept=7.
