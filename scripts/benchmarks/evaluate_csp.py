@@ -92,6 +92,7 @@ def main() -> None:
     options = parser(__doc__, "csp", 500)
     options.add_argument("--formulas", type=Path, help="table of crystals, with the columns material_id and nsites")
     options.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
+    options.add_argument("--unseen", action="store_true", help="of these only crystals outside the training split")
     options.add_argument("--moves", action="store_true", help="also move templates by Metropolis–Hastings")
     options = options.parse_args()
     measurement = Measurement(options, {"moves": options.moves, "most": MOST})
@@ -103,8 +104,8 @@ def main() -> None:
             if way.startswith("cspbench"):
                 seen = _seen(options)
                 for name, wanted in (("seen", True), ("unseen", False)):
-                    some = [value for key, value in results.items() if (key.split()[-1] in seen) == wanted]
-                    found[f"{way}, {name}"] = figures_of(some)
+                    if some := [value for key, value in results.items() if (key.split()[-1] in seen) == wanted]:
+                        found[f"{way}, {name}"] = figures_of(some)
     header = ("rows of", "rows", "first", "any of 20", "first, relaxed", "any of 20, relaxed", "CPU-s: propose, relax")
     lines = [
         (
@@ -135,10 +136,11 @@ def _tasks(options: Any, way: str) -> list[Task]:
     known = TableStructures(options.data)
     with options.formulas.open(encoding="utf-8") as stream:
         names = [row["material_id"] for row in csv.DictReader(stream)]
+    seen = _seen(options) if options.unseen else set()
     return [
         Task(f"{way} {name}", options.table, options.seed, (), how | {"material_id": name})
         for name in names
-        if name in known
+        if name in known and name not in seen
     ][: options.n]
 
 
