@@ -267,7 +267,7 @@ def test_energies_of_the_user_reach_other_processes() -> None:
 # ---------------------------------------------------------------- with models
 
 EFFORT = SamplerConfig(pool=2, move_steps=4, geometries=1, levels=4, refine_rounds=1, refine_steps=6)
-TINY = Request.of(band_gap="1:3", max_atoms=6, n=12, relax="none", seed=3, sampler=EFFORT)
+TINY = Request.of(band_gap="1:3", max_atoms=6, n=12, relax="none", seed=3, sampler=EFFORT, budget=100.0)
 
 
 @needs_weights
@@ -291,7 +291,7 @@ def run_in_processes(request: Request, folder: Path, jobs: int) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 4, "n": 12}])
 def test_one_two_and_three_processes_find_the_same(options: dict[str, Any], tmp_path: Path) -> None:
-    request = Request.of(seed=3, relax="none", **options) if options else TINY
+    request = Request.of(seed=3, relax="none", budget=100.0, **options) if options else TINY
     one = run_in_processes(request, tmp_path / "1", 1)
     assert len(all_units(tmp_path / "1")) > 1
     assert len(one[0].splitlines()) == request.search.n
@@ -301,8 +301,10 @@ def test_one_two_and_three_processes_find_the_same(options: dict[str, Any], tmp_
 
 def designing(folder: Path, config: Path, *options: str) -> subprocess.Popen:
     """A design in a process of its own, in a session of its own, with all that it starts."""
-    command = [sys.executable, "-m", "matgen.cli", "design", "--config", str(config), "--out", str(folder), *options]
-    environment = os.environ | {"PYTHONPATH": str(Path(matgen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "matgen.cli", "design", "--config", str(config), "--out", str(folder)]
+    command += ["--budget", "100", *options]  # enough on a busy machine
+    places = os.pathsep.join([str(Path(matgen.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
