@@ -95,7 +95,7 @@ def test_shards_hold_the_rows_of_the_plain_preparation(source: Path, plain: Crys
     check_same_table(plain, table.whole())
     assert found.rows == 12
     assert sum(found.failures.values()) == 2
-    assert {"numbers that are not finite", "cell, Z and frac of other lengths than six, n and 3 n"} == set(
+    assert {"numbers that are missing or not finite", "cell, Z and frac of other lengths than six, n and 3 n"} == set(
         found.failures
     )
 
@@ -242,3 +242,28 @@ def test_numbers_are_found_by_name() -> None:
     assert numbers.get("c") is None
     assert numbers.get("zz") is None
     assert Numbers([], np.zeros(0)).get("a") is None
+
+
+@pytest.mark.parametrize("column", ["cell", "Z", "frac"])
+def test_a_null_among_the_numbers_of_a_crystal_leaves_it_out(source: Path, tmp_path: Path, column: str) -> None:
+    path = source / "crystals" / "mp24_le20.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[0][column] = [None, *rows[0][column][1:]]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), tmp_path / "mine.parquet")
+    found = prepare_shards(tmp_path / "mine.parquet", Labels.read(source / "crystals"), tmp_path / "shards")
+    assert found.rows == 11
+    assert "numbers that are missing or not finite" in found.failures
+
+
+def test_null_splits_and_ratios_are_filled_in_and_unknown_splits_refused(source: Path, tmp_path: Path) -> None:
+    path = source / "crystals" / "mp24_le20.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[0] |= {"split": None, "volume_ratio": None}
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), tmp_path / "mine.parquet")
+    prepare_shards(tmp_path / "mine.parquet", Labels.read(source / "crystals"), tmp_path / "shards")
+    whole = ShardedCrystals.load(tmp_path / "shards").whole()
+    assert whole.volume_ratio.isfinite().all()
+    rows[0]["split"] = "validation"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), tmp_path / "other.parquet")
+    with pytest.raises(TableError, match="expected split as one of train, val, test, or null, got 'validation'"):
+        prepare_shards(tmp_path / "other.parquet", Labels.read(source / "crystals"), tmp_path / "others")

@@ -56,7 +56,8 @@ def prepare(
             else:
                 found = prepare_table(source, out, jobs=jobs, progress=shown)
         except KeyboardInterrupt:
-            to_stderr("interrupted: finished shards are kept; run the same command to go on")
+            kept = "nothing is kept" if molecules else "finished shards are kept"
+            to_stderr(f"interrupted: {kept}; run the same command to {'start again' if molecules else 'go on'}")
             raise typer.Exit(INTERRUPTED) from None
         if found.ways:
             console().print(rows_table("bonds by:", dict(found.ways)))

@@ -68,8 +68,12 @@ def described(crystal: Crystal) -> tuple[int, Described | str, bool]:
     """Return the number of a row, its description or the reason why there is none, and whether it may be neutral."""
     if len(crystal.cell) != 6 or len(crystal.frac) != 3 * len(crystal.elements):
         return crystal.number, "cell, Z and frac of other lengths than six, n and 3 n", False
-    if not (np.isfinite(crystal.cell).all() and np.isfinite(crystal.frac).all()):
-        return crystal.number, "numbers that are not finite", False
+    try:
+        finite = np.isfinite(crystal.cell).all() and np.isfinite(crystal.frac).all() and None not in crystal.elements
+    except TypeError:  # a null, or text
+        finite = False
+    if not finite:
+        return crystal.number, "numbers that are missing or not finite", False
     try:
         found = describe(cell_from_parameters(np.array(crystal.cell)), crystal.frac.reshape(-1, 3), crystal.elements)
     except (NoTemplateError, ValueError) as error:  # of angles that make no cell as well

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matgen import __version__
-from matgen.datasets.crystals import joined_tables
+from matgen.datasets.crystals import SPLITS, joined_tables
 from matgen.datasets.described_rows import DescribedRow, TableError, described_rows, open_table
 from matgen.datasets.labels import LABELS
 from matgen.datasets.prepare import Labels, table_of_rows
@@ -107,10 +107,10 @@ def into_file(shards: Shards, path: Path) -> None:
     """Write the rows of shards as one file, and remove the shards."""
     table = ShardedCrystals.load(shards.folder)
     joined_tables([table.whole()]).save(path)
-    for name in (SOURCE, MANIFEST):
-        (shards.folder / name).unlink()
     for number in range(len(table.shards)):
         (shards.folder / shard_name(number)).unlink()
+    for name in (MANIFEST, SOURCE):  # the note last: shards without one could be taken for those of another table
+        (shards.folder / name).unlink()
     shards.folder.rmdir()
 
 
@@ -133,11 +133,15 @@ def _check_source(folder: Path, path: Path, n: int, rows_of_a_shard: int) -> Non
 def _completed(row: DescribedRow, found: Described, columns: set[str]) -> DescribedRow:
     """Return a row with what its table need not have: splits by formula, the ratio of volumes."""
     labels = dict(row.labels)
-    if "split" not in columns:
+    if labels.get("split") is None:
         labels["split"] = split_of(found.template)
     if "mp20_split" not in columns:
         labels["mp20_split"] = labels["split"]
-    if "volume_ratio" not in columns:
+    for name in ("split", "mp20_split"):
+        if (labels[name] or "") not in SPLITS:
+            expected = ", ".join(filter(None, SPLITS))
+            raise TableError(f"expected {name} as one of {expected}, or null, got {labels[name]!r}; rename it")
+    if labels.get("volume_ratio") is None:
         labels["volume_ratio"] = math.exp(math.sqrt(3) * float(found.lattice[5]))
     if "ehull" not in columns:
         labels["ehull"] = labels.pop("energy_above_hull", None)

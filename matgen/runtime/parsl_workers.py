@@ -141,7 +141,10 @@ def _config_in(path: Path) -> Any:
     parsl = _parsl()
     if not path.is_file():
         raise ParslError(f"expected --executor as {LOCAL} or a Python file that defines `config`, got {path}")
-    config = runpy.run_path(str(path)).get("config")
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except Exception as error:  # whatever the user's file raises
+        raise ParslError(f"expected {path} to run, got {type(error).__name__}: {error}; mend it") from error
     if not isinstance(config, parsl.Config):
         raise ParslError(f"expected {path} to define `config`, a parsl.config.Config, got {type(config).__name__}")
     return config
