@@ -308,6 +308,17 @@ def designing(folder: Path, config: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
+def finished(process: subprocess.Popen, seconds: float = 1800.0) -> None:
+    """Wait until a design has found what it is asked for."""
+    try:
+        _, errors = process.communicate(timeout=seconds)
+        assert process.returncode == 0, errors
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
 def when_units(folder: Path, least: int, process: subprocess.Popen, seconds: float = 600.0) -> None:
     """Wait for so many finished units."""
     end = time.monotonic() + seconds
@@ -341,9 +352,7 @@ def test_workers_of_parsl_find_the_same(executor: str, tiny_config: Path, tmp_pa
     )
     options = {"one": ("--processes", "1"), "parsl": ("--executor", str(file) if executor == "threads" else executor)}
     for name, given in options.items():
-        process = designing(tmp_path / name, tiny_config, "-n", "6", *given)
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors
+        finished(designing(tmp_path / name, tiny_config, "-n", "6", *given))
     assert content(tmp_path / "parsl") == content(tmp_path / "one")
 
 
@@ -353,7 +362,7 @@ def test_workers_of_parsl_find_the_same(executor: str, tiny_config: Path, tmp_pa
 def test_killed_workers_and_a_killed_run_lose_nothing(tiny_config: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     first = designing(whole, tiny_config, "--processes", "1")
-    assert first.wait(timeout=900) == 0, first.stderr and first.stderr.read()
+    finished(first)
     process = designing(killed, tiny_config, "--processes", "2")
     try:
         when_units(killed, 1, process)
@@ -362,14 +371,14 @@ def test_killed_workers_and_a_killed_run_lose_nothing(tiny_config: Path, tmp_pat
         os.killpg(process.pid, signal.SIGKILL)  # everything, in the middle of units
         process.communicate()
         process = designing(killed, tiny_config, "--processes", "2")
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors
+        finished(process)
         assert content(killed) == content(whole)
         assert len(all_units(killed)) > 2
         assert RejectedFile(killed).read()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:

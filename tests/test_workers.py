@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from matgen.errors import UserError
-from matgen.runtime.parsl_workers import ParslError, translated
+from matgen.runtime.parsl_workers import IN_FLIGHT, ParslError, configuration, translated, workers_in
 from matgen.runtime.workers import Here, LocalProcesses, WorkerDiedError, WorkerError
 
 
@@ -157,3 +157,18 @@ def test_a_lost_worker_of_parsl_is_told_from_other_errors() -> None:
     assert isinstance(translated(WorkerLost(1, "host")), WorkerDiedError)
     assert isinstance(translated(ExecutorError(SimpleNamespace(label="matgen"), "no blocks")), ParslError)
     assert isinstance(translated(KeyError("x")), KeyError)
+
+
+def test_the_number_of_workers_is_read_from_the_configuration() -> None:
+    pytest.importorskip("parsl")
+    from parsl import Config
+    from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+    from parsl.providers import LocalProvider
+
+    provider = LocalProvider(nodes_per_block=2, max_blocks=3)
+    nodes = HighThroughputExecutor(label="nodes", provider=provider, max_workers_per_node=8, address="127.0.0.1")
+    anything = HighThroughputExecutor(label="any", provider=provider, address="127.0.0.1")
+    assert workers_in(Config(executors=[ThreadPoolExecutor(max_threads=3)])) == 3
+    assert workers_in(Config(executors=[nodes, ThreadPoolExecutor(label="more", max_threads=1)])) == 49
+    assert workers_in(Config(executors=[anything])) == IN_FLIGHT
+    assert workers_in(configuration("local", 4, Path("logs"))) == 4

@@ -3,6 +3,7 @@
 Parsl (Babuji et al., HPDC 2019) is an extra: `pip install matgen[parsl]`. Workers need matgen installed.
 """
 
+import math
 import os
 import pickle
 import runpy
@@ -22,7 +23,7 @@ LOCAL = "local"
 """The executor of Parsl with worker processes on this machine."""
 
 IN_FLIGHT = 256
-"""Tasks submitted to Parsl at a time: enough for as many workers, few enough for memory."""
+"""Most tasks submitted to Parsl at a time: enough for as many workers, few enough for memory."""
 
 
 class ParslError(UserError, ValueError):
@@ -44,8 +45,8 @@ class ParslWorkers:
     """
 
     def __init__(self, work: Callable[[Any], Any], executor: str, jobs: int, run_folder: Path) -> None:
-        self.jobs = jobs if executor == LOCAL else IN_FLIGHT
         self._config, self._work = configuration(executor, jobs, run_folder), sendable(work)
+        self.jobs = workers_in(self._config)
         self._loaded = ExitStack()
         self._app: Callable[..., Future] | None = None
 
@@ -115,6 +116,20 @@ def configuration(executor: str, jobs: int, run_folder: Path) -> Any:
         ParslError: Parsl is not installed, or the file defines no configuration.
     """
     return _local(jobs, run_folder) if executor == LOCAL else _config_in(Path(executor))
+
+
+def workers_in(config: Any) -> int:
+    """Return the number of workers that a configuration may have at a time, at most `IN_FLIGHT`; that if unknown."""
+    return max(1, int(min(IN_FLIGHT, sum(map(_workers_of, config.executors)))))
+
+
+def _workers_of(executor: Any) -> float:
+    if hasattr(executor, "max_threads"):
+        return executor.max_threads
+    provider, per_node = getattr(executor, "provider", None), getattr(executor, "max_workers_per_node", math.inf)
+    if provider is None:
+        return per_node
+    return per_node * getattr(provider, "nodes_per_block", 1) * getattr(provider, "max_blocks", 1)
 
 
 def _local(jobs: int, run_folder: Path) -> Any:

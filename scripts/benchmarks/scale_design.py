@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from heapq import heappop, heappush
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -165,8 +166,8 @@ class Repeated:
     def text(self, number: int) -> str:
         """Return a unit as text."""
         unit, turn = self._units[number % len(self._units)], number // len(self._units)
-        place = {symbol: (i + turn) % len(self._symbols) for i, symbol in enumerate(self._symbols)}
-        other = {symbol: self._symbols[i] for symbol, i in place.items()}
+        others = Random(turn).sample(self._symbols, len(self._symbols)) if turn else self._symbols
+        other = dict(zip(self._symbols, others, strict=True))
         changed = [self._changed(one, number, other) for one in unit.proposals]
         return Unit(number, {"made": unit.cpu}, changed, unit.cpu).text
 
