@@ -114,7 +114,8 @@ def design_with(
 def content(folder: Path) -> list[str]:
     """Everything that a run keeps."""
     return [
-        (folder / name).read_text(encoding="utf-8") for name in ("candidates.jsonl", "rejected.jsonl", "candidates.csv")
+        (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""  # nothing was rejected
+        for name in ("candidates.jsonl", "rejected.jsonl", "candidates.csv")
     ]
 
 
@@ -289,7 +290,7 @@ def run_in_processes(request: Request, folder: Path, jobs: int) -> list[str]:
 
 @needs_weights
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 4, "n": 12}])
+@pytest.mark.parametrize("options", [{}, {"kind": "molecule", "max_atoms": 6, "n": 24}])
 def test_one_two_and_three_processes_find_the_same(options: dict[str, Any], tmp_path: Path) -> None:
     request = Request.of(seed=3, relax="none", budget=100.0, **options) if options else TINY
     one = run_in_processes(request, tmp_path / "1", 1)
