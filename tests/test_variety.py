@@ -182,11 +182,10 @@ def test_the_limit_is_three_tenths_unless_the_request_leaves_few_layouts() -> No
         Request.of(variety=-1)
 
 
-def test_what_was_found_before_counts_as_a_repetition_and_nothing_does_without_variety() -> None:
+def test_repetitions_cost_in_the_order_of_energy_and_nothing_without_variety() -> None:
     total = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    found = repeats(["a", "a", "b", "a"], total, 0.5, {"a": 2})
-    assert found.tolist() == [2.0, 1.5, 0.0, 1.0]
-    assert repeats(["a", "a", "b", "a"], total, 0.0, {"a": 2}).tolist() == [0.0] * 4
+    assert repeats(["a", "a", "b", "a"], total, 0.5).tolist() == [1.0, 0.5, 0.0, 0.0]
+    assert repeats(["a", "a", "b", "a"], total, 0.0).tolist() == [0.0] * 4
 
 
 # ---------------------------------------------------------------- families

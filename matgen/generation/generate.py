@@ -10,7 +10,6 @@ import torch
 from matgen.generation.kinds.base import Kind
 from matgen.generation.propose import propose
 from matgen.generation.rank import Proposed, rank
-from matgen.generation.repetition import Found
 from matgen.generation.request import Request
 from matgen.generation.shape import shape
 from matgen.runtime.progress import Report
@@ -21,7 +20,6 @@ def generate(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
-    found: Found | None = None,
 ) -> list[Proposed]:
     """Return proposals for a request, one geometry for each template, lowest energy first.
 
@@ -30,11 +28,10 @@ def generate(
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress of every stage.
-        found: candidates found before, which count as repeated.
     """
     request.terms.to(kind.device)
-    templates = propose(request, kind, generator, report, found)
+    templates = propose(request, kind, generator, report)
     if not templates:
         return []
-    batch, geometry = shape(templates, request, kind, generator, report, found)
-    return rank(batch, geometry, request, kind, report, found)
+    batch, geometry = shape(templates, request, kind, generator, report)
+    return rank(batch, geometry, request, kind, report)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from matgen.generation.kinds.base import Kind
-from matgen.generation.repetition import Found, repetition_energy
+from matgen.generation.repetition import repetition_energy
 from matgen.generation.request import Request
 from matgen.generation.total_energy import template_energy, template_ranking, template_targets
 from matgen.runtime.progress import Report
@@ -21,9 +21,7 @@ FEW_NEW = 0.05
 """Share of sampled templates that must be new for another attempt, as they are not where a formula allows few."""
 
 
-def propose(
-    request: Request, kind: Kind, generator: torch.Generator, report: Report, found: Found | None = None
-) -> list[Template]:
+def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report) -> list[Template]:
     """Return distinct templates for a request.
 
     They are sampled from the prior, resampled by the targets, and moved on the total template energy; templates by
@@ -34,7 +32,6 @@ def propose(
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress.
-        found: candidates found before, which count as repeated.
     """
     moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
     wanted = request.search.n * (
@@ -52,24 +49,24 @@ def propose(
             break
     analogues = kind.analogues(wanted)
     if not pool:
-        return _promising(analogues, request, kind, found)
+        return _promising(analogues, request, kind)
     with torch.no_grad():
         energies = targets(TemplateBatch.of(pool).to(kind.device)).double().cpu()
     temperature = temperature_for(energies, min(wanted, len(pool)) / 3)
     kept = [pool[i] for i in resample(energies, wanted, generator, temperature=temperature).tolist()]
     if moves:
         kept = moved_templates(kept, moves, request, kind, generator, report)
-    return _promising(list(dict.fromkeys([*kept, *analogues])), request, kind, found)
+    return _promising(list(dict.fromkeys([*kept, *analogues])), request, kind)
 
 
-def _promising(templates: list[Template], request: Request, kind: Kind, found: Found | None) -> list[Template]:
+def _promising(templates: list[Template], request: Request, kind: Kind) -> list[Template]:
     """Return the templates that get a geometry: those that rank best without one, in the order given."""
     most = request.search.n * request.sampler.started
     if len(templates) <= most:
         return templates
     with torch.no_grad():
         energies = template_ranking(request, kind)(TemplateBatch.of(templates).to(kind.device))
-    energies = energies + repetition_energy(templates, energies, request, kind, found)
+    energies = energies + repetition_energy(templates, energies, request, kind)
     return [templates[i] for i in energies.argsort()[:most].sort().values.tolist()]
 
 

@@ -7,7 +7,7 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.generation.kinds.base import Kind
 from matgen.generation.predictors import as_predictions
-from matgen.generation.repetition import Found, repetition_energy
+from matgen.generation.repetition import repetition_energy
 from matgen.generation.request import Request
 from matgen.generation.total_energy import ranking_terms
 from matgen.runtime.devices import placed
@@ -45,7 +45,6 @@ def rank(
     request: Request,
     kind: Kind,
     report: Report,
-    found: Found | None = None,
 ) -> list[Proposed]:
     """Return proposals scored by every term, lowest total first.
 
@@ -55,14 +54,13 @@ def rank(
         request: what is asked.
         kind: crystals or molecules.
         report: receives the progress.
-        found: candidates found before, which count as repeated.
     """
     if batch.n_systems == 0:
         return []
     level = geometry.lattice.new_full((batch.n_systems,), request.sampler.choose_sigma)
     terms = ranking_terms(batch, geometry, level, request, kind)
     total = torch.stack(list(terms.values())).sum(0)
-    terms["variety"] = repetition_energy(batch.unbatch(), total, request, kind, found)
+    terms["variety"] = repetition_energy(batch.unbatch(), total, request, kind)
     total = total + terms["variety"]
     state = expand(batch, geometry)
     predictions = as_predictions(

@@ -9,7 +9,7 @@ from torch import Tensor
 from matgen.energies.graph import denoiser_score
 from matgen.generation.acceptance import least_confidence
 from matgen.generation.kinds.base import Kind
-from matgen.generation.repetition import Found, repetition_energy
+from matgen.generation.repetition import repetition_energy
 from matgen.generation.request import Request
 from matgen.generation.total_energy import (
     chances,
@@ -36,7 +36,6 @@ def shape(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
-    found: Found | None = None,
 ) -> tuple[TemplateBatch, Geometry]:
     """Return geometries for the most promising templates, one each.
 
@@ -48,9 +47,8 @@ def shape(
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress.
-        found: candidates found before, which count as repeated.
     """
-    begun = _begun(templates, request, kind, generator, report, found)
+    begun = _begun(templates, request, kind, generator, report)
     parts = []
     owners = begun.owner.unique()
     size = CHUNK if kind.device.type == "cpu" else CHUNK_ON_GPU
@@ -67,7 +65,6 @@ def _begun(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
-    found: Found | None,
 ) -> InitialGeometries:
     """Return the best initial geometries of the templates whose best one has the lowest ranking energy.
 
@@ -87,7 +84,7 @@ def _begun(
     if not parts:
         return kind.initial_geometries([], generator)
     total = torch.cat(lowest)
-    order = (total + repetition_energy(templates, total, request, kind, found)).argsort()
+    order = (total + repetition_energy(templates, total, request, kind)).argsort()
     best = order[: request.search.n * request.sampler.shaped]
     hopeful = torch.cat(likely)[best] >= least_confidence(request)
     best = best[hopeful | (torch.arange(len(best), device=best.device) < request.search.n)]
