@@ -19,6 +19,12 @@ from matgen.templates.symmetry import Described
 MP2020_SOURCES = {"mp20_2021", "mpts52_2022"}
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
@@ -31,11 +37,13 @@ class Labels:
         chgnet: CHGNet's energy, eV/atom.
         of_2019: rows of the Materials Project of 2019.
         predicted: gaps by MEGNet, eV.
+        digest: hash of the files that were read.
     """
 
     chgnet: Mapping[str, float]
     of_2019: Mapping[str, dict[str, Any]]
     predicted: Mapping[str, float]
+    digest: str = ""
 
     @classmethod
     def none(cls) -> Self:
@@ -45,19 +53,15 @@ class Labels:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the tables of a folder; the last two may be missing."""
-        return cls(
-            chgnet=_by_id(folder / "chgnet_energies.parquet", "chgnet_energy"),
-            of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
-            predicted=_by_id(predicted, "megnet_gap") if (predicted := folder / "megnet_gaps.parquet").exists() else {},
+        chgnet, of_2019, predicted = (
+            folder / f"{name}.parquet" for name in ("chgnet_energies", "mp_labels_2019", "megnet_gaps")
         )
-
-    def digest(self) -> str:
-        """Return a hash of all labels."""
-        found = hashlib.sha256()
-        for numbers in (self.chgnet, self.predicted):
-            found.update(repr(sorted(numbers.items())).encode())
-        found.update(repr(sorted((name, sorted(row.items())) for name, row in self.of_2019.items())).encode())
-        return found.hexdigest()
+        return cls(
+            chgnet=_by_id(chgnet, "chgnet_energy"),
+            of_2019={row["material_id"]: row for row in _rows(of_2019)},
+            predicted=_by_id(predicted, "megnet_gap") if predicted.exists() else {},
+            digest=" ".join(file_digest(path) if path.exists() else "-" for path in (chgnet, of_2019, predicted)),
+        )
 
     def gap(self, row: dict[str, Any]) -> GapLabel:
         """Return the band gap of a row."""

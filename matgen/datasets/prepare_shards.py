@@ -1,6 +1,5 @@
 """Preparation of shards from a Parquet table of any size, row by row, such that an interrupted one goes on."""
 
-import hashlib
 import json
 import math
 import zlib
@@ -14,7 +13,7 @@ from matgen import __version__
 from matgen.datasets.crystals import SPLITS, joined_tables
 from matgen.datasets.described_rows import DescribedRow, TableError, described_rows, open_table
 from matgen.datasets.labels import LABELS
-from matgen.datasets.prepare import Labels, table_of_rows
+from matgen.datasets.prepare import Labels, file_digest, table_of_rows
 from matgen.datasets.shards import (
     MANIFEST,
     ROWS_OF_A_SHARD,
@@ -77,9 +76,8 @@ def prepare_shards(
     """
     with open_table(path) as file:
         n, names = file.metadata.num_rows, set(file.schema_arrow.names)
-    with path.open("rb") as content:
-        table_digest = hashlib.file_digest(content, "sha256").hexdigest()
-    _check_source(folder, {"table": table_digest, "labels": labels.digest(), "rows_of_a_shard": rows_of_a_shard})
+    facts = {"table": file_digest(path), "labels": labels.digest, "rows_of_a_shard": rows_of_a_shard}
+    _check_source(folder, facts | {"version": __version__})
     failures: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     number = 0
@@ -120,7 +118,6 @@ def into_file(shards: Shards, path: Path) -> None:
 def _check_source(folder: Path, facts: dict[str, Any]) -> None:
     """Note what the shards of a folder are made from; refuse a folder of something else."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = facts | {"version": __version__}
     note = folder / SOURCE
     if not note.exists():
         replace_file(note, json.dumps(facts, indent=1) + "\n")
@@ -128,7 +125,9 @@ def _check_source(folder: Path, facts: dict[str, Any]) -> None:
     known = json.loads(note.read_text(encoding="utf-8"))
     if known != facts:
         other = ", ".join(f"{name} {known.get(name)}" for name, value in facts.items() if known.get(name) != value)
-        raise TableError(f"{folder} holds shards made from other data ({other}); delete it, or choose another")
+        raise TableError(
+            f"{folder} holds shards of other data or another version ({other}); delete it, or choose another"
+        )
 
 
 def _completed(row: DescribedRow, found: Described, columns: set[str]) -> DescribedRow:

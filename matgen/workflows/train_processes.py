@@ -36,7 +36,7 @@ def is_one_of_several(asked: int, environment: Mapping[str, str] = os.environ) -
         ParallelError: the launcher started another number than the command asks for.
     """
     size = stated("WORLD_SIZE", environment, 1)
-    if 1 < size != asked > 1:
+    if size > 1 and asked not in (1, size):
         raise ParallelError(f"expected --processes {size}, which the launcher started, got {asked}; leave it out")
     return size > 1
 
