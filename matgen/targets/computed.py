@@ -76,7 +76,8 @@ def distance(name: str, value: float, low: float, high: float) -> float:
     Args:
         name: of the property, none of whose values is negative.
         value: in its unit.
-        low, high: limits of the window; infinite if open.
+        low: lower limit of the window; minus infinity if open.
+        high: upper limit; infinity if open.
     """
     if low <= value <= high:
         return 0.0
