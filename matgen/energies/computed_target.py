@@ -37,7 +37,11 @@ On the 20,719 validation and test rows of the training table the ratio is off by
 """
 
 SMALLEST_MOMENT_SPREAD = 0.05
-"""Of the estimate of a magnetic moment, μB/atom."""
+"""Of the estimate of a magnetic moment, μB/atom.
+
+On 325 validation crystals, eight of each element where there are so many, the estimate is off by 0.077 μB/atom on
+average (the median of all: 0.270), and within its spread for 94 % (`scripts/build/build_moments.py`).
+"""
 
 
 class CompositionTarget(TemplateEnergy):

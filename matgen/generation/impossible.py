@@ -18,6 +18,9 @@ from matgen.templates.molecule_rules import MoleculeRules
 
 Rules = TemplateRules | MoleculeRules
 
+HIGHER_MOMENT = 0.5
+"""By which the moment of an atom may exceed the highest in the crystals behind `moments.csv`, μB."""
+
 
 def check_hazards(composition: CompositionConstraints) -> None:
     """Check that a request that avoids hazards names no hazardous element that must occur.
@@ -59,8 +62,8 @@ def check_possible(targets: Iterable[Target], rules: Rules) -> None:
     """Check that an allowed composition can meet each target for a computed property.
 
     The bounds are those of compositions of the required elements and one more, which are the extremes of any weighted
-    mean over the atoms; volumes lie within `VOLUME_WINDOW` of those expected, and moments below the highest that
-    CHGNet gives an atom of the element in `moments.csv`.
+    mean over the atoms; volumes lie within `VOLUME_WINDOW` of those expected, and moments at most `HIGHER_MOMENT`
+    above the highest that CHGNet gives an atom of the element in `moments.csv`.
 
     Raises:
         TargetError: none can.
@@ -126,7 +129,7 @@ def _values(name: str, counts: Counts) -> tuple[float, float]:
     if name in OF_STRUCTURE:
         ends = sorted(OF_STRUCTURE[name](counts, factor * volume) for factor in VOLUME_WINDOW)
         return ends[0], ends[1]
-    highest = sum(n * moments()[z].highest for z, n in counts.items())
+    highest = sum(n * (moments()[z].highest + HIGHER_MOMENT) for z, n in counts.items())
     return 0.0, OF_MOMENTS[name](highest, counts, VOLUME_WINDOW[0] * volume)
 
 

@@ -21,6 +21,8 @@ LABELS = {
 
 HHI = "Gaultois et al., Chem. Mater. 25, 2911 (2013), from data of the USGS of 2011"
 
+MOMENT_ERROR = "0.037 μB per atom on the test part of MPtrj (README of CHGNet's weights); magnitudes only"
+
 FACTS = {
     "price": "price",
     "hhi_production": "hhi_production",
@@ -88,7 +90,7 @@ def _described(kind: KindName, found: Property) -> DescribedProperty:
     if found.source == "moments":
         looked = sum(moment.crystals for moment in moments().values())
         source = f"CHGNet 0.3.0 (2023); before relaxation means of {looked:,} pairs of crystal and element"
-        return _entry(kind, found, "CHGNet 0.3.0", (None, "magnitudes only; see docs/properties.md"), source)
+        return _entry(kind, found, "CHGNet 0.3.0", (None, MOMENT_ERROR), source)
     if found.source == "structure":
         of = f"exact for a structure; {VOLUME_SCALE * 1.814:.1%} before there is one"
         return _entry(kind, found, "none", (None, of), _source(found.name))
