@@ -13,6 +13,7 @@ from matgen.cli.evaluate import evaluate
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
+from matgen.cli.properties import properties
 from matgen.cli.screen import screen
 from matgen.cli.train import train
 from matgen.cli.verify import verify
@@ -33,6 +34,7 @@ app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)
 

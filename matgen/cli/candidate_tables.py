@@ -20,7 +20,7 @@ from matgen.generation.predictors import EVALUATOR
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
-from matgen.targets.properties import PROPERTIES
+from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
 from matgen.targets.target import Target
 
 
@@ -35,6 +35,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
     for name in shown:
+        if name in COMPUTED_PROPERTIES:
+            table.add_column(name, justify="right")
+            continue
         table.add_column(f"{name}, predictor", justify="right")
         if name in by_name:
             table.add_column("P(met)", justify="right")
@@ -53,6 +56,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
         ]
         for name in shown:
             predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+            if name in COMPUTED_PROPERTIES:
+                row.append(prediction_text(predicted) + target_mark(by_name.get(name), predicted))
+                continue
             met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
             mark = target_mark(by_name.get(name), evaluated)
             row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
@@ -103,6 +109,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     n_identity = len(table.columns) - 2
     for name in shown:
         table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        if name in COMPUTED_PROPERTIES:
+            continue
         table.add_column("evaluator", justify="right", no_wrap=True)
     for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
@@ -110,7 +118,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     by_name = {target.name: target for target in targets}
     for row in rows[:top]:
         if row.candidate is None:
-            table.add_row(str(row.rank), row.name, *[""] * (n_identity + 2 * len(shown) + 2), row.error)
+            n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
+            table.add_row(str(row.rank), row.name, *[""] * (n_identity + n_shown + 2), row.error)
             continue
         identity = [identity_text(row.candidate)] if kind == "molecule" else [row.formula, identity_text(row.candidate)]
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
@@ -121,9 +130,11 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     return table
 
 
-def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, str]:
-    """Return a property by predictor and by evaluator."""
+def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, ...]:
+    """Return a property by predictor and by evaluator; one that needs no model once."""
     predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return (median_text(predicted) + target_mark(target, predicted),)
     spread = "" if predicted is None else f" ± {predicted.spread:.2f}"
     return (
         median_text(predicted) + spread + target_mark(target, predicted),

@@ -32,6 +32,9 @@ def design(
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
+    avoid_hazard: Annotated[
+        bool, typer.Option("--avoid-hazard", help="Toxic and radioactive elements must not occur.")
+    ] = False,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
     formula_units: Annotated[
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
@@ -117,6 +120,7 @@ def design(
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
+        "avoid_hazard": avoid_hazard or None,
         "formula": formula,
         "formula_units": formula_units,
         "smiles": smiles,

@@ -14,6 +14,7 @@ class CompositionConstraints:
         elements: symbols of the only elements that may occur; empty for any. Molecules may always hold hydrogen.
         include: symbols that must occur.
         exclude: symbols that must not occur.
+        avoid_hazard: whether toxic and radioactive elements (`matgen.chemistry.hazards`) must not occur either.
         formula: composition to keep, in any number of formula units (crystals) or as written (molecules); empty for
             any.
         formula_units: formula units in the primitive cell of a crystal; 0 for any number.
@@ -23,6 +24,7 @@ class CompositionConstraints:
     elements: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    avoid_hazard: bool = False
     formula: str = ""
     formula_units: int = 0
     max_atoms: int = 0

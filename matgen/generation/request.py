@@ -9,6 +9,7 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.terms import Terms
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -17,7 +18,7 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
-from matgen.targets.properties import PROPERTIES, PROPERTIES_OF
+from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
@@ -38,8 +39,8 @@ TAKEN = frozenset(
         *TERMS,
         *TERMS.values(),
     }
-).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
-"""Names of the terms that every total energy may have."""
+).union(*((name, f"{name}_template") for name in CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES))
+"""Names of the terms that every total energy may have; targets for computed properties add theirs."""
 
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
@@ -112,7 +113,7 @@ class Request:
         _ = self.terms
         _check_size(self)
         _check_verification(self)
-        _ = self.property_targets, self.rules
+        check_possible(self.property_targets, self.rules)
 
     @classmethod
     def of(cls, **options: Any) -> Self:
@@ -151,7 +152,9 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
+        targets = {target.name for target in self.property_targets}
+        taken = TAKEN | {self.ranking.potential} | targets | {f"{name}_template" for name in targets}
+        own = Terms.of(_terms(self.energies), taken)
         if self.ranking.potential == "none":
             return own
         return replace(own, states=own.states + self.ranking.term)
@@ -170,7 +173,8 @@ class Request:
     @cached_property
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
-        return crystal_rules(self.composition, self.symmetry)
+        n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
+        return crystal_rules(self.composition, self.symmetry, n_elements)
 
     @cached_property
     def molecule_rules(self) -> MoleculeRules:

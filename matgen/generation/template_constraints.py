@@ -1,9 +1,11 @@
 """Constraints of a request as rules on templates."""
 
 from matgen.chemistry.elements import HYDROGEN, SYMBOLS, UnknownElementError, known_elements
+from matgen.chemistry.hazards import HAZARDOUS
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
+from matgen.generation.impossible import check_hazards
 from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import MAX_HEAVY
@@ -15,17 +17,25 @@ MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 """Elements of the molecules of the training set."""
 
 
-def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstraints) -> TemplateRules:
+def crystal_rules(
+    composition: CompositionConstraints, symmetry: SymmetryConstraints, n_elements: tuple[int, int] = (1, MAX_ATOMS)
+) -> TemplateRules:
     """Return the hard constraints on crystals.
+
+    Args:
+        composition: which elements may occur, and how many atoms.
+        symmetry: which space groups.
+        n_elements: smallest and largest number of distinct elements.
 
     Raises:
         RequestError: the formula has more atoms than the models know.
         UnknownElementError: a symbol is no element, or no training crystal holds it.
         ContradictionError: no template satisfies the rules.
     """
+    check_hazards(composition)
     max_atoms = composition.max_atoms or MAX_ATOMS
     allowed = frozenset(map(element, composition.elements)) or frozenset(known_elements())
-    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    excluded = _excluded(composition)
     counts = parse_formula(composition.formula) if composition.formula else {}
     atoms = sum(counts.values())
     if atoms > max_atoms == MAX_ATOMS:
@@ -40,6 +50,7 @@ def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstra
         units=composition.formula_units,
         space_groups=frozenset(symmetry.space_groups) or frozenset(range(2, 231)),
         max_atoms=max_atoms,
+        n_elements=n_elements,
     )
 
 
@@ -51,9 +62,10 @@ def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints)
         UnknownElementError: a symbol is no element, or no training molecule holds it.
         ContradictionError: no molecule satisfies the rules.
     """
+    check_hazards(composition)
     known = frozenset(MOLECULE_ELEMENTS)
     allowed = frozenset(map(_molecule_element, composition.elements)) or known
-    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    excluded = _excluded(composition)
     if HYDROGEN in excluded or "H" in map(str.strip, composition.include):
         raise RequestError("expected elements other than H: hydrogens fill what valence is left; leave H out")
     required = frozenset(map(_molecule_element, composition.include))
@@ -69,6 +81,12 @@ def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints)
         forbidden_smarts=graph.avoid,
         charge=graph.charge or (graph.template.charge if graph.template else 0),
     )
+
+
+def _excluded(composition: CompositionConstraints) -> frozenset[int]:
+    """Return the atomic numbers that must not occur."""
+    named = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    return named | HAZARDOUS if composition.avoid_hazard else named
 
 
 def _molecule_element(symbol: str) -> int:

@@ -9,7 +9,7 @@ from matgen.checks.crystals import standard_checks
 from matgen.checks.molecules import in_domain, molecule_checks
 from matgen.checks.targets import Interval, target_met
 from matgen.checks.verdicts import Check, survives, validate
-from matgen.generation.acceptance import intervals, least_confidence
+from matgen.generation.acceptance import intervals, intervals_before_relaxation, least_confidence
 from matgen.generation.predictors import EVALUATOR
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
@@ -18,6 +18,7 @@ from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
 from matgen.structures.candidate import Candidate, Verdict
+from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 
@@ -53,7 +54,7 @@ class CandidateChecks:
             known: crystals that are not novel; a possible form of a known crystal is not called novel either.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
+        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
         checks = standard_checks(
             targets,
             confidence=least_confidence(request),
@@ -72,7 +73,7 @@ class CandidateChecks:
             advisory.add("novel")
         if not (request.relaxation.settings.keep_symmetry or request.symmetry.space_groups):  # free to change
             advisory.add("symmetry")
-        return cls(checks, frozenset(advisory), _targets(targets))
+        return cls(checks, frozenset(advisory), _targets(intervals_before_relaxation(request.property_targets)))
 
     @classmethod
     def of_molecules(cls, request: Request, known: KnownMolecules) -> "CandidateChecks":
@@ -83,7 +84,7 @@ class CandidateChecks:
             known: molecules that are not novel.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
+        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
         checks = molecule_checks(
             targets, confidence=least_confidence(request), relaxed=request.relaxer != "none"
         ) | _targets(checked)
@@ -93,7 +94,7 @@ class CandidateChecks:
         advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
         if request.composition.formula or request.graph.smiles or request.selection.allow_known:
             advisory.add("novel")
-        return cls(checks, frozenset(advisory), _targets(targets))
+        return cls(checks, frozenset(advisory), _targets(intervals_before_relaxation(request.property_targets)))
 
     def before_relaxing(self) -> dict[str, Check]:
         """Return the deciding checks that a relaxation hardly changes; it may change the probability of a target."""
