@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
@@ -30,6 +31,8 @@ TAKEN = frozenset(
         "template_prior",
         "charge_balance",
         "closed_shell",
+        "coordination",
+        "preferences",
         "chemical_distance",
         "graph",
         "novelty",
@@ -152,6 +155,12 @@ class Request:
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
         own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
+        rules, weight = self.composition, self.sampler.rules
+        if rules.prefer:
+            own = replace(own, templates=own.templates + weight * Preferences(rules.preferences))
+        coordination = Coordination([*rules.statements, *rules.preferences])
+        if coordination.rules:
+            own = replace(own, states=own.states + weight * coordination)
         if self.ranking.potential == "none":
             return own
         return replace(own, states=own.states + self.ranking.term)
