@@ -39,6 +39,11 @@ def design(
     formula_units: Annotated[
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule that must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
+    ] = None,
+    prefer: Annotated[list[str] | None, typer.Option(help="A rule that had better hold, likewise.")] = None,
     smiles: Annotated[
         str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
@@ -123,6 +128,8 @@ def design(
         "avoid_hazard": avoid_hazard or None,
         "formula": formula,
         "formula_units": formula_units,
+        "rules": rule,
+        "prefer": prefer,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,

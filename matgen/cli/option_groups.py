@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 GROUPS: dict[str, tuple[str, str]] = {
     "Targets": ("--kind --bandgap --property", ""),
-    "Composition": ("--elements --include --exclude --formula", "--formula-units"),
+    "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer"),
     "Structure": ("--spacegroup --max-atoms", ""),
     "Molecules": ("--gap --smiles", "--dipole --smarts --avoid --charge"),
     "Search": (

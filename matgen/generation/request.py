@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
@@ -31,6 +32,8 @@ TAKEN = frozenset(
         "template_prior",
         "charge_balance",
         "closed_shell",
+        "coordination",
+        "preferences",
         "chemical_distance",
         "graph",
         "novelty",
@@ -155,6 +158,12 @@ class Request:
         targets = {target.name for target in self.property_targets}
         taken = TAKEN | {self.ranking.potential} | targets | {f"{name}_template" for name in targets}
         own = Terms.of(_terms(self.energies), taken)
+        rules, weight = self.composition, self.sampler.rules
+        if rules.prefer:
+            own = replace(own, templates=own.templates + weight * Preferences(rules.preferences))
+        coordination = Coordination([*rules.statements, *rules.preferences])
+        if coordination.rules:
+            own = replace(own, states=own.states + weight * coordination)
         if self.ranking.potential == "none":
             return own
         return replace(own, states=own.states + self.ranking.term)

@@ -1,11 +1,14 @@
 """Constraints of a request as rules on templates."""
 
+from dataclasses import replace
+
 from matgen.chemistry.elements import HYDROGEN, SYMBOLS, UnknownElementError, known_elements
 from matgen.chemistry.hazards import HAZARDOUS
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.generation.impossible import check_hazards
+from matgen.generation.rule_constraints import check_rules, crystals, molecules
 from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import MAX_HEAVY
@@ -30,6 +33,7 @@ def crystal_rules(
     Raises:
         RequestError: the formula has more atoms than the models know.
         UnknownElementError: a symbol is no element, or no training crystal holds it.
+        RuleError: a logical rule cannot be read.
         ContradictionError: no template satisfies the rules.
     """
     check_hazards(composition)
@@ -43,7 +47,7 @@ def crystal_rules(
             f"{composition.formula} has {atoms} atoms, more than the {MAX_ATOMS} that the models know; "
             "ask for a formula with fewer"
         )
-    return TemplateRules(
+    rules = TemplateRules(
         allowed_elements=allowed - excluded,
         required_elements=frozenset(map(element, composition.include)),
         composition=tuple(counts.items()),
@@ -52,13 +56,16 @@ def crystal_rules(
         max_atoms=max_atoms,
         n_elements=n_elements,
     )
+    check_rules(composition, crystals(composition))
+    return replace(rules, statements=composition.statements) if composition.rules else rules
 
 
 def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints) -> MoleculeRules:
     """Return the hard constraints on molecular graphs.
 
     Raises:
-        RequestError: hydrogen is required or excluded.
+        RequestError: hydrogen is required or excluded, or a logical rule reads what molecules do not have.
+        RuleError: a logical rule cannot be read.
         UnknownElementError: a symbol is no element, or no training molecule holds it.
         ContradictionError: no molecule satisfies the rules.
     """
@@ -72,15 +79,18 @@ def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints)
     counts = formula_counts(composition.formula, known=False) if composition.formula else {}
     for z in counts:
         _check_molecule_element(z)
-    return MoleculeRules(
+    charge = graph.charge or (graph.template.charge if graph.template else 0)
+    rules = MoleculeRules(
         allowed_elements=allowed - excluded - {HYDROGEN},
         required_elements=required - {HYDROGEN},
         composition=tuple(counts.items()),
         n_heavy=(1, composition.max_atoms or MAX_HEAVY),
         required_smarts=graph.smarts,
         forbidden_smarts=graph.avoid,
-        charge=graph.charge or (graph.template.charge if graph.template else 0),
+        charge=charge,
     )
+    check_rules(composition, molecules(composition, charge))
+    return replace(rules, statements=composition.statements) if composition.rules else rules
 
 
 def _excluded(composition: CompositionConstraints) -> frozenset[int]:
