@@ -41,9 +41,9 @@ def design(
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="A rule that must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
+        typer.Option(help="Must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
     ] = None,
-    prefer: Annotated[list[str] | None, typer.Option(help="A rule that had better hold, likewise.")] = None,
+    prefer: Annotated[list[str] | None, typer.Option(help="A rule that should hold, likewise.")] = None,
     smiles: Annotated[
         str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
