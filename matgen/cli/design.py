@@ -20,6 +20,9 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 
+PHYSICS = "Pressure and long range"
+"""Panel of the help."""
+
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
@@ -63,6 +66,21 @@ def design(
     weights: Weights = None,
     relax: Annotated[
         str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
+    ] = None,
+    pressure: Annotated[
+        float | None,
+        typer.Option(
+            help="GPa at which crystals of --formula are sampled, relaxed and ranked by enthalpy. Default: 0.",
+            rich_help_panel=PHYSICS,
+        ),
+    ] = None,
+    ewald_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the electrostatic energy of formal charges, per atom over 0.1 eV; needs --formula. "
+            "Default: 0.",
+            rich_help_panel=PHYSICS,
+        ),
     ] = None,
     potential: Annotated[
         str | None,
@@ -134,6 +152,8 @@ def design(
         "weights": weights,
         "relax": relax,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
+        "pressure": pressure,
+        "ewald_weight": ewald_weight,
         "potential": potential,
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.terms import Terms
+from matgen.generation.comparable_energies import check_energies
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.keywords import TABLES, distributed, overlaid
@@ -31,7 +32,9 @@ TAKEN = frozenset(
         "charge_balance",
         "closed_shell",
         "chemical_distance",
+        "electrostatic",
         "graph",
+        "pressure",
         "novelty",
         "repulsion",
         "variety",
@@ -51,6 +54,7 @@ FOREIGN = {
         "symmetry.space_groups",
         "ranking.potential",
         "ranking.potential_weight",
+        "ranking.ewald_weight",
         "selection.max_ehull",
         "relaxation.settings",
     ),
@@ -107,8 +111,8 @@ class Request:
         """
         if self.kind not in RELAXERS:
             raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
+        check_energies(self)
         _check_kind(self)
-        _check_potential(self)
         _ = self.terms
         _check_size(self)
         _check_verification(self)
@@ -152,9 +156,7 @@ class Request:
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
         own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
-        if self.ranking.potential == "none":
-            return own
-        return replace(own, states=own.states + self.ranking.term)
+        return replace(own, states=own.states + self.ranking.terms + self.relaxation.terms)
 
     @cached_property
     def relaxer(self) -> str:
@@ -224,16 +226,6 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
-
-
-def _check_potential(request: Request) -> None:
-    """Check that a potential ranks crystals of one composition."""
-    name = request.ranking.potential
-    if name != "none" and not request.composition.formula:
-        raise RequestError(
-            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
-            "cannot be compared; give --formula, or leave the potential out"
-        )
 
 
 def _check_size(request: Request) -> None:

@@ -60,6 +60,8 @@ class CandidateChecks:
             space_groups=request.symmetry.space_groups,
             relaxed=request.relaxer != "none",
         )
+        if request.relaxation.pressure:  # which compresses crystals below the volumes that are usual at none
+            del checks["density"]
         checks |= _targets(checked)
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
