@@ -25,5 +25,5 @@ class PressureVolume(Energy):
 
     def forward(self, state: State, sigma: Tensor) -> Tensor:  # noqa: ARG002 (the noise level changes nothing)
         """Energy (n_systems,), the same at every noise level."""
-        work = self.pressure * GPa * state.volume / (state.n_atoms * self.kT)
+        work = self.pressure * GPa * state.volume / state.n_atoms / self.kT
         return work * state.pbc.all(1)
