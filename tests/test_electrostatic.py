@@ -1,6 +1,7 @@
 """Electrostatic energies of formal charges: Madelung constants, pymatgen's sum, slopes, invariances, what has none."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +165,12 @@ def test_what_has_no_electrostatic_energy_is_refused_before_the_search(
 ) -> None:
     with pytest.raises(RequestError, match=complaint):
         Request.of(**options)
+
+
+def test_the_page_shows_code_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "electrostatics.md").read_text(encoding="utf-8")
+    exec(compile(page.split("```python\n")[1].split("```")[0], "electrostatics.md", "exec"), {})  # noqa: S102
+    assert "1.7476" in capsys.readouterr().out
 
 
 def test_the_request_ranks_by_it() -> None:

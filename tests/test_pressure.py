@@ -39,6 +39,7 @@ from matgen.testing import check_energy
 from matgen.workflows.design import design
 from matgen.workflows.screen import screen
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 B1 = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 B2 = Structure.from_spacegroup(221, Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup(136, Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
@@ -206,6 +207,13 @@ def test_screening_at_a_pressure_has_no_hull() -> None:
     assert row.candidate.relaxation.pressure == 20.0
     assert {"hull", "density"}.isdisjoint(row.verdicts)
     assert row.candidate.crystal.volume / 2 < 0.85 * B1.volume / 8
+
+
+def test_the_page_shows_code_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs" / "pressure.md").read_text(encoding="utf-8")
+    exec(compile(page.split("```python\n")[1].split("```")[0], "pressure.md", "exec"), {})  # noqa: S102
+    enthalpy, energy, volume = map(float, capsys.readouterr().out.split())
+    assert enthalpy == pytest.approx(energy + 20 * GPa * volume / 2, abs=1e-4)
 
 
 def test_a_design_finds_the_phase_of_its_pressure(tmp_path: Path) -> None:

@@ -230,8 +230,7 @@ def design(
       `allow_known`; `variety` (1), factor on the cost of repeating a Wyckoff layout, or the rings of a molecule;
     * verification by GPAW: `verify`, how many candidates to confirm; refuted ones are replaced, and listed last;
       `verify_minutes` (10), limit of each calculation;
-    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules); `pressure`, GPa, of crystals of one
-      formula, which is also a term;
+    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules); `pressure`, GPa, with a formula;
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges, likewise;
     * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
