@@ -134,6 +134,15 @@ def test_it_stays_finite_where_atoms_meet() -> None:
     assert slope.coords.isfinite().all()
 
 
+def test_it_runs_where_its_state_is(device: str) -> None:
+    templates, geometry, sigma = crystals()
+    there = gradients(Electrostatic(), templates.to(device), geometry.to(device), sigma.to(device))
+    here = gradients(Electrostatic(), templates, geometry, sigma)
+    assert str(there[0].device) == device
+    torch.testing.assert_close(there[0].to("cpu"), here[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(there[1].lattice.to("cpu"), here[1].lattice, rtol=1e-6, atol=1e-6)
+
+
 def test_alloys_elements_and_molecules_have_none() -> None:
     alloy = Structure(Lattice.cubic(3.0), ["Cu", "Au"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     silicon = spread(227, Lattice.cubic(5.43), Si=[0, 0, 0])
