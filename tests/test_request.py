@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -129,8 +129,11 @@ def test_flat_keywords_and_tables_give_the_same_request() -> None:
 def test_every_keyword_finds_its_field() -> None:
     properties = {name for one in PROPERTIES.values() for name in (one.name, *one.aliases)}
     assert not properties & {*KEYWORDS, *FIELDS}  # or a target could be taken for a setting
-    for table, name in KEYWORDS.values():
-        assert name in {field.name for field in dataclasses.fields(TABLES[table])}
+    for table, *path in KEYWORDS.values():
+        holder: Any = TABLES[table]()
+        for name in path:
+            assert name in {field.name for field in dataclasses.fields(holder)}
+            holder = getattr(holder, name)
     assert [field.name for field in dataclasses.fields(Request)] == list(FIELDS)
 
 

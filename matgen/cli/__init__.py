@@ -10,6 +10,7 @@ from matgen.cli import data, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
+from matgen.cli.evidence import evidence
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command(cls=GroupedCommand)(design)
 app.command()(evaluate)
+app.command()(evidence)
 app.command()(learn)
 app.command()(screen)
 app.command()(train)

@@ -43,12 +43,17 @@ def target_mark(target: Target | None, prediction: Prediction | None) -> str:
 
 
 def stability_text(candidate: Candidate) -> str:
-    """Return the energy above the hull of a crystal, or the strain of a molecule, of a relaxed candidate."""
+    """Return the energy above the hull of a crystal, or the strain of a molecule, of a relaxed candidate.
+
+    At a pressure there is no hull, and it is the enthalpy.
+    """
     if candidate.relaxation is None:
         return "not relaxed"
     if candidate.kind == "molecule":
         strain = candidate.verdicts.get("strain")
         return "" if strain is None else f"{strain.value:.3f} {strain.unit}"
+    if candidate.relaxation.pressure:
+        return f"H = {candidate.relaxation.enthalpy:.3f} eV/atom at {candidate.relaxation.pressure:g} GPa"
     verdict = candidate.verdicts.get("hull")
     return f"{candidate.relaxation.energy:.3f} eV/atom" if verdict is None else f"{verdict.value:+.3f} {verdict.unit}"
 

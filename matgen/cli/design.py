@@ -72,6 +72,19 @@ def design(
     relax: Annotated[
         str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
     ] = None,
+    pressure: Annotated[
+        float | None,
+        typer.Option(
+            help="GPa at which crystals of --formula are sampled, relaxed and ranked by enthalpy. Default: 0.",
+        ),
+    ] = None,
+    ewald_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the electrostatic energy of formal charges, per atom over 0.1 eV; needs --formula. "
+            "Default: 0.",
+        ),
+    ] = None,
     potential: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +158,8 @@ def design(
         "weights": weights,
         "relax": relax,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
+        "pressure": pressure,
+        "ewald_weight": ewald_weight,
         "potential": potential,
         "potential_weight": potential_weight,
         "max_ehull": max_ehull,

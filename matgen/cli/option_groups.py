@@ -12,13 +12,11 @@ from typer.core import TyperCommand
 
 GROUPS: dict[str, tuple[str, str]] = {
     "Targets": ("--kind --bandgap --property", ""),
-    "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer"),
+    "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer --avoid-hazard"),
     "Structure": ("--spacegroup --max-atoms", ""),
     "Molecules": ("--gap --smiles", "--dipole --smarts --avoid --charge"),
-    "Search": (
-        "-n --budget",
-        "--seed --variety --fast --no-moves --no-diffusion --no-mala --potential --potential-weight",
-    ),
+    "Search": ("-n --budget", "--seed --variety --fast --no-moves --no-diffusion --no-mala"),
+    "Physics": ("", "--potential --potential-weight --ewald-weight --pressure"),
     "Checks": ("--max-ehull --verify", "--relax --free --confidence --allow-known --verify-minutes"),
     "Running": ("--processes", "--executor --threads --device --weights"),
     "Output": ("--out --config", "--overwrite --json --help"),

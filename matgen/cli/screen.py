@@ -38,6 +38,10 @@ def screen(
         str | None,
         typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
     ] = None,
+    pressure: Annotated[
+        float | None,
+        typer.Option(help="GPa at which --relax chgnet relaxes crystals; there is no hull then. Default: 0."),
+    ] = None,
     max_ehull: Annotated[
         float | None,
         typer.Option(help="Greatest energy above the hull of a crystal that passes, eV/atom. Default: 0.1."),
@@ -68,8 +72,15 @@ def screen(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Screen crystals or molecules: valid, stable, novel, unique, on target? A row for each, and a ranking."""
-    given = {"relax": relax, "max_ehull": max_ehull, "reference": reference, "known": known, "device": device}
+    given: dict[str, Any] = {
+        "relax": relax,
+        "max_ehull": max_ehull,
+        "reference": reference,
+        "known": known,
+        "device": device,
+    }
     given["weights"] = None if weights is None else str(weights)
+    given["relaxation"] = None if pressure is None else {"pressure": pressure}
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
         from matgen.runtime.config import from_mapping

@@ -6,6 +6,7 @@ A keyword is the name of its field, unless the metadata of the field name anothe
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,13 @@ TABLES: dict[str, type] = {**FLAT_TABLES, "stages": Stages, "sampler": SamplerCo
 FIELDS = ("kind", "targets", *TABLES, "energies")
 """All fields of a request."""
 
-KEYWORDS: dict[str, tuple[str, str]] = {
+KEYWORDS: dict[str, tuple[str, ...]] = {
     keyword: (table, field.name)
     for table, cls in FLAT_TABLES.items()
     for field in fields(cls)
     if (keyword := field.metadata.get("keyword", field.name)) is not None
-}
-"""Table and field of each flat keyword."""
+} | {"pressure": ("relaxation", "settings", "pressure")}
+"""Table and field of each flat keyword, and the field of that if it is a table."""
 
 
 def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, Any]:
@@ -65,8 +66,7 @@ def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, 
         if name in FIELDS:
             found = overlaid(found, {name: plain(value)})
         elif name in KEYWORDS:
-            table, field = KEYWORDS[name]
-            found = overlaid(found, {table: {field: plain(value)}})
+            found = overlaid(found, reduce(lambda inner, key: {key: inner}, reversed(KEYWORDS[name]), plain(value)))
         else:
             _check_property(name, properties)
             found = overlaid(found, {"targets": {name: plain(value)}})

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
+from matgen.generation.comparable_energies import check_energies
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.impossible import check_possible, counts_of_elements
@@ -35,7 +36,9 @@ TAKEN = frozenset(
         "coordination",
         "preferences",
         "chemical_distance",
+        "electrostatic",
         "graph",
+        "pressure",
         "novelty",
         "repulsion",
         "variety",
@@ -55,6 +58,7 @@ FOREIGN = {
         "symmetry.space_groups",
         "ranking.potential",
         "ranking.potential_weight",
+        "ranking.ewald_weight",
         "selection.max_ehull",
         "relaxation.settings",
     ),
@@ -111,8 +115,8 @@ class Request:
         """
         if self.kind not in RELAXERS:
             raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
+        check_energies(self)
         _check_kind(self)
-        _check_potential(self)
         _ = self.terms
         _check_size(self)
         _check_verification(self)
@@ -164,9 +168,7 @@ class Request:
         coordination = Coordination([*rules.statements, *rules.preferences])
         if coordination.rules:
             own = replace(own, states=own.states + weight * coordination)
-        if self.ranking.potential == "none":
-            return own
-        return replace(own, states=own.states + self.ranking.term)
+        return replace(own, states=own.states + self.ranking.terms + self.relaxation.terms)
 
     @cached_property
     def relaxer(self) -> str:
@@ -237,16 +239,6 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
-
-
-def _check_potential(request: Request) -> None:
-    """Check that a potential ranks crystals of one composition."""
-    name = request.ranking.potential
-    if name != "none" and not request.composition.formula:
-        raise RequestError(
-            f"expected a formula beside the potential {name}, got none: energies per atom of different compositions "
-            "cannot be compared; give --formula, or leave the potential out"
-        )
 
 
 def _check_size(request: Request) -> None:

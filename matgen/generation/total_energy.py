@@ -86,7 +86,7 @@ def _of_states(predictor: StatePredictor, target: Target) -> Energy:
 
 
 def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:
-    """Return targets and weights, with the stability of crystals unless the request has a target for it.
+    """Return targets and weights, with the stability of crystals unless the request has a target for it, or a pressure.
 
     Args:
         request: what is asked.
@@ -94,7 +94,8 @@ def weighted_targets(request: Request, weight_of_targets: float | None = None) -
     """
     weight = request.sampler.target if weight_of_targets is None else weight_of_targets
     asked = [(target, weight) for target in request.property_targets]
-    if request.kind == "crystal" and request.sampler.hull and all(t.name != STABLE.name for t, _ in asked):
+    known = request.kind == "crystal" and not request.relaxation.pressure  # the models know none under pressure
+    if known and request.sampler.hull and all(t.name != STABLE.name for t, _ in asked):
         asked.append((STABLE, request.sampler.hull))
     return asked
 

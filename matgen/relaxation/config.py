@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from matgen.runtime.config import ConfigError, check_least, check_positive
 
+MAX_PRESSURE = 500.0
+"""Highest pressure, GPa; that of the centre of the Earth is 360 GPa."""
+
 
 @dataclass(frozen=True)
 class RelaxConfig:
@@ -18,6 +21,7 @@ class RelaxConfig:
         patience: steps without progress after which a relaxation is given up as stalled.
         progress: least decrease in energy that counts as progress, eV/atom.
         max_volume_change: factor in volume beyond which a relaxation is given up as exploded.
+        pressure: GPa; above 0 the enthalpy is minimised, and energies in these thresholds are enthalpies.
     """
 
     fmax: float = 0.05
@@ -28,6 +32,7 @@ class RelaxConfig:
     patience: int = 25
     progress: float = 1e-4
     max_volume_change: float = 3.0
+    pressure: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a number is out of range."""
@@ -36,3 +41,5 @@ class RelaxConfig:
         check_least(self, 0, "progress")
         if not self.max_volume_change > 1:
             raise ConfigError(f"expected max_volume_change above 1, got {self.max_volume_change}; it is a factor")
+        if not 0 <= self.pressure <= MAX_PRESSURE:
+            raise ConfigError(f"expected pressure from 0 to {MAX_PRESSURE:g} GPa, got {self.pressure:g}")

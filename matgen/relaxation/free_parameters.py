@@ -5,13 +5,15 @@ stiffness of lattice and atoms, needs some ten evaluations, and cannot leave the
 independently; they share the calls of the network and of the optimizer.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
+from ase.units import GPa
 from pymatgen.core.structure import Structure
 from torch import Tensor
 
@@ -60,13 +62,13 @@ def relax_batch(
             if not fresh:
                 return
             continue
-        point, isolated = _points(running, surface)
+        point, isolated = _points(running, surface, config.pressure)
         running = running.updated(point, config)
         left_out = (isolated & (running.steps == 0)).tolist()
         reasons = ["left out" if left else why for left, why in zip(left_out, running.ends(config), strict=True)]
         ended = [i for i, why in enumerate(reasons) if why and not left_out[i]]
         if ended:
-            yield from _results(_selected(running, ended), [reasons[i] for i in ended], surface.name)
+            yield from _results(_selected(running, ended), [reasons[i] for i in ended], surface.name, config.pressure)
         kept = [i for i, why in enumerate(reasons) if not why]
         if len(kept) < len(reasons):
             running = _selected(running, kept) if kept else None
@@ -120,11 +122,17 @@ def _begun(fresh: Sequence[_Described], device: str) -> Minimisation | None:
     return Minimisation.of(problems) if fitting else None
 
 
-def _points(running: Minimisation, surface: CHGNetSurface) -> tuple[Points, Tensor]:
-    """Return the points at the proposed parameters, and which systems have an isolated atom (n_systems,)."""
+def _points(running: Minimisation, surface: CHGNetSurface, pressure: float) -> tuple[Points, Tensor]:
+    """Return the points at the proposed parameters, and which systems have an isolated atom (n_systems,).
+
+    At a pressure (GPa) their energies are enthalpies E + p V. The last lattice parameter k is √3 ln V / 3 and the
+    others leave the volume as it is, so that ∂(p V)/∂k = √3 p V; the stress that vanishes is σ + p.
+    """
     problems, x = running.problems, running.proposed()
     geometry = problems.geometry(x)
     slope: Slope = surface.slope(problems.templates, geometry, problems.symmetry)
+    if pressure:
+        slope = at_pressure(slope, pressure)
     by_coords = torch.where(problems.templates.free_coords, slope.coords, 0.0)
     point = Points(
         x=x,
@@ -137,6 +145,19 @@ def _points(running: Minimisation, surface: CHGNetSurface) -> tuple[Points, Tens
     return point, slope.isolated
 
 
+def at_pressure(slope: Slope, pressure: float) -> Slope:
+    """Return enthalpies and their derivatives from those of energies.
+
+    Args:
+        slope: of the energies.
+        pressure: GPa.
+    """
+    work, unit = pressure * GPa * slope.volume, torch.eye(3).to(slope.stress)
+    lattice = slope.lattice.clone()
+    lattice[:, 5] += math.sqrt(3) * work
+    return replace(slope, energy=slope.energy + work, lattice=lattice, stress=slope.stress + pressure * GPa * unit)
+
+
 def _selected(running: Minimisation, rows: Sequence[int]) -> Minimisation:
     return running.select(_rows(rows, running.steps))
 
@@ -145,10 +166,12 @@ def _rows(rows: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=torch.long).to(like.device)
 
 
-def _results(ended: Minimisation, reasons: Sequence[str], potential: str) -> Iterator[Result]:
+def _results(ended: Minimisation, reasons: Sequence[str], potential: str, pressure: float) -> Iterator[Result]:
     problems, best = ended.problems, ended.best
     final = structures(expand(problems.templates, problems.geometry(best.x)))
-    per_atom = torch.stack([best.energy, ended.first_energy], dim=1) / problems.n_atoms[:, None]
+    work = pressure * GPa * torch.stack([best.volume, ended.first_volume], dim=1)
+    per_atom = (torch.stack([best.energy, ended.first_energy], dim=1) - work) / problems.n_atoms[:, None]
+    works = (work[:, 0] / problems.n_atoms).tolist()
     numbers = torch.cat([per_atom, torch.stack([best.max_force, best.max_stress], dim=1)], dim=1).tolist()
     now, steps = time.perf_counter(), ended.steps.tolist()
     for i, reason in enumerate(reasons):
@@ -163,5 +186,7 @@ def _results(ended: Minimisation, reasons: Sequence[str], potential: str) -> Ite
             max_stress=stress,
             seconds=now - problems.started[i],
             potential=potential,
+            pressure=pressure,
+            work=works[i],
         )
         yield problems.index[i], as_crystal(final[i]), report

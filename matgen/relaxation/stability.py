@@ -49,7 +49,7 @@ def is_minimum(
         reason = f"not known: not relaxed by {surface.name}, or outside its domain"
         return Verdict(IS_MINIMUM, passed=False, value=math.nan, unit="eV/atom", reason=reason)
     _, _, report = found[0]
-    lower = candidate.relaxation.energy - report.energy
+    lower = candidate.relaxation.enthalpy - report.enthalpy
     if not math.isfinite(lower):
         reason = f"not known: no energies to compare; without symmetry the relaxation ended {report.reason}"
         return Verdict(IS_MINIMUM, passed=False, value=math.nan, unit="eV/atom", reason=reason)

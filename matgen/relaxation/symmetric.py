@@ -18,6 +18,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedE
 
 from matgen.relaxation.calculators import potential_name
 from matgen.relaxation.config import RelaxConfig
+from matgen.relaxation.enthalpy import EnthalpyCalculator
 from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, Progress, failed
 from matgen.structures.candidate import Relaxation
 
@@ -72,31 +73,40 @@ def _relaxed(
     atoms = Atoms(
         list(initial.atomic_numbers), initial.cart_coords, cell=initial.lattice.matrix, pbc=True, calculator=calculator
     )
+    if config.pressure:
+        atoms.calc = EnthalpyCalculator(calculator, config.pressure)
     if config.keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=config.symprec))
-    energy_before = _energy(atoms)
+    energy_before = _energy(atoms) - _work(atoms, config)
     reason, steps = _minimise(atoms, config)
     report = Relaxation(
         converged=reason == CONVERGED,
         reason=reason,
         steps=steps,
-        energy=_energy(atoms),
+        energy=_energy(atoms) - _work(atoms, config),
         energy_before=energy_before,
         max_force=float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
         max_stress=float(np.abs(atoms.get_stress()).max()),
         seconds=time.perf_counter() - started,
         potential=potential_name(calculator),
+        pressure=config.pressure,
+        work=_work(atoms, config),
     )
     return Structure(Lattice(atoms.cell.array), list(atoms.numbers), atoms.get_scaled_positions()), report
 
 
 def _energy(atoms: Atoms) -> float:
-    """eV/atom."""
+    """eV/atom; at a pressure, the enthalpy."""
     return float(atoms.get_potential_energy()) / len(atoms)
 
 
+def _work(atoms: Atoms, config: RelaxConfig) -> float:
+    """Pressure times volume, eV/atom."""
+    return config.pressure * GPa * float(atoms.get_volume()) / len(atoms)
+
+
 def _minimise(atoms: Atoms, config: RelaxConfig) -> tuple[str, int]:
-    """Minimise the energy; return why it ended, and the number of steps."""
+    """Minimise the energy, or the enthalpy; return why it ended, and the number of steps."""
     optimizer = CellAwareBFGS(
         FrechetCellFilter(atoms, exp_cell_factor=1.0),  # type: ignore[arg-type]  # ASE's hints are narrower
         logfile=None,  # type: ignore[arg-type]

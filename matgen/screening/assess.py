@@ -57,7 +57,7 @@ def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
         if config.relax != NONE:
             rows = screener.relaxed(rows)
         rows = _predicted(rows, config, screener)
-        if config.reference != NONE:
+        if config.has_hull:
             rows = screener.with_energies(rows)
         return [row if config.known == NONE else screener.compared(row) for row in rows]
 

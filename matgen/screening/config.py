@@ -93,6 +93,8 @@ class ScreenConfig:
                 raise ScreenError(f"expected {name} as a file, or {SHIPPED}, or {NONE}, got {value}; check the name")
         if self.kind == "molecule":
             self._check_no_hull()
+        elif self.relaxation.pressure:
+            self._check_pressure()
         _ = self.targets
 
     def _check_no_hull(self) -> None:
@@ -101,6 +103,26 @@ class ScreenConfig:
         for name, usual in (("max_ehull", MARGIN), ("relaxation", RelaxConfig())):
             if getattr(self, name) != usual:
                 raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")
+
+    def _check_pressure(self) -> None:
+        asked = f"a pressure of {self.relaxation.pressure:g} GPa"
+        if self.relax != "chgnet":
+            raise ScreenError(f"expected relax as chgnet beside {asked}, got {self.relax!r}; give --relax chgnet")
+        if self.properties:
+            raise ScreenError(
+                f"expected no targets beside {asked}, got {', '.join(self.properties)}: the models know properties at "
+                "0 GPa; leave the targets or the pressure out"
+            )
+        if self.reference not in {SHIPPED, NONE} or self.max_ehull != MARGIN:
+            raise ScreenError(
+                f"expected no reference or max_ehull beside {asked}: enthalpies cannot be compared with the hull of "
+                "0 GPa; leave them out"
+            )
+
+    @property
+    def has_hull(self) -> bool:
+        """Whether energies are computed and compared with a hull; at a pressure there is none."""
+        return self.reference != NONE and not self.relaxation.pressure
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:

@@ -57,7 +57,9 @@ class CrystalScreener:
         if candidate is None:
             return row
         row = replace(row, candidate=replace(candidate, space_group=space_group(candidate.crystal)))
-        return row.with_verdicts(min_distance(candidate), density(candidate), charge_balance(candidate))
+        # Under a pressure, crystals are denser than is usual.
+        usual = [] if self.config.relaxation.pressure else [density(candidate)]
+        return row.with_verdicts(min_distance(candidate), *usual, charge_balance(candidate))
 
     def unfit(self, candidate: Candidate) -> str:
         """Say whether atoms overlap."""
@@ -133,7 +135,7 @@ class CrystalScreener:
         domain()
         if self.config.known != NONE:
             known_index(self.config.known)
-        if self.config.reference == NONE:
+        if not self.config.has_hull:
             return
         hull, potential = reference_hull(self.config.reference), _potential().potential
         if hull.potential != potential:

@@ -80,7 +80,8 @@ class CrystalAssessment:
     def of(cls, request: Request) -> "CrystalAssessment":
         """Make it with the shipped models and references."""
         relaxed = request.relaxer != "none"
-        hull = ReferenceHull.load() if relaxed else None
+        # Enthalpies at a pressure cannot be compared with the energies of the hull.
+        hull = ReferenceHull.load() if relaxed and not request.relaxation.pressure else None
         return cls(
             request,
             predictor=Predictor(_model("graph_energy", request), by_structure(_model("structure_properties", request))),

@@ -17,7 +17,7 @@ def energy_order(energy: float, energies: Mapping[str, float]) -> float:
     """Return E / `ENERGY_SCALE` plus the chemical distance to known crystals; infinity without an energy.
 
     Args:
-        energy: of the relaxed crystal by the potential, eV/atom.
+        energy: of the relaxed crystal by the potential, eV/atom; at a pressure, the enthalpy.
         energies: terms of its total energy, by name.
     """
     order = energy / ENERGY_SCALE + energies.get("chemical_distance", 0.0)
@@ -27,4 +27,4 @@ def energy_order(energy: float, energies: Mapping[str, float]) -> float:
 def order_of(candidate: Candidate) -> float:
     """Return the order of a candidate; infinity if it was not relaxed."""
     relaxation = candidate.relaxation
-    return math.inf if relaxation is None else energy_order(relaxation.energy, candidate.energies)
+    return math.inf if relaxation is None else energy_order(relaxation.enthalpy, candidate.energies)

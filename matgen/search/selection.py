@@ -66,6 +66,8 @@ class CandidateChecks:
             space_groups=request.symmetry.space_groups,
             relaxed=request.relaxer != "none",
         )
+        if request.relaxation.pressure:  # which compresses crystals below the volumes that are usual at none
+            del checks["density"]
         checks |= _targets(checked)
         checks |= _rule_checks(request.composition)
         if hull is not None:

@@ -89,6 +89,8 @@ class Relaxation:
         max_stress: largest component of the stress, eV/Å³.
         seconds: wall time.
         potential: name and version of the potential.
+        pressure: at which it was relaxed, GPa.
+        work: pressure times final volume, eV/atom.
     """
 
     converged: bool
@@ -100,6 +102,13 @@ class Relaxation:
     max_stress: float
     seconds: float
     potential: str
+    pressure: float = 0.0
+    work: float = 0.0
+
+    @property
+    def enthalpy(self) -> float:
+        """Final enthalpy, eV/atom; the energy where there is no pressure."""
+        return self.energy + self.work
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
     row |= computed_columns(candidate.kind, candidate)
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
+        if candidate.relaxation.pressure:
+            row |= {"pressure": candidate.relaxation.pressure, "enthalpy": candidate.relaxation.enthalpy}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
 
 

@@ -27,7 +27,7 @@ def to_record(candidate: Candidate) -> Record:
         "energies": {name: _nullable(energy) for name, energy in candidate.energies.items()},
         "properties": {name: _fields(prediction) for name, prediction in candidate.properties.items()},
         "verdicts": {name: _fields(verdict) for name, verdict in candidate.verdicts.items()},
-        "relaxation": None if candidate.relaxation is None else _fields(candidate.relaxation),
+        "relaxation": None if candidate.relaxation is None else _relaxation(candidate.relaxation),
         "structure": material_record(candidate.structure),
         "unrelaxed": material_record(candidate.unrelaxed),
     }
@@ -77,6 +77,11 @@ def _verdict(fields: Record) -> Verdict:
 
 def _fields(plain: Prediction | Verdict | Relaxation) -> Record:
     return {name: _nullable(value) for name, value in asdict(plain).items()}
+
+
+def _relaxation(report: Relaxation) -> Record:
+    """Return the fields of a report, those on the pressure only where there was one."""
+    return {name: x for name, x in _fields(report).items() if report.pressure or name not in {"pressure", "work"}}
 
 
 def _numbers(fields: Record) -> Record:

@@ -230,9 +230,9 @@ def design(
       `allow_known`; `variety` (1), factor on the cost of repeating a Wyckoff layout, or the rings of a molecule;
     * verification by GPAW: `verify`, how many candidates to confirm; refuted ones are replaced, and listed last;
       `verify_minutes` (10), limit of each calculation;
-    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
+    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules); `pressure`, GPa, with a formula;
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
-      `potential_weight` (1);
+      `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges, likewise;
     * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
       configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
 
