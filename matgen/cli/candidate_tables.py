@@ -39,6 +39,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
         if name in by_name:
             table.add_column("P(met)", justify="right")
         table.add_column("evaluator", justify="right")
+    resembling = any(candidate.nearest_example is not None for candidate in candidates)
+    if resembling:
+        table.add_column("nearest example")
     verified = any(GAP in candidate.properties for candidate in candidates)
     if verified:
         table.add_column("gap by GPAW", justify="right")
@@ -56,6 +59,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
             met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
             mark = target_mark(by_name.get(name), evaluated)
             row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
+        if resembling:
+            nearest = candidate.nearest_example
+            row.append("" if nearest is None else escape(f"{nearest.name} ({nearest.distance:.2f})"))
         if verified:
             calculated = candidate.properties.get(GAP)
             row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
