@@ -55,12 +55,14 @@ def equal_terms(one: object, other: object) -> bool:
 
     Terms of other kinds follow from settings that the two requests share.
     """
-    match one, other:
-        case (TemplatePropertyTarget(), TemplatePropertyTarget()) | (StatePropertyTarget(), StatePropertyTarget()):
+    for kind in (TemplatePropertyTarget, StatePropertyTarget):
+        if isinstance(one, kind) and isinstance(other, kind):
             return one.target == other.target
-        case (LearnedTemplatePrior(), LearnedTemplatePrior()) | (LearnedGraphPrior(), LearnedGraphPrior()):
+    for prior in (LearnedTemplatePrior, LearnedGraphPrior):
+        if isinstance(one, prior) and isinstance(other, prior):
             return _equal_conditions(one.conditions, other.conditions)
-        case (TemplateLikeness() | StateLikeness(), TemplateLikeness() | StateLikeness()):
+    for likeness in (TemplateLikeness, StateLikeness):
+        if isinstance(one, likeness) and isinstance(other, likeness):
             return one.metric is other.metric
     return type(one) is type(other)
 

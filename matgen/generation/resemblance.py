@@ -2,25 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from matgen.batch.state import State
-from matgen.energies.likeness import StateLikeness, TemplateLikeness, adapted
+from matgen.energies.likeness import StateLikeness, TemplateLikeness, View, adapted
 from matgen.energies.likeness_views import (
     CrystalView,
     MoleculeView,
     StructureView,
-    View,
     check_crystal_probes,
     check_molecule_probes,
     crystal_background,
     molecule_background,
 )
 from matgen.generation.like import Example
+from matgen.nn.ensemble import Ensemble
+from matgen.nn.graph_properties import GraphProperties
+from matgen.nn.structure_properties import StructureProperties
+from matgen.nn.template_properties import TemplateProperties
 from matgen.templates.batch import Template, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.weights.models import Models, MoleculeModels
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ def crystal_resemblance(examples: Sequence[Example], models: Models) -> Resembla
         LikenessError: the statistics that ship are those of other weights.
     """
     background = crystal_background()
-    templates, states = models.properties.members[0], models.structures.members[0]
+    templates = _first(models.properties, TemplateProperties)
+    states = _first(models.structures, StructureProperties)
     check_crystal_probes(background, templates, states)
     if background.of_states is None:
         raise TypeError("expected the statistics of crystals, got those of molecules")
@@ -81,7 +89,7 @@ def molecule_resemblance(examples: Sequence[Example], models: MoleculeModels) ->
     Raises:
         LikenessError: the statistics that ship are those of other weights.
     """
-    background, network = molecule_background(), models.properties.members[0]
+    background, network = molecule_background(), _first(models.properties, GraphProperties)
     check_molecule_probes(background, network)
     view = MoleculeView(network, background.of_templates)
     batch = TemplateBatch.of([example.template for example in examples]).to(models.device)
@@ -94,3 +102,11 @@ def molecule_resemblance(examples: Sequence[Example], models: MoleculeModels) ->
 def templates_of(examples: Sequence[Example]) -> frozenset[Template]:
     """Return the templates of examples."""
     return frozenset(example.template for example in examples)
+
+
+def _first(ensemble: Ensemble, kind: type[N]) -> N:
+    """Return the first member of an ensemble."""
+    member = ensemble.members[0]
+    if not isinstance(member, kind):
+        raise TypeError(f"expected an ensemble of {kind.__name__}, got {type(member).__name__}")
+    return member

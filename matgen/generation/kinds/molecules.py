@@ -95,8 +95,8 @@ class Molecules(KindWithModels[MoleculeModels]):
             return by_example_of_ends(self.ends, n, generator)
         if self.request.template is not None:
             return []
-        known = (example.template for example in self.request.like.of_kind("molecule"))
-        return [one for one in molecules_of(known) if self.request.molecule_rules.satisfied(one)][:n]
+        given = molecules_of(example.template for example in self.request.like.of_kind("molecule"))
+        return list([one for one in given if self.request.molecule_rules.satisfied(one)][:n])
 
     def moves(self) -> dict[str, Move]:
         """Changes, insertions and removals of atoms and bonds; none if the graph is given."""
