@@ -1,5 +1,6 @@
 """Laws of likeness to examples, what a request says of its examples, and their place in a design."""
 
+import copy
 import math
 import pickle
 from pathlib import Path
@@ -11,10 +12,11 @@ from test_cli import called
 
 from matgen import cli
 from matgen.energies.base import TemplateSum
-from matgen.energies.likeness import View, adapted, squared_distances
+from matgen.energies.likeness import StateLikeness, View, adapted, squared_distances
 from matgen.energies.likeness_views import (
     ENVIRONMENTS,
     LikenessError,
+    StructureView,
     Whitening,
     crystal_background,
     environment_shares,
@@ -25,7 +27,6 @@ from matgen.generation.errors import RequestError
 from matgen.generation.keywords import distributed
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.kinds.molecules import Molecules
-from matgen.generation.like import LikenessConfig
 from matgen.generation.request import Request
 from matgen.generation.resemblance import templates_of
 from matgen.generation.total_energy import ranking_terms, template_targets
@@ -34,7 +35,7 @@ from matgen.search.copies import no_copy
 from matgen.structures.candidate import Candidate, NearestExample
 from matgen.structures.conversion import described, state_of
 from matgen.structures.record import from_record, to_record
-from matgen.templates.batch import TemplateBatch, concatenated, crystals_of
+from matgen.templates.batch import Geometry, TemplateBatch, concatenated, crystals_of
 from matgen.templates.expand import expand
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.prototypes import layout
@@ -53,7 +54,9 @@ from matgen.workflows.design import identity
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
 CHALCOPYRITES = [str(TEXTBOOK / f"{name}_chalcopyrite.cif") for name in ("CuInSe2", "ZnGeP2")]
-OTHERS = [str(TEXTBOOK / name) for name in ("CaTiO3_orthorhombic_perovskite.cif", "GaN_wurtzite.cif", "NaCl_rock_salt.cif")]
+OTHERS = [
+    str(TEXTBOOK / name) for name in ("CaTiO3_orthorhombic_perovskite.cif", "GaN_wurtzite.cif", "NaCl_rock_salt.cif")
+]
 
 needs_weights = pytest.mark.skipif(
     not all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS), reason="needs the shipped weights"
@@ -107,7 +110,12 @@ def test_adaptation_finds_more_of_the_class() -> None:
         view.embedding[:, :2] = 1.2 + 0.3 * view.embedding[:, :2]
         return view
 
-    examples, background, others, rest = of_class(5, 1), random_view(400, 8, 2), random_view(2000, 8, 3), of_class(100, 4)
+    examples, background, others, rest = (
+        of_class(5, 1),
+        random_view(400, 8, 2),
+        random_view(2000, 8, 3),
+        of_class(100, 4),
+    )
     both = View(torch.cat([rest.embedding, others.embedding]), torch.zeros(2100, 0))
     hits = [
         int((adapted(examples, background, steps).squared(both).min(1).values.argsort()[:100] < 100).sum())
@@ -159,7 +167,7 @@ def test_shares_of_environments_ignore_stereo() -> None:
     assert torch.allclose(shares.square().sum(1), torch.ones(4))
     assert torch.equal(shares[0], shares[1])
     assert torch.equal(shares[0], shares[2])
-    assert float(shares[0] @ shares[3]) < 0.2
+    assert float(shares[0] @ shares[3]) < 0.3  # some hashes collide
 
 
 # ---------------------------------------------------------------- the energies
@@ -171,7 +179,7 @@ def test_templates_obey_the_laws_of_energies(kind: Crystals) -> None:
     energy = kind.resemblance.templates
     given = [example.template for example in kind.request.examples]
     others = [described(Structure.from_file(path))[0] for path in OTHERS]
-    check_template_energy(energy, [*given, *others])
+    check_template_energy(energy, [*given, *others], tolerance=1e-5)  # the network is in float32
     value = energy(TemplateBatch.of([*given, *others]))
     assert value[:2].abs().max() < 1e-5
     assert value[2:].min() > 1.0
@@ -179,22 +187,27 @@ def test_templates_obey_the_laws_of_energies(kind: Crystals) -> None:
 
 
 @needs_weights
-def test_structures_obey_the_laws_of_energies(kind: Crystals, shipped: Models) -> None:
+def test_structures_obey_the_laws_of_energies(kind: Crystals) -> None:
     assert kind.resemblance is not None
-    energy = kind.resemblance.states
-    assert energy is not None
-    assert energy.use == "ranking"
+    shipped = kind.resemblance.states
+    assert shipped is not None
+    assert shipped.use == "ranking"
+    assert isinstance(shipped.view, StructureView)
+    network = copy.deepcopy(shipped.view.network).double()
+    energy = StateLikeness(StructureView(network, shipped.view.whitening), shipped.metric)
     pairs = [(TemplateBatch.of([example.template]), example.geometry) for example in kind.request.examples]
-    state, sigma = expand(*concatenated(pairs)), torch.full((2,), 0.1)
-    assert energy(state, sigma).abs().max() < 1e-4
-    wurtzite = state_of([Structure.from_file(OTHERS[1])])
+    batch, geometry = concatenated(pairs)
+    state = expand(batch, Geometry(geometry.lattice.double(), geometry.coords.double()))
+    sigma = torch.full((2,), 0.1, dtype=torch.float64)
+    assert energy(state, sigma).abs().max() < 1e-3  # the examples are stored in float32
+    wurtzite = state_of([Structure.from_file(OTHERS[1])], torch.float64)
     assert float(energy(wurtzite, sigma[:1])) > 1.0
     for check in (check_rotation, check_permutation, check_lattice_shifts, check_batching, check_orbits):
-        check(lambda s, level: energy(s, level), state, sigma, tolerance=1e-3)  # the networks are in float32
+        check(energy, state, sigma, tolerance=1e-6)
 
 
 @needs_weights
-def test_statistics_of_other_weights_are_refused(shipped: Models) -> None:
+def test_statistics_of_other_weights_are_refused() -> None:
     background = crystal_background()
     some = torch.randn(4, len(background.of_templates.mean))
     with pytest.raises(LikenessError, match="got other weights"):
@@ -236,8 +249,133 @@ def test_templates_by_example_keep_the_layout_and_the_rules(shipped: Models) -> 
 
 
 @needs_weights
-def test_molecules_resemble_too() -> None:
-    models = load_molecule_models()
-    request = Request(kind="molecule", like=LikenessConfig(("ethanol.smi",)))if False else None
-    assert request is None
-    assert models.device.type == "cpu"
+def test_molecules_resemble_molecules(tmp_path: Path) -> None:
+    (tmp_path / "alcohols.smi").write_text("CCO\nCCCO\nCC(C)O\n")
+    request = Request.of(kind="molecule", like=[str(tmp_path / "alcohols.smi")])
+    kind = Molecules(request, load_molecule_models())
+    assert kind.resemblance is not None
+    energy = kind.resemblance.templates
+    names = ("CCO", "CCCO", "CC(C)O", "CCCCO", "CC(C)CO", "c1ccoc1", "N#CC#N", "FC(F)F")
+    value = energy(TemplateBatch.of([MoleculeTemplate.of(name) for name in names]))
+    assert value[:3].abs().max() < 1e-4
+    assert float(value[3:5].max()) < float(value[5:].min())  # other alcohols are nearer than what is none
+    alone = [energy(TemplateBatch.of([MoleculeTemplate.of(name)])) for name in names]
+    assert torch.allclose(torch.cat(alone), value, atol=1e-4)
+    assert {str(one) for one in kind.by_example(9, torch.Generator())} == {"CCO", "CCCO", "CC(C)O"}
+    assert kind.state_terms().terms() == {}
+    assert "likeness_template" in kind.template_terms().terms()
+
+
+# ---------------------------------------------------------------- the request
+
+
+def test_keyword_table_and_file_mean_the_same() -> None:
+    flat = Request.of(like=CHALCOPYRITES, like_weight=2.0)
+    assert flat == Request.of(like={"examples": CHALCOPYRITES, "weight": 2.0})
+    assert from_mapping(Request, to_mapping(flat)) == flat
+    assert distributed({"like": "a.cif"})["like"] == {"examples": "a.cif"}
+    assert [example.name for example in flat.examples] == [Path(path).name for path in CHALCOPYRITES]
+
+
+def test_examples_travel_with_the_request(tmp_path: Path) -> None:
+    file = tmp_path / "mine.cif"
+    file.write_text(Path(CHALCOPYRITES[0]).read_text())
+    request = Request.of(like=[str(file)])
+    before = identity(request).configuration["like"]
+    file.unlink()  # as on a machine that does not have it
+    there = pickle.loads(pickle.dumps(request)).updated(n=3)  # noqa: S301 (our own)
+    assert [example.template for example in there.examples] == [example.template for example in request.examples]
+    file.write_text(Path(CHALCOPYRITES[1]).read_text())
+    assert identity(Request.of(like=[str(file)])).configuration["like"] != before  # another content, another run
+    assert identity(Request()).configuration["like"] == {}
+
+
+def test_with_examples_layouts_may_repeat() -> None:
+    assert Request.of(n=10).most_alike == 3
+    assert Request.of(n=10, like=CHALCOPYRITES).most_alike == 10
+
+
+def test_examples_themselves_are_copies(tmp_path: Path) -> None:
+    examples = Request.of(like=CHALCOPYRITES).examples
+    one = Structure.from_file(CHALCOPYRITES[0])
+    shaken = one.copy().perturb(0.02, seed=0)
+    other = one.copy()
+    other.replace_species({"Se": "S"})
+    for structure, again in ((one, True), (shaken, True), (one.get_primitive_structure(), True), (other, False)):
+        verdict = no_copy(Candidate("x", structure, structure, None), examples)
+        assert verdict.passed is not again
+        assert ("is the example CuInSe2_chalcopyrite.cif" in verdict.reason) is again
+    (tmp_path / "a.smi").write_text("C[C@H](N)O\n")
+    molecules = Request.of(kind="molecule", like=[str(tmp_path / "a.smi")]).examples
+    assert molecules[0].structure is None
+    for name, again in (("C[C@@H](N)O", True), ("CC(N)O", True), ("CC(O)O", False)):
+        template = MoleculeTemplate.of(name)
+        candidate = Candidate("x", one, one, None, template=template.smiles)
+        assert no_copy(candidate, molecules).passed is not again
+
+
+def test_the_nearest_example_is_stored() -> None:
+    salt = Structure(Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    plain = Candidate("a", salt, salt, None)
+    near = Candidate("a", salt, salt, None, nearest_example=NearestExample("b.cif", 0.5))
+    assert "nearest_example" not in to_record(plain)
+    assert from_record(to_record(near)).nearest_example == near.nearest_example
+    assert from_record(to_record(plain)).nearest_example is None
+
+
+def broken_files(folder: Path) -> None:
+    """Files that are no examples, each for its own reason."""
+    big = Structure(Lattice.cubic(9.0), ["Na"] * 26 + ["Cl"], torch.rand(27, 3, generator=torch.manual_seed(0)).numpy())
+    big.to(filename=str(folder / "big.cif"))
+    text = Path(CHALCOPYRITES[0]).read_text()
+    (folder / "empty.cif").write_text("")
+    (folder / "broken.cif").write_text("no crystal")
+    (folder / "none.smi").write_text("")
+    (folder / "good.cif").write_text(text)
+    Structure(Lattice.cubic(4.0), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0, 0, 0], [0.5] * 3]).to(
+        filename=str(folder / "mixed.cif")
+    )
+    Structure(Lattice.cubic(4.0), ["Po"], [[0, 0, 0]]).to(filename=str(folder / "rare.cif"))
+    (folder / "molecule.smi").write_text("CCO\n")
+    (folder / "sulfur.smi").write_text("CCS\n")
+    (folder / "long.smi").write_text("CCCCCCCCCCCO\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ("--like absent.cif", "absent.cif, which is not there"),
+        ("--like empty.cif", "expected a crystal to resemble in empty.cif, got:"),
+        ("--like broken.cif", "expected a crystal to resemble in broken.cif, got:"),
+        ("--like mixed.cif", "expected a crystal to resemble in mixed.cif, got: disordered"),
+        ("--like big.cif", "expected at most 20 atoms in the primitive cell of big.cif, got 27"),
+        ("--like rare.cif", "no training crystal holds Po"),
+        ("--like good.cif --like molecule.smi", "molecule.smi#0, got: no crystal"),
+        ("--like good.cif --kind molecule", "good.cif, got: no molecule"),
+        ("--like sulfur.smi --kind molecule", "expected a molecule of H, C, N, O, F in sulfur.smi#0, got S"),
+        ("--like long.smi --kind molecule", "expected at most 9 heavy atoms in long.smi#0, got 12"),
+        ("--like none.smi --kind molecule", "none.smi"),
+        ("--like good.cif --like-weight 0", "expected weight above 0, got 0.0"),
+        ("--like good.cif --like-weight -1", "expected weight above 0, got -1.0"),
+        ("--like good.cif --like-weight nan", "expected weight above 0, got nan"),
+        ("--like-weight 2", "expected examples for the weight 2 of likeness, got none; give --like"),
+    ],
+)
+def test_bad_examples_get_one_line_before_the_search(
+    options: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken_files(tmp_path)
+    there = set(tmp_path.iterdir())
+    assert called(monkeypatch, "design", *options.split(" ")) == cli.BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("matgen: ")
+    assert said.err.count("\n") == 1, said.err
+    assert hint in said.err
+    assert set(tmp_path.iterdir()) == there
+
+
+def test_an_error_of_the_library_is_a_value_error() -> None:
+    with pytest.raises(RequestError, match="expected examples"):
+        Request.of(like_weight=math.pi)
