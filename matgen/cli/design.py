@@ -150,7 +150,7 @@ def design(
         "like": like or None,
         "like_weight": like_weight,
         "between": between,
-        "alpha": alpha,
+        "between_alpha": alpha,
         "n": n,
         "seed": seed,
         "processes": processes,

@@ -30,7 +30,7 @@ class BetweenConfig:
     """
 
     requests: tuple[str, ...] = field(default=(), metadata={"keyword": "between"})
-    alpha: float = 0.5
+    alpha: float = field(default=0.5, metadata={"keyword": "between_alpha"})  # `alpha` is a property of molecules
     ends: tuple[End, ...] = field(default=(), metadata={"in_files": False, "keyword": None})
 
     def __post_init__(self) -> None:

@@ -238,14 +238,12 @@ def design(
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
-    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
+    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`,
+    `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
-      `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
-    * symmetry of crystals: `space_groups`;
-    * likeness: `like`, files with examples to resemble; `like_weight` (1);
-    * interpolation: `between`, two TOML files A and B, for α E_A + (1 − α) E_B; `alpha` (0.5);
+    * composition: `elements`, the only ones; `include`; `exclude`; `formula`; `formula_units`; `max_atoms` (molecules: heavy);
+    * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
     * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);
