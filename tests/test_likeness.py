@@ -3,10 +3,13 @@
 import copy
 import math
 import pickle
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 from pymatgen.core import Lattice, Structure
 from test_cli import called
 
@@ -23,6 +26,7 @@ from matgen.energies.likeness_views import (
     file_of,
     wyckoff_shares,
 )
+from matgen.generation.configuration import configured
 from matgen.generation.errors import RequestError
 from matgen.generation.keywords import distributed
 from matgen.generation.kinds.crystals import Crystals
@@ -379,3 +383,39 @@ def test_bad_examples_get_one_line_before_the_search(
 def test_an_error_of_the_library_is_a_value_error() -> None:
     with pytest.raises(RequestError, match="expected examples"):
         Request.of(like_weight=math.pi)
+
+
+# ---------------------------------------------------------------- the page
+
+
+PAGE = (TEXTBOOK.parents[1] / "docs" / "likeness.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_and_files_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TEXTBOOK.parents[1])
+    commands = [line.split()[1:] for line in PAGE.splitlines() if line.startswith("    matgen ")]
+    assert len(commands) == 2
+    for words in commands:
+        typer.main.get_command(cli.app).commands[words[0]].make_context("matgen", words[1:])  # type: ignore[attr-defined]
+    files = [tomllib.loads(part.split("```")[0]) for part in PAGE.split("```toml\n")[1:]]
+    requests = [configured(file, {})[0] for file in files]
+    assert [len(request.examples) for request in requests] == [2, 2, 2]
+
+
+@needs_weights
+def test_the_python_of_the_page_finds_the_class(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(TEXTBOOK.parents[1])
+    names: dict[str, Any] = {}
+    exec(compile(PAGE.split("```python\n")[1].split("```")[0], "likeness.md", "exec"), names)  # noqa: S102 (our page)
+    found = names["found"]
+    assert len(found) == len(capsys.readouterr().out.splitlines()) == 2
+    layouts = {layout(template) for template in crystals_of(templates_of(Request.of(like=CHALCOPYRITES).examples))}
+    assert {layout(described(one.crystal)[0]) for one in found} == layouts
+    formulas = {one.crystal.composition.reduced_formula for one in found}
+    assert not formulas & {"CuInSe2", "InCuSe2", "ZnGeP2"}
+    for one in found:
+        assert one.nearest_example.name in {Path(path).name for path in CHALCOPYRITES}
+        assert {"likeness", "likeness_template"} <= set(one.energies)
+        assert one.verdicts["no_copy"].passed

@@ -242,7 +242,7 @@ def design(
     `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones; `include`; `exclude`; `formula`; `formula_units`; `max_atoms` (molecules: heavy);
+    * composition: `elements`, the only ones; `include`; `exclude`; `formula`; `formula_units`; `max_atoms` (or heavy);
     * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
