@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from elsewhere import second_device
 from pymatgen.core import Lattice, Structure
 from test_cli import called
 
@@ -237,6 +238,26 @@ def test_likeness_is_one_more_term_of_the_sum(kind: Crystals, shipped: Models) -
         assert float(once[name][2:].min()) > float(once[name][:2].max()) + 1.0
     assert isinstance(template_targets(kind.request, kind), TemplateSum)
     assert "likeness_template" in template_targets(kind.request, kind).terms()
+
+
+@needs_weights
+def test_likeness_elsewhere_is_likeness(kind: Crystals) -> None:
+    batch, geometry = concatenated(
+        [(TemplateBatch.of([template]), one) for template, one in map(described, map(Structure.from_file, OTHERS))]
+    )
+    assert kind.resemblance is not None
+    here = kind.resemblance.nearest(batch, expand(batch, geometry))
+    with second_device() as device:
+        other = Crystals(kind.request, load_models(device))
+        assert other.resemblance is not None
+        away, state = batch.to(device), expand(batch.to(device), geometry.to(device))
+        there = other.resemblance.nearest(away, state)
+        assert other.template_terms()(away).device == device
+        assert other.state_terms()(state, torch.full((3,), 0.1, device=device)).device == device
+        found = other.by_example(8, torch.Generator().manual_seed(0))
+    assert [name for name, _ in there] == [name for name, _ in here]
+    assert [distance for _, distance in there] == pytest.approx([distance for _, distance in here], rel=1e-3)
+    assert found == kind.by_example(8, torch.Generator().manual_seed(0))
 
 
 @needs_weights
