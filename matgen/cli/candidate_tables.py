@@ -1,6 +1,8 @@
 """Tables of candidates and of screened structures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from rich.markup import escape
 from rich.table import Table
@@ -24,49 +26,75 @@ from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
 from matgen.targets.target import Target
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A heading, and what stands below it for a candidate."""
+
+    heading: str
+    cell: Callable[[Candidate], str]
+    right: bool = False
+
+
 def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) -> Table:
     """Make a table of identity, predictions by predictor and evaluator, stability and verdicts of candidates.
 
     Near-repeats are indented below the best of their family.
     """
     kind: KindName = candidates[0].kind if candidates else "crystal"
-    shown, by_name = shown_properties(targets, kind), {target.name: target for target in targets}
+    by_name = {target.name: target for target in targets}
+    columns = [
+        _Column("name", lambda c: f"  {c.name}" if c.family not in {"", c.name} else c.name),
+        _Column("space group" if kind == "crystal" else "SMILES", lambda c: escape(identity_text(c, number=True))),
+        _Column("atoms", lambda c: str(len(c.structure))),
+    ]
+    for name in shown_properties(targets, kind):
+        columns += _property_columns(name, by_name.get(name))
+    if any(candidate.nearest_example is not None for candidate in candidates):
+        columns.append(_Column("nearest example", _nearest_text))
+    if any(GAP in candidate.properties for candidate in candidates):
+        columns.append(_Column("gap by GPAW", partial(_median_text, name=GAP, target=by_name.get("band_gap")), True))
+    columns += [
+        _Column("above hull" if kind == "crystal" else "strain", stability_text, True),
+        _Column("verdicts", verdicts_text),
+    ]
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
-    for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
-        table.add_column(heading)
-    for name in shown:
-        if name in COMPUTED_PROPERTIES:
-            table.add_column(name, justify="right")
-            continue
-        table.add_column(f"{name}, predictor", justify="right")
-        if name in by_name:
-            table.add_column("P(met)", justify="right")
-        table.add_column("evaluator", justify="right")
-    verified = any(GAP in candidate.properties for candidate in candidates)
-    if verified:
-        table.add_column("gap by GPAW", justify="right")
-    table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
-    table.add_column("verdicts")
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.right else "left")
     for candidate in by_family(candidates):
-        near_repeat = candidate.family not in {"", candidate.name}
-        row = [
-            f"  {candidate.name}" if near_repeat else candidate.name,
-            escape(identity_text(candidate, number=True)),
-            str(len(candidate.structure)),
-        ]
-        for name in shown:
-            predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
-            if name in COMPUTED_PROPERTIES:
-                row.append(prediction_text(predicted) + target_mark(by_name.get(name), predicted))
-                continue
-            met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
-            mark = target_mark(by_name.get(name), evaluated)
-            row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
-        if verified:
-            calculated = candidate.properties.get(GAP)
-            row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
-        table.add_row(*row, stability_text(candidate), verdicts_text(candidate))
+        table.add_row(*(column.cell(candidate) for column in columns))
     return table
+
+
+def _property_columns(name: str, target: Target | None) -> list[_Column]:
+    """Return the columns of a property: one if it needs no model, else by predictor and by evaluator."""
+    if name in COMPUTED_PROPERTIES:
+        return [_Column(name, partial(_predicted_text, name=name, target=target), True)]
+    probability = [_Column("P(met)", partial(_probability_text, name=name), True)] if target else []
+    return [
+        _Column(f"{name}, predictor", partial(_predicted_text, name=name), True),
+        *probability,
+        _Column("evaluator", partial(_predicted_text, name=f"{EVALUATOR}{name}", target=target), True),
+    ]
+
+
+def _predicted_text(candidate: Candidate, name: str, target: Target | None = None) -> str:
+    predicted = candidate.properties.get(name)
+    return prediction_text(predicted) + target_mark(target, predicted)
+
+
+def _median_text(candidate: Candidate, name: str, target: Target | None) -> str:
+    calculated = candidate.properties.get(name)
+    return median_text(calculated) + target_mark(target, calculated)
+
+
+def _probability_text(candidate: Candidate, name: str) -> str:
+    predicted = candidate.properties.get(name)
+    return "" if predicted is None else f"{predicted.probability:.0%}"
+
+
+def _nearest_text(candidate: Candidate) -> str:
+    nearest = candidate.nearest_example
+    return "" if nearest is None else escape(f"{nearest.name} ({nearest.distance:.2f})")
 
 
 def by_family(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -56,6 +56,22 @@ def design(
     max_atoms: Annotated[
         int | None, typer.Option(help="Most atoms in the primitive cell, up to 20; of molecules heavy atoms, up to 9.")
     ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file with an example that candidates are to resemble; may be given several times."),
+    ] = None,
+    like_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of likeness. Default: 1."),
+    ] = None,
+    between: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two TOML files A B, in place of --config: alpha E_A + (1 - alpha) E_B."),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Weight of A, from 0 to 1. Default: 0.5."),
+    ] = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
@@ -130,7 +146,7 @@ def design(
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
     """Propose crystals or molecules that meet targets, relax and check them, and write them as CIF or SDF."""
-    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
+    if kind is None and config is None and between is None and any((gap, dipole, smiles, smarts, avoid)):
         kind = "molecule"  # the only kind with these options
     given = {
         "kind": kind,
@@ -149,6 +165,10 @@ def design(
         "charge": charge,
         "space_groups": numbers("--spacegroup", spacegroup),
         "max_atoms": max_atoms,
+        "like": like or None,
+        "like_weight": like_weight,
+        "between": between,
+        "between_alpha": alpha,
         "n": n,
         "seed": seed,
         "processes": processes,
@@ -184,10 +204,16 @@ def design(
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
-    """Return the request of a TOML file and options; name old keys of the file on standard error."""
+    """Return the request of a TOML file and options; name old keys of the file on standard error.
+
+    Raises:
+        ConfigError: the file is no configuration, or stands beside two to interpolate between.
+    """
     from matgen.generation.configuration import configured
     from matgen.runtime.config import ConfigError, read_toml
 
+    if config and "between" in options:
+        raise ConfigError(f"expected --between or --config, got both; leave {config} out, or write [between] into it")
     raw = read_toml(config) if config else {}
     try:
         request, moved = configured(raw, options, fast=fast)

@@ -14,6 +14,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "Targets": ("--kind --bandgap --property", ""),
     "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer --avoid-hazard"),
     "Structure": ("--spacegroup --max-atoms", ""),
+    "Examples": ("--like", "--like-weight --between --alpha"),
     "Molecules": ("--gap --smiles", "--dipole --smarts --avoid --charge"),
     "Search": ("-n --budget", "--seed --variety --fast --no-moves --no-diffusion --no-mala"),
     "Physics": ("", "--potential --potential-weight --ewald-weight --pressure"),

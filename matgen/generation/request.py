@@ -8,11 +8,14 @@ from typing import Any, Literal, Self
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
+from matgen.generation.between import with_both, with_ends
+from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.comparable_energies import check_energies
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
+from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
 from matgen.generation.sampler_settings import SamplerConfig, Stages
@@ -38,6 +41,8 @@ TAKEN = frozenset(
         "chemical_distance",
         "electrostatic",
         "graph",
+        "likeness",
+        "likeness_template",
         "pressure",
         "novelty",
         "repulsion",
@@ -78,6 +83,8 @@ class Request:
         composition: which elements may occur, and how many atoms.
         symmetry: of crystals.
         graph: of molecules.
+        like: examples to resemble.
+        between: two requests to interpolate between.
         search: how many candidates, and how long the search goes on.
         selection: which candidates are kept.
         verification: by first principles, during the search.
@@ -94,6 +101,8 @@ class Request:
     composition: CompositionConstraints = field(default_factory=CompositionConstraints)
     symmetry: SymmetryConstraints = field(default_factory=SymmetryConstraints)
     graph: GraphConstraints = field(default_factory=GraphConstraints)
+    like: LikenessConfig = field(default_factory=LikenessConfig)
+    between: BetweenConfig = field(default_factory=BetweenConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
@@ -116,10 +125,14 @@ class Request:
         if self.kind not in RELAXERS:
             raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
         check_energies(self)
+        if self.between.requests and not self.between.ends:
+            object.__setattr__(self, "between", with_ends(self.between))  # read once, as a part of this request
         _check_kind(self)
         _ = self.terms
         _check_size(self)
         _check_verification(self)
+        _check_between(self)
+        _ = self.examples
         check_possible(self.property_targets, self.rules)
 
     @classmethod
@@ -141,6 +154,8 @@ class Request:
             ValueError: the request cannot be understood or fulfilled.
         """
         changes = distributed({name: value for name, value in options.items() if name != "energies"}, self.kind)
+        if changes.get("between", {}).get("requests"):
+            changes = with_both({"kind": self.kind} | changes)
         for name, change in changes.items():
             if name in TABLES:
                 table = overlaid(to_mapping(getattr(self, name)), change)
@@ -155,6 +170,21 @@ class Request:
     def property_targets(self) -> tuple[Target, ...]:
         """The targets, parsed."""
         return parse_targets(self.targets, PROPERTIES_OF[self.kind])
+
+    @cached_property
+    def ends(self) -> tuple[tuple[float, "Request"], ...]:
+        """The two requests that this one lies between, with their weights; empty where it is none."""
+        weights = (self.between.alpha, 1 - self.between.alpha)
+        return tuple(
+            (weight, replace(self, targets=end.targets, like=end.like, between=BetweenConfig()))
+            for weight, end in zip(weights, self.between.ends, strict=False)
+        )
+
+    @cached_property
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of this request, and of those that it lies between."""
+        own = self.like.of_kind(self.kind)
+        return own + tuple(example for _, end in self.ends for example in end.examples)
 
     @cached_property
     def terms(self) -> Terms:
@@ -207,11 +237,11 @@ class Request:
     def most_alike(self) -> int:
         """Most candidates of one layout, as long as others are found: three tenths of those wanted, rounded up.
 
-        All where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
-        named, or at most `FEW` elements or space groups.
+        All where variety is switched off, where examples are given, whose layouts are wanted, and where the request
+        leaves few layouts: of molecules, where a formula is named, or at most `FEW` elements or space groups.
         """
         named = any(0 < len(some) <= FEW for some in (self.composition.elements, self.symmetry.space_groups))
-        if not self.selection.variety or self.kind == "molecule" or self.composition.formula or named:
+        if not self.selection.variety or self.examples or self.kind == "molecule" or self.composition.formula or named:
             return self.wanted
         return -(-3 * self.wanted // 10)
 
@@ -239,6 +269,16 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_between(request: Request) -> None:
+    """Check that targets and examples are those of the two requests to interpolate between."""
+    if request.between.requests and (request.targets or request.like.examples):
+        raise RequestError(
+            "expected targets and examples in the two requests to interpolate between, got some beside them; "
+            "write them into both files"
+        )
+    _ = request.ends
 
 
 def _check_size(request: Request) -> None:

@@ -19,6 +19,7 @@ from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
+from matgen.search.copies import NO_COPY, no_copy
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.templates.molecule import MoleculeTemplate
@@ -29,7 +30,7 @@ STRAIN = "strain"
 PREFERENCES = "preferences"
 """Verdict on rules that had better hold; it decides nothing."""
 
-CHECKED_BEFORE_RELAXATION = frozenset({"charge_balance", "novel", "rules"})
+CHECKED_BEFORE_RELAXATION = frozenset({"charge_balance", "novel", "rules", NO_COPY})
 """Checks besides targets that are made before a relaxation, which hardly changes their outcome."""
 
 
@@ -74,6 +75,8 @@ class CandidateChecks:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
         if known is not None:
             checks["novel"] = partial(novel_verdict, known=known, tolerance=POSSIBLE_MATCH)
+        if request.examples:
+            checks[NO_COPY] = partial(no_copy, examples=request.examples)
         advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM, PREFERENCES}
         if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel"}
@@ -99,6 +102,8 @@ class CandidateChecks:
         checks["rules"] = partial(keeps_rules, rules=request.molecule_rules)
         checks["novel"] = partial(_novel_graph, known=known)
         checks["in_domain"] = in_domain
+        if request.examples:
+            checks[NO_COPY] = partial(no_copy, examples=request.examples)
         advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
         if request.composition.formula or request.graph.smiles or request.selection.allow_known:
             advisory.add("novel")

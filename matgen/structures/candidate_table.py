@@ -27,6 +27,9 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "passed": all(verdict.passed for verdict in candidate.verdicts.values()),
         "energy": sum(candidate.energies.values()),
     }
+    if candidate.nearest_example is not None:
+        nearest = candidate.nearest_example
+        row |= {"nearest_example": nearest.name, "example_distance": nearest.distance}
     row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
     for name, prediction in candidate.properties.items():
         if name in COMPUTED_PROPERTIES:
