@@ -21,6 +21,7 @@ class Property:
             special meaning.
         note: how the value is calculated.
         tolerance: largest deviation at which a value meets a point target, in the unit.
+        relative: whether the tolerance is a share of the target instead.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Property:
     zero: float
     note: str
     tolerance: float
+    relative: bool = False
 
 
 CRYSTAL_PROPERTIES: dict[str, Property] = {
