@@ -16,6 +16,7 @@ from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.terms import check_finite
 from matgen.generation.kinds.base import Kind
 from matgen.generation.request import Request
+from matgen.targets.properties import PROPERTIES_OF
 from matgen.targets.target import Target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -57,7 +58,12 @@ def guidance(request: Request, kind: Kind) -> Sum:
 
 def state_targets(request: Request, kind: Kind) -> Sum:
     """Return the property targets as predicted from states by the graph network, which reads noised states too."""
-    return _targets(GraphPredictor(kind.graph), weighted_targets(request))
+    return _targets(GraphPredictor(kind.graph), _by_networks(request, weighted_targets(request)))
+
+
+def _by_networks(request: Request, wanted: Sequence[tuple[Target, float]]) -> list[tuple[Target, float]]:
+    """Return the targets that the graph network predicts: not those of property files, which leave geometries alone."""
+    return [(target, weight) for target, weight in wanted if target.name in PROPERTIES_OF[request.kind]]
 
 
 def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
@@ -102,14 +108,15 @@ def ranking_terms(
     """
     state, weights = expand(batch, geometry), request.sampler
     over_templates = template_ranking(request, kind)
-    over_states = _physical(weights.rank_graph, kind) + _targets(
-        kind.state_predictor, weighted_targets(request, weights.rank_target)
-    )
+    wanted = weighted_targets(request, weights.rank_target)
+    if request.kind == "molecule":  # its property files read molecular graphs alone
+        wanted = _by_networks(request, wanted)
+    over_states = _physical(weights.rank_graph, kind) + _targets(kind.state_predictor, wanted)
     with torch.no_grad():
         of_templates = over_templates.breakdown(batch)
         of_states = (over_states + request.terms.states).breakdown(state, level)
     of_states["graph"] = of_states["graph"] / batch.n_atoms
-    own, targets = request.terms.weights, {target.name for target, _ in weighted_targets(request)}
+    own, targets = request.terms.weights, {target.name for target, _ in wanted}
     check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
     return {f"{name}_template" if name in targets else name: value for name, value in of_templates.items()} | of_states
 

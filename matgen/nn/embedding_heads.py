@@ -2,8 +2,8 @@
 
 A member of the ensemble gives an embedding of a system; the head of this member turns it into the distribution of each
 property, and the distributions of all members are mixed evenly, as those of the ensemble are. A head reads the
-standardised embedding, and one hidden layer on it, which its properties share, so that properties with few labels profit
-from those with many.
+standardised embedding, and one hidden layer on it, which its properties share, so that properties with few labels
+profit from those with many.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,9 @@
 """Properties that follow from predicted ones by a formula, with their errors.
 
-In logarithms the formulas are linear, or nearly so. With k = log10 K and g = log10 G, a quantity log10 q = a k + b g + c
-has the variance a² s_k² + b² s_g² + 2 a b ρ s_k s_g, where ρ is the correlation of the errors of k and g, measured on
-held-out rows. The result is taken as logistic with that variance. This is done for each member of an ensemble, so that
-their disagreement is carried through as well.
+In logarithms the formulas are linear, or nearly so. With k = log10 K and g = log10 G, a quantity
+log10 q = a k + b g + c has the variance a² s_k² + b² s_g² + 2 a b ρ s_k s_g, where ρ is the correlation of the errors
+of k and g, measured on held-out rows. The result is taken as logistic with that variance. This is done for each member
+of an ensemble, so that their disagreement is carried through as well.
 """
 
 import math

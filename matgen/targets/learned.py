@@ -28,8 +28,17 @@ LEARNED: dict[str, Property] = {
         _positive("thermal_conductivity", "W/m/K", ("kappa", "lattice_thermal_conductivity"), 1000.0, AGL, 0.3),
         _positive("debye_temperature", "K", ("theta_d", "debye"), 2500.0, AGL, 0.1),
         _positive("thermal_expansion", "1/K", ("expansion",), 1e-3, f"volumetric, {AGL}"),
-        _positive("refractive_index", "", ("n_index", "index_of_refraction"), 100.0, "static, of the electrons, PBE", 0.1),
-        _positive("phonon_peak", "cm⁻¹", ("highest_phonon_peak",), 4000.0, "highest peak of the density of phonons, PBEsol", 0.1),
+        _positive(
+            "refractive_index", "", ("n_index", "index_of_refraction"), 100.0, "static, of the electrons, PBE", 0.1
+        ),
+        _positive(
+            "phonon_peak",
+            "cm⁻¹",
+            ("highest_phonon_peak",),
+            4000.0,
+            "highest peak of the density of phonons, PBEsol",
+            0.1,
+        ),
     )
 }
 """Properties of the shipped property file, by name."""
@@ -38,9 +47,7 @@ DERIVED: dict[str, Property] = {
     p.name: p
     for p in (
         _positive("pugh_ratio", "", ("k_over_g",), 100.0, "K/G; ductile above about 1.75", 0.1),
-        Property(
-            "poisson_ratio", "", ("poisson",), -1.0, 0.5, -math.inf, "(3 K - 2 G) / (6 K + 2 G)", 0.03
-        ),
+        Property("poisson_ratio", "", ("poisson",), -1.0, 0.5, -math.inf, "(3 K - 2 G) / (6 K + 2 G)", 0.03),
         _positive("young_modulus", "GPa", ("young", "youngs_modulus"), 1500.0, "9 K G / (3 K + G)"),
         _positive("vickers_hardness", "GPa", ("hardness",), 150.0, "0.92 (G/K)^1.137 G^0.708, Tian 2012", 0.25),
         _positive("dielectric_constant", "", ("epsilon_inf", "dielectric"), 10000.0, "of the electrons, static: n²"),

@@ -1,7 +1,7 @@
 """Distributions of a monotonically increasing function of a number whose distribution is known.
 
-A positive quantity that varies over orders of magnitude, such as a modulus, is predicted as the logistic distribution of
-its decimal logarithm. Probabilities of intervals and quantiles are exact: they are those of the transformed limits.
+A positive quantity that varies over orders of magnitude, such as a modulus, is predicted as the logistic distribution
+of its decimal logarithm. Probabilities of intervals and quantiles are exact: they are those of the transformed limits.
 """
 
 import math

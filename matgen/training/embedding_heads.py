@@ -163,7 +163,7 @@ def folds(groups: Sequence[str], n: int, seed: int = 0) -> Tensor:
     names = sorted(set(groups))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
     sizes, of_group = [0] * min(n, len(names)), {}
-    counts = {name: 0 for name in names}
+    counts = dict.fromkeys(names, 0)
     for name in groups:
         counts[name] += 1
     for place in order:

@@ -1,7 +1,7 @@
 """Property files: heads on the embeddings of the shipped networks, as one safetensors file with a header.
 
-A file holds numbers and text only, no code. Its header names the networks whose embeddings its heads read, with a hash of
-them, so that a file made for other networks is refused; and of each property the unit, the scale, the range of the
+A file holds numbers and text only, no code. Its header names the networks whose embeddings its heads read, with a hash
+of them, so that a file made for other networks is refused; and of each property the unit, the scale, the range of the
 training labels, and the errors on held-out rows. It holds no training row. Several files add up: each property is one
 more term of the energy, and a property that several files predict gets the even mixture of their predictions.
 """
@@ -9,11 +9,10 @@ more term of the energy, and a property that several files predict gets the even
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,11 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from matgen import __version__
-from matgen.nn.embedding_heads import EmbeddingHeads, HeadsConfig
+from matgen.nn.embedding_heads import EmbeddingHeads
 from matgen.targets.learned import BY_FILE
-from matgen.targets.properties import PROPERTIES_OF, Property
+from matgen.targets.properties import PROPERTIES_OF
 from matgen.weights.files import WEIGHTS, WeightsError, weights_file
 from matgen.weights.kinds import PROPERTY_HEADS
+from matgen.weights.property_format import Block, PropertyFile, as_json, block_of
 
 SHIPPED = "shipped"
 """In place of a file: the one that comes with the package."""
@@ -38,88 +38,11 @@ READ = {"crystal": ("structure_properties", "template_properties"), "molecule": 
 LARGEST = 64 * 2**20
 """Bytes of the largest file that is read."""
 
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""Names of properties: they are columns, and parts of options."""
+
 NOT_EMBEDDING = frozenset({"heads", "crystal"})
 """Parts of a member that its embeddings do not depend on."""
-
-
-@dataclass(frozen=True)
-class FileProperty:
-    """A property of a file.
-
-    Attributes:
-        described: name, unit, limits, tolerance.
-        logarithmic: whether its logarithm is predicted.
-        lowest_label: smallest label in training.
-        highest_label: largest label in training.
-        source: of the labels.
-        figures: numbers of rows, errors on held-out formulas, and those of baselines.
-    """
-
-    described: Property
-    logarithmic: bool
-    lowest_label: float
-    highest_label: float
-    source: str
-    figures: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Heads that were fitted together.
-
-    Attributes:
-        properties: of the heads, in their order.
-        hidden: units of their hidden layer.
-        centre: of each property or its logarithm.
-        spread: likewise.
-        correlation: of the errors of the logarithms of bulk and shear modulus.
-    """
-
-    properties: tuple[FileProperty, ...]
-    hidden: int
-    centre: tuple[float, ...]
-    spread: tuple[float, ...]
-    correlation: float = 0.0
-
-    def heads_config(self, members: int, width: int) -> HeadsConfig:
-        """Return the size of the heads on an ensemble."""
-        names = tuple(one.described.name for one in self.properties)
-        logarithmic = tuple(one.logarithmic for one in self.properties)
-        return HeadsConfig(
-            members, width, self.hidden, names, logarithmic, self.centre, self.spread, self.correlation
-        )
-
-
-@dataclass(frozen=True)
-class PropertyFile:
-    """The header of a property file.
-
-    Attributes:
-        path: of the file.
-        material: crystal or molecule.
-        reads: hash of the embeddings that it reads, by kind of network.
-        blocks: what it holds.
-        version: of the program that wrote it.
-        sha256: of the file.
-    """
-
-    path: Path
-    material: str
-    reads: dict[str, str]
-    blocks: tuple[Block, ...]
-    version: str
-    sha256: str
-
-    @property
-    def learned(self) -> dict[str, FileProperty]:
-        """Its own properties by name; the first one, where several blocks hold a property."""
-        found = [one for block in self.blocks for one in block.properties]
-        return {one.described.name: one for one in reversed(found)}
-
-    @property
-    def properties(self) -> dict[str, Property]:
-        """What may be a target by this file: its own properties, by name."""
-        return {name: one.described for name, one in self.learned.items()}
 
 
 @cache
@@ -177,7 +100,7 @@ def write_property_file(
     content = {
         "material": material,
         "reads": embeddings_in_use(material),
-        "blocks": [_as_json(block) for block, _ in blocks],
+        "blocks": [as_json(block) for block, _ in blocks],
     }
     header = {"kind": PROPERTY_HEADS, "config": json.dumps(content), "version": __version__}
     header |= {"trained_on": _trained_on([block for block, _ in blocks]), "figures": "{}"}
@@ -191,11 +114,6 @@ def _trained_on(blocks: Iterable[Block]) -> str:
     return "; ".join(found)
 
 
-def _as_json(block: Block) -> dict[str, Any]:
-    """Return a block as JSON types; infinite limits become text, since JSON has none."""
-    return json.loads(json.dumps(asdict(block)).replace("-Infinity", '"-inf"').replace("Infinity", '"inf"'))
-
-
 def read_property_file(path: Path | str) -> PropertyFile:
     """Return the header of a file, after checking all of the file.
 
@@ -207,9 +125,13 @@ def read_property_file(path: Path | str) -> PropertyFile:
     """
     path = SHIPPED_FILE if str(path) == SHIPPED else Path(path)
     if not path.is_file():
-        raise WeightsError(f"expected a property file, got {path}, which is not there; `matgen train property` makes one")
+        raise WeightsError(
+            f"expected a property file, got {path}, which is not there; `matgen train property` makes one"
+        )
     if path.stat().st_size > LARGEST:
-        raise WeightsError(f"expected a property file of at most {LARGEST // 2**20} MiB, got {path}; it holds something else")
+        raise WeightsError(
+            f"expected a property file of at most {LARGEST // 2**20} MiB, got {path}; it holds something else"
+        )
     return _read(path.resolve(), path.stat().st_mtime, path.stat().st_size)
 
 
@@ -223,14 +145,16 @@ def _read(path: Path, changed: float, size: int) -> PropertyFile:
         raise WeightsError(f"expected a property file, got {found} in {path}; `matgen train property` makes one")
     try:
         content = json.loads(header["config"])
-        blocks = tuple(_block(one) for one in content["blocks"])
+        blocks = tuple(block_of(one) for one in content["blocks"])
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         read = PropertyFile(path, content["material"], dict(content["reads"]), blocks, header["version"], digest)
         _check(read, values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"expected the header of a property file in {path}, got a damaged one ({error!r}); get it again") from error
+        raise WeightsError(
+            f"expected the header of a property file in {path}, got a damaged one ({error!r}); get it again"
+        ) from error
     return read
 
 
@@ -245,20 +169,6 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
-def _block(content: Mapping[str, Any]) -> Block:
-    properties = []
-    for one in content["properties"]:
-        described = {name: _number(value) for name, value in one["described"].items()}
-        described["aliases"] = tuple(described["aliases"])
-        properties.append(FileProperty(**{**one, "described": Property(**described)}))
-    rest = {name: content[name] for name in ("hidden", "correlation")}
-    return Block(tuple(properties), centre=tuple(content["centre"]), spread=tuple(content["spread"]), **rest)
-
-
-def _number(value: Any) -> Any:
-    return float(value) if value in ("inf", "-inf") else value
-
-
 def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
     """Check that names, sizes and numbers of a file fit together.
 
@@ -266,7 +176,9 @@ def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
         WeightsError: they do not.
     """
     if read.material not in READ or set(read.reads) != set(READ[read.material]) or not read.blocks:
-        raise WeightsError(f"expected {read.path} to read {' and '.join(READ)} networks, got {sorted(read.reads)}; train it again")
+        raise WeightsError(
+            f"expected {read.path} to read {' and '.join(READ)} networks, got {sorted(read.reads)}; train it again"
+        )
     expected = set()
     for place, block in enumerate(read.blocks):
         _check_names(read, block)
@@ -278,24 +190,35 @@ def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
                 expected.add(own + name)
                 found = values.get(own + name)
                 if found is None or found.shape != value.shape or not found.is_floating_point():
-                    raise WeightsError(f"expected {own}{name} of shape {tuple(value.shape)} in {read.path}; get it again")
+                    raise WeightsError(
+                        f"expected {own}{name} of shape {tuple(value.shape)} in {read.path}; get it again"
+                    )
                 if not torch.isfinite(found).all() or (name in {"std", "temperature"} and bool((found <= 0).any())):
-                    raise WeightsError(f"expected finite numbers in {read.path}, got others in {own}{name}; train it again")
+                    raise WeightsError(
+                        f"expected finite numbers in {read.path}, got others in {own}{name}; train it again"
+                    )
     if set(values) != expected:
-        raise WeightsError(f"expected heads only in {read.path}, got also {sorted(set(values) - expected)[0]}; get it again")
+        raise WeightsError(f"expected heads only in {read.path}, got also {min(set(values) - expected)}; get it again")
 
 
 def _check_names(read: PropertyFile, block: Block) -> None:
     """Check that each property of a block can be told from those of the networks, and is described by sound numbers."""
     for one in block.properties:
         name = one.described.name
+        if not NAME.fullmatch(name):
+            raise WeightsError(
+                f"expected a name of lower-case letters, digits and _ in {read.path}, got {name!r}; rename it"
+            )
         if name in PROPERTIES_OF[read.material]:
-            raise WeightsError(f"expected properties of its own in {read.path}, got {name}, which is always predicted; train it under another --name")
+            raise WeightsError(
+                f"expected properties of its own in {read.path}, got {name}, which is always predicted; train it under "
+                "another --name"
+            )
         shipped = BY_FILE.get(name) if read.material == "crystal" else None
         if shipped is not None and shipped.unit != one.described.unit:
             raise WeightsError(
-                f"expected {name} in {shipped.unit or 'no unit'}, as the shipped one, got {one.described.unit or 'none'} "
-                f"in {read.path}; train it under another --name"
+                f"expected {name} in {shipped.unit or 'no unit'}, as the shipped one, got "
+                f"{one.described.unit or 'none'} in {read.path}; train it under another --name"
             )
     numbers = [*block.centre, *block.spread, block.correlation]
     if not all(math.isfinite(number) for number in numbers) or not all(number > 0 for number in block.spread):
@@ -311,7 +234,9 @@ def check_reads(read: PropertyFile, material: str, folder: Path | None = None) -
         WeightsError: it is for another kind of material, or reads another embedding.
     """
     if read.material != material:
-        raise WeightsError(f"expected a property file for a {material}, got {read.path}, which is for a {read.material}; leave it out")
+        raise WeightsError(
+            f"expected a property file for a {material}, got {read.path}, which is for a {read.material}; leave it out"
+        )
     for kind, used in embeddings_in_use(material, folder).items():
         if read.reads[kind] != used:
             raise WeightsError(
@@ -331,6 +256,3 @@ def heads_of(read: PropertyFile, kind: str) -> list[EmbeddingHeads]:
         heads.load_state_dict(state)
         found.append(heads.eval().requires_grad_(requires_grad=False))
     return found
-
-
-FIELDS = frozenset(f.name for f in fields(FileProperty))

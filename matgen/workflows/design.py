@@ -28,6 +28,7 @@ from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_folder import all_rounds, all_units
 from matgen.structures.run_report import ADVICE, ResumeError, RunInfo
+from matgen.weights.property_sets import hashes_of
 from matgen.weights.shipped import folder_of, shipped_hashes
 from matgen.workflows.folder_name import readable, short_hash
 
@@ -179,11 +180,13 @@ def identity(request: Request) -> RunInfo:
     configuration = to_mapping(request)
     for table, names in EFFORT.items():
         configuration[table] = {name: value for name, value in configuration[table].items() if name not in names}
-    del configuration["resources"]["weights"]  # their hashes tell more than their folder
+    for name in ("weights", "with_files"):  # their hashes tell more than their paths
+        del configuration["resources"][name]
     del configuration["verification"]  # which is empty
     if request.terms.weights:
         configuration["energies"] = request.terms.weights
     weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
+    weights |= hashes_of(request.property_files)
     return RunInfo(__version__, request.search.seed, configuration, weights)
 
 
@@ -233,6 +236,7 @@ def design(
     * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1);
+    * properties of your own: `with_files`, written by `matgen train property`;
     * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
       configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
 

@@ -4,15 +4,14 @@
 
 FOLDER holds crystals/aflow_elastic.parquet and crystals/mp24_le20.parquet; the prepared table holds the labels of the
 Materials Project. Rows of the split `train` are fitted, those of `val` calibrate, and the errors on those of `test` are
-printed as JSON and written into the header. A row of AFLOW gets the split of its formula in the Materials Project; of the
-formulas that are not there, a tenth each is held out for `val` and `test`.
+printed as JSON and written into the header. A row of AFLOW gets the split of its formula in the Materials Project; of
+the formulas that are not there, a tenth each is held out for `val` and `test`.
 """
 
 import argparse
 import json
 import math
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,10 @@ from matgen.targets.learned import LEARNED
 from matgen.templates.symmetry import Described
 from matgen.training.embedding_heads import covered, fit_together, mixture, temperatures
 from matgen.training.structure_properties import Neighbourhoods
+from matgen.weights.files import record_hash
 from matgen.weights.models import load
-from matgen.weights.property_files import SHIPPED_FILE, Block, FileProperty, write_property_file
+from matgen.weights.property_files import SHIPPED_FILE, write_property_file
+from matgen.weights.property_format import Block, FileProperty
 
 SPLITS = ("train", "val", "test")
 HIDDEN, EPOCHS, LARGEST, LARGEST_VOLUME_RATIO = 128, 60, 60, 1.7
@@ -83,6 +84,8 @@ def main() -> None:
             torch.save(rows, asked.cache)
     block, heads, figures = fitted(rows)
     written = write_property_file(asked.out, "crystal", [(block, heads)])
+    if asked.out == SHIPPED_FILE:
+        record_hash(written.path)
     print(json.dumps({"file": str(written.path), "sha256": written.sha256, "figures": figures}, indent=1))
 
 
@@ -157,7 +160,7 @@ def fitted(rows: Rows) -> tuple[Block, dict[str, EmbeddingHeads], dict[str, Any]
             left = (z - loc.mean(0))[train[1]][:, :2]
             left = left[left.isfinite().all(1)]
             correlation = float(torch.corrcoef(left.T)[0, 1])
-    print(json.dumps({"correlation of the errors of log K and log G": correlation, "rows": int(len(left))}))
+    print(json.dumps({"correlation of the errors of log K and log G": correlation, "rows": len(left)}))
     return _block(rows, centre, spread, figures["structure_properties"], correlation), heads, figures
 
 
@@ -196,11 +199,6 @@ def errors(loc: Tensor, scale: Tensor, z: Tensor, rows: Rows, spread: Tensor) ->
 
 def _digits(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def summary(figures: dict[str, Any], names: Sequence[str] = tuple(LEARNED)) -> list[str]:
-    """Return one line per property."""
-    return [f"{name}: {figures[name]}" for name in names]
 
 
 if __name__ == "__main__":

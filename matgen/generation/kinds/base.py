@@ -10,6 +10,7 @@ from matgen.energies.base import TemplateEnergy, TemplateSum
 from matgen.energies.property_target import StatePredictor
 from matgen.generation.predictors import Predictor
 from matgen.generation.request import Request
+from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.samplers.hybrid import Substitution
@@ -27,7 +28,7 @@ class KindModels(Protocol):
         ...
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         ...
 
@@ -58,7 +59,7 @@ class KindWithModels(Generic[M]):
         return self.models.graph
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         return self.models.properties
 
@@ -87,7 +88,7 @@ class Kind(Protocol):
         ...
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         ...
 

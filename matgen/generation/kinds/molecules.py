@@ -140,6 +140,8 @@ class Molecules(KindWithModels[MoleculeModels]):
         """Conditions of n molecules: point targets, and values sampled within ranges unless `fixed_only`."""
         values = {}
         for target in self.request.property_targets:
+            if target.name not in CONDITION_SPANS:  # the prior was not trained on it
+                continue
             lowest, highest = CONDITION_SPANS[target.name]
             low = target.low if math.isfinite(target.low) else min(lowest, target.high)
             high = target.high if math.isfinite(target.high) else max(highest, target.low)
