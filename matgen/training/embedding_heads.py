@@ -146,13 +146,20 @@ def fit_ridge(features: Tensor, labels: Tensor, groups: Sequence[str], seed: int
 
 
 def _ridge_path(features: Tensor, labels: Tensor, penalties: Sequence[float] = PENALTIES) -> list[Ridge]:
-    """Return the regressions with several penalties, by one decomposition of each member's features."""
+    """Return the regressions with several penalties, by one decomposition of each member's features.
+
+    The smaller of the two Gram matrices is decomposed: that of the rows, or that of the features.
+    """
     centre, mean = features.mean(1, keepdim=True), labels.mean()
-    u, s, v = torch.linalg.svd(features - centre, full_matrices=False)
-    read = torch.einsum("mnk,n->mk", u, labels - mean)
+    x, y = features - centre, labels - mean
+    few = x.shape[1] <= x.shape[2]
+    square, basis = torch.linalg.eigh(x @ x.mT if few else x.mT @ x)
+    square = square.clamp_min(0.0)
+    read = basis.mT @ (y if few else x.mT @ y)[..., None]
     found = []
     for penalty in penalties:
-        weight = torch.einsum("mk,mkf->mf", read * s / (s.square() + penalty), v)
+        solved = basis @ (read / (square + penalty)[..., None])
+        weight = (x.mT @ solved if few else solved)[..., 0]
         offset = mean - torch.einsum("mf,mf->m", centre[:, 0], weight)
         found.append(Ridge(weight, offset, penalty))
     return found

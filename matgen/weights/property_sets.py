@@ -7,11 +7,12 @@ import torch
 
 from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
+from matgen.runtime.output import writing
 from matgen.targets.derived import SOURCES
 from matgen.targets.learned import BY_FILE, known_properties
 from matgen.targets.properties import Property
 from matgen.weights.files import WeightsError
-from matgen.weights.property_files import SHIPPED, check_reads, heads_of, read_property_file
+from matgen.weights.property_files import SHIPPED, check_reads, heads_of, read_property_file, write_property_file
 from matgen.weights.property_format import PropertyFile
 
 
@@ -118,3 +119,28 @@ def with_heads(
     if not files:
         return ensemble
     return WithHeads(ensemble, [heads for read in files for heads in heads_of(read, kind)]).to(device)
+
+
+def packed(paths: Sequence[Path], out: Path) -> PropertyFile:
+    """Join property files of one kind of material into one.
+
+    Args:
+        paths: of the files.
+        out: file to write.
+
+    Raises:
+        WeightsError: as `named_files`, or the file to write is one of them or no safetensors file.
+        OutputError: the file cannot be written.
+    """
+    material = read_property_file(paths[0]).material
+    files = named_files([str(path) for path in paths], material)
+    if out.suffix != ".safetensors" or out.resolve() in {read.path for read in files}:
+        raise WeightsError(f"expected a .safetensors file of its own to write, got {out}; name another --out")
+    blocks = []
+    for read in files:
+        of_kind = {kind: heads_of(read, kind) for kind in read.reads}
+        blocks += [
+            (block, {kind: heads[place] for kind, heads in of_kind.items()}) for place, block in enumerate(read.blocks)
+        ]
+    with writing(out.parent):
+        return write_property_file(out, material, blocks)
