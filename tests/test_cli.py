@@ -15,6 +15,7 @@ from rich.console import Console
 
 from matgen import __version__, cli
 from matgen.cli.common import same_command
+from matgen.cli.option_groups import GROUPS
 from matgen.cli.terminal import StageView
 from matgen.generation.presets import FAST
 from matgen.generation.request import Request
@@ -57,10 +58,31 @@ OPTIONS = [
 
 def test_every_option_of_the_manual_exists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    called(monkeypatch, "design", "--help")
+    called(monkeypatch, "design", "--help", "all")
     shown = capsys.readouterr().out
     for option in OPTIONS:
         assert option in shown, option
+
+
+def test_the_help_of_design_fits_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    called(monkeypatch, "design", "--help")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.split()[0] in GROUPS] == list(GROUPS)
+    daily = [name for names, _ in GROUPS.values() for name in names.split()]
+    assert all(sum(name in line.split()[:2] for line in lines) == 1 for name in daily)
+    assert "--no-mala" not in " ".join(lines)  # a rare one
+    assert "--help all" in lines[-1]
+
+
+def test_every_option_of_design_has_a_group_and_every_group_names_options() -> None:
+    command = typer.main.get_command(cli.app).commands["design"]  # type: ignore[attr-defined]
+    options = command.get_params(command.make_context("design", []))
+    assert all(option.rich_help_panel and option.help for option in options)
+    named = [name for parts in GROUPS.values() for names in parts for name in names.split()]
+    assert len(named) == len(set(named))
+    assert set(named) <= {name for option in options for name in option.opts}
 
 
 def commands_shown() -> list[str]:
@@ -76,7 +98,8 @@ def test_commands_of_the_readme_are_understood() -> None:
     for line in shown:
         command, words = typer.main.get_command(cli.app), shlex.split(line, comments=True)[1:]
         while hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]
+            plain = command.name == "train" and words[0] not in command.commands  # `model` need not be said
+            command = command.commands["model" if plain else words.pop(0)]
         command.make_context("matgen", words)  # raises on an option or argument that does not exist
 
 

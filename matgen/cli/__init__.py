@@ -12,6 +12,7 @@ from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.learn import learn
 from matgen.cli.models import models
+from matgen.cli.option_groups import GroupedCommand
 from matgen.cli.property import train_property
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
-app.command()(design)
+app.command(cls=GroupedCommand)(design)
 app.command()(evaluate)
 app.command()(learn)
 app.command()(screen)

@@ -26,7 +26,7 @@ def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
     bandgap: BandGap = None,
     gap: Annotated[
-        str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
+        str | None, typer.Option(help="HOMO–LUMO gap in eV (B3LYP), written as --bandgap; of a molecule.")
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     targets: Targets = None,
@@ -39,7 +39,7 @@ def design(
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
     ] = None,
     smiles: Annotated[
-        str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
+        str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
     smarts: Annotated[
         list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
@@ -75,7 +75,7 @@ def design(
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
     max_ehull: Annotated[
-        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom; after relaxation. Default: 0.1.")
     ] = None,
     confidence: Annotated[
         float | None,

@@ -1,7 +1,7 @@
-"""Preparation of a `CrystalTable` from published Parquet tables (needs pyarrow and moyopy)."""
+"""Labels of crystals from several tables, and described rows as a `CrystalTable` (needs pyarrow)."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,42 +11,12 @@ import pyarrow.parquet as pq
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
-from matgen.datasets.described_rows import DescribedRow, described_rows
+from matgen.datasets.described_rows import DescribedRow
 from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described
 
 MP2020_SOURCES = {"mp20_2021", "mpts52_2022"}
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """A prepared table and the rows that have no template, counted by cause."""
-
-    table: CrystalTable
-    failures: Counter[str]
-
-
-def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter) -> Preparation:
-    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free parameters, in memory.
-
-    Args:
-        folder: the data folder.
-        jobs: number of processes.
-        progress: wraps the iteration over rows to show progress.
-
-    Raises:
-        FileNotFoundError: the folder has no such table.
-    """
-    path = folder / "crystals" / "mp24_le20.parquet"
-    if not path.exists():
-        message = f"expected the table {path}; name the folder that holds crystals/*.parquet"
-        raise FileNotFoundError(message)
-    more = Labels.read(folder / "crystals")
-    names = tuple(pq.read_schema(path).names)
-    rows = list(progress(described_rows(path, names, jobs)))
-    failures = Counter(row.found for row in rows if isinstance(row.found, str))
-    return Preparation(table_of_rows([row for row in rows if isinstance(row.found, Described)], more), failures)
 
 
 def _number(value: float | None) -> float:
@@ -80,6 +50,14 @@ class Labels:
             of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
             predicted=_by_id(predicted, "megnet_gap") if (predicted := folder / "megnet_gaps.parquet").exists() else {},
         )
+
+    def digest(self) -> str:
+        """Return a hash of all labels."""
+        found = hashlib.sha256()
+        for numbers in (self.chgnet, self.predicted):
+            found.update(repr(sorted(numbers.items())).encode())
+        found.update(repr(sorted((name, sorted(row.items())) for name, row in self.of_2019.items())).encode())
+        return found.hexdigest()
 
     def gap(self, row: dict[str, Any]) -> GapLabel:
         """Return the band gap of a row."""

@@ -1,5 +1,6 @@
 """Preparation of shards from a Parquet table of any size, row by row, such that an interrupted one goes on."""
 
+import hashlib
 import json
 import math
 import zlib
@@ -76,7 +77,9 @@ def prepare_shards(
     """
     with open_table(path) as file:
         n, names = file.metadata.num_rows, set(file.schema_arrow.names)
-    _check_source(folder, path, n, rows_of_a_shard)
+    with path.open("rb") as content:
+        table_digest = hashlib.file_digest(content, "sha256").hexdigest()
+    _check_source(folder, {"table": table_digest, "labels": labels.digest(), "rows_of_a_shard": rows_of_a_shard})
     failures: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     number = 0
@@ -114,12 +117,10 @@ def into_file(shards: Shards, path: Path) -> None:
     shards.folder.rmdir()
 
 
-def _check_source(folder: Path, path: Path, n: int, rows_of_a_shard: int) -> None:
+def _check_source(folder: Path, facts: dict[str, Any]) -> None:
     """Note what the shards of a folder are made from; refuse a folder of something else."""
     folder.mkdir(parents=True, exist_ok=True)
-    stat = path.stat()
-    facts: dict[str, Any] = {"table": str(path.resolve()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
-    facts |= {"rows": n, "rows_of_a_shard": rows_of_a_shard, "version": __version__}
+    facts = facts | {"version": __version__}
     note = folder / SOURCE
     if not note.exists():
         replace_file(note, json.dumps(facts, indent=1) + "\n")
@@ -127,7 +128,7 @@ def _check_source(folder: Path, path: Path, n: int, rows_of_a_shard: int) -> Non
     known = json.loads(note.read_text(encoding="utf-8"))
     if known != facts:
         other = ", ".join(f"{name} {known.get(name)}" for name, value in facts.items() if known.get(name) != value)
-        raise TableError(f"{folder} holds shards of another table or version ({other}); delete it, or choose another")
+        raise TableError(f"{folder} holds shards made from other data ({other}); delete it, or choose another")
 
 
 def _completed(row: DescribedRow, found: Described, columns: set[str]) -> DescribedRow:

@@ -221,7 +221,9 @@ def _check_composition(rules: TemplateRules) -> None:
         )
     if not fitting_groups(rules):
         groups = "any space group" if len(rules.space_groups) == 230 else f"space groups {sorted(rules.space_groups)}"
+        cell = f"{rules.units} units of {formula}" if rules.units else formula
+        more = "any number of units" if rules.units else "more atoms"
         raise ContradictionError(
-            f"no template of {groups} with at most {rules.max_atoms} atoms holds {formula}; "
-            "allow other space groups or more atoms"
+            f"no template of {groups} with at most {rules.max_atoms} atoms holds {cell}; "
+            f"allow other space groups or {more}"
         )
