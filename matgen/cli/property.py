@@ -15,7 +15,7 @@ def train_property(
     table: Annotated[
         Path,
         typer.Option(
-            help="CSV or Parquet with structures, file names or SMILES in a column; or extxyz, JSON with values inside.",
+            help="CSV or Parquet with structures, file names or SMILES in a column; or extxyz, JSON with values.",
             show_default=False,
         ),
     ],

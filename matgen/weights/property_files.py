@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -103,10 +104,22 @@ def write_property_file(
         "blocks": [as_json(block) for block, _ in blocks],
     }
     header = {"kind": PROPERTY_HEADS, "config": json.dumps(content), "version": __version__}
-    header |= {"trained_on": _trained_on([block for block, _ in blocks]), "figures": "{}"}
+    header |= {"trained_on": _trained_on([block for block, _ in blocks])}
+    header |= {"figures": json.dumps(_figures([block for block, _ in blocks]))}
     save_file(values, path, metadata=header)
     path.chmod(0o644)
     return read_property_file(path)
+
+
+def _figures(blocks: Iterable[Block]) -> dict[str, Any]:
+    """Return the errors of all properties, as other weights have them."""
+    found = {one.described.name: one.figures for block in blocks for one in block.properties}
+    return {
+        f"{key}_{name}": value
+        for name, figures in found.items()
+        for key, value in figures.items()
+        if key.startswith(("mae", "coverage")) and not key.endswith("mp20")
+    }
 
 
 def _trained_on(blocks: Iterable[Block]) -> str:

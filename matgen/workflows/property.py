@@ -90,12 +90,12 @@ def run(asked: Column, out: Path, *, name: str = "", report: Report | None = Non
     values = values.log10() if asked.logarithmic else values
     centre, spread = float(values.mean()), float(values.std())
     labels, groups = (values - centre) / spread, [one.group for one in samples.samples]
-    simple = baselines(_composition(templates), labels, groups)
+    simple = baselines(composition_features(TemplateBatch.of(templates)), labels, groups)
     heads: dict[str, EmbeddingHeads] = {}
     found: dict[str, Errors] = {}
     for kind, own in embedded.items():
         base = _base(samples.kind, kind, own)
-        config = HeadsConfig(*own.shape[::2], base.config.hidden, (named,), (asked.logarithmic,), (centre,), (spread,))
+        config = _config(own, base.config.hidden, (named,), (asked.logarithmic,), (centre,), (spread,))
         fit = _fit(base, own, labels, groups, tell)
         heads[kind] = ridge_heads(base, config, fit.ridge, fit.scale)
         found[kind] = errors(fit, labels, spread, simple)
@@ -176,10 +176,23 @@ def _base(material: str, kind: str, embedded: Tensor) -> EmbeddingHeads:
     """Return heads whose standardisation and hidden layer are used: the shipped ones, or none for molecules."""
     if material == "crystal":
         return heads_of(read_property_file(SHIPPED), kind)[0]
-    base = EmbeddingHeads(HeadsConfig(*embedded.shape[::2], 0, (), (), (), ()))
+    base = EmbeddingHeads(_config(embedded, 0))
     own = embedded.std(1)
     base.mean, base.std = embedded.mean(1), own.clamp_min(0.1 * float(own.median())).clamp_min(1e-6)
     return base.requires_grad_(requires_grad=False)
+
+
+def _config(
+    embedded: Tensor,
+    hidden: int,
+    names: tuple[str, ...] = (),
+    logarithmic: tuple[bool, ...] = (),
+    centre: tuple[float, ...] = (),
+    spread: tuple[float, ...] = (),
+) -> HeadsConfig:
+    """Return the size of heads on embeddings (members, n_rows, width)."""
+    members, _, width = embedded.shape
+    return HeadsConfig(members, width, hidden, names, logarithmic, centre, spread)
 
 
 def _fit(base: EmbeddingHeads, embedded: Tensor, labels: Tensor, groups: Sequence[str], report: Report) -> Fit:
@@ -193,9 +206,8 @@ def _fit(base: EmbeddingHeads, embedded: Tensor, labels: Tensor, groups: Sequenc
     return fits(ridge_features(base, embedded), labels, groups, tell)
 
 
-def _composition(templates: Sequence[Template]) -> Tensor:
+def composition_features(batch: TemplateBatch) -> Tensor:
     """Return statistics of the composition (n_rows, n_statistics), and the number of atoms, for the forest."""
-    batch = TemplateBatch.of(list(templates))
     weight = batch.site_multiplicity.double()[:, None]
     described_sites = descriptors()[batch.site_element].double()
     statistics = composition_statistics(described_sites, weight, batch.site_system, batch.n_systems)
@@ -211,8 +223,9 @@ def _property(name: str, asked: Column, spread: float) -> Property:
 
 def _entry(described_one: Property, asked: Column, samples: Samples, found: Mapping[str, Errors]) -> FileProperty:
     values = [one.value for one in samples.samples]
-    figures = {"rows": len(values), "formulas": len({one.group for one in samples.samples})}
-    figures |= {"held_out": {kind: asdict(one) for kind, one in found.items()}}
+    formulas = len({one.group for one in samples.samples})
+    held_out = {kind: asdict(one) for kind, one in found.items()}
+    figures = {"rows": len(values), "formulas": formulas, "held_out": held_out}
     source = f"{asked.table.name}, {len(values)} rows"
     return FileProperty(described_one, asked.logarithmic, min(values), max(values), source, figures)
 
