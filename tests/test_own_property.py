@@ -68,11 +68,12 @@ def test_rows_of_one_formula_are_held_out_together_in_even_folds() -> None:
 
 
 def test_what_is_linear_is_learned_and_noise_is_not() -> None:
-    features, groups = random(4, 120, 40), [str(i) for i in range(120)]
-    truth = torch.einsum("mnf,mf->n", features, random(4, 40, seed=5)) / 4
+    signal, groups = random(120, 40), [str(i) for i in range(120)]
+    features = signal + 0.1 * random(4, 120, 40, seed=3)  # each member sees the signal with noise of its own
+    truth = signal @ random(40, seed=5)
     truth = truth / truth.std()
     learned, noise = fits(features, truth, groups), fits(features, random(120, seed=9), groups)
-    assert learned.curve[-1][1] < 0.75 * float((truth - truth.mean()).abs().mean())
+    assert learned.curve[-1][1] < 0.3 * float((truth - truth.mean()).abs().mean())  # the noise alone costs a tenth
     assert noise.ridge.penalty >= 100 * learned.ridge.penalty or noise.ridge.penalty == PENALTIES[-1]
     assert [n for n, _ in learned.curve] == sorted({n for n, _ in learned.curve})  # more rows each time
     assert learned.curve[0][1] > learned.curve[-1][1]

@@ -1,4 +1,4 @@
-"""`matgen energy`: property files that can be handed to others."""
+"""`matgen energy`: property files, which others can use."""
 
 from pathlib import Path
 from typing import Annotated

@@ -22,8 +22,8 @@ from matgen.targets.derived import derived
 from matgen.targets.distributions import Distribution, Logistic
 from matgen.targets.transformed import log_logistic
 
-SMALLEST_SCALE = 0.02
-"""Of a standardised property."""
+SMALLEST_SCALE, LARGEST_SCALE = 0.02, 1.0
+"""Of a standardised property: the largest is nearly twice the spread of the labels; far from them nothing is known."""
 
 OFFSET = 0.5
 """Subtracted from the raw scale, so that heads begin with a scale of about a half."""
@@ -101,7 +101,7 @@ class EmbeddingHeads(nn.Module):
         loc, scale = self.standardised(self.features(embedded))
         config = self.config
         spread, centre = loc.new_tensor(config.spread), loc.new_tensor(config.centre)
-        loc, scale = loc * spread + centre, scale * self.temperature * spread
+        loc, scale = loc * spread + centre, (scale * self.temperature).clamp_max(LARGEST_SCALE) * spread
         of_members = []
         for own_loc, own_scale in zip(loc, scale, strict=True):
             found: dict[str, Distribution] = {}

@@ -27,6 +27,7 @@ from matgen.targets.properties import PROPERTIES_OF
 from matgen.weights.files import WEIGHTS, WeightsError, weights_file
 from matgen.weights.kinds import PROPERTY_HEADS
 from matgen.weights.property_format import Block, PropertyFile, as_json, block_of
+from matgen.weights.renamed import current_kind
 
 SHIPPED = "shipped"
 """In place of a file: the one that comes with the package."""
@@ -154,7 +155,8 @@ def _read(path: Path, changed: float, size: int) -> PropertyFile:
     del changed, size
     header, values = _content(path)
     if header.get("kind") != PROPERTY_HEADS:
-        found = f"weights of kind {header['kind']}" if "kind" in header else "a safetensors file of another program"
+        other = current_kind(header.get("kind", ""))
+        found = f"weights of kind {other}" if other else "a safetensors file of another program"
         raise WeightsError(f"expected a property file, got {found} in {path}; `matgen train property` makes one")
     try:
         content = json.loads(header["config"])

@@ -78,9 +78,12 @@ class PropertyFile:
 
     @property
     def learned(self) -> dict[str, FileProperty]:
-        """Its own properties by name; the first one, where several blocks hold a property."""
-        found = [one for block in self.blocks for one in block.properties]
-        return {one.described.name: one for one in reversed(found)}
+        """Its own properties by name, in the order of the file; the first one, where several blocks hold a property."""
+        found: dict[str, FileProperty] = {}
+        for block in self.blocks:
+            for one in block.properties:
+                found.setdefault(one.described.name, one)
+        return found
 
     @property
     def properties(self) -> dict[str, Property]:

@@ -31,9 +31,10 @@ def named_files(names: Sequence[str], material: str, folder: Path | None = None)
     files = tuple(read_property_file(name) for name in names)
     for read in files:
         check_reads(read, material, folder)
+    hashes = [read.sha256 for read in files]
     seen: dict[str, PropertyFile] = {}
     for read in files:
-        if read.sha256 in {other.sha256 for other in seen.values() if other is not read}:
+        if hashes.count(read.sha256) > 1:
             raise WeightsError(f"expected different property files, got {read.path} twice; name it once")
         for name, one in read.learned.items():
             other = seen.setdefault(name, read).learned[name]

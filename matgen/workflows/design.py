@@ -223,7 +223,7 @@ def design(
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
     and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
-    * targets: a value, a (low, high) pair, or text such as ">3", by property name;
+    * targets: a value, a (low, high) pair, or text such as ">3", by property name, also of property files, `with_files`;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
       `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`;
@@ -236,7 +236,6 @@ def design(
     * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules);
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1);
-    * properties of your own: `with_files`, written by `matgen train property`;
     * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
       configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
 
