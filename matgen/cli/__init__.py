@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from matgen import __version__
-from matgen.cli import data, reference
+from matgen.cli import data, energy, reference
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
@@ -15,8 +15,9 @@ from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
 from matgen.cli.properties import properties
+from matgen.cli.property import train_property
 from matgen.cli.screen import screen
-from matgen.cli.train import train
+from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
 
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
@@ -33,7 +34,11 @@ app.command()(evaluate)
 app.command()(evidence)
 app.command()(learn)
 app.command()(screen)
-app.command()(train)
+training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")
+training.command("model")(train)
+training.command("property")(train_property)
+app.add_typer(training, name="train")
+app.add_typer(energy.app, name="energy")
 app.add_typer(data.app, name="data")
 app.command()(models)
 app.command()(properties)

@@ -11,6 +11,7 @@ from matgen.cli.cells import (
     check_value_text,
     identity_text,
     median_text,
+    number_text,
     prediction_text,
     rounded,
     shown_properties,
@@ -70,10 +71,11 @@ def _property_columns(name: str, target: Target | None) -> list[_Column]:
     if name in COMPUTED_PROPERTIES:
         return [_Column(name, partial(_predicted_text, name=name, target=target), True)]
     probability = [_Column("P(met)", partial(_probability_text, name=name), True)] if target else []
+    evaluated = _Column("evaluator", partial(_predicted_text, name=f"{EVALUATOR}{name}", target=target), True)
     return [
         _Column(f"{name}, predictor", partial(_predicted_text, name=name), True),
         *probability,
-        _Column("evaluator", partial(_predicted_text, name=f"{EVALUATOR}{name}", target=target), True),
+        *([evaluated] if name in PROPERTIES else []),  # which knows no property of a file
     ]
 
 
@@ -125,7 +127,7 @@ def energy_table(candidates: Sequence[Candidate]) -> Table:
 def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> Table:
     """Make a table of the first rows of a ranking: identity, predictions, stability, failed checks."""
     kind: KindName = next((row.candidate.kind for row in rows if row.candidate is not None), "crystal")
-    shown = shown_properties(targets, kind)
+    shown, by_name = shown_properties(targets, kind), {target.name: target for target in targets}
     table = Table(title=f"the best {min(top, len(rows))} of {len(rows)}", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("name", overflow="fold", min_width=14)
@@ -136,14 +138,15 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
         table.add_column("SMILES", overflow="fold", min_width=12)
     n_identity = len(table.columns) - 2
     for name in shown:
-        table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        unit = by_name[name].asked.unit if name in by_name else PROPERTIES[name].unit
+        heading = f"{name.replace('_', ' ')}, {unit}" if unit else name.replace("_", " ")
+        table.add_column(heading, justify="right", no_wrap=True)
         if name in COMPUTED_PROPERTIES:
             continue
         table.add_column("evaluator", justify="right", no_wrap=True)
     for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
     table.add_column("failed checks", overflow="fold", min_width=10)
-    by_name = {target.name: target for target in targets}
     for row in rows[:top]:
         if row.candidate is None:
             n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
@@ -163,7 +166,7 @@ def _predictions(candidate: Candidate, name: str, target: Target | None) -> tupl
     predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
     if name in COMPUTED_PROPERTIES:
         return (median_text(predicted) + target_mark(target, predicted),)
-    spread = "" if predicted is None else f" ± {predicted.spread:.2f}"
+    spread = "" if predicted is None else f" ± {number_text(predicted.spread, predicted.spread)}"
     return (
         median_text(predicted) + spread + target_mark(target, predicted),
         median_text(evaluated) + target_mark(target, evaluated),

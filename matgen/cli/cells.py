@@ -25,14 +25,20 @@ def prediction_text(prediction: Prediction | None) -> str:
     if prediction is None:
         return ""
     if not prediction.spread:
-        return f"{prediction.value:.4g} {prediction.unit}"
-    epistemic = f" ± {prediction.epistemic:.2f}" if prediction.epistemic else ""
-    return f"{prediction.value:.2f} ± {prediction.aleatoric:.2f}{epistemic} {prediction.unit}"
+        return f"{prediction.value:.4g} {prediction.unit}".rstrip()
+    shown = [prediction.aleatoric] + [prediction.epistemic] * bool(prediction.epistemic)
+    spreads = "".join(f" ± {number_text(spread, prediction.spread)}" for spread in shown)
+    return f"{number_text(prediction.value, prediction.spread)}{spreads} {prediction.unit}".rstrip()
+
+
+def number_text(value: float, spread: float) -> str:
+    """Return a number with two decimals, or, where these cannot show its spread, with three digits."""
+    return f"{value:.2f}" if 0.005 <= spread < 1000 or not spread > 0 else f"{value:.3g}"
 
 
 def median_text(prediction: Prediction | None) -> str:
     """Return the median, for a column whose heading names the unit."""
-    return "" if prediction is None else f"{prediction.value:.2f}"
+    return "" if prediction is None else number_text(prediction.value, prediction.spread)
 
 
 def target_mark(target: Target | None, prediction: Prediction | None) -> str:

@@ -27,6 +27,13 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
 ]
+WithFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--with",
+        help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Folder whose weights replace shipped ones: `matgen learn` makes one."),

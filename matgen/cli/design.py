@@ -12,6 +12,7 @@ from matgen.cli.common import (
     BandGap,
     Targets,
     Weights,
+    WithFiles,
     numbers,
     requested,
     same_command,
@@ -29,6 +30,7 @@ def design(
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     targets: Targets = None,
+    with_files: WithFiles = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
@@ -176,6 +178,7 @@ def design(
         "threads": threads,
         "device": device,
         "weights": weights,
+        "with_files": None if with_files is None else [str(file) for file in with_files],
         "relax": relax,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
@@ -200,6 +203,8 @@ def design(
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
+        for warning in request.warnings:
+            to_stderr(warning)
         _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 GROUPS: dict[str, tuple[str, str]] = {
-    "Targets": ("--kind --bandgap --property", ""),
+    "Targets": ("--kind --bandgap --property", "--with"),
     "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer --avoid-hazard"),
     "Structure": ("--spacegroup --max-atoms", ""),
     "Examples": ("--like", "--like-weight --between --alpha"),

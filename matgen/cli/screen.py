@@ -13,6 +13,7 @@ from matgen.cli.common import (
     Gap,
     Targets,
     Weights,
+    WithFiles,
     requested,
     same_command,
     to_stderr,
@@ -34,6 +35,7 @@ def screen(
     bandgap: BandGap = None,
     gap: Gap = None,
     targets: Targets = None,
+    with_files: WithFiles = None,
     relax: Annotated[
         str | None,
         typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
@@ -81,6 +83,7 @@ def screen(
     }
     given["weights"] = None if weights is None else str(weights)
     given["relaxation"] = None if pressure is None else {"pressure": pressure}
+    files = None if with_files is None else [str(file) for file in with_files]
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
         from matgen.runtime.config import from_mapping
@@ -90,6 +93,7 @@ def screen(
 
         options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         options |= {"properties": properties, "kind": kind or kind_of_files(paths)}
+        options |= {} if files is None else {"with_files": files}
         config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)
         usual = usable_cores() if config.device == "cpu" else min(4, usable_cores())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr, user_errors_as_one_line
 from matgen.errors import UserError
@@ -14,6 +15,14 @@ from matgen.errors import UserError
 if TYPE_CHECKING:
     from matgen.training.config import TrainConfig
     from matgen.training.parallel import Processes
+
+
+class TrainCommands(TyperGroup):
+    """`matgen train property ...`, and `matgen train MODEL ...`, for which `model` need not be said."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `model` before anything that is no command."""
+        return super().parse_args(ctx, args if args and args[0] in self.commands else ["model", *args])
 
 
 def train(
@@ -34,7 +43,7 @@ def train(
         int, typer.Option(min=1, help="Processes that share each batch; on several machines use torchrun.")
     ] = 1,
 ) -> None:
-    """Train a model, or resume from the last checkpoint in its folder."""
+    """Train a model, or resume from the last checkpoint in its folder; `matgen train property` fits your own column."""
     with user_errors_as_one_line():
         from matgen.workflows.train_processes import end_by_signal, in_processes, is_one_of_several, this_command
 

@@ -4,7 +4,7 @@ A keyword is the name of its field, unless the metadata of the field name anothe
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import reduce
 from pathlib import Path
@@ -21,6 +21,8 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.runtime.config import to_mapping
 from matgen.targets.properties import PROPERTIES, PROPERTIES_OF, Property
 from matgen.targets.target import TargetError, find_property
+from matgen.weights.property_files import read_property_file
+from matgen.weights.property_sets import targets_by_files
 
 FLAT_TABLES: dict[str, type] = {
     "composition": CompositionConstraints,
@@ -52,19 +54,21 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 """Table and field of each flat keyword, and the field of that if it is a table."""
 
 
-def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, Any]:
+def distributed(options: Mapping[str, Any], kind: str = "crystal", with_files: Sequence[str] = ()) -> dict[str, Any]:
     """Return fields of a request, as TOML types, from flat keywords, tables, and targets by property name.
 
     Args:
         options: flat keywords, fields of a request, and properties; the value of a property is a number, a (low, high)
             pair, or text such as ">3".
         kind: whose properties are known, unless the options name one.
+        with_files: property files whose properties are known too, unless the options name some.
 
     Raises:
         RequestError: an unknown keyword.
         TargetError: an unknown property.
+        WeightsError: a property file that cannot be read.
     """
-    properties = PROPERTIES_OF.get(options.get("kind", kind), PROPERTIES)
+    properties = _properties(options, str(options.get("kind", kind)), with_files)
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name in FIELDS and not is_keyword(name, value):
@@ -82,6 +86,16 @@ def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, 
 def is_keyword(name: str, value: Any) -> bool:
     """Tell whether a name means a flat keyword: it is one, and its value is no table of this name."""
     return name in KEYWORDS and not (name in TABLES and (isinstance(value, Mapping) or is_dataclass(value)))
+
+
+def _properties(options: Mapping[str, Any], kind: str, with_files: Sequence[str]) -> Mapping[str, Property]:
+    """Return the properties that a keyword may name."""
+    resources = options.get("resources")
+    in_table = resources.get("with_files", with_files) if isinstance(resources, Mapping) else with_files
+    names = plain(options.get("with_files", in_table))
+    if kind not in PROPERTIES_OF or not isinstance(names, list | tuple):  # which the reader of the result refuses
+        return PROPERTIES
+    return targets_by_files([read_property_file(str(name)) for name in names], kind)
 
 
 def overlaid(base: Any, over: Any) -> Any:

@@ -15,12 +15,13 @@ from torch import Tensor
 from matgen.batch.state import State
 from matgen.energies.graph import GraphPredictor
 from matgen.energies.sharing import answer_of, shared_answers
+from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble, mixed
 from matgen.nn.graph_energy import GraphEnergy, energy_per_atom
 from matgen.structures.candidate import Material, Prediction
 from matgen.structures.conversion import described, state_of
 from matgen.targets.distributions import Distribution
-from matgen.targets.properties import PROPERTIES
+from matgen.targets.properties import PROPERTIES, Property
 from matgen.targets.target import Target
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
@@ -33,15 +34,24 @@ Predict = Callable[[TemplateBatch, State, Tensor], Mapping[str, Distribution]]
 """Distributions by property of systems: their templates, their states, and noise levels (n_systems,), Å."""
 
 
-def by_structure(ensemble: Ensemble) -> Predict:
+def by_structure(ensemble: Ensemble | WithHeads) -> Predict:
     """Return the predictions of an ensemble that reads structures."""
     return lambda _, state, sigma: ensemble(state, sigma)
 
 
-def by_graph_and_template(graph: GraphEnergy, properties: Ensemble) -> Predict:
-    """Return an even mixture of the predictions from states by the graph network and from templates by an ensemble."""
+def by_graph_and_template(graph: GraphEnergy, properties: Ensemble | WithHeads) -> Predict:
+    """Return an even mixture of the predictions from states by the graph network and from templates by an ensemble.
+
+    What the ensemble alone predicts, such as a property of a file, is returned as it is.
+    """
     of_states = GraphPredictor(graph)
-    return lambda templates, state, sigma: mixed([of_states(state, sigma), properties(templates)])
+
+    def predict(templates: TemplateBatch, state: State, sigma: Tensor) -> Mapping[str, Distribution]:
+        own, of_templates = of_states(state, sigma), properties(templates)
+        both = mixed([own, {name: of_templates[name] for name in own}])
+        return {**both, **{name: found for name, found in of_templates.items() if name not in both}}
+
+    return predict
 
 
 class Predictor:
@@ -70,7 +80,11 @@ class Predictor:
         return self.predict(templates, state, sigma)
 
     def of_structure(
-        self, material: Material, smiles: str = "", targets: Iterable[Target] = ()
+        self,
+        material: Material,
+        smiles: str = "",
+        targets: Iterable[Target] = (),
+        properties: Mapping[str, Property] = PROPERTIES,
     ) -> dict[str, Prediction]:
         """Return predictions by property of one crystal, or of one molecule whose graph is named.
 
@@ -81,24 +95,27 @@ class Predictor:
         device = next(self.graph.parameters()).device
         state = state_of([material], templates=[template]).to(device)
         found = self.distributions(TemplateBatch.of([template]).to(device), state)
-        return as_predictions(found, targets)[0]
+        return as_predictions(found, targets, properties)[0]
 
 
 def as_predictions(
-    distributions: Mapping[str, Distribution], targets: Iterable[Target] = ()
+    distributions: Mapping[str, Distribution],
+    targets: Iterable[Target] = (),
+    properties: Mapping[str, Property] = PROPERTIES,
 ) -> list[dict[str, Prediction]]:
     """Return predictions by property of each system, with the probability that a target for it is met.
 
     Args:
         distributions: by property, of the same systems.
         targets: of the run.
+        properties: all that are predicted, by name.
     """
     by_name = {target.name: target for target in targets}
     columns: dict[str, list[Prediction]] = {}
     for name, distribution in distributions.items():
         found = distribution.summary()
         rows = zip(found.value.tolist(), found.spread.tolist(), found.epistemic.tolist(), strict=True)
-        unit = PROPERTIES[name].unit
+        unit = properties[name].unit
         if name in by_name:
             met = by_name[name].log_probability(distribution).exp().tolist()
         else:

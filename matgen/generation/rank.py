@@ -68,9 +68,8 @@ def rank(
     terms["variety"] = repetition_energy(batch.unbatch(), total, request, kind)
     total = total + terms["variety"]
     state = expand(batch, geometry)
-    predictions = as_predictions(
-        placed(dict(kind.predictor().distributions(batch, state)), "cpu"), request.property_targets
-    )
+    found = placed(dict(kind.predictor().distributions(batch, state)), "cpu")
+    predictions = as_predictions(found, request.property_targets, request.known_properties)
     nearest = nearest_examples(batch, state, kind)
     crystals, singles = structures(state), batch.unbatch()
     batch, geometry, terms = placed((batch, geometry, terms), "cpu")

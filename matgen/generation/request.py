@@ -23,13 +23,16 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
-from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, PROPERTIES_OF
+from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, Property
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import Skeleton
 from matgen.templates.stereo import open_isomers
+from matgen.weights.property_format import PropertyFile
+from matgen.weights.property_sets import files_in_use, named_files, out_of_range, targets_by_files
+from matgen.weights.shipped import folder_of
 
 TAKEN = frozenset(
     {
@@ -51,7 +54,7 @@ TAKEN = frozenset(
         *TERMS.values(),
     }
 ).union(*((name, f"{name}_template") for name in CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES))
-"""Names of the terms that every total energy may have; targets for computed properties add theirs."""
+"""Names of the terms that every total energy may have; targets for other properties add theirs."""
 
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
@@ -132,7 +135,7 @@ class Request:
         _check_size(self)
         _check_verification(self)
         _check_between(self)
-        _ = self.examples
+        _ = self.examples, self.property_files
         check_possible(self.property_targets, self.rules)
 
     @classmethod
@@ -153,7 +156,8 @@ class Request:
         Raises:
             ValueError: the request cannot be understood or fulfilled.
         """
-        changes = distributed({name: value for name, value in options.items() if name != "energies"}, self.kind)
+        others = {name: value for name, value in options.items() if name != "energies"}
+        changes = distributed(others, self.kind, self.resources.with_files)
         if changes.get("between", {}).get("requests"):
             changes = with_both({"kind": self.kind} | changes)
         for name, change in changes.items():
@@ -169,7 +173,32 @@ class Request:
     @cached_property
     def property_targets(self) -> tuple[Target, ...]:
         """The targets, parsed."""
-        return parse_targets(self.targets, PROPERTIES_OF[self.kind])
+        return parse_targets(self.targets, self.known_properties)
+
+    @cached_property
+    def named_files(self) -> tuple[PropertyFile, ...]:
+        """The property files that the request names, checked."""
+        found = named_files(self.resources.with_files, self.kind, folder_of(self.resources.weights))
+        for name in (name for read in found for name in read.properties if name in TAKEN):
+            raise RequestError(f"expected a property by a name of its own, got {name}, which is a term; train it again")
+        return found
+
+    @cached_property
+    def property_files(self) -> tuple[PropertyFile, ...]:
+        """The property files in use: those named, and the shipped one where a target needs it."""
+        targets = [target.name for target in self.property_targets]
+        return files_in_use(self.named_files, self.kind, targets, folder_of(self.resources.weights))
+
+    @cached_property
+    def known_properties(self) -> dict[str, Property]:
+        """All properties that may be targets, those of property files included, by name."""
+        return targets_by_files(self.named_files, self.kind)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before the search: targets that no label of a property file comes near."""
+        found = [out_of_range(self.property_files, t.name, *t.window) for t in self.property_targets]
+        return tuple(filter(None, found))
 
     @cached_property
     def ends(self) -> tuple[tuple[float, "Request"], ...]:

@@ -19,6 +19,7 @@ from matgen.energies.likeness_views import (
     molecule_background,
 )
 from matgen.generation.like import Example
+from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_properties import GraphProperties
 from matgen.nn.structure_properties import StructureProperties
@@ -104,7 +105,7 @@ def templates_of(examples: Sequence[Example]) -> frozenset[Template]:
     return frozenset(example.template for example in examples)
 
 
-def _first(ensemble: Ensemble, kind: type[N]) -> N:
+def _first(ensemble: Ensemble | WithHeads, kind: type[N]) -> N:
     """Return the first member of an ensemble."""
     member = ensemble.members[0]
     if not isinstance(member, kind):

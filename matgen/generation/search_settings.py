@@ -105,6 +105,8 @@ class ResourceConfig:
         executor: a Python file with a Parsl configuration, or `local`; empty for processes of this machine.
         threads: of each process.
         weights: folder whose weights replace shipped ones, as far as it has some; empty for none.
+        with_files: property files, such as `matgen train property` writes, or `shipped`; their properties are predicted
+            too, and may be targets.
     """
 
     device: str = "cpu"
@@ -112,6 +114,7 @@ class ResourceConfig:
     executor: str = ""
     threads: int = 1
     weights: str = ""
+    with_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the settings.

@@ -20,8 +20,9 @@ from matgen.energies.terms import check_finite
 from matgen.generation.blend import blended_states, blended_templates
 from matgen.generation.kinds.base import Kind
 from matgen.generation.request import Request
+from matgen.structures.candidate import KindName
 from matgen.targets.computed import OF_COMPOSITION, OF_STRUCTURE
-from matgen.targets.properties import COMPUTED_PROPERTIES
+from matgen.targets.properties import BY_NETWORK, COMPUTED_PROPERTIES
 from matgen.targets.target import Target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -50,18 +51,25 @@ def template_targets(request: Request, kind: Kind, weight_of_targets: float | No
         return blended_templates(parts)
     total = kind.template_terms()
     for target, weight in weighted_targets(request, weight_of_targets):
-        total = total + TemplateSum({_template_name(target): (weight, _of_templates(kind, target))})
+        total = total + TemplateSum({_template_name(target, request.kind): (weight, _of_templates(kind, target))})
     return total + request.terms.templates
 
 
-def _template_name(target: Target) -> str:
+def _template_name(target: Target, kind: KindName) -> str:
     """Return the name of the term of a target over templates; it is not that of its term over states."""
-    return f"{target.name}_template" if _has_states(target) else target.name
+    return f"{target.name}_template" if _ranks_states(target, kind) else target.name
 
 
-def _has_states(target: Target) -> bool:
-    """Tell whether a target is also a term over states."""
+def _ranks_states(target: Target, kind: KindName) -> bool:
+    """Tell whether a target ranks states, too: not those that a composition settles, or a molecular graph."""
+    if kind == "molecule":  # whose property files read graphs alone
+        return _shapes_states(target, kind)
     return target.name in OF_STRUCTURE or target.name not in COMPUTED_PROPERTIES
+
+
+def _shapes_states(target: Target, kind: KindName) -> bool:
+    """Tell whether a target acts on geometries: the graph network predicts it from noised states, or it is exact."""
+    return target.name in OF_STRUCTURE or target.name in BY_NETWORK[kind]
 
 
 def _of_templates(kind: Kind, target: Target) -> TemplateEnergy:
@@ -97,14 +105,14 @@ def guidance(request: Request, kind: Kind) -> Sum:
 
 def state_targets(request: Request, kind: Kind) -> Sum:
     """Return the property targets as predicted from states by the graph network, which reads noised states too."""
-    return _targets(GraphPredictor(kind.graph), weighted_targets(request))
+    wanted = [(one, weight) for one, weight in weighted_targets(request) if _shapes_states(one, request.kind)]
+    return _targets(GraphPredictor(kind.graph), wanted)
 
 
 def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
     total = Sum({})
     for target, weight in wanted:
-        if _has_states(target):
-            total = total + weight * _of_states(predictor, target)
+        total = total + weight * _of_states(predictor, target)
     return total
 
 
@@ -142,7 +150,8 @@ def state_ranking(request: Request, kind: Kind) -> Sum:
     if kind.ends:
         return blended_states([(weight, state_ranking(end.request, end)) for weight, end in kind.ends])
     weights = request.sampler
-    targets = _targets(kind.state_predictor, weighted_targets(request, weights.rank_target))
+    wanted = weighted_targets(request, weights.rank_target)
+    targets = _targets(kind.state_predictor, [pair for pair in wanted if _ranks_states(pair[0], request.kind)])
     return _physical(weights.rank_graph, kind) + targets + kind.state_terms() + request.terms.states
 
 

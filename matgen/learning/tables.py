@@ -37,15 +37,20 @@ NAMES = ("name", "material_id", "id", "file", "filename")
 
 def table_rows(path: Path, config: LabelConfig) -> list[Row]:
     """Return the rows of a CSV or Parquet file."""
-    columns, rows = _table(path)
+    columns, rows = read_table(path)
     _check_column(path, columns, config)
     if not rows:
         raise LabelError(f"expected rows in {path}, found none; is the table complete?")
-    by_stem = _files_beside(path.parent)
+    by_stem = files_by_stem(path.parent)
     return [_of_row(f"{path.name}#{index}", row, path, by_stem, config) for index, row in enumerate(rows)]
 
 
-def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+def read_table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the names of the columns and the rows of a CSV or Parquet file.
+
+    Raises:
+        LabelError: it cannot be read.
+    """
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)
@@ -92,20 +97,20 @@ def _of_row(name: str, row: Mapping[str, Any], path: Path, by_stem: Mapping[str,
         return failed_row(name, f"calculated with {said}, expected {config.functional}")
     held = next((lower[key] for key in HOLDERS if lower.get(key)), None)
     try:
-        structure = _structure(held, path.parent) if held is not None else _beside(label, by_stem)
+        structure = held_structure(held, path.parent) if held is not None else _beside(label, by_stem)
     except BrokenStructureError as error:
         return failed_row(name, str(error))
     return Row(name, structure, "", row[config.column], f"{path.name} {config.functional}")
 
 
-def _structure(held: Any, folder: Path) -> Structure:
+def held_structure(held: Any, folder: Path) -> Structure:
     """Return the structure of a CIF, of a JSON text or object, or of a file of that name."""
     text = held if isinstance(held, str) else ""
     if text and "_cell_length_a" not in text and not text.lstrip().startswith("{"):
         file = folder / text
         if not file.is_file():
             raise BrokenStructureError(f"expected a CIF, a pymatgen JSON or a file, got {text[:60]!r}")
-        return _first(file)
+        return first_structure(file)
     return read_piece(Piece("", "json", held), "crystal").structure  # type: ignore[return-value]
 
 
@@ -115,17 +120,23 @@ def _beside(label: str, by_stem: Mapping[str, Path]) -> Structure:
         raise BrokenStructureError(
             f"no structure: expected a column {', '.join(HOLDERS[:3])}, or a file named {label or 'as its `name`'}.cif"
         )
-    return _first(file)
+    return first_structure(file)
 
 
-def _first(file: Path) -> Structure:
+def first_structure(file: Path) -> Structure:
+    """Return the first structure of a file.
+
+    Raises:
+        BrokenStructureError: it is broken.
+    """
     entry = next(read_structures([file]))
     if entry.structure is None:
         raise BrokenStructureError(entry.error)
     return entry.structure  # type: ignore[return-value]
 
 
-def _files_beside(folder: Path) -> dict[str, Path]:
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that may hold structures, by their names without suffix."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in OWN_FILES)
     return {file.stem: file for file in files if file.suffix.lower() not in TABLES | {".txt"}}  # logs of GPAW
 
@@ -139,7 +150,7 @@ def frame_rows(path: Path, config: LabelConfig, *, strict: bool) -> list[Row]:
         strict: refuse a file without gaps; otherwise it may hold just the crystals of results.
     """
     several = list(found([path]))
-    values = [_values_beside(one.piece) for one in several]
+    values = [values_beside(one.piece) for one in several]
     keys = list(dict.fromkeys(key for one in values for key in one))
     if not strict and config.column not in keys:
         return []
@@ -154,7 +165,7 @@ def frame_rows(path: Path, config: LabelConfig, *, strict: bool) -> list[Row]:
     return rows
 
 
-def _values_beside(piece: Piece) -> dict[str, Any]:
+def values_beside(piece: Piece) -> dict[str, Any]:
     """Return the values stored beside a structure."""
     if isinstance(piece.content, dict):
         return {key: value for key, value in piece.content.items() if not isinstance(value, dict | list)}

@@ -23,7 +23,7 @@ from matgen.screening.screener import Screener, skipped
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.conversion import state_of
 from matgen.structures.files import Found, digest, read
-from matgen.targets.properties import COMPUTED_PROPERTIES
+from matgen.targets.properties import BY_NETWORK
 from matgen.templates.batch import Template, TemplateBatch
 from matgen.templates.symmetry import NoTemplateError
 
@@ -111,8 +111,8 @@ def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, 
     state = state_of([candidate.structure for candidate in candidates], templates=templates).to(config.device)
     predicted, energies = screener.predictor().read(TemplateBatch.of(templates).to(config.device), state)
     evaluated = screener.evaluator()(state, torch.zeros(len(rows), device=config.device))
-    by_predictor = as_predictions(predicted, config.targets)
-    by_evaluator = as_predictions({name: evaluated[name] for name in predicted}, config.targets)
+    by_predictor = as_predictions(predicted, config.targets, config.known_properties)
+    by_evaluator = as_predictions({name: evaluated[name] for name in predicted if name in evaluated}, config.targets)
     read_rows = []
     for i, (row, candidate, template, energy) in enumerate(
         zip(rows, candidates, templates, energies.tolist(), strict=True)
@@ -134,6 +134,7 @@ def _with_targets(row: Row, config: ScreenConfig, screener: Screener) -> Row:
     targets = [
         (f"{prefix}{name}", target)
         for name, target in config.target_intervals.items()
-        for prefix in (("",) if name in COMPUTED_PROPERTIES else ("", EVALUATOR))
+        for prefix in ("", EVALUATOR)
+        if not prefix or name in BY_NETWORK[config.kind]  # the evaluator knows no other property
     ]
     return row.with_verdicts(*(target_met(candidate, name, target) for name, target in targets))

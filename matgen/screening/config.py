@@ -18,9 +18,11 @@ from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import check_least, to_mapping
 from matgen.structures.candidate import KindName
 from matgen.structures.run_report import RunInfo
-from matgen.targets.properties import PROPERTIES_OF
+from matgen.targets.properties import Property
 from matgen.targets.target import Target, parse_targets
 from matgen.weights.files import weights_file, weights_hash
+from matgen.weights.property_format import PropertyFile
+from matgen.weights.property_sets import files_in_use, hashes_of, named_files, predicted_by, targets_by_files
 from matgen.weights.shipped import check_weights, folder_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -61,6 +63,7 @@ class ScreenConfig:
         kind: of all structures; others get a row with a reason.
         weights: folder of weights that replace shipped ones; empty for none.
         device: where the networks and CHGNet's relaxations run: `cpu`, `cuda`, `cuda:1`; a worker must have it.
+        with_files: property files whose properties are predicted too, or `shipped`.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -72,6 +75,7 @@ class ScreenConfig:
     kind: KindName = "crystal"
     weights: str = ""
     device: str = "cpu"
+    with_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -95,7 +99,7 @@ class ScreenConfig:
             self._check_no_hull()
         elif self.relaxation.pressure:
             self._check_pressure()
-        _ = self.targets
+        _ = self.targets, self.property_files
 
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
@@ -127,7 +131,33 @@ class ScreenConfig:
     @cached_property
     def targets(self) -> tuple[Target, ...]:
         """The parsed targets."""
-        return parse_targets(self.properties, PROPERTIES_OF[self.kind])
+        return parse_targets(self.properties, self.known_properties)
+
+    @cached_property
+    def named_files(self) -> tuple[PropertyFile, ...]:
+        """The property files that are named, checked."""
+        return named_files(self.with_files, self.kind, folder_of(self.weights))
+
+    @cached_property
+    def property_files(self) -> tuple[PropertyFile, ...]:
+        """The property files in use: those named, and the shipped one where a target needs it."""
+        targets = [target.name for target in self.targets]
+        return files_in_use(self.named_files, self.kind, targets, folder_of(self.weights))
+
+    @cached_property
+    def known_properties(self) -> dict[str, Property]:
+        """All properties that may be targets, by name."""
+        return targets_by_files(self.named_files, self.kind)
+
+    @property
+    def paths_of_files(self) -> tuple[Path, ...]:
+        """Paths of the property files in use."""
+        return tuple(read.path for read in self.property_files)
+
+    @property
+    def more_properties(self) -> tuple[str, ...]:
+        """Names of the properties that the files in use add to the columns."""
+        return predicted_by(self.property_files)
 
     @property
     def target_intervals(self) -> dict[str, Interval]:
@@ -151,8 +181,10 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
     del configuration["weights"]  # represented by their hashes
     del configuration["device"]  # results differ by rounding only
+    del configuration["with_files"]
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
+    hashes |= hashes_of(config.property_files)
     return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)
 
 

@@ -37,11 +37,20 @@ class Journal(AbstractContextManager["Journal"]):
         folder: created if it does not exist.
         run: identity of the screening, which an existing folder must share.
         kind: of the structures, which determines the columns of the tables.
+        more: properties of property files, which have columns too.
         overwrite: start anew if the folder holds another run.
     """
 
-    def __init__(self, folder: Path, run: RunInfo, *, kind: KindName = "crystal", overwrite: bool = False) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(
+        self,
+        folder: Path,
+        run: RunInfo,
+        *,
+        kind: KindName = "crystal",
+        more: tuple[str, ...] = (),
+        overwrite: bool = False,
+    ) -> None:
+        self.folder, self.kind, self._more = folder, kind, more
         self._run, self._overwrite = run, overwrite
         self._rows = RowFile(folder / ROWS)
         self._report: dict[str, Any] = {}
@@ -91,7 +100,7 @@ class Journal(AbstractContextManager["Journal"]):
             OutputError: the disk is full, or the folder was removed.
         """
         counts = Counts()
-        rows = write_tables(self.folder, counts.counted(ranked), self.kind)
+        rows = write_tables(self.folder, counts.counted(ranked), self.kind, self._more)
         self._report["summary"] = counts.summary()
         return rows, counts.summary()
 

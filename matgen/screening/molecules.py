@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from matgen.checks.molecules import graph_kept, in_domain, n_heavy, posebusters, sanitised, stereo, strain
 from matgen.checks.verdicts import converged
@@ -22,6 +23,8 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 from matgen.weights.files import weights_file
 from matgen.weights.models import load
+from matgen.weights.property_files import read_property_file
+from matgen.weights.property_sets import with_heads
 from matgen.weights.shipped import folder_of
 
 ELEMENTS = frozenset({1, *(z for z, _, _ in ATOM_TYPES)})
@@ -74,7 +77,7 @@ class MoleculeScreener:
 
     def predictor(self) -> Predictor:
         """Return the graph network and the model of molecular graphs."""
-        return _predictor(self.config.weights, self.config.device)
+        return _predictor(self.config.weights, self.config.device, self.config.paths_of_files)
 
     def evaluator(self) -> Ensemble:
         """Return the evaluator of molecules."""
@@ -105,7 +108,10 @@ class MoleculeScreener:
             KnownMoleculesError: a file contains no known molecules.
             WeightsError: weights are missing or damaged.
         """
-        _predictor(self.config.weights, self.config.device), _evaluator(self.config.weights, self.config.device)
+        (
+            _predictor(self.config.weights, self.config.device, self.config.paths_of_files),
+            _evaluator(self.config.weights, self.config.device),
+        )
         if self.config.known != NONE:
             known_molecules(self.config.known)
 
@@ -136,10 +142,11 @@ class MoleculeScreener:
 
 
 @cache
-def _predictor(weights: str, device: str) -> Predictor:
-    folder = folder_of(weights)
+def _predictor(weights: str, device: str, paths: tuple[Path, ...]) -> Predictor:
+    folder, files = folder_of(weights), [read_property_file(path) for path in paths]
     graph = load("molecule_energy", weights_file("molecule_energy", folder)).to(device)
-    properties = load("molecule_properties", weights_file("molecule_properties", folder)).to(device)
+    kind: Literal["molecule_properties"] = "molecule_properties"
+    properties = with_heads(load(kind, weights_file(kind, folder)).to(device), kind, files, device)
     return Predictor(graph, by_graph_and_template(graph, properties))
 
 

@@ -1,7 +1,7 @@
 """The result of screening one structure, as a JSON object and as a row of a table."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from matgen.generation.predictors import EVALUATOR
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_table import computed_columns, prediction_columns
 from matgen.structures.record import Record, formula, from_record, to_record
-from matgen.targets.properties import COMPUTED_OF, LEARNED_OF
+from matgen.targets.properties import BY_NETWORK, COMPUTED_OF
 from matgen.templates.molecule import inchi_key
 
 DENSITY_ENERGY = "graph"
@@ -118,8 +118,14 @@ def row_of(record: Record) -> Row:
     return Row(**record | read)
 
 
-def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
-    """Return a row of the tables of one kind, with the same columns for every structure; None where unknown."""
+def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a row of the tables of one kind, with the same columns for every structure; None where unknown.
+
+    Args:
+        row: of one structure.
+        kind: of the structures.
+        more: properties of property files, which the evaluator does not predict.
+    """
     candidate, verdicts = row.candidate, row.verdicts
     columns: dict[str, Any] = {
         "rank": row.rank or None,
@@ -131,7 +137,7 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         **_IDENTITY[kind](row, candidate),
         "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
     }
-    names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in LEARNED_OF[kind]]
+    names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in BY_NETWORK[kind]] + list(more)
     for name in names + [XTB_GAP] * (kind == "molecule"):
         columns |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
     columns |= computed_columns(kind, candidate)
@@ -142,8 +148,8 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
         **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
     }
-    targets = [f"target_{prefix}{name}" for name in LEARNED_OF[kind] for prefix in ("", EVALUATOR)]
-    targets += [f"target_{name}" for name in COMPUTED_OF[kind]]
+    targets = [f"target_{prefix}{name}" for name in BY_NETWORK[kind] for prefix in ("", EVALUATOR)]
+    targets += [f"target_{name}" for name in (*COMPUTED_OF[kind], *more)]
     passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
     columns |= {f"check_{name}": found for name, found in passed.items()}
     return columns | {"path": row.path, "index": row.index}

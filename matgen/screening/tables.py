@@ -26,13 +26,14 @@ AT_ONCE = 1000
 """Rows that are in memory together."""
 
 
-def write_tables(folder: Path, rows: Iterable[Row], kind: KindName) -> Sequence[Row]:
+def write_tables(folder: Path, rows: Iterable[Row], kind: KindName, more: tuple[str, ...] = ()) -> Sequence[Row]:
     """Write the tables of a folder; each replaces an old one when all are complete.
 
     Args:
         folder: that exists.
         rows: best first, each needed only once.
         kind: of the structures, which determines the columns.
+        more: properties of property files.
 
     Returns:
         The rows, read from the table of JSON lines.
@@ -40,7 +41,7 @@ def write_tables(folder: Path, rows: Iterable[Row], kind: KindName) -> Sequence[
     Raises:
         OutputError: the disk is full, or the folder was removed.
     """
-    columns, places, size = schema(kind), [], 0
+    columns, places, size = schema(kind, more), [], 0
     paths = {suffix: folder / f"{RESULTS}.{suffix}" for suffix in KINDS}
     with (
         writing(folder),
@@ -56,7 +57,7 @@ def write_tables(folder: Path, rows: Iterable[Row], kind: KindName) -> Sequence[
                 places.append(size)
                 size += len(text)
             records.writelines(texts)
-            some = [cells(row, kind) for row in chunk.items]
+            some = [cells(row, kind, more) for row in chunk.items]
             lines.write(csv_lines(columns.names, some, header=False).encode())
             table.write_table(pa.Table.from_pylist(some, columns))
     return stored_rows(paths["jsonl"], places)
@@ -81,8 +82,8 @@ COUNTS = frozenset(
 
 
 @cache
-def schema(kind: KindName) -> pa.Schema:
-    """Return the columns of the tables, the same for every screening of a kind."""
+def schema(kind: KindName, more: tuple[str, ...] = ()) -> pa.Schema:
+    """Return the columns of the tables, the same for every screening of a kind with the same property files."""
 
     def type_of(name: str) -> pa.DataType:
         if name in TEXTS:
@@ -91,4 +92,4 @@ def schema(kind: KindName) -> pa.Schema:
             return pa.int64()
         return pa.bool_() if name == "passed" or name.startswith("check_") else pa.float64()
 
-    return pa.schema([(name, type_of(name)) for name in cells(Row("", "", 0, ""), kind)])
+    return pa.schema([(name, type_of(name)) for name in cells(Row("", "", 0, ""), kind, more)])

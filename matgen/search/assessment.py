@@ -26,11 +26,12 @@ from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
 from matgen.structures.conversion import state_of
 from matgen.structures.symmetry import space_group
-from matgen.targets.properties import LEARNED_OF
+from matgen.targets.properties import BY_NETWORK
 from matgen.targets.target import Target
 from matgen.templates.noise import CLEAN
 from matgen.weights.files import weights_file
 from matgen.weights.models import load
+from matgen.weights.property_sets import with_heads
 from matgen.weights.shipped import folder_of
 
 M = TypeVar("M", Structure, Molecule)
@@ -84,7 +85,9 @@ class CrystalAssessment:
         hull = ReferenceHull.load() if relaxed and not request.relaxation.pressure else None
         return cls(
             request,
-            predictor=Predictor(_model("graph_energy", request), by_structure(_model("structure_properties", request))),
+            predictor=Predictor(
+                _model("graph_energy", request), by_structure(_with_files("structure_properties", request))
+            ),
             evaluator=_model("evaluator", request),
             candidate_checks=CandidateChecks.of(request, hull, shipped_index()),
             hull=hull,
@@ -142,7 +145,7 @@ class MoleculeAssessment:
     @classmethod
     def of(cls, request: Request) -> "MoleculeAssessment":
         """Make it with the shipped models and references."""
-        graph, properties = _model("molecule_energy", request), _model("molecule_properties", request)
+        graph, properties = _model("molecule_energy", request), _with_files("molecule_properties", request)
         return cls(
             request,
             predictor=Predictor(graph, by_graph_and_template(graph, properties)),
@@ -190,10 +193,17 @@ def _model(kind: str, request: Request) -> Any:
     return load(kind, weights_file(kind, folder_of(request.resources.weights))).to(request.resources.device)
 
 
+def _with_files(kind: str, request: Request) -> Any:
+    """Load an ensemble likewise, which also predicts the properties of the request's files."""
+    return with_heads(_model(kind, request), kind, request.property_files, request.resources.device)
+
+
 def _predicted(
     predictor: Predictor, evaluator: StatePredictor, candidate: Candidate, request: Request
 ) -> dict[str, Prediction]:
-    predicted = predictor.of_structure(candidate.structure, candidate.template, request.property_targets)
+    predicted = predictor.of_structure(
+        candidate.structure, candidate.template, request.property_targets, request.known_properties
+    )
     evaluated = predictions(
         evaluator, candidate.structure, request.resources.device, candidate.template, request.property_targets
     )
@@ -212,7 +222,7 @@ def predictions(
     state = state_of([material], templates=[smiles]).to(device)
     with torch.no_grad():
         predicted = predictor(state, torch.tensor([CLEAN], device=device))
-    return as_predictions({name: predicted[name] for name in LEARNED_OF[kind_of(material)]}, targets)[0]
+    return as_predictions({name: predicted[name] for name in BY_NETWORK[kind_of(material)]}, targets)[0]
 
 
 def _in_order(

@@ -21,7 +21,7 @@ from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.copies import NO_COPY, no_copy
 from matgen.structures.candidate import Candidate, Verdict
-from matgen.targets.properties import COMPUTED_PROPERTIES
+from matgen.targets.properties import BY_NETWORK
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 
@@ -60,7 +60,7 @@ class CandidateChecks:
             known: crystals that are not novel; a possible form of a known crystal is not called novel either.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
+        checked = _by_evaluator(targets, request)
         checks = standard_checks(
             targets,
             confidence=least_confidence(request),
@@ -95,7 +95,7 @@ class CandidateChecks:
             known: molecules that are not novel.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
+        checked = _by_evaluator(targets, request)
         checks = molecule_checks(
             targets, confidence=least_confidence(request), relaxed=request.relaxer != "none"
         ) | _targets(checked)
@@ -118,6 +118,12 @@ class CandidateChecks:
         """Return the name of the first failed check that decides; empty if there is none."""
         failed = (name for name, verdict in verdicts.items() if not verdict.passed and name not in self.advisory)
         return next(failed, "")
+
+
+def _by_evaluator(targets: Mapping[str, Interval], request: Request) -> dict[str, Interval]:
+    """Return the targets that the evaluator predicts too: not those of property files, or exact ones."""
+    known = BY_NETWORK[request.kind]
+    return {f"{EVALUATOR}{name}": target for name, target in targets.items() if name in known}
 
 
 def _targets(targets: Mapping[str, Interval]) -> dict[str, Check]:

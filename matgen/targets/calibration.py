@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from matgen.targets.distributions import Distribution, Hurdle, Logistic, Mixture, cdf
+from matgen.targets.transformed import Transformed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def calibrated(distribution: Distribution, calibration: Calibration) -> Distribu
         case Hurdle():
             logit = distribution.zero_logit * calibration.slope + calibration.bias
             return replace(distribution, scale=distribution.scale * calibration.temperature, zero_logit=logit)
+        case Transformed():
+            return replace(distribution, base=calibrated(distribution.base, calibration))
     raise TypeError(distribution)
 
 

@@ -27,6 +27,7 @@ class Property:
         tolerance: largest deviation at which a value meets a point target, in the unit.
         source: what a value follows from; learned properties alone have heads, calibrations and conditions.
         whole: whether values are whole numbers, so that `<3` excludes 3.
+        relative: whether the tolerance is a share of the target instead.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Property:
     tolerance: float
     source: Source = "model"
     whole: bool = False
+    relative: bool = False
 
 
 CRYSTAL_PROPERTIES: dict[str, Property] = {
@@ -183,7 +185,7 @@ COMPUTED_MOLECULE_PROPERTIES: dict[str, Property] = {
 }
 """Likewise of molecules."""
 
-LEARNED_OF = {"crystal": CRYSTAL_PROPERTIES, "molecule": MOLECULE_PROPERTIES}
+BY_NETWORK = {"crystal": CRYSTAL_PROPERTIES, "molecule": MOLECULE_PROPERTIES}
 """Properties that models predict, by kind."""
 
 COMPUTED_OF = {"crystal": COMPUTED_CRYSTAL_PROPERTIES, "molecule": COMPUTED_MOLECULE_PROPERTIES}
@@ -195,5 +197,5 @@ COMPUTED_PROPERTIES = COMPUTED_CRYSTAL_PROPERTIES | COMPUTED_MOLECULE_PROPERTIES
 PROPERTIES = CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES | COMPUTED_PROPERTIES
 """Properties of both kinds, by name."""
 
-PROPERTIES_OF = {kind: LEARNED_OF[kind] | COMPUTED_OF[kind] for kind in LEARNED_OF}
+PROPERTIES_OF = {kind: BY_NETWORK[kind] | COMPUTED_OF[kind] for kind in BY_NETWORK}
 """All that can be a target, by kind."""

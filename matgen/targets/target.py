@@ -37,12 +37,19 @@ class Target:
         low: lower limit; minus infinity if open.
         high: upper limit; infinity if open.
         point: whether low = high is a value to be met within the tolerance of the property.
+        described: the property; left out, it is the one of `PROPERTIES` with this name.
     """
 
     name: str
     low: float
     high: float
     point: bool
+    described: Property | None = None
+
+    @property
+    def asked(self) -> Property:
+        """The property."""
+        return self.described or PROPERTIES[self.name]
 
     @property
     def tolerance(self) -> float:
@@ -52,13 +59,15 @@ class Target:
         """
         if not self.point:
             return 0.0
-        requested = PROPERTIES[self.name]
+        requested = self.asked
+        if requested.relative:
+            return requested.tolerance * abs(self.low)
         return requested.zero if self.low <= requested.zero and requested.zero > 0 else requested.tolerance
 
     @property
     def least(self) -> float:
         """Smallest value that can meet the target: a metal does not meet a target of 0.1 eV."""
-        zero = PROPERTIES[self.name].zero
+        zero = self.asked.zero
         return zero + ABOVE_ZERO if self.point and 0 <= zero < self.low else -math.inf
 
     @property
@@ -81,14 +90,14 @@ class Target:
         return -self.log_probability(distribution)
 
     def __str__(self) -> str:
-        unit = PROPERTIES[self.name].unit
+        unit = self.asked.unit
         if self.point:
-            return f"{self.name} = {self.low:g} {unit}"
+            return f"{self.name} = {self.low:g} {unit}".rstrip()
         if math.isinf(self.high):
-            return f"{self.name} > {self.low:g} {unit}"
+            return f"{self.name} > {self.low:g} {unit}".rstrip()
         if math.isinf(self.low):
-            return f"{self.name} <= {self.high:g} {unit}"
-        return f"{self.name} {self.low:g} to {self.high:g} {unit}"
+            return f"{self.name} <= {self.high:g} {unit}".rstrip()
+        return f"{self.name} {self.low:g} to {self.high:g} {unit}".rstrip()
 
 
 def find_property(name: str, properties: Mapping[str, Property]) -> Property:
@@ -123,12 +132,12 @@ def parse_target(name: str, text: str, properties: Mapping[str, Property] = CRYS
     requested = find_property(name, properties)
     if match := _POINT.fullmatch(text):
         value = float(match[1])
-        return _possible(requested, Target(requested.name, value, value, point=True), text)
+        return _possible(requested, _target(requested, value, value, point=True), text)
     if match := _RANGE.fullmatch(text):
         low, high = float(match[1]), float(match[2])
         if low > high:
             raise TargetError(f"expected a {requested.name} range low:high, got {text!r}; write {match[2]}:{match[1]}")
-        return _possible(requested, Target(requested.name, low, high, point=low == high), text)
+        return _possible(requested, _target(requested, low, high, point=low == high), text)
     if match := _BOUND.fullmatch(text):
         return _possible(requested, _one_sided(requested, match[1], float(match[2])), text)
     raise TargetError(f"expected {requested.name} as 1.5, 1.2:1.8, '>3' or '<=0.05' ({requested.unit}), got {text!r}")
@@ -151,6 +160,11 @@ def parse_targets(
     return targets
 
 
+def _target(requested: Property, low: float, high: float, *, point: bool = False) -> Target:
+    usual = PROPERTIES.get(requested.name) is requested
+    return Target(requested.name, low, high, point, None if usual else requested)
+
+
 def _one_sided(requested: Property, sign: str, value: float) -> Target:
     if sign == "<" and value <= requested.lowest:
         raise TargetError(
@@ -159,16 +173,18 @@ def _one_sided(requested: Property, sign: str, value: float) -> Target:
     if requested.whole and sign in ("<", ">"):
         sign, value = f"{sign}=", value + (1 if sign == ">" else -1)
     if sign in ("<", "<="):
-        return Target(requested.name, -math.inf, value, point=False)
+        return _target(requested, -math.inf, value)
     low = max(value, requested.zero + ABOVE_ZERO) if sign == ">" else value
-    return Target(requested.name, low, math.inf, point=False)
+    return _target(requested, low, math.inf)
 
 
 def _possible(requested: Property, target: Target, text: str) -> Target:
     ends = [end for end in (target.low, target.high) if math.isfinite(end)]
     if requested.whole and any(end != round(end) for end in ends):
         raise TargetError(f"expected {requested.name} in whole numbers, such as 3, 2:4 or '<=3', got {text!r}")
-    if all(requested.lowest <= end <= requested.highest for end in ends):
+    positive = not requested.relative or target.high > requested.lowest
+    if positive and all(requested.lowest <= end <= requested.highest for end in ends):
         return target
-    limits = f"{requested.lowest:g} to {requested.highest:g} {requested.unit}"
+    limits = f"{requested.lowest:g} to {requested.highest:g} {requested.unit}".rstrip()
+    limits = f"more than {limits}" if requested.relative else limits
     raise TargetError(f"expected a {requested.name} of {limits}, got {text!r}; nothing known lies outside")

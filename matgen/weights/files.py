@@ -154,9 +154,14 @@ def save(
     }
     save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, path, metadata=header)
     path.chmod(0o644)  # safetensors makes it readable by its owner only; an installed package must be readable by all
+    record_hash(path)
+    return path
+
+
+def record_hash(path: Path) -> None:
+    """Write the hash of a file of weights into `hashes.json` beside it."""
     hashes = _hashes(path.parent) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
     (path.parent / HASHES).write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return path
 
 
 def round_parameters(model: nn.Module) -> nn.Module:

@@ -18,8 +18,11 @@ from matgen.nn.structure_properties import StructureProperties, StructurePropert
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
 from matgen.nn.template_properties import TemplateProperties, TemplatePropertiesConfig
 
+PROPERTY_HEADS = "property_heads"
+"""Heads on the embeddings of networks (`matgen.weights.property_files`)."""
+
 PROTOTYPES = "prototypes"
-"""The only kind that is a library of tensors, not a network."""
+"""A library of tensors, not a network."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ NETWORKS: dict[str, Network] = {
     "molecule_evaluator": Network(MoleculeEvaluatorConfig, partial(Ensemble, MoleculeEvaluator)),
 }
 
-KINDS = (*NETWORKS, PROTOTYPES)
+KINDS = (*NETWORKS, PROTOTYPES, PROPERTY_HEADS)
 
 USED_BY = {
     "crystal": (

@@ -1,6 +1,6 @@
 """Networks from files of weights, one by one or all that a design uses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from matgen import __version__
+from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.geometry_density import GeometryDensity
 from matgen.nn.graph_energy import GraphEnergy
@@ -19,6 +20,8 @@ from matgen.runtime.config import ConfigError, from_mapping
 from matgen.templates.prototypes import PrototypeLibrary
 from matgen.weights.files import WeightsError, check_kind, existing_file, info, read, tensors, weights_file
 from matgen.weights.kinds import NETWORKS, PROTOTYPES
+from matgen.weights.property_format import PropertyFile
+from matgen.weights.property_sets import with_heads
 
 
 @overload
@@ -81,8 +84,8 @@ class Models:
     """
 
     prior: TemplatePrior
-    properties: Ensemble
-    structures: Ensemble
+    properties: Ensemble | WithHeads
+    structures: Ensemble | WithHeads
     geometry: GeometryDensity
     graph: GraphEnergy
     prototypes: dict[str, Tensor]
@@ -109,7 +112,7 @@ class MoleculeModels:
     """
 
     prior: GraphPrior
-    properties: Ensemble
+    properties: Ensemble | WithHeads
     graph: GraphEnergy
 
     @property
@@ -129,24 +132,45 @@ MOLECULE_NETWORKS = {"prior": "graph_prior", "properties": "molecule_properties"
 """Kinds of the networks of `Models` and `MoleculeModels`, by field."""
 
 
-def load_models(device: torch.device | str = "cpu", folder: Path | None = None) -> Models:
+def load_models(
+    device: torch.device | str = "cpu", folder: Path | None = None, files: Sequence[PropertyFile] = ()
+) -> Models:
     """Return the models for crystals, on a device; weights in `folder` replace the shipped ones.
+
+    Args:
+        device: of the networks.
+        folder: of weights; none if left out.
+        files: of properties that are predicted as well.
 
     Raises:
         WeightsError: one of them is missing or damaged.
     """
-    networks = _loaded(CRYSTAL_NETWORKS, device, folder)
+    networks = _loaded(CRYSTAL_NETWORKS, device, folder, files)
     return Models(**networks, prototypes=tensors(PROTOTYPES, weights_file(PROTOTYPES, folder)))
 
 
-def load_molecule_models(device: torch.device | str = "cpu", folder: Path | None = None) -> MoleculeModels:
+def load_molecule_models(
+    device: torch.device | str = "cpu", folder: Path | None = None, files: Sequence[PropertyFile] = ()
+) -> MoleculeModels:
     """Return the models for molecules, on a device; weights in `folder` replace the shipped ones.
+
+    Args:
+        device: of the networks.
+        folder: of weights; none if left out.
+        files: of properties that are predicted as well.
 
     Raises:
         WeightsError: one of them is missing or damaged.
     """
-    return MoleculeModels(**_loaded(MOLECULE_NETWORKS, device, folder))
+    return MoleculeModels(**_loaded(MOLECULE_NETWORKS, device, folder, files))
 
 
-def _loaded(kinds: Mapping[str, str], device: torch.device | str, folder: Path | None) -> dict[str, Any]:
-    return {field: load(kind, weights_file(kind, folder)).to(device) for field, kind in kinds.items()}
+def _loaded(
+    kinds: Mapping[str, str], device: torch.device | str, folder: Path | None, files: Sequence[PropertyFile]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field, kind in kinds.items():
+        model = load(kind, weights_file(kind, folder)).to(device)
+        of_files = [one for one in files if kind in one.reads]
+        found[field] = with_heads(model, kind, of_files, device) if isinstance(model, Ensemble) else model
+    return found

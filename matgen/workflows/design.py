@@ -28,6 +28,7 @@ from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_folder import all_rounds, all_units
 from matgen.structures.run_report import ADVICE, ResumeError, RunInfo
+from matgen.weights.property_sets import hashes_of
 from matgen.weights.shipped import folder_of, shipped_hashes
 from matgen.workflows.folder_name import readable, short_hash
 
@@ -179,13 +180,15 @@ def identity(request: Request) -> RunInfo:
     configuration = to_mapping(request)
     for table, names in EFFORT.items():
         configuration[table] = {name: value for name, value in configuration[table].items() if name not in names}
-    del configuration["resources"]["weights"]  # their hashes tell more than their folder
+    for name in ("weights", "with_files"):  # their hashes tell more than their paths
+        del configuration["resources"][name]
     del configuration["verification"]  # which is empty
     for name, digests in digests_of_files(request).items():
         configuration[name] = configuration[name] | digests if digests else {}
     if request.terms.weights:
         configuration["energies"] = request.terms.weights
     weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
+    weights |= hashes_of(request.property_files)
     return RunInfo(__version__, request.search.seed, configuration, weights)
 
 
@@ -241,7 +244,7 @@ def design(
     and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`,
     `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
 
-    * targets: a value, a (low, high) pair, or text such as ">3", by property name;
+    * targets: a value, a (low, high) pair, or text such as ">3", by property name, also of files, `with_files`;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
       radioactive ones; `formula`; `formula_units`; `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);

@@ -10,7 +10,7 @@ from matgen.chemistry.moments import moments
 from matgen.energies.computed_target import VOLUME_SCALE
 from matgen.errors import UserError
 from matgen.structures.candidate import KindName
-from matgen.targets.properties import LEARNED_OF, PROPERTIES_OF, Property
+from matgen.targets.properties import BY_NETWORK, PROPERTIES_OF, Property
 from matgen.weights.property_errors import PropertyError, property_errors
 
 LABELS = {
@@ -81,7 +81,7 @@ def described_properties(kind: str | None = None) -> list[DescribedProperty]:
 
 
 def _described(kind: KindName, found: Property) -> DescribedProperty:
-    if found.name in LEARNED_OF[kind]:
+    if found.name in BY_NETWORK[kind]:
         none = PropertyError(float("nan"), "", "not measured")
         error = property_errors(kind).get(found.name, none)
         model, source = error.model or "learned", LABELS[kind]

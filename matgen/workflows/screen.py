@@ -100,7 +100,8 @@ def screen(
         executor: a Python file with a Parsl configuration, or `local`.
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
-        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device.
+        options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
+            with_files.
 
     Returns:
         Rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons).
@@ -157,7 +158,8 @@ def _run(
 ) -> Screening:
     started = time.perf_counter()
     check_files(config)
-    with Journal(folder, run_info(config, named), kind=config.kind, overwrite=overwrite) as journal:
+    more = config.more_properties
+    with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
         for some in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):

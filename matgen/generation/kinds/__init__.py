@@ -14,6 +14,7 @@ def kind_of_request(request: Request) -> Kind:
     Raises:
         WeightsError: a weight file is missing or damaged.
     """
+    device, folder, files = request.resources.device, folder_of(request.resources.weights), request.property_files
     if request.kind == "crystal":
-        return Crystals(request, load_models(request.resources.device, folder_of(request.resources.weights)))
-    return Molecules(request, load_molecule_models(request.resources.device, folder_of(request.resources.weights)))
+        return Crystals(request, load_models(device, folder, files))
+    return Molecules(request, load_molecule_models(device, folder, files))

@@ -12,6 +12,7 @@ from matgen.energies.property_target import StatePredictor
 from matgen.generation.predictors import Predictor
 from matgen.generation.request import Request
 from matgen.generation.resemblance import Resemblance
+from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.samplers.hybrid import Substitution
@@ -29,7 +30,7 @@ class KindModels(Protocol):
         ...
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         ...
 
@@ -60,7 +61,7 @@ class KindWithModels(Generic[M]):
         return self.models.graph
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         return self.models.properties
 
@@ -94,7 +95,7 @@ class Kind(Protocol):
         ...
 
     @property
-    def properties(self) -> Ensemble:
+    def properties(self) -> Ensemble | WithHeads:
         """Properties of templates."""
         ...
 

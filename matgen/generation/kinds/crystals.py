@@ -164,7 +164,9 @@ def settled_conditions(request: Request) -> Conditions:
     """Return one row of conditions that hold for every template: point targets and required elements, but no ranges."""
     conditions = Conditions.none(1, CRYSTAL_GRIDS)
     conditions.properties[:, 2] = 0.0
-    for target in learned(request.property_targets):
+    for target in request.property_targets:
+        if target.name not in CONDITION_RANGES:  # the prior was not trained on it
+            continue
         column = CONDITION_RANGES[target.name][0]
         conditions.properties[:, column] = target.low if target.point else math.nan
     conditions.elements[:, sorted(_required(request))] = True
@@ -180,7 +182,9 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
     """
     rows = torch.zeros(n, dtype=torch.long)
     conditions = settled_conditions(request).select(rows)
-    for target in learned(request.property_targets):
+    for target in request.property_targets:
+        if target.name not in CONDITION_RANGES:
+            continue
         column, lowest, highest = CONDITION_RANGES[target.name]
         low = target.low if math.isfinite(target.low) else min(lowest, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)

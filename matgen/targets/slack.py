@@ -1,0 +1,55 @@
+"""Slack's model of the lattice thermal conductivity, from moduli and the Debye temperature."""
+
+import math
+
+A = 2.43e-6
+"""W/m/K for mass in amu, length in Å and temperature in K, before the correction for the Grüneisen parameter."""
+
+
+def grueneisen(poisson_ratio: float) -> float:
+    """Return the Grüneisen parameter of an isotropic solid from its Poisson ratio: γ = 3 (1 + ν) / (2 (2 - 3 ν)).
+
+    Belomestnykh, Tesleva, Tech. Phys. 49, 1098 (2004).
+    """
+    return 1.5 * (1 + poisson_ratio) / (2 - 3 * poisson_ratio)
+
+
+def poisson_ratio(bulk_modulus: float, shear_modulus: float) -> float:
+    """Return the Poisson ratio of an isotropic solid from its moduli, in one unit."""
+    return (3 * bulk_modulus - 2 * shear_modulus) / (6 * bulk_modulus + 2 * shear_modulus)
+
+
+def slack_conductivity(
+    *,
+    bulk_modulus: float,
+    shear_modulus: float,
+    debye_temperature: float,
+    mass: float,
+    volume: float,
+    n_atoms: int,
+    temperature: float = 300.0,
+) -> float:
+    """Return the lattice thermal conductivity by Slack's formula, W/m/K.
+
+    κ = A(γ) m θ³ δ / (γ² n^(2/3) T), with A(γ) = 2.43e-6 / (1 - 0.514/γ + 0.228/γ²): Slack, Solid State Phys. 34, 1
+    (1979); Julian, Phys. Rev. 137, A128 (1965). It holds for Umklapp scattering of acoustic phonons, so that it is no
+    estimate for metals, whose electrons conduct, or for glasses.
+
+    Args:
+        bulk_modulus: GPa, by which with the next γ is estimated.
+        shear_modulus: GPa.
+        debye_temperature: θ of all modes, K.
+        mass: m, mean of the atoms, amu.
+        volume: per atom, Å³, the cube of δ.
+        n_atoms: n, in the primitive cell.
+        temperature: T, K.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+    given = (bulk_modulus, shear_modulus, debye_temperature, mass, volume, n_atoms, temperature)
+    if not all(value > 0 and math.isfinite(value) for value in given):
+        raise ValueError(f"expected positive numbers, got {given}")
+    gamma = grueneisen(poisson_ratio(bulk_modulus, shear_modulus))
+    prefactor = A / (1 - 0.514 / gamma + 0.228 / gamma**2)
+    return prefactor * mass * debye_temperature**3 * volume ** (1 / 3) / (gamma**2 * n_atoms ** (2 / 3) * temperature)
