@@ -18,6 +18,7 @@ from matgen.cli.cells import (
 )
 from matgen.generation.predictors import EVALUATOR
 from matgen.screening.row import DENSITY_ENERGY, Row
+from matgen.search.host_energy import HOST_ENERGY
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
 from matgen.targets.properties import PROPERTIES
@@ -42,6 +43,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     verified = any(GAP in candidate.properties for candidate in candidates)
     if verified:
         table.add_column("gap by GPAW", justify="right")
+    changed = any(HOST_ENERGY in candidate.properties for candidate in candidates)
+    if changed:
+        table.add_column("against host", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
     table.add_column("verdicts")
     for candidate in by_family(candidates):
@@ -59,6 +63,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
         if verified:
             calculated = candidate.properties.get(GAP)
             row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
+        if changed:
+            energy = candidate.properties.get(HOST_ENERGY)
+            row.append("" if energy is None else f"{energy.value:.2f} {energy.unit}")
         table.add_row(*row, stability_text(candidate), verdicts_text(candidate))
     return table
 

@@ -20,6 +20,9 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 
+HOSTS = "Hosts, seeds and defects"
+"""Heading of the options that change a given material."""
+
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
@@ -45,6 +48,33 @@ def design(
     avoid: Annotated[list[str] | None, typer.Option(help="A pattern that they must not hold, likewise.")] = None,
     charge: Annotated[int | None, typer.Option(help="Net charge of molecules. Default: 0.")] = None,
     spacegroup: Annotated[str | None, typer.Option(help="Number of the space group, or several: 225,227.")] = None,
+    host: Annotated[Path | None, typer.Option(help="A crystal to change in places.", rich_help_panel=HOSTS)] = None,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="In the host: 'Ti -> any', 'site 2 -> Zr,Hf', one atom 'Co -> Al x1'.", rich_help_panel=HOSTS
+        ),
+    ] = None,
+    insert: Annotated[
+        str | None, typer.Option(help="Put one atom into a void of the host: Li,Na.", rich_help_panel=HOSTS)
+    ] = None,
+    vacancy: Annotated[
+        str | None, typer.Option(help="Take one atom out of the host: O.", rich_help_panel=HOSTS)
+    ] = None,
+    supercell: Annotated[
+        float | None,
+        typer.Option(
+            help="Least Å from a defect to its images; 0: the primitive cell. Default: 7.5.", rich_help_panel=HOSTS
+        ),
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="A crystal around which to search.", rich_help_panel=HOSTS)] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Sites of it that stay: 'sites 1-4', or Sr,O.", rich_help_panel=HOSTS)
+    ] = None,
+    fragment: Annotated[
+        str | None,
+        typer.Option(help="A part of each molecule, open at [*]: 'c1ccccc1[*]'.", rich_help_panel=HOSTS),
+    ] = None,
     max_atoms: Annotated[
         int | None, typer.Option(help="Most atoms in the primitive cell, up to 20; of molecules heavy atoms, up to 9.")
     ] = None,
@@ -109,7 +139,7 @@ def design(
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
     """Propose crystals or molecules that meet targets, relax and check them, and write them as CIF or SDF."""
-    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
+    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid, fragment)):
         kind = "molecule"  # the only kind with these options
     given = {
         "kind": kind,
@@ -124,6 +154,14 @@ def design(
         "avoid": avoid,
         "charge": charge,
         "space_groups": numbers("--spacegroup", spacegroup),
+        "host": None if host is None else str(host),
+        "replace": replace,
+        "insert": split(insert),
+        "vacancy": split(vacancy),
+        "supercell": supercell,
+        "start": None if start is None else str(start),
+        "keep": keep,
+        "fragment": fragment,
         "max_atoms": max_atoms,
         "n": n,
         "seed": seed,

@@ -11,6 +11,7 @@ from typing import Any
 
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.host_settings import HostConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RelaxationConfig
 from matgen.generation.sampler_settings import SamplerConfig, Stages
@@ -23,6 +24,7 @@ FLAT_TABLES: dict[str, type] = {
     "composition": CompositionConstraints,
     "symmetry": SymmetryConstraints,
     "graph": GraphConstraints,
+    "host": HostConfig,
     "search": SearchConfig,
     "selection": SelectionConfig,
     "verification": VerificationConfig,
@@ -62,7 +64,7 @@ def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, 
     properties = PROPERTIES_OF.get(options.get("kind", kind), PROPERTIES)
     found: dict[str, Any] = {}
     for name, value in options.items():
-        if name in FIELDS:
+        if name in FIELDS and not (name in KEYWORDS and isinstance(value, str | Path)):
             found = overlaid(found, {name: plain(value)})
         elif name in KEYWORDS:
             table, field = KEYWORDS[name]

@@ -9,6 +9,8 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.terms import Terms
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
+from matgen.generation.host_settings import HostConfig
 from matgen.generation.keywords import TABLES, distributed, overlaid
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -45,7 +47,7 @@ FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
 
 FOREIGN = {
-    "crystal": ("graph.smiles", "graph.smarts", "graph.avoid", "graph.charge"),
+    "crystal": ("graph.smiles", "graph.smarts", "graph.avoid", "graph.charge", "host.fragment"),
     "molecule": (
         "composition.formula_units",
         "symmetry.space_groups",
@@ -53,6 +55,7 @@ FOREIGN = {
         "ranking.potential_weight",
         "selection.max_ehull",
         "relaxation.settings",
+        *(f"host.{name}" for name in ("file", "replace", "insert", "vacancy", "supercell", "start", "keep")),
     ),
 }
 """Settings that each kind does not have."""
@@ -70,6 +73,7 @@ class Request:
         composition: which elements may occur, and how many atoms.
         symmetry: of crystals.
         graph: of molecules.
+        host: a crystal that is changed in places, or a fragment that is held.
         search: how many candidates, and how long the search goes on.
         selection: which candidates are kept.
         verification: by first principles, during the search.
@@ -86,6 +90,7 @@ class Request:
     composition: CompositionConstraints = field(default_factory=CompositionConstraints)
     symmetry: SymmetryConstraints = field(default_factory=SymmetryConstraints)
     graph: GraphConstraints = field(default_factory=GraphConstraints)
+    host: HostConfig = field(default_factory=HostConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
@@ -111,6 +116,7 @@ class Request:
         _check_potential(self)
         _ = self.terms
         _check_size(self)
+        _check_host(self)
         _check_verification(self)
         _ = self.property_targets, self.rules
 
@@ -177,6 +183,21 @@ class Request:
         """The hard constraints on molecular graphs."""
         return molecule_rules(self.composition, self.graph)
 
+    @cached_property
+    def host_plan(self) -> HostPlan | None:
+        """What is proposed from a host or around a start; None without one."""
+        return host_plan(self.host, self.crystal_rules, moves=self.stages.moves) if self.kind == "crystal" else None
+
+    @cached_property
+    def possible(self) -> int:
+        """Number of different proposals, where they are listed; 0 where the sampler makes them."""
+        match self.host_plan:
+            case HeldPlan() as plan:
+                return len(plan.listed)
+            case DefectPlan() as plan:
+                return plan.count
+        return 0
+
     @property
     def template(self) -> MoleculeTemplate | None:
         """The molecular graph to keep; None for any."""
@@ -184,19 +205,26 @@ class Request:
 
     @cached_property
     def wanted(self) -> int:
-        """Candidates to find, including all to verify; of a named graph at most the number of its stereoisomers."""
+        """Candidates to find, including all to verify; at most the number of stereoisomers, or of listed proposals."""
         n = max(self.search.n, self.verification.n)
+        n = min(n, self.possible or n)
         return n if self.template is None else min(n, len(open_isomers(self.template)))
 
     @cached_property
     def most_alike(self) -> int:
         """Most candidates of one layout, as long as others are found: three tenths of those wanted, rounded up.
 
-        All where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
-        named, or at most `FEW` elements or space groups.
+        All where variety is switched off, and where the request leaves few layouts: of molecules, where a formula or a
+        host is named, or at most `FEW` elements or space groups.
         """
         named = any(0 < len(some) <= FEW for some in (self.composition.elements, self.symmetry.space_groups))
-        if not self.selection.variety or self.kind == "molecule" or self.composition.formula or named:
+        if (
+            not self.selection.variety
+            or self.kind == "molecule"
+            or self.composition.formula
+            or named
+            or self.host.given
+        ):
             return self.wanted
         return -(-3 * self.wanted // 10)
 
@@ -213,7 +241,7 @@ def _check_kind(request: Request) -> None:
         given = getattr(getattr(request, table), name)
         if given != getattr(TABLES[table](), name):
             other = "molecule" if request.kind == "crystal" else "crystal"
-            what = "relaxation settings" if table == "relaxation" else name
+            what = "relaxation settings" if table == "relaxation" else "host" if name == "file" else name
             raise RequestError(f"expected no {what} for a {request.kind}, got {given!r}; only a {other} has one")
     if request.relaxer not in RELAXERS[request.kind]:
         expected = " or ".join(RELAXERS[request.kind])
@@ -224,6 +252,18 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_host(request: Request) -> None:
+    """Check what is asked of a host, and that nothing is asked that its proposals do not have."""
+    if isinstance(request.host_plan, DefectPlan):
+        if request.targets:
+            raise RequestError(
+                "expected no targets with point defects, got some: the predictors know no cells as large; replace whole "
+                "sites, or leave the targets out"
+            )
+        if request.relaxer != "chgnet":
+            raise RequestError(f"expected relax of chgnet for point defects, got {request.relaxation.method!r}")
 
 
 def _check_potential(request: Request) -> None:

@@ -91,5 +91,8 @@ class Ending:
         if self.variety.exhausted or self.units < self.limit:
             count = self.variety.turned_away
             return f"no other Wyckoff layouts were found in {count} tries", "widen the target, or lower the variety"
+        if self.request.possible and self.units >= self.limit:
+            many = self.request.possible
+            return f"all {many} that can be made of the host are used up", "widen the target, or allow more changes"
         rounds = self.request.search.rounds
         return f"{rounds} rounds of proposals are used up", "widen the target, or raise rounds in the configuration"

@@ -17,6 +17,7 @@ from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
+from matgen.search.distinct import Distinct
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
@@ -121,7 +122,7 @@ def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
 
 
 def checked_before_relaxation(
-    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness
+    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness | Distinct
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Split candidates into those worth relaxing and the rest.
 

@@ -10,8 +10,8 @@ from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import formula
 
-CALCULATED = frozenset({"gpaw_gap"})
-"""Properties calculated from first principles: a value, without the spread of a prediction."""
+CALCULATED = frozenset({"gpaw_gap", "host_formation_energy"})
+"""Properties that are calculated: a value, without the spread of a prediction."""
 
 
 def candidate_row(candidate: Candidate) -> dict[str, Any]:

@@ -181,6 +181,8 @@ def identity(request: Request) -> RunInfo:
         configuration[table] = {name: value for name, value in configuration[table].items() if name not in names}
     del configuration["resources"]["weights"]  # their hashes tell more than their folder
     del configuration["verification"]  # which is empty
+    if request.host.host is not None:
+        configuration["host"]["content"] = request.host.host.digest
     if request.terms.weights:
         configuration["energies"] = request.terms.weights
     weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
@@ -199,6 +201,9 @@ def default_folder(request: Request) -> Path:
         request.graph.smiles,
         *request.graph.smarts,
         "-".join(request.composition.elements),
+        Path(request.host.file or request.host.start).stem,
+        *request.host.replace,
+        request.host.fragment,
     ]
     words = [*targets, *filter(None, asked)] or ["anything" if request.kind == "crystal" else "any_molecule"]
     return Path("designs") / f"{readable(words)}_seed{request.search.seed}_{short_hash(content)}"

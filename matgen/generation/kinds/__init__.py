@@ -1,7 +1,9 @@
 """What differs between crystals and molecules on the way from a request to proposals."""
 
+from matgen.generation.host_plan import HeldPlan
 from matgen.generation.kinds.base import Kind
 from matgen.generation.kinds.crystals import Crystals
+from matgen.generation.kinds.held_crystals import HeldCrystals
 from matgen.generation.kinds.molecules import Molecules
 from matgen.generation.request import Request
 from matgen.weights.models import load_models, load_molecule_models
@@ -15,5 +17,7 @@ def kind_of_request(request: Request) -> Kind:
         WeightsError: a weight file is missing or damaged.
     """
     if request.kind == "crystal":
-        return Crystals(request, load_models(request.resources.device, folder_of(request.resources.weights)))
+        crystals = Crystals(request, load_models(request.resources.device, folder_of(request.resources.weights)))
+        plan = request.host_plan
+        return HeldCrystals(crystals, plan) if isinstance(plan, HeldPlan) else crystals
     return Molecules(request, load_molecule_models(request.resources.device, folder_of(request.resources.weights)))

@@ -72,6 +72,10 @@ class KindWithModels(Generic[M]):
         del most
         return []
 
+    def listed(self) -> list[Template]:
+        """No list of all templates."""
+        return []
+
 
 class Kind(Protocol):
     """Crystals or molecules, with the models that were trained on them."""
@@ -119,6 +123,10 @@ class Kind(Protocol):
 
     def analogues(self, most: int) -> list[Template]:
         """At most this many templates made from known ones, if the request is close enough to them to make some."""
+        ...
+
+    def listed(self) -> list[Template]:
+        """All templates of the request, where they are so few that each is assessed; empty otherwise."""
         ...
 
     def moves(self) -> dict[str, Move]:
