@@ -31,7 +31,10 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     Near-repeats are indented below the best of their family.
     """
     kind: KindName = candidates[0].kind if candidates else "crystal"
-    shown, by_name = shown_properties(targets, kind), {target.name: target for target in targets}
+    by_name = {target.name: target for target in targets}
+    changed = any(HOST_ENERGY in candidate.properties for candidate in candidates)
+    predicted = {name for candidate in candidates for name in candidate.properties}
+    shown = [name for name in shown_properties(targets, kind) if not changed or name in predicted]
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
@@ -43,7 +46,6 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     verified = any(GAP in candidate.properties for candidate in candidates)
     if verified:
         table.add_column("gap by GPAW", justify="right")
-    changed = any(HOST_ENERGY in candidate.properties for candidate in candidates)
     if changed:
         table.add_column("against host", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")

@@ -257,8 +257,9 @@ def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     if as_json and request.verification.n:
         _print(outcome.candidates)
     if not as_json and outcome.candidates:
-        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.property_targets)):
-            console().print(table)
+        if any(candidate.energies for candidate in outcome.candidates):
+            console().print(energy_table(outcome.candidates))
+        console().print(candidate_table(outcome.candidates, request.property_targets))
 
 
 def _print(candidates: Any) -> None:

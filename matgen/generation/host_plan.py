@@ -100,7 +100,7 @@ def host_plan(config: HostConfig, rules: TemplateRules, *, moves: bool = True) -
     replacements = [replacement(text, host) for text in config.replace]
     if config.insert or config.vacancy or any(one.count for one in replacements):
         return _defects(config, host, kept, replacements, rules)
-    return _held(config, host, kept, replacements, rules, moves=moves)
+    return _held(host, kept, replacements, rules, moves=moves)
 
 
 def _defects(
@@ -135,7 +135,6 @@ def _present(symbol: str, host: Host) -> int:
 
 
 def _held(
-    config: HostConfig,
     host: Host,
     kept: frozenset[int],
     replacements: list[Replacement],

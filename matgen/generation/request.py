@@ -259,8 +259,8 @@ def _check_host(request: Request) -> None:
     if isinstance(request.host_plan, DefectPlan):
         if request.targets:
             raise RequestError(
-                "expected no targets with point defects, got some: the predictors know no cells as large; replace whole "
-                "sites, or leave the targets out"
+                "expected no targets with point defects, got some: the predictors know no cells as large; replace "
+                "whole sites, or leave the targets out"
             )
         if request.relaxer != "chgnet":
             raise RequestError(f"expected relax of chgnet for point defects, got {request.relaxation.method!r}")

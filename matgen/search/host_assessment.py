@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,11 +11,12 @@ from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
 from matgen.checks.crystals import density, min_distance, parses
-from matgen.checks.verdicts import converged
+from matgen.checks.verdicts import Check, converged
 from matgen.generation.host_plan import DefectPlan, HeldPlan
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
 from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
 from matgen.relaxation.outcome import RELAXATION_ERRORS, failed
 from matgen.search.host_energy import HOST_ENERGY, RelaxedHost, exchanged, potentials_text
@@ -29,6 +31,9 @@ HOST = "host"
 
 AMPLITUDE = 0.05
 """Standard deviation of the displacement of each coordinate before a defect relaxes without symmetry, Å."""
+
+SAME_ENERGY = 0.01
+"""Difference in eV below which a defect without symmetry is no other minimum than the one with symmetry."""
 
 
 class WholeAssessment(Protocol):
@@ -111,8 +116,9 @@ class ReplacedAssessment:
 class DefectAssessment:
     """Point defects: relaxed by CHGNet, with their energy of formation.
 
-    In a supercell the cell is that of the relaxed host, and all atoms relax from random displacements, without symmetry.
-    In the primitive cell, the cell relaxes too, with the settings of the request.
+    In a supercell the cell is that of the relaxed host, and all atoms relax: first within the symmetry of the defect,
+    then from random displacements without any, which is kept if its energy is lower. In the primitive cell, the cell
+    relaxes too, with the settings of the request.
 
     Attributes:
         request: what is asked.
@@ -132,9 +138,9 @@ class DefectAssessment:
     def __post_init__(self) -> None:
         """Make the defects and their checks."""
         self.defects = point_defects(self.plan.host, self.plan.changes, self.plan.supercell, self.host.structure)
-        checks = {"density": density, "min_distance": min_distance, "relaxed": converged, "parses": parses}
-        limit, hull = self.request.selection.max_ehull, self.host.hull
-        checks |= {HOST: self._verdict, "hull": lambda candidate: hull_verdict(candidate, hull, limit)}
+        above_hull = partial(hull_verdict, hull=self.host.hull, limit=self.request.selection.max_ehull)
+        checks: dict[str, Check] = {"density": density, "min_distance": min_distance, "relaxed": converged}
+        checks |= {"parses": parses, HOST: self._verdict, "hull": above_hull}
         self.candidate_checks = CandidateChecks(checks, frozenset({"hull"}))
 
     def proposals(self, number: int, size: int) -> list[Candidate]:
@@ -155,8 +161,9 @@ class DefectAssessment:
 
     def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
         """Return the energy of formation."""
-        cells, defect = self._of(candidate)
-        return {HOST_ENERGY: self.host.formation_energy(candidate, cells, defect.changed)}
+        defect, share = self._of(candidate)
+        energy = self.host.formation_energy(candidate, defect.cells * share, defect.changed * share)
+        return {HOST_ENERGY: energy}
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Return the candidate unchanged."""
@@ -167,33 +174,41 @@ class DefectAssessment:
         name = f"{number}{rank:03d}-{structure.composition.reduced_formula}"
         return Candidate(name, structure, structure, space_group(structure), template=defect.label, seed=rank)
 
-    def _of(self, candidate: Candidate) -> tuple[int, PointDefect]:
-        """Return the number of primitive cells of a candidate, and its defect."""
+    def _of(self, candidate: Candidate) -> tuple[PointDefect, float]:
+        """Return the defect of a candidate, and its size as a share of the supercell, as several may repeat in that."""
         defect = next(one for one in self.defects if one.structure == candidate.unrelaxed)
-        return defect.cells, defect
+        return defect, len(candidate.crystal) / len(defect.structure)
 
     def _relaxed(self, candidate: Candidate) -> tuple[Structure, Relaxation]:
         """Relax a defect; a failure is reported."""
         settings, structure = self.request.relaxation.settings, candidate.crystal
-        dilute = self.plan.supercell > 0
-        if dilute:
-            settings = replace(settings, keep_symmetry=False)
-            structure = _displaced(structure, np.random.default_rng(self.request.search.seed))
+        if not self.plan.supercell:
+            return self._minimum(structure, settings, fixed_cell=False)
+        found = [self._minimum(structure, settings, fixed_cell=True)] if settings.keep_symmetry else []
+        displaced = _displaced(structure, np.random.default_rng(self.request.search.seed))
+        found.append(self._minimum(displaced, replace(settings, keep_symmetry=False), fixed_cell=True))
+        usable = [one for one in found if one[1].converged] or found
+        return min(usable, key=lambda one: one[1].energy * len(structure) + (SAME_ENERGY if one is found[-1] else 0.0))
+
+    def _minimum(
+        self, structure: Structure, settings: RelaxConfig, *, fixed_cell: bool
+    ) -> tuple[Structure, Relaxation]:
+        """Relax a structure; a failure is reported."""
         try:
-            found = list(relax_batch([(0, structure, math.inf)], self.surface, settings, fixed_cell=dilute))
+            found = list(relax_batch([(0, structure, math.inf)], self.surface, settings, fixed_cell=fixed_cell))
         except RELAXATION_ERRORS as error:
-            return candidate.crystal, failed(f"{type(error).__name__}: {error}", self.surface.name)
+            return structure, failed(f"{type(error).__name__}: {error}", self.surface.name)
         if not found:
-            return candidate.crystal, failed("an atom has no neighbours", self.surface.name)
+            return structure, failed("an atom has no neighbours", self.surface.name)
         return found[0][1], found[0][2]
 
     def _verdict(self, candidate: Candidate) -> Verdict:
-        cells, defect = self._of(candidate)
+        defect, share = self._of(candidate)
         dilute = self.plan.supercell > 0
-        cell = f"a supercell of {cells} primitive cells" if dilute else "the primitive cell"
+        cell = f"a supercell of {defect.cells} primitive cells" if dilute else "the primitive cell"
         how = "all atoms relaxed in the cell of the host" if dilute else "atoms and cell relaxed"
         text = f"{defect.label}, in {cell}, one of {defect.places} equivalent places; listed by symmetry, {how}"
-        return _energy_verdict(candidate, self.host, text, cells)
+        return _energy_verdict(candidate, self.host, text, defect.cells * share)
 
 
 def _energy_verdict(candidate: Candidate, host: RelaxedHost, text: str, cells: float) -> Verdict:

@@ -3,9 +3,9 @@
     E_f = (E − n E_host − Σ_i Δn_i μ_i) / m
 
 with E of the changed cell, E_host of the relaxed primitive cell, n of which make up the changed cell, Δn_i atoms of
-element i put in (taken out: negative), and m atoms changed. The chemical potential μ_i is the energy per atom of the most
-stable phase of the element in the reference of the hull, which for a gas is half a diatomic molecule. The defects are
-neutral: C. Freysoldt et al., Rev. Mod. Phys. 86, 253 (2014), eq. 1 with q = 0, and without corrections for finite size.
+element i put in (taken out: negative), and m atoms changed. The chemical potential μ_i is the energy per atom of the
+most stable phase of the element in the reference of the hull, for oxygen that of solid or molecular O₂. The defects are
+neutral: C. Freysoldt et al., Rev. Mod. Phys. 86, 253 (2014), eq. 1 with q = 0, without corrections for finite size.
 """
 
 import math
