@@ -33,8 +33,8 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     kind: KindName = candidates[0].kind if candidates else "crystal"
     by_name = {target.name: target for target in targets}
     changed = any(HOST_ENERGY in candidate.properties for candidate in candidates)
-    predicted = {name for candidate in candidates for name in candidate.properties}
-    shown = [name for name in shown_properties(targets, kind) if not changed or name in predicted]
+    present = {name for candidate in candidates for name in candidate.properties}
+    shown = [name for name in shown_properties(targets, kind) if not changed or name in present]
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)

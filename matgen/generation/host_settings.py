@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matgen.generation.errors import RequestError
 from matgen.structures.hosts import Host, read_host
+from matgen.templates.fragments import Fragment
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class HostConfig:
         Raises:
             RequestError: settings without a crystal to which they apply, or that exclude each other.
             HostError: the crystal cannot be read.
+            MoleculeError: the fragment is not valid.
         """
         changed = bool(self.replace or self.insert or self.vacancy)
         if not 0 <= self.supercell < math.inf:
@@ -55,7 +57,7 @@ class HostConfig:
             raise RequestError("expected a host for --replace, --insert and --vacancy, got none; give --host FILE")
         if self.keep and not (self.file or self.start):
             raise RequestError("expected a host or a start for --keep, got none; give --host FILE or --start FILE")
-        _ = self.host
+        _ = self.host, self.held_fragment
 
     @property
     def given(self) -> bool:
@@ -66,3 +68,8 @@ class HostConfig:
     def host(self) -> Host | None:
         """The crystal of the host or of the start; None without one."""
         return read_host(Path(self.file or self.start)) if self.given else None
+
+    @cached_property
+    def held_fragment(self) -> Fragment | None:
+        """The fragment; None without one."""
+        return Fragment.of(self.fragment) if self.fragment else None

@@ -181,7 +181,7 @@ class Request:
     @cached_property
     def molecule_rules(self) -> MoleculeRules:
         """The hard constraints on molecular graphs."""
-        return molecule_rules(self.composition, self.graph)
+        return molecule_rules(self.composition, self.graph, self.host.held_fragment)
 
     @cached_property
     def host_plan(self) -> HostPlan | None:
@@ -256,6 +256,8 @@ def _check_kind(request: Request) -> None:
 
 def _check_host(request: Request) -> None:
     """Check what is asked of a host, and that nothing is asked that its proposals do not have."""
+    if request.host.fragment and request.graph.smiles:
+        raise RequestError("expected a fragment or a graph to keep, got both; leave --smiles or --fragment out")
     if isinstance(request.host_plan, DefectPlan):
         if request.targets:
             raise RequestError(

@@ -68,12 +68,14 @@ class Molecules(KindWithModels[MoleculeModels]):
         return weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
-        """Graphs sampled atom by atom; for a given graph, every stereoisomer that it leaves open."""
+        """Graphs sampled atom by atom, behind a fragment; for a given graph, every stereoisomer that it leaves open."""
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
         conditions = self._conditions(n, generator, fixed_only=False)
-        return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(conditions, generator))
+        fragment = self.request.host.held_fragment
+        sampler = MoleculeSampler(self.models.prior, self.request.molecule_rules, fragment=fragment)
+        return list(sampler.sample(conditions, generator))
 
     def moves(self) -> dict[str, Move]:
         """Changes, insertions and removals of atoms and bonds; none if the graph is given."""
