@@ -21,7 +21,7 @@ from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.search.host_energy import HOST_ENERGY
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
-from matgen.targets.properties import PROPERTIES
+from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
 from matgen.targets.target import Target
 
 
@@ -39,6 +39,9 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
     for name in shown:
+        if name in COMPUTED_PROPERTIES:
+            table.add_column(name, justify="right")
+            continue
         table.add_column(f"{name}, predictor", justify="right")
         if name in by_name:
             table.add_column("P(met)", justify="right")
@@ -58,18 +61,25 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
             str(len(candidate.structure)),
         ]
         for name in shown:
-            predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
-            met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
-            mark = target_mark(by_name.get(name), evaluated)
-            row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
-        if verified:
-            calculated = candidate.properties.get(GAP)
-            row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
-        if changed:
-            energy = candidate.properties.get(HOST_ENERGY)
-            row.append("" if energy is None else f"{energy.value:.2f} {energy.unit}")
+            row += _cells(candidate, name, by_name.get(name))
+        row += [_calculated_gap(candidate, by_name.get("band_gap"))] if verified else []
+        row += [prediction_text(candidate.properties.get(HOST_ENERGY))] if changed else []
         table.add_row(*row, stability_text(candidate), verdicts_text(candidate))
     return table
+
+
+def _calculated_gap(candidate: Candidate, target: Target | None) -> str:
+    calculated = candidate.properties.get(GAP)
+    return median_text(calculated) + target_mark(target, calculated)
+
+
+def _cells(candidate: Candidate, name: str, target: Target | None) -> list[str]:
+    """Return a property by predictor, the probability that its target is met, and by evaluator."""
+    predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return [prediction_text(predicted) + target_mark(target, predicted)]
+    met = [] if target is None else ["" if predicted is None else f"{predicted.probability:.0%}"]
+    return [prediction_text(predicted), *met, prediction_text(evaluated) + target_mark(target, evaluated)]
 
 
 def by_family(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -112,6 +122,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     n_identity = len(table.columns) - 2
     for name in shown:
         table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        if name in COMPUTED_PROPERTIES:
+            continue
         table.add_column("evaluator", justify="right", no_wrap=True)
     for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
@@ -119,7 +131,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     by_name = {target.name: target for target in targets}
     for row in rows[:top]:
         if row.candidate is None:
-            table.add_row(str(row.rank), row.name, *[""] * (n_identity + 2 * len(shown) + 2), row.error)
+            n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
+            table.add_row(str(row.rank), row.name, *[""] * (n_identity + n_shown + 2), row.error)
             continue
         identity = [identity_text(row.candidate)] if kind == "molecule" else [row.formula, identity_text(row.candidate)]
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
@@ -130,9 +143,11 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     return table
 
 
-def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, str]:
-    """Return a property by predictor and by evaluator."""
+def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, ...]:
+    """Return a property by predictor and by evaluator; one that needs no model once."""
     predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return (median_text(predicted) + target_mark(target, predicted),)
     spread = "" if predicted is None else f" ± {predicted.spread:.2f}"
     return (
         median_text(predicted) + spread + target_mark(target, predicted),

@@ -28,19 +28,27 @@ def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
     bandgap: BandGap = None,
     gap: Annotated[
-        str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
+        str | None, typer.Option(help="HOMO–LUMO gap in eV (B3LYP), written as --bandgap; of a molecule.")
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     targets: Targets = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
+    avoid_hazard: Annotated[
+        bool, typer.Option("--avoid-hazard", help="Toxic and radioactive elements must not occur.")
+    ] = False,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
     formula_units: Annotated[
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule that must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
+    ] = None,
+    prefer: Annotated[list[str] | None, typer.Option(help="A rule that had better hold, likewise.")] = None,
     smiles: Annotated[
-        str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
+        str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
     smarts: Annotated[
         list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
@@ -103,7 +111,7 @@ def design(
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
     max_ehull: Annotated[
-        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom; after relaxation. Default: 0.1.")
     ] = None,
     confidence: Annotated[
         float | None,
@@ -147,8 +155,11 @@ def design(
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
+        "avoid_hazard": avoid_hazard or None,
         "formula": formula,
         "formula_units": formula_units,
+        "rules": rule,
+        "prefer": prefer,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,

@@ -10,7 +10,7 @@ from matgen.generation.formulas import element
 from matgen.generation.host_changes import Replacement, kept_sites, replacement
 from matgen.generation.host_settings import HostConfig
 from matgen.structures.hosts import Host
-from matgen.structures.point_defects import Change, Exchange, Insertion, Vacancy, point_defects
+from matgen.structures.point_defects import Change, Exchange, Insertion, Vacancy, count_of_defects
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError, TemplateRules
 from matgen.templates.held import HeldTemplate, OpenSites
@@ -74,7 +74,7 @@ class DefectPlan:
         Raises:
             HostError: the supercell is too large, lacks atoms, or has no void.
         """
-        return len(point_defects(self.host, self.changes, self.supercell))
+        return count_of_defects(self.host, self.changes, self.supercell)
 
 
 HostPlan = HeldPlan | DefectPlan
@@ -107,6 +107,7 @@ def _defects(
     config: HostConfig, host: Host, kept: frozenset[int], replacements: Iterable[Replacement], rules: TemplateRules
 ) -> DefectPlan:
     """Return the point defects: vacancies, then replaced and inserted atoms."""
+    _check_elements({z for _, z in host.template.sites}, rules, host)
     if kept:
         raise RequestError(
             "expected no --keep for point defects, got one; all other atoms are those of the host anyway"
@@ -119,7 +120,12 @@ def _defects(
                 "a count, such as 'Co -> Al x1', or make two runs"
             )
         changes += [Exchange(one.sites, z, one.count) for z in sorted(one.elements & rules.allowed_elements)]
-    changes += [Insertion(element(symbol)) for symbol in config.insert]
+    inserted = [element(symbol) for symbol in config.insert]
+    if excluded := set(inserted) - rules.allowed_elements:
+        raise ContradictionError(f"{_names(excluded)} is to be inserted, but not allowed; drop one of the two")
+    changes += map(Insertion, inserted)
+    if len(set(changes)) < len(changes):
+        raise RequestError("expected each vacancy, replacement and insertion once, got one twice; name it once")
     if not changes:
         raise ContradictionError("expected elements that may replace others, got none that are allowed")
     plan = DefectPlan(host, tuple(changes), config.supercell)
@@ -189,11 +195,22 @@ def _check_held(held: HeldTemplate, rules: TemplateRules, host: Host) -> None:
         ContradictionError: they do not.
     """
     given = held.template.sites if held.movable else held.held
-    excluded = {z for _, z in given} - rules.allowed_elements
-    if excluded:
-        names = ", ".join(SYMBOLS[z] for z in sorted(excluded))
-        raise ContradictionError(f"{names} of {host.name} is held, but not allowed; drop one of the two")
+    _check_elements({z for _, z in given}, rules, host)
     if held.movable and not rules.satisfied(held.template):
         raise ContradictionError(
             f"the start {host.name} ({held.template}) does not satisfy the constraints; start elsewhere, or drop some"
         )
+
+
+def _check_elements(held: set[int], rules: TemplateRules, host: Host) -> None:
+    """Check that the held elements are allowed.
+
+    Raises:
+        ContradictionError: they are not.
+    """
+    if excluded := held - rules.allowed_elements:
+        raise ContradictionError(f"{_names(excluded)} of {host.name} is held, but not allowed; drop one of the two")
+
+
+def _names(elements: set[int]) -> str:
+    return ", ".join(SYMBOLS[z] for z in sorted(elements))

@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
 from matgen.generation.host_settings import HostConfig
+from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -19,7 +21,7 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
-from matgen.targets.properties import PROPERTIES, PROPERTIES_OF
+from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
@@ -32,6 +34,8 @@ TAKEN = frozenset(
         "template_prior",
         "charge_balance",
         "closed_shell",
+        "coordination",
+        "preferences",
         "chemical_distance",
         "graph",
         "novelty",
@@ -40,8 +44,8 @@ TAKEN = frozenset(
         *TERMS,
         *TERMS.values(),
     }
-).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
-"""Names of the terms that every total energy may have."""
+).union(*((name, f"{name}_template") for name in CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES))
+"""Names of the terms that every total energy may have; targets for computed properties add theirs."""
 
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
@@ -59,6 +63,12 @@ FOREIGN = {
     ),
 }
 """Settings that each kind does not have."""
+
+NOT_OF_DEFECTS = (
+    *(f"composition.{name}" for name in ("include", "formula", "formula_units", "max_atoms", "rules", "prefer")),
+    "symmetry.space_groups",
+)
+"""Constraints that choose among templates, of which point defects have none."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class Request:
         _check_size(self)
         _check_host(self)
         _check_verification(self)
-        _ = self.property_targets, self.rules
+        check_possible(self.property_targets, self.rules)
 
     @classmethod
     def of(cls, **options: Any) -> Self:
@@ -157,7 +167,15 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
+        targets = {target.name for target in self.property_targets}
+        taken = TAKEN | {self.ranking.potential} | targets | {f"{name}_template" for name in targets}
+        own = Terms.of(_terms(self.energies), taken)
+        rules, weight = self.composition, self.sampler.rules
+        if rules.prefer:
+            own = replace(own, templates=own.templates + weight * Preferences(rules.preferences))
+        coordination = Coordination([*rules.statements, *rules.preferences])
+        if coordination.rules:
+            own = replace(own, states=own.states + weight * coordination)
         if self.ranking.potential == "none":
             return own
         return replace(own, states=own.states + self.ranking.term)
@@ -176,7 +194,8 @@ class Request:
     @cached_property
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
-        return crystal_rules(self.composition, self.symmetry)
+        n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
+        return crystal_rules(self.composition, self.symmetry, n_elements)
 
     @cached_property
     def molecule_rules(self) -> MoleculeRules:
@@ -205,7 +224,12 @@ class Request:
 
     @cached_property
     def wanted(self) -> int:
-        """Candidates to find, including all to verify; at most the number of stereoisomers, or of listed proposals."""
+        """Candidates to find, including all to verify; at most the number of stereoisomers, or of listed proposals.
+
+        Of point defects all: which are best is known only once all are relaxed.
+        """
+        if isinstance(self.host_plan, DefectPlan):
+            return self.possible
         n = max(self.search.n, self.verification.n)
         n = min(n, self.possible or n)
         return n if self.template is None else min(n, len(open_isomers(self.template)))
@@ -259,6 +283,18 @@ def _check_host(request: Request) -> None:
     if request.host.fragment and request.graph.smiles:
         raise RequestError("expected a fragment or a graph to keep, got both; leave --smiles or --fragment out")
     if isinstance(request.host_plan, DefectPlan):
+        for table, name in (one.split(".") for one in NOT_OF_DEFECTS):
+            given = getattr(getattr(request, table), name)
+            if given != getattr(TABLES[table](), name):
+                raise RequestError(
+                    f"expected no {name} with point defects, got {given!r}: all that differ by symmetry are listed; "
+                    "leave it out"
+                )
+        if request.energies:
+            raise RequestError(
+                "expected no energies of your own with point defects, got some: they are ranked by their energy of "
+                "formation; leave them out"
+            )
         if request.targets:
             raise RequestError(
                 "expected no targets with point defects, got some: the predictors know no cells as large; replace "

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from matgen.energies.base import Sum, TemplateSum
+from matgen.energies.base import Energy, Sum, TemplateEnergy, TemplateSum
+from matgen.energies.computed_target import CompositionTarget, EstimatedTarget, StructureTarget
 from matgen.energies.graph import GraphNetworkEnergy, GraphPredictor
 from matgen.energies.property_target import StatePredictor, StatePropertyTarget, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
 from matgen.energies.terms import check_finite
 from matgen.generation.kinds.base import Kind
 from matgen.generation.request import Request
+from matgen.targets.computed import OF_COMPOSITION, OF_STRUCTURE
+from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.targets.target import Target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -33,8 +36,17 @@ def template_targets(request: Request, kind: Kind, weight_of_targets: float | No
     """Return the terms of the kind, the property targets as predicted from templates, and the terms of the user."""
     total = kind.template_terms()
     for target, weight in weighted_targets(request, weight_of_targets):
-        total = total + weight * TemplatePropertyTarget(kind.properties, target)
+        total = total + weight * _of_templates(kind, target)
     return total + request.terms.templates
+
+
+def _of_templates(kind: Kind, target: Target) -> TemplateEnergy:
+    """Return a target as predicted from templates; computed ones need no model."""
+    if target.name in OF_COMPOSITION:
+        return CompositionTarget(target)
+    if target.name in COMPUTED_PROPERTIES:
+        return EstimatedTarget(target)
+    return TemplatePropertyTarget(kind.properties, target)
 
 
 def state_energy(request: Request, kind: Kind) -> Sum:
@@ -63,8 +75,14 @@ def state_targets(request: Request, kind: Kind) -> Sum:
 def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
     total = Sum({})
     for target, weight in wanted:
-        total = total + weight * StatePropertyTarget(predictor, target)
+        if target.name in OF_STRUCTURE or target.name not in COMPUTED_PROPERTIES:
+            total = total + weight * _of_states(predictor, target)
     return total
+
+
+def _of_states(predictor: StatePredictor, target: Target) -> Energy:
+    """Return a target as predicted from states; those for density and volume are exact."""
+    return StructureTarget(target) if target.name in OF_STRUCTURE else StatePropertyTarget(predictor, target)
 
 
 def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:
@@ -111,7 +129,8 @@ def ranking_terms(
     of_states["graph"] = of_states["graph"] / batch.n_atoms
     own, targets = request.terms.weights, {target.name for target, _ in weighted_targets(request)}
     check_finite({name: value for name, value in (of_templates | of_states).items() if name in own})
-    return {f"{name}_template" if name in targets else name: value for name, value in of_templates.items()} | of_states
+    both = targets & of_states.keys()
+    return {f"{name}_template" if name in both else name: value for name, value in of_templates.items()} | of_states
 
 
 def chances(terms: Mapping[str, Tensor], request: Request) -> Tensor | None:

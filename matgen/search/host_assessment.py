@@ -134,10 +134,12 @@ class DefectAssessment:
     surface: CHGNetSurface
     defects: list[PointDefect] = field(init=False)
     candidate_checks: CandidateChecks = field(init=False)
+    _by_label: dict[str, PointDefect] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the defects and their checks."""
         self.defects = point_defects(self.plan.host, self.plan.changes, self.plan.supercell, self.host.structure)
+        self._by_label = {defect.label: defect for defect in self.defects}
         above_hull = partial(hull_verdict, hull=self.host.hull, limit=self.request.selection.max_ehull)
         checks: dict[str, Check] = {"density": density, "min_distance": min_distance, "relaxed": converged}
         checks |= {"parses": parses, HOST: self._verdict, "hull": above_hull}
@@ -171,12 +173,12 @@ class DefectAssessment:
 
     def _candidate(self, defect: PointDefect, number: int, rank: int) -> Candidate:
         structure = defect.structure
-        name = f"{number}{rank:03d}-{structure.composition.reduced_formula}"
+        name = f"{number}-{rank:03d}-{structure.composition.reduced_formula}"
         return Candidate(name, structure, structure, space_group(structure), template=defect.label, seed=rank)
 
     def _of(self, candidate: Candidate) -> tuple[PointDefect, float]:
         """Return the defect of a candidate, and its size as a share of the supercell, as several may repeat in that."""
-        defect = next(one for one in self.defects if one.structure == candidate.unrelaxed)
+        defect = self._by_label[candidate.template]
         return defect, len(candidate.crystal) / len(defect.structure)
 
     def _relaxed(self, candidate: Candidate) -> tuple[Structure, Relaxation]:

@@ -4,7 +4,7 @@ A *site* is a symmetry-distinct site: an orbit of atoms under the space group. S
 the template, which is that of their Wyckoff letters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -45,13 +45,13 @@ class Host:
         name: of its file.
         digest: hash of what was read.
         template: space group and sites.
-        geometry: its free parameters, in float64.
+        geometry: its free parameters, in float64; the digest stands for them in comparisons.
     """
 
     name: str
     digest: str
     template: CrystalTemplate
-    geometry: Geometry
+    geometry: Geometry = field(compare=False)
 
     @cached_property
     def structure(self) -> Structure:
@@ -129,8 +129,6 @@ def read_host(path: Path) -> Host:
 def supercell(primitive: Structure, space_group: int, least: float) -> Structure:
     """Return the smallest supercell whose shortest lattice vector is long enough.
 
-    Multiples of the primitive and of the conventional cell along their axes are tried.
-
     Args:
         primitive: standard primitive cell, such as `Host.structure`.
         space_group: 1..230.
@@ -142,9 +140,24 @@ def supercell(primitive: Structure, space_group: int, least: float) -> Structure
     Raises:
         HostError: it has more atoms than `MOST_ATOMS`.
     """
+    return repeated(primitive, supercell_matrix(primitive, space_group, least))
+
+
+def repeated(primitive: Structure, matrix: np.ndarray) -> Structure:
+    """Return a supercell by its integer matrix (3, 3), on which the order of its atoms depends, with `atom` of each."""
+    made = primitive.copy(site_properties={"atom": list(range(len(primitive)))})
+    return made.make_supercell(matrix, in_place=False)
+
+
+def supercell_matrix(primitive: Structure, space_group: int, least: float) -> np.ndarray:
+    """Return the matrix (3, 3) of that supercell: multiples of the primitive or of the conventional cell are tried.
+
+    Raises:
+        HostError: it has more atoms than `MOST_ATOMS`.
+    """
     to_conventional = torch.linalg.inv(wyckoff_table().primitive[space_group]).round().long().numpy()
     cells = [np.eye(3, dtype=int), to_conventional]
-    choices = [repeats @ cell for cell in cells if (repeats := _repeats(cell @ primitive.lattice.matrix, least)).any()]
+    choices = [_repeats(cell @ primitive.lattice.matrix, least) @ cell for cell in cells]
     matrix = min(choices, key=lambda choice: round(abs(np.linalg.det(choice))))
     atoms = round(abs(np.linalg.det(matrix))) * len(primitive)
     if atoms > MOST_ATOMS:
@@ -152,8 +165,7 @@ def supercell(primitive: Structure, space_group: int, least: float) -> Structure
             f"expected a supercell of at most {MOST_ATOMS} atoms, got {atoms} for images {least:g} Å apart; lower it "
             "with --supercell"
         )
-    made = primitive.copy(site_properties={"atom": list(range(len(primitive)))})
-    return made.make_supercell(matrix, in_place=False)
+    return matrix
 
 
 def _repeats(cell: np.ndarray, least: float) -> np.ndarray:

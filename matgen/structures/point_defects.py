@@ -1,32 +1,30 @@
 """Point defects of a host: one of each symmetry-distinct kind, in a supercell.
 
 The same defect at a symmetry-equivalent place is the same defect. Single atoms are taken once for each site of the
-host. Of several atoms, choices that an operation of the supercell maps onto each other are one. Interstitial places are
-the Voronoi nodes that pymatgen-analysis-defects finds (J.-X. Shen et al., J. Open Source Softw. 9, 5941, 2024).
+host. Of several atoms, choices that an operation of the supercell maps onto each other are one. Atoms are inserted into
+the voids of `matgen.structures.voids`. All is decided on the host as it was read, so that the list does not depend on a
+relaxation.
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matgen.chemistry.elements import SYMBOLS
-from matgen.structures.hosts import SYMPREC, Host, HostError, supercell
+from matgen.structures.hosts import SYMPREC, Host, HostError, repeated, supercell_matrix
+from matgen.structures.voids import voids
 
 MOST_CHOICES = 20_000
 """Choices of several atoms of a supercell that are compared by symmetry."""
 
 SAME_PLACE = 0.1
 """Distance up to which an operation maps an atom onto another, Å."""
-
-CLOSEST = 0.9
-"""Distance from an interstitial place to the nearest atom, Å, below which it is left out."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class PointDefect:
     """One defect in a supercell.
 
     Attributes:
-        label: what was changed, in words.
+        label: what was changed, in words; no two defects of a host share it.
         structure: the supercell with the defect; the cell and all other atoms are those of the host.
         changed: number of atoms taken away, replaced or inserted.
         places: symmetry-equivalent places in the supercell.
@@ -88,6 +86,34 @@ class PointDefect:
     cells: int
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """Supercells of a host: as it was read, and as it is used.
+
+    Attributes:
+        host: the crystal.
+        read: supercell of the host as it was read.
+        used: the same of another geometry, such as the relaxed one.
+        site_of: index of the host's site of each atom.
+        repeats: primitive cells of the supercell.
+    """
+
+    host: Host
+    read: Structure
+    used: Structure
+    site_of: tuple[int, ...]
+    repeats: int
+
+    @classmethod
+    def of(cls, host: Host, least: float, primitive: Structure) -> "_Cells":
+        matrix = supercell_matrix(host.structure, host.template.space_group, least)
+        read, used = repeated(host.structure, matrix), repeated(primitive, matrix)
+        site_of = tuple(host.site_of_atom[atom] for atom in read.site_properties["atom"])
+        for whole in (read, used):
+            whole.remove_site_property("atom")
+        return cls(host, read, used, site_of, len(read) // len(host.structure))
+
+
 def point_defects(
     host: Host, changes: Iterable[Change], least: float, primitive: Structure | None = None
 ) -> list[PointDefect]:
@@ -96,76 +122,69 @@ def point_defects(
     Args:
         host: the crystal.
         changes: what is changed, one after the other, each in a supercell of its own.
-        least: distance of a defect from its images, Å; 0 for the primitive cell.
+        least: distance of a defect from its images in the host as it was read, Å; 0 for the primitive cell.
         primitive: the primitive cell to use, such as the relaxed one; that of the host if left out.
 
     Raises:
-        HostError: the supercell is too large, has fewer atoms than are to be replaced, or has no void.
+        HostError: the supercell is too large, has fewer atoms than are to be replaced, has no void, or loses its only
+            atom.
     """
-    cell = host.structure if primitive is None else primitive
-    whole = supercell(cell, host.template.space_group, least)
-    cells = len(whole) // len(cell)
-    site_of = [host.site_of_atom[atom] for atom in whole.site_properties["atom"]]
-    whole.remove_site_property("atom")
+    cells = _Cells.of(host, least, host.structure if primitive is None else primitive)
     found: list[PointDefect] = []
     for change in changes:
         match change:
             case Vacancy(element):
-                found += [_vacancy(host, whole, site_of, site, cells) for site in host.sites_of(element)]
+                found += [_vacancy(cells, site) for site in host.sites_of(element)]
             case Exchange():
-                found += _exchanges(host, whole, site_of, change, cells)
+                found += _exchanges(cells, change)
             case Insertion(element):
-                found += _insertions(host, cell, whole, element)
+                found += _insertions(cells, element, host.structure if primitive is None else primitive)
     return found
 
 
-def _vacancy(host: Host, whole: Structure, site_of: Sequence[int], site: int, cells: int) -> PointDefect:
-    structure = whole.copy()
-    structure.remove_sites([site_of.index(site)])
-    symbol = SYMBOLS[host.template.sites[site][1]]
-    return PointDefect(f"{symbol} missing at {host.label(site)}", structure, 1, site_of.count(site), cells)
-
-
-def _exchanges(
-    host: Host, whole: Structure, site_of: Sequence[int], change: Exchange, cells: int
-) -> Iterator[PointDefect]:
-    atoms = [i for i, site in enumerate(site_of) if site in change.sites]
-    symbol = SYMBOLS[change.element]
-    for choice, places in distinct_choices(whole, atoms, change.count, site_of):
-        structure = whole.copy()
-        for atom in choice:
-            structure.replace(atom, symbol)
-        sites = dict.fromkeys(host.label(site_of[atom]) for atom in choice)
-        yield PointDefect(f"{change.count} {symbol} at {' and '.join(sites)}", structure, change.count, places, cells)
-
-
-def _insertions(host: Host, cell: Structure, whole: Structure, element: int) -> Iterator[PointDefect]:
-    for number, (place, places) in enumerate(voids(cell), start=1):
-        structure = whole.copy()
-        structure.append(SYMBOLS[element], cell.lattice.get_cartesian_coords(place), coords_are_cartesian=True)
-        structure.translate_sites([len(structure) - 1], [0, 0, 0], to_unit_cell=True)
-        contact = _nearest(structure)
-        label = f"{SYMBOLS[element]} in void {number} of {host.name}, {contact:.2f} Å from the nearest atom"
-        cells = len(whole) // len(cell)
-        yield PointDefect(label, structure, 1, places * cells, cells)
-
-
-def voids(cell: Structure) -> list[tuple[np.ndarray, int]]:
-    """Return one place (3,), in fractional coordinates, of each kind of void of a cell, and the number of its kind.
+@lru_cache(maxsize=16)
+def count_of_defects(host: Host, changes: tuple[Change, ...], least: float) -> int:
+    """Return the number of symmetry-distinct defects.
 
     Raises:
-        HostError: there is none.
+        HostError: as of `point_defects`.
     """
-    from pymatgen.analysis.defects.generators import VoronoiInterstitialGenerator
+    return len(point_defects(host, changes, least))
 
-    probe = next(symbol for symbol in ("H", "He", "Li") if Element(symbol) not in cell.composition)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tolerances of its own comparisons
-        found = list(VoronoiInterstitialGenerator(min_dist=CLOSEST).generate(cell, {probe}))
-    if not found:
-        formula = cell.composition.reduced_formula
-        raise HostError(f"expected a void for an inserted atom in {formula}, got none {CLOSEST:g} Å from every atom")
-    return [(np.array(one.site.frac_coords), int(one.multiplicity)) for one in found]
+
+def _vacancy(cells: _Cells, site: int) -> PointDefect:
+    symbol = SYMBOLS[cells.host.template.sites[site][1]]
+    if len(cells.used) == 1:
+        raise HostError(f"expected an atom beside the {symbol} that is taken out, got none; give a larger --supercell")
+    structure = cells.used.copy()
+    structure.remove_sites([cells.site_of.index(site)])
+    label = f"{symbol} missing at {cells.host.label(site)}"
+    return PointDefect(label, structure, 1, cells.site_of.count(site), cells.repeats)
+
+
+def _exchanges(cells: _Cells, change: Exchange) -> Iterator[PointDefect]:
+    atoms = [i for i, site in enumerate(cells.site_of) if site in change.sites]
+    symbol = SYMBOLS[change.element]
+    choices = distinct_choices(cells.read, atoms, change.count, cells.site_of)
+    for number, (choice, places) in enumerate(choices, start=1):
+        structure = cells.used.copy()
+        for atom in choice:
+            structure.replace(atom, symbol)
+        sites = dict.fromkeys(cells.host.label(cells.site_of[atom]) for atom in choice)
+        label = f"{change.count} {symbol} at {' and '.join(sites)}"
+        if change.count > 1:
+            label += f", arrangement {number} of {len(choices)}"
+        yield PointDefect(label, structure, change.count, places, cells.repeats)
+
+
+def _insertions(cells: _Cells, element: int, primitive: Structure) -> Iterator[PointDefect]:
+    for number, void in enumerate(voids(cells.host.structure, SYMPREC), start=1):
+        structure = cells.used.copy()
+        place = primitive.lattice.get_cartesian_coords(void.place)
+        structure.append(SYMBOLS[element], place, coords_are_cartesian=True)
+        structure.translate_sites([len(structure) - 1], [0, 0, 0], to_unit_cell=True)
+        label = f"{SYMBOLS[element]} in void {number} of {cells.host.name}, {void.radius:.2f} Å from the nearest atom"
+        yield PointDefect(label, structure, 1, void.places * cells.repeats, cells.repeats)
 
 
 def distinct_choices(
@@ -223,10 +242,3 @@ def symmetry_permutations(structure: Structure, symprec: float = SYMPREC) -> np.
             )
         rows.append(distance.argmin(1))
     return np.unique(rows, axis=0)
-
-
-def _nearest(structure: Structure) -> float:
-    """Return the distance of the last atom from the nearest other one, Å."""
-    last = len(structure) - 1
-    distances = [structure.get_distance(last, other) for other in range(last)]
-    return float(min(distances))

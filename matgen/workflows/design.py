@@ -226,8 +226,8 @@ def design(
     and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
-      `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
+    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
+      radioactive ones; `formula`; `formula_units`; `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`;
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
