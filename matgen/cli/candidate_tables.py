@@ -21,6 +21,7 @@ from matgen.cli.cells import (
 )
 from matgen.generation.predictors import EVALUATOR
 from matgen.screening.row import DENSITY_ENERGY, Row
+from matgen.search.host_energy import HOST_ENERGY
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
 from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
@@ -48,12 +49,18 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
         _Column("space group" if kind == "crystal" else "SMILES", lambda c: escape(identity_text(c, number=True))),
         _Column("atoms", lambda c: str(len(c.structure))),
     ]
+    changed = any(HOST_ENERGY in candidate.properties for candidate in candidates)
+    present = {name for candidate in candidates for name in candidate.properties}
     for name in shown_properties(targets, kind):
+        if changed and name not in present:
+            continue
         columns += _property_columns(name, by_name.get(name))
     if any(candidate.nearest_example is not None for candidate in candidates):
         columns.append(_Column("nearest example", _nearest_text))
     if any(GAP in candidate.properties for candidate in candidates):
         columns.append(_Column("gap by GPAW", partial(_median_text, name=GAP, target=by_name.get("band_gap")), True))
+    if changed:
+        columns.append(_Column("against host", partial(_predicted_text, name=HOST_ENERGY), True))
     columns += [
         _Column("above hull" if kind == "crystal" else "strain", stability_text, True),
         _Column("verdicts", verdicts_text),

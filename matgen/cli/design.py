@@ -21,6 +21,9 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 
+HOSTS = "Hosts, seeds and defects"
+"""Heading of the options that change a given material."""
+
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
@@ -55,12 +58,39 @@ def design(
     avoid: Annotated[list[str] | None, typer.Option(help="A pattern that they must not hold, likewise.")] = None,
     charge: Annotated[int | None, typer.Option(help="Net charge of molecules. Default: 0.")] = None,
     spacegroup: Annotated[str | None, typer.Option(help="Number of the space group, or several: 225,227.")] = None,
+    host: Annotated[Path | None, typer.Option(help="A crystal to change in places.")] = None,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="In the host: 'Ti -> any', 'site 2 -> Zr,Hf', one atom 'Co -> Al x1'."
+        ),
+    ] = None,
+    insert: Annotated[
+        str | None, typer.Option(help="Put one atom into a void of the host: Li,Na.")
+    ] = None,
+    vacancy: Annotated[
+        str | None, typer.Option(help="Take one atom out of the host: O.")
+    ] = None,
+    supercell: Annotated[
+        float | None,
+        typer.Option(
+            help="Least Å from a defect to its images; 0: the primitive cell. Default: 7.5."
+        ),
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="A crystal around which to search.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Sites of it that stay: 'sites 1-4', or Sr,O.")
+    ] = None,
+    fragment: Annotated[
+        str | None,
+        typer.Option(help="A part of each molecule, open at [*]: 'c1ccccc1[*]'."),
+    ] = None,
     max_atoms: Annotated[
         int | None, typer.Option(help="Most atoms in the primitive cell, up to 20; of molecules heavy atoms, up to 9.")
     ] = None,
     like: Annotated[
         list[Path] | None,
-        typer.Option(help="A file with an example that candidates are to resemble; may be given several times."),
+        typer.Option(help="A file with an example to resemble; may be given several times."),
     ] = None,
     like_weight: Annotated[
         float | None,
@@ -148,7 +178,7 @@ def design(
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
     """Propose crystals or molecules that meet targets, relax and check them, and write them as CIF or SDF."""
-    if kind is None and config is None and between is None and any((gap, dipole, smiles, smarts, avoid)):
+    if kind is None and config is None and between is None and any((gap, dipole, smiles, smarts, avoid, fragment)):
         kind = "molecule"  # the only kind with these options
     given = {
         "kind": kind,
@@ -166,6 +196,14 @@ def design(
         "avoid": avoid,
         "charge": charge,
         "space_groups": numbers("--spacegroup", spacegroup),
+        "host": None if host is None else str(host),
+        "replace": replace,
+        "insert": split(insert),
+        "vacancy": split(vacancy),
+        "supercell": supercell,
+        "start": None if start is None else str(start),
+        "keep": keep,
+        "fragment": fragment,
         "max_atoms": max_atoms,
         "like": like or None,
         "like_weight": like_weight,
@@ -276,8 +314,9 @@ def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
     if as_json and request.verification.n:
         _print(outcome.candidates)
     if not as_json and outcome.candidates:
-        for table in (energy_table(outcome.candidates), candidate_table(outcome.candidates, request.property_targets)):
-            console().print(table)
+        if any(candidate.energies for candidate in outcome.candidates):
+            console().print(energy_table(outcome.candidates))
+        console().print(candidate_table(outcome.candidates, request.property_targets))
 
 
 def _print(candidates: Any) -> None:

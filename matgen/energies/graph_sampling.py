@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from matgen.energies.graph_masks import permitted
+from matgen.energies.held_fragment import HeldFragments
 from matgen.nn.conditions import Conditions
 from matgen.nn.graph_prior import GraphPrior
 from matgen.nn.skeleton_tokens import STOP, Reading, spelled
 from matgen.runtime.random import choice
+from matgen.templates.fragments import Fragment
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import Skeleton
@@ -22,11 +24,13 @@ class MoleculeSampler:
         prior: the network.
         rules: hard constraints; all but the patterns are masks.
         temperature: below one sharpens every choice.
+        fragment: a part with which every sequence begins; None for none.
     """
 
     prior: GraphPrior
     rules: MoleculeRules
     temperature: float = 1.0
+    fragment: Fragment | None = None
 
     def sample(self, conditions: Conditions, generator: torch.Generator) -> list[MoleculeTemplate]:
         """Sample molecules; those that RDKit rejects or that break a rule are dropped.
@@ -44,12 +48,19 @@ class MoleculeSampler:
 
         Skeletons that become impossible to complete, as under a composition, are dropped. Patterns are not checked.
         """
-        tokens = conditions.n_atoms.new_zeros(len(conditions.n_atoms), 0)
+        n = len(conditions.n_atoms)
+        tokens = conditions.n_atoms.new_zeros(n, 0)
+        held = None if self.fragment is None else HeldFragments.of(self.fragment, n, generator).to(tokens.device)
+        if held is not None:
+            tokens = held.tokens
         ended: list[Skeleton] = []
         while len(tokens):
             reading = Reading.of(tokens)
             now = reading.last()
-            legal = now.legal()[:, 0] & permitted(self.rules, tokens, now)
+            free = now if held is None else held.limited(tokens, now)
+            legal = free.legal()[:, 0] & permitted(self.rules, tokens, free)
+            if held is not None:
+                legal &= held.permitted(tokens, now)
             stuck = ~legal.any(1)
             legal[stuck, STOP] = True
             hidden = self.prior.hidden(conditions, tokens, reading)[:, -1:]
@@ -59,6 +70,7 @@ class MoleculeSampler:
             going = token != STOP
             ended += spelled(tokens[~going & ~stuck])
             tokens, conditions = tokens[going], conditions.select(going)
+            held = None if held is None else held.select(going)
         return ended
 
 

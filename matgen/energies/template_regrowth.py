@@ -1,6 +1,7 @@
 """Configurational-bias regrowth of templates by the learned prior: Metropolis–Hastings proposals of known density."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -13,7 +14,7 @@ from matgen.energies.partial_templates import Partial, joined
 from matgen.energies.template_prior import log_orders
 from matgen.energies.template_sampling import TemplateSampler
 from matgen.nn.conditions import N_ELEMENTS, Conditions
-from matgen.nn.sites import pad_sites
+from matgen.nn.sites import PaddedSites, pad_sites
 from matgen.nn.template_prior import MAX_POSITIONS, TemplatePrior
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
@@ -37,18 +38,29 @@ class LearnedRegrowth:
 
     where p(tail | head) is that of the masked, renormalised choices of the sampler. One loop samples the new tail and
     reads the old one.
+
+    Held sites come first in every order and are always kept: S is then the multiset of the others.
     """
 
-    def __init__(self, prior: TemplatePrior, rules: TemplateRules, conditions: Conditions, part: Part) -> None:
+    def __init__(
+        self,
+        prior: TemplatePrior,
+        rules: TemplateRules,
+        conditions: Conditions,
+        part: Part,
+        held: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Fix what is regrown.
 
         Args:
             prior: the network.
             rules: hard constraints, masks in sampling; under a composition the cell keeps its formula units.
             conditions: one row, used for all templates.
-            part: what is regrown.
+            part: what is regrown; "site" or "tail" if sites are held.
+            held: (position, element) of sites that every template has and keeps.
         """
         self.sampler, self.conditions, self.part = TemplateSampler(prior, rules), conditions, part
+        self.held = tuple(held)
 
     @torch.no_grad()
     def regrow(
@@ -73,7 +85,7 @@ class LearnedRegrowth:
     def _head(self, templates: Sequence[CrystalTemplate], generator: torch.Generator) -> Partial:
         """All sites in random order, with the length set to the number of sites that are kept."""
         batch = TemplateBatch.of(templates).to(self.conditions.n_atoms.device)
-        sites, table = pad_sites(batch, generator), wyckoff_table(batch.device)
+        sites, table = _with_first(pad_sites(batch, generator), self.held), wyckoff_table(batch.device)
         length = self._kept(sites.present.sum(1), generator)
         (n, longest), device = sites.present.shape, length.device
         padding = (0, max(self.sampler.rules.max_atoms - longest, 0) + 1)
@@ -93,10 +105,14 @@ class LearnedRegrowth:
         )
 
     def _kept(self, n_sites: Tensor, generator: torch.Generator) -> Tensor:
-        """Number of sites to keep (n_systems,); before a tail 1 to n, so that the old tail may be empty."""
+        """Number of sites to keep (n_systems,); before a tail 1 to n, so that the old tail may be empty.
+
+        With held sites, of which there are h, it is h to n.
+        """
         if self.part == "tail":
             share = torch.rand(len(n_sites), generator=generator, device=generator.device, dtype=torch.float64)
-            return 1 + (share.to(n_sites.device) * n_sites).long()
+            least = max(1, len(self.held))
+            return least + (share.to(n_sites.device) * (n_sites - least + 1)).long()
         return n_sites - 1 if self.part == "site" else torch.zeros_like(n_sites)
 
     def _ended(self, both: Partial, generator: torch.Generator) -> Partial:
@@ -118,4 +134,25 @@ class LearnedRegrowth:
 
     def _log_weight(self, template: CrystalTemplate) -> float:
         """Logarithm of orders(S) / p(k | n), which does not depend on k."""
-        return log_orders(template) + (math.log(len(template.sites)) if self.part == "tail" else 0.0)
+        rest = Counter(template.sites)
+        rest.subtract(self.held)
+        orders = (
+            log_orders(replace(template, sites=tuple(sorted(rest.elements())))) if self.held else log_orders(template)
+        )
+        choices = len(template.sites) - max(1, len(self.held)) + 1
+        return orders + (math.log(choices) if self.part == "tail" else 0.0)
+
+
+def _with_first(sites: PaddedSites, held: Sequence[tuple[int, int]]) -> PaddedSites:
+    """Return padded sites with the held ones first, in the order given, and the others in the order they have."""
+    if not held:
+        return sites
+    rank = torch.full_like(sites.position, len(held))
+    for place, (position, element) in enumerate(held):
+        same = (sites.position == position) & (sites.element == element) & sites.present & (rank == len(held))
+        first = same & (same.long().cumsum(1) == 1)
+        rank = torch.where(first, place, rank)
+    order = rank.argsort(dim=1, stable=True)
+    return PaddedSites(
+        *(column.gather(1, order) for column in (sites.position, sites.element, sites.present, sites.rows))
+    )

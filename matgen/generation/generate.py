@@ -20,6 +20,7 @@ def generate(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
+    unit: int = 0,
 ) -> list[Proposed]:
     """Return proposals for a request, one geometry for each template, lowest energy first.
 
@@ -28,9 +29,10 @@ def generate(
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress of every stage.
+        unit: number of the unit of work.
     """
     request.terms.to(kind.device)
-    templates = propose(request, kind, generator, report)
+    templates = propose(request, kind, generator, report, unit)
     if not templates:
         return []
     batch, geometry = shape(templates, request, kind, generator, report)

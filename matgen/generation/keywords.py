@@ -13,6 +13,7 @@ from typing import Any
 from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.host_settings import HostConfig
 from matgen.generation.like import LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RelaxationConfig
@@ -30,6 +31,7 @@ FLAT_TABLES: dict[str, type] = {
     "graph": GraphConstraints,
     "like": LikenessConfig,
     "between": BetweenConfig,
+    "host": HostConfig,
     "search": SearchConfig,
     "selection": SelectionConfig,
     "verification": VerificationConfig,

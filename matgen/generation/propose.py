@@ -22,19 +22,22 @@ FEW_NEW = 0.05
 """Share of sampled templates that must be new for another attempt, as they are not where a formula allows few."""
 
 
-def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report) -> list[Template]:
+def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report, unit: int = 0) -> list[Template]:
     """Return distinct templates for a request.
 
     They are sampled from the prior, and made from examples, as many again; resampled by the targets, and moved on the
     total template energy; templates by analogy join them, where the kind has some; the best by rank are chosen. The
-    templates of the examples themselves are left out.
+    templates of the examples themselves are left out. A kind may list all templates instead.
 
     Args:
         request: what is asked.
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress.
+        unit: number of the unit of work, which says which part of a list is due.
     """
+    if listed := kind.listed():
+        return _due(listed, request, kind, unit)
     moves = kind.moves() if request.stages.moves and request.sampler.move_steps else {}
     wanted = request.search.n * (
         request.search.over_generation if moves else max(request.search.over_generation, request.sampler.started)
@@ -60,6 +63,19 @@ def propose(request: Request, kind: Kind, generator: torch.Generator, report: Re
     if moves:
         kept = moved_templates(kept, moves, request, kind, generator, report)
     return _promising(list(dict.fromkeys([*kept, *analogues])), request, kind)
+
+
+def units_of_list(request: Request, n_templates: int) -> int:
+    """Return in how many units of work all templates of a list are assessed."""
+    return -(-n_templates // (request.search.n * request.sampler.shaped))
+
+
+def _due(listed: list[Template], request: Request, kind: Kind, unit: int) -> list[Template]:
+    """Return the templates of a list that a unit assesses: those that rank best first."""
+    with torch.no_grad():
+        energies = template_ranking(request, kind)(TemplateBatch.of(listed).to(kind.device))
+    width = request.search.n * request.sampler.shaped
+    return [listed[i] for i in energies.argsort(stable=True)[unit * width : (unit + 1) * width].tolist()]
 
 
 def _promising(templates: list[Template], request: Request, kind: Kind) -> list[Template]:

@@ -13,11 +13,14 @@ from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.comparable_energies import check_energies
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
+from matgen.generation.host_settings import HostConfig
 from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
 from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
+from matgen.generation.request_checks import check_request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.generation.search_settings import ResourceConfig, SearchConfig, SelectionConfig, VerificationConfig
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
@@ -28,7 +31,6 @@ from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
-from matgen.templates.skeleton import Skeleton
 from matgen.templates.stereo import open_isomers
 from matgen.weights.property_format import PropertyFile
 from matgen.weights.property_sets import files_in_use, named_files, out_of_range, targets_by_files
@@ -59,20 +61,6 @@ TAKEN = frozenset(
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
 
-FOREIGN = {
-    "crystal": ("graph.smiles", "graph.smarts", "graph.avoid", "graph.charge"),
-    "molecule": (
-        "composition.formula_units",
-        "symmetry.space_groups",
-        "ranking.potential",
-        "ranking.potential_weight",
-        "ranking.ewald_weight",
-        "selection.max_ehull",
-        "relaxation.settings",
-    ),
-}
-"""Settings that each kind does not have."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -88,6 +76,7 @@ class Request:
         graph: of molecules.
         like: examples to resemble.
         between: two requests to interpolate between.
+        host: a crystal that is changed in places, or a fragment that is held.
         search: how many candidates, and how long the search goes on.
         selection: which candidates are kept.
         verification: by first principles, during the search.
@@ -106,6 +95,7 @@ class Request:
     graph: GraphConstraints = field(default_factory=GraphConstraints)
     like: LikenessConfig = field(default_factory=LikenessConfig)
     between: BetweenConfig = field(default_factory=BetweenConfig)
+    host: HostConfig = field(default_factory=HostConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
@@ -130,12 +120,8 @@ class Request:
         check_energies(self)
         if self.between.requests and not self.between.ends:
             object.__setattr__(self, "between", with_ends(self.between))  # read once, as a part of this request
-        _check_kind(self)
-        _ = self.terms
-        _check_size(self)
-        _check_verification(self)
-        _check_between(self)
-        _ = self.examples, self.property_files
+        check_request(self)
+        _ = self.terms, self.examples, self.property_files
         check_possible(self.property_targets, self.rules)
 
     @classmethod
@@ -249,7 +235,22 @@ class Request:
     @cached_property
     def molecule_rules(self) -> MoleculeRules:
         """The hard constraints on molecular graphs."""
-        return molecule_rules(self.composition, self.graph)
+        return molecule_rules(self.composition, self.graph, self.host.held_fragment)
+
+    @cached_property
+    def host_plan(self) -> HostPlan | None:
+        """What is proposed from a host or around a start; None without one."""
+        return host_plan(self.host, self.crystal_rules, moves=self.stages.moves) if self.kind == "crystal" else None
+
+    @cached_property
+    def possible(self) -> int:
+        """Number of different proposals, where they are listed; 0 where the sampler makes them."""
+        match self.host_plan:
+            case HeldPlan() as plan:
+                return len(plan.listed)
+            case DefectPlan() as plan:
+                return plan.count
+        return 0
 
     @property
     def template(self) -> MoleculeTemplate | None:
@@ -258,8 +259,14 @@ class Request:
 
     @cached_property
     def wanted(self) -> int:
-        """Candidates to find, including all to verify; of a named graph at most the number of its stereoisomers."""
+        """Candidates to find, including all to verify; at most the number of stereoisomers, or of listed proposals.
+
+        Of point defects all: which are best is known only once all are relaxed.
+        """
+        if isinstance(self.host_plan, DefectPlan):
+            return self.possible
         n = max(self.search.n, self.verification.n)
+        n = min(n, self.possible or n)
         return n if self.template is None else min(n, len(open_isomers(self.template)))
 
     @cached_property
@@ -267,10 +274,11 @@ class Request:
         """Most candidates of one layout, as long as others are found: three tenths of those wanted, rounded up.
 
         All where variety is switched off, where examples are given, whose layouts are wanted, and where the request
-        leaves few layouts: of molecules, where a formula is named, or at most `FEW` elements or space groups.
+        leaves few layouts: of molecules, where a formula or a host is named, or at most `FEW` elements or space groups.
         """
-        named = any(0 < len(some) <= FEW for some in (self.composition.elements, self.symmetry.space_groups))
-        if not self.selection.variety or self.examples or self.kind == "molecule" or self.composition.formula or named:
+        named = (self.composition.elements, self.symmetry.space_groups)
+        few = self.composition.formula or self.host.given or any(0 < len(some) <= FEW for some in named)
+        if not self.selection.variety or self.examples or self.kind == "molecule" or few:
             return self.wanted
         return -(-3 * self.wanted // 10)
 
@@ -278,51 +286,3 @@ class Request:
 def _terms(energies: Any) -> tuple[Any, ...]:
     """Return energies as a tuple; a single one, or a sum, as its only item."""
     return tuple(energies) if isinstance(energies, Iterable) else (energies,)
-
-
-def _check_kind(request: Request) -> None:
-    """Check that nothing is asked that the kind does not have."""
-    for path in FOREIGN[request.kind]:
-        table, name = path.split(".")
-        given = getattr(getattr(request, table), name)
-        if given != getattr(TABLES[table](), name):
-            other = "molecule" if request.kind == "crystal" else "crystal"
-            what = "relaxation settings" if table == "relaxation" else name
-            raise RequestError(f"expected no {what} for a {request.kind}, got {given!r}; only a {other} has one")
-    if request.relaxer not in RELAXERS[request.kind]:
-        expected = " or ".join(RELAXERS[request.kind])
-        raise RequestError(f"expected relax of {expected} for a {request.kind}, got {request.relaxation.method!r}")
-    template = request.template
-    if template is not None:
-        Skeleton.of(template)  # names what of it the models cannot sample
-        fault = request.molecule_rules.why_not(template)
-        if fault:
-            raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
-
-
-def _check_between(request: Request) -> None:
-    """Check that targets and examples are those of the two requests to interpolate between."""
-    if request.between.requests and (request.targets or request.like.examples):
-        raise RequestError(
-            "expected targets and examples in the two requests to interpolate between, got some beside them; "
-            "write them into both files"
-        )
-    _ = request.ends
-
-
-def _check_size(request: Request) -> None:
-    """Check that the models know materials as large."""
-    max_atoms, most = request.composition.max_atoms, MOST[request.kind]
-    if not 0 <= max_atoms <= most:
-        what = "larger cells" if request.kind == "crystal" else "molecules with more heavy atoms"
-        raise RequestError(f"expected max_atoms from 1 to {most}, got {max_atoms}; the models know no {what}")
-
-
-def _check_verification(request: Request) -> None:
-    """Check that there is a band gap to verify."""
-    targets = {target.name for target in request.property_targets}
-    if request.verification.n and (request.kind != "crystal" or "band_gap" not in targets):
-        raise RequestError(
-            "expected a crystal and a target for its band gap for verify, which calculates that; give --bandgap, or "
-            "leave --verify out and run `matgen verify` afterwards"
-        )

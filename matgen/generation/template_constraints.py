@@ -10,6 +10,7 @@ from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.generation.impossible import check_hazards
 from matgen.generation.rule_constraints import check_rules, crystals, molecules
 from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
+from matgen.templates.fragments import Fragment
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import MAX_HEAVY
 
@@ -60,8 +61,10 @@ def crystal_rules(
     return replace(rules, statements=composition.statements) if composition.rules else rules
 
 
-def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints) -> MoleculeRules:
-    """Return the hard constraints on molecular graphs.
+def molecule_rules(
+    composition: CompositionConstraints, graph: GraphConstraints, fragment: Fragment | None = None
+) -> MoleculeRules:
+    """Return the hard constraints on molecular graphs, with a fragment that each contains.
 
     Raises:
         RequestError: hydrogen is required or excluded, or a logical rule reads what molecules do not have.
@@ -76,6 +79,13 @@ def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints)
     if HYDROGEN in excluded or "H" in map(str.strip, composition.include):
         raise RequestError("expected elements other than H: hydrogens fill what valence is left; leave H out")
     required = frozenset(map(_molecule_element, composition.include))
+    patterns = graph.smarts if fragment is None else (*graph.smarts, fragment.pattern)
+    most = composition.max_atoms or MAX_HEAVY
+    if fragment is not None and fragment.n_heavy + 1 > most:
+        raise RequestError(
+            f"expected max_atoms above {fragment.n_heavy}, the heavy atoms of {fragment.smiles}, got {most}; raise it"
+        )
+    required = required if fragment is None else required | fragment.elements
     counts = formula_counts(composition.formula, known=False) if composition.formula else {}
     for z in counts:
         _check_molecule_element(z)
@@ -84,8 +94,8 @@ def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints)
         allowed_elements=allowed - excluded - {HYDROGEN},
         required_elements=required - {HYDROGEN},
         composition=tuple(counts.items()),
-        n_heavy=(1, composition.max_atoms or MAX_HEAVY),
-        required_smarts=graph.smarts,
+        n_heavy=(1, most),
+        required_smarts=patterns,
         forbidden_smarts=graph.avoid,
         charge=charge,
     )

@@ -39,6 +39,8 @@ def relax_batch(
     surface: CHGNetSurface,
     config: RelaxConfig | None = None,
     slots: int = 16,
+    *,
+    fixed_cell: bool = False,
 ) -> Iterator[Result]:
     """Relax structures, up to `slots` at a time, and yield each result once it is ready.
 
@@ -50,6 +52,7 @@ def relax_batch(
         surface: the potential.
         config: thresholds.
         slots: crystals that are relaxed at once.
+        fixed_cell: relax the atoms in the cell that is given, whatever its stress.
     """
     config = config or RelaxConfig()
     waiting = _described(tasks, config, surface.heaviest)
@@ -62,7 +65,7 @@ def relax_batch(
             if not fresh:
                 return
             continue
-        point, isolated = _points(running, surface, config.pressure)
+        point, isolated = _points(running, surface, config.pressure, fixed_cell=fixed_cell)
         running = running.updated(point, config)
         left_out = (isolated & (running.steps == 0)).tolist()
         reasons = ["left out" if left else why for left, why in zip(left_out, running.ends(config), strict=True)]
@@ -122,11 +125,15 @@ def _begun(fresh: Sequence[_Described], device: str) -> Minimisation | None:
     return Minimisation.of(problems) if fitting else None
 
 
-def _points(running: Minimisation, surface: CHGNetSurface, pressure: float) -> tuple[Points, Tensor]:
+def _points(
+    running: Minimisation, surface: CHGNetSurface, pressure: float, *, fixed_cell: bool = False
+) -> tuple[Points, Tensor]:
     """Return the points at the proposed parameters, and which systems have an isolated atom (n_systems,).
 
     At a pressure (GPa) their energies are enthalpies E + p V. The last lattice parameter k is √3 ln V / 3 and the
     others leave the volume as it is, so that ∂(p V)/∂k = √3 p V; the stress that vanishes is σ + p.
+    Without a slope along the lattice parameters, and nothing in the guess of the stiffness that couples them to the
+    coordinates, the optimizer leaves a fixed cell as it is.
     """
     problems, x = running.problems, running.proposed()
     geometry = problems.geometry(x)
@@ -134,12 +141,15 @@ def _points(running: Minimisation, surface: CHGNetSurface, pressure: float) -> t
     if pressure:
         slope = at_pressure(slope, pressure)
     by_coords = torch.where(problems.templates.free_coords, slope.coords, 0.0)
+    by_lattice, stress = slope.lattice, slope.stress.abs().amax((1, 2))
+    if fixed_cell:
+        by_lattice, stress = torch.zeros_like(by_lattice), torch.zeros_like(stress)
     point = Points(
         x=x,
         energy=slope.energy,
-        slope=problems.parameters(Geometry(slope.lattice, slope.coords)),
+        slope=problems.parameters(Geometry(by_lattice, slope.coords)),
         max_force=problems.max_force(geometry, by_coords),
-        max_stress=slope.stress.abs().amax((1, 2)),
+        max_stress=stress,
         volume=slope.volume,
     )
     return point, slope.isolated

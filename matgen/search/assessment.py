@@ -11,6 +11,7 @@ from matgen.checks.crystals import min_distance
 from matgen.checks.molecules import graph_kept
 from matgen.energies.property_target import StatePredictor
 from matgen.generation.computed_predictions import computed_predictions
+from matgen.generation.host_plan import DefectPlan
 from matgen.generation.predictors import EVALUATOR, Predictor, as_predictions, by_graph_and_template, by_structure
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull
@@ -22,6 +23,7 @@ from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
 from matgen.screening.row import XTB_GAP
+from matgen.search.host_assessment import host_assessment
 from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
 from matgen.structures.conversion import state_of
@@ -184,8 +186,15 @@ def assessment_of(request: Request) -> Assessment:
 
     Raises:
         WeightsError: weights that are missing or damaged.
+        HostError: a host that does not relax.
     """
-    return CrystalAssessment.of(request) if request.kind == "crystal" else MoleculeAssessment.of(request)
+    if request.kind == "molecule":
+        return MoleculeAssessment.of(request)
+    defects = isinstance(request.host_plan, DefectPlan)
+    crystals = None if defects else CrystalAssessment.of(request)
+    assessment = host_assessment(request, crystals) or crystals
+    assert assessment is not None  # noqa: S101 (for mypy: point defects have an assessment of their own)
+    return assessment
 
 
 def _model(kind: str, request: Request) -> Any:

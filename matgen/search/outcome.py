@@ -91,5 +91,8 @@ class Ending:
         if self.variety.exhausted or self.units < self.limit:
             count = self.variety.turned_away
             return f"no other Wyckoff layouts were found in {count} tries", "widen the target, or lower the variety"
+        if self.request.possible and self.units >= self.limit:
+            spent = f"all {self.request.possible} that can be made of the host are assessed"
+            return spent, f"{'widen the target, or ' if self.request.targets else ''}allow other changes of the host"
         rounds = self.request.search.rounds
         return f"{rounds} rounds of proposals are used up", "widen the target, or raise rounds in the configuration"

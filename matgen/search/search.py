@@ -12,15 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matgen.generation.acceptance import confidence_of_round
+from matgen.generation.host_plan import DefectPlan
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.by_energy import order_of
 from matgen.search.deferred import NOT_NEEDED, Deferred, deferred_again, probability
+from matgen.search.distinct import Distinct, uniqueness_of
+from matgen.search.host_energy import order_by_host
 from matgen.search.outcome import Ending, Outcome
 from matgen.search.rejected import RejectedFile
 from matgen.search.unit_format import REJECTED_BY, Passed, Unit, passed_of
-from matgen.search.units import units_per_round
+from matgen.search.units import most_units, units_per_round
 from matgen.search.variety import VARIETY, Families, Variety, likeness_and_family
 from matgen.search.verification import REFUTED, UNVERIFIED, Verification, rank, with_results
 from matgen.structures.candidate import Candidate
@@ -62,7 +65,7 @@ class Search:
     variety: Variety
     deadline: float = math.inf
     verification: Verification | None = None
-    unique: Uniqueness = field(default_factory=Uniqueness)
+    unique: Uniqueness | Distinct = field(default_factory=Uniqueness)
     families: Families = field(default_factory=Families)
     settled: set[str] = field(default_factory=set)
     tally: Counter[str] = field(default_factory=Counter)
@@ -98,6 +101,7 @@ class Search:
             Variety.of(request),
             deadline=deadline,
             verification=verification,
+            unique=uniqueness_of(request),
         )
         search._rank()
         for candidate in writer.candidates:
@@ -142,7 +146,7 @@ class Search:
     @property
     def limit(self) -> int:
         """Number of units after which there are no more."""
-        return self.request.search.rounds * self._units_per_round
+        return most_units(self.request)
 
     def take(self, unit: Unit, report: Report) -> None:
         """Decide on the proposals of the next unit, best first, until enough are found.
@@ -266,6 +270,8 @@ class Search:
         """Return what the run came to; crystals of a formula are ranked by energy, verified ones by verdict first."""
         if self.request.kind == "crystal" and self.request.composition.formula:
             self.writer.arrange(order_of)
+        if isinstance(self.request.host_plan, DefectPlan):
+            self.writer.arrange(order_by_host)
         if self.request.verification.n:
             self.writer.arrange(rank)
         candidates, rejected = tuple(self.writer.candidates), dict(self.tally.most_common())

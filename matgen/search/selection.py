@@ -20,6 +20,7 @@ from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.copies import NO_COPY, no_copy
+from matgen.search.distinct import Distinct
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.targets.properties import BY_NETWORK
 from matgen.templates.molecule import MoleculeTemplate
@@ -154,7 +155,7 @@ def _novel_graph(candidate: Candidate, known: KnownMolecules) -> Verdict:
 
 
 def checked_before_relaxation(
-    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness
+    candidates: Iterable[Candidate], checks: Mapping[str, Check], unique: Uniqueness | Distinct
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Split candidates into those worth relaxing and the rest.
 

@@ -15,14 +15,18 @@ from pymatgen.core.structure import Structure
 
 from matgen.checks.verdicts import validate
 from matgen.generation.generate import generate
+from matgen.generation.host_plan import HeldPlan
 from matgen.generation.kinds import kind_of_request
 from matgen.generation.kinds.base import Kind
+from matgen.generation.propose import units_of_list
 from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.threads import threads
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import Assessment, assessment_of
+from matgen.search.distinct import Distinct, uniqueness_of
+from matgen.search.host_assessment import DefectAssessment
 from matgen.search.selection import checked_before_relaxation
 from matgen.search.unit_format import Passed, Unit, rejected_record
 from matgen.search.variety import likeness_and_family
@@ -58,6 +62,17 @@ def units_per_round(request: Request) -> int:
     return -(-request.updated(verify=0).wanted // size_of_unit(request))
 
 
+def most_units(request: Request) -> int:
+    """Return the number of units after which there are no more: all rounds, or all that is listed."""
+    units = request.search.rounds * units_per_round(request)
+    if not request.possible:
+        return units
+    size = size_of_unit(request)
+    if isinstance(request.host_plan, HeldPlan):
+        return min(units, units_of_list(request.updated(n=size, verify=0), request.possible))
+    return min(units, -(-request.possible // size))
+
+
 @dataclass
 class UnitMaker:
     """Makes units of a request; it loads the models with the first one.
@@ -87,28 +102,36 @@ class UnitMaker:
 
     def made(self, number: int) -> Unit:
         """Make a unit."""
-        kind, _ = self.kind, self.assessment
+        assessment = self.assessment
+        _ = None if isinstance(assessment, DefectAssessment) else self.kind
         clock, started = UnitClock(self.report), time.process_time()
-        generator = torch.Generator().manual_seed((self.request.search.seed + number * STRIDE) % 2**63)
-        proposed = generate(kind.request, kind, generator, clock)
-        proposals = [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
+        proposals = self._proposals(number, clock)
         records = self.assessed(proposals, clock)
         clock.stop()
         return Unit(number, clock.seconds, records, round(time.process_time() - started, 3))
+
+    def _proposals(self, number: int, report: Report) -> list[Candidate]:
+        """Return the proposals of a unit, best first."""
+        if isinstance(self.assessment, DefectAssessment):
+            return self.assessment.proposals(number, size_of_unit(self.request))
+        kind = self.kind
+        generator = torch.Generator().manual_seed((self.request.search.seed + number * STRIDE) % 2**63)
+        proposed = generate(kind.request, kind, generator, report, number)
+        return [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
 
     def assessed(self, proposals: list[Candidate], report: Report) -> list[Record]:
         """Relax and check proposals, best first; return the record of each."""
         checks = self.assessment.candidate_checks
         report("relax and check", 0, len(proposals))
-        kept, dropped = checked_before_relaxation(proposals, checks.before_relaxing(), Uniqueness())
+        kept, dropped = checked_before_relaxation(proposals, checks.before_relaxing(), uniqueness_of(self.request))
         records = {one.name: rejected_record(one, checks.deciding_failure(one.verdicts)) for one in dropped}
-        unique = Uniqueness()
+        unique = uniqueness_of(self.request)
         for relaxed in self.assessment.relaxed(kept):
             records[relaxed.name] = self._checked(relaxed, unique)
             report("relax and check", len(records), len(proposals))
         return [records[one.name] for one in proposals]
 
-    def _checked(self, candidate: Candidate, unique: Uniqueness) -> Record:
+    def _checked(self, candidate: Candidate, unique: Uniqueness | Distinct) -> Record:
         """Predict and check a relaxed proposal; `unique` holds those of the unit that pass."""
         checks = self.assessment.candidate_checks
         unfit = self.assessment.unfit(candidate)

@@ -14,8 +14,8 @@ from matgen.structures.record import formula
 from matgen.targets.computed import computed_values
 from matgen.targets.properties import COMPUTED_OF, COMPUTED_PROPERTIES
 
-CALCULATED = frozenset({"gpaw_gap"})
-"""Properties calculated from first principles: a value, without the spread of a prediction."""
+CALCULATED = frozenset({"gpaw_gap", "host_formation_energy"})
+"""Properties that are calculated: a value, without the spread of a prediction."""
 
 
 def candidate_row(candidate: Candidate) -> dict[str, Any]:

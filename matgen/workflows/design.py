@@ -185,6 +185,8 @@ def identity(request: Request) -> RunInfo:
     del configuration["verification"]  # which is empty
     for name, digests in digests_of_files(request).items():
         configuration[name] = configuration[name] | digests if digests else {}
+    if request.host.host is not None:
+        configuration["host"]["content"] = request.host.host.digest
     if request.terms.weights:
         configuration["energies"] = request.terms.weights
     weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
@@ -222,6 +224,9 @@ def default_folder(request: Request) -> Path:
         *(f"like_{Path(path).stem}" for path in request.like.examples[:1]),
         *(Path(path).stem for path in request.between.requests),
         f"alpha_{request.between.alpha:g}" if request.between.requests else "",
+        Path(request.host.file or request.host.start).stem,
+        *request.host.replace,
+        request.host.fragment,
     ]
     words = [*targets, *filter(None, asked)] or ["anything" if request.kind == "crystal" else "any_molecule"]
     return Path("designs") / f"{readable(words)}_seed{request.search.seed}_{short_hash(content)}"
@@ -248,6 +253,7 @@ def design(
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
       radioactive ones; `formula`; `formula_units`; `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
+    * a `host`, changed by `replace`, `insert`, `vacancy`; a `start`; what to `keep` of them; of molecules a `fragment`;
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
     * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);
@@ -256,14 +262,13 @@ def design(
       `verify_minutes` (10), limit of each calculation;
     * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules); `pressure`, GPa, with a formula;
     * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
-      `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges, likewise;
+      `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges;
     * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
       configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
 
     Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
-    guidance, refinement, the choice among geometries and ranking; those of templates to the proposal, to substitutions
-    and ranking. Every term is reported under its name in `.energies`. A folder is resumed only with the same names and
-    weights of terms; that a name keeps its meaning is up to the user.
+    guidance, refinement, the choice among geometries and ranking; those of templates to proposal, substitutions and
+    ranking. Every term is reported by name in `.energies`. A folder is resumed only with the same names and weights.
 
     Args:
         kind: crystals or molecules.

@@ -75,6 +75,10 @@ class KindWithModels(Generic[M]):
         del most
         return []
 
+    def listed(self) -> list[Template]:
+        """No list of all templates."""
+        return []
+
     @cached_property
     def ends(self) -> tuple[tuple[float, Self], ...]:
         """The same kind for each request that this one lies between, with its weight, if that is above zero."""
@@ -145,6 +149,10 @@ class Kind(Protocol):
 
     def analogues(self, most: int) -> list[Template]:
         """At most this many templates made from known ones, if the request is close enough to them to make some."""
+        ...
+
+    def listed(self) -> list[Template]:
+        """All templates of the request, where they are so few that each is assessed; empty otherwise."""
         ...
 
     def moves(self) -> dict[str, Move]:

@@ -80,14 +80,16 @@ class Molecules(KindWithModels[MoleculeModels]):
         return total if self.resemblance is None else total + request.like.weight * self.resemblance.templates
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
-        """Graphs sampled atom by atom; for a given graph, every stereoisomer that it leaves open."""
+        """Graphs sampled atom by atom, behind a fragment; for a given graph, every stereoisomer that it leaves open."""
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
         if self.ends:
             return sampled_by_ends(self.ends, n, generator)
         conditions = self._conditions(n, generator, fixed_only=False)
-        return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(conditions, generator))
+        fragment = self.request.host.held_fragment
+        sampler = MoleculeSampler(self.models.prior, self.request.molecule_rules, fragment=fragment)
+        return list(sampler.sample(conditions, generator))
 
     def by_example(self, n: int, generator: torch.Generator) -> list[Template]:
         """The examples that obey the rules: moves lead from them to others, and they are no candidates themselves."""

@@ -1,0 +1,121 @@
+"""Whether what a request asks can be had together."""
+
+from typing import TYPE_CHECKING
+
+from matgen.generation.errors import RequestError
+from matgen.generation.host_plan import DefectPlan
+from matgen.generation.keywords import TABLES
+from matgen.generation.relaxation_settings import RELAXERS
+from matgen.generation.template_constraints import MOST
+from matgen.templates.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from matgen.generation.request import Request
+
+FOREIGN = {
+    "crystal": ("graph.smiles", "graph.smarts", "graph.avoid", "graph.charge", "host.fragment"),
+    "molecule": (
+        "composition.formula_units",
+        "symmetry.space_groups",
+        "ranking.potential",
+        "ranking.potential_weight",
+        "ranking.ewald_weight",
+        "selection.max_ehull",
+        "relaxation.settings",
+        *(f"host.{name}" for name in ("file", "replace", "insert", "vacancy", "supercell", "start", "keep")),
+    ),
+}
+"""Settings that each kind does not have."""
+
+NOT_OF_DEFECTS = (
+    *(f"composition.{name}" for name in ("include", "formula", "formula_units", "max_atoms", "rules", "prefer")),
+    "symmetry.space_groups",
+)
+"""Constraints that choose among templates, of which point defects have none."""
+
+
+def check_request(request: "Request") -> None:
+    """Check that nothing is asked that the kind does not have, or that something else rules out.
+
+    Raises:
+        RequestError: it is.
+    """
+    _check_kind(request)
+    _check_size(request)
+    _check_host(request)
+    _check_verification(request)
+    _check_between(request)
+
+
+def _check_kind(request: "Request") -> None:
+    """Check that nothing is asked that the kind does not have."""
+    for path in FOREIGN[request.kind]:
+        table, name = path.split(".")
+        given = getattr(getattr(request, table), name)
+        if given != getattr(TABLES[table](), name):
+            other = "molecule" if request.kind == "crystal" else "crystal"
+            what = "relaxation settings" if table == "relaxation" else "host" if name == "file" else name
+            raise RequestError(f"expected no {what} for a {request.kind}, got {given!r}; only a {other} has one")
+    if request.relaxer not in RELAXERS[request.kind]:
+        expected = " or ".join(RELAXERS[request.kind])
+        raise RequestError(f"expected relax of {expected} for a {request.kind}, got {request.relaxation.method!r}")
+    template = request.template
+    if template is not None:
+        Skeleton.of(template)  # names what of it the models cannot sample
+        fault = request.molecule_rules.why_not(template)
+        if fault:
+            raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_host(request: "Request") -> None:
+    """Check what is asked of a host, and that nothing is asked that its proposals do not have."""
+    if request.host.fragment and request.graph.smiles:
+        raise RequestError("expected a fragment or a graph to keep, got both; leave --smiles or --fragment out")
+    if isinstance(request.host_plan, DefectPlan):
+        for table, name in (one.split(".") for one in NOT_OF_DEFECTS):
+            given = getattr(getattr(request, table), name)
+            if given != getattr(TABLES[table](), name):
+                raise RequestError(
+                    f"expected no {name} with point defects, got {given!r}: all that differ by symmetry are listed; "
+                    "leave it out"
+                )
+        if request.energies:
+            raise RequestError(
+                "expected no energies of your own with point defects, got some: they are ranked by their energy of "
+                "formation; leave them out"
+            )
+        if request.targets:
+            raise RequestError(
+                "expected no targets with point defects, got some: the predictors know no cells as large; replace "
+                "whole sites, or leave the targets out"
+            )
+        if request.relaxer != "chgnet":
+            raise RequestError(f"expected relax of chgnet for point defects, got {request.relaxation.method!r}")
+
+
+def _check_between(request: "Request") -> None:
+    """Check that targets and examples are those of the two requests to interpolate between."""
+    if request.between.requests and (request.targets or request.like.examples):
+        raise RequestError(
+            "expected targets and examples in the two requests to interpolate between, got some beside them; "
+            "write them into both files"
+        )
+    _ = request.ends
+
+
+def _check_size(request: "Request") -> None:
+    """Check that the models know materials as large."""
+    max_atoms, most = request.composition.max_atoms, MOST[request.kind]
+    if not 0 <= max_atoms <= most:
+        what = "larger cells" if request.kind == "crystal" else "molecules with more heavy atoms"
+        raise RequestError(f"expected max_atoms from 1 to {most}, got {max_atoms}; the models know no {what}")
+
+
+def _check_verification(request: "Request") -> None:
+    """Check that there is a band gap to verify."""
+    targets = {target.name for target in request.property_targets}
+    if request.verification.n and (request.kind != "crystal" or "band_gap" not in targets):
+        raise RequestError(
+            "expected a crystal and a target for its band gap for verify, which calculates that; give --bandgap, or "
+            "leave --verify out and run `matgen verify` afterwards"
+        )
