@@ -61,26 +61,16 @@ def design(
     host: Annotated[Path | None, typer.Option(help="A crystal to change in places.")] = None,
     replace: Annotated[
         list[str] | None,
-        typer.Option(
-            help="In the host: 'Ti -> any', 'site 2 -> Zr,Hf', one atom 'Co -> Al x1'."
-        ),
+        typer.Option(help="In the host: 'Ti -> any', 'site 2 -> Zr,Hf', one atom 'Co -> Al x1'."),
     ] = None,
-    insert: Annotated[
-        str | None, typer.Option(help="Put one atom into a void of the host: Li,Na.")
-    ] = None,
-    vacancy: Annotated[
-        str | None, typer.Option(help="Take one atom out of the host: O.")
-    ] = None,
+    insert: Annotated[str | None, typer.Option(help="Put one atom into a void of the host: Li,Na.")] = None,
+    vacancy: Annotated[str | None, typer.Option(help="Take one atom out of the host: O.")] = None,
     supercell: Annotated[
         float | None,
-        typer.Option(
-            help="Least Å from a defect to its images; 0: the primitive cell. Default: 7.5."
-        ),
+        typer.Option(help="Least Å from a defect to its images; 0: the primitive cell. Default: 7.5."),
     ] = None,
     start: Annotated[Path | None, typer.Option(help="A crystal around which to search.")] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Sites of it that stay: 'sites 1-4', or Sr,O.")
-    ] = None,
+    keep: Annotated[str | None, typer.Option(help="Sites of it that stay: 'sites 1-4', or Sr,O.")] = None,
     fragment: Annotated[
         str | None,
         typer.Option(help="A part of each molecule, open at [*]: 'c1ccccc1[*]'."),

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 GROUPS: dict[str, tuple[str, str]] = {
     "Targets": ("--kind --bandgap --property", "--with"),
     "Composition": ("--elements --include --exclude --formula --rule", "--formula-units --prefer --avoid-hazard"),
-    "Structure": ("--spacegroup --max-atoms", ""),
+    "Structure": ("--spacegroup", "--max-atoms"),
     "Examples": ("--like", "--like-weight --between --alpha"),
     "Hosts": ("--host", "--replace --insert --vacancy --supercell --start --keep"),
     "Molecules": ("--gap --smiles", "--fragment --dipole --smarts --avoid --charge"),
