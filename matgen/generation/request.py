@@ -32,9 +32,7 @@ TAKEN = frozenset(
         "charge_balance",
         "closed_shell",
         "chemical_distance",
-        "electrostatic",
         "graph",
-        "pressure",
         "novelty",
         "repulsion",
         "variety",
@@ -155,8 +153,9 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
-        return replace(own, states=own.states + self.ranking.terms + self.relaxation.terms)
+        asked = self.ranking.terms + self.relaxation.terms
+        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential, *asked.terms()})
+        return replace(own, states=own.states + asked)
 
     @cached_property
     def relaxer(self) -> str:
