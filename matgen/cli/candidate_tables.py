@@ -1,7 +1,9 @@
 """Tables of candidates and of screened structures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from rich.markup import escape
 from rich.table import Table
@@ -22,8 +24,17 @@ from matgen.screening.ranking import enthalpy
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
-from matgen.targets.properties import PROPERTIES
+from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
 from matgen.targets.target import Target
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A heading, and what stands below it for a candidate."""
+
+    heading: str
+    cell: Callable[[Candidate], str]
+    right: bool = False
 
 
 def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) -> Table:
@@ -32,37 +43,60 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     Near-repeats are indented below the best of their family.
     """
     kind: KindName = candidates[0].kind if candidates else "crystal"
-    shown, by_name = shown_properties(targets, kind), {target.name: target for target in targets}
+    by_name = {target.name: target for target in targets}
+    columns = [
+        _Column("name", lambda c: f"  {c.name}" if c.family not in {"", c.name} else c.name),
+        _Column("space group" if kind == "crystal" else "SMILES", lambda c: escape(identity_text(c, number=True))),
+        _Column("atoms", lambda c: str(len(c.structure))),
+    ]
+    for name in shown_properties(targets, kind):
+        columns += _property_columns(name, by_name.get(name))
+    if any(candidate.nearest_example is not None for candidate in candidates):
+        columns.append(_Column("nearest example", _nearest_text))
+    if any(GAP in candidate.properties for candidate in candidates):
+        columns.append(_Column("gap by GPAW", partial(_median_text, name=GAP, target=by_name.get("band_gap")), True))
+    columns += [
+        _Column("above hull" if kind == "crystal" else "strain", stability_text, True),
+        _Column("verdicts", verdicts_text),
+    ]
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
-    for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
-        table.add_column(heading)
-    for name in shown:
-        table.add_column(f"{name}, predictor", justify="right")
-        if name in by_name:
-            table.add_column("P(met)", justify="right")
-        table.add_column("evaluator", justify="right")
-    verified = any(GAP in candidate.properties for candidate in candidates)
-    if verified:
-        table.add_column("gap by GPAW", justify="right")
-    table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
-    table.add_column("verdicts")
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.right else "left")
     for candidate in by_family(candidates):
-        near_repeat = candidate.family not in {"", candidate.name}
-        row = [
-            f"  {candidate.name}" if near_repeat else candidate.name,
-            escape(identity_text(candidate, number=True)),
-            str(len(candidate.structure)),
-        ]
-        for name in shown:
-            predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
-            met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
-            mark = target_mark(by_name.get(name), evaluated)
-            row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
-        if verified:
-            calculated = candidate.properties.get(GAP)
-            row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
-        table.add_row(*row, stability_text(candidate), verdicts_text(candidate))
+        table.add_row(*(column.cell(candidate) for column in columns))
     return table
+
+
+def _property_columns(name: str, target: Target | None) -> list[_Column]:
+    """Return the columns of a property: one if it needs no model, else by predictor and by evaluator."""
+    if name in COMPUTED_PROPERTIES:
+        return [_Column(name, partial(_predicted_text, name=name, target=target), True)]
+    probability = [_Column("P(met)", partial(_probability_text, name=name), True)] if target else []
+    return [
+        _Column(f"{name}, predictor", partial(_predicted_text, name=name), True),
+        *probability,
+        _Column("evaluator", partial(_predicted_text, name=f"{EVALUATOR}{name}", target=target), True),
+    ]
+
+
+def _predicted_text(candidate: Candidate, name: str, target: Target | None = None) -> str:
+    predicted = candidate.properties.get(name)
+    return prediction_text(predicted) + target_mark(target, predicted)
+
+
+def _median_text(candidate: Candidate, name: str, target: Target | None) -> str:
+    calculated = candidate.properties.get(name)
+    return median_text(calculated) + target_mark(target, calculated)
+
+
+def _probability_text(candidate: Candidate, name: str) -> str:
+    predicted = candidate.properties.get(name)
+    return "" if predicted is None else f"{predicted.probability:.0%}"
+
+
+def _nearest_text(candidate: Candidate) -> str:
+    nearest = candidate.nearest_example
+    return "" if nearest is None else escape(f"{nearest.name} ({nearest.distance:.2f})")
 
 
 def by_family(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -105,6 +139,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     n_identity = len(table.columns) - 2
     for name in shown:
         table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        if name in COMPUTED_PROPERTIES:
+            continue
         table.add_column("evaluator", justify="right", no_wrap=True)
     pressed = any(math.isfinite(enthalpy(row)) for row in rows)
     of_crystals = "H, eV per atom" if pressed else "above hull"
@@ -114,7 +150,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     by_name = {target.name: target for target in targets}
     for row in rows[:top]:
         if row.candidate is None:
-            table.add_row(str(row.rank), row.name, *[""] * (n_identity + 2 * len(shown) + 2), row.error)
+            n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
+            table.add_row(str(row.rank), row.name, *[""] * (n_identity + n_shown + 2), row.error)
             continue
         identity = [identity_text(row.candidate)] if kind == "molecule" else [row.formula, identity_text(row.candidate)]
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
@@ -125,9 +162,11 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     return table
 
 
-def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, str]:
-    """Return a property by predictor and by evaluator."""
+def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, ...]:
+    """Return a property by predictor and by evaluator; one that needs no model once."""
     predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return (median_text(predicted) + target_mark(target, predicted),)
     spread = "" if predicted is None else f" ± {predicted.spread:.2f}"
     return (
         median_text(predicted) + spread + target_mark(target, predicted),

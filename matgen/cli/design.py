@@ -20,27 +20,32 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 
-PHYSICS = "Pressure and long range"
-"""Panel of the help."""
-
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
     bandgap: BandGap = None,
     gap: Annotated[
-        str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
+        str | None, typer.Option(help="HOMO–LUMO gap in eV (B3LYP), written as --bandgap; of a molecule.")
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     targets: Targets = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
+    avoid_hazard: Annotated[
+        bool, typer.Option("--avoid-hazard", help="Toxic and radioactive elements must not occur.")
+    ] = False,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
     formula_units: Annotated[
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
+    ] = None,
+    prefer: Annotated[list[str] | None, typer.Option(help="A rule that should hold, likewise.")] = None,
     smiles: Annotated[
-        str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
+        str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
     smarts: Annotated[
         list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
@@ -50,6 +55,22 @@ def design(
     spacegroup: Annotated[str | None, typer.Option(help="Number of the space group, or several: 225,227.")] = None,
     max_atoms: Annotated[
         int | None, typer.Option(help="Most atoms in the primitive cell, up to 20; of molecules heavy atoms, up to 9.")
+    ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file with an example that candidates are to resemble; may be given several times."),
+    ] = None,
+    like_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of likeness. Default: 1."),
+    ] = None,
+    between: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two TOML files A B, in place of --config: alpha E_A + (1 - alpha) E_B."),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Weight of A, from 0 to 1. Default: 0.5."),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
@@ -71,7 +92,6 @@ def design(
         float | None,
         typer.Option(
             help="GPa at which crystals of --formula are sampled, relaxed and ranked by enthalpy. Default: 0.",
-            rich_help_panel=PHYSICS,
         ),
     ] = None,
     ewald_weight: Annotated[
@@ -79,7 +99,6 @@ def design(
         typer.Option(
             help="Weight of the electrostatic energy of formal charges, per atom over 0.1 eV; needs --formula. "
             "Default: 0.",
-            rich_help_panel=PHYSICS,
         ),
     ] = None,
     potential: Annotated[
@@ -91,7 +110,7 @@ def design(
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
     max_ehull: Annotated[
-        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom; after relaxation. Default: 0.1.")
     ] = None,
     confidence: Annotated[
         float | None,
@@ -127,7 +146,7 @@ def design(
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
     """Propose crystals or molecules that meet targets, relax and check them, and write them as CIF or SDF."""
-    if kind is None and config is None and any((gap, dipole, smiles, smarts, avoid)):
+    if kind is None and config is None and between is None and any((gap, dipole, smiles, smarts, avoid)):
         kind = "molecule"  # the only kind with these options
     given = {
         "kind": kind,
@@ -135,14 +154,21 @@ def design(
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
+        "avoid_hazard": avoid_hazard or None,
         "formula": formula,
         "formula_units": formula_units,
+        "rules": rule,
+        "prefer": prefer,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,
         "charge": charge,
         "space_groups": numbers("--spacegroup", spacegroup),
         "max_atoms": max_atoms,
+        "like": like or None,
+        "like_weight": like_weight,
+        "between": between,
+        "between_alpha": alpha,
         "n": n,
         "seed": seed,
         "processes": processes,
@@ -178,10 +204,16 @@ def design(
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
-    """Return the request of a TOML file and options; name old keys of the file on standard error."""
+    """Return the request of a TOML file and options; name old keys of the file on standard error.
+
+    Raises:
+        ConfigError: the file is no configuration, or stands beside two to interpolate between.
+    """
     from matgen.generation.configuration import configured
     from matgen.runtime.config import ConfigError, read_toml
 
+    if config and "between" in options:
+        raise ConfigError(f"expected --between or --config, got both; leave {config} out, or write [between] into it")
     raw = read_toml(config) if config else {}
     try:
         request, moved = configured(raw, options, fast=fast)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from matgen.generation.between import with_both
 from matgen.generation.keywords import distributed, overlaid
 from matgen.generation.old_keys import current_keys
 from matgen.generation.presets import FAST, PRESETS
@@ -31,12 +32,20 @@ def configured(
     """
     table, moved = current_keys(raw)
     kind = str(options.get("kind", table.get("kind", "crystal")))
-    merged = overlaid(PRESETS.get(kind, {}), table)
-    merged = overlaid(merged, FAST if fast else {})
-    merged = overlaid(merged, distributed(options, kind))
+    merged = overlaid(overlaid(table, FAST if fast else {}), distributed(options, kind))
+    if _interpolates(merged):
+        merged = with_both(merged)
+        kind = str(merged.get("kind", "crystal"))
+    merged = overlaid(PRESETS.get(kind, {}), merged)
     if _lacks_budget(merged):
         merged = overlaid(merged, {"search": {"budget": VERIFY_BUDGET}})
     return from_mapping(Request, merged), moved
+
+
+def _interpolates(tables: Mapping[str, Any]) -> bool:
+    """Tell whether two requests are named to interpolate between."""
+    between = tables.get("between")
+    return isinstance(between, Mapping) and bool(between.get("requests"))
 
 
 def _lacks_budget(tables: Mapping[str, Any]) -> bool:

@@ -10,8 +10,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.like import LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RelaxationConfig
 from matgen.generation.sampler_settings import SamplerConfig, Stages
@@ -24,6 +26,8 @@ FLAT_TABLES: dict[str, type] = {
     "composition": CompositionConstraints,
     "symmetry": SymmetryConstraints,
     "graph": GraphConstraints,
+    "like": LikenessConfig,
+    "between": BetweenConfig,
     "search": SearchConfig,
     "selection": SelectionConfig,
     "verification": VerificationConfig,
@@ -63,7 +67,7 @@ def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, 
     properties = PROPERTIES_OF.get(options.get("kind", kind), PROPERTIES)
     found: dict[str, Any] = {}
     for name, value in options.items():
-        if name in FIELDS:
+        if name in FIELDS and not is_keyword(name, value):
             found = overlaid(found, {name: plain(value)})
         elif name in KEYWORDS:
             found = overlaid(found, reduce(lambda inner, key: {key: inner}, reversed(KEYWORDS[name]), plain(value)))
@@ -73,6 +77,11 @@ def distributed(options: Mapping[str, Any], kind: str = "crystal") -> dict[str, 
     if isinstance(found.get("targets"), dict):
         found["targets"] = {name: _target(value) for name, value in found["targets"].items()}
     return found
+
+
+def is_keyword(name: str, value: Any) -> bool:
+    """Tell whether a name means a flat keyword: it is one, and its value is no table of this name."""
+    return name in KEYWORDS and not (name in TABLES and (isinstance(value, Mapping) or is_dataclass(value)))
 
 
 def overlaid(base: Any, over: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from matgen.generation.keywords import FIELDS, KEYWORDS, TABLES
+from matgen.generation.keywords import FIELDS, KEYWORDS, TABLES, is_keyword
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import ConfigError, did_you_mean
 
@@ -64,7 +64,7 @@ def _places(name: str, value: Any) -> list[tuple[str, tuple[str, ...], Any]]:
     if name in TABLES and isinstance(value, Mapping):
         inner = [(f"{name}.{key}", _place(name, key), content) for key, content in value.items()]
         return inner or [(name, (name,), {})]
-    if name in FIELDS:
+    if name in FIELDS and not is_keyword(name, value):
         return [(name, (name,), value)]
     if name in KEYWORDS:
         return [(name, KEYWORDS[name], value)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from matgen.generation.kinds.base import Kind
 from matgen.generation.repetition import repetition_energy
 from matgen.generation.request import Request
+from matgen.generation.resemblance import templates_of
 from matgen.generation.total_energy import template_energy, template_ranking, template_targets
 from matgen.runtime.progress import Report
 from matgen.samplers.metropolis import Move, metropolis
@@ -24,8 +25,9 @@ FEW_NEW = 0.05
 def propose(request: Request, kind: Kind, generator: torch.Generator, report: Report) -> list[Template]:
     """Return distinct templates for a request.
 
-    They are sampled from the prior, resampled by the targets, and moved on the total template energy; templates by
-    analogy join them, where the kind has some; the best by rank are chosen.
+    They are sampled from the prior, and made from examples, as many again; resampled by the targets, and moved on the
+    total template energy; templates by analogy join them, where the kind has some; the best by rank are chosen. The
+    templates of the examples themselves are left out.
 
     Args:
         request: what is asked.
@@ -47,6 +49,7 @@ def propose(request: Request, kind: Kind, generator: torch.Generator, report: Re
         report("propose", min(len(pool), goal), goal)
         if len(pool) - before < FEW_NEW * min(512, goal):
             break
+    pool = list(dict.fromkeys(pool + kind.by_example(goal, generator)))
     analogues = kind.analogues(wanted)
     if not pool:
         return _promising(analogues, request, kind)
@@ -61,6 +64,9 @@ def propose(request: Request, kind: Kind, generator: torch.Generator, report: Re
 
 def _promising(templates: list[Template], request: Request, kind: Kind) -> list[Template]:
     """Return the templates that get a geometry: those that rank best without one, in the order given."""
+    if request.examples:
+        given = templates_of(request.examples)
+        templates = [template for template in templates if template not in given]
     most = request.search.n * request.sampler.started
     if len(templates) <= most:
         return templates

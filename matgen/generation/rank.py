@@ -1,10 +1,13 @@
 """Proposals, ranked by the total energy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from pymatgen.core.structure import Molecule, Structure
 
+from matgen.batch.state import State
+from matgen.generation.computed_predictions import computed_predictions
 from matgen.generation.kinds.base import Kind
 from matgen.generation.predictors import as_predictions
 from matgen.generation.repetition import repetition_energy
@@ -29,6 +32,7 @@ class Proposed:
         energies: each weighted term of the total energy.
         total: their sum.
         properties: predictions of the predictor, by property.
+        nearest: name of the nearest example, and its distance; None without examples.
     """
 
     template: Template
@@ -37,6 +41,7 @@ class Proposed:
     energies: dict[str, float]
     total: float
     properties: dict[str, Prediction]
+    nearest: tuple[str, float] | None = None
 
 
 def rank(
@@ -66,6 +71,7 @@ def rank(
     predictions = as_predictions(
         placed(dict(kind.predictor().distributions(batch, state)), "cpu"), request.property_targets
     )
+    nearest = nearest_examples(batch, state, kind)
     crystals, singles = structures(state), batch.unbatch()
     batch, geometry, terms = placed((batch, geometry, terms), "cpu")
     proposed = [
@@ -75,9 +81,19 @@ def rank(
             structure=crystals[i],
             energies={name: float(values[i]) for name, values in terms.items()},
             total=float(total[i]),
-            properties=predictions[i],
+            properties=predictions[i] | computed_predictions(crystals[i], request.property_targets, moments=False),
+            nearest=nearest[i],
         )
         for i in total.argsort().tolist()
     ]
     report("rank", len(proposed), len(proposed))
     return proposed
+
+
+def nearest_examples(batch: TemplateBatch, state: State, kind: Kind) -> Sequence[tuple[str, float] | None]:
+    """Return the name of the nearest example of each system and its distance, of both requests where there are two."""
+    several = [end.resemblance for _, end in kind.ends] if kind.ends else [kind.resemblance]
+    found = [one.nearest(batch, state) for one in several if one is not None]
+    if not found:
+        return [None] * batch.n_systems
+    return [min(row, key=lambda pair: pair[1]) for row in zip(*found, strict=True)]

@@ -12,7 +12,7 @@ from matgen.templates.batch import Template
 
 
 def repetition_energy(templates: Sequence[Template], total: Tensor, request: Request, kind: Kind) -> Tensor:
-    """Return the energy (n_systems,) of templates for being like better ones.
+    """Return the energy (n_systems,) of templates for being like better ones; zero where examples are to be resembled.
 
     Args:
         templates: one per system.
@@ -20,7 +20,7 @@ def repetition_energy(templates: Sequence[Template], total: Tensor, request: Req
         request: what is asked.
         kind: says what is alike.
     """
-    weight = request.selection.variety * request.sampler.variety
+    weight = 0.0 if request.examples else request.selection.variety * request.sampler.variety
     return repeats([kind.likeness(template) for template in templates], total, weight)
 
 

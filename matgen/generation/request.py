@@ -6,11 +6,16 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
+from matgen.generation.between import with_both, with_ends
+from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.comparable_energies import check_energies
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
+from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
 from matgen.generation.sampler_settings import SamplerConfig, Stages
@@ -18,7 +23,7 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
-from matgen.targets.properties import PROPERTIES, PROPERTIES_OF
+from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
@@ -31,16 +36,20 @@ TAKEN = frozenset(
         "template_prior",
         "charge_balance",
         "closed_shell",
+        "coordination",
+        "preferences",
         "chemical_distance",
         "graph",
+        "likeness",
+        "likeness_template",
         "novelty",
         "repulsion",
         "variety",
         *TERMS,
         *TERMS.values(),
     }
-).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
-"""Names of the terms that every total energy may have."""
+).union(*((name, f"{name}_template") for name in CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES))
+"""Names of the terms that every total energy may have; targets for computed properties add theirs."""
 
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
@@ -72,6 +81,8 @@ class Request:
         composition: which elements may occur, and how many atoms.
         symmetry: of crystals.
         graph: of molecules.
+        like: examples to resemble.
+        between: two requests to interpolate between.
         search: how many candidates, and how long the search goes on.
         selection: which candidates are kept.
         verification: by first principles, during the search.
@@ -88,6 +99,8 @@ class Request:
     composition: CompositionConstraints = field(default_factory=CompositionConstraints)
     symmetry: SymmetryConstraints = field(default_factory=SymmetryConstraints)
     graph: GraphConstraints = field(default_factory=GraphConstraints)
+    like: LikenessConfig = field(default_factory=LikenessConfig)
+    between: BetweenConfig = field(default_factory=BetweenConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
@@ -110,11 +123,15 @@ class Request:
         if self.kind not in RELAXERS:
             raise RequestError(f"expected a kind of {' or '.join(RELAXERS)}, got {self.kind!r}")
         check_energies(self)
+        if self.between.requests and not self.between.ends:
+            object.__setattr__(self, "between", with_ends(self.between))  # read once, as a part of this request
         _check_kind(self)
         _ = self.terms
         _check_size(self)
         _check_verification(self)
-        _ = self.property_targets, self.rules
+        _check_between(self)
+        _ = self.examples
+        check_possible(self.property_targets, self.rules)
 
     @classmethod
     def of(cls, **options: Any) -> Self:
@@ -135,6 +152,8 @@ class Request:
             ValueError: the request cannot be understood or fulfilled.
         """
         changes = distributed({name: value for name, value in options.items() if name != "energies"}, self.kind)
+        if changes.get("between", {}).get("requests"):
+            changes = with_both({"kind": self.kind} | changes)
         for name, change in changes.items():
             if name in TABLES:
                 table = overlaid(to_mapping(getattr(self, name)), change)
@@ -151,10 +170,32 @@ class Request:
         return parse_targets(self.targets, PROPERTIES_OF[self.kind])
 
     @cached_property
+    def ends(self) -> tuple[tuple[float, "Request"], ...]:
+        """The two requests that this one lies between, with their weights; empty where it is none."""
+        weights = (self.between.alpha, 1 - self.between.alpha)
+        return tuple(
+            (weight, replace(self, targets=end.targets, like=end.like, between=BetweenConfig()))
+            for weight, end in zip(weights, self.between.ends, strict=False)
+        )
+
+    @cached_property
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of this request, and of those that it lies between."""
+        own = self.like.of_kind(self.kind)
+        return own + tuple(example for _, end in self.ends for example in end.examples)
+
+    @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        asked = self.ranking.terms + self.relaxation.terms
-        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential, *asked.terms()})
+        targets, asked = {target.name for target in self.property_targets}, self.ranking.terms + self.relaxation.terms
+        taken = TAKEN.union({self.ranking.potential}, asked.terms(), targets, (f"{name}_template" for name in targets))
+        own = Terms.of(_terms(self.energies), taken)
+        rules, weight = self.composition, self.sampler.rules
+        if rules.prefer:
+            own = replace(own, templates=own.templates + weight * Preferences(rules.preferences))
+        coordination = Coordination([*rules.statements, *rules.preferences])
+        if coordination.rules:
+            own = replace(own, states=own.states + weight * coordination)
         return replace(own, states=own.states + asked)
 
     @cached_property
@@ -171,7 +212,8 @@ class Request:
     @cached_property
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
-        return crystal_rules(self.composition, self.symmetry)
+        n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
+        return crystal_rules(self.composition, self.symmetry, n_elements)
 
     @cached_property
     def molecule_rules(self) -> MoleculeRules:
@@ -193,11 +235,11 @@ class Request:
     def most_alike(self) -> int:
         """Most candidates of one layout, as long as others are found: three tenths of those wanted, rounded up.
 
-        All where variety is switched off, and where the request leaves few layouts: of molecules, where a formula is
-        named, or at most `FEW` elements or space groups.
+        All where variety is switched off, where examples are given, whose layouts are wanted, and where the request
+        leaves few layouts: of molecules, where a formula is named, or at most `FEW` elements or space groups.
         """
         named = any(0 < len(some) <= FEW for some in (self.composition.elements, self.symmetry.space_groups))
-        if not self.selection.variety or self.kind == "molecule" or self.composition.formula or named:
+        if not self.selection.variety or self.examples or self.kind == "molecule" or self.composition.formula or named:
             return self.wanted
         return -(-3 * self.wanted // 10)
 
@@ -225,6 +267,16 @@ def _check_kind(request: Request) -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_between(request: Request) -> None:
+    """Check that targets and examples are those of the two requests to interpolate between."""
+    if request.between.requests and (request.targets or request.like.examples):
+        raise RequestError(
+            "expected targets and examples in the two requests to interpolate between, got some beside them; "
+            "write them into both files"
+        )
+    _ = request.ends
 
 
 def _check_size(request: Request) -> None:

@@ -26,7 +26,7 @@ from matgen.search.assessment import Assessment, assessment_of
 from matgen.search.selection import checked_before_relaxation
 from matgen.search.unit_format import Passed, Unit, rejected_record
 from matgen.search.variety import likeness_and_family
-from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.candidate import Candidate, NearestExample, Verdict
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import Record
 from matgen.structures.symmetry import space_group
@@ -168,7 +168,7 @@ class UnitClock:
 def as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
     """Return a proposal of a unit as a candidate that is not relaxed."""
     return Candidate(
-        name=f"{number}{rank:03d}-{_formula(proposed)}",
+        name=f"{number}-{rank:03d}-{_formula(proposed)}",
         structure=proposed.structure,
         unrelaxed=proposed.structure,
         space_group=space_group(proposed.structure) if isinstance(proposed.structure, Structure) else None,
@@ -176,6 +176,7 @@ def as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
         seed=rank,
         energies=dict(proposed.energies),
         properties=dict(proposed.properties),
+        nearest_example=None if proposed.nearest is None else NearestExample(*proposed.nearest),
     )
 
 

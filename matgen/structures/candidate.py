@@ -112,6 +112,19 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
+class NearestExample:
+    """The example of the request that a candidate resembles most.
+
+    Attributes:
+        name: its file, and its place in it.
+        distance: over the typical distance between the examples, dimensionless, before relaxation.
+    """
+
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One proposed crystal or molecule.
 
@@ -128,6 +141,7 @@ class Candidate:
         relaxation: report of the relaxation; None without one.
         family: name of the best candidate of the run with the same Wyckoff layout and on each site an element of the
             same chemical group (`templates.families`); its own name if it is the best; empty if not determined.
+        nearest_example: None if the request names no examples.
     """
 
     name: str
@@ -141,6 +155,7 @@ class Candidate:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     relaxation: Relaxation | None = None
     family: str = ""
+    nearest_example: NearestExample | None = None
 
     @property
     def kind(self) -> KindName:

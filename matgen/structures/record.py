@@ -7,7 +7,7 @@ from typing import Any
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Molecule, Structure
 
-from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, SpaceGroup, Verdict
+from matgen.structures.candidate import Candidate, Material, NearestExample, Prediction, Relaxation, SpaceGroup, Verdict
 from matgen.structures.renamed import current_name, current_names
 from matgen.templates.molecule import MoleculeTemplate
 
@@ -16,7 +16,8 @@ Record = dict[str, Any]
 
 def to_record(candidate: Candidate) -> Record:
     """Return a candidate as JSON types; numbers that are not finite become null."""
-    return {
+    nearest = candidate.nearest_example
+    record = {
         "name": candidate.name,
         "formula": formula(candidate),
         "n_atoms": len(candidate.structure),
@@ -31,6 +32,7 @@ def to_record(candidate: Candidate) -> Record:
         "structure": material_record(candidate.structure),
         "unrelaxed": material_record(candidate.unrelaxed),
     }
+    return record if nearest is None else record | {"nearest_example": asdict(nearest)}
 
 
 def from_record(record: Record) -> Candidate:
@@ -53,6 +55,7 @@ def from_record(record: Record) -> Candidate:
         verdicts={name: _verdict(fields) for name, fields in verdicts.items()},
         relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
         family=record.get("family", ""),
+        nearest_example=NearestExample(**nearest) if (nearest := record.get("nearest_example")) else None,
     )
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rdkit import Chem
-    from rdkit.Chem import rdCIPLabeler, rdMolDescriptors
+    from rdkit.Chem import rdCIPLabeler, rdFingerprintGenerator, rdMolDescriptors
     from rdkit.Chem.Scaffolds import MurckoScaffold
 else:
     from matgen.runtime.late import Late
@@ -16,7 +16,8 @@ else:
 
     Chem = Late("rdkit.Chem", _silence)
     rdCIPLabeler = Late("rdkit.Chem.rdCIPLabeler", _silence)  # noqa: N816 (RDKit's name)
+    rdFingerprintGenerator = Late("rdkit.Chem.rdFingerprintGenerator", _silence)  # noqa: N816
     rdMolDescriptors = Late("rdkit.Chem.rdMolDescriptors", _silence)  # noqa: N816
     MurckoScaffold = Late("rdkit.Chem.Scaffolds.MurckoScaffold", _silence)
 
-__all__ = ["Chem", "MurckoScaffold", "rdCIPLabeler", "rdMolDescriptors"]
+__all__ = ["Chem", "MurckoScaffold", "rdCIPLabeler", "rdFingerprintGenerator", "rdMolDescriptors"]

@@ -181,10 +181,27 @@ def identity(request: Request) -> RunInfo:
         configuration[table] = {name: value for name, value in configuration[table].items() if name not in names}
     del configuration["resources"]["weights"]  # their hashes tell more than their folder
     del configuration["verification"]  # which is empty
+    for name, digests in digests_of_files(request).items():
+        configuration[name] = configuration[name] | digests if digests else {}
     if request.terms.weights:
         configuration["energies"] = request.terms.weights
     weights = shipped_hashes(request.kind, folder_of(request.resources.weights))
     return RunInfo(__version__, request.search.seed, configuration, weights)
+
+
+def digests_of_files(request: Request) -> dict[str, dict[str, Any]]:
+    """Return what the files named in the tables `like` and `between` hold; nothing where none are named."""
+    found: dict[str, dict[str, Any]] = {"like": {}, "between": {}}
+    if request.like.examples:
+        found["like"] = {"digests": [example.digest for example in request.examples]}
+    if request.between.requests:
+        ends = [
+            {"targets": dict(end.targets), "like": [example.digest for example in end.examples]}
+            | {"weight": end.like.weight}
+            for _, end in request.ends
+        ]
+        found["between"] = {"ends": ends}
+    return found
 
 
 def default_folder(request: Request) -> Path:
@@ -199,6 +216,9 @@ def default_folder(request: Request) -> Path:
         request.graph.smiles,
         *request.graph.smarts,
         "-".join(request.composition.elements),
+        *(f"like_{Path(path).stem}" for path in request.like.examples[:1]),
+        *(Path(path).stem for path in request.between.requests),
+        f"alpha_{request.between.alpha:g}" if request.between.requests else "",
     ]
     words = [*targets, *filter(None, asked)] or ["anything" if request.kind == "crystal" else "any_molecule"]
     return Path("designs") / f"{readable(words)}_seed{request.search.seed}_{short_hash(content)}"
@@ -218,12 +238,13 @@ def design(
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
-    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
+    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`,
+    `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
-      `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
-    * symmetry of crystals: `space_groups`;
+    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
+      radioactive ones; `formula`; `formula_units`; `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
+    * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
     * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);

@@ -1,15 +1,17 @@
 """What a kind of material provides to the energy and the sampler."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 
-from matgen.energies.base import TemplateEnergy, TemplateSum
+from matgen.energies.base import Sum, TemplateEnergy, TemplateSum
 from matgen.energies.property_target import StatePredictor
 from matgen.generation.predictors import Predictor
 from matgen.generation.request import Request
+from matgen.generation.resemblance import Resemblance
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.samplers.hybrid import Substitution
@@ -72,6 +74,11 @@ class KindWithModels(Generic[M]):
         del most
         return []
 
+    @cached_property
+    def ends(self) -> tuple[tuple[float, Self], ...]:
+        """The same kind for each request that this one lies between, with its weight, if that is above zero."""
+        return tuple((weight, replace(self, request=end)) for weight, end in self.request.ends if weight > 0)
+
 
 class Kind(Protocol):
     """Crystals or molecules, with the models that were trained on them."""
@@ -105,6 +112,24 @@ class Kind(Protocol):
         """Device of the networks."""
         ...
 
+    @property
+    def ends(self) -> Sequence[tuple[float, "Kind"]]:
+        """The kind for each request that this one lies between, with its weight; empty where it lies between none."""
+        ...
+
+    @property
+    def resemblance(self) -> Resemblance | None:
+        """Likeness to the examples of the request; None without."""
+        ...
+
+    def state_terms(self) -> Sum:
+        """Energies of states besides graph energy, repulsion and targets, for choosing and ranking."""
+        ...
+
+    def by_example(self, n: int, generator: torch.Generator) -> list[Template]:
+        """At most n templates made from those of the examples; none without examples."""
+        ...
+
     def prior(self) -> TemplateEnergy:
         """-log p(template), conditioned on what holds for every template of the request."""
         ...
@@ -136,3 +161,15 @@ class Kind(Protocol):
     def likeness(self, template: Template) -> Hashable:
         """Key that is equal for similar templates, for variety among proposals."""
         ...
+
+
+def sampled_by_ends(ends: Sequence[tuple[float, Kind]], n: int, generator: torch.Generator) -> list[Template]:
+    """Return at most n templates, of the requests that another one lies between: of each a share that is its weight."""
+    counts = [round(n * weight) for weight, _ in ends]
+    return [one for (_, kind), m in zip(ends, counts, strict=True) for one in kind.sample(m, generator)]
+
+
+def by_example_of_ends(ends: Sequence[tuple[float, Kind]], n: int, generator: torch.Generator) -> list[Template]:
+    """Return at most n templates made from the examples of these requests, in the same shares."""
+    counts = [round(n * weight) for weight, _ in ends]
+    return [one for (_, kind), m in zip(ends, counts, strict=True) for one in kind.by_example(m, generator)]

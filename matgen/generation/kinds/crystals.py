@@ -3,27 +3,31 @@
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
-from matgen.energies.base import TemplateSum
+from matgen.energies.base import Sum, TemplateSum
 from matgen.energies.charge import ChargeBalance
 from matgen.energies.chemical_distance import ChemicalDistance
 from matgen.energies.closed_shell import ClosedShell
+from matgen.energies.layout_sampling import with_sampled_elements
 from matgen.energies.novelty import Novelty
 from matgen.energies.property_target import StatePredictor
 from matgen.energies.template_prior import LearnedTemplatePrior
 from matgen.energies.template_regrowth import PARTS, LearnedRegrowth
 from matgen.energies.template_sampling import TemplateSampler
-from matgen.generation.kinds.base import KindWithModels
+from matgen.generation.kinds.base import KindWithModels, by_example_of_ends, sampled_by_ends
 from matgen.generation.predictors import Predictor, by_structure
 from matgen.generation.request import Request
+from matgen.generation.resemblance import Resemblance, crystal_resemblance
 from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
 from matgen.novelty.crystals import known_formulas
 from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries, initial_geometries
 from matgen.samplers.metropolis import Move
 from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
+from matgen.targets.computed import learned
 from matgen.templates.batch import Geometry, Template, TemplateBatch, crystals_of
 from matgen.templates.by_composition import CompositionIndex
 from matgen.templates.prototypes import layout
@@ -49,12 +53,24 @@ class Crystals(KindWithModels[Models]):
         """The graph network and the same ensemble."""
         return Predictor(self.models.graph, by_structure(self.models.structures))
 
+    @cached_property
+    def resemblance(self) -> Resemblance | None:
+        """Likeness to the examples, by the ensembles that read templates and structures."""
+        examples = self.request.like.of_kind("crystal")
+        return crystal_resemblance(examples, self.models) if examples else None
+
+    def state_terms(self) -> Sum:
+        """Likeness of structures to the examples."""
+        if self.resemblance is None or self.resemblance.states is None:
+            return Sum({})
+        return self.request.like.weight * self.resemblance.states
+
     def prior(self) -> LearnedTemplatePrior:
         """The template prior, conditioned on what holds for every template."""
         return LearnedTemplatePrior(self.models.prior, settled_conditions(self.request))
 
     def template_terms(self) -> TemplateSum:
-        """Charge balance, novelty, chemical distance, closed shells.
+        """Charge balance, novelty, chemical distance, closed shells, likeness to examples.
 
         Chemical distance counts with property targets, since predictions are reliable near known chemistry, and with a
         given composition, whose structure is likely one that similar elements have; closed shells only with a target of
@@ -65,18 +81,34 @@ class Crystals(KindWithModels[Models]):
         total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
         if weights.novelty and not (request.selection.allow_known or named):
             total = total + weights.novelty * Novelty(known_formulas())
-        if weights.chemical_distance and (request.property_targets or named):
+        if weights.chemical_distance and (learned(request.property_targets) or named):
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
         needs_gap = any(target.name == "band_gap" and target.low > 0 for target in request.property_targets)
         if weights.closed_shell and needs_gap and not named:
             total = total + weights.closed_shell * ClosedShell()
+        if self.resemblance is not None:
+            total = total + request.like.weight * self.resemblance.templates
         return total
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
         """Templates sampled site by site, each under conditions of its own."""
+        if self.ends:
+            return sampled_by_ends(self.ends, n, generator)
         conditions = sampled_conditions(self.request, n, generator)
         sampler = TemplateSampler(self.models.prior, self.request.crystal_rules)
         return list(sampler.sample(conditions.to(self.models.device), generator))
+
+    def by_example(self, n: int, generator: torch.Generator) -> list[Template]:
+        """Wyckoff layouts of the examples with elements sampled by the prior; none where a composition is given."""
+        if self.ends:
+            return by_example_of_ends(self.ends, n, generator)
+        examples = self.request.like.of_kind("crystal")
+        if not examples or not n or self.request.rules.composition:
+            return []
+        given = crystals_of(examples[i % len(examples)].template for i in range(n))
+        conditions = sampled_conditions(self.request, n, generator).to(self.models.device)
+        sampler = TemplateSampler(self.models.prior, self.request.crystal_rules)
+        return list(with_sampled_elements(sampler, conditions, given, generator))
 
     def analogues(self, most: int) -> list[Template]:
         """Of a given composition, the templates of known prototypes that hold it, chemically nearest first."""
@@ -132,7 +164,7 @@ def settled_conditions(request: Request) -> Conditions:
     """Return one row of conditions that hold for every template: point targets and required elements, but no ranges."""
     conditions = Conditions.none(1, CRYSTAL_GRIDS)
     conditions.properties[:, 2] = 0.0
-    for target in request.property_targets:
+    for target in learned(request.property_targets):
         column = CONDITION_RANGES[target.name][0]
         conditions.properties[:, column] = target.low if target.point else math.nan
     conditions.elements[:, sorted(_required(request))] = True
@@ -148,7 +180,7 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
     """
     rows = torch.zeros(n, dtype=torch.long)
     conditions = settled_conditions(request).select(rows)
-    for target in request.property_targets:
+    for target in learned(request.property_targets):
         column, lowest, highest = CONDITION_RANGES[target.name]
         low = target.low if math.isfinite(target.low) else min(lowest, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)

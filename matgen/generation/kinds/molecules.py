@@ -3,11 +3,12 @@
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from matgen.checks.molecular_graph import shows_template
-from matgen.energies.base import TemplateSum
+from matgen.energies.base import Sum, TemplateSum
 from matgen.energies.graph import GraphPredictor, denoiser_score
 from matgen.energies.graph_prior import LearnedGraphPrior
 from matgen.energies.graph_sampling import MoleculeSampler
@@ -15,8 +16,9 @@ from matgen.energies.known_molecule import KnownGraph
 from matgen.energies.nonbonded import Nonbonded
 from matgen.energies.property_target import StatePredictor
 from matgen.energies.stereo import StereoEnergy
-from matgen.generation.kinds.base import KindWithModels
+from matgen.generation.kinds.base import KindWithModels, by_example_of_ends, sampled_by_ends
 from matgen.generation.predictors import Predictor, by_graph_and_template
+from matgen.generation.resemblance import Resemblance, molecule_resemblance
 from matgen.nn.conditions import MOLECULE_GRIDS, Conditions
 from matgen.novelty.molecules import novel_molecule, shipped_molecules
 from matgen.samplers.diffusion import Schedule, diffuse, energy_score, settled
@@ -24,6 +26,7 @@ from matgen.samplers.initial_geometry import InitialGeometries
 from matgen.samplers.initial_noise import pure_noise
 from matgen.samplers.metropolis import Move
 from matgen.samplers.molecule_moves import standard_moves
+from matgen.targets.computed import learned
 from matgen.templates.batch import Geometry, Template, TemplateBatch, molecules_of
 from matgen.templates.molecule import scaffold
 from matgen.templates.noise import karras_levels
@@ -55,25 +58,46 @@ class Molecules(KindWithModels[MoleculeModels]):
         """The graph network and the ensemble that reads molecular graphs."""
         return Predictor(self.models.graph, by_graph_and_template(self.models.graph, self.models.properties))
 
+    @cached_property
+    def resemblance(self) -> Resemblance | None:
+        """Likeness to the examples, by the network that reads molecular graphs."""
+        examples = self.request.like.of_kind("molecule")
+        return molecule_resemblance(examples, self.models) if examples else None
+
+    def state_terms(self) -> Sum:
+        """None: what is compared is the graph."""
+        return Sum({})
+
     def prior(self) -> LearnedGraphPrior:
         """The graph prior, conditioned on what holds for every molecule."""
         return LearnedGraphPrior(self.models.prior, self._conditions(1, torch.Generator(), fixed_only=True), orders=2)
 
     def template_terms(self) -> TemplateSum:
-        """Novelty, unless known molecules are allowed or a graph or composition is given."""
-        request, weight = self.request, self.request.sampler.novelty
-        if not weight or request.selection.allow_known or request.graph.smiles or request.rules.composition:
-            return TemplateSum({})
-        known = shipped_molecules()
-        return weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
+        """Novelty, unless known molecules are allowed or a graph or composition is given; likeness to examples."""
+        request, weight, total = self.request, self.request.sampler.novelty, TemplateSum({})
+        if weight and not (request.selection.allow_known or request.graph.smiles or request.rules.composition):
+            known = shipped_molecules()
+            total = total + weight * KnownGraph(lambda template: not novel_molecule(template, known).passed)
+        return total if self.resemblance is None else total + request.like.weight * self.resemblance.templates
 
     def sample(self, n: int, generator: torch.Generator) -> list[Template]:
         """Graphs sampled atom by atom; for a given graph, every stereoisomer that it leaves open."""
         named = self.request.template
         if named is not None:
             return list(open_isomers(named))
+        if self.ends:
+            return sampled_by_ends(self.ends, n, generator)
         conditions = self._conditions(n, generator, fixed_only=False)
         return list(MoleculeSampler(self.models.prior, self.request.molecule_rules).sample(conditions, generator))
+
+    def by_example(self, n: int, generator: torch.Generator) -> list[Template]:
+        """The examples that obey the rules: moves lead from them to others, and they are no candidates themselves."""
+        if self.ends:
+            return by_example_of_ends(self.ends, n, generator)
+        if self.request.template is not None:
+            return []
+        given = molecules_of(example.template for example in self.request.like.of_kind("molecule"))
+        return list([one for one in given if self.request.molecule_rules.satisfied(one)][:n])
 
     def moves(self) -> dict[str, Move]:
         """Changes, insertions and removals of atoms and bonds; none if the graph is given."""
@@ -139,7 +163,7 @@ class Molecules(KindWithModels[MoleculeModels]):
     def _conditions(self, n: int, generator: torch.Generator, *, fixed_only: bool) -> Conditions:
         """Conditions of n molecules: point targets, and values sampled within ranges unless `fixed_only`."""
         values = {}
-        for target in self.request.property_targets:
+        for target in learned(self.request.property_targets):
             lowest, highest = CONDITION_SPANS[target.name]
             low = target.low if math.isfinite(target.low) else min(lowest, target.high)
             high = target.high if math.isfinite(target.high) else max(highest, target.low)
