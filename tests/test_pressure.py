@@ -204,6 +204,7 @@ def test_screening_at_a_pressure_has_no_hull_and_ranks_each_formula_by_enthalpy(
         ({}, "give --relax chgnet"),
         ({"relax": "chgnet", "properties": {"band_gap": 1.5}}, "expected no targets"),
         ({"relax": "chgnet", "max_ehull": 0.3}, "expected no reference or max_ehull"),
+        ({"kind": "molecule"}, "expected no pressure for a molecule, got 20 GPa"),
     ):
         with pytest.raises(ScreenError, match=complaint):
             ScreenConfig(relaxation=pressed, **options)  # type: ignore[arg-type]
