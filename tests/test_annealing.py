@@ -143,6 +143,8 @@ def test_what_begins_at_infinite_energy_has_no_weight_and_counts() -> None:
     torch.testing.assert_close(found.forward[counted], torch.zeros(int(counted.sum()), dtype=D), rtol=0, atol=1e-9)
     # Half of the start: the error of a share of one half is 0.5 / √200 of it, hence 0.07 of its logarithm.
     assert log_mean(found.forward) == pytest.approx(-math.log(2), abs=0.25)
+    # The chains back end in that half only; without its share they would give log Z = 0.
+    assert -log_mean(found.reverse) == pytest.approx(log_mean(found.forward), abs=1e-9)
 
 
 def test_energies_that_are_nowhere_finite_are_refused() -> None:

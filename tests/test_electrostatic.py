@@ -13,6 +13,7 @@ from matgen.batch.state import State
 from matgen.chemistry.formal_charges import formal_charges
 from matgen.energies.base import gradients
 from matgen.energies.electrostatic import Electrostatic, ewald
+from matgen.energies.terms import TermError
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.structures.conversion import described, state_of
@@ -97,6 +98,14 @@ def crystals() -> tuple[TemplateBatch, Geometry, torch.Tensor]:
     lattice = torch.cat([geometry.lattice for _, geometry in found]).double()
     coords = torch.cat([geometry.coords for _, geometry in found]).double()
     return templates, Geometry(lattice, coords), torch.full((2,), 0.1, dtype=torch.float64)
+
+
+def test_a_net_charge_has_a_background_as_in_pymatgen() -> None:
+    body_centred = Structure(Lattice.cubic(4.0), ["O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for charges in ([1.0, 0.0], [1.0, 1.0], [2.0, -1.0]):
+        expected = EwaldSummation(body_centred.copy().add_oxidation_state_by_site(charges)).total_energy
+        got = ewald(batch(body_centred), torch.tensor(charges, dtype=torch.float64))
+        assert float(got[0]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_it_keeps_the_contract_of_energies() -> None:
@@ -190,3 +199,11 @@ def test_the_request_ranks_by_it() -> None:
     total = request.terms.states(batch(RUTILE, BLENDE), sigma)
     torch.testing.assert_close(total, 0.5 * Electrostatic(0.1)(batch(RUTILE, BLENDE), sigma))
     assert not Request.of(formula="TiO2").terms.weights
+
+
+def test_as_an_energy_of_ones_own_it_steers_too() -> None:
+    request = Request.of(formula="TiO2", energies=[0.5 * Electrostatic()])
+    assert request.terms.weights == {"electrostatic": 0.5}
+    assert list(request.terms.used("slopes").terms()) == ["electrostatic"]
+    with pytest.raises(TermError, match="'electrostatic'"):
+        Request.of(formula="TiO2", energies=[Electrostatic()], ewald_weight=0.5)

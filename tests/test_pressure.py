@@ -1,5 +1,6 @@
 """Pressure: enthalpies, their slopes and minima, the known order of phases, and what is refused."""
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -14,9 +15,12 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.units import GPa
 from pymatgen.core import Lattice, Molecule, Structure
+from rich.console import Console
 
+from matgen.cli.candidate_tables import ranking_table
 from matgen.cli.cells import stability_text
 from matgen.energies.pressure import PressureVolume
+from matgen.energies.terms import TermError
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.relaxation.calculators import chgnet_calculator
@@ -29,6 +33,7 @@ from matgen.relaxation.pool import Relaxed, relaxed_together
 from matgen.relaxation.symmetric import relax
 from matgen.runtime.config import ConfigError
 from matgen.screening.config import ScreenConfig, ScreenError
+from matgen.screening.ranking import enthalpy
 from matgen.structures.candidate import Candidate, Relaxation
 from matgen.structures.conversion import described, state_of
 from matgen.structures.record import from_record, to_record
@@ -42,6 +47,7 @@ from matgen.workflows.screen import screen
 REPOSITORY = Path(__file__).resolve().parents[1]
 B1 = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 B2 = Structure.from_spacegroup(221, Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+POTASSIUM = Structure.from_spacegroup(225, Lattice.cubic(6.29), ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup(136, Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
 TIGHT = RelaxConfig(fmax=0.01, smax=2e-4)
 
@@ -192,21 +198,41 @@ def test_a_pressure_is_a_term_and_leaves_out_what_is_known_at_none() -> None:
     assert not Request.of(formula="NaCl").terms.weights
 
 
-def test_screening_at_a_pressure_has_no_hull() -> None:
+def test_screening_at_a_pressure_has_no_hull_and_ranks_each_formula_by_enthalpy() -> None:
     pressed = RelaxConfig(pressure=20.0)
     for options, complaint in (
         ({}, "give --relax chgnet"),
         ({"relax": "chgnet", "properties": {"band_gap": 1.5}}, "expected no targets"),
         ({"relax": "chgnet", "max_ehull": 0.3}, "expected no reference or max_ehull"),
+        ({"kind": "molecule"}, "expected no pressure for a molecule, got 20 GPa"),
     ):
         with pytest.raises(ScreenError, match=complaint):
             ScreenConfig(relaxation=pressed, **options)  # type: ignore[arg-type]
-    (row,) = screen(B1, relax="chgnet", relaxation={"pressure": 20.0}, known="none")
-    assert row.candidate is not None
-    assert row.candidate.relaxation is not None
-    assert row.candidate.relaxation.pressure == 20.0
-    assert {"hull", "density"}.isdisjoint(row.verdicts)
-    assert row.candidate.crystal.volume / 2 < 0.85 * B1.volume / 8
+    rows = screen([B1, B2, POTASSIUM], relax="chgnet", relaxation={"pressure": 40.0})
+    for row in rows:
+        assert row.candidate is not None
+        assert row.candidate.relaxation is not None
+        assert row.candidate.relaxation.pressure == 40.0
+        assert {"hull", "density", "in_domain"}.isdisjoint(row.verdicts)
+        # Compressed by a quarter and more; known nevertheless.
+        assert row.failed == ("novel",)
+    assert rows[0].candidate is not None
+    assert rows[0].candidate.crystal.volume / 2 < 0.75 * B1.volume / 8
+    assert rows[1].rank < rows[0].rank  # B2 below B1
+    assert rows[2].rank < rows[0].rank  # alone of its formula, though its enthalpy is the highest
+    enthalpies = [enthalpy(row) for row in rows]
+    assert enthalpies[1] < enthalpies[0] < enthalpies[2]
+    shown = Console(width=140, file=io.StringIO())
+    shown.print(ranking_table(sorted(rows, key=lambda row: row.rank), (), 3))
+    assert all(f"{one:.3f}" in shown.file.getvalue() for one in enthalpies)  # type: ignore[attr-defined]
+
+
+def test_one_energy_of_its_own_name_beside_no_pressure() -> None:
+    """Without the option, a user's energy may have the name; with it, the name is taken."""
+    own = PressureVolume(10.0)
+    assert Request.of(formula="NaCl", energies=[own]).terms.weights == {"pressure": 1.0}
+    with pytest.raises(TermError, match="'pressure'"):
+        Request.of(formula="NaCl", energies=[own], pressure=10)
 
 
 def test_the_page_shows_code_that_works(capsys: pytest.CaptureFixture[str]) -> None:

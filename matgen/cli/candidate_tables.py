@@ -1,5 +1,6 @@
 """Tables of candidates and of screened structures."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from matgen.cli.cells import (
     verdicts_text,
 )
 from matgen.generation.predictors import EVALUATOR
+from matgen.screening.ranking import enthalpy
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.search.host_energy import HOST_ENERGY
 from matgen.search.verification import GAP
@@ -151,7 +153,9 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
         if name in COMPUTED_PROPERTIES:
             continue
         table.add_column("evaluator", justify="right", no_wrap=True)
-    for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
+    pressed = any(math.isfinite(enthalpy(row)) for row in rows)
+    of_crystals = "H, eV per atom" if pressed else "above hull"
+    for heading in (of_crystals if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
     table.add_column("failed checks", overflow="fold", min_width=10)
     for row in rows[:top]:
@@ -163,7 +167,7 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
         failed = ", ".join(row.failed).replace("_", " ")
         table.add_row(
-            str(row.rank), row.name, *map(escape, identity), *predictions, *_energies(row.candidate, kind), failed
+            str(row.rank), row.name, *map(escape, identity), *predictions, *_energies(row, row.candidate, kind), failed
         )
     return table
 
@@ -180,8 +184,10 @@ def _predictions(candidate: Candidate, name: str, target: Target | None) -> tupl
     )
 
 
-def _energies(candidate: Candidate, kind: KindName) -> tuple[str, str]:
-    """Return the energy above the hull, or of a molecule the gap by xTB, and the density energy."""
+def _energies(row: Row, candidate: Candidate, kind: KindName) -> tuple[str, str]:
+    """Return the energy above the hull (at a pressure: enthalpy; of a molecule: gap by xTB), and the density energy."""
     check, digits = ("hull", 3) if kind == "crystal" else ("xtb", 2)
     density = candidate.energies.get(DENSITY_ENERGY)
-    return check_value_text(candidate.verdicts, check, digits), "–" if density is None else rounded(density, 2)
+    found = enthalpy(row)
+    first = rounded(found, 3) if math.isfinite(found) else check_value_text(candidate.verdicts, check, digits)
+    return first, "–" if density is None else rounded(density, 2)

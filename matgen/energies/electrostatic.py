@@ -2,8 +2,9 @@ r"""The electrostatic energy of formal charges in a crystal, by Ewald summation.
 
     E = ½ Σ_ij Σ'_n q_i q_j erf(r / √2 a) / r · 14.3996 eV Å
 
-Charges are Gaussians of width a = `WIDTH` rather than points, which keeps the energy finite where atoms meet. At the
-bonds of crystals this makes no difference: at 1.5 Å the pair energies agree to 1e-6.
+Charges are Gaussians rather than points, which keeps the energy finite where atoms meet: this is the energy of
+Gaussians of standard deviation a / √2, a = `WIDTH`. At the bonds of crystals it makes no difference: at 1.5 Å the pair
+energies agree to 1e-6.
 
 The summation is that of torch-pme (Loche et al., J. Chem. Phys. 162, 142501, 2025).
 """
@@ -28,7 +29,7 @@ Formula = tuple[tuple[int, int], ...]
 """Atomic numbers and counts of a reduced formula, ascending."""
 
 WIDTH = 0.3
-"""Width of the charges, Å."""
+"""Width a of two charges together, Å: each has a standard deviation of a / √2."""
 
 SMEARING = 0.3
 """Width by which the sum is split into its two parts, in cube roots of the volume; the energy does not depend on it."""

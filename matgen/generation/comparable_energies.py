@@ -52,13 +52,13 @@ def check_energies(request: EnergyRequest) -> None:
     Raises:
         RequestError: they need a formula, charges that balance, or no targets.
     """
-    named = bool(request.composition.formula)
-    if request.ranking.potential != "none" and not named:
+    crystal = request.kind == "crystal"  # what a molecule does not have is refused elsewhere, all but the pressure
+    if crystal and request.ranking.potential != "none" and not request.composition.formula:
         raise RequestError(
             f"expected a formula beside the potential {request.ranking.potential}, got none: energies per atom of "
             "different compositions cannot be compared; give --formula, or leave the potential out"
         )
-    if request.kind == "crystal" and request.ranking.ewald_weight:
+    if crystal and request.ranking.ewald_weight:
         _check_charges(request.composition.formula)
     if request.relaxation.pressure:
         _check_pressure(request)

@@ -44,11 +44,9 @@ TAKEN = frozenset(
         "coordination",
         "preferences",
         "chemical_distance",
-        "electrostatic",
         "graph",
         "likeness",
         "likeness_template",
-        "pressure",
         "novelty",
         "repulsion",
         "variety",
@@ -204,8 +202,8 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        targets = {target.name for target in self.property_targets}
-        taken = TAKEN | {self.ranking.potential} | targets | {f"{name}_template" for name in targets}
+        targets, asked = {target.name for target in self.property_targets}, self.ranking.terms + self.relaxation.terms
+        taken = TAKEN.union({self.ranking.potential}, asked.terms(), targets, (f"{name}_template" for name in targets))
         own = Terms.of(_terms(self.energies), taken)
         rules, weight = self.composition, self.sampler.rules
         if rules.prefer:
@@ -213,7 +211,7 @@ class Request:
         coordination = Coordination([*rules.statements, *rules.preferences])
         if coordination.rules:
             own = replace(own, states=own.states + weight * coordination)
-        return replace(own, states=own.states + self.ranking.terms + self.relaxation.terms)
+        return replace(own, states=own.states + asked)
 
     @cached_property
     def relaxer(self) -> str:

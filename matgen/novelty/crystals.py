@@ -129,17 +129,20 @@ class KnownIndex:
         found = self._ranked(_fingerprint(structure))
         return found[0] if found else None
 
-    def find(self, structure: Structure | Fingerprint, tolerance: float = TOLERANCE) -> Known | None:
+    def find(
+        self, structure: Structure | Fingerprint, tolerance: float = TOLERANCE, window: float = VOLUME_WINDOW
+    ) -> Known | None:
         """Return the entry that equals a structure, or None.
 
         Args:
             structure: to look for; or its fingerprint, which then decides alone.
             tolerance: largest difference between equal fingerprints.
+            window: largest relative difference between their volumes per atom.
 
         Raises:
             NoFingerprintError: the structure is disordered or broken.
         """
-        near = self._ranked(_fingerprint(structure), VOLUME_WINDOW)
+        near = self._ranked(_fingerprint(structure), window)
         if near and near[0].difference <= tolerance:
             return near[0]
         if isinstance(structure, Structure):
@@ -178,7 +181,8 @@ def known_formulas() -> frozenset[str]:
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:
     """Check that a structure is none of the known ones.
 
-    The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula.
+    The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula. A
+    crystal relaxed at a pressure is compared regardless of volume, for known ones have that of none.
     """
     structure = candidate.crystal
     try:
@@ -187,7 +191,9 @@ def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TO
         return Verdict("novel", passed=False, value=math.nan, unit="", reason=f"cannot be compared: {error}")
     nearest = known.nearest(target)
     value = math.inf if nearest is None else nearest.difference
-    found = known.find(structure if known.structures else target, tolerance)
+    pressed = candidate.relaxation is not None and candidate.relaxation.pressure
+    window = math.inf if pressed else VOLUME_WINDOW
+    found = known.find(structure if known.structures else target, tolerance, window)
     if found is not None:
         sure = "known: " if found.difference <= TOLERANCE or known.structures else "perhaps known, a form of "
         reason = f"{sure}{_named(found)}, by {found.how}; they differ by {found.difference:.3f}"

@@ -20,6 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from matgen.errors import UserError
 from matgen.samplers.langevin import Landscape, mala
 from matgen.samplers.resample import systematic
 from matgen.templates.batch import Geometry, TemplateBatch
@@ -31,6 +32,10 @@ STEEPNESS = 4.0
 
 FIRST_STEP = 1e-3
 """Initial h of the Langevin steps, Å², before it is adapted."""
+
+
+class AnnealingError(UserError, ValueError):
+    """A start density and an energy that have no finite sample in common."""
 
 
 class Start(Protocol):
@@ -51,7 +56,8 @@ class Annealed:
 
     Attributes:
         forward: log w of the chains from q to exp(-E) (n_chains,); minus infinity where a chain began at zero density.
-        reverse: log w of the chains back (n_chains,), of which the mean of w is 1/Z.
+        reverse: log w of the chains back (n_chains,), of which the mean of w is 1/Z. They return to q where exp(-E) is
+            not zero, whose share of q is taken from the samples of the forward chains.
         acceptance: mean acceptance of the Langevin steps of the forward chains.
         lowest: lowest energy E that the forward chains ended at.
     """
@@ -90,6 +96,9 @@ def anneal(
         levels: K.
         steps: Langevin steps at each level.
         generator: source of all randomness.
+
+    Raises:
+        AnnealingError: no sample of q has a finite energy.
     """
     path = _Path(start.landscape(templates), energy)
     ramp = betas(levels)
@@ -101,6 +110,7 @@ def anneal(
     here, alive = _alive(path, templates, begin)
     end, _, log_w, acceptance = _run(path, templates, here, scale, ramp, sizes, steps, generator)
     forward = torch.where(alive, log_w, -math.inf)
+    share = alive.double().mean().log()
     chosen_ends = systematic(forward, templates.n_systems, generator).sort().values
     back = end.select(templates, chosen_ends)
     back, _ = mala(
@@ -108,7 +118,7 @@ def anneal(
     )
     _, _, reverse, _ = _run(path, templates, back, scale, ramp.flip(0), sizes.flip(0), steps, generator)
     lowest = energy(end)[0][alive]
-    return Annealed(forward, reverse, acceptance, float(lowest.min()))
+    return Annealed(forward, reverse - share, acceptance, float(lowest.min()))
 
 
 _Ends = tuple[tuple[Tensor, Geometry], tuple[Tensor, Geometry]]
@@ -188,14 +198,16 @@ def _alive(path: _Path, templates: TemplateBatch, begin: Geometry) -> tuple[Geom
     A sample beyond the bounds, or of infinite energy, has weight zero; its chain begins at the first of the others.
 
     Raises:
-        ValueError: none is left.
+        AnnealingError: none is left.
     """
     inside = within_bounds(begin) & finite(templates, begin)
     first = int(inside.long().argmax())
     filled = chosen(templates, inside, begin, _repeated(templates, begin, first))
     alive = inside & path.difference(filled).isfinite()
     if not alive.any():
-        raise ValueError("expected samples of the start density with finite energies, got none; raise the chains")
+        raise AnnealingError(
+            f"expected samples of the start density with finite energies, got none of {len(alive)}; raise the chains"
+        )
     first = int(alive.long().argmax())
     return chosen(templates, alive, begin, _repeated(templates, begin, first)), alive
 

@@ -119,7 +119,9 @@ def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, 
     ):
         properties = by_predictor[i] | {f"{EVALUATOR}{name}": found for name, found in by_evaluator[i].items()}
         full = replace(candidate, template=str(template), energies={DENSITY_ENERGY: energy}, properties=properties)
-        read_rows.append(replace(row, candidate=full).with_verdicts(screener.in_domain(full, energy)))
+        # At a pressure nothing is of the domain, which is known at none.
+        domain = () if config.relaxation.pressure else (screener.in_domain(full, energy),)
+        read_rows.append(replace(row, candidate=full).with_verdicts(*domain))
     return read_rows
 
 

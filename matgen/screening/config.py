@@ -104,6 +104,9 @@ class ScreenConfig:
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
             raise ScreenError(f"expected reference as {SHIPPED} or {NONE} for a molecule, got {self.reference}")
+        if self.relaxation.pressure:
+            asked = f"{self.relaxation.pressure:g} GPa"
+            raise ScreenError(f"expected no pressure for a molecule, got {asked}; only a crystal has one")
         for name, usual in (("max_ehull", MARGIN), ("relaxation", RelaxConfig())):
             if getattr(self, name) != usual:
                 raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")

@@ -1,11 +1,12 @@
 """Rows that arrive in any order, put back into the order of the input, and ranked when all are there."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from matgen.runtime.progress import Report
 from matgen.screening.files import Journal
-from matgen.screening.ranking import Merit, merit
+from matgen.screening.ranking import Merit, enthalpy, merit
 from matgen.screening.row import Row
 from matgen.screening.stored_rows import Key
 from matgen.screening.uniqueness import Uniqueness
@@ -23,6 +24,8 @@ class Finished:
     key: Key
     merit: Merit
     unique: Verdict | None
+    formula: str
+    enthalpy: float
 
 
 class OrderedRows:
@@ -43,6 +46,7 @@ class OrderedRows:
         self._finished: list[Finished] = []
         self._waiting: dict[Key, Row | None] = {}
         self._in_memory = 0
+        self._lowest: dict[str, float] = {}  # enthalpy of each formula, eV/atom
         self._uniqueness = Uniqueness(new="equals no structure before it")
 
     def unknown(self, entries: Iterable[Found]) -> Iterator[Found]:
@@ -75,7 +79,10 @@ class OrderedRows:
             self._in_memory -= 1
         unique = None if row.candidate is None else self._uniqueness.verdict(row.candidate)
         row = _with(row, unique)
-        self._finished.append(Finished(key, merit(row), unique))
+        found = enthalpy(row)
+        if math.isfinite(found):
+            self._lowest[row.formula] = min(found, self._lowest.get(row.formula, math.inf))
+        self._finished.append(Finished(key, merit(row), unique, row.formula, found))
         self._passed += row.passed
         self._broken += row.candidate is None
         self._known(row)
@@ -94,10 +101,19 @@ class OrderedRows:
             )
 
     def ranked(self) -> Iterator[Row]:
-        """Yield the rows with their rank, best first; equal ones in the order of the input."""
-        for rank, one in enumerate(sorted(self._finished, key=lambda one: one.merit), start=1):
+        """Yield the rows with their rank, best first; equal ones in the order of the input.
+
+        At a pressure the enthalpy above the lowest of the same formula takes the place of the energy above the hull.
+        """
+        for rank, one in enumerate(sorted(self._finished, key=self._merit), start=1):
             yield replace(_with(self._journal.row(one.key), one.unique), rank=rank)
             self._report("write", rank, len(self._finished))
+
+    def _merit(self, one: Finished) -> Merit:
+        if not math.isfinite(one.enthalpy):
+            return one.merit
+        broken, failed, _, density = one.merit
+        return broken, failed, one.enthalpy - self._lowest[one.formula], density
 
 
 def _with(row: Row, unique: Verdict | None) -> Row:

@@ -16,13 +16,19 @@ def merit(row: Row) -> Merit:
     """Return the key of a row: fewest failed checks, then lowest energy above the hull, then lowest density energy.
 
     An energy above the hull that is unknown, or too far below it to be correct, counts as the greatest; molecules have
-    none. Broken files come last.
+    none, nor do crystals at a pressure (`enthalpy`). Broken files come last.
     """
     if row.candidate is None:
         return True, 0, 0.0, 0.0
     hull = row.verdicts.get("hull")
     height = hull.value if hull is not None and hull.value >= -IMPLAUSIBLE else math.inf
     return False, len(row.failed), height, row.candidate.energies.get(DENSITY_ENERGY, math.inf)
+
+
+def enthalpy(row: Row) -> float:
+    """Return the enthalpy of a crystal that was relaxed at a pressure, eV/atom; NaN for others."""
+    relaxation = None if row.candidate is None else row.candidate.relaxation
+    return relaxation.enthalpy if relaxation is not None and relaxation.pressure else math.nan
 
 
 class Counts:

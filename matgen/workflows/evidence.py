@@ -116,8 +116,8 @@ def _template(entry: Entry, formula: str, wanted: tuple[tuple[int, int], ...]) -
     if not crystal.is_ordered:
         raise EvidenceError(f"expected an ordered crystal, got partly occupied sites in {entry.name}; leave it out")
     amounts = crystal.composition.element_composition.get_el_amt_dict()
-    found = reduced({SYMBOLS.index(symbol): round(n) for symbol, n in amounts.items() if symbol in SYMBOLS})
-    if found != wanted:
+    known = set(amounts) <= set(SYMBOLS)
+    if not known or reduced({SYMBOLS.index(symbol): round(n) for symbol, n in amounts.items()}) != wanted:
         got = crystal.composition.reduced_formula
         raise EvidenceError(f"expected crystals of {formula}, got {got} in {entry.name}; give one formula a time")
     try:
