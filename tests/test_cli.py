@@ -15,6 +15,7 @@ from rich.console import Console
 
 from matgen import __version__, cli
 from matgen.cli.common import same_command
+from matgen.cli.option_groups import GROUPS
 from matgen.cli.terminal import StageView
 from matgen.generation.presets import FAST
 from matgen.generation.request import Request
@@ -57,10 +58,31 @@ OPTIONS = [
 
 def test_every_option_of_the_manual_exists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    called(monkeypatch, "design", "--help")
+    called(monkeypatch, "design", "--help", "all")
     shown = capsys.readouterr().out
     for option in OPTIONS:
         assert option in shown, option
+
+
+def test_the_help_of_design_fits_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    called(monkeypatch, "design", "--help")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.split()[0] in GROUPS] == list(GROUPS)
+    daily = [name for names, _ in GROUPS.values() for name in names.split()]
+    assert all(sum(name in line.split()[:2] for line in lines) == 1 for name in daily)
+    assert "--no-mala" not in " ".join(lines)  # a rare one
+    assert "--help all" in lines[-1]
+
+
+def test_every_option_of_design_has_a_group_and_every_group_names_options() -> None:
+    command = typer.main.get_command(cli.app).commands["design"]  # type: ignore[attr-defined]
+    options = command.get_params(command.make_context("design", []))
+    assert all(option.rich_help_panel and option.help for option in options)
+    named = [name for parts in GROUPS.values() for names in parts for name in names.split()]
+    assert len(named) == len(set(named))
+    assert set(named) <= {name for option in options for name in option.opts}
 
 
 def commands_shown() -> list[str]:
@@ -106,6 +128,14 @@ TOML = {
         ("design --property band_gap", "expected --property NAME=VALUE"),
         ("design --bandgap 1 --property band_gap=2", "got two for band_gap"),
         ("design --bandgap 1 --property gap=2", "got 2 for band_gap"),
+        ("design --rule fe", "at character 1 of the rule 'fe', got 'fe'; did you mean Fe?"),
+        ("design --rule count(Fe)<=x", "expected a number at character 12"),
+        ("design --prefer ((Li", "expected ')' at character 5"),
+        ("design --rule F --exclude F", "got --exclude F and 'F', which contradict each other"),
+        ("design --rule count(Fe)>=21", "got 'count(Fe)>=21', which none does"),
+        ("design --prefer O --elements Na,Cl", "got --elements Na,Cl and 'O', which contradict"),
+        ("design --formula Fe2O3 --rule oxidation(Fe)==2", "got --formula Fe2O3 and 'oxidation(Fe)==2'"),
+        ("design --kind molecule --rule oxidation(N)==3", "for a molecule, got oxidation in 'oxidation(N)==3'"),
         ("design --elements Gaa,N", "got 'Gaa'; did you mean Ga?"),
         ("design --elements Ga,,N", "check the commas"),
         ("design --include Po", "no training crystal holds Po"),

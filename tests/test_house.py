@@ -35,7 +35,7 @@ PACKAGE = REPOSITORY / "matgen"
 RANKS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "runtime"}),
     frozenset({"batch", "chemistry"}),
-    frozenset({"targets", "templates"}),
+    frozenset({"rules", "targets", "templates"}),
     frozenset({"energies.base", "nn"}),
     frozenset({"structures", "weights"}),
     frozenset({"datasets"}),

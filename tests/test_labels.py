@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from matgen.datasets.labels import CONTRADICTION, EXACT, LABELS, MEGNET, METAL, MP_2019, OF_2019, gap_label
-from matgen.datasets.prepare import Labels, prepare
+from matgen.datasets.prepare import Labels
 from matgen.workflows.data import TABLES, DataError, data_folder
 
 
@@ -123,8 +123,8 @@ def test_without_a_source_the_next_one_speaks(tmp_path: Path) -> None:
 
 def test_what_a_folder_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / "crystals").mkdir()
-    with pytest.raises(FileNotFoundError, match=f"expected the table .*{TABLES[0]}"):
-        prepare(tmp_path)
+    with pytest.raises(DataError, match=f"expected {', '.join(TABLES)} in"):
+        data_folder(tmp_path)
     (tmp_path / "crystals" / TABLES[0]).touch()
     with pytest.raises(DataError, match=f"expected {TABLES[1]} in"):
         data_folder(tmp_path)

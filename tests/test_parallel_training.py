@@ -24,7 +24,7 @@ from matgen.training.loop import Schedule
 from matgen.training.parallel import ALONE, ParallelError, Processes, joined, own_parts, shared_parts
 from matgen.training.run import train
 from matgen.workflows import train_processes
-from matgen.workflows.train_processes import DiedError, in_processes
+from matgen.workflows.train_processes import DiedError, in_processes, is_one_of_several
 
 KINDS = {
     "template_prior": SMALL_MODELS["template_prior"] | {"dropout": 0.2},
@@ -198,10 +198,24 @@ def test_a_single_process_sums_nothing() -> None:
         assert found is ALONE
 
 
+def test_the_launcher_tells_how_many_processes_there_are() -> None:
+    assert not is_one_of_several(2, {})
+    assert not is_one_of_several(2, {"WORLD_SIZE": "1"}), "a launcher of one process leaves --processes in force"
+    assert is_one_of_several(2, {"WORLD_SIZE": "2"})
+    assert is_one_of_several(1, {"WORLD_SIZE": "4"})
+    with pytest.raises(ParallelError, match="expected --processes 4, which the launcher started, got 2"):
+        is_one_of_several(2, {"WORLD_SIZE": "4"})
+
+
 def test_variables_that_are_missing_and_devices_that_are_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         pytest.raises(ParallelError, match="expected MASTER_ADDR, MASTER_PORT in the environment"),
         joined({"WORLD_SIZE": "2", "RANK": "0"}),
+    ):
+        pass
+    with (
+        pytest.raises(ParallelError, match="whole number as WORLD_SIZE in the environment, got 'two'"),
+        joined({"WORLD_SIZE": "two"}),
     ):
         pass
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from matgen.datasets import described_rows as reading
 from matgen.datasets.crystals import CrystalTable, cell_from_parameters
 from matgen.datasets.described_rows import TableError, described_rows
 from matgen.datasets.labels import LABELS
-from matgen.datasets.prepare import Labels, Numbers, prepare
+from matgen.datasets.prepare import Labels, Numbers, table_of_rows
 from matgen.datasets.prepare_shards import SOURCE, prepare_shards, split_of
 from matgen.datasets.shards import MANIFEST, ShardedCrystals, shard_name
 from matgen.templates.symmetry import Described, describe
@@ -66,7 +67,11 @@ def source(textbook: tuple[TextbookEntry, ...], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def plain(source: Path) -> CrystalTable:
-    return prepare(source).table
+    """The same rows, all in memory at once: the reference for shards."""
+    path = source / "crystals" / "mp24_le20.parquet"
+    rows = described_rows(path, tuple(pq.read_schema(path).names), 1)
+    described = [row for row in rows if isinstance(row.found, Described)]
+    return table_of_rows(described, Labels.read(source / "crystals"))
 
 
 def prepared(source: Path, folder: Path, **more: Any) -> Any:
@@ -131,12 +136,27 @@ def test_an_interrupted_preparation_goes_on(source: Path, plain: CrystalTable, t
     assert prepared(source, folder).rows == 12
 
 
-def test_shards_of_another_table_are_refused(source: Path, tmp_path: Path) -> None:
-    prepared(source, tmp_path / "shards")
-    note = tmp_path / "shards" / SOURCE
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"bytes": 1}))
-    with pytest.raises(TableError, match=r"holds shards of another table or version \(bytes 1\); delete it"):
-        prepared(source, tmp_path / "shards")
+def test_shards_made_from_other_data_are_refused(source: Path, tmp_path: Path) -> None:
+    made = prepared(source, tmp_path / "shards")
+    moved = tmp_path / "moved"
+    shutil.copytree(source, moved)
+    assert prepared(moved, made.folder).rows == made.rows, "the same tables elsewhere are the same data"
+
+    energies = moved / "crystals" / "chgnet_energies.parquet"
+    table = pq.read_table(energies)
+    pq.write_table(table.slice(0, table.num_rows - 1), energies)
+    with pytest.raises(TableError, match=r"other data or another version \(labels [0-9a-f]{64} - -\); delete it"):
+        prepared(moved, made.folder)
+    shutil.copy(source / "crystals" / energies.name, energies)
+
+    path = moved / "crystals" / "mp24_le20.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(TableError, match=r"other data or another version \(table [0-9a-f]{64}\); delete it"):
+        prepared(moved, made.folder)
+    note = made.folder / SOURCE
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"version": "0.1"}))
+    with pytest.raises(TableError, match=r"another version \(version 0\.1\)"):
+        prepared(source, made.folder)
 
 
 @pytest.mark.slow  # its processes import everything anew

@@ -16,6 +16,7 @@ from matgen.energies.template_regrowth import PARTS, LearnedRegrowth, Part
 from matgen.nn.conditions import CRYSTAL_GRIDS, N_ELEMENTS, Conditions
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import TemplatePrior, TemplatePriorConfig
+from matgen.rules.parser import parse_rule
 from matgen.samplers.metropolis import Move, metropolis
 from matgen.samplers.template_moves import regrow
 from matgen.templates.batch import TemplateBatch
@@ -63,6 +64,7 @@ def space(rules: TemplateRules, most_sites: int) -> list[CrystalTemplate]:
 
 
 PM = replace(SMALL, space_groups=frozenset({6}))
+EITHER = replace(PM, statements=(parse_rule("Na implies count(Na) >= 2 or Cl"),))
 FORMULA = TemplateRules(composition=((NA, 1), (CL, 2)), allowed_elements=SALT, space_groups=frozenset({6}), max_atoms=6)
 CASES: dict[str, tuple[TemplateRules, tuple[Part, ...], list[CrystalTemplate]]] = {
     "site": (PM, ("site",), [t for t in space(PM, 2) if len(t.sites) == 2]),
@@ -70,6 +72,7 @@ CASES: dict[str, tuple[TemplateRules, tuple[Part, ...], list[CrystalTemplate]]] 
     "sites": (PM, ("sites",), space(PM, 2)),
     "template": (SMALL, ("template",), space(SMALL, 2)),
     "all": (SMALL, PARTS, space(SMALL, 2)),
+    "a rule that masks": (EITHER, ("tail", "sites"), space(EITHER, 2)),
     "one formula unit": (FORMULA, ("tail", "sites"), [t for t in space(FORMULA, 3) if t.n_atoms == 3]),
 }
 

@@ -52,9 +52,13 @@ def target_met(candidate: Candidate, name: str, target: Interval, confidence: fl
     label = f"target_{name}"
     if predicted is None:
         return Verdict(label, passed=False, value=math.nan, unit="", reason=f"no prediction of {name}")
+    if math.isnan(predicted.value):
+        reason = f"target missed: the {name} is unknown, as is that of an element, or CHGNet cannot read the structure"
+        return Verdict(label, passed=False, value=math.nan, unit=predicted.unit, reason=reason)
     inside = predicted.value in target
     met = "is" if inside else "target missed: is not"
-    reason = f"{predicted.value:.3g} ± {predicted.spread:.2g} {predicted.unit} {met} {target}"
+    spread = f" ± {predicted.spread:.2g}" if predicted.spread else ""
+    reason = f"{predicted.value:.3g}{spread} {predicted.unit} {met} {target}"
     if inside and predicted.probability < confidence:
         reason = f"target uncertain: {reason} with a probability of {predicted.probability:.2f}, below {confidence:.2g}"
         return Verdict(label, passed=False, value=predicted.value, unit=predicted.unit, reason=reason)

@@ -1,10 +1,13 @@
 """Charge neutrality of compositions, by the rules of SMACT."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import cache
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
-from matgen.chemistry.elements import SYMBOLS
+from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 
 if TYPE_CHECKING:
     from pymatgen.core.composition import Composition
@@ -74,6 +77,51 @@ def commonly_neutral(amounts: Mapping[str, float]) -> bool:
     """
     negativity = _electronegativities(amounts)
     return negativity is not None and _neutral(amounts, negativity, oxidation_states(COMMON))
+
+
+@cache
+def likely_states(formula: tuple[tuple[int, int], ...]) -> dict[int, int]:
+    """Return the oxidation state of each element of a formula, by atomic number; empty if there are none.
+
+    Of the assignments of one common state (`COMMON`) to each element that are neutral by the rule of `_neutral`, this
+    is the one whose product of shares of the elements' reports in the ICSD is largest. There is none for elements,
+    alloys, and compounds in which an element has two states, such as Fe3O4.
+
+    Args:
+        formula: (atomic number, count) of each element.
+    """
+    amounts = {SYMBOLS[z]: n for z, n in formula}
+    negativity = _electronegativities(amounts)
+    if negativity is None:
+        return {}
+    symbols = sorted(amounts, key=negativity.__getitem__)
+    common, shares = oxidation_states(COMMON), _report_shares()
+    best, found = 0.0, {}
+    for states in product(*(common.get(symbol, ()) for symbol in symbols)):
+        cations = [x for x, state in zip(symbols, states, strict=True) if state > 0]
+        split = 0 < len(cations) < len(symbols) and cations == symbols[: len(cations)]
+        split = split and negativity[cations[-1]] < negativity[symbols[len(cations)]]
+        weight = prod(shares[x, state] for x, state in zip(symbols, states, strict=True))
+        if split and weight > best and not sum(amounts[x] * s for x, s in zip(symbols, states, strict=True)):
+            best, found = weight, {ATOMIC_NUMBERS[x]: state for x, state in zip(symbols, states, strict=True)}
+    return found
+
+
+@cache
+def _report_shares() -> dict[tuple[str, int], float]:
+    """Return the share of an element's reports in the ICSD that have an oxidation state other than zero."""
+    from smact.utils.oxidation import ICSD24OxStatesFilter
+
+    table = ICSD24OxStatesFilter().ox_states_df
+    rows = [
+        (str(symbol), int(state), int(count))
+        for symbol, state, count in zip(table["element"], table["oxidation_state"], table["results_count"], strict=True)
+        if state and count
+    ]
+    totals = Counter[str]()
+    for symbol, _, count in rows:
+        totals[symbol] += count
+    return {(symbol, state): count / totals[symbol] for symbol, state, count in rows}
 
 
 @cache

@@ -12,6 +12,8 @@ from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.learn import learn
 from matgen.cli.models import models
+from matgen.cli.option_groups import GroupedCommand
+from matgen.cli.properties import properties
 from matgen.cli.screen import screen
 from matgen.cli.train import train
 from matgen.cli.verify import verify
@@ -25,13 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
-app.command()(design)
+app.command(cls=GroupedCommand)(design)
 app.command()(evaluate)
 app.command()(learn)
 app.command()(screen)
 app.command()(train)
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)
 

@@ -20,7 +20,7 @@ from matgen.generation.predictors import EVALUATOR
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.search.verification import GAP
 from matgen.structures.candidate import Candidate, KindName
-from matgen.targets.properties import PROPERTIES
+from matgen.targets.properties import COMPUTED_PROPERTIES, PROPERTIES
 from matgen.targets.target import Target
 
 
@@ -34,15 +34,12 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
     table = Table(title="candidates (value ± aleatoric ± epistemic spread)", title_justify="left")
     for heading in ("name", "space group" if kind == "crystal" else "SMILES", "atoms"):
         table.add_column(heading)
-    for name in shown:
-        table.add_column(f"{name}, predictor", justify="right")
-        if name in by_name:
-            table.add_column("P(met)", justify="right")
-        table.add_column("evaluator", justify="right")
+    for heading in (heading for name in shown for heading in _headings(name, target=name in by_name)):
+        table.add_column(heading, justify="right")
     resembling = any(candidate.nearest_example is not None for candidate in candidates)
+    verified = any(GAP in candidate.properties for candidate in candidates)
     if resembling:
         table.add_column("nearest example")
-    verified = any(GAP in candidate.properties for candidate in candidates)
     if verified:
         table.add_column("gap by GPAW", justify="right")
     table.add_column("above hull" if kind == "crystal" else "strain", justify="right")
@@ -55,18 +52,36 @@ def candidate_table(candidates: Sequence[Candidate], targets: Sequence[Target]) 
             str(len(candidate.structure)),
         ]
         for name in shown:
-            predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
-            met = [] if name not in by_name else ["" if predicted is None else f"{predicted.probability:.0%}"]
-            mark = target_mark(by_name.get(name), evaluated)
-            row += [prediction_text(predicted), *met, prediction_text(evaluated) + mark]
+            row += _of_property(candidate, name, by_name.get(name))
         if resembling:
-            nearest = candidate.nearest_example
-            row.append("" if nearest is None else escape(f"{nearest.name} ({nearest.distance:.2f})"))
+            row.append(_nearest(candidate))
         if verified:
             calculated = candidate.properties.get(GAP)
             row.append(median_text(calculated) + target_mark(by_name.get("band_gap"), calculated))
         table.add_row(*row, stability_text(candidate), verdicts_text(candidate))
     return table
+
+
+def _headings(name: str, *, target: bool) -> list[str]:
+    """Return the headings of the cells of one property."""
+    if name in COMPUTED_PROPERTIES:
+        return [name]
+    return [f"{name}, predictor", *(["P(met)"] if target else []), "evaluator"]
+
+
+def _nearest(candidate: Candidate) -> str:
+    """Return the nearest example and its distance, in words."""
+    nearest = candidate.nearest_example
+    return "" if nearest is None else escape(f"{nearest.name} ({nearest.distance:.2f})")
+
+
+def _of_property(candidate: Candidate, name: str, target: Target | None) -> list[str]:
+    """Return the cells of one property: of the predictor, of its probability where it is a target, of the evaluator."""
+    predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return [prediction_text(predicted) + target_mark(target, predicted)]
+    met = [] if target is None else ["" if predicted is None else f"{predicted.probability:.0%}"]
+    return [prediction_text(predicted), *met, prediction_text(evaluated) + target_mark(target, evaluated)]
 
 
 def by_family(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -109,6 +124,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     n_identity = len(table.columns) - 2
     for name in shown:
         table.add_column(f"{name.replace('_', ' ')}, {PROPERTIES[name].unit}", justify="right", no_wrap=True)
+        if name in COMPUTED_PROPERTIES:
+            continue
         table.add_column("evaluator", justify="right", no_wrap=True)
     for heading in ("above hull" if kind == "crystal" else "xTB gap", "density energy"):
         table.add_column(heading, justify="right", max_width=7)
@@ -116,7 +133,8 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     by_name = {target.name: target for target in targets}
     for row in rows[:top]:
         if row.candidate is None:
-            table.add_row(str(row.rank), row.name, *[""] * (n_identity + 2 * len(shown) + 2), row.error)
+            n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
+            table.add_row(str(row.rank), row.name, *[""] * (n_identity + n_shown + 2), row.error)
             continue
         identity = [identity_text(row.candidate)] if kind == "molecule" else [row.formula, identity_text(row.candidate)]
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
@@ -127,9 +145,11 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     return table
 
 
-def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, str]:
-    """Return a property by predictor and by evaluator."""
+def _predictions(candidate: Candidate, name: str, target: Target | None) -> tuple[str, ...]:
+    """Return a property by predictor and by evaluator; one that needs no model once."""
     predicted, evaluated = candidate.properties.get(name), candidate.properties.get(f"{EVALUATOR}{name}")
+    if name in COMPUTED_PROPERTIES:
+        return (median_text(predicted) + target_mark(target, predicted),)
     spread = "" if predicted is None else f" ± {predicted.spread:.2f}"
     return (
         median_text(predicted) + spread + target_mark(target, predicted),

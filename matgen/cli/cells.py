@@ -21,9 +21,11 @@ def identity_text(candidate: Candidate, *, number: bool = False) -> str:
 
 
 def prediction_text(prediction: Prediction | None) -> str:
-    """Return median ± aleatoric spread (± epistemic spread, of an ensemble) and unit."""
+    """Return median ± aleatoric spread (± epistemic spread, of an ensemble) and unit; an exact value without spread."""
     if prediction is None:
         return ""
+    if not prediction.spread:
+        return f"{prediction.value:.4g} {prediction.unit}"
     epistemic = f" ± {prediction.epistemic:.2f}" if prediction.epistemic else ""
     return f"{prediction.value:.2f} ± {prediction.aleatoric:.2f}{epistemic} {prediction.unit}"
 

@@ -25,19 +25,27 @@ def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
     bandgap: BandGap = None,
     gap: Annotated[
-        str | None, typer.Option(help="HOMO–LUMO gap of a molecule in eV (B3LYP), written as --bandgap.")
+        str | None, typer.Option(help="HOMO–LUMO gap in eV (B3LYP), written as --bandgap; of a molecule.")
     ] = None,
     dipole: Annotated[str | None, typer.Option(help="Dipole moment of a molecule in debye, likewise: '<2'.")] = None,
     targets: Targets = None,
     elements: Annotated[str | None, typer.Option(help="Only these may occur: Ga,N.")] = None,
     include: Annotated[str | None, typer.Option(help="These must occur.")] = None,
     exclude: Annotated[str | None, typer.Option(help="These must not occur.")] = None,
+    avoid_hazard: Annotated[
+        bool, typer.Option("--avoid-hazard", help="Toxic and radioactive elements must not occur.")
+    ] = False,
     formula: Annotated[str | None, typer.Option(help="Keep this composition: SrTiO3; of molecules C4H6O.")] = None,
     formula_units: Annotated[
         int | None, typer.Option(help="Formula units in the primitive cell, where they are known. Default: any.")
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="Must hold: 'Li implies O', 'count(Fe) <= 2'; may be given several times."),
+    ] = None,
+    prefer: Annotated[list[str] | None, typer.Option(help="A rule that should hold, likewise.")] = None,
     smiles: Annotated[
-        str | None, typer.Option(help="Keep this molecular graph, with the stereo that it states: 'C[C@H](N)O'.")
+        str | None, typer.Option(help="Keep this molecular graph: 'C[C@H](N)O'; the stereo that it states, too.")
     ] = None,
     smarts: Annotated[
         list[str] | None, typer.Option(help="A pattern that molecules must hold; may be given several times.")
@@ -52,25 +60,23 @@ def design(
         list[Path] | None,
         typer.Option(
             help="A file with an example that candidates are to resemble; may be given several times.",
-            rich_help_panel="Likeness and interpolation",
         ),
     ] = None,
     like_weight: Annotated[
         float | None,
-        typer.Option(help="Weight of likeness. Default: 1.", rich_help_panel="Likeness and interpolation"),
+        typer.Option(help="Weight of likeness. Default: 1."),
     ] = None,
     between: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
             help="Two TOML files A B, in place of --config: alpha E_A + (1 - alpha) E_B.",
-            rich_help_panel="Likeness and interpolation",
         ),
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(help="Weight of A, from 0 to 1. Default: 0.5.", rich_help_panel="Likeness and interpolation"),
+        typer.Option(help="Weight of A, from 0 to 1. Default: 0.5."),
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", "--n", "--n", help="How many candidates. Default: 10.")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="How many candidates. Default: 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: designs/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in the folder.")] = False,
@@ -95,7 +101,7 @@ def design(
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
     max_ehull: Annotated[
-        float | None, typer.Option(help="Highest energy above the hull, eV/atom, after relaxation. Default: 0.1.")
+        float | None, typer.Option(help="Highest energy above the hull, eV/atom; after relaxation. Default: 0.1.")
     ] = None,
     confidence: Annotated[
         float | None,
@@ -139,8 +145,11 @@ def design(
         "elements": split(elements),
         "include": split(include),
         "exclude": split(exclude),
+        "avoid_hazard": avoid_hazard or None,
         "formula": formula,
         "formula_units": formula_units,
+        "rules": rule,
+        "prefer": prefer,
         "smiles": smiles,
         "smarts": smarts,
         "avoid": avoid,

@@ -14,6 +14,7 @@ from matgen.metrics import Estimate
 from matgen.metrics.shares import Shares
 from matgen.weights.files import ModelInfo
 from matgen.workflows.learn import Learned
+from matgen.workflows.properties import DescribedProperty
 from matgen.workflows.verify import Verified
 
 
@@ -82,6 +83,18 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
 
 def _figures(figures: Mapping[str, Any]) -> str:
     return "\n".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+
+
+def property_table(properties: Iterable[DescribedProperty]) -> Table:
+    """Make a table of the properties that can be a target."""
+    table = Table(title="properties that can be a target", title_justify="left")
+    for heading in ("property", "unit", "meaning", "model", "mean error", "source"):
+        table.add_column(heading)
+    for one in properties:
+        error = one.error_of if one.error is None else f"{one.error:.3g} {one.unit} of {one.error_of}"
+        lacking = f"; none for {', '.join(one.lacking)}" if one.lacking else ""
+        table.add_row(one.name, one.unit, one.meaning, one.model, error, one.source + lacking)
+    return table
 
 
 def verified_table(verified: Sequence[Verified]) -> Table:

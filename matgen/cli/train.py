@@ -38,7 +38,7 @@ def train(
     with user_errors_as_one_line():
         from matgen.workflows.train_processes import end_by_signal, in_processes, is_one_of_several, this_command
 
-        if processes > 1 and not is_one_of_several():
+        if processes > 1 and not is_one_of_several(processes):
             signal.signal(signal.SIGTERM, end_by_signal)
             try:
                 code = in_processes(this_command(), processes)

@@ -1,7 +1,7 @@
-"""Preparation of a `CrystalTable` from published Parquet tables (needs pyarrow and moyopy)."""
+"""Labels of crystals from several tables, and described rows as a `CrystalTable` (needs pyarrow)."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
-from matgen.datasets.described_rows import DescribedRow, described_rows
+from matgen.datasets.described_rows import DescribedRow
 from matgen.datasets.labels import LABELS, OF_2019, GapLabel, gap_label
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.symmetry import Described
@@ -19,34 +19,10 @@ from matgen.templates.symmetry import Described
 MP2020_SOURCES = {"mp20_2021", "mpts52_2022"}
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """A prepared table and the rows that have no template, counted by cause."""
-
-    table: CrystalTable
-    failures: Counter[str]
-
-
-def prepare(folder: Path, *, jobs: int = 1, progress: Callable[[Iterable], Iterable] = iter) -> Preparation:
-    """Describe every row of `folder/crystals/mp24_le20.parquet` by template and free parameters, in memory.
-
-    Args:
-        folder: the data folder.
-        jobs: number of processes.
-        progress: wraps the iteration over rows to show progress.
-
-    Raises:
-        FileNotFoundError: the folder has no such table.
-    """
-    path = folder / "crystals" / "mp24_le20.parquet"
-    if not path.exists():
-        message = f"expected the table {path}; name the folder that holds crystals/*.parquet"
-        raise FileNotFoundError(message)
-    more = Labels.read(folder / "crystals")
-    names = tuple(pq.read_schema(path).names)
-    rows = list(progress(described_rows(path, names, jobs)))
-    failures = Counter(row.found for row in rows if isinstance(row.found, str))
-    return Preparation(table_of_rows([row for row in rows if isinstance(row.found, Described)], more), failures)
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _number(value: float | None) -> float:
@@ -61,11 +37,13 @@ class Labels:
         chgnet: CHGNet's energy, eV/atom.
         of_2019: rows of the Materials Project of 2019.
         predicted: gaps by MEGNet, eV.
+        digest: hash of the files that were read.
     """
 
     chgnet: Mapping[str, float]
     of_2019: Mapping[str, dict[str, Any]]
     predicted: Mapping[str, float]
+    digest: str = ""
 
     @classmethod
     def none(cls) -> Self:
@@ -75,10 +53,14 @@ class Labels:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the tables of a folder; the last two may be missing."""
+        chgnet, of_2019, predicted = (
+            folder / f"{name}.parquet" for name in ("chgnet_energies", "mp_labels_2019", "megnet_gaps")
+        )
         return cls(
-            chgnet=_by_id(folder / "chgnet_energies.parquet", "chgnet_energy"),
-            of_2019={row["material_id"]: row for row in _rows(folder / "mp_labels_2019.parquet")},
-            predicted=_by_id(predicted, "megnet_gap") if (predicted := folder / "megnet_gaps.parquet").exists() else {},
+            chgnet=_by_id(chgnet, "chgnet_energy"),
+            of_2019={row["material_id"]: row for row in _rows(of_2019)},
+            predicted=_by_id(predicted, "megnet_gap") if predicted.exists() else {},
+            digest=" ".join(file_digest(path) if path.exists() else "-" for path in (chgnet, of_2019, predicted)),
         )
 
     def gap(self, row: dict[str, Any]) -> GapLabel:

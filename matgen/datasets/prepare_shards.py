@@ -13,7 +13,7 @@ from matgen import __version__
 from matgen.datasets.crystals import SPLITS, joined_tables
 from matgen.datasets.described_rows import DescribedRow, TableError, described_rows, open_table
 from matgen.datasets.labels import LABELS
-from matgen.datasets.prepare import Labels, table_of_rows
+from matgen.datasets.prepare import Labels, file_digest, table_of_rows
 from matgen.datasets.shards import (
     MANIFEST,
     ROWS_OF_A_SHARD,
@@ -76,7 +76,8 @@ def prepare_shards(
     """
     with open_table(path) as file:
         n, names = file.metadata.num_rows, set(file.schema_arrow.names)
-    _check_source(folder, path, n, rows_of_a_shard)
+    facts = {"table": file_digest(path), "labels": labels.digest, "rows_of_a_shard": rows_of_a_shard}
+    _check_source(folder, facts | {"version": __version__})
     failures: Counter[str] = Counter()
     sizes: dict[str, int] = {}
     number = 0
@@ -114,12 +115,9 @@ def into_file(shards: Shards, path: Path) -> None:
     shards.folder.rmdir()
 
 
-def _check_source(folder: Path, path: Path, n: int, rows_of_a_shard: int) -> None:
+def _check_source(folder: Path, facts: dict[str, Any]) -> None:
     """Note what the shards of a folder are made from; refuse a folder of something else."""
     folder.mkdir(parents=True, exist_ok=True)
-    stat = path.stat()
-    facts: dict[str, Any] = {"table": str(path.resolve()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
-    facts |= {"rows": n, "rows_of_a_shard": rows_of_a_shard, "version": __version__}
     note = folder / SOURCE
     if not note.exists():
         replace_file(note, json.dumps(facts, indent=1) + "\n")
@@ -127,7 +125,9 @@ def _check_source(folder: Path, path: Path, n: int, rows_of_a_shard: int) -> Non
     known = json.loads(note.read_text(encoding="utf-8"))
     if known != facts:
         other = ", ".join(f"{name} {known.get(name)}" for name, value in facts.items() if known.get(name) != value)
-        raise TableError(f"{folder} holds shards of another table or version ({other}); delete it, or choose another")
+        raise TableError(
+            f"{folder} holds shards of other data or another version ({other}); delete it, or choose another"
+        )
 
 
 def _completed(row: DescribedRow, found: Described, columns: set[str]) -> DescribedRow:

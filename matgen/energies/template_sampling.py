@@ -10,6 +10,7 @@ from matgen.energies.partial_templates import Partial, joined, wyckoff_positions
 from matgen.nn.conditions import N_ELEMENTS, Conditions
 from matgen.nn.sites import PaddedSites
 from matgen.nn.template_prior import MAX_POSITIONS, TemplatePrior, group_positions, legal_continuations
+from matgen.rules.prospects import Prospects
 from matgen.runtime.random import choice
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import TemplateRules, fitting_groups
@@ -115,9 +116,9 @@ def _formula_units(rules: TemplateRules, conditions: Conditions, generator: torc
     divisor = math.gcd(*(count for _, count in rules.composition))
     for z, count in rules.composition:
         unit[z] = count // divisor
-    possible = rules.possible_units
-    units = torch.randint(possible.start, possible.stop, (n,), generator=generator).to(unit)
-    given = (conditions.n_atoms // unit.sum()).clamp(possible.start, possible.stop - 1)
+    possible = unit.new_tensor(rules.possible_units)
+    units = possible[torch.randint(len(possible), (n,), generator=generator).to(unit)]
+    given = (conditions.n_atoms // unit.sum()).clamp(possible[0], possible[-1])
     units = torch.where(conditions.n_atoms > 0, given, units)
     return units[:, None] * unit
 
@@ -140,7 +141,14 @@ def _useful(rules: TemplateRules, partial: Partial) -> Tensor:
     required = present.new_zeros(N_ELEMENTS)
     required[sorted(rules.required_elements)] = True
     enough = (present | ~required).all(1) & (present.sum(1) >= rules.n_elements[0])
-    return torch.cat([enough.new_ones(n, MAX_POSITIONS), enough[:, None]], dim=1)
+    useful = torch.cat([enough.new_ones(n, MAX_POSITIONS), enough[:, None]], dim=1)
+    if not rules.statements:
+        return useful
+    prospects = _prospects(rules, partial)
+    multiplicity = wyckoff_table(rows.device).multiplicity[rows]
+    sizes, place = multiplicity.unique(return_inverse=True)
+    possible = prospects.can_follow(rules.statements, sizes.expand(n, -1)).any(2).gather(1, place)
+    return useful & torch.cat([possible, prospects.can_end(rules.statements)[:, None]], dim=1)
 
 
 def _allowed_elements(rules: TemplateRules, partial: Partial, position: Tensor) -> Tensor:
@@ -151,7 +159,21 @@ def _allowed_elements(rules: TemplateRules, partial: Partial, position: Tensor) 
     allowed = present.new_zeros(N_ELEMENTS)
     allowed[sorted(rules.allowed_elements)] = True
     full = present.sum(1) >= rules.n_elements[1]
-    return torch.where(full[:, None], present, allowed)
+    allowed = torch.where(full[:, None], present, allowed)
+    if not rules.statements:
+        return allowed
+    added = wyckoff_table(position.device).multiplicity[position][:, None]
+    return allowed & _prospects(rules, partial).can_follow(rules.statements, added)[:, 0]
+
+
+def _prospects(rules: TemplateRules, partial: Partial) -> Prospects:
+    """Atoms of each element so far, and what may be added."""
+    sites = partial.sites()
+    size = torch.where(sites.present, wyckoff_table(sites.position.device).multiplicity[sites.position], 0)
+    atoms = size.new_zeros(len(size), N_ELEMENTS).scatter_add(1, sites.element, size)
+    allowed = torch.zeros(N_ELEMENTS, dtype=torch.bool, device=size.device)
+    allowed[sorted(rules.allowed_elements)] = True
+    return Prospects(atoms, rules.max_atoms - size.sum(1), allowed)
 
 
 def _present(partial: Partial) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from matgen.checks.targets import Interval
 from matgen.generation.request import Request
+from matgen.targets.computed import OF_MOMENTS, OF_STRUCTURE
 from matgen.targets.target import Target
 
 LESS_EACH_ROUND, LEAST_CONFIDENCE = 0.05, 0.45
@@ -13,6 +14,20 @@ LESS_EACH_ROUND, LEAST_CONFIDENCE = 0.05, 0.45
 def intervals(targets: Iterable[Target]) -> dict[str, Interval]:
     """Return the interval in which each target property must lie, by name."""
     return {target.name: Interval(target.low, target.high, target.tolerance, target.least) for target in targets}
+
+
+VOLUME_CHANGE = 1.1
+"""Factor by which density and volume may miss a target before a relaxation, which changes them."""
+
+
+def intervals_before_relaxation(targets: Iterable[Target]) -> dict[str, Interval]:
+    """Return the intervals that a proposal must meet to be relaxed: wider for volumes, none for magnetic moments."""
+    found = {name: one for name, one in intervals(targets).items() if name not in OF_MOMENTS}
+    for name in found.keys() & OF_STRUCTURE.keys():
+        one = found[name]
+        low, high = (one.low - one.tolerance) / VOLUME_CHANGE, (one.high + one.tolerance) * VOLUME_CHANGE
+        found[name] = Interval(low, high)
+    return found
 
 
 def confidence_of_round(request: Request, number: int) -> float:

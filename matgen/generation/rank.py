@@ -7,6 +7,7 @@ import torch
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.batch.state import State
+from matgen.generation.computed_predictions import computed_predictions
 from matgen.generation.kinds.base import Kind
 from matgen.generation.predictors import as_predictions
 from matgen.generation.repetition import repetition_energy
@@ -80,7 +81,7 @@ def rank(
             structure=crystals[i],
             energies={name: float(values[i]) for name, values in terms.items()},
             total=float(total[i]),
-            properties=predictions[i],
+            properties=predictions[i] | computed_predictions(crystals[i], request.property_targets, moments=False),
             nearest=nearest[i],
         )
         for i in total.argsort().tolist()

@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.between import with_both, with_ends
 from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
 from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
@@ -20,7 +22,7 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
-from matgen.targets.properties import PROPERTIES, PROPERTIES_OF
+from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, PROPERTIES_OF
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
 from matgen.templates.molecule import MoleculeTemplate
@@ -33,6 +35,8 @@ TAKEN = frozenset(
         "template_prior",
         "charge_balance",
         "closed_shell",
+        "coordination",
+        "preferences",
         "chemical_distance",
         "graph",
         "likeness",
@@ -43,8 +47,8 @@ TAKEN = frozenset(
         *TERMS,
         *TERMS.values(),
     }
-).union(PROPERTIES, (f"{name}_template" for name in PROPERTIES))
-"""Names of the terms that every total energy may have."""
+).union(*((name, f"{name}_template") for name in CRYSTAL_PROPERTIES | MOLECULE_PROPERTIES))
+"""Names of the terms that every total energy may have; targets for computed properties add theirs."""
 
 FEW = 3
 """A request that names at most so many elements or space groups leaves few layouts, and no limit on each."""
@@ -124,7 +128,8 @@ class Request:
         _check_size(self)
         _check_verification(self)
         _check_between(self)
-        _ = self.property_targets, self.rules, self.examples
+        check_possible(self.property_targets, self.rules)
+        _ = self.examples
 
     @classmethod
     def of(cls, **options: Any) -> Self:
@@ -166,10 +171,12 @@ class Request:
     def ends(self) -> tuple[tuple[float, "Request"], ...]:
         """The two requests that this one lies between, with their weights; empty where it is none."""
         weights = (self.between.alpha, 1 - self.between.alpha)
-        return tuple(
-            (weight, replace(self, targets=end.targets, like=end.like, between=BetweenConfig()))
-            for weight, end in zip(weights, self.between.ends, strict=False)
-        )
+        found = []
+        for weight, end in zip(weights, self.between.ends, strict=False):
+            composition = replace(self.composition, prefer=(*self.composition.prefer, *end.prefer))
+            one = replace(self, targets=end.targets, like=end.like, composition=composition, between=BetweenConfig())
+            found.append((weight, one))
+        return tuple(found)
 
     @cached_property
     def examples(self) -> tuple[Example, ...]:
@@ -180,7 +187,15 @@ class Request:
     @cached_property
     def terms(self) -> Terms:
         """The terms that this request adds to the total energy."""
-        own = Terms.of(_terms(self.energies), TAKEN | {self.ranking.potential})
+        targets = {target.name for target in self.property_targets}
+        taken = TAKEN | {self.ranking.potential} | targets | {f"{name}_template" for name in targets}
+        own = Terms.of(_terms(self.energies), taken)
+        rules, weight = self.composition, self.sampler.rules
+        if rules.prefer:
+            own = replace(own, templates=own.templates + weight * Preferences(rules.preferences))
+        coordination = Coordination([*rules.statements, *rules.preferences])
+        if coordination.rules:
+            own = replace(own, states=own.states + weight * coordination)
         if self.ranking.potential == "none":
             return own
         return replace(own, states=own.states + self.ranking.term)
@@ -199,7 +214,8 @@ class Request:
     @cached_property
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
-        return crystal_rules(self.composition, self.symmetry)
+        n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
+        return crystal_rules(self.composition, self.symmetry, n_elements)
 
     @cached_property
     def molecule_rules(self) -> MoleculeRules:

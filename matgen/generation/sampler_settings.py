@@ -67,6 +67,8 @@ class SamplerConfig:
         novelty: weight of a formula that is known already, where known crystals are not wanted.
         closed_shell: weight of electrons that cannot close their shells, where a band gap is a target; zero leaves it
             out.
+        rules: weight of each rule that is preferred, and of coordination numbers that rules ask for, per unit of
+            distance.
         hull: weight of the target to lie within 0.1 eV/atom of the hull, where the request names no other.
         graph: weight of the graph energy, which counts all atoms.
         rank_prior, rank_graph, rank_target: weights in ranking, where cells of different size compete: of the template
@@ -108,6 +110,7 @@ class SamplerConfig:
     chemical_distance: float = 2.0
     novelty: float = 3.0
     closed_shell: float = 8.0
+    rules: float = 4.0
     hull: float = 2.0
     graph: float = 1.0
     rank_prior: float = 0.5
@@ -137,7 +140,9 @@ class SamplerConfig:
             "settle_levels",
             "finish_levels",
         )
-        check_least(self, 0, "target", "charge", "chemical_distance", "novelty", "closed_shell", "hull", "graph")
+        check_least(
+            self, 0, "target", "charge", "chemical_distance", "novelty", "closed_shell", "rules", "hull", "graph"
+        )
         check_least(self, 0, "rank_prior", "rank_graph", "rank_target", "variety")
         check_positive(
             self, "likeness", "initial_noise", "prototype_noise", "sampled_noise", "lowest", "sampling_temperature"

@@ -1,9 +1,14 @@
 """Constraints of a request as rules on templates."""
 
+from dataclasses import replace
+
 from matgen.chemistry.elements import HYDROGEN, SYMBOLS, UnknownElementError, known_elements
+from matgen.chemistry.hazards import HAZARDOUS
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
+from matgen.generation.impossible import check_hazards
+from matgen.generation.rule_constraints import check_rules, crystals, molecules
 from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import MAX_HEAVY
@@ -15,17 +20,26 @@ MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 """Elements of the molecules of the training set."""
 
 
-def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstraints) -> TemplateRules:
+def crystal_rules(
+    composition: CompositionConstraints, symmetry: SymmetryConstraints, n_elements: tuple[int, int] = (1, MAX_ATOMS)
+) -> TemplateRules:
     """Return the hard constraints on crystals.
+
+    Args:
+        composition: which elements may occur, and how many atoms.
+        symmetry: which space groups.
+        n_elements: smallest and largest number of distinct elements.
 
     Raises:
         RequestError: the formula has more atoms than the models know.
         UnknownElementError: a symbol is no element, or no training crystal holds it.
+        RuleError: a logical rule cannot be read.
         ContradictionError: no template satisfies the rules.
     """
+    check_hazards(composition)
     max_atoms = composition.max_atoms or MAX_ATOMS
     allowed = frozenset(map(element, composition.elements)) or frozenset(known_elements())
-    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    excluded = _excluded(composition)
     counts = parse_formula(composition.formula) if composition.formula else {}
     atoms = sum(counts.values())
     if atoms > max_atoms == MAX_ATOMS:
@@ -33,42 +47,56 @@ def crystal_rules(composition: CompositionConstraints, symmetry: SymmetryConstra
             f"{composition.formula} has {atoms} atoms, more than the {MAX_ATOMS} that the models know; "
             "ask for a formula with fewer"
         )
-    return TemplateRules(
+    rules = TemplateRules(
         allowed_elements=allowed - excluded,
         required_elements=frozenset(map(element, composition.include)),
         composition=tuple(counts.items()),
         units=composition.formula_units,
         space_groups=frozenset(symmetry.space_groups) or frozenset(range(2, 231)),
         max_atoms=max_atoms,
+        n_elements=n_elements,
     )
+    check_rules(composition, crystals(composition))
+    return replace(rules, statements=composition.statements) if composition.rules else rules
 
 
 def molecule_rules(composition: CompositionConstraints, graph: GraphConstraints) -> MoleculeRules:
     """Return the hard constraints on molecular graphs.
 
     Raises:
-        RequestError: hydrogen is required or excluded.
+        RequestError: hydrogen is required or excluded, or a logical rule reads what molecules do not have.
+        RuleError: a logical rule cannot be read.
         UnknownElementError: a symbol is no element, or no training molecule holds it.
         ContradictionError: no molecule satisfies the rules.
     """
+    check_hazards(composition)
     known = frozenset(MOLECULE_ELEMENTS)
     allowed = frozenset(map(_molecule_element, composition.elements)) or known
-    excluded = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    excluded = _excluded(composition)
     if HYDROGEN in excluded or "H" in map(str.strip, composition.include):
         raise RequestError("expected elements other than H: hydrogens fill what valence is left; leave H out")
     required = frozenset(map(_molecule_element, composition.include))
     counts = formula_counts(composition.formula, known=False) if composition.formula else {}
     for z in counts:
         _check_molecule_element(z)
-    return MoleculeRules(
+    charge = graph.charge or (graph.template.charge if graph.template else 0)
+    rules = MoleculeRules(
         allowed_elements=allowed - excluded - {HYDROGEN},
         required_elements=required - {HYDROGEN},
         composition=tuple(counts.items()),
         n_heavy=(1, composition.max_atoms or MAX_HEAVY),
         required_smarts=graph.smarts,
         forbidden_smarts=graph.avoid,
-        charge=graph.charge or (graph.template.charge if graph.template else 0),
+        charge=charge,
     )
+    check_rules(composition, molecules(composition, charge))
+    return replace(rules, statements=composition.statements) if composition.rules else rules
+
+
+def _excluded(composition: CompositionConstraints) -> frozenset[int]:
+    """Return the atomic numbers that must not occur."""
+    named = frozenset(element(symbol, must_be_known=False) for symbol in composition.exclude)
+    return named | HAZARDOUS if composition.avoid_hazard else named
 
 
 def _molecule_element(symbol: str) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from matgen.energies.base import Sum, TemplateSum
+from matgen.energies.base import Energy, Sum, TemplateEnergy, TemplateSum
+from matgen.energies.computed_target import CompositionTarget, EstimatedTarget, StructureTarget
 from matgen.energies.graph import GraphNetworkEnergy, GraphPredictor
 from matgen.energies.property_target import StatePredictor, StatePropertyTarget, TemplatePropertyTarget
 from matgen.energies.repulsion import ShortRangeRepulsion
@@ -19,6 +20,8 @@ from matgen.energies.terms import check_finite
 from matgen.generation.blend import blended_states, blended_templates
 from matgen.generation.kinds.base import Kind
 from matgen.generation.request import Request
+from matgen.targets.computed import OF_COMPOSITION, OF_STRUCTURE
+from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.targets.target import Target
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.expand import expand
@@ -47,10 +50,23 @@ def template_targets(request: Request, kind: Kind, weight_of_targets: float | No
         return blended_templates(parts)
     total = kind.template_terms()
     for target, weight in weighted_targets(request, weight_of_targets):
-        total = total + TemplateSum(
-            {f"{target.name}_template": (weight, TemplatePropertyTarget(kind.properties, target))}
-        )
+        name = f"{target.name}_template" if _of_both(target) else target.name
+        total = total + TemplateSum({name: (weight, _of_templates(kind, target))})
     return total + request.terms.templates
+
+
+def _of_both(target: Target) -> bool:
+    """Tell whether a target counts for structures as well as for templates, which then have a name of their own."""
+    return target.name in OF_STRUCTURE or target.name not in COMPUTED_PROPERTIES
+
+
+def _of_templates(kind: Kind, target: Target) -> TemplateEnergy:
+    """Return a target as predicted from templates; computed ones need no model."""
+    if target.name in OF_COMPOSITION:
+        return CompositionTarget(target)
+    if target.name in COMPUTED_PROPERTIES:
+        return EstimatedTarget(target)
+    return TemplatePropertyTarget(kind.properties, target)
 
 
 def state_energy(request: Request, kind: Kind) -> Sum:
@@ -83,8 +99,14 @@ def state_targets(request: Request, kind: Kind) -> Sum:
 def _targets(predictor: StatePredictor, wanted: Sequence[tuple[Target, float]]) -> Sum:
     total = Sum({})
     for target, weight in wanted:
-        total = total + weight * StatePropertyTarget(predictor, target)
+        if _of_both(target):
+            total = total + weight * _of_states(predictor, target)
     return total
+
+
+def _of_states(predictor: StatePredictor, target: Target) -> Energy:
+    """Return a target as predicted from states; those for density and volume are exact."""
+    return StructureTarget(target) if target.name in OF_STRUCTURE else StatePropertyTarget(predictor, target)
 
 
 def weighted_targets(request: Request, weight_of_targets: float | None = None) -> list[tuple[Target, float]]:

@@ -14,17 +14,12 @@ from pathlib import Path
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
+from matgen.chemistry.hazards import is_radioactive
 from matgen.structures.conversion import template_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.prototypes import layout, layout_label
 
 FILE = Path(__file__).resolve().parent / "shares.json"
-
-POLONIUM = 84
-"""Neither it nor any heavier element has a stable isotope."""
-
-LIGHT_RADIOACTIVE = frozenset({43, 61})
-"""Technetium and promethium have none either. Bismuth, with a half-life of 2e19 years, counts as stable."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def has_f_block(elements: frozenset[int]) -> bool:
 
 def has_radioactive(elements: frozenset[int]) -> bool:
     """Return whether there is an element without stable isotopes: technetium, promethium, polonium and all beyond."""
-    return any(z in LIGHT_RADIOACTIVE or z >= POLONIUM for z in elements)
+    return any(map(is_radioactive, elements))
 
 
 def has_noble_gas(elements: frozenset[int]) -> bool:

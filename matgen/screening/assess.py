@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 
 from matgen.checks.targets import target_met
+from matgen.generation.computed_predictions import computed_predictions
 from matgen.generation.predictors import EVALUATOR, as_predictions
 from matgen.screening.config import NONE, ScreenConfig
 from matgen.screening.crystals import CrystalScreener
@@ -22,6 +23,7 @@ from matgen.screening.screener import Screener, skipped
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.conversion import state_of
 from matgen.structures.files import Found, digest, read
+from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.templates.batch import Template, TemplateBatch
 from matgen.templates.symmetry import NoTemplateError
 
@@ -99,7 +101,7 @@ def _predicted(rows: list[Row], config: ScreenConfig, screener: Screener) -> lis
         read_rows = _read_batch([rows[i] for i in part], [templates[i] for i in part], screener, config)
         for index, row in zip(part, read_rows, strict=True):
             rows[index] = row
-    return [_with_targets(row, config) for row in rows]
+    return [_with_targets(row, config, screener) for row in rows]
 
 
 @torch.no_grad()
@@ -121,12 +123,17 @@ def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, 
     return read_rows
 
 
-def _with_targets(row: Row, config: ScreenConfig) -> Row:
-    """Add the verdicts on the targets, by predictor and by evaluator."""
+def _with_targets(row: Row, config: ScreenConfig, screener: Screener) -> Row:
+    """Add the verdicts on the targets: by predictor and evaluator, or exact where they need no model."""
     candidate: Candidate | None = row.candidate
     if candidate is None:
         return row
+    exact = computed_predictions(candidate.structure, config.targets, moments=not screener.unfit(candidate))
+    candidate = replace(candidate, properties=candidate.properties | exact)
+    row = replace(row, candidate=candidate)
     targets = [
-        (f"{prefix}{name}", target) for name, target in config.target_intervals.items() for prefix in ("", EVALUATOR)
+        (f"{prefix}{name}", target)
+        for name, target in config.target_intervals.items()
+        for prefix in (("",) if name in COMPUTED_PROPERTIES else ("", EVALUATOR))
     ]
     return row.with_verdicts(*(target_met(candidate, name, target) for name, target in targets))

@@ -8,9 +8,9 @@ from typing import Any
 from matgen.checks.molecules import n_heavy
 from matgen.generation.predictors import EVALUATOR
 from matgen.structures.candidate import Candidate, KindName, Verdict
-from matgen.structures.candidate_table import prediction_columns
+from matgen.structures.candidate_table import computed_columns, prediction_columns
 from matgen.structures.record import Record, formula, from_record, to_record
-from matgen.targets.properties import PROPERTIES_OF
+from matgen.targets.properties import COMPUTED_OF, LEARNED_OF
 from matgen.templates.molecule import inchi_key
 
 DENSITY_ENERGY = "graph"
@@ -131,9 +131,10 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         **_IDENTITY[kind](row, candidate),
         "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
     }
-    names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in PROPERTIES_OF[kind]]
+    names = [f"{prefix}{name}" for prefix in ("", EVALUATOR) for name in LEARNED_OF[kind]]
     for name in names + [XTB_GAP] * (kind == "molecule"):
         columns |= prediction_columns(name, candidate.properties.get(name) if candidate else None)
+    columns |= computed_columns(kind, candidate)
     columns |= {
         "eV_per_atom": _finite(row.energy),
         "potential": row.potential or None,
@@ -141,7 +142,8 @@ def cells(row: Row, kind: KindName = "crystal") -> dict[str, Any]:
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
         **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
     }
-    targets = [f"target_{prefix}{name}" for name in PROPERTIES_OF[kind] for prefix in ("", EVALUATOR)]
+    targets = [f"target_{prefix}{name}" for name in LEARNED_OF[kind] for prefix in ("", EVALUATOR)]
+    targets += [f"target_{name}" for name in COMPUTED_OF[kind]]
     passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
     columns |= {f"check_{name}": found for name, found in passed.items()}
     return columns | {"path": row.path, "index": row.index}

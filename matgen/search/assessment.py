@@ -10,6 +10,7 @@ from pymatgen.core.structure import Molecule, Structure
 from matgen.checks.crystals import min_distance
 from matgen.checks.molecules import graph_kept
 from matgen.energies.property_target import StatePredictor
+from matgen.generation.computed_predictions import computed_predictions
 from matgen.generation.predictors import EVALUATOR, Predictor, as_predictions, by_graph_and_template, by_structure
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull
@@ -25,7 +26,7 @@ from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
 from matgen.structures.conversion import state_of
 from matgen.structures.symmetry import space_group
-from matgen.targets.properties import PROPERTIES_OF
+from matgen.targets.properties import LEARNED_OF
 from matgen.targets.target import Target
 from matgen.templates.noise import CLEAN
 from matgen.weights.files import weights_file
@@ -195,7 +196,8 @@ def _predicted(
     evaluated = predictions(
         evaluator, candidate.structure, request.resources.device, candidate.template, request.property_targets
     )
-    return predicted | {f"{EVALUATOR}{name}": prediction for name, prediction in evaluated.items()}
+    exact = computed_predictions(candidate.structure, request.property_targets)
+    return predicted | {f"{EVALUATOR}{name}": prediction for name, prediction in evaluated.items()} | exact
 
 
 def predictions(
@@ -209,7 +211,7 @@ def predictions(
     state = state_of([material], templates=[smiles]).to(device)
     with torch.no_grad():
         predicted = predictor(state, torch.tensor([CLEAN], device=device))
-    return as_predictions({name: predicted[name] for name in PROPERTIES_OF[kind_of(material)]}, targets)[0]
+    return as_predictions({name: predicted[name] for name in LEARNED_OF[kind_of(material)]}, targets)[0]
 
 
 def _in_order(

@@ -7,9 +7,11 @@ from functools import partial
 
 from matgen.checks.crystals import standard_checks
 from matgen.checks.molecules import in_domain, molecule_checks
+from matgen.checks.rules import coordination_kept, rules_kept
 from matgen.checks.targets import Interval, target_met
 from matgen.checks.verdicts import Check, survives, validate
-from matgen.generation.acceptance import intervals, least_confidence
+from matgen.generation.acceptance import intervals, intervals_before_relaxation, least_confidence
+from matgen.generation.constraints import CompositionConstraints
 from matgen.generation.predictors import EVALUATOR
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
@@ -19,10 +21,14 @@ from matgen.relaxation.stability import IS_MINIMUM
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.copies import NO_COPY, no_copy
 from matgen.structures.candidate import Candidate, Verdict
+from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.molecule_rules import MoleculeRules
 
 STRAIN = "strain"
+
+PREFERENCES = "preferences"
+"""Verdict on rules that had better hold; it decides nothing."""
 
 CHECKED_BEFORE_RELAXATION = frozenset({"charge_balance", "novel", "rules", NO_COPY})
 """Checks besides targets that are made before a relaxation, which hardly changes their outcome."""
@@ -54,7 +60,7 @@ class CandidateChecks:
             known: crystals that are not novel; a possible form of a known crystal is not called novel either.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
+        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
         checks = standard_checks(
             targets,
             confidence=least_confidence(request),
@@ -62,20 +68,21 @@ class CandidateChecks:
             relaxed=request.relaxer != "none",
         )
         checks |= _targets(checked)
+        checks |= _rule_checks(request.composition)
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
         if known is not None:
             checks["novel"] = partial(novel_verdict, known=known, tolerance=POSSIBLE_MATCH)
         if request.examples:
             checks[NO_COPY] = partial(no_copy, examples=request.examples)
-        advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM}
+        advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM, PREFERENCES}
         if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel"}
         if request.selection.allow_known:
             advisory.add("novel")
         if not (request.relaxation.settings.keep_symmetry or request.symmetry.space_groups):  # free to change
             advisory.add("symmetry")
-        return cls(checks, frozenset(advisory), _targets(targets))
+        return cls(checks, frozenset(advisory), _targets(intervals_before_relaxation(request.property_targets)))
 
     @classmethod
     def of_molecules(cls, request: Request, known: KnownMolecules) -> "CandidateChecks":
@@ -86,7 +93,7 @@ class CandidateChecks:
             known: molecules that are not novel.
         """
         targets = intervals(request.property_targets)
-        checked = {f"{EVALUATOR}{name}": target for name, target in targets.items()}
+        checked = {f"{EVALUATOR}{name}": one for name, one in targets.items() if name not in COMPUTED_PROPERTIES}
         checks = molecule_checks(
             targets, confidence=least_confidence(request), relaxed=request.relaxer != "none"
         ) | _targets(checked)
@@ -98,7 +105,7 @@ class CandidateChecks:
         advisory = {*(f"target_{name}" for name in checked), STRAIN, "in_domain"}
         if request.composition.formula or request.graph.smiles or request.selection.allow_known:
             advisory.add("novel")
-        return cls(checks, frozenset(advisory), _targets(targets))
+        return cls(checks, frozenset(advisory), _targets(intervals_before_relaxation(request.property_targets)))
 
     def before_relaxing(self) -> dict[str, Check]:
         """Return the deciding checks that a relaxation hardly changes; it may change the probability of a target."""
@@ -113,6 +120,19 @@ class CandidateChecks:
 
 def _targets(targets: Mapping[str, Interval]) -> dict[str, Check]:
     return {f"target_{name}": partial(target_met, name=name, target=target) for name, target in targets.items()}
+
+
+def _rule_checks(composition: CompositionConstraints) -> dict[str, Check]:
+    """Return checks of the logical rules on crystals; those on coordination are made after relaxation, too."""
+    checks: dict[str, Check] = {}
+    if composition.statements:
+        checks["rules"] = partial(rules_kept, rules=composition.statements)
+    coordination = [rule for rule in composition.statements if rule.reads_coordination]
+    if coordination:
+        checks["coordination"] = partial(coordination_kept, rules=coordination)
+    if composition.preferences:
+        checks[PREFERENCES] = partial(coordination_kept, rules=composition.preferences, name=PREFERENCES)
+    return checks
 
 
 def keeps_rules(candidate: Candidate, rules: MoleculeRules) -> Verdict:

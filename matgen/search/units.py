@@ -168,7 +168,7 @@ class UnitClock:
 def as_candidate(proposed: Proposed, number: int, rank: int) -> Candidate:
     """Return a proposal of a unit as a candidate that is not relaxed."""
     return Candidate(
-        name=f"{number}{rank:03d}-{_formula(proposed)}",
+        name=f"{number}-{rank:03d}-{_formula(proposed)}",
         structure=proposed.structure,
         unrelaxed=proposed.structure,
         space_group=space_group(proposed.structure) if isinstance(proposed.structure, Structure) else None,

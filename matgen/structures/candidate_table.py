@@ -2,13 +2,17 @@
 
 import io
 import math
+from collections import Counter
 from typing import Any
 
 import ase.io
+from pymatgen.core.structure import Structure
 
-from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.candidate import Candidate, KindName, Prediction
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import formula
+from matgen.targets.computed import computed_values
+from matgen.targets.properties import COMPUTED_OF, COMPUTED_PROPERTIES
 
 CALCULATED = frozenset({"gpaw_gap"})
 """Properties calculated from first principles: a value, without the spread of a prediction."""
@@ -28,10 +32,27 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         row |= {"nearest_example": nearest.name, "example_distance": nearest.distance}
     row |= {f"energy_{name}": value for name, value in candidate.energies.items()}
     for name, prediction in candidate.properties.items():
+        if name in COMPUTED_PROPERTIES:
+            continue
         row |= {name: prediction.value} if name in CALCULATED else prediction_columns(name, prediction)
+    row |= computed_columns(candidate.kind, candidate)
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
+
+
+def computed_columns(kind: KindName, candidate: Candidate | None) -> dict[str, float | None]:
+    """Return the properties that need no model as columns, whether or not there is a target for them.
+
+    None where one is unknown: a fact of an element is, or, of magnetic moments, there is no target for one.
+    """
+    if candidate is None:
+        return dict.fromkeys(COMPUTED_OF[kind])
+    structure = candidate.structure
+    volume = float(structure.volume) if isinstance(structure, Structure) else math.nan
+    values = computed_values(kind, Counter(structure.atomic_numbers), volume)
+    values |= {name: found.value for name, found in candidate.properties.items() if name in values}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def prediction_columns(name: str, prediction: Prediction | None) -> dict[str, float | None]:

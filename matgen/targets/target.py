@@ -156,6 +156,8 @@ def _one_sided(requested: Property, sign: str, value: float) -> Target:
         raise TargetError(
             f"expected a {requested.name} that exists, got '<{value:g}'; none lies below {requested.lowest:g}"
         )
+    if requested.whole and sign in ("<", ">"):
+        sign, value = f"{sign}=", value + (1 if sign == ">" else -1)
     if sign in ("<", "<="):
         return Target(requested.name, -math.inf, value, point=False)
     low = max(value, requested.zero + ABOVE_ZERO) if sign == ">" else value
@@ -164,6 +166,8 @@ def _one_sided(requested: Property, sign: str, value: float) -> Target:
 
 def _possible(requested: Property, target: Target, text: str) -> Target:
     ends = [end for end in (target.low, target.high) if math.isfinite(end)]
+    if requested.whole and any(end != round(end) for end in ends):
+        raise TargetError(f"expected {requested.name} in whole numbers, such as 3, 2:4 or '<=3', got {text!r}")
     if all(requested.lowest <= end <= requested.highest for end in ends):
         return target
     limits = f"{requested.lowest:g} to {requested.highest:g} {requested.unit}"

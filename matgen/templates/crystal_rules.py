@@ -6,6 +6,8 @@ from functools import cache
 
 from matgen.chemistry.elements import SYMBOLS, known_elements, reduced
 from matgen.errors import UserError
+from matgen.rules.composition import composition_distance
+from matgen.rules.statement import Rule
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import multiplicities, wyckoff_table
 
@@ -42,6 +44,7 @@ class TemplateRules:
         space_groups: allowed space groups, 1..230.
         max_atoms: largest number of atoms in the primitive cell.
         n_elements: smallest and largest number of distinct elements.
+        statements: logical rules; of those on coordination, only what they say of the composition.
     """
 
     allowed_elements: frozenset[int] = field(default_factory=lambda: frozenset(known_elements()))
@@ -51,6 +54,7 @@ class TemplateRules:
     space_groups: frozenset[int] = frozenset(range(1, 231))
     max_atoms: int = MAX_ATOMS
     n_elements: tuple[int, int] = (1, MAX_ATOMS)
+    statements: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the rules can be satisfied.
@@ -73,14 +77,21 @@ class TemplateRules:
             and fewest <= len(present) <= most
             and sum(composition.values()) <= self.max_atoms
             and (not self.composition or self._is_composition(composition))
+            and self._allows(composition)
             and is_legal(template)
         )
 
     @property
-    def possible_units(self) -> range:
-        """Numbers of formula units that a primitive cell may hold, given a composition."""
-        most = self.max_atoms // sum(n for _, n in reduced(dict(self.composition)))
-        return range(self.units, self.units + 1) if self.units else range(1, most + 1)
+    def possible_units(self) -> list[int]:
+        """Numbers of formula units that a primitive cell may hold, given a composition, ascending."""
+        unit = reduced(dict(self.composition))
+        some = [self.units] if self.units else range(1, self.max_atoms // sum(n for _, n in unit) + 1)
+        return [units for units in some if self._allows({z: n * units for z, n in unit})]
+
+    def _allows(self, composition: dict[int, int]) -> bool:
+        """Tell whether a composition satisfies the logical rules."""
+        atoms = tuple(sorted(composition.items()))
+        return all(not composition_distance(rule, atoms) for rule in self.statements)
 
     @property
     def n_atoms(self) -> int:
@@ -221,7 +232,9 @@ def _check_composition(rules: TemplateRules) -> None:
         )
     if not fitting_groups(rules):
         groups = "any space group" if len(rules.space_groups) == 230 else f"space groups {sorted(rules.space_groups)}"
+        cell = f"{rules.units} units of {formula}" if rules.units else formula
+        more = "any number of units" if rules.units else "more atoms"
         raise ContradictionError(
-            f"no template of {groups} with at most {rules.max_atoms} atoms holds {formula}; "
-            "allow other space groups or more atoms"
+            f"no template of {groups} with at most {rules.max_atoms} atoms holds {cell}; "
+            f"allow other space groups or {more}"
         )

@@ -9,6 +9,8 @@ from functools import cache, lru_cache
 from rdkit import Chem
 
 from matgen.chemistry.elements import SYMBOLS
+from matgen.rules.composition import composition_distance
+from matgen.rules.statement import Rule
 from matgen.templates.crystal_rules import ContradictionError
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
@@ -32,6 +34,7 @@ class MoleculeRules:
         forbidden_smarts: patterns that must not occur.
         charge: net formal charge.
         max_rings: largest number of rings in the smallest set of smallest rings; None for any.
+        statements: logical rules on the composition, hydrogens included.
     """
 
     allowed_elements: frozenset[int] = HEAVY_ELEMENTS
@@ -42,6 +45,7 @@ class MoleculeRules:
     forbidden_smarts: tuple[str, ...] = ()
     charge: int = 0
     max_rings: int | None = None
+    statements: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the rules can be satisfied, as far as that is known.
@@ -96,6 +100,10 @@ def _miscounts(rules: MoleculeRules, found: dict[int, int]) -> Iterator[str]:
         yield f"has {n_heavy} heavy atoms, outside {rules.n_heavy[0]} to {rules.n_heavy[1]}"
     if rules.composition and found != dict(rules.composition):
         yield f"is {_formula(found)}, not {_formula(dict(rules.composition))}"
+    atoms = tuple(sorted(found.items()))
+    for rule in rules.statements:
+        if composition_distance(rule, atoms):
+            yield f"is {_formula(found)}, which breaks the rule {rule.text!r}"
 
 
 def composition_of(template: MoleculeTemplate) -> dict[int, int]:

@@ -136,6 +136,18 @@ def claimed(store: Store) -> bool:
         return True
 
 
+def stated(name: str, environment: Mapping[str, str], default: int | None = None) -> int:
+    """Return a whole number, 0 or more, of the environment.
+
+    Raises:
+        ParallelError: it is none, or it is missing without a default.
+    """
+    text = environment.get(name, "" if default is None else str(default))
+    if not text.isdecimal():
+        raise ParallelError(f"expected a whole number as {name} in the environment, got {text!r}; unset or mend it")
+    return int(text)
+
+
 @contextmanager
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     """Join the other processes, as the environment tells; without such variables there is one process.
@@ -143,15 +155,15 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     Raises:
         ParallelError: incomplete variables, or the other processes cannot be reached.
     """
-    if int(environment.get("WORLD_SIZE", "1")) == 1:
+    if (size := stated("WORLD_SIZE", environment, 1)) <= 1:
         yield ALONE
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
     if missing:
         raise ParallelError(f"expected {', '.join(missing)} in the environment beside WORLD_SIZE; start with torchrun")
-    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    rank = stated("RANK", environment)
     held_by_launcher = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    host, port = environment["MASTER_ADDR"], stated("MASTER_PORT", environment)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
     try:
         whole = TCPStore(host, port, size, is_master=rank == 0 and not held_by_launcher)
@@ -161,7 +173,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
         reason = str(error).splitlines()[0]
         raise ParallelError(f"process {rank} cannot reach {host}:{port} ({reason}); check MASTER_ADDR") from error
     try:
-        yield Processes(rank, size, int(environment.get("LOCAL_RANK", rank)), store)
+        yield Processes(rank, size, stated("LOCAL_RANK", environment, rank), store)
     finally:
         distributed.destroy_process_group()
 

@@ -197,7 +197,7 @@ def digests_of_files(request: Request) -> dict[str, dict[str, Any]]:
     if request.between.requests:
         ends = [
             {"targets": dict(end.targets), "like": [example.digest for example in end.examples]}
-            | {"weight": end.like.weight}
+            | {"weight": end.like.weight, "prefer": list(end.composition.prefer)}
             for _, end in request.ends
         ]
         found["between"] = {"ends": ends}
@@ -238,11 +238,11 @@ def design(
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
-    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`,
-    `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
+    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name;
-    * composition: `elements`, the only ones; `include`; `exclude`; `formula`; `formula_units`; `max_atoms` (or heavy);
+    * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
+      radioactive ones; `formula`; `formula_units`; `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);

@@ -12,7 +12,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from matgen.errors import UserError
 from matgen.runtime.processes import usable_cores
-from matgen.training.parallel import claimed
+from matgen.training.parallel import ParallelError, claimed, stated
 
 LOOK_EVERY = 0.1
 """Seconds."""
@@ -25,9 +25,20 @@ class DiedError(UserError, RuntimeError):
     """A process of the training was killed."""
 
 
-def is_one_of_several(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a launcher such as torchrun, or `in_processes`, started this process."""
-    return "WORLD_SIZE" in environment
+def is_one_of_several(asked: int, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a launcher such as torchrun, or `in_processes`, started this process beside others.
+
+    Args:
+        asked: number of processes that the command asks for; 1 leaves it to the launcher.
+        environment: variables of this process.
+
+    Raises:
+        ParallelError: the launcher started another number than the command asks for.
+    """
+    size = stated("WORLD_SIZE", environment, 1)
+    if size > 1 and asked not in (1, size):
+        raise ParallelError(f"expected --processes {size}, which the launcher started, got {asked}; leave it out")
+    return size > 1
 
 
 def this_command() -> list[str]:

@@ -27,6 +27,7 @@ from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries, initial_geometries
 from matgen.samplers.metropolis import Move
 from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
+from matgen.targets.computed import learned
 from matgen.templates.batch import Geometry, Template, TemplateBatch, crystals_of
 from matgen.templates.by_composition import CompositionIndex
 from matgen.templates.prototypes import layout
@@ -80,7 +81,7 @@ class Crystals(KindWithModels[Models]):
         total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
         if weights.novelty and not (request.selection.allow_known or named):
             total = total + weights.novelty * Novelty(known_formulas())
-        if weights.chemical_distance and (request.property_targets or named):
+        if weights.chemical_distance and (learned(request.property_targets) or named):
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
         needs_gap = any(target.name == "band_gap" and target.low > 0 for target in request.property_targets)
         if weights.closed_shell and needs_gap and not named:
@@ -163,7 +164,7 @@ def settled_conditions(request: Request) -> Conditions:
     """Return one row of conditions that hold for every template: point targets and required elements, but no ranges."""
     conditions = Conditions.none(1, CRYSTAL_GRIDS)
     conditions.properties[:, 2] = 0.0
-    for target in request.property_targets:
+    for target in learned(request.property_targets):
         column = CONDITION_RANGES[target.name][0]
         conditions.properties[:, column] = target.low if target.point else math.nan
     conditions.elements[:, sorted(_required(request))] = True
@@ -179,7 +180,7 @@ def sampled_conditions(request: Request, n: int, generator: torch.Generator) -> 
     """
     rows = torch.zeros(n, dtype=torch.long)
     conditions = settled_conditions(request).select(rows)
-    for target in request.property_targets:
+    for target in learned(request.property_targets):
         column, lowest, highest = CONDITION_RANGES[target.name]
         low = target.low if math.isfinite(target.low) else min(lowest, target.high)
         high = target.high if math.isfinite(target.high) else max(min(low + 2.0, highest), low)

@@ -26,6 +26,7 @@ from matgen.samplers.initial_geometry import InitialGeometries
 from matgen.samplers.initial_noise import pure_noise
 from matgen.samplers.metropolis import Move
 from matgen.samplers.molecule_moves import standard_moves
+from matgen.targets.computed import learned
 from matgen.templates.batch import Geometry, Template, TemplateBatch, molecules_of
 from matgen.templates.molecule import scaffold
 from matgen.templates.noise import karras_levels
@@ -162,7 +163,7 @@ class Molecules(KindWithModels[MoleculeModels]):
     def _conditions(self, n: int, generator: torch.Generator, *, fixed_only: bool) -> Conditions:
         """Conditions of n molecules: point targets, and values sampled within ranges unless `fixed_only`."""
         values = {}
-        for target in self.request.property_targets:
+        for target in learned(self.request.property_targets):
             lowest, highest = CONDITION_SPANS[target.name]
             low = target.low if math.isfinite(target.low) else min(lowest, target.high)
             high = target.high if math.isfinite(target.high) else max(highest, target.low)
