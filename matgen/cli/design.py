@@ -21,9 +21,6 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 
-HOSTS = "Hosts, seeds and defects"
-"""Heading of the options that change a given material."""
-
 
 def design(
     kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,

@@ -1,7 +1,7 @@
 """Interpolation between two requests: E(x) = α E_A(x) + (1 − α) E_B(x).
 
-What the two may differ in are targets and examples. Constraints of both hold, as masks; every other setting must be
-the same in both, or be given beside them.
+What the two may differ in are targets, examples, and rules that had better hold. Constraints of both hold, as masks;
+every other setting must be the same in both, or be given beside them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matgen.generation.between_settings import BetweenConfig, End
+from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.like import LikenessConfig
 from matgen.generation.old_keys import current_keys
@@ -18,7 +19,10 @@ from matgen.runtime.config import ConfigError, from_mapping, read_toml
 BLENDED = ("targets", "like")
 """Tables whose terms are weighted."""
 
-UNITED = {"composition": ("include", "exclude"), "graph": ("smarts", "avoid")}
+CONSTRAINTS = {"composition": CompositionConstraints, "symmetry": SymmetryConstraints, "graph": GraphConstraints}
+"""Tables whose masks must both hold."""
+
+UNITED = {"composition": ("include", "exclude", "rules"), "graph": ("smarts", "avoid")}
 """Constraints of which those of both hold."""
 
 COMMON = {"composition": ("elements",), "symmetry": ("space_groups",)}
@@ -40,7 +44,7 @@ def _end(table: Mapping[str, Any]) -> End:
     targets = table.get("targets", {})
     if not isinstance(targets, Mapping):
         raise RequestError(f"expected a table of targets, got {targets!r}")
-    return End(dict(targets), like)
+    return End(dict(targets), like, tuple(_preferred(table)))
 
 
 def _tables(config: BetweenConfig) -> list[dict[str, Any]]:
@@ -50,6 +54,8 @@ def _tables(config: BetweenConfig) -> list[dict[str, Any]]:
         raw = read_toml(Path(path))
         try:
             table = current_keys(raw)[0]
+            for name, kind in CONSTRAINTS.items():
+                from_mapping(kind, table.get(name, {}), where=name)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
         if table.get("between"):
@@ -71,8 +77,12 @@ def with_both(tables: Mapping[str, Any]) -> dict[str, Any]:
     config = from_mapping(BetweenConfig, tables["between"], where="between")
     sources = [*zip(config.requests, _tables(config), strict=True), ("the request", dict(tables))]
     _check_kinds(sources)
-    if not any(name in table for _, table in sources[:2] for name in BLENDED):
+    asked = [table.get(name) or _preferred(table) for _, table in sources[:2] for name in BLENDED]
+    if not any(asked):
         raise RequestError(f"expected targets or examples in {' or '.join(config.requests)}, got none; add some")
+    for _, table in sources[:2]:  # what is weighted is no constraint
+        if _preferred(table):
+            table["composition"] = {k: v for k, v in table["composition"].items() if k != "prefer"}
     found = dict(tables)
     for name in dict.fromkeys(name for _, table in sources[:2] for name in table if name not in BLENDED):
         given = [(path, table[name]) for path, table in sources if name in table]
@@ -81,6 +91,11 @@ def with_both(tables: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found.setdefault(name, _agreed(name, given[:2]))
     return found
+
+
+def _preferred(table: Mapping[str, Any]) -> list[str]:
+    """Return the rules that had better hold."""
+    return list(table.get("composition", {}).get("prefer", []))
 
 
 def _check_kinds(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -111,6 +126,8 @@ def _joined(name: str, given: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[s
             if not found[key]:
                 named = " and ".join(f"{value} in {path}" for path, value in values if value)
                 raise RequestError(f"expected {key} that both allow, got {named}; nothing keeps both")
+        elif (name, key) == ("composition", "avoid_hazard"):
+            found[key] = any(value for _, value in values)
         elif (name, key) == ("composition", "max_atoms"):
             found[key] = min((value for _, value in values if value), default=0)
         elif len(values) > 1 and all(isinstance(value, Mapping) for _, value in values):

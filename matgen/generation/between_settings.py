@@ -13,10 +13,12 @@ class End:
     Attributes:
         targets: requested values by property.
         like: examples.
+        prefer: rules that had better hold.
     """
 
     targets: dict[str, float | str]
     like: LikenessConfig
+    prefer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 
 from matgen.energies.base import Sum, TemplateSum
-from matgen.energies.computed_target import CompositionTarget, EstimatedTarget, StructureTarget
 from matgen.energies.graph_prior import LearnedGraphPrior
 from matgen.energies.likeness import StateLikeness, TemplateLikeness
-from matgen.energies.property_target import StatePropertyTarget, TemplatePropertyTarget
 from matgen.energies.template_prior import LearnedTemplatePrior
 from matgen.nn.conditions import Conditions
 
@@ -52,20 +50,22 @@ def _blended(parts: Sequence[tuple[float, Mapping[str, tuple[float, M]]]]) -> di
 
 
 def equal_terms(one: object, other: object) -> bool:
-    """Tell whether two terms of equal name are the same energy: same target, conditions, or examples.
+    """Tell whether two terms of equal name are the same energy: same target, rules, conditions, or examples.
 
-    Terms of other kinds follow from settings that the two requests share.
+    Other terms follow from settings that the two requests share.
     """
-    for kind in (TemplatePropertyTarget, StatePropertyTarget, CompositionTarget, EstimatedTarget, StructureTarget):
-        if isinstance(one, kind) and isinstance(other, kind):
-            return one.target == other.target
+    if type(one) is not type(other):
+        return False
+    for name in ("target", "rules"):
+        if hasattr(one, name):
+            return bool(getattr(one, name) == getattr(other, name))
     for prior in (LearnedTemplatePrior, LearnedGraphPrior):
         if isinstance(one, prior) and isinstance(other, prior):
             return _equal_conditions(one.conditions, other.conditions)
     for likeness in (TemplateLikeness, StateLikeness):
         if isinstance(one, likeness) and isinstance(other, likeness):
             return one.metric is other.metric
-    return type(one) is type(other)
+    return True
 
 
 def _equal_conditions(one: Conditions, other: Conditions) -> bool:

@@ -188,10 +188,12 @@ class Request:
     def ends(self) -> tuple[tuple[float, "Request"], ...]:
         """The two requests that this one lies between, with their weights; empty where it is none."""
         weights = (self.between.alpha, 1 - self.between.alpha)
-        return tuple(
-            (weight, replace(self, targets=end.targets, like=end.like, between=BetweenConfig()))
-            for weight, end in zip(weights, self.between.ends, strict=False)
-        )
+        found = []
+        for weight, end in zip(weights, self.between.ends, strict=False):
+            composition = replace(self.composition, prefer=(*self.composition.prefer, *end.prefer))
+            one = replace(self, targets=end.targets, like=end.like, composition=composition, between=BetweenConfig())
+            found.append((weight, one))
+        return tuple(found)
 
     @cached_property
     def examples(self) -> tuple[Example, ...]:

@@ -202,7 +202,7 @@ def digests_of_files(request: Request) -> dict[str, dict[str, Any]]:
     if request.between.requests:
         ends = [
             {"targets": dict(end.targets), "like": [example.digest for example in end.examples]}
-            | {"weight": end.like.weight}
+            | {"weight": end.like.weight, "prefer": list(end.composition.prefer)}
             for _, end in request.ends
         ]
         found["between"] = {"ends": ends}

@@ -2,8 +2,8 @@
 
 `python scripts/benchmarks/evaluate_likeness.py --out results/likeness`: for each class, five stable members of the
 prepared table are written as CIF, and `matgen design --fast --like ... --relax none` is run with them. Without
-examples, the class is counted among as many templates as the prior samples (`--sampled`), and among those that a design
-without any wish chooses to get a geometry (`--chosen` candidates are asked for, and each has twelve such templates). A
+examples, the class is counted among as many templates as the prior samples (`--sampled`), and among those to which a
+design without targets gives a geometry (`--chosen` candidates are asked for, and each has twelve such templates). A
 crystal is of the class if its space group, occupied Wyckoff positions and anonymous formula are those of the class, and
 the elements that define it occur. Intervals are Wilson's, of 95 %. The folders are resumed. Garnets, with 80 atoms in
 the primitive cell, are beyond the models; spinels, with 14, stand in their place.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pymatgen.io.cif import CifWriter
 from scipy.stats import binomtest
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS
@@ -86,7 +87,7 @@ def examples(
     paths = []
     for structure in structures(expand(*table.batch(chosen))):
         paths.append(folder / f"{structure.composition.reduced_formula}.cif")
-        structure.to(filename=str(paths[-1]), symprec=0.01)
+        CifWriter(structure, symprec=0.01).write_file(paths[-1])
     return [str(path) for path in paths]
 
 
@@ -113,7 +114,7 @@ def counted(candidates: Sequence[Candidate], folder: Path, family: Family) -> di
 
 
 def without_examples(sampled: int, chosen: int, seed: int) -> dict[str, list[CrystalTemplate]]:
-    """Return templates that the prior samples, and those that a design without a wish chooses to get a geometry."""
+    """Return templates that the prior samples, and those to which a design without targets gives a geometry."""
     kind, generator = Crystals(Request.of(**FAST, n=chosen), load_models()), torch.Generator().manual_seed(seed)
     some: list[CrystalTemplate] = []
     while len(some) < sampled:
