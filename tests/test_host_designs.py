@@ -80,7 +80,7 @@ def test_the_same_run_is_resumed_and_another_host_is_not(defects: Path, tmp_path
     assert [one.name for one in again] == [row["name"] for row in rows(defects)]
     changed = tmp_path / MGO.name
     changed.write_text(MGO.read_text(encoding="utf-8") + "\n# another file\n", encoding="utf-8")
-    with pytest.raises(ResumeError, match="host.content was"):
+    with pytest.raises(ResumeError, match=r"host\.content was"):
         design(host=changed, out=defects, processes=1, **options)
 
 

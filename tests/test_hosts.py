@@ -230,7 +230,7 @@ STO, MGO, LCO = (str(TEXTBOOK / f"{n}.cif") for n in ("SrTiO3_perovskite", "MgO_
         ({"host": STO, "replace": ["Ti -> Zr"], "space_groups": [225]}, "expected a host of space group 225, got 221"),
         (
             {"host": STO, "replace": ["Ti -> Zr"], "keep": "Ti"},
-            "expected sites to replace, got only such that are kept",
+            "expected sites to replace, got only kept ones",
         ),
         ({"host": STO, "vacancy": ["Fe"]}, "expected an element of SrTiO3.*got Fe"),
         ({"host": STO, "vacancy": ["O"], "keep": "Sr"}, "expected no --keep for point defects"),
@@ -255,7 +255,7 @@ STO, MGO, LCO = (str(TEXTBOOK / f"{n}.cif") for n in ("SrTiO3_perovskite", "MgO_
         ({"kind": "molecule", "fragment": "CCCCCCCCC[*]"}, "expected a fragment of at most 8 heavy atoms, got 9"),
         ({"kind": "molecule", "fragment": "C[Si]([*])C"}, "got Si"),
         ({"kind": "molecule", "fragment": "CO[*]", "exclude": ["O"]}, "O is required, but not allowed"),
-        ({"kind": "molecule", "fragment": "CO[*]", "max_atoms": 2}, "expected max_atoms above 2"),
+        ({"kind": "molecule", "fragment": "CO[*]", "max_atoms": 2}, "expected a fragment that fits into 2 heavy atoms"),
         ({"kind": "molecule", "fragment": "CO[*]", "smiles": "COC"}, "expected a fragment or a graph to keep"),
     ],
 )
