@@ -47,6 +47,8 @@ class Fragment:
         for atom in found.GetAtoms():
             if atom.GetAtomicNum() == OPEN:
                 _check_open(atom, smiles)
+            if atom.GetAtomicNum() == HYDROGEN:
+                raise MoleculeError(f"expected a fragment of heavy atoms, got a hydrogen of its own in {smiles!r}")
         opened = {
             atom.GetIdx(): sum(near.GetAtomicNum() == OPEN for near in atom.GetNeighbors())
             for atom in found.GetAtoms()
