@@ -2,15 +2,18 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 from rdkit import Chem
 
+from matgen import cli
 from matgen.cli.candidate_tables import candidate_table
 from matgen.energies.graph_sampling import MoleculeSampler
 from matgen.generation.kinds import kind_of_request
@@ -33,6 +36,35 @@ from matgen.workflows.design import design
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
 STO, MGO, LCO = (TEXTBOOK / f"{name}.cif" for name in ("SrTiO3_perovskite", "MgO_rock_salt", "LiCoO2_alpha_nafeo2"))
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "hosts.md").read_text(encoding="utf-8")
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_snippet_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(PAGE.split("```python\n")[1].split("```")[0], "hosts.md", "exec"), {})  # noqa: S102 (our own page)
+    printed = capsys.readouterr().out
+    assert "1 Ca at site 1 (4a Mg)" in printed
+    assert "1 Zn at site 1 (4a Mg)" in printed
+
+
+def test_the_commands_of_the_page_make_requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, path in (("LiCoO2", LCO), ("SrTiO3", STO), ("MgO", MGO)):
+        (tmp_path / f"{name}.cif").write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    shown = [shlex.split(line)[1:] for line in PAGE.splitlines() if line.startswith("    matgen ")]
+    assert len(shown) == 7
+    for words in shown:
+        command = typer.main.get_command(cli.app).commands[words[0]]  # type: ignore[attr-defined]
+        given = command.make_context("matgen", words[1:]).params
+        names = ("host", "replace", "vacancy", "insert", "start", "keep", "fragment", "gap", "allow_known")
+        options = {name: given[name] for name in names if given[name]}
+        options |= {name: options[name].split(",") for name in ("vacancy", "insert") if name in options}
+        options |= {"kind": "molecule"} if "fragment" in options else {}
+        request = Request.of(**options)
+        assert request.host.given or request.host.held_fragment is not None
+
 
 # ---------------------------------------------------------------- point defects
 
@@ -80,7 +112,7 @@ def test_the_same_run_is_resumed_and_another_host_is_not(defects: Path, tmp_path
     assert [one.name for one in again] == [row["name"] for row in rows(defects)]
     changed = tmp_path / MGO.name
     changed.write_text(MGO.read_text(encoding="utf-8") + "\n# another file\n", encoding="utf-8")
-    with pytest.raises(ResumeError, match="host.content was"):
+    with pytest.raises(ResumeError, match=r"host\.content was"):
         design(host=changed, out=defects, processes=1, **options)
 
 

@@ -1,5 +1,6 @@
 """Constraints of a request as rules on templates."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from matgen.chemistry.elements import HYDROGEN, SYMBOLS, UnknownElementError, known_elements
@@ -9,7 +10,7 @@ from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.generation.impossible import check_hazards
 from matgen.generation.rule_constraints import check_rules, crystals, molecules
-from matgen.templates.crystal_rules import MAX_ATOMS, TemplateRules
+from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError, TemplateRules
 from matgen.templates.fragments import Fragment
 from matgen.templates.molecule_rules import MoleculeRules
 from matgen.templates.skeleton import MAX_HEAVY
@@ -81,14 +82,12 @@ def molecule_rules(
     required = frozenset(map(_molecule_element, composition.include))
     patterns = graph.smarts if fragment is None else (*graph.smarts, fragment.pattern)
     most = composition.max_atoms or MAX_HEAVY
-    if fragment is not None and fragment.n_heavy + 1 > most:
-        raise RequestError(
-            f"expected max_atoms above {fragment.n_heavy}, the heavy atoms of {fragment.smiles}, got {most}; raise it"
-        )
-    required = required if fragment is None else required | fragment.elements
     counts = formula_counts(composition.formula, known=False) if composition.formula else {}
     for z in counts:
         _check_molecule_element(z)
+    if fragment is not None:
+        required |= fragment.elements
+        _check_fragment(fragment, graph, most, counts)
     charge = graph.charge or (graph.template.charge if graph.template else 0)
     rules = MoleculeRules(
         allowed_elements=allowed - excluded - {HYDROGEN},
@@ -101,6 +100,37 @@ def molecule_rules(
     )
     check_rules(composition, molecules(composition, charge))
     return replace(rules, statements=composition.statements) if composition.rules else rules
+
+
+def _check_fragment(fragment: Fragment, graph: GraphConstraints, most: int, counts: Mapping[int, int]) -> None:
+    """Check that a molecule with a fragment can keep the other constraints.
+
+    Args:
+        fragment: that each molecule contains.
+        graph: patterns to avoid.
+        most: heavy atoms.
+        counts: atoms of each element of the formula; empty for any.
+
+    Raises:
+        RequestError: the molecule would be too large.
+        ContradictionError: the fragment is forbidden, or has more atoms than the formula.
+    """
+    smiles = fragment.smiles
+    if fragment.fewest > most:
+        raise RequestError(
+            f"expected a fragment that fits into {most} heavy atoms, got {smiles}, which needs {fragment.fewest}: its "
+            f"own and one at each [*]; take a smaller one{', or raise max_atoms' if most < MAX_HEAVY else ''}"
+        )
+    for pattern in graph.avoid:
+        if fragment.holds(pattern):
+            raise ContradictionError(
+                f"the fragment {smiles} holds {pattern}, which is to be avoided; drop one of the two"
+            )
+    for z, n in fragment.counts.items() if counts else ():
+        if n > counts.get(z, 0):
+            raise ContradictionError(
+                f"the fragment {smiles} has {n} {SYMBOLS[z]}, the formula {counts.get(z, 0)}; drop one of the two"
+            )
 
 
 def _excluded(composition: CompositionConstraints) -> frozenset[int]:

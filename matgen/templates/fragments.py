@@ -6,9 +6,11 @@ its atoms keep their bonds and hydrogens; each [*] becomes an atom other than hy
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
+from matgen.chemistry.elements import HYDROGEN
 from matgen.templates.late_rdkit import Chem
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 from matgen.templates.skeleton import MAX_HEAVY, Skeleton, labelled
@@ -45,6 +47,8 @@ class Fragment:
         for atom in found.GetAtoms():
             if atom.GetAtomicNum() == OPEN:
                 _check_open(atom, smiles)
+            if atom.GetAtomicNum() == HYDROGEN:
+                raise MoleculeError(f"expected a fragment of heavy atoms, got a hydrogen of its own in {smiles!r}")
         opened = {
             atom.GetIdx(): sum(near.GetAtomicNum() == OPEN for near in atom.GetNeighbors())
             for atom in found.GetAtoms()
@@ -73,10 +77,30 @@ class Fragment:
         return len(self.opened)
 
     @property
+    def fewest(self) -> int:
+        """Heavy atoms of the smallest molecule that holds it, with an atom of its own at each open position."""
+        return self.n_heavy + sum(self.opened)
+
+    def holds(self, smarts: str) -> bool:
+        """Return whether the fragment holds a pattern, whatever the rest; rings may close through the rest."""
+        if set(smarts) & set("Rrx@"):
+            return False
+        found, query = _parsed(self.smiles), Chem.MolFromSmarts(smarts)
+        rest = {atom.GetIdx() for atom in found.GetAtoms() if atom.GetAtomicNum() == OPEN}
+        return query is not None and any(rest.isdisjoint(match) for match in found.GetSubstructMatches(query))
+
+    @property
+    def counts(self) -> Counter[int]:
+        """Number of its atoms of each element, with the hydrogens that it keeps."""
+        found = [atom for atom in _parsed(self.smiles).GetAtoms() if atom.GetAtomicNum() != OPEN]
+        counts = Counter(atom.GetAtomicNum() for atom in found)
+        counts[HYDROGEN] += sum(atom.GetTotalNumHs() for atom in found)
+        return counts
+
+    @property
     def elements(self) -> frozenset[int]:
         """Atomic numbers of its atoms other than hydrogen."""
-        query = Chem.MolFromSmiles(self.smiles)
-        return frozenset(atom.GetAtomicNum() for atom in query.GetAtoms()) - {OPEN, 1}
+        return frozenset(self.counts) - {HYDROGEN}
 
 
 def _parsed(smiles: str) -> Chem.Mol:
