@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -10,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from conftest import TEXTBOOK, TextbookEntry
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from test_cli import called
 
+from matgen import cli
 from matgen.generation.request import Request
 from matgen.learning.columns import Column, Conversion, read_column
 from matgen.learning.own_property import fits, scale_of
@@ -27,7 +31,7 @@ from matgen.training.embedding_heads import FOLDS, PENALTIES, _ridge_path, cover
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
-from matgen.weights.property_files import read_property_file
+from matgen.weights.property_files import SHIPPED_FILE, read_property_file
 from matgen.weights.property_sets import with_heads
 from matgen.workflows.property import checked_name, run
 
@@ -283,3 +287,27 @@ def test_the_command_explains_bad_input_in_one_line(
     assert not list(tmp_path.glob("a.*"))
     with (TEXTBOOK / "index.csv").open(encoding="utf-8") as stream:
         assert "band_gap" in next(csv.reader(stream))
+
+
+@needs_weights
+def test_the_commands_of_the_manual_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (TEXTBOOK.parents[1] / "docs" / "own_property.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("    matgen ")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(TEXTBOOK.parent)
+    (tmp_path / "mine.safetensors").symlink_to(SHIPPED_FILE)
+    of_design = [words for words in commands if words[0] == "design"]
+    for words in commands:
+        if words[0] == "design":
+            continue  # which takes minutes
+        if words[:2] == ["energy", "pack"]:
+            shutil.copy("measured.safetensors", "theirs.safetensors")
+        one = ["--jobs", "1"] if words[0] == "screen" else []
+        assert called(monkeypatch, *words, *one) == 0, words
+    assert list(read_property_file("both.safetensors").properties)[-1] == "measured_gap"
+    with Path("screens/gaps/results.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(list(TEXTBOOK.glob("*.cif")))
+    assert 5 <= sum(row["check_target_measured_gap"] == "True" for row in rows) <= 30
+    assert len(of_design) == 1
+    typer.main.get_command(cli.app).commands["design"].make_context("design", of_design[0][1:])  # type: ignore[attr-defined]

@@ -223,7 +223,7 @@ def design(
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
     and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
-    * targets: a value, a (low, high) pair, or text such as ">3", by property name, also of property files, `with_files`;
+    * targets: a value, a (low, high) pair, or text such as ">3", by property name, also of `with_files`;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `formula`; `formula_units`;
       `max_atoms`, in the primitive cell, or heavy atoms of a molecule;
     * symmetry of crystals: `space_groups`;
