@@ -33,7 +33,7 @@ from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, read_property_file
 from matgen.weights.property_sets import with_heads
-from matgen.workflows.property import checked_name, run
+from matgen.workflows.property import _check_unit, checked_name, run
 
 needs_weights = pytest.mark.skipif(
     not all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS), reason="not all weights ship yet"
@@ -162,6 +162,7 @@ def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:
         "not positive": lines(rows).replace(f"{rows[3][1]}", "-2"),
         "no files": lines(rows).replace(".cif", ".none"),
         "empty": "",
+        "binary": "\x00\x01,\x02\n\x03,\x04\n",
         "no values": lines(rows, ""),
     }
     text = texts.get(name, lines(rows))
@@ -180,6 +181,7 @@ def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:
         ("not positive", "expected positive numbers with --log, got -2"),
         ("no files", "at least 20 rows to learn from, got 0"),
         ("empty", "expected a column"),
+        ("binary", "characters that are no text"),
         ("no values", "got 0 .*no value"),
     ],
 )
@@ -212,7 +214,7 @@ def test_broken_structures_are_counted_by_reason(rows: list[tuple[str, float]], 
     assert found.skipped["with overlapping atoms"] == 1
 
 
-@pytest.mark.parametrize("name", ["band_gap", "ehull", "3", "°", ""])
+@pytest.mark.parametrize("name", ["band_gap", "ehull", "hardness", "3", "°", ""])
 def test_a_name_that_is_taken_or_none_is_refused(name: str) -> None:
     with pytest.raises(WeightsError, match="expected a name"):
         checked_name(name)
@@ -268,6 +270,13 @@ def test_molecules_have_columns_too(tmp_path: Path) -> None:
         Request.of(with_files=[str(trained.file.path)])
 
 
+def test_a_shipped_property_keeps_its_unit() -> None:
+    with pytest.raises(WeightsError, match="bulk_modulus in GPa"):
+        _check_unit("bulk_modulus", "crystal", "kbar")
+    _check_unit("bulk_modulus", "crystal", "GPa")
+    _check_unit("bulk_modulus", "molecule", "")
+
+
 def test_the_command_explains_bad_input_in_one_line(
     rows: list[tuple[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +288,7 @@ def test_the_command_explains_bad_input_in_one_line(
         [str(tmp_path / "a.pt"), "--column", "my volume"],
         [str(tmp_path / "a.safetensors"), "--column", "my volume", "--column-unit", "K", "--unit", "eV"],
         [str(tmp_path / "a.safetensors"), "--column", "my volume", "--name", "band gap"],
+        [str(tmp_path / "a.safetensors"), "--column", "my volume", "--name", "bulk modulus", "--unit", "eV"],
     ):
         assert called(monkeypatch, *command, *more) == 2
         shown = capsys.readouterr()
