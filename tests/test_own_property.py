@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -10,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from conftest import TEXTBOOK, TextbookEntry
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from test_cli import called
 
+from matgen import cli
 from matgen.generation.request import Request
 from matgen.learning.columns import Column, Conversion, read_column
 from matgen.learning.own_property import fits, scale_of
@@ -27,9 +31,9 @@ from matgen.training.embedding_heads import FOLDS, PENALTIES, _ridge_path, cover
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
-from matgen.weights.property_files import read_property_file
+from matgen.weights.property_files import SHIPPED_FILE, read_property_file
 from matgen.weights.property_sets import with_heads
-from matgen.workflows.property import checked_name, run
+from matgen.workflows.property import _check_unit, checked_name, run
 
 needs_weights = pytest.mark.skipif(
     not all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS), reason="not all weights ship yet"
@@ -158,6 +162,7 @@ def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:
         "not positive": lines(rows).replace(f"{rows[3][1]}", "-2"),
         "no files": lines(rows).replace(".cif", ".none"),
         "empty": "",
+        "binary": "\x00\x01,\x02\n\x03,\x04\n",
         "no values": lines(rows, ""),
     }
     text = texts.get(name, lines(rows))
@@ -176,6 +181,7 @@ def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:
         ("not positive", "expected positive numbers with --log, got -2"),
         ("no files", "at least 20 rows to learn from, got 0"),
         ("empty", "expected a column"),
+        ("binary", "characters that are no text"),
         ("no values", "got 0 .*no value"),
     ],
 )
@@ -208,7 +214,7 @@ def test_broken_structures_are_counted_by_reason(rows: list[tuple[str, float]], 
     assert found.skipped["with overlapping atoms"] == 1
 
 
-@pytest.mark.parametrize("name", ["band_gap", "ehull", "3", "°", ""])
+@pytest.mark.parametrize("name", ["band_gap", "ehull", "hardness", "3", "°", ""])
 def test_a_name_that_is_taken_or_none_is_refused(name: str) -> None:
     with pytest.raises(WeightsError, match="expected a name"):
         checked_name(name)
@@ -264,6 +270,13 @@ def test_molecules_have_columns_too(tmp_path: Path) -> None:
         Request.of(with_files=[str(trained.file.path)])
 
 
+def test_a_shipped_property_keeps_its_unit() -> None:
+    with pytest.raises(WeightsError, match="bulk_modulus in GPa"):
+        _check_unit("bulk_modulus", "crystal", "kbar")
+    _check_unit("bulk_modulus", "crystal", "GPa")
+    _check_unit("bulk_modulus", "molecule", "")
+
+
 def test_the_command_explains_bad_input_in_one_line(
     rows: list[tuple[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +288,7 @@ def test_the_command_explains_bad_input_in_one_line(
         [str(tmp_path / "a.pt"), "--column", "my volume"],
         [str(tmp_path / "a.safetensors"), "--column", "my volume", "--column-unit", "K", "--unit", "eV"],
         [str(tmp_path / "a.safetensors"), "--column", "my volume", "--name", "band gap"],
+        [str(tmp_path / "a.safetensors"), "--column", "my volume", "--name", "bulk modulus", "--unit", "eV"],
     ):
         assert called(monkeypatch, *command, *more) == 2
         shown = capsys.readouterr()
@@ -283,3 +297,27 @@ def test_the_command_explains_bad_input_in_one_line(
     assert not list(tmp_path.glob("a.*"))
     with (TEXTBOOK / "index.csv").open(encoding="utf-8") as stream:
         assert "band_gap" in next(csv.reader(stream))
+
+
+@needs_weights
+def test_the_commands_of_the_manual_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (TEXTBOOK.parents[1] / "docs" / "own_property.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("    matgen ")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(TEXTBOOK.parent)
+    (tmp_path / "mine.safetensors").symlink_to(SHIPPED_FILE)
+    of_design = [words for words in commands if words[0] == "design"]
+    for words in commands:
+        if words[0] == "design":
+            continue  # which takes minutes
+        if words[:2] == ["energy", "pack"]:
+            shutil.copy("measured.safetensors", "theirs.safetensors")
+        one = ["--jobs", "1"] if words[0] == "screen" else []
+        assert called(monkeypatch, *words, *one) == 0, words
+    assert list(read_property_file("both.safetensors").properties)[-1] == "measured_gap"
+    with Path("screens/gaps/results.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(list(TEXTBOOK.glob("*.cif")))
+    assert 5 <= sum(row["check_target_measured_gap"] == "True" for row in rows) <= 30
+    assert len(of_design) == 1
+    typer.main.get_command(cli.app).commands["design"].make_context("design", of_design[0][1:])  # type: ignore[attr-defined]

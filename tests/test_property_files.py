@@ -342,6 +342,8 @@ def test_a_target_far_from_all_labels_is_told(mine: PropertyFile) -> None:
     near, far = (Request.of(hue=value, with_files=[str(mine.path)]).warnings for value in (100, 9000))
     assert near == ()
     assert "5 to 500 K" in far[0]
+    assert "metals may be proposed" in Request.of(refractive_index=2).warnings[0]
+    assert Request.of(refractive_index=2, band_gap=">0").warnings == ()
 
 
 def test_a_screening_predicts_and_checks_the_properties_of_files(crystals: list[Structure], mine: PropertyFile) -> None:

@@ -3,8 +3,11 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from pymatgen.analysis.elasticity import ElasticTensor
+from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
 from matgen.targets.calibration import Calibration, calibrated, coverage
@@ -12,7 +15,7 @@ from matgen.targets.derived import TIAN, derived
 from matgen.targets.distributions import Distribution, Logistic, Mixture, cdf, median
 from matgen.targets.learned import BY_FILE, DERIVED, LEARNED, known_properties
 from matgen.targets.properties import PROPERTIES
-from matgen.targets.slack import slack_conductivity
+from matgen.targets.slack import debye_temperature, slack_conductivity
 from matgen.targets.target import TargetError, parse_target
 from matgen.targets.transformed import PoissonOfLogRatio, PowerOfTen, Transformed, log_logistic
 
@@ -165,6 +168,15 @@ def test_no_name_or_alias_of_a_property_means_two() -> None:
 
 
 # ---------------------------------------------------------------- Slack
+
+
+def test_the_debye_temperature_agrees_with_that_of_pymatgen() -> None:
+    cell = Structure(Lattice.cubic(5.43), ["Si"], [[0.0, 0.0, 0.0]])
+    bulk, shear = 98.0, 66.0
+    a, b = bulk + 4 / 3 * shear, bulk - 2 / 3 * shear
+    isotropic = np.diag([a - b] * 3 + [shear] * 3) + b * np.pad(np.ones((3, 3)), (0, 3))
+    expected = ElasticTensor.from_voigt(isotropic).debye_temperature(cell)
+    assert debye_temperature(bulk, shear, 28.0855, cell.volume) == pytest.approx(expected, rel=1e-3)  # of constants
 
 
 def test_slack_gives_the_order_of_silicon_and_scales_as_the_formula() -> None:

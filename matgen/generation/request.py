@@ -26,6 +26,7 @@ from matgen.generation.search_settings import ResourceConfig, SearchConfig, Sele
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
+from matgen.targets.learned import OF_NON_METALS
 from matgen.targets.properties import CRYSTAL_PROPERTIES, MOLECULE_PROPERTIES, Property
 from matgen.targets.target import Target, parse_targets
 from matgen.templates.crystal_rules import TemplateRules
@@ -180,8 +181,14 @@ class Request:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know before the search: targets that no label of a property file comes near."""
+        """What the user should know before the search: targets far from all labels of a file, or not of metals."""
         found = [out_of_range(self.property_files, t.name, *t.window) for t in self.property_targets]
+        if not any(target.name == "band_gap" and target.window[0] > 0 for target in self.property_targets):
+            found += [
+                f"metals may be proposed, which have no {target.name}; add a band_gap, such as band_gap='>0'"
+                for target in self.property_targets
+                if target.name in OF_NON_METALS
+            ]
         return tuple(filter(None, found))
 
     @cached_property

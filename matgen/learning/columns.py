@@ -252,6 +252,8 @@ def _rows_of_table(asked: Column) -> tuple[list[Found], KindName]:
 
 def _check_column(asked: Column, columns: Iterable[str]) -> None:
     names = list(columns)
+    if not all(name.isprintable() for name in names):
+        raise LabelError(f"expected a table in {asked.table}, found characters that are no text; name another")
     if asked.column not in names:
         hint = did_you_mean(asked.column, names) if names else ""
         raise LabelError(

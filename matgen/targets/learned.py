@@ -57,6 +57,9 @@ DERIVED: dict[str, Property] = {
 
 BY_FILE = LEARNED | DERIVED
 
+OF_NON_METALS = frozenset({"refractive_index", "dielectric_constant"})
+"""Those whose labels are of non-metals: a metal has no such number, whatever is predicted."""
+
 
 def known_properties(kind: str, more: Iterable[Mapping[str, Property]] = ()) -> dict[str, Property]:
     """Return all properties that may be targets of a kind, by name.

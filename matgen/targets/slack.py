@@ -5,6 +5,12 @@ import math
 A = 2.43e-6
 """W/m/K for mass in amu, length in Å and temperature in K, before the correction for the Grüneisen parameter."""
 
+AMU = 1.66053906660e-27
+"""kg."""
+
+H_BAR_OVER_K = 1.054571817e-34 / 1.380649e-23
+"""K s."""
+
 
 def grueneisen(poisson_ratio: float) -> float:
     """Return the Grüneisen parameter of an isotropic solid from its Poisson ratio: γ = 3 (1 + ν) / (2 (2 - 3 ν)).
@@ -17,6 +23,26 @@ def grueneisen(poisson_ratio: float) -> float:
 def poisson_ratio(bulk_modulus: float, shear_modulus: float) -> float:
     """Return the Poisson ratio of an isotropic solid from its moduli, in one unit."""
     return (3 * bulk_modulus - 2 * shear_modulus) / (6 * bulk_modulus + 2 * shear_modulus)
+
+
+def debye_temperature(bulk_modulus: float, shear_modulus: float, mass: float, volume: float) -> float:
+    """Return the Debye temperature of an isotropic solid, K, from its velocities of sound.
+
+    θ = ħ/k (6π²/V)^(1/3) v, with 3/v³ = 2/v_t³ + 1/v_l³, ρ v_t² = G and ρ v_l² = K + 4 G/3: Anderson, J. Phys. Chem.
+    Solids 24, 909 (1963).
+
+    Args:
+        bulk_modulus: K, GPa.
+        shear_modulus: G, GPa.
+        mass: mean of the atoms, amu.
+        volume: V, per atom, Å³.
+    """
+    density = mass * AMU / (volume * 1e-30)
+    transverse, longitudinal = (
+        math.sqrt(c * 1e9 / density) for c in (shear_modulus, bulk_modulus + 4 / 3 * shear_modulus)
+    )
+    velocity = (3 / (2 / transverse**3 + 1 / longitudinal**3)) ** (1 / 3)
+    return H_BAR_OVER_K * (6 * math.pi**2 / volume) ** (1 / 3) * 1e10 * velocity
 
 
 def slack_conductivity(

@@ -21,6 +21,7 @@ from matgen.runtime.output import writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import described, state_of
+from matgen.targets.learned import BY_FILE
 from matgen.targets.properties import PROPERTIES, Property
 from matgen.templates.batch import Template, TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
@@ -76,7 +77,7 @@ def run(asked: Column, out: Path, *, name: str = "", report: Report | None = Non
     Raises:
         LabelError: the table cannot be learned from.
         MissingPathError: a path does not exist.
-        WeightsError: the name is taken.
+        WeightsError: the name is taken, or belongs to a shipped property of another unit.
         OutputError: the file cannot be written.
     """
     tell = report or Silence()
@@ -84,6 +85,7 @@ def run(asked: Column, out: Path, *, name: str = "", report: Report | None = Non
         raise LabelError(f"expected a file of weights to write, got {out}; name it .safetensors")
     named = checked_name(name or asked.column)
     samples = read_column(asked)
+    _check_unit(named, samples.kind, asked.unit)
     samples, templates = _with_templates(samples)
     embedded = embeddings(samples, templates, tell)
     values = torch.tensor([one.value for one in samples.samples], dtype=torch.float64)
@@ -120,10 +122,27 @@ def checked_name(text: str) -> str:
         raise WeightsError(
             f"expected a name of letters, digits and _, beginning with a letter, got {text!r}; give --name"
         )
-    aliases = {alias for one in PROPERTIES.values() for alias in (one.name, *one.aliases)}
-    if name in aliases:
+    taken = {alias for one in PROPERTIES.values() for alias in (one.name, *one.aliases)}
+    if name in taken:
         raise WeightsError(f"expected a name of its own, got {name}, which is always predicted; give another --name")
+    for one in BY_FILE.values():
+        if name in one.aliases:
+            raise WeightsError(f"expected a name of its own, got {name}, which means {one.name}; give another --name")
     return name
+
+
+def _check_unit(name: str, kind: str, unit: str) -> None:
+    """Check that a property that ships has the unit of the shipped one.
+
+    Raises:
+        WeightsError: it has another one.
+    """
+    shipped = BY_FILE.get(name) if kind == "crystal" else None
+    if shipped is not None and shipped.unit != unit:
+        raise WeightsError(
+            f"expected {name} in {shipped.unit or 'no unit'}, as the shipped one, got {unit or 'none'}; give --unit, "
+            "and --column-unit if it is converted, or another --name"
+        )
 
 
 def _with_templates(samples: Samples) -> tuple[Samples, list[Template]]:

@@ -31,7 +31,7 @@ from matgen.relaxation.symmetric import relax
 from matgen.screening.crystals import primitive_cell
 from matgen.structures.record import material_of
 from matgen.structures.run_folder import REPORT
-from matgen.targets.slack import slack_conductivity
+from matgen.targets.slack import debye_temperature, slack_conductivity
 from shared.crystals import crystals, true_structures
 from shared.elasticity import ElasticityError, chgnet_responses, elastic_tensor
 from shared.measurement import read_lines, single_thread
@@ -105,29 +105,35 @@ def labelled(path: Path, n: int) -> Iterator[tuple[Line, Structure]]:
 
 
 def calculated(crystal: Structure, calculator: Any) -> Line:
-    """Return moduli in GPa, Debye temperature in K and Slack's conductivity in W/m/K, or why there are none."""
+    """Return moduli in GPa, or why there are none, mean mass in amu, and volume per atom in Å³."""
     started = time.process_time()
     relaxed, report = relax(primitive_cell(crystal), calculator, TIGHT)
-    found: Line = {"n_atoms": len(relaxed), "relaxed": report.reason}
+    n = len(relaxed)
+    mass = sum(float(site.specie.atomic_mass) for site in relaxed) / n
+    found: Line = {"n_atoms": n, "mass": mass, "volume": relaxed.volume / n, "relaxed": report.reason}
     if not report.converged:
         return found | {"error": "not relaxed"}
     try:
         tensor = elastic_tensor(relaxed, chgnet_responses(calculator.model))
-        bulk, shear = float(tensor.k_vrh), float(tensor.g_vrh)
-        debye = float(tensor.debye_temperature(relaxed))
-        mass = sum(site.specie.atomic_mass for site in relaxed) / len(relaxed)
-        kappa = slack_conductivity(
-            bulk_modulus=bulk,
-            shear_modulus=shear,
-            debye_temperature=debye,
-            mass=float(mass),
-            volume=relaxed.volume / len(relaxed),
-            n_atoms=len(relaxed),
-        )
-        found |= {"K": bulk, "G": shear, "debye": debye, "kappa": kappa}
+        found |= {"K": float(tensor.k_vrh), "G": float(tensor.g_vrh)}
     except ElasticityError as error:
         found["error"] = str(error)
     return found | {"cpu_s": round(time.process_time() - started, 1)}
+
+
+def conductivity(line: Line, factors: Mapping[str, float]) -> float:
+    """Return Slack's conductivity, W/m/K, from moduli divided by factors; NaN without moduli."""
+    if "K" not in line:
+        return math.nan
+    bulk, shear, mass, volume = line["K"] / factors["K"], line["G"] / factors["G"], line["mass"], line["volume"]
+    return slack_conductivity(
+        bulk_modulus=bulk,
+        shear_modulus=shear,
+        debye_temperature=debye_temperature(bulk, shear, mass, volume),
+        mass=mass,
+        volume=volume,
+        n_atoms=line["n_atoms"],
+    )
 
 
 def figures(lines: Sequence[Line]) -> str:
@@ -144,7 +150,7 @@ def figures(lines: Sequence[Line]) -> str:
         heads = ("designs", "target", "designs with a tensor", "within 20 %", "within 20 %, softness divided out")
         parts.append(table(heads, rows))
     if of_folder:
-        parts.append(_conductivities(of_folder))
+        parts += [_conductivities(of_folder, one) for one in (dict.fromkeys(factors, 1.0), factors) if _known(one)]
     return "\n\n".join(parts)
 
 
@@ -182,20 +188,25 @@ def _on_target(folder: str, lines: Sequence[Line], factors: Mapping[str, float])
         yield folder, f"{name} {text}", f"{len(found)} of {len(lines)}", *cells
 
 
-def _conductivities(of_folder: Mapping[str, Sequence[Line]]) -> str:
+def _known(factors: Mapping[str, float]) -> bool:
+    return not any(math.isnan(factor) for factor in factors.values())
+
+
+def _conductivities(of_folder: Mapping[str, Sequence[Line]], factors: Mapping[str, float]) -> str:
     """Return how often Slack's conductivity is high and low, by folder, and how much oftener than without a target."""
     plain = [line for lines in of_folder.values() for line in lines if not line["targets"]]
     rows = []
     for folder, lines in of_folder.items():
-        kappas = [line["kappa"] for line in lines if "kappa" in line]
+        kappas = [kappa for kappa in (conductivity(line, factors) for line in lines) if not math.isnan(kappa)]
         cells = [folder, f"{median(kappas):.3g}" if kappas else ""]
         for is_met in LIMITS.values():
-            met, usual = (sum("kappa" in one and is_met(one["kappa"]) for one in some) for some in (lines, plain))
+            met, usual = (sum(is_met(conductivity(one, factors)) for one in some) for some in (lines, plain))
             times = _times(met, len(lines), usual, len(plain)) if lines[0]["targets"] and plain else ""
             cells += [f"{met} of {len(lines)}", times]
         rows.append(cells)
     heads = [head for limit in LIMITS for head in (limit, "times as often as without a target")]
-    return table(("designs", "median Slack κ, W/m/K", *heads), rows)
+    how = ", ".join(f"{name} / {factor:.2f}" for name, factor in factors.items())
+    return table(("designs", f"median Slack κ, W/m/K, of {how}", *heads), rows)
 
 
 def _times(met: int, n: int, usual: int, of: int) -> str:

@@ -6,39 +6,32 @@ FOLDER holds crystals/aflow_elastic.parquet and crystals/mp24_le20.parquet; the 
 Materials Project. Rows of the split `train` are fitted, those of `val` calibrate, and the errors on those of `test` are
 printed as JSON and written into the header. A row of AFLOW gets the split of its formula in the Materials Project; of
 the formulas that are not there, a tenth each is held out for `val` and `test`.
-
-With --held-back, nothing is written: three properties are left out of the hidden layer, and learned from a few rows, as
-`matgen train property` does.
 """
 
 import argparse
 import json
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import torch
 from pymatgen.core import Composition
-from sklearn.ensemble import RandomForestRegressor
 from torch import Tensor
 
 from matgen.datasets.crystals import CrystalTable
 from matgen.datasets.described_rows import described_rows
 from matgen.datasets.prepare import Labels, table_of_rows
-from matgen.learning.own_property import TREES
-from matgen.nn.embedding_heads import EmbeddingHeads, HeadsConfig
+from matgen.nn.embedding_heads import EmbeddingHeads
 from matgen.targets.learned import LEARNED
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.symmetry import Described
 from matgen.training.embedding_heads import (
     covered,
-    fit_ridge,
     fit_together,
     mixture,
-    ridge_features,
     temperatures,
 )
 from matgen.training.structure_properties import Neighbourhoods
@@ -94,22 +87,29 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--cache", type=Path, help="file that keeps the embeddings")
     parser.add_argument("--out", type=Path, default=SHIPPED_FILE)
-    parser.add_argument("--held-back", action="store_true", help="learn three properties from few rows instead")
     asked = parser.parse_args()
-    if asked.cache and asked.cache.exists():
-        rows = torch.load(asked.cache, weights_only=False)
-    else:
-        rows = of_mp(asked.table) + of_aflow(asked.folder / "crystals")
-        if asked.cache:
-            torch.save(rows, asked.cache)
-    if asked.held_back:
-        held_back(rows)
-        return
+    rows = labelled_rows(asked.folder, asked.table, asked.cache)
     block, heads, figures = fitted(rows)
     written = write_property_file(asked.out, "crystal", [(block, heads)])
     if asked.out == SHIPPED_FILE:
         record_hash(written.path)
     print(json.dumps({"file": str(written.path), "sha256": written.sha256, "figures": figures}, indent=1))
+
+
+def labelled_rows(folder: Path, table: Path, cache: Path | None = None) -> Rows:
+    """Return all labelled rows with their embeddings.
+
+    Args:
+        folder: of the training tables.
+        table: the prepared one.
+        cache: file that keeps the result; an existing one is read.
+    """
+    if cache and cache.exists():
+        return Rows(**torch.load(cache, weights_only=True))
+    rows = of_mp(table) + of_aflow(folder / "crystals")
+    if cache:
+        torch.save({one.name: getattr(rows, one.name) for one in fields(rows)}, cache)
+    return rows
 
 
 def of_mp(path: Path) -> Rows:
@@ -226,46 +226,6 @@ def errors(loc: Tensor, scale: Tensor, z: Tensor, rows: Rows, spread: Tensor) ->
                 f"coverage_90{label}": round(covered(loc[:, some, place], scale[:, some, place], y), 3),
             }
     return found
-
-
-HELD_BACK, SIZES, DRAWS = ("debye_temperature", "refractive_index", "phonon_peak"), (50, 200, 1000), 5
-
-
-def held_back(rows: Rows) -> None:
-    """Print the errors on test rows of three properties that a few rows of `train` teach."""
-    kind = "structure_properties"
-    logs, embedded, names = rows.labels.log10().double(), rows.embedded[kind], list(LEARNED)
-    others = [place for place, name in enumerate(names) if name not in HELD_BACK]
-    train = rows.split == 0
-    known = logs[:, others]
-    y = known[train]
-    centre, spread = (torch.stack([how(c[c.isfinite()]) for c in y.T]) for how in (torch.mean, torch.std))
-    torch.manual_seed(0)
-    left = tuple(names[place] for place in others)
-    size = HeadsConfig(embedded.shape[0], embedded.shape[2], HIDDEN, left, (True,) * len(left), (0.0,), (1.0,))
-    base, some = EmbeddingHeads(size), train & known.isfinite().any(1)
-    fit_together(base, embedded[:, some], ((known - centre) / spread)[some].float(), EPOCHS)
-    for name in HELD_BACK:
-        labels = logs[:, names.index(name)]
-        teach, test = ((rows.split == place) & labels.isfinite() for place in (0, 2))
-        on_test = ridge_features(base, embedded[:, test])
-        for n in SIZES:
-            found = []
-            for draw in range(DRAWS if n < max(SIZES) else 2):
-                order = torch.randperm(int(teach.sum()), generator=torch.Generator().manual_seed(draw))
-                seen = teach.nonzero().ravel()[order[:n]]
-                own, mean, deviation = labels[seen], labels[seen].mean(), labels[seen].std()
-                groups = [rows.formulas[i] for i in seen.tolist()]
-                ridge = fit_ridge(ridge_features(base, embedded[:, seen]), (own - mean) / deviation, groups)
-                by_heads = ridge.predict(on_test).mean(0) * deviation + mean
-                forest = RandomForestRegressor(TREES, max_features=1 / 3, random_state=0)
-                forest.fit(rows.composition[seen], own)
-                by_forest = torch.from_numpy(forest.predict(rows.composition[test]))
-                guesses = (by_heads, mean.expand_as(by_heads), by_forest)
-                found.append([float((guess - labels[test]).abs().mean()) for guess in guesses])
-            means = torch.tensor(found).mean(0).tolist()
-            values = dict(zip(("heads", "mean", "forest"), (round(one, 4) for one in means), strict=True))
-            print(json.dumps({"property": name, "rows": len(seen), "test_rows": int(test.sum()), **values}), flush=True)
 
 
 def _digits(value: float) -> float:

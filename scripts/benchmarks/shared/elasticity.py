@@ -24,8 +24,8 @@ CHGNet's curvature is rough on smaller scales: C11 of silicon is 153, 131, 118 a
 0.02.
 """
 
-SOFT = 1e-3
-"""Share of the largest force constant below which a mode counts as a translation, or as unstable."""
+SOFT = 0.02
+"""eV/Å² below which a mode that is no translation counts as unstable."""
 
 SYMPREC = 0.01
 
@@ -193,7 +193,7 @@ def inverse(constants: np.ndarray) -> np.ndarray:
     """
     values, vectors = np.linalg.eigh(constants)
     hard = np.sort(np.abs(values).argsort()[3:])
-    if len(hard) and values[hard].min() <= SOFT * max(values.max(), 0.0):
+    if len(hard) and values[hard].min() <= SOFT:
         raise ElasticityError(f"a mode at the zone centre has the force constant {values[hard].min():.3g} eV/Å²")
     return (vectors[:, hard] / values[hard]) @ vectors[:, hard].T if len(hard) else np.zeros_like(constants)
 
