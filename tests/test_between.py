@@ -13,8 +13,9 @@ from torch import Tensor
 from matgen import cli
 from matgen.batch.state import State
 from matgen.energies.base import Energy, Sum, gradients
+from matgen.energies.computed_target import CompositionTarget
 from matgen.generation.between import with_both
-from matgen.generation.blend import blended_states, blended_templates
+from matgen.generation.blend import blended_states, blended_templates, equal_terms
 from matgen.generation.configuration import configured
 from matgen.generation.errors import RequestError
 from matgen.generation.kinds.crystals import Crystals
@@ -191,6 +192,37 @@ def test_constraints_of_both_hold(tmp_path: Path) -> None:
     assert from_mapping(Request, again) == request
 
 
+def test_preferences_are_weighted_and_rules_are_kept(tmp_path: Path) -> None:
+    paths = written(
+        tmp_path,
+        a='rules = ["Li implies O"]\nprefer = ["anions >= 2"]\navoid_hazard = true\n' + FILES["a"],
+        b='rules = ["count(Fe) <= 2"]\nprefer = ["F xor Cl"]\navoid_hazard = false\n' + FILES["b"],
+    )
+    request = Request.of(between=paths, between_alpha=0.3, prefer=["Ga"])
+    assert set(request.composition.rules) == {"Li implies O", "count(Fe) <= 2"}
+    assert request.composition.avoid_hazard
+    ends = [end.composition for _, end in request.ends]
+    assert [end.prefer for end in ends] == [("Ga", "anions >= 2"), ("Ga", "F xor Cl")]
+    assert all(end.rules == request.composition.rules for end in ends)
+    parts = [(weight, end.terms.templates) for weight, end in request.ends]
+    terms = blended_templates(parts).terms()
+    assert {name: weight for name, (weight, _) in terms.items()} == {
+        "preferences_a": pytest.approx(0.3 * request.sampler.rules),
+        "preferences_b": pytest.approx(0.7 * request.sampler.rules),
+    }
+    only = written(tmp_path, c='prefer = ["anions >= 2"]\n', d='prefer = ["Ga"]\n')
+    assert [end.composition.prefer for _, end in Request.of(between=only).ends] == [("anions >= 2",), ("Ga",)]
+
+
+def test_computed_targets_that_differ_are_two_terms() -> None:
+    def price(value: str) -> CompositionTarget:
+        (target,) = Request.of(price=value).property_targets
+        return CompositionTarget(target)
+
+    assert equal_terms(price("<5"), price("<5"))
+    assert not equal_terms(price("<5"), price("<50"))
+
+
 def test_the_request_decides_where_settings_differ(tmp_path: Path) -> None:
     paths = written(tmp_path, a="n = 3\n" + FILES["a"], b="n = 5\n[sampler]\nlevels = 3\n" + FILES["b"])
     with pytest.raises(RequestError, match=r"expected one search.n, got 3 in .*a.toml and 5 in .*b.toml; give it"):
@@ -229,6 +261,7 @@ FILES = {
     "lost": 'like = ["absent.cif"]\n',
     "odd": "bandgap = = 3\n",
     "table": "targets = 3\n",
+    "text": 'include = "O"\n[targets]\nband_gap = 1\n',
 }
 
 
@@ -242,6 +275,7 @@ FILES = {
         ("--between a.toml b.toml --alpha -0.1", "got -0.1"),
         ("--between a.toml b.toml --alpha nan", "got nan"),
         ("--alpha 0.3", "expected two requests for alpha 0.3, got none"),
+        ("--alpha 0.5", "expected two requests for --alpha, got none"),
         ("--between a.toml molecule.toml", "a.toml is of crystals and molecule.toml is of molecules"),
         ("--between a.toml b.toml --kind molecule", "expected requests of one kind, got two"),
         ("--between oxide.toml oxygen_free.toml", "O is required, but not allowed"),
@@ -256,6 +290,7 @@ FILES = {
         ("--between a.toml wrong.toml", "expected a band_gap of 0 to 20 eV, got '-3'"),
         ("--between a.toml lost.toml", "absent.cif, which is not there"),
         ("--between a.toml table.toml", "expected a table"),
+        ("--between a.toml text.toml", "text.toml: composition.include: expected a list, got 'O'"),
         ("--between a.toml b.toml --bandgap 2", "write them into both files"),
         ("--between a.toml b.toml --config a.toml", "expected --between or --config, got both"),
         ("--between a.toml b.toml --verify 2", "expected a crystal and a target for its band gap for verify"),

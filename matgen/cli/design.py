@@ -249,6 +249,8 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
         request, moved = configured(raw, options, fast=fast)
     except ConfigError as error:
         raise ConfigError(f"{config}: {error}" if config else str(error)) from error
+    if "between_alpha" in options and not request.between.requests:
+        raise ConfigError("expected two requests for --alpha, got none; give --between A.toml B.toml")
     if moved:
         names = ", ".join(f"{old} is now {new}" for old, new in moved.items())
         to_stderr(f"{config} uses keys of version 0.1, which are still read: {names}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 from scipy.stats import binomtest
 
@@ -86,6 +87,8 @@ def examples(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for structure in structures(expand(*table.batch(chosen))):
+        if not isinstance(structure, Structure):
+            raise TypeError("expected crystals, got a molecule")
         paths.append(folder / f"{structure.composition.reduced_formula}.cif")
         CifWriter(structure, symprec=0.01).write_file(paths[-1])
     return [str(path) for path in paths]
@@ -127,8 +130,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     options.add_argument("--out", type=Path, default=Path("results/likeness"))
-    options.add_argument("-n", type=int, default=30, help="candidates with examples, of each class")
-    options.add_argument("--sampled", type=int, default=20_000, help="templates of the prior")
+    options.add_argument("-n", type=int, default=20, help="candidates with examples, of each class")
+    options.add_argument("--sampled", type=int, default=4_096, help="templates of the prior")
     options.add_argument("--chosen", type=int, default=200, help="candidates without examples, whose templates count")
     options.add_argument("--weight", type=float, default=1.0)
     options.add_argument("--seed", type=int, default=0)
