@@ -56,8 +56,8 @@ class HeldFragments:
     def permitted(self, tokens: Tensor, now: Reading) -> Tensor:
         """Return which next tokens (n_systems, N_TOKENS) keep the fragment.
 
-        Its atoms take single bonds at open positions only, none among each other and each to an atom of its own; the end
-        comes when none is open.
+        Its atoms take single bonds at open positions only, none among each other and each to an atom of its own;
+        the end comes when none is open.
         """
         allowed = torch.ones(len(tokens), N_TOKENS, dtype=torch.bool, device=tokens.device)
         bond = torch.arange(N_TYPES, STOP, device=tokens.device)
