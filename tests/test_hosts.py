@@ -95,7 +95,7 @@ def test_pairs_of_replaced_atoms_are_the_kinds_that_a_matcher_finds(name: str) -
         matched = [i for i, defect in enumerate(found) if SAME.fit(trial, defect.structure)]
         assert len(matched) == 1
         kinds[matched[0]] += 1
-    assert set(kinds) == set(range(len(found)))  # and each kind occurs
+    assert all(kinds[i] <= defect.places for i, defect in enumerate(found))
 
 
 def test_lithium_returns_to_the_octahedra_that_it_left(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ STO, MGO, LCO = (str(TEXTBOOK / f"{n}.cif") for n in ("SrTiO3_perovskite", "MgO_
         ({"kind": "molecule", "fragment": "CO[*]", "max_atoms": 2}, "expected a fragment that fits into 2 heavy atoms"),
         ({"kind": "molecule", "fragment": "[H][*]"}, "expected a fragment of heavy atoms"),
         ({"kind": "molecule", "fragment": "CO[*]", "avoid": ["CO"]}, "holds CO, which is to be avoided"),
-        ({"kind": "molecule", "fragment": "CO[*]", "formula": "C4H10"}, "O is required, but C4H10 holds none"),
+        ({"kind": "molecule", "fragment": "CO[*]", "formula": "C4H10"}, "has 1 O, the formula 0"),
         ({"kind": "molecule", "fragment": "CCC[*]", "formula": "C2H6O"}, "has 3 C, the formula 2"),
         ({"kind": "molecule", "fragment": "[*]CC([*])([*])CCC([*])[*]"}, "fits into 9 heavy atoms, got .* needs 10"),
         ({"host": MGO, "insert": ["Li"], "exclude": ["Li"]}, "Li is to be inserted, but not allowed"),

@@ -56,17 +56,25 @@ class HeldFragments:
     def permitted(self, tokens: Tensor, now: Reading) -> Tensor:
         """Return which next tokens (n_systems, N_TOKENS) keep the fragment.
 
-        Its atoms take single bonds at open positions only, none among each other, and the end comes when none is open.
+        Its atoms take single bonds at open positions only, none among each other and each to an atom of its own;
+        the end comes when none is open.
         """
         allowed = torch.ones(len(tokens), N_TOKENS, dtype=torch.bool, device=tokens.device)
         bond = torch.arange(N_TYPES, STOP, device=tokens.device)
         to_fragment = (bond - N_TYPES) // MAX_ORDER < self.n_atoms
         single = (bond - N_TYPES) % MAX_ORDER == 0
-        allowed[:, N_TYPES:STOP] = ~to_fragment | single
+        allowed[:, N_TYPES:STOP] = ~to_fragment | (single & ~self._bonded(tokens)[:, None])
         within = now.newest[:, 0] < self.n_atoms
         allowed[:, N_TYPES:STOP] &= ~within[:, None]
         allowed[:, STOP] = self._left(tokens).sum(1) == 0
         return allowed
+
+    def _bonded(self, tokens: Tensor) -> Tensor:
+        """Whether the newest atom of the rest is bonded to the fragment already (n_systems,)."""
+        added = tokens[:, self.tokens.shape[1] :]
+        is_bond = (added >= N_TYPES) & (added < STOP)
+        of_newest = (added < N_TYPES).flip(1).cumsum(1).flip(1) == 0
+        return (is_bond & of_newest & ((added - N_TYPES) // MAX_ORDER < self.n_atoms)).any(1)
 
     def _left(self, tokens: Tensor) -> Tensor:
         """Open positions of each atom that are left (n_systems, MAX_HEAVY)."""

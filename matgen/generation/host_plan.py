@@ -183,9 +183,7 @@ def _groups(replacements: list[Replacement], kept: frozenset[int], rules: Templa
     for one in replacements:
         sites = tuple(site for site in one.sites if site not in kept)
         if not sites:
-            raise RequestError(
-                f"expected sites to replace, got only such that are kept; keep fewer of {host.sites_text}"
-            )
+            raise RequestError(f"expected sites to replace, got only kept ones; keep fewer of {host.sites_text}")
         groups.append(OpenSites(sites, one.elements & rules.allowed_elements))
     return groups
 
