@@ -7,7 +7,8 @@ table, and the difference to the logistic contrast with 95 % intervals.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,15 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
+from evaluate_geometry import ten_candidates
 from matgen.datasets.crystals import CrystalTable
 from matgen.runtime.random import uniform
 from matgen.training.contrast import ContrastForm, Levels, contrast_loss, reality
 from matgen.training.graph_energy import auroc
 from matgen.training.properties import trainable
 from matgen.weights.models import load
-from shared.frozen import Pool, makers, pool
+from shared.crystals import as_structures, match
+from shared.frozen import Candidates, Pool, Systems, makers, pool, read
 from shared.page import table as page_table
 
 LOW, COMPARED = (0.02, 0.1), 0.1
@@ -31,6 +34,11 @@ LOW, COMPARED = (0.02, 0.1), 0.1
 SPLITS = ("train", "val", "test")
 BATCH, LEARNING_RATE = 256, 1e-3
 REPLICAS = 400
+SAMPLE = 5
+"""Place of own samples among the classes."""
+
+UNSTABLE = 0.02
+"""Energy above the hull of the rows that are told from those on it, eV/atom."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,24 @@ def kept_pool(folder: Path, table: CrystalTable, split: str, n: int) -> tuple[Po
         torch.save((found, rows), file)
     found, rows = torch.load(file, weights_only=False)
     return found, rows
+
+
+def kept_candidates(folder: Path, table: CrystalTable, split: str, n: int) -> Candidates:
+    """Return ten candidates for each of n rows, as the ranking of `evaluate_geometry.py` has them, computed once."""
+    file = folder / f"candidates_{split}_{n}.pt"
+    if not file.exists():
+        parts, owner, hit = [], [], []
+        for number, chunk in enumerate(rows_of(table, split, n).split(25)):
+            some = table.select(chunk)
+            generator = torch.Generator().manual_seed(number)
+            batch, geometry, owners, _ = ten_candidates(some.templates.unbatch(), generator)
+            truths, found = as_structures(some.templates, some.geometry), as_structures(batch, geometry)
+            parts.append(read(load("graph_energy"), batch, geometry, torch.full((batch.n_systems,), COMPARED)))
+            owner += [25 * number + one for one in owners]
+            hit += [match(truths[i], one) is not None for i, one in zip(owners, found, strict=True)]
+        torch.save(Candidates(Systems.joined(parts), torch.tensor(owner), torch.tensor(hit)), file)
+    candidates: Candidates = torch.load(file, weights_only=False)
+    return candidates
 
 
 def trained(head: nn.Module, some: Pool, above_hull: Tensor, variant: Variant, steps: int, seed: int) -> nn.Module:
@@ -152,43 +178,83 @@ def intervals(found: Sequence[tuple[Tensor, Tensor]], base: Sequence[tuple[Tenso
     return torch.stack([mean, *values.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)])
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the heads are evaluated on.
+
+    Attributes:
+        pool: real systems and negatives, none with noise.
+        above_hull: energies above the hull of the real systems (n_real,), eV/atom.
+        candidates: for the ranking.
+    """
+
+    pool: Pool
+    above_hull: Tensor
+    candidates: Candidates
+
+
+def line(heads: Sequence[nn.Module], base: Sequence[nn.Module], held: Held) -> list[str]:
+    """Return the figures of a variant, means over seeds: AUROC by class and their mean, change, hull, ranking."""
+    found, others = ([energies(head, held.pool) for head in some] for some in (heads, base))
+    scores = torch.stack([areas(*one) for one in found])
+    change = intervals(found, others)[:, SAMPLE].tolist()
+    unstable, stable = held.above_hull > UNSTABLE, held.above_hull <= 0
+    hull = [auroc(real[stable], real[unstable]) for real, _ in found]
+    hits = torch.stack([held.candidates.chosen(head) for head in heads]).double()
+    gained = hits - torch.stack([held.candidates.chosen(head) for head in base]).double()
+    error = gained.mean(0).std() / gained.shape[1] ** 0.5
+    return [
+        *(f"{value:.3f}" for value in scores.mean(0).tolist()),
+        f"{scores.mean():.3f}",
+        f"{change[0]:+.4f} ({change[1]:+.4f} to {change[2]:+.4f})",
+        f"{scores[:, SAMPLE].std(correction=0):.4f}",
+        f"{fmean(hull):.3f}",
+        f"{100 * hits.mean():.1f} % ({100 * gained.mean():+.1f} ± {196 * error:.1f})",
+    ]
+
+
+def header(held: Held) -> list[str]:
+    """Return the titles of the columns, with denominators."""
+    counts = held.pool.possible.sum(1).tolist()
+    names = [f"{name} ({n})" for name, n in zip(makers(load("graph_energy")), counts, strict=True)]
+    hull = f"hull ({int((held.above_hull <= 0).sum())}, {int((held.above_hull > UNSTABLE).sum())})"
+    rows = len(held.candidates.owner.unique())
+    return ["contrast", *names, "mean", "own samples: change", "spread over seeds", hull, f"best of ten ({rows})"]
+
+
+def show(cells: Sequence[str]) -> None:
+    """Print a row of the table."""
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
-    """Train all variants, and print the tables."""
+    """Train all variants, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     parser.add_argument("--folder", type=Path, default=Path("runs/contrast"))
     parser.add_argument("--split", choices=SPLITS[1:], default="val")
-    parser.add_argument("--rows", type=int, nargs=2, default=(2000, 500), help="for training, for evaluation")
+    parser.add_argument("--rows", type=int, nargs=3, default=(2000, 500, 100), help="to train, to evaluate, to rank")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    table = CrystalTable.load(options.table)
-    train, train_rows = kept_pool(options.folder, table, "train", options.rows[0])
-    held, _ = kept_pool(options.folder, table, options.split, options.rows[1])
-    head = load("graph_energy").site_energy
-    above = table.label("energy_above_hull")[train_rows]
-    found = {"shipped, no training": [energies(head, held)] * options.seeds}
+    table, above = CrystalTable.load(options.table), "energy_above_hull"
+    n_train, n_held, n_ranked = options.rows
+    train, train_rows = kept_pool(options.folder, table, "train", n_train)
+    some, rows = kept_pool(options.folder, table, options.split, n_held)
+    held = Held(some, table.label(above)[rows], kept_candidates(options.folder, table, options.split, n_ranked))
+    shipped, labels = load("graph_energy").site_energy, table.label(above)[train_rows]
+    base: list[nn.Module] = []
+    print(page_table(header(held), []))
     for name in options.only:
-        heads = (trained(head, train, above, VARIANTS[name], options.steps, s) for s in range(options.seeds))
-        found[name] = [energies(one, held) for one in heads]
-    print(markdown(found, options.only[0], held.possible.sum(1).tolist()))
-
-
-def markdown(found: Mapping[str, Sequence[tuple[Tensor, Tensor]]], base: str, counts: Iterable[int]) -> str:
-    """Return the table of all variants."""
-    names = [f"{name} ({n})" for name, n in zip(makers(load("graph_energy")), counts, strict=True)]
-    rows = []
-    for name, some in found.items():
-        scores = torch.stack([areas(*one) for one in some])
-        change = intervals(some, found[base])[:, 5]
-        spread = scores[:, 5].std().item() if len(some) > 1 else 0.0
-        shown = [f"{value:.3f}" for value in scores.mean(0).tolist()]
-        mean = f"{fmean(scores.mean(0).tolist()):.3f}"
-        rows.append((name, *shown, mean, f"{spread:.4f}", f"{change[0]:+.4f} ({change[1]:+.4f} to {change[2]:+.4f})"))
-    header = ("contrast", *names, "mean", "own samples: spread over seeds", f"own samples: change from {base}")
-    return page_table(header, rows)
+        seconds, variant = time.process_time(), VARIANTS[name]
+        heads = [trained(shipped, train, labels, variant, options.steps, seed) for seed in range(options.seeds)]
+        seconds = (time.process_time() - seconds) / options.seeds
+        if not base:
+            base = heads
+            show(["as shipped, no training", *line([shipped] * options.seeds, base, held)])
+        show([f"{name}, {seconds:.0f} CPU-s", *line(heads, base, held)])
 
 
 if __name__ == "__main__":

@@ -121,3 +121,27 @@ def pool(
         possible.append(torch.stack(masks))
     parts = [Systems.joined(some) for some in false.values()]
     return Pool(Systems.joined(real), Systems.joined(parts), torch.cat(possible, 1))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Geometries of known templates, of which an energy has to find the right one.
+
+    Attributes:
+        systems: the geometries.
+        owner: the row that each belongs to (n_systems,).
+        hit: which match the truth (n_systems,).
+    """
+
+    systems: Systems
+    owner: Tensor
+    hit: Tensor
+
+    def chosen(self, head: nn.Module) -> Tensor:
+        """Return for each row whether the candidate of lowest energy matches (n_rows,)."""
+        levels = self.systems.levels(head, torch.arange(len(self.owner)))
+        best = [rows[levels[rows].argmin()] for rows in self._by_row()]
+        return self.hit[torch.stack(best)]
+
+    def _by_row(self) -> list[Tensor]:
+        return [(self.owner == row).nonzero().ravel() for row in self.owner.unique()]
