@@ -1,6 +1,7 @@
 """Laws of the contrast of a graph energy: its losses, adversarial negatives, and what the objective makes of them."""
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
+
+from compare_contrasts import above_own, areas, intervals
 from matgen.datasets.crystals import CrystalTable
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_atom
 from matgen.nn.trunk import TrunkConfig
@@ -23,6 +27,7 @@ from matgen.training.graph_energy import GraphObjective
 from matgen.training.graph_loss import GraphLoss
 from matgen.training.properties import PropertyTargets, trainable
 from matgen.weights.models import load
+from shared.frozen import Candidates, Systems, read
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -258,3 +263,39 @@ def test_negatives_know_which_system_they_were_made_from(table: CrystalTable) ->
     assert torch.equal(wrong.n_sites, templates.n_sites[owner])
     # Each class leaves out those that it cannot make wrong, and volumes can always be wrong.
     assert 8 < len(owner) <= 24
+
+
+# ---------------------------------------------------------------- the benchmark
+
+
+def test_what_is_kept_of_a_system_gives_its_energy(some: tuple[TemplateBatch, Geometry]) -> None:
+    (templates, _), model = some, load("graph_energy")
+    geometry = Geometry(some[1].lattice.float(), some[1].coords.float())
+    sigma = torch.full((templates.n_systems,), LEVEL)
+    kept = read(model, templates, geometry, sigma)
+    twice = Systems.joined([kept, kept])
+    state = expand(templates, geometry)
+    expected = energy_per_atom(model(state, sigma), state, sigma).detach()
+    rows = torch.tensor([2, len(expected) + 5, 0])
+    found = twice.levels(model.site_energy, rows).detach()
+    torch.testing.assert_close(found, expected[rows % len(expected)], atol=1e-5, rtol=1e-5)
+
+
+def test_the_candidate_of_lowest_energy_of_each_row_is_chosen() -> None:
+    residual = torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0])
+    systems = Systems(torch.zeros(5, 1), torch.ones(5), torch.ones(5, dtype=torch.long), residual)
+    hit = torch.tensor([True, False, True, False, True])
+    found = Candidates(systems, torch.tensor([0, 0, 0, 1, 1]), hit).chosen(torch.nn.Linear(1, 1))
+    assert found.tolist() == [False, True]
+
+
+def test_a_variant_does_not_differ_from_itself_and_shares_leave_out_what_is_impossible() -> None:
+    rng = generator()
+    real, false = torch.randn(50, generator=rng), torch.randn(7, 50, generator=rng) + 1
+    false[3, ::2] = torch.nan
+    assert not intervals([(real, false)] * 2, [(real, false)] * 2)[0].any()
+    better = [(real, false + 1)] * 2
+    mean, low, high = intervals(better, [(real, false)] * 2)
+    assert bool((low <= mean).all() and (mean <= high).all() and (mean > 0).all())
+    assert float(areas(real, false)[3]) == pytest.approx(float((false[3, 1::2, None] > real).double().mean()))
+    assert above_own(real, false[3]) == pytest.approx(float((false[3, 1::2] > real[1::2]).double().mean()))

@@ -178,6 +178,12 @@ def intervals(found: Sequence[tuple[Tensor, Tensor]], base: Sequence[tuple[Tenso
     return torch.stack([mean, *values.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)])
 
 
+def above_own(real: Tensor, false: Tensor) -> float:
+    """Return the share of negatives of a class, NaN where impossible, that lie above the one they were made from."""
+    possible = ~false.isnan()
+    return float((false > real)[possible].double().mean())
+
+
 @dataclass(frozen=True)
 class Held:
     """What the heads are evaluated on.
@@ -208,6 +214,7 @@ def line(heads: Sequence[nn.Module], base: Sequence[nn.Module], held: Held) -> l
         f"{scores.mean():.3f}",
         f"{change[0]:+.4f} ({change[1]:+.4f} to {change[2]:+.4f})",
         f"{scores[:, SAMPLE].std(correction=0):.4f}",
+        f"{100 * fmean(above_own(real, false[SAMPLE]) for real, false in found):.1f} %",
         f"{fmean(hull):.3f}",
         f"{100 * hits.mean():.1f} % ({100 * gained.mean():+.1f} ± {196 * error:.1f})",
     ]
@@ -219,7 +226,16 @@ def header(held: Held) -> list[str]:
     names = [f"{name} ({n})" for name, n in zip(makers(load("graph_energy")), counts, strict=True)]
     hull = f"hull ({int((held.above_hull <= 0).sum())}, {int((held.above_hull > UNSTABLE).sum())})"
     rows = len(held.candidates.owner.unique())
-    return ["contrast", *names, "mean", "own samples: change", "spread over seeds", hull, f"best of ten ({rows})"]
+    return [
+        "contrast",
+        *names,
+        "mean",
+        "own samples: change",
+        "spread over seeds",
+        "above their originals",
+        hull,
+        f"best of ten ({rows})",
+    ]
 
 
 def show(cells: Sequence[str]) -> None:
