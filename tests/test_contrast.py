@@ -38,7 +38,7 @@ def levels(n: int = 6, negatives: int = 1, past: int = 0) -> Levels:
     rng = generator(n + 10 * negatives)
     owner = torch.arange(n).repeat(negatives)
     real, false, earlier = (3 * torch.randn(k, dtype=torch.float64, generator=rng) for k in (n, len(owner), past))
-    return Levels(real, false, owner, torch.ones(n, dtype=torch.float64), earlier)
+    return Levels(real, false, owner, false - real[owner], torch.ones(n, dtype=torch.float64), earlier)
 
 
 def test_the_logistic_loss_is_the_cross_entropy_at_minus_the_energy() -> None:
@@ -121,7 +121,7 @@ def test_soft_labels_fall_by_e_over_the_scale_and_end_as_negatives() -> None:
     # The least loss of a system of reality p is at E / N = -logit p.
     p = torch.tensor([0.3], dtype=torch.float64)
     real = torch.tensor([-math.log(0.3 / 0.7)], dtype=torch.float64, requires_grad=True)
-    logistic(Levels(real, some.false[:0], some.owner[:0], p, some.past)).backward()
+    logistic(Levels(real, some.false[:0], some.owner[:0], some.apart[:0], p, some.past)).backward()
     assert float(real.grad) == pytest.approx(0.0, abs=1e-12)  # type: ignore[arg-type]
 
 
@@ -132,14 +132,13 @@ def test_the_bound_does_nothing_below_it_and_grows_by_half_the_square_above() ->
     grads = []
     for form in (free, bound):
         real = some.real.clone().requires_grad_()
-        loss = contrast_loss(replace(some, real=real), form)
+        loss = contrast_loss(replace(some, real=real, apart=some.false - real), form)
         loss.backward()
         grads.append((loss.item(), real.grad))
     assert grads[0][0] == grads[1][0]
     assert torch.equal(grads[0][1], grads[1][1])
-    wider = replace(some, false=some.real + 3.0)
-    assert float(beyond(wider, 2.0)) == pytest.approx(0.5)
-    assert float(beyond(replace(some, false=some.real - 3.0), 2.0)) == pytest.approx(0.5)
+    for sign in (1, -1):
+        assert float(beyond(sign * torch.tensor([3.0, 1.0]), 2.0)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ class ContrastForm:
             alike; of `logistic`.
         adversarial_share: share of the negatives that descended on the energy.
         adversarial_steps: steps of that descent.
-        bound: |ΔE| / N between a negative and its real system beyond which more is penalised; 0 for no bound.
+        bound: τ of |Δh| ≤ τ, beyond which the difference of the trained scalar between a negative and the real system
+            that its label comes from is penalised; 0 for no bound.
     """
 
     loss: Literal["logistic", "infonce"] = "logistic"
@@ -64,13 +65,15 @@ class Levels:
         real: of real systems (n_real,).
         false: of negatives (n_false,).
         owner: the real system that each negative was made from (n_false,).
+        apart: difference of the trained scalar alone between each negative and its real system (n_false,).
         reality: how far each real system counts as real, 0 to 1 (n_real,).
-        past: of earlier negatives, without gradients (n_past,).
+        past: of earlier negatives (n_past,).
     """
 
     real: Tensor
     false: Tensor
     owner: Tensor
+    apart: Tensor
     reality: Tensor
     past: Tensor
 
@@ -78,7 +81,7 @@ class Levels:
 def contrast_loss(levels: Levels, form: ContrastForm) -> Tensor:
     """Return the loss of a batch ()."""
     loss = logistic(levels) if form.loss == "logistic" else infonce(levels, form.temperature)
-    return loss + beyond(levels, form.bound) if form.bound else loss
+    return loss + beyond(levels.apart, form.bound) if form.bound else loss
 
 
 def logistic(levels: Levels) -> Tensor:
@@ -101,10 +104,9 @@ def infonce(levels: Levels, temperature: float) -> Tensor:
     return F.softplus(real[some] + rivals[some].logsumexp(1)).sum() / max(1, int(some.sum()))
 
 
-def beyond(levels: Levels, bound: float) -> Tensor:
-    """Return half the mean square of what |ΔE| / N between negatives and their real systems exceeds the bound by."""
-    apart = (levels.false - levels.real[levels.owner]).abs()
-    return 0.5 * (F.relu(apart - bound) ** 2).sum() / max(1, len(apart))
+def beyond(apart: Tensor, bound: float) -> Tensor:
+    """Return half the mean square of what differences (n,) exceed the bound by, in size ()."""
+    return 0.5 * (F.relu(apart.abs() - bound) ** 2).sum() / max(1, len(apart))
 
 
 def reality(above_hull: Tensor, scale: float) -> Tensor:

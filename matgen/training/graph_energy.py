@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from matgen.batch.state import State
 from matgen.datasets.crystals import Crystals
-from matgen.nn.graph_energy import GraphEnergy, GraphOutput, energy_per_atom
+from matgen.nn.graph_energy import GraphEnergy, GraphOutput, energy_per_atom, residual_per_atom
 from matgen.runtime.random import normal, uniform
 from matgen.targets.distributions import Distribution
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
@@ -101,7 +101,9 @@ class GraphObjective:
         first = _first_systems(output, templates)
         denoising, parts = denoising_loss(first, templates, dirty, back, sigma, width)
         level = detached_level(output, state, all_sigma)
-        contrast = self._contrast(level[:n_real], level[len(rows) :], owner, rows[:n_real])
+        scalar = level - residual_per_atom(output, state, all_sigma).detach()
+        apart = scalar[len(rows) :] - scalar[owner]
+        contrast = self._contrast(level[:n_real], level[len(rows) :], owner, apart, rows[:n_real])
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
         total = w.direct * denoising + w.contrast * contrast + w.properties * likelihood
         if w.conservative:
@@ -145,11 +147,11 @@ class GraphObjective:
         low, high = self.weights.low_sigma
         return low * (high / low) ** uniform((n,), generator, like)
 
-    def _contrast(self, real: Tensor, false: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
+    def _contrast(self, real: Tensor, false: Tensor, owner: Tensor, apart: Tensor, rows: Tensor) -> Tensor:
         """Return the loss () of the contrast, and remember the energies of the negatives."""
         form = self.weights.form
         above = self.targets.values["energy_above_hull"][rows] if form.soft else torch.zeros_like(real)
-        loss = contrast_loss(Levels(real, false, owner, reality(above, form.soft), self.past.to(real)), form)
+        loss = contrast_loss(Levels(real, false, owner, apart, reality(above, form.soft), self.past.to(real)), form)
         self.past = torch.cat([self.past.to(real), false.detach()])[-form.queue :] if form.queue else self.past
         return loss
 

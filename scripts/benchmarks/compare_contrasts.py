@@ -43,10 +43,17 @@ UNSTABLE = 0.02
 
 @dataclass(frozen=True)
 class Variant:
-    """A form of the contrast, and the share of own samples among the negatives."""
+    """A form of the contrast.
+
+    Attributes:
+        form: of the loss.
+        sample_share: share of own samples among the negatives.
+        scored_again: score the negatives of a queue by the head as it is now, with gradients.
+    """
 
     form: ContrastForm = field(default_factory=ContrastForm)
     sample_share: float = 0.25
+    scored_again: bool = False
 
 
 VARIANTS = {
@@ -59,6 +66,10 @@ VARIANTS = {
     "InfoNCE, 4 negatives, T = 2": Variant(ContrastForm("infonce", temperature=2.0, negatives=4)),
     "InfoNCE, 1 negative, queue of 1,024": Variant(ContrastForm("infonce", queue=1024)),
     "InfoNCE, 4 negatives, queue of 1,024": Variant(ContrastForm("infonce", negatives=4, queue=1024)),
+    "InfoNCE, 1 negative, queue of 1,024 scored again": Variant(ContrastForm("infonce", queue=1024), scored_again=True),
+    "InfoNCE, 4 negatives, queue of 1,024 scored again": Variant(
+        ContrastForm("infonce", negatives=4, queue=1024), scored_again=True
+    ),
     "soft labels, 0.1 eV/atom": Variant(ContrastForm(soft=0.1)),
     "soft labels, 0.5 eV/atom": Variant(ContrastForm(soft=0.5)),
     "25 % adversarial": Variant(ContrastForm(adversarial_share=0.25)),
@@ -130,16 +141,20 @@ def trained(head: nn.Module, some: Pool, above_hull: Tensor, variant: Variant, s
     generator, n = torch.Generator().manual_seed(seed), len(some.real.counts)
     shares = torch.tensor([(1 - variant.sample_share - form.adversarial_share) / 5] * 5)
     shares = torch.cat([shares, torch.tensor([variant.sample_share, form.adversarial_share])])
-    past = torch.zeros(0)
+    past, queue = torch.zeros(0), torch.zeros(0, dtype=torch.long)
     for _ in range(steps):
         rows = torch.randint(n, (BATCH,), generator=generator)
         owner = torch.arange(BATCH).repeat(form.negatives)
         kind = torch.multinomial(shares, len(owner), replacement=True, generator=generator)
         yes = some.possible[kind, rows[owner]]
         owner, kind = owner[yes], kind[yes]
-        real, false = some.real.levels(head, rows), some.false.levels(head, kind * n + rows[owner])
-        loss = contrast_loss(Levels(real, false, owner, reality(above_hull[rows], form.soft), past), form)
-        past = torch.cat([past, false.detach()])[-form.queue :] if form.queue else past
+        wrong = kind * n + rows[owner]
+        real, false = some.real.levels(head, rows), some.false.levels(head, wrong)
+        past = some.false.levels(head, queue) if variant.scored_again else past
+        apart = (false - some.false.residual[wrong]) - (real - some.real.residual[rows])[owner]
+        loss = contrast_loss(Levels(real, false, owner, apart, reality(above_hull[rows], form.soft), past), form)
+        if form.queue:
+            past, queue = torch.cat([past, false.detach()])[-form.queue :], torch.cat([queue, wrong])[-form.queue :]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
