@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
 
-from compare_contrasts import above_own, areas, intervals
 from matgen.datasets.crystals import CrystalTable
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig, energy_per_atom
 from matgen.nn.trunk import TrunkConfig
@@ -27,7 +26,8 @@ from matgen.training.graph_energy import GraphObjective
 from matgen.training.graph_loss import GraphLoss
 from matgen.training.properties import PropertyTargets, trainable
 from matgen.weights.models import load
-from shared.frozen import Candidates, Systems, read
+from shared.contrasts import above_own, areas, energies, intervals
+from shared.frozen import Candidates, Systems, pool, read
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -252,6 +252,34 @@ def test_every_form_trains_the_scalar(table: CrystalTable, form: ContrastForm) -
     objective.loss(model, rows, generator(2))
     objective.loss(model, rows, generator(3))
     assert len(objective.past) == form.queue, "the latest negatives, as many as asked for"
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["logistic", "infonce", "queue", "soft", "adversarial", "bound"])
+def test_a_form_gives_the_loss_of_the_cpu_on_every_device(table: CrystalTable, form: ContrastForm, device: str) -> None:
+    losses = []
+    for where in ("cpu", device):
+        objective = objective_of(table.to(where), GraphLoss(form=form, sample_share=0.2))
+        model = tiny_graph().to(where)
+        for seed in (1, 2):
+            loss, _ = objective.loss(model, objective.rows[torch.arange(24) % len(objective.rows)], generator(seed))
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_energies_of_a_pool_are_those_of_the_cpu_on_every_device(table: CrystalTable, device: str) -> None:
+    found = []
+    for where in ("cpu", device):
+        model, some = tiny_graph().to(where), table.to(where)
+
+        def levels(n: int, _: torch.Generator, where: str = where) -> Tensor:
+            return torch.full((n,), LEVEL, device=where)
+
+        rows = torch.arange(8, device=where)
+        held = pool(model, some, rows, levels, generator(), noise=False, size=5)
+        found.append([part.detach().cpu() for part in energies(model.site_energy, held)])
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-2, atol=1e-2, equal_nan=True)
 
 
 def test_negatives_know_which_system_they_were_made_from(table: CrystalTable) -> None:

@@ -1,6 +1,6 @@
 """Systems as the scalar head of the graph energy reads them, with trunk and denoiser fixed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -92,6 +92,8 @@ def pool(
     generator: torch.Generator,
     *,
     noise: bool,
+    classes: Mapping[str, Maker] | None = None,
+    size: int = 64,
 ) -> Pool:
     """Return real systems and negatives of some rows of a table.
 
@@ -102,15 +104,17 @@ def pool(
         levels: noise levels of so many systems, Å.
         generator: random numbers.
         noise: add noise of these levels, as in training.
+        classes: of negatives; those of `makers` if left out.
+        size: of a batch.
     """
 
     def seen(templates: TemplateBatch, geometry: Geometry) -> Systems:
         sigma = levels(templates.n_systems, generator)
         return read(model, templates, noised(templates, geometry, sigma, generator)[0] if noise else geometry, sigma)
 
-    classes = makers(model)
+    classes = makers(model) if classes is None else classes
     real, false, possible = [], {name: [] for name in classes}, []
-    for chunk in rows[table.n_atoms[rows].argsort()].split(64):
+    for chunk in rows[table.n_atoms[rows].argsort(stable=True)].split(size):
         templates, geometry = table.batch(chunk)
         real.append(seen(templates, geometry))
         masks = []
@@ -139,7 +143,7 @@ class Candidates:
 
     def chosen(self, head: nn.Module) -> Tensor:
         """Return for each row whether the candidate of lowest energy matches (n_rows,)."""
-        levels = self.systems.levels(head, torch.arange(len(self.owner)))
+        levels = self.systems.levels(head, torch.arange(len(self.owner), device=self.owner.device))
         best = [rows[levels[rows].argmin()] for rows in self._by_row()]
         return self.hit[torch.stack(best)]
 
