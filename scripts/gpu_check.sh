@@ -7,7 +7,7 @@
 #                                             there: unpack it, run `pytest -m gpu`, measure, write gpu_check.md
 #
 # The machine needs PyTorch, e3nn, torch-geometric, scipy, pandas, pyarrow, safetensors, joblib, typer, rich and pytest.
-# .gpu_check/ adds CHGNet, pymatgen, ASE, moyopy, spglib, SMACT and vesin, without what they do not need here; RDKit and
+# .gpu_check/ adds CHGNet, pymatgen, ASE, moyopy, spglib, SMACT, vesin and torch-pme, without what they do not need here; RDKit and
 # tblite, which only molecules need, would take 39 MB: --with-molecules packs them, otherwise molecules are left out.
 # FOLDER is $OUT, or .gpu_check/out. Every step has a process and a time limit of its own: one that fails is told in
 # the table, and the rest go on. The tests run side by side, the measurements one after another, while the next ones are
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.." || exit
 PYTHON=${PYTHON:-python3}
 PACK=.gpu_check
 
-needed=(chgnet pymatgen pymatgen-core ase spglib moyopy smact vesin
+needed=(chgnet pymatgen pymatgen-core ase spglib moyopy smact vesin torch-pme
     monty ruamel.yaml uncertainties palettable orjson nvidia-ml-py3)
 of_molecules=(rdkit tblite posebusters)
 

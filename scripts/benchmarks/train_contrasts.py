@@ -42,6 +42,9 @@ SHIPPED = "as shipped, no training"
 PACED, WARM = 12, 4
 """Steps by which the pace is measured, of which the first are not counted."""
 
+SPARED = 0.85
+"""Share of the time that is planned for; the rest is for validation, and for a pace that falls."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -141,7 +144,7 @@ def steps_that_fit(work: Work, name: str, seed: int) -> int:
         time.sleep(0.2)
     paces = [json.loads(one.read_text(encoding="utf-8")) for one in found]
     seconds = [pace["each"] for pace in paces]
-    left = work.options.until - max(pace["at"] for pace in paces)
+    left = SPARED * (work.options.until - max(pace["at"] for pace in paces))
     return max(10, int(left / sqrt(fmean(seconds) * max(seconds))) // 10 * 10)
 
 
