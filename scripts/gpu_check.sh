@@ -3,20 +3,21 @@
 #
 #   scripts/gpu_check.sh pack [3.12]          where there is a network: put what such a machine lacks into .gpu_check/,
 #                                             for that version of Python
-#   scripts/gpu_check.sh [--device cuda] [--out FOLDER] [--quick]
+#   scripts/gpu_check.sh [--device cuda] [--out FOLDER] [--short | --quick] [--seconds 570]
 #                                             there: unpack it, run `pytest -m gpu`, measure, write gpu_check.md
 #
 # The machine needs PyTorch, e3nn, torch-geometric, scipy, pandas, pyarrow, safetensors, joblib, typer, rich and pytest.
-# .gpu_check/ adds CHGNet, pymatgen, ASE, moyopy, spglib, SMACT and vesin, without what they do not need here; RDKit and
+# .gpu_check/ adds CHGNet, pymatgen, ASE, moyopy, spglib, SMACT, vesin and torch-pme, without what they do not need here; RDKit and
 # tblite, which only molecules need, would take 39 MB: --with-molecules packs them, otherwise molecules are left out.
 # FOLDER is $OUT, or .gpu_check/out. Every step has a process and a time limit of its own: one that fails is told in
-# the table, and the rest go on. `--device cpu --quick` tries all this without a GPU.
+# the table, and the rest go on. The tests run side by side, the measurements one after another, while the next ones are
+# already imported. `--short` measures less, in about four minutes; `--device cpu --quick` tries all this without a GPU.
 set -u
 cd "$(dirname "$0")/.." || exit
 PYTHON=${PYTHON:-python3}
 PACK=.gpu_check
 
-needed=(chgnet pymatgen pymatgen-core ase spglib moyopy smact vesin
+needed=(chgnet pymatgen pymatgen-core ase spglib moyopy smact vesin torch-pme
     monty ruamel.yaml uncertainties palettable orjson nvidia-ml-py3)
 of_molecules=(rdkit tblite posebusters)
 
@@ -69,9 +70,9 @@ from test_molecule_training import table
 table().save(Path('$PACK/molecules.npz'))"
 }
 
-# Seconds that a step may take: what it asks for, within ten minutes in all on a GPU; ten times as long on a CPU.
+# Seconds that a step may take: what it asks for, within what is left of all; ten times as long on a CPU.
 limit() {
-    local left=$((570 - SECONDS))
+    local left=$((LIMIT - SECONDS))
     if [ "$DEVICE" = cpu ]; then echo $((10 * $1)); else echo $(($1 < left ? $1 : (left > 1 ? left : 1))); fi
 }
 
@@ -89,23 +90,50 @@ unpacked() {
     export MATGEN_TEST_MOLECULES=$PWD/$PACK/molecules.npz
 }
 
-laws() {
-    local files log=$OUT_DIR/pytest.log marks=gpu status
+law() { # a file of tests; further options
+    local log status marks=gpu
+    log=$OUT_DIR/$(basename "$1" .py).log
     [ "$DEVICE" = cpu ] && marks="not gpu and not slow"
-    files=$(grep -l 'mark\.gpu' tests/test_*.py)
-    [ "$DEVICE" = cpu ] && files="tests/test_gpu.py tests/test_relax_batch.py -k cpu"
-    # shellcheck disable=SC2086
-    timeout "$(limit 240)" "$PYTHON" -m pytest -p shared.stand_ins -q -n 0 -rfEs -m "$marks" --durations=5 $files >"$log" 2>&1
+    timeout "$(limit 150)" "$PYTHON" -m pytest -p shared.stand_ins -q -n 0 -rfEs -W default -m "$marks" --durations=5 \
+        "$@" >"$log" 2>&1
     status=$?
     row "tests" "$(grep -E '^[0-9]+ (passed|failed|skipped|error)|(passed|failed|error).* in ' "$log" | tail -1)" \
-        "pytest -m \"$marks\", exit status $status; failed: $(grep -E "^(FAILED|ERROR|tests/.*Error)" "$log" | cut -c1-120 | tr '\n' ';')"
+        "$1 -m \"$marks\", exit status $status; failed: $(grep -E "^(FAILED|ERROR|tests/.*Error)" "$log" | cut -c1-120 | tr '\n' ';')"
 }
 
-step() {
-    local log=$OUT_DIR/$1.log
-    # shellcheck disable=SC2086
-    timeout "$(limit "$2")" "$PYTHON" scripts/benchmarks/measure_gpu.py "$1" --device "$DEVICE" --out "$OUT_DIR" $QUICK >"$log" 2>&1 ||
-        row "$1" "failed" "exit status $?: $(tail -1 "$log" | cut -c1-300)"
+laws() {
+    local file files pids=()
+    # The fixture `device` of conftest.py holds the mark for the files that use it.
+    files=$(grep -lE 'mark\.gpu|device: str' tests/test_*.py)
+    [ "$DEVICE" = cpu ] && files="tests/test_gpu.py tests/test_relax_batch.py"
+    for file in $files; do
+        if [ "$DEVICE" = cpu ]; then law "$file" -k cpu; else law "$file" & fi
+        pids+=($!)
+    done
+    [ "$DEVICE" = cpu ] || wait "${pids[@]}"
+}
+
+declare -A BEGUN=()
+
+begin() { # steps: they are imported, and wait
+    local name
+    for name in "$@"; do
+        rm -f "$OUT_DIR/.$name"
+        "$PYTHON" scripts/benchmarks/measure_gpu.py "$name" --device "$DEVICE" --out "$OUT_DIR" --size "$SIZE" \
+            --after "$OUT_DIR/.$name" >"$OUT_DIR/$name.log" 2>&1 &
+        BEGUN[$name]=$!
+    done
+}
+
+step() { # a step that has begun; seconds that it may take
+    local pid=${BEGUN[$1]} until status=0
+    until=$((SECONDS + $(limit "$2")))
+    touch "$OUT_DIR/.$1"
+    while kill -0 "$pid" 2>/dev/null && [ $SECONDS -lt $until ]; do sleep 0.2; done
+    kill "$pid" 2>/dev/null
+    wait "$pid" || status=$?
+    rm -f "$OUT_DIR/.$1"
+    [ $status -eq 0 ] || row "$1" "failed" "exit status $status: $(tail -n 1 "$OUT_DIR/$1.log" | cut -c1-300)"
 }
 
 if [ "${1:-}" = pack ]; then
@@ -114,13 +142,14 @@ if [ "${1:-}" = pack ]; then
     exit
 fi
 
-DEVICE=cuda OUT_DIR=${OUT:-$PACK/out} QUICK="" SITE=""
+DEVICE=cuda OUT_DIR=${OUT:-$PACK/out} SIZE=full SITE="" LIMIT=570
 while [ $# -gt 0 ]; do
     case $1 in
         --device) DEVICE=${2:?expected a device after --device}; shift ;;
         --out) OUT_DIR=${2:?expected a folder after --out}; shift ;;
-        --quick) QUICK=--quick ;;
-        *) echo "expected pack, --device, --out or --quick, got $1" >&2; exit 2 ;;
+        --short | --quick) SIZE=${1#--} ;;
+        --seconds) LIMIT=${2:?expected a number after --seconds}; shift ;;
+        *) echo "expected pack, --device, --out, --short, --quick or --seconds, got $1" >&2; exit 2 ;;
     esac
     shift
 done
@@ -128,15 +157,19 @@ mkdir -p "$OUT_DIR" && rm -f "$OUT_DIR/rows.jsonl" && touch "$OUT_DIR/rows.jsonl
 unpacked
 export PYTHONPATH=$PWD:$PWD/scripts/benchmarks:$PWD/tests:$SITE PYTHONUNBUFFERED=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 "$PYTHON" -c "import torch; from matgen.runtime.devices import find_device; print(find_device('$DEVICE'))" || exit
+trap 'kill "${BEGUN[@]}" 2>/dev/null' EXIT
+last=(train_tf32)
+[ "$SIZE" = short ] && last=()
+begin train neighbours shape relax design "${last[@]}"
 laws
-step relax 120
-step shape 120
 step train 60
 step neighbours 60
-step train_tf32 60
-step design 120
+step shape 120
+step relax 120
+step design 130
+for name in "${last[@]}"; do step "$name" 60; done
 {
-    echo "# matgen on $DEVICE$QUICK"
+    echo "# matgen on $DEVICE, $SIZE sizes"
     echo
     "$PYTHON" scripts/benchmarks/measure_gpu.py table --device "$DEVICE" --out "$OUT_DIR"
 } >"$OUT_DIR/gpu_check.md"

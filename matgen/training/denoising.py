@@ -120,10 +120,15 @@ def own_samples(
         output = model(expand(templates, current), sigma)
         step = predicted_step(output, templates, current)
         current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
-    miss = difference(templates, turned_to(templates, geometry, current), current, scales(templates, geometry))
+    return templates, current, missed(templates, geometry, current)
+
+
+def missed(templates: TemplateBatch, truth: Geometry, found: Geometry) -> Tensor:
+    """Return which geometries miss the truth by more than 0.15 Å, root mean square of free parameters (n_systems,)."""
+    miss = difference(templates, turned_to(templates, truth, found), found, scales(templates, truth))
     square = per_system(templates, Geometry(miss.lattice**2, miss.coords**2))
     count = per_system(templates, Geometry(templates.free_lattice.float(), templates.free_coords.float()))
-    return templates, current, (square / count).sqrt() > 0.15
+    return (square / count).sqrt() > 0.15
 
 
 def turned_to(templates: TemplateBatch, geometry: Geometry, like: Geometry) -> Geometry:

@@ -3,7 +3,8 @@
 `python scripts/benchmarks/measure_gpu.py STEP --device cuda`: neighbours, shape, relax, train, train_tf32 or design;
 `table` prints the Markdown table of what the steps appended to rows.jsonl in the output folder. `scripts/gpu_check.sh`
 runs all steps, each in a process of its own. Structures are the textbook crystals with random changes of their free
-parameters, so that no training table is needed. A first, shorter run of each step is not part of its time.
+parameters, so that no training table is needed. A first, shorter run of each step is not part of its time. With
+`--after FILE` a step waits for this file once all is imported.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -105,10 +106,13 @@ class Stages:
 Row = dict[str, Any]
 """What was measured: figure with unit, and how."""
 
+Size = Literal["full", "short", "quick"]
+"""For a published figure, for one in less time, or to try the script."""
 
-def neighbours(device: str, *, quick: bool) -> Row:
+
+def neighbours(device: str, size: Size) -> Row:
     """Neighbour lists per second, on the device and by vesin."""
-    n = 64 if quick else 1024
+    n = {"full": 1024, "short": 512, "quick": 64}[size]
     state = expand(*perturbed(n))
     there: State = expand(*(part.to(device) for part in perturbed(n)))
     by_images(there, 6.0)
@@ -123,9 +127,9 @@ def neighbours(device: str, *, quick: bool) -> Row:
     return {"figure": f"{n / clock.seconds:.0f} lists/s", "how": how}
 
 
-def shape(device: str, *, quick: bool) -> Row:
+def shape(device: str, size: Size) -> Row:
     """Crystals per second from the prior to ranked proposals."""
-    n = 2 if quick else 50
+    n = {"full": 50, "short": 16, "quick": 2}[size]
     request = Request.of(targets={"band_gap": 1.5}, n=n)
     kind = Crystals(request, load_models(device))
     small = Request.of(targets={"band_gap": 1.5}, n=1, over_generation=1)
@@ -139,9 +143,9 @@ def shape(device: str, *, quick: bool) -> Row:
     }
 
 
-def relax(device: str, *, quick: bool) -> Row:
+def relax(device: str, size: Size) -> Row:
     """Crystals per second relaxed by CHGNet in batches, and the largest difference in energy from the CPU."""
-    n, compared = (24, 4) if quick else (2048, 16)
+    n, compared = {"full": (2048, 16), "short": (512, 4), "quick": (24, 4)}[size]
     initial = structures(expand(*perturbed(n)))
     tasks = [(i, structure, math.inf) for i, structure in enumerate(initial)]
     slots = batching(device).slots
@@ -165,9 +169,10 @@ def relax(device: str, *, quick: bool) -> Row:
     }
 
 
-def trained(device: str, *, quick: bool) -> Row:
+def trained(device: str, size: Size) -> Row:
     """Crystals per second in the training of the graph energy."""
-    rows, batch_size, steps = (256, 16, 3) if quick else (8192, 768, 40)
+    sizes = {"full": (8192, 768, 40), "short": (3072, 768, 24), "quick": (256, 16, 3)}
+    rows, batch_size, steps = sizes[size]
     batch, geometry = perturbed(rows)
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(rows, 4, generator=generator) * torch.tensor([3.0, -2.0, 0.1, -4.0])
@@ -196,22 +201,24 @@ def trained(device: str, *, quick: bool) -> Row:
     }
 
 
-def trained_in_tf32(device: str, *, quick: bool) -> Row:
+def trained_in_tf32(device: str, size: Size) -> Row:
     """Return the same with matrix products in TF32."""
     torch.backends.cuda.matmul.allow_tf32 = True
-    row = trained(device, quick=quick)
+    row = trained(device, size)
     return row | {"how": row["how"] + ("; a CPU has no TF32" if device == "cpu" else "")}
 
 
-def designed(device: str, *, quick: bool) -> Row:
+def designed(device: str, size: Size) -> Row:
     """Candidates of a whole design."""
-    n, clock = (1, Clock(device)) if quick else (10, Clock(device))
+    n, budget = {"full": (10, 1.5), "short": (10, 0.7), "quick": (1, 3.0)}[size]
+    clock = Clock(device)
     small = {"sampler": {"pool": 2, "move_steps": 4, "levels": 4}, "formula": "NaCl", "allow_known": True}
-    options: dict[str, Any] = small if quick else {"band_gap": 1.5}
+    options: dict[str, Any] = small if size == "quick" else {"band_gap": 1.5}
     resources, stages = {"device": device, "processes": 1}, Stages()
     with TemporaryDirectory() as folder, clock.running():
-        found = design(n=n, seed=9, budget=3.0, out=f"{folder}/run", report=stages, resources=resources, **options)
-    return {"figure": f"{clock.seconds:.1f} s", "how": f"{len(found)} of {n} candidates found: {stages}"}
+        found = design(n=n, seed=9, budget=budget, out=f"{folder}/run", report=stages, resources=resources, **options)
+    how = f"{len(found)} of {n} candidates found, at most {60 * budget:.0f} s of search: {stages}"
+    return {"figure": f"{clock.seconds:.1f} s", "how": how}
 
 
 STEPS: dict[str, tuple[str, Callable[..., Row]]] = {
@@ -247,7 +254,8 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("step", choices=[*STEPS, "table"])
     options.add_argument("--device", default="cuda")
-    options.add_argument("--quick", action="store_true", help="small sizes, to try the script")
+    options.add_argument("--size", choices=get_args(Size), default="full", help="quick: to try the script")
+    options.add_argument("--after", type=Path, help="wait for this file before measuring")
     options.add_argument("--out", type=Path, required=True, help="folder of rows.jsonl")
     given = options.parse_args()
     if given.step == "table":
@@ -255,7 +263,9 @@ def main() -> int:
         return 0
     warnings.simplefilter("ignore")
     title, step = STEPS[given.step]
-    row = {"step": title, **step(given.device, quick=given.quick)}
+    while given.after and not given.after.exists():
+        time.sleep(0.1)
+    row = {"step": title, **step(given.device, given.size)}
     with (given.out / "rows.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
     print(row)
