@@ -246,8 +246,7 @@ def design(
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
-    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`,
-    `between={"requests": ["a.toml", "b.toml"], "alpha": 0.3}`):
+    and settings of `matgen.generation.request.Request`, whose tables may be given whole (`sampler={"levels": 20}`):
 
     * targets: a value, a (low, high) pair, or text such as ">3", by property name, also of files, `with_files`;
     * composition: `elements`, the only ones that may occur; `include`; `exclude`; `avoid_hazard`, toxic and
