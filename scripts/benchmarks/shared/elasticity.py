@@ -72,10 +72,10 @@ class Operation:
 
 
 def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
-    """Return the elastic tensor of a relaxed crystal, GPa.
+    """Return the elastic tensor of a relaxed crystal, GPa, positive or not.
 
     Raises:
-        ElasticityError: a mode at the zone centre, or the tensor, is not positive.
+        ElasticityError: a mode at the zone centre is not positive.
     """
     group = operations(crystal)
     modes, atoms = independent_strains(group), independent_atoms(group, len(crystal))
@@ -89,10 +89,12 @@ def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
     clamped, coupling = by_strain(group, modes, stress, force)
     constants = force_constants(group, atoms, pulled, len(crystal))
     tensor = clamped - coupling.T @ inverse(constants) @ coupling / crystal.volume * EV_PER_A3
-    tensor = (tensor + tensor.T) / 2
-    if np.linalg.eigvalsh(tensor).min() <= 0:
-        raise ElasticityError("the elastic tensor is not positive")
-    return ElasticTensor.from_voigt(tensor / np.outer(FACTORS, FACTORS))
+    return ElasticTensor.from_voigt((tensor + tensor.T) / 2 / np.outer(FACTORS, FACTORS))
+
+
+def is_positive(tensor: ElasticTensor) -> bool:
+    """Return whether any strain costs energy."""
+    return bool(np.linalg.eigvalsh(np.array(tensor.voigt) * np.outer(FACTORS, FACTORS)).min() > 0)
 
 
 def operations(crystal: Structure) -> list[Operation]:
