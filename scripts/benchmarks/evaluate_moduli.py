@@ -178,7 +178,14 @@ def _known_table(known: Sequence[Line], factors: Mapping[str, float]) -> str:
         spread = median(abs(math.log10(own / factor / label)) for own, label in pairs) if pairs else math.nan
         counts = [f"{n} of {len(known)}" for n in (plain, divided)]
         rows.append((name, f"{len(pairs)} of {len(known)}", f"{factor:.2f}", *counts, f"{spread:.3f}"))
-    heads = ("", "with a tensor", "median CHGNet/label", "within 20 %", "divided out", "median |Δ log10|, divided out")
+    heads = (
+        "",
+        "with a tensor",
+        "median CHGNet/label",
+        "within 20 %",
+        "divided out",
+        "median difference of log10, divided out",
+    )
     return table(heads, rows)
 
 

@@ -200,12 +200,12 @@ def inverse(constants: np.ndarray) -> np.ndarray:
     return (vectors[:, hard] / values[hard]) @ vectors[:, hard].T if len(hard) else np.zeros_like(constants)
 
 
-def chgnet_responses(model: Any, at_once: int = 32) -> Respond:
-    """Return what calculates forces and stresses by CHGNet, many structures at once."""
+def chgnet_responses(model: Any, atoms: int = 48) -> Respond:
+    """Return what calculates forces and stresses by CHGNet, as many structures at once as have so many atoms."""
 
     def respond(cells: Sequence[Structure]) -> list[Response]:
         graphs = [model.graph_converter(one) for one in cells]
-        found = model.predict_graph(graphs, task="efs", batch_size=at_once)
+        found = model.predict_graph(graphs, task="efs", batch_size=max(1, atoms // len(cells[0])))
         found = [found] if isinstance(found, dict) else found
         return [Response(one["f"].astype(float), one["s"].astype(float)) for one in found]
 
