@@ -18,15 +18,17 @@ from torch import Tensor
 from matgen.batch.state import State
 from matgen.energies.property_target import TemplatePropertyTarget
 from matgen.generation.errors import RequestError
+from matgen.generation.keywords import FIELDS, KEYWORDS, TABLES
 from matgen.generation.kinds.crystals import settled_conditions
 from matgen.generation.request import Request
 from matgen.nn.embedding_heads import EmbeddingHeads, WithHeads
 from matgen.nn.ensemble import Ensemble
 from matgen.screening.row import cells
+from matgen.screening.tables import schema
 from matgen.structures.conversion import described, state_of
 from matgen.targets.distributions import Distribution, median
 from matgen.targets.learned import BY_FILE, LEARNED
-from matgen.targets.properties import CRYSTAL_PROPERTIES, Property
+from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES_OF, Property
 from matgen.targets.target import TargetError, parse_target
 from matgen.templates.batch import TemplateBatch
 from matgen.weights.files import WEIGHTS, WeightsError, info
@@ -34,6 +36,7 @@ from matgen.weights.kinds import KINDS, PROPERTY_HEADS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, heads_of, read_property_file, write_property_file
 from matgen.weights.property_format import Block, FileProperty, PropertyFile
+from matgen.weights.property_names import wrong_name
 from matgen.weights.property_sets import files_in_use, named_files, packed, predicted_by, with_heads
 from matgen.workflows.design import identity
 from matgen.workflows.screen import screen
@@ -216,6 +219,14 @@ def test_an_unsound_file_is_refused_in_one_line(name: str, mine: PropertyFile, t
         named_files([str(path)], "crystal")
     assert "; " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_no_property_may_be_named_as_another_column_or_option() -> None:
+    for kind, known in PROPERTIES_OF.items():
+        others = {name.lower() for name in schema(kind).names} | set(FIELDS) | set(KEYWORDS) | set(TABLES)
+        wrong = {name for name in others - set(known) if not wrong_name(name)}
+        assert not wrong
+    assert not any(map(wrong_name, BY_FILE))
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ LARGEST = 200
 FEWEST, FEWEST_FORMULAS = 20, 5
 """Rows and formulas below which nothing is fitted."""
 
+FARTHEST = 1e30
+"""Numbers beyond it, or with a logarithm below one over it, are refused: the networks calculate in single precision."""
+
 SMILES = "smiles"
 """Column that makes the rows molecules."""
 
@@ -122,7 +125,9 @@ def read_column(asked: Column) -> Samples:
             skipped[str(material)] += 1
         else:
             samples.append(Sample(name, material, _group(material), factor(value)))
-            if asked.logarithmic and samples[-1].value <= 0:
+            if not abs(samples[-1].value) < FARTHEST:
+                texts.append(f"{value:g} in {name}")
+            if asked.logarithmic and samples[-1].value < 1 / FARTHEST:
                 negative.append(f"{value:g} in {name}")
     _check(asked, samples, texts, negative, skipped)
     return Samples(kind, tuple(samples), skipped)
@@ -201,14 +206,16 @@ def _units() -> pint.UnitRegistry:
 
 
 def _number(raw: Any) -> float | None:
-    """Return a number; None for an empty cell, NaN for text."""
+    """Return a number; None for an empty cell, NaN for text and for infinity."""
     if raw is None or (isinstance(raw, str) and raw.strip().lower() in {"", "nan", "na", "none", "null"}):
         return None
     try:
         value = float(raw)
     except (TypeError, ValueError):
         return math.nan
-    return value if math.isfinite(value) else None
+    if math.isnan(value):
+        return None
+    return math.nan if math.isinf(value) else value
 
 
 def _group(material: Structure | str) -> str:

@@ -9,7 +9,6 @@ more term of the energy, and a property that several files predict gets the even
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from matgen.targets.properties import PROPERTIES_OF
 from matgen.weights.files import WEIGHTS, WeightsError, weights_file
 from matgen.weights.kinds import PROPERTY_HEADS
 from matgen.weights.property_format import Block, PropertyFile, as_json, block_of
+from matgen.weights.property_names import wrong_name
 from matgen.weights.renamed import current_kind
 
 SHIPPED = "shipped"
@@ -39,9 +39,6 @@ READ = {"crystal": ("structure_properties", "template_properties"), "molecule": 
 
 LARGEST = 64 * 2**20
 """Bytes of the largest file that is read."""
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-"""Names of properties: they are columns, and parts of options."""
 
 NOT_EMBEDDING = frozenset({"heads", "crystal"})
 """Parts of a member that its embeddings do not depend on."""
@@ -220,10 +217,8 @@ def _check_names(read: PropertyFile, block: Block) -> None:
     """Check that each property of a block can be told from those of the networks, and is described by sound numbers."""
     for one in block.properties:
         name = one.described.name
-        if not NAME.fullmatch(name):
-            raise WeightsError(
-                f"expected a name of lower-case letters, digits and _ in {read.path}, got {name!r}; rename it"
-            )
+        if (reason := wrong_name(name)) and name not in BY_FILE:
+            raise WeightsError(f"{reason}, in {read.path}; rename it")
         if name in PROPERTIES_OF[read.material]:
             raise WeightsError(
                 f"expected properties of its own in {read.path}, got {name}, which is always predicted; train it under "
@@ -261,7 +256,13 @@ def check_reads(read: PropertyFile, material: str, folder: Path | None = None) -
 
 
 def heads_of(read: PropertyFile, kind: str) -> list[EmbeddingHeads]:
-    """Return the heads of a file on one kind of network, in float32 and evaluation mode."""
+    """Return the heads of a file on one kind of network, in float32 and evaluation mode.
+
+    Raises:
+        WeightsError: the file has changed since its header was read.
+    """
+    if read_property_file(read.path).sha256 != read.sha256:
+        raise WeightsError(f"expected {read.path} as it was when the run began, got another one; start the run again")
     _, values = _content(read.path)
     found = []
     for place, block in enumerate(read.blocks):

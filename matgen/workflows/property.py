@@ -29,8 +29,9 @@ from matgen.templates.symmetry import NoTemplateError
 from matgen.training.embedding_heads import ridge_features, ridge_heads
 from matgen.weights.files import WeightsError
 from matgen.weights.models import load
-from matgen.weights.property_files import NAME, READ, SHIPPED, heads_of, read_property_file, write_property_file
+from matgen.weights.property_files import READ, SHIPPED, heads_of, read_property_file, write_property_file
 from matgen.weights.property_format import Block, FileProperty, PropertyFile
+from matgen.weights.property_names import wrong_name
 
 FEW = 50
 """Rows below which a warning is given."""
@@ -115,13 +116,11 @@ def checked_name(text: str) -> str:
     """Return the name of a property from that of a column.
 
     Raises:
-        WeightsError: nothing of it can be a name, or it is that of a property that is always predicted.
+        WeightsError: nothing of it can be a name, or it is the name of something else.
     """
     name = "_".join("".join(c if c.isascii() and c.isalnum() else " " for c in text.lower()).split())
-    if not NAME.fullmatch(name):
-        raise WeightsError(
-            f"expected a name of letters, digits and _, beginning with a letter, got {text!r}; give --name"
-        )
+    if reason := wrong_name(name):
+        raise WeightsError(f"{reason}, from {text!r}; give another --name")
     taken = {alias for one in PROPERTIES.values() for alias in (one.name, *one.aliases)}
     if name in taken:
         raise WeightsError(f"expected a name of its own, got {name}, which is always predicted; give another --name")

@@ -101,7 +101,7 @@ def agreement(folder: Path) -> str:
         (name, f"{len(found):,}", f"{np.mean(np.abs(found)):.3f}", f"{np.median(np.abs(found)):.3f}")
         for name, found in pairs.items()
     ]
-    return table(("AFLOW and Materials Project", "pairs", "mean |Δ log10|", "median |Δ log10|"), lines)
+    return table(("AFLOW and Materials Project", "pairs", "mean difference of log10", "median"), lines)
 
 
 def slack(folder: Path) -> str:
@@ -116,7 +116,7 @@ def slack(folder: Path) -> str:
         found = slack_conductivity(**given, mass=mass, volume=_volume(row), n_atoms=row["n_atoms"])
         apart.append(np.log10(found / row["thermal_conductivity"]))
     figures = f"{len(apart):,}", f"{np.median(apart):+.3f}", f"{np.mean(np.abs(apart - np.median(apart))):.3f}"
-    return table(("Slack's formula on AFLOW", "median Δ log10", "mean |Δ log10| beside the median"), [figures])
+    return table(("Slack's formula on AFLOW", "median of the ratio, log10", "mean difference from it"), [figures])
 
 
 def _formula(row: dict[str, Any]) -> str:

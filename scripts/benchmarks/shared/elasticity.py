@@ -72,10 +72,10 @@ class Operation:
 
 
 def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
-    """Return the elastic tensor of a relaxed crystal, GPa.
+    """Return the elastic tensor of a relaxed crystal, GPa, positive or not.
 
     Raises:
-        ElasticityError: a mode at the zone centre, or the tensor, is not positive.
+        ElasticityError: a mode at the zone centre is not positive.
     """
     group = operations(crystal)
     modes, atoms = independent_strains(group), independent_atoms(group, len(crystal))
@@ -89,10 +89,12 @@ def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
     clamped, coupling = by_strain(group, modes, stress, force)
     constants = force_constants(group, atoms, pulled, len(crystal))
     tensor = clamped - coupling.T @ inverse(constants) @ coupling / crystal.volume * EV_PER_A3
-    tensor = (tensor + tensor.T) / 2
-    if np.linalg.eigvalsh(tensor).min() <= 0:
-        raise ElasticityError("the elastic tensor is not positive")
-    return ElasticTensor.from_voigt(tensor / np.outer(FACTORS, FACTORS))
+    return ElasticTensor.from_voigt((tensor + tensor.T) / 2 / np.outer(FACTORS, FACTORS))
+
+
+def is_positive(tensor: ElasticTensor) -> bool:
+    """Return whether any strain costs energy."""
+    return bool(np.linalg.eigvalsh(np.array(tensor.voigt) * np.outer(FACTORS, FACTORS)).min() > 0)
 
 
 def operations(crystal: Structure) -> list[Operation]:
@@ -198,12 +200,12 @@ def inverse(constants: np.ndarray) -> np.ndarray:
     return (vectors[:, hard] / values[hard]) @ vectors[:, hard].T if len(hard) else np.zeros_like(constants)
 
 
-def chgnet_responses(model: Any, at_once: int = 32) -> Respond:
-    """Return what calculates forces and stresses by CHGNet, many structures at once."""
+def chgnet_responses(model: Any, atoms: int = 48) -> Respond:
+    """Return what calculates forces and stresses by CHGNet, as many structures at once as have so many atoms."""
 
     def respond(cells: Sequence[Structure]) -> list[Response]:
         graphs = [model.graph_converter(one) for one in cells]
-        found = model.predict_graph(graphs, task="efs", batch_size=at_once)
+        found = model.predict_graph(graphs, task="efs", batch_size=max(1, atoms // len(cells[0])))
         found = [found] if isinstance(found, dict) else found
         return [Response(one["f"].astype(float), one["s"].astype(float)) for one in found]
 
