@@ -151,7 +151,7 @@ def test_an_update_keeps_what_it_does_not_name() -> None:
         ({"max_atms": 3}, "unknown keyword 'max_atms'; did you mean max_atoms?"),
         ({"serch": {"n": 3}}, "unknown keyword 'serch'; did you mean search?"),
         ({"band_gp": 1.5}, "did you mean band_gap?"),
-        ({"colour": 1.5}, "magnetic_moment, magnetic_density, got 'colour'"),
+        ({"colour": 1.5}, "dielectric_constant, got 'colour'"),
         ({"n": "3"}, "search.n: expected a whole number, got '3'"),
         ({"elements": "GaN"}, "composition.elements: expected a list, got 'GaN'"),
         ({"search": {"sed": 3}}, "[search] unknown key 'sed'; did you mean seed?"),

@@ -4,7 +4,6 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core.structure import Structure
 
 from matgen.chemistry.charges import likely_states
@@ -45,6 +44,8 @@ def coordination_numbers(structure: Structure, elements: Collection[int]) -> dic
     Raises:
         ValueError: an atom has no neighbours that CrystalNN finds.
     """
+    from pymatgen.analysis.local_env import CrystalNN  # which takes a second
+
     decorated = structure.copy()
     states = likely_states(reduced(_atoms(structure)))
     if states:

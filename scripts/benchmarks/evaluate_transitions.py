@@ -6,6 +6,7 @@ Both phases are relaxed at every pressure by the program's own relaxation, in th
 the enthalpies are equal is found by bisection to 0.1 GPa, from 0 to the highest pressure of the program.
 """
 
+import argparse
 import math
 from functools import cache
 
@@ -31,19 +32,19 @@ def wurtzite(a: float, c: float, one: str, other: str) -> Structure:
     return Structure.from_spacegroup(186, Lattice.hexagonal(a, c), [one, other], sites)
 
 
-DIAMOND = Structure.from_spacegroup(227, Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
-BETA_TIN = Structure.from_spacegroup(141, Lattice.tetragonal(4.69, 2.58), ["Si"], [[0, 0, 0]])
-
-TRANSITIONS = {
-    "KCl B1-B2": (rocksalt(6.29, "K", "Cl"), caesium_chloride(3.75, "K", "Cl"), "1.9-2.0"),
-    "ZnO B4-B1": (wurtzite(3.25, 5.21, "Zn", "O"), rocksalt(4.28, "Zn", "O"), "9-10"),
-    "Si diamond-beta-Sn": (DIAMOND, BETA_TIN, "11-13"),
-    "AlN B4-B1": (wurtzite(3.11, 4.98, "Al", "N"), rocksalt(4.05, "Al", "N"), "14-23"),
-    "NaCl B1-B2": (rocksalt(5.64, "Na", "Cl"), caesium_chloride(3.4, "Na", "Cl"), "27-30"),
-    "GaN B4-B1": (wurtzite(3.19, 5.19, "Ga", "N"), rocksalt(4.22, "Ga", "N"), "37-52"),
-    "CaO B1-B2": (rocksalt(4.81, "Ca", "O"), caesium_chloride(2.9, "Ca", "O"), "60-65"),
-}
-"""Phases of low and of high pressure, and the measured pressure, GPa."""
+def transitions() -> dict[str, tuple[Structure, Structure, str]]:
+    """Return phases of low and of high pressure, and the measured pressure, GPa, by transition."""
+    diamond = Structure.from_spacegroup(227, Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    beta_tin = Structure.from_spacegroup(141, Lattice.tetragonal(4.69, 2.58), ["Si"], [[0, 0, 0]])
+    return {
+        "KCl B1-B2": (rocksalt(6.29, "K", "Cl"), caesium_chloride(3.75, "K", "Cl"), "1.9-2.0"),
+        "ZnO B4-B1": (wurtzite(3.25, 5.21, "Zn", "O"), rocksalt(4.28, "Zn", "O"), "9-10"),
+        "Si diamond-beta-Sn": (diamond, beta_tin, "11-13"),
+        "AlN B4-B1": (wurtzite(3.11, 4.98, "Al", "N"), rocksalt(4.05, "Al", "N"), "14-23"),
+        "NaCl B1-B2": (rocksalt(5.64, "Na", "Cl"), caesium_chloride(3.4, "Na", "Cl"), "27-30"),
+        "GaN B4-B1": (wurtzite(3.19, 5.19, "Ga", "N"), rocksalt(4.22, "Ga", "N"), "37-52"),
+        "CaO B1-B2": (rocksalt(4.81, "Ca", "O"), caesium_chloride(2.9, "Ca", "O"), "60-65"),
+    }
 
 
 def crossing(low: Structure, high: Structure) -> tuple[float, float]:
@@ -69,8 +70,24 @@ def crossing(low: Structure, high: Structure) -> tuple[float, float]:
     return (below + above) / 2, at(above)[1]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure and print."""
+    phases = transitions()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument(
+        "names",
+        nargs="*",
+        choices=list(phases),
+        default=[],
+        metavar="NAME",
+        help="such as 'KCl B1-B2'; all if left out",
+    )
     print(f"{'transition':<20} {'CHGNet':>8} {'measured':>10}   volume, high over low")
-    for name, (low, high, measured) in TRANSITIONS.items():
+    for name in options.parse_args().names or phases:
+        low, high, measured = phases[name]
         pressure, ratio = crossing(low, high)
         print(f"{name:<20} {pressure:8.1f} {measured:>10}   {ratio:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
