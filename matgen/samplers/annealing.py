@@ -74,6 +74,17 @@ def betas(levels: int) -> Tensor:
     return (ramp - ramp[0]) / (ramp[-1] - ramp[0])
 
 
+def evaluations(levels: int, steps: int) -> int:
+    """Return how often `anneal` evaluates the energy of all chains.
+
+    Args:
+        levels: K.
+        steps: Langevin steps at each level.
+    """
+    sizes, along, moved_on = levels * (2 * steps + 1), levels * (steps + 1), 10 * steps + 1
+    return sizes + along + moved_on + along + 1
+
+
 def anneal(
     start: Start,
     energy: Landscape,
