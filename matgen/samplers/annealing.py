@@ -81,8 +81,9 @@ def evaluations(levels: int, steps: int) -> int:
         levels: K.
         steps: Langevin steps at each level.
     """
-    sizes, along, moved_on = levels * (2 * steps + 1), levels * (steps + 1), 10 * steps + 1
-    return sizes + along + moved_on + along + 1
+    sizes, along = levels * (2 * steps + 1), levels * (steps + 1)
+    started, moved_on, lowest = 2, 10 * steps + 1, 1
+    return sizes + 2 * along + started + moved_on + lowest
 
 
 def anneal(

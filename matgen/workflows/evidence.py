@@ -78,13 +78,14 @@ def run(
     kind = Crystals(request, load_models(resources.device, folder_of(resources.weights)))
     _check_possible(templates, kind)
     request.terms.to(kind.device)
-    of_each, found = evaluations(config.levels, config.steps), []
+    of_each = evaluations(config.levels, config.steps)
+    found: list[Compared] = []
     for entry, (name, template) in zip(entries, templates, strict=True):
-        before = len(found) * of_each
-        one = evidence_of(
-            template, request, kind, config, lambda n, m=before: report("anneal", m + n, len(templates) * of_each)
-        )
-        found.append(Compared(name, one, entry.note))
+
+        def progress(done: int, before: int = len(found) * of_each) -> None:
+            report("anneal", before + done, len(templates) * of_each)
+
+        found.append(Compared(name, evidence_of(template, request, kind, config, progress), entry.note))
     return found
 
 
