@@ -79,6 +79,28 @@ def test_a_pressure_favours_the_denser_template(both: list[Compared], caesium_li
     assert high > none + 0.3  # p (V - V') / N of some 2 Å³ per atom over 0.1 eV/atom is about 4
 
 
+def test_progress_counts_every_evaluation_and_ends_at_the_total() -> None:
+    heard: list[tuple[int, int]] = []
+
+    def report(stage: str, done: int, total: int, **counts: float) -> None:
+        assert (stage, counts) == ("anneal", {})
+        heard.append((done, total))
+
+    run([SALT], "NaCl", EvidenceConfig(chains=2, levels=3, steps=2), report=report)
+    assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
+    assert {total for _, total in heard} == {len(heard)}
+
+
+def test_deuterium_is_told_to_be_read_as_hydrogen(tmp_path: Path) -> None:
+    light = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.08), ["Li", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    text = light.to(fmt="cif")
+    (tmp_path / "light.cif").write_text(text, encoding="utf-8")
+    (tmp_path / "heavy.cif").write_text(re.sub(r"^  H  H", "  D  D", text, flags=re.MULTILINE), encoding="utf-8")
+    found = run([tmp_path / "light.cif", tmp_path / "heavy.cif"], "LiH", EvidenceConfig(chains=2, levels=2, steps=1))
+    assert [one.note for one in found] == ["", "isotopes of hydrogen are read as hydrogen"]
+    assert found[0].evidence == found[1].evidence
+
+
 def test_records_are_json(both: list[Compared]) -> None:
     first, second = (json.loads(json.dumps(record)) for record in records(both))
     assert (first["difference"], first["difference_error"]) == (0.0, 0.0)
@@ -147,7 +169,10 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (f"--formula salt {SALT}", "expected a formula such as SrTiO3"),
         (f"--formula NaCl {SALT} --chains 1", "expected chains of at least 2, got 1"),
         (f"--formula NaCl {SALT} --levels 0", "expected levels of at least 2, got 0"),
-        (f"--formula NaCl {SALT} --sigma -1", "expected sigma above 0, got -1.0"),
+        (f"--formula NaCl {SALT} --chains 100000000", "expected chains of at most 1000"),
+        (f"--formula NaCl {SALT} --sigma -1", "expected sigma from 0.02 to 3 Å"),
+        (f"--formula NaCl {SALT} --sigma 1e-9", "expected sigma from 0.02 to 3 Å, where the graph energy was trained"),
+        (f"--formula NaCl {SALT} --sigma nan", "expected sigma from 0.02 to 3 Å"),
         (f"--formula NaCl {SALT} --pressure -3", "expected pressure from 0 to 500 GPa"),
         (f"--formula NaCl {SALT} --seed -3", "expected a seed from 0"),
         (f"{SALT}", "Missing option '--formula'"),

@@ -376,7 +376,11 @@ def broken_files(folder: Path) -> None:
         ("--like big.cif", "expected at most 20 atoms in the primitive cell of big.cif, got 27"),
         ("--like rare.cif", "no training crystal holds Po"),
         ("--like good.cif --like molecule.smi", "molecule.smi#0, got: no crystal"),
-        ("--like good.cif --kind molecule", "good.cif, got: no molecule"),
+        ("--like good.cif --kind molecule", "expected molecules to resemble, got crystals; name molecules, or ask"),
+        (
+            "--like molecule.smi --like sulfur.smi",
+            "expected crystals to resemble, got molecules; name crystals",
+        ),
         ("--like sulfur.smi --kind molecule", "expected a molecule of H, C, N, O, F in sulfur.smi#0, got S"),
         ("--like long.smi --kind molecule", "expected at most 9 heavy atoms in long.smi#0, got 12"),
         ("--like none.smi --kind molecule", "none.smi"),

@@ -50,6 +50,9 @@ def evidence(
                 typer.echo(json.dumps(record))
         else:
             console().print(evidence_table(found, formula))
+        for one in found:
+            if one.note:
+                to_stderr(f"{one.name}: {one.note}")
         if loose := [one.name for one in found if not one.evidence.converged]:
             to_stderr(
                 f"the estimates of both directions differ for {', '.join(loose)}: raise --levels, --steps or --chains"

@@ -8,8 +8,9 @@ loses here against one of equal lowest energy that is less demanding: Occam's fa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -20,15 +21,23 @@ from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.request import Request
 from matgen.generation.total_energy import state_energy, template_energy
 from matgen.nn.geometry_density import LATTICE_RANGE, GeometryDensity
-from matgen.runtime.config import ConfigError, check_least, check_positive
+from matgen.runtime.config import ConfigError, check_least
 from matgen.samplers.annealing import Annealed, anneal, bootstrap_error, log_mean
 from matgen.samplers.langevin import Landscape
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.steps import n_free
+from matgen.training.graph_loss import GraphLoss
 
 TRUSTED_GAP = 1.0
 """Difference of the two estimates of log Z, beyond three standard errors, above which they have not converged."""
+
+
+MOST = 1000
+"""Chains, levels and steps at most."""
+
+LEVELS_OF_TRAINING = (GraphLoss().lowest_sigma, GraphLoss().highest_sigma)
+"""Noise levels that the graph energy of crystals has seen, Å."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,14 @@ class EvidenceConfig:
         """Raise ConfigError if a number is out of range."""
         check_least(self, 2, "chains", "levels")
         check_least(self, 1, "steps")
-        check_positive(self, "sigma")
+        for name, value in (("chains", self.chains), ("levels", self.levels), ("steps", self.steps)):
+            if value > MOST:
+                raise ConfigError(f"expected {name} of at most {MOST}, got {value}")
+        low, high = LEVELS_OF_TRAINING
+        if not low <= self.sigma <= high:
+            raise ConfigError(
+                f"expected sigma from {low:g} to {high:g} Å, where the graph energy was trained, got {self.sigma:g}"
+            )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"expected a seed from 0 to 2^63 - 1, got {self.seed}")
 
@@ -134,27 +150,31 @@ class LearnedStart:
 
 
 def evidence_of(
-    templates: Sequence[CrystalTemplate], request: Request, kind: Crystals, config: EvidenceConfig
-) -> list[Evidence]:
-    """Return the evidence of templates, one after the other.
+    template: CrystalTemplate,
+    request: Request,
+    kind: Crystals,
+    config: EvidenceConfig,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Evidence:
+    """Return the evidence of a template.
 
     Args:
-        templates: of crystals of the formula of the request.
+        template: of a crystal of the formula of the request.
         request: whose energy is integrated.
         kind: crystals, with their models.
         config: effort.
+        progress: hears how many of `evaluations(config.levels, config.steps)` are done, after each.
     """
-    return [_evidence(template, request, kind, config) for template in templates]
-
-
-def _evidence(template: CrystalTemplate, request: Request, kind: Crystals, config: EvidenceConfig) -> Evidence:
     single = TemplateBatch.of([template]).to(kind.device)
     batch = single.select(torch.zeros(config.chains, dtype=torch.long, device=kind.device))
     energy, sigma = state_energy(request, kind), torch.full((config.chains,), config.sigma, device=kind.device)
     generator = torch.Generator().manual_seed(config.seed)
+    done = count(1)
 
     def landscape(geometry: Geometry) -> tuple[Tensor, Geometry]:
-        return gradients(energy, batch, geometry, sigma)
+        found = gradients(energy, batch, geometry, sigma)
+        progress(next(done))
+        return found
 
     found = anneal(
         LearnedStart(kind.models.geometry),

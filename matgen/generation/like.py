@@ -87,9 +87,13 @@ def _entries(paths: Sequence[str], kind: KindName) -> list[Entry]:
     """Read the files.
 
     Raises:
-        RequestError: an entry is broken, or of another kind.
+        RequestError: an entry is broken, or of another kind; if all are, the message names that kind.
     """
     entries = list(read_structures(map(Path, paths), kind))
+    other: KindName = "crystal" if kind == "molecule" else "molecule"
+    none = bool(entries) and all(entry.structure is None for entry in entries)
+    if none and all(entry.structure is not None for entry in read_structures(map(Path, paths), other)):
+        raise RequestError(f"expected {kind}s to resemble, got {other}s; name {kind}s, or ask for --kind {other}")
     for entry in entries:
         if entry.structure is None:
             raise RequestError(f"expected a {kind} to resemble in {entry.name}, got: {entry.error}; leave it out")

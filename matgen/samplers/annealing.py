@@ -74,6 +74,18 @@ def betas(levels: int) -> Tensor:
     return (ramp - ramp[0]) / (ramp[-1] - ramp[0])
 
 
+def evaluations(levels: int, steps: int) -> int:
+    """Return how often `anneal` evaluates the energy of all chains.
+
+    Args:
+        levels: K.
+        steps: Langevin steps at each level.
+    """
+    sizes, along = levels * (2 * steps + 1), levels * (steps + 1)
+    started, moved_on, lowest = 2, 10 * steps + 1, 1
+    return sizes + 2 * along + started + moved_on + lowest
+
+
 def anneal(
     start: Start,
     energy: Landscape,

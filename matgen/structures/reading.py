@@ -25,7 +25,8 @@ class Reading:
     Attributes:
         structure: elements and positions; the atoms of a molecule are in the order of the graph of its template.
         template: canonical SMILES of a molecule; empty for a crystal.
-        note: what the file does not give and was generated, such as a geometry; empty otherwise.
+        note: what the file does not give and was generated, such as a geometry, or what is
+            read otherwise than written; empty otherwise.
     """
 
     structure: Material
@@ -77,7 +78,8 @@ _OTHER: dict[KindName | None, str] = {
 def _valid(found: Structure | Placed) -> Reading:
     if isinstance(found, Placed):
         return Reading(molecule_of(found), str(found.template), found.note)
-    return Reading(clean(found))
+    heavy = {"D", "T"} & {str(getattr(specie, "name", "")) for site in found for specie in site.species}
+    return Reading(clean(found), note="isotopes of hydrogen are read as hydrogen" if heavy else "")
 
 
 def _read_xyz(text: str) -> Structure | Placed:

@@ -13,6 +13,7 @@ from matgen.generation.formulas import parse_formula
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.request import Request
 from matgen.runtime.progress import Report, Silence
+from matgen.samplers.annealing import evaluations
 from matgen.structures.conversion import described
 from matgen.structures.files import Entry, read_structures
 from matgen.templates.batch import TemplateBatch
@@ -34,10 +35,12 @@ class Compared:
     Attributes:
         name: of the crystal.
         evidence: of its template.
+        note: what of its file was read otherwise than written; empty if nothing was.
     """
 
     name: str
     evidence: Evidence
+    note: str = ""
 
 
 def run(
@@ -67,19 +70,22 @@ def run(
     config, report = config or EvidenceConfig(), report or Silence()
     request = Request.of(formula=formula, **options)
     wanted = reduced(parse_formula(formula))
-    templates = [(entry.name, _template(entry, formula, wanted)) for entry in read_structures(paths)]
+    entries = list(read_structures(paths))
+    templates = [(entry.name, _template(entry, formula, wanted)) for entry in entries]
     if not templates:
         raise EvidenceError("expected crystals, got none; name their files")
     resources = request.resources
     kind = Crystals(request, load_models(resources.device, folder_of(resources.weights)))
     _check_possible(templates, kind)
     request.terms.to(kind.device)
-    found = []
-    for place, (name, template) in enumerate(templates):
-        report("anneal", place, len(templates))
-        (one,) = evidence_of([template], request, kind, config)
-        found.append(Compared(name, one))
-    report("anneal", len(templates), len(templates))
+    of_each = evaluations(config.levels, config.steps)
+    found: list[Compared] = []
+    for entry, (name, template) in zip(entries, templates, strict=True):
+
+        def progress(done: int, before: int = len(found) * of_each) -> None:
+            report("anneal", before + done, len(templates) * of_each)
+
+        found.append(Compared(name, evidence_of(template, request, kind, config, progress), entry.note))
     return found
 
 
@@ -95,7 +101,7 @@ def records(found: Sequence[Compared]) -> Iterator[dict[str, Any]]:
             "difference_error": error,
         }
         finite = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in plain.items()}
-        yield {"name": one.name} | finite
+        yield {"name": one.name, "note": one.note} | finite
 
 
 def difference_to(one: Evidence, other: Evidence) -> tuple[float, float]:
