@@ -27,12 +27,14 @@ from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import state_of
 from matgen.structures.files import MissingPathError
 from matgen.targets.distributions import median
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeTemplate
 from matgen.training.embedding_heads import FOLDS, PENALTIES, _ridge_path, covered, fit_ridge, folds, mixture
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, read_property_file
-from matgen.weights.property_sets import with_heads
+from matgen.weights.property_sets import predicted_by, with_heads
 from matgen.workflows.property import _check_unit, checked_name, run
 
 needs_weights = pytest.mark.skipif(
@@ -272,15 +274,25 @@ def test_molecules_have_columns_too(tmp_path: Path) -> None:
     assert found.mae < 0.5 * found.mean
     asked = Request.of(kind="molecule", boiling="<90", with_files=[str(trained.file.path)])
     assert [target.name for target in asked.property_targets] == ["boiling"]
+    index = Column(table(tmp_path, "\n".join(lines_of)), "boiling", logarithmic=True)
+    log = run(index, tmp_path / "n.safetensors", name="refractive_index").file  # nothing is derived for molecules
+    assert predicted_by([log]) == ("refractive_index",)
+    model = with_heads(load("molecule_properties"), "molecule_properties", [log])
+    with torch.no_grad():
+        assert "dielectric_constant" not in model(TemplateBatch.of([MoleculeTemplate("CCO")]))
+    assert Request.of(kind="molecule", refractive_index=2, with_files=[str(log.path)]).warnings == ()
     with pytest.raises(WeightsError, match="for a molecule"):
         Request.of(with_files=[str(trained.file.path)])
 
 
 def test_a_shipped_property_keeps_its_unit() -> None:
     with pytest.raises(WeightsError, match="bulk_modulus in GPa"):
-        _check_unit("bulk_modulus", "crystal", "kbar")
-    _check_unit("bulk_modulus", "crystal", "GPa")
-    _check_unit("bulk_modulus", "molecule", "")
+        _check_unit("bulk_modulus", "crystal", "kbar", logarithmic=True)
+    with pytest.raises(WeightsError, match="a logarithmic scale"):
+        _check_unit("refractive_index", "crystal", "", logarithmic=False)
+    _check_unit("bulk_modulus", "crystal", "GPa", logarithmic=True)
+    _check_unit("poisson_ratio", "crystal", "", logarithmic=False)
+    _check_unit("bulk_modulus", "molecule", "", logarithmic=False)
 
 
 def test_the_command_explains_bad_input_in_one_line(
