@@ -29,12 +29,14 @@ from matgen.structures.files import MissingPathError
 from matgen.targets.distributions import median
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.symmetry import NoTemplateError
 from matgen.training.embedding_heads import FOLDS, PENALTIES, _ridge_path, covered, fit_ridge, folds, mixture
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, read_property_file
 from matgen.weights.property_sets import predicted_by, with_heads
+from matgen.workflows import property as workflow
 from matgen.workflows.property import _check_unit, checked_name, run
 
 needs_weights = pytest.mark.skipif(
@@ -152,6 +154,26 @@ def test_units_are_converted() -> None:
     for source, target in (("eV", "K"), ("bananas", "K"), ("S/cm", "")):
         with pytest.raises(LabelError, match="converts to"):
             Conversion.of(source, target)
+    for wrong in ("S/(", "$", "'", "S^^", "S/cm**", "1/0"):
+        for source, target in ((wrong, "K"), ("K", wrong)):
+            with pytest.raises(LabelError, match="converts to"):
+                Conversion.of(source, target)
+    with pytest.raises(LabelError, match="plain text"):
+        Conversion.of("", "K\x1b[31m")
+
+
+def test_rows_that_are_left_out_late_count_too(
+    rows: list[tuple[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fitted to fewer rows than the least, whatever the reason that others are left out."""
+
+    def without(_: object) -> None:
+        raise NoTemplateError
+
+    monkeypatch.setattr(workflow, "described", without)
+    asked = Column(table(tmp_path, lines(rows)), "my volume", TEXTBOOK)
+    with pytest.raises(LabelError, match="at least 20 rows .* got 0 .*symmetry"):
+        run(asked, tmp_path / "a.safetensors")
 
 
 def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:

@@ -491,11 +491,12 @@ def test_a_model_with_heads_keeps_its_members(ensemble: Ensemble, mine: Property
 def test_markup_in_a_header_is_shown_as_text(
     mine: PropertyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "[red]theirs[/].safetensors"
+    path = tmp_path / "[red]theirs.safetensors"
     shutil.copy(mine.path, path)
     rewritten(path, lambda _, content: (first(content).update(unit="[/]"), whole(content).update(source="[bold]")))
     assert called(monkeypatch, "energy", "info", str(path)) == 0
     shown = capsys.readouterr().out
+    assert "[red]theirs" in shown
     assert "[/]" in shown
     assert "[bold]" in shown
 

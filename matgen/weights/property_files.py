@@ -227,10 +227,9 @@ def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
         for kind in read.reads:
             own = f"{place}.{kind}."
             members, width = (int(n) for n in values[f"{own}mean"].shape)
-            if values[f"{own}weight"].shape != (members, width, block.hidden):  # before anything of this size is made
-                raise WeightsError(
-                    f"expected {own}weight of shape {(members, width, block.hidden)} in {read.path}; get it again"
-                )
+            size = members, width, block.hidden
+            if values[f"{own}weight"].shape != size:  # before anything of this size is made
+                raise WeightsError(f"expected {own}weight of shape {size} in {read.path}; get it again")
             with torch.device("meta"):
                 module = EmbeddingHeads(block.heads_config(members, width))
             for name, value in module.state_dict().items():
