@@ -172,7 +172,7 @@ def test_rows_that_are_left_out_late_count_too(
 
     monkeypatch.setattr(workflow, "described", without)
     asked = Column(table(tmp_path, lines(rows)), "my volume", TEXTBOOK)
-    with pytest.raises(LabelError, match="at least 20 rows .* got 0 .*symmetry"):
+    with pytest.raises(LabelError, match=r"at least 20 rows .* got 0 .*symmetry"):
         run(asked, tmp_path / "a.safetensors")
 
 
@@ -302,7 +302,7 @@ def test_molecules_have_columns_too(tmp_path: Path) -> None:
     model = with_heads(load("molecule_properties"), "molecule_properties", [log])
     with torch.no_grad():
         assert "dielectric_constant" not in model(TemplateBatch.of([MoleculeTemplate("CCO")]))
-    assert Request.of(kind="molecule", refractive_index=2, with_files=[str(log.path)]).warnings == ()
+    assert Request.of(kind="molecule", refractive_index=90, with_files=[str(log.path)]).warnings == ()
     with pytest.raises(WeightsError, match="for a molecule"):
         Request.of(with_files=[str(trained.file.path)])
 

@@ -199,8 +199,8 @@ class Conversion:
                 *(ArithmeticError, LookupError, RecursionError, TokenError),
             ) as error:
                 raise LabelError(
-                    f"expected a unit that converts to {target or 'a number'}, got {source[:60]!r} ({repr(error)[:100]}); "
-                    "correct --column-unit or --unit"
+                    f"expected a unit that converts to {target or 'a number'}, got {source[:60]!r} "
+                    f"({repr(error)[:100]}); correct --column-unit or --unit"
                 ) from error
         return made
 
