@@ -27,12 +27,16 @@ from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import state_of
 from matgen.structures.files import MissingPathError
 from matgen.targets.distributions import median
+from matgen.templates.batch import TemplateBatch
+from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.symmetry import NoTemplateError
 from matgen.training.embedding_heads import FOLDS, PENALTIES, _ridge_path, covered, fit_ridge, folds, mixture
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.kinds import KINDS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, read_property_file
-from matgen.weights.property_sets import with_heads
+from matgen.weights.property_sets import predicted_by, with_heads
+from matgen.workflows import property as workflow
 from matgen.workflows.property import _check_unit, checked_name, run
 
 needs_weights = pytest.mark.skipif(
@@ -150,6 +154,26 @@ def test_units_are_converted() -> None:
     for source, target in (("eV", "K"), ("bananas", "K"), ("S/cm", "")):
         with pytest.raises(LabelError, match="converts to"):
             Conversion.of(source, target)
+    for wrong in ("S/(", "$", "'", "S^^", "S/cm**", "1/0"):
+        for source, target in ((wrong, "K"), ("K", wrong)):
+            with pytest.raises(LabelError, match="converts to"):
+                Conversion.of(source, target)
+    with pytest.raises(LabelError, match="plain text"):
+        Conversion.of("", "K\x1b[31m")
+
+
+def test_rows_that_are_left_out_late_count_too(
+    rows: list[tuple[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fitted to fewer rows than the least, whatever the reason that others are left out."""
+
+    def without(_: object) -> None:
+        raise NoTemplateError
+
+    monkeypatch.setattr(workflow, "described", without)
+    asked = Column(table(tmp_path, lines(rows)), "my volume", TEXTBOOK)
+    with pytest.raises(LabelError, match=r"at least 20 rows .* got 0 .*symmetry"):
+        run(asked, tmp_path / "a.safetensors")
 
 
 def bad(name: str, rows: list[tuple[str, float]], folder: Path) -> Column:
@@ -272,15 +296,25 @@ def test_molecules_have_columns_too(tmp_path: Path) -> None:
     assert found.mae < 0.5 * found.mean
     asked = Request.of(kind="molecule", boiling="<90", with_files=[str(trained.file.path)])
     assert [target.name for target in asked.property_targets] == ["boiling"]
+    index = Column(table(tmp_path, "\n".join(lines_of)), "boiling", logarithmic=True)
+    log = run(index, tmp_path / "n.safetensors", name="refractive_index").file  # nothing is derived for molecules
+    assert predicted_by([log]) == ("refractive_index",)
+    model = with_heads(load("molecule_properties"), "molecule_properties", [log])
+    with torch.no_grad():
+        assert "dielectric_constant" not in model(TemplateBatch.of([MoleculeTemplate("CCO")]))
+    assert Request.of(kind="molecule", refractive_index=90, with_files=[str(log.path)]).warnings == ()
     with pytest.raises(WeightsError, match="for a molecule"):
         Request.of(with_files=[str(trained.file.path)])
 
 
 def test_a_shipped_property_keeps_its_unit() -> None:
     with pytest.raises(WeightsError, match="bulk_modulus in GPa"):
-        _check_unit("bulk_modulus", "crystal", "kbar")
-    _check_unit("bulk_modulus", "crystal", "GPa")
-    _check_unit("bulk_modulus", "molecule", "")
+        _check_unit("bulk_modulus", "crystal", "kbar", logarithmic=True)
+    with pytest.raises(WeightsError, match="a logarithmic scale"):
+        _check_unit("refractive_index", "crystal", "", logarithmic=False)
+    _check_unit("bulk_modulus", "crystal", "GPa", logarithmic=True)
+    _check_unit("poisson_ratio", "crystal", "", logarithmic=False)
+    _check_unit("bulk_modulus", "molecule", "", logarithmic=False)
 
 
 def test_the_command_explains_bad_input_in_one_line(

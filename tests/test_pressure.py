@@ -34,6 +34,7 @@ from matgen.relaxation.symmetric import relax
 from matgen.runtime.config import ConfigError
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.ranking import enthalpy
+from matgen.screening.row import cells
 from matgen.structures.candidate import Candidate, Relaxation
 from matgen.structures.conversion import described, state_of
 from matgen.structures.record import from_record, to_record
@@ -209,6 +210,9 @@ def test_screening_at_a_pressure_has_no_hull_and_ranks_each_formula_by_enthalpy(
         with pytest.raises(ScreenError, match=complaint):
             ScreenConfig(relaxation=pressed, **options)  # type: ignore[arg-type]
     rows = screen([B1, B2, POTASSIUM], relax="chgnet", relaxation={"pressure": 40.0})
+    shown = [cells(row) for row in rows]
+    assert [one["pressure"] for one in shown] == [40.0] * 3
+    assert [one["enthalpy"] for one in shown] == [enthalpy(row) for row in rows]
     for row in rows:
         assert row.candidate is not None
         assert row.candidate.relaxation is not None

@@ -1,9 +1,12 @@
 """Property files: what they predict, what they may be, and how several add up."""
 
+import importlib
 import json
 import pickle
+import pkgutil
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,27 +18,32 @@ from safetensors.torch import save_file
 from test_cli import called
 from torch import Tensor
 
+from matgen import energies
 from matgen.batch.state import State
+from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.property_target import TemplatePropertyTarget
-from matgen.generation.errors import RequestError
 from matgen.generation.keywords import FIELDS, KEYWORDS, TABLES
 from matgen.generation.kinds.crystals import settled_conditions
-from matgen.generation.request import Request
+from matgen.generation.potential_term import POTENTIALS
+from matgen.generation.request import TAKEN, Request
 from matgen.nn.embedding_heads import EmbeddingHeads, WithHeads
 from matgen.nn.ensemble import Ensemble
+from matgen.runtime.output import OutputError
 from matgen.screening.row import cells
 from matgen.screening.tables import schema
+from matgen.structures.candidate_table import CALCULATED
 from matgen.structures.conversion import described, state_of
 from matgen.targets.distributions import Distribution, median
 from matgen.targets.learned import BY_FILE, LEARNED
-from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES_OF, Property
-from matgen.targets.target import TargetError, parse_target
+from matgen.targets.properties import CRYSTAL_PROPERTIES, PROPERTIES, PROPERTIES_OF, Property
+from matgen.targets.target import TargetError, find_property, parse_target
 from matgen.templates.batch import TemplateBatch
+from matgen.weights import property_files
 from matgen.weights.files import WEIGHTS, WeightsError, info
 from matgen.weights.kinds import KINDS, PROPERTY_HEADS
 from matgen.weights.models import load
 from matgen.weights.property_files import SHIPPED_FILE, heads_of, read_property_file, write_property_file
-from matgen.weights.property_format import Block, FileProperty, PropertyFile
+from matgen.weights.property_format import Block, FileProperty, PropertyFile, as_json, block_of
 from matgen.weights.property_names import wrong_name
 from matgen.weights.property_sets import files_in_use, named_files, packed, predicted_by, with_heads
 from matgen.workflows.design import identity
@@ -191,6 +199,16 @@ def first(content: dict) -> dict:
     return content["blocks"][0]["properties"][0]["described"]
 
 
+def whole(content: dict) -> dict:
+    """The first property of a header, with its labels."""
+    return content["blocks"][0]["properties"][0]
+
+
+def refractive(content: dict) -> None:
+    first(content).update(name="refractive_index", unit="")
+    whole(content).update(logarithmic=False)
+
+
 BIAS, OFFSET = "0.structure_properties.bias", "0.template_properties.offset"
 
 SPOILED: dict[str, tuple[str, Callable[[dict[str, Tensor], dict], object]]] = {
@@ -206,6 +224,22 @@ SPOILED: dict[str, tuple[str, Callable[[dict[str, Tensor], dict], object]]] = {
     "no scale": ("finite numbers", lambda _, content: content["blocks"][0].update(spread=[0.0])),
     "no properties": ("damaged", lambda _, content: content["blocks"][0].pop("properties")),
     "material": ("to read", lambda _, content: content.update(material="alloy")),
+    "alias of the gap": ("means band_gap", lambda _, content: first(content).update(aliases=["bandgap"])),
+    "alias of a shipped one": ("means bulk_modulus", lambda _, content: first(content).update(aliases=["k_vrh"])),
+    "alias of a name": ("means band_gap", lambda _, content: first(content).update(aliases=["band_gap"])),
+    "alias of a column": ("another column", lambda _, content: first(content).update(aliases=["pressure"])),
+    "other scale": ("a logarithmic scale", lambda _, content: refractive(content)),
+    "hidden": ("of shape", lambda _, content: content["blocks"][0].update(hidden=10**13)),
+    "negative": ("sound limits", lambda _, content: content["blocks"][0].update(hidden=-1)),
+    "hash": ("to read", lambda _, content: content["reads"].update(structure_properties=5)),
+    "tolerance": ("damaged", lambda _, content: first(content).update(tolerance="x")),
+    "label": ("sound limits", lambda _, content: whole(content).update(lowest_label=float("nan"))),
+    "highest": ("sound limits", lambda _, content: first(content).update(highest=float("nan"))),
+    "huge": ("damaged", lambda _, content: first(content).update(highest=10**400)),
+    "correlation": ("sound limits", lambda _, content: content["blocks"][0].update(correlation=50.0)),
+    "relative": ("damaged", lambda _, content: first(content).update(relative="no")),
+    "source": ("sound limits", lambda _, content: first(content).update(source="moments")),
+    "control": ("plain text", lambda _, content: first(content).update(unit="K\x1b[31m")),
 }
 
 
@@ -221,11 +255,32 @@ def test_an_unsound_file_is_refused_in_one_line(name: str, mine: PropertyFile, t
     assert "\n" not in str(error.value)
 
 
+def names_of_terms() -> set[str]:
+    """Names that classes of terms have of their own."""
+    for module in pkgutil.iter_modules(energies.__path__, f"{energies.__name__}."):
+        importlib.import_module(module.name)
+    of, found = [Energy, TemplateEnergy], set()
+    while of:
+        cls = of.pop()
+        of += cls.__subclasses__()
+        found |= (
+            {cls.name} if isinstance(cls.__dict__.get("name"), str) and cls.__module__.startswith("matgen") else set()
+        )
+    assert {"electrostatic", "likeness", "novelty"} <= found
+    return found
+
+
+def test_a_name_wins_over_the_alias_of_another() -> None:
+    theirs = Property("hue", "K", ("bulk_modulus", "bulk"), 0.0, 9.0, -float("inf"), "", 0.1)
+    for known in (BY_FILE | {"hue": theirs}, {"hue": theirs} | BY_FILE):
+        assert find_property("bulk_modulus", known).name == "bulk_modulus"
+
+
 def test_no_property_may_be_named_as_another_column_or_option() -> None:
-    for kind, known in PROPERTIES_OF.items():
-        others = {name.lower() for name in schema(kind).names} | set(FIELDS) | set(KEYWORDS) | set(TABLES)
-        wrong = {name for name in others - set(known) if not wrong_name(name)}
-        assert not wrong
+    columns = {name.lower() for kind in PROPERTIES_OF for name in schema(kind).names}
+    columns |= {"pressure", "enthalpy", "nearest_example", "example_distance", *CALCULATED}  # of `candidate_row`
+    others = columns | {*FIELDS, *KEYWORDS, *TABLES, *TAKEN, *POTENTIALS, *names_of_terms()}
+    assert not {name for name in others - set(PROPERTIES) if not wrong_name(name)}
     assert not any(map(wrong_name, BY_FILE))
 
 
@@ -275,6 +330,55 @@ def test_a_changed_file_is_read_again(mine: PropertyFile, tmp_path: Path) -> Non
     some_file(path, "gloss")
     assert list(read_property_file(path).properties) == ["gloss"]
     assert before.sha256 != read_property_file(path).sha256
+
+
+def test_a_screening_reads_a_changed_file_again(crystals: list[Structure], tmp_path: Path) -> None:
+    path, found = tmp_path / "theirs.safetensors", []
+    for seed in (0, 1, 0):
+        some_file(path, seed=seed)
+        row = screen(crystals[:1], with_files=[str(path)], reference="none", known="none")[0]
+        found.append(row.candidate.properties["hue"].value)
+    assert found[0] == found[2] != found[1]
+
+
+def test_heads_replace_the_shipped_ones(tmp_path: Path) -> None:
+    path = tmp_path / "property_heads.safetensors"
+    some_file(path)
+    with pytest.raises(WeightsError, match="expected heads for bulk_modulus"):
+        Request.of(bulk_modulus=90, weights=str(tmp_path))
+    rewritten(path, lambda _, content: first(content).update(name="bulk_modulus", unit="GPa"))
+    assert [one.path for one in Request.of(bulk_modulus=90, weights=str(tmp_path)).property_files] == [path]
+
+
+def test_the_shipped_file_may_lie_elsewhere(mine: PropertyFile) -> None:
+    """A pickled header names the path of the machine that wrote it."""
+    elsewhere = replace(read_property_file("shipped"), path=Path("/no/such/property_heads.safetensors"))
+    assert heads_of(elsewhere, ON)
+    with pytest.raises(WeightsError, match="start the run again"):
+        heads_of(replace(mine, path=Path("/no/such/mine.safetensors")), ON)
+
+
+def test_a_pack_beyond_the_limit_is_not_written(
+    mine: PropertyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = max(path.stat().st_size for path in (mine.path, SHIPPED_FILE))
+    out = tmp_path / "new" / "folder" / "both.safetensors"
+    assert packed([mine.path], out).path == out
+    monkeypatch.setattr(property_files, "LARGEST", limit + 1)
+    both = [mine.path, SHIPPED_FILE]
+    with pytest.raises(WeightsError, match="at most"):
+        packed(both, tmp_path / "large" / "both.safetensors")
+    assert not (tmp_path / "large").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        packed([mine.path], tmp_path / "file" / "both.safetensors")
+
+
+def test_text_with_limits_that_are_infinite_is_kept(mine: PropertyFile) -> None:
+    block = mine.blocks[0]
+    named = replace(block.properties[0], source="-Infinity War.csv, Infinity", lowest_label=5.0)
+    block = replace(block, properties=(named,))
+    assert block_of(json.loads(json.dumps(as_json(block)))) == block
 
 
 def test_the_shipped_file_is_small_and_described() -> None:
@@ -344,9 +448,10 @@ def test_wrong_requests_are_one_line(mine: PropertyFile, tmp_path: Path) -> None
         Request.of(hue=-3, with_files=[str(mine.path)])
     with pytest.raises(WeightsError, match="for a crystal"):
         Request.of(kind="molecule", with_files=[str(mine.path)])
-    taken = some_file(tmp_path / "taken.safetensors", "novelty")
-    with pytest.raises(RequestError, match="is a term"):
-        Request.of(with_files=[str(taken.path)])
+    taken = some_file(tmp_path / "taken.safetensors", "gloss").path
+    rewritten(taken, lambda _, content: first(content).update(name="novelty"))
+    with pytest.raises(WeightsError, match="another column or option"):
+        Request.of(with_files=[str(taken)])
 
 
 def test_a_target_far_from_all_labels_is_told(mine: PropertyFile) -> None:
@@ -381,6 +486,19 @@ def test_a_model_with_heads_keeps_its_members(ensemble: Ensemble, mine: Property
 
 
 # ---------------------------------------------------------------- commands
+
+
+def test_markup_in_a_header_is_shown_as_text(
+    mine: PropertyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "[red]theirs.safetensors"
+    shutil.copy(mine.path, path)
+    rewritten(path, lambda _, content: (first(content).update(unit="[/]"), whole(content).update(source="[bold]")))
+    assert called(monkeypatch, "energy", "info", str(path)) == 0
+    shown = capsys.readouterr().out
+    assert "[red]theirs" in shown
+    assert "[/]" in shown
+    assert "[bold]" in shown
 
 
 def test_energy_info_and_pack(

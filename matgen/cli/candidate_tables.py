@@ -90,7 +90,7 @@ def _property_columns(name: str, target: Target | None) -> list[_Column]:
 
 def _predicted_text(candidate: Candidate, name: str, target: Target | None = None) -> str:
     predicted = candidate.properties.get(name)
-    return prediction_text(predicted) + target_mark(target, predicted)
+    return escape(prediction_text(predicted)) + target_mark(target, predicted)
 
 
 def _median_text(candidate: Candidate, name: str, target: Target | None) -> str:
@@ -148,7 +148,7 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     n_identity = len(table.columns) - 2
     for name in shown:
         unit = by_name[name].asked.unit if name in by_name else PROPERTIES[name].unit
-        heading = f"{name.replace('_', ' ')}, {unit}" if unit else name.replace("_", " ")
+        heading = f"{name.replace('_', ' ')}, {escape(unit)}" if unit else name.replace("_", " ")
         table.add_column(heading, justify="right", no_wrap=True)
         if name in COMPUTED_PROPERTIES:
             continue
@@ -161,13 +161,16 @@ def ranking_table(rows: Sequence[Row], targets: Sequence[Target], top: int) -> T
     for row in rows[:top]:
         if row.candidate is None:
             n_shown = sum(1 if name in COMPUTED_PROPERTIES else 2 for name in shown)
-            table.add_row(str(row.rank), row.name, *[""] * (n_identity + n_shown + 2), row.error)
+            table.add_row(str(row.rank), escape(row.name), *[""] * (n_identity + n_shown + 2), escape(row.error))
             continue
         identity = [identity_text(row.candidate)] if kind == "molecule" else [row.formula, identity_text(row.candidate)]
         predictions = [text for name in shown for text in _predictions(row.candidate, name, by_name.get(name))]
         failed = ", ".join(row.failed).replace("_", " ")
         table.add_row(
-            str(row.rank), row.name, *map(escape, identity), *predictions, *_energies(row, row.candidate, kind), failed
+            *map(escape, (str(row.rank), row.name, *identity)),
+            *predictions,
+            *_energies(row, row.candidate, kind),
+            failed,
         )
     return table
 

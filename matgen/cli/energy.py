@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Check, describe and join property 
 def info(file: Annotated[Path, typer.Argument(help="Property file, or shipped.", show_default=False)]) -> None:
     """Check a property file, and tell what it predicts, from which labels, and what it reads."""
     with user_errors_as_one_line():
+        from rich.markup import escape
         from rich.table import Table
 
         from matgen.cli.terminal import console
@@ -21,13 +22,13 @@ def info(file: Annotated[Path, typer.Argument(help="Property file, or shipped.",
 
         read = read_property_file(file)
         check_reads(read, read.material)
-        table = Table(title=f"{read.path.name}: properties of a {read.material}", title_justify="left")
+        table = Table(title=f"{escape(read.path.name)}: properties of a {read.material}", title_justify="left")
         for heading in ("property", "unit", "scale", "labels from", "to", "source"):
             table.add_column(heading, overflow="fold")
         for name, one in read.learned.items():
             limits = f"{one.lowest_label:.3g}", f"{one.highest_label:.3g}"
             scale = "logarithm" if one.logarithmic else "linear"
-            table.add_row(name, one.described.unit, scale, *limits, one.source)
+            table.add_row(name, escape(one.described.unit), scale, *limits, escape(one.source))
         console().print(table)
         for kind, digest in read.reads.items():
             to_stderr(f"reads {kind} {digest[:12]}…, which is in use")

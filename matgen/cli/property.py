@@ -53,13 +53,14 @@ def train_property(
 
 
 def _show(trained: "Trained") -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from matgen.cli.terminal import console
 
     file, (name, one) = trained.file, next(iter(trained.file.learned.items()))
     unit = "decades" if one.logarithmic else one.described.unit or "1"
-    table = Table(title=f"{name}: mean absolute error on held-out formulas, {unit}", title_justify="left")
+    table = Table(title=f"{name}: mean absolute error on held-out formulas, {escape(unit)}", title_justify="left")
     for heading in ("reads", "heads", "mean", "forest", "in 90 %", "rows seen: error"):
         table.add_column(heading)
     for kind, found in trained.errors.items():

@@ -15,7 +15,7 @@ from matgen.chemistry.economics import atomic_masses
 from matgen.chemistry.elements import atomic_volumes
 from matgen.chemistry.moments import mean_moments, moment_deviations
 from matgen.energies.base import Energy, TemplateEnergy
-from matgen.targets.computed import GRAMS_PER_CM3, OF_COMPOSITION, OF_STRUCTURE, distance
+from matgen.targets.computed import LEAST, OF_COMPOSITION, OF_STRUCTURE, distance
 from matgen.targets.distributions import Logistic
 from matgen.targets.target import Target
 from matgen.templates.batch import TemplateBatch
@@ -82,12 +82,9 @@ class StructureTarget(Energy):
         """Energies (n_systems,)."""
         masses = atomic_masses(state.positions.device).to(state.positions)[state.atomic_numbers]
         mass = torch.zeros_like(state.volume).index_add(0, state.system_idx, masses)
-        value = {
-            "density": lambda: GRAMS_PER_CM3 * mass / state.volume,
-            "volume_per_atom": lambda: state.volume / state.n_atoms,
-        }[self.name]()
-        low, high = (max(limit, _LEAST) for limit in self.target.window)
-        logarithm = value.clamp_min(_LEAST).log()
+        value = OF_STRUCTURE[self.name](mass, state.n_atoms, state.volume)
+        low, high = (max(limit, LEAST) for limit in self.target.window)
+        logarithm = value.clamp_min(LEAST).log()
         outside = (math.log(low) - logarithm).clamp_min(0.0) + (logarithm - math.log(high)).clamp_min(0.0)
         return outside / STRUCTURE_SCALE
 
@@ -124,7 +121,7 @@ def estimate(name: str, templates: TemplateBatch) -> Logistic:
     n_atoms = templates.n_atoms.double()
     if name in OF_STRUCTURE:
         mass = _summed(atomic_masses(device), templates)
-        middle = volume / n_atoms if name == "volume_per_atom" else GRAMS_PER_CM3 * mass / volume
+        middle = OF_STRUCTURE[name](mass, n_atoms, volume)
         return Logistic(middle, VOLUME_SCALE * middle)
     per = n_atoms if name == "magnetic_moment" else volume
     spread = _summed(moment_deviations(device), templates).clamp_min(SMALLEST_MOMENT_SPREAD * n_atoms)
@@ -136,7 +133,3 @@ def _summed(of_element: Tensor, templates: TemplateBatch) -> Tensor:
     per_site = of_element[templates.site_element] * templates.site_multiplicity
     zeros = torch.zeros(templates.n_systems, dtype=of_element.dtype, device=of_element.device)
     return zeros.index_add(0, templates.site_system, per_site)
-
-
-_LEAST = 1e-9
-"""Limits below it, such as zero, count as it, so that logarithms are finite."""

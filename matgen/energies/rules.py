@@ -13,8 +13,6 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.rules.composition import Facts, composition_distance, distance
 from matgen.rules.statement import Rule
 from matgen.templates.batch import TemplateBatch
-from matgen.templates.molecule import MoleculeTemplate
-from matgen.templates.molecule_rules import composition_of
 
 REACH = 6.0
 """Distance, Å, up to which atoms may be neighbours."""
@@ -36,8 +34,7 @@ class Preferences(TemplateEnergy):
         """Energies (n_systems,)."""
         found = []
         for template in templates.unbatch():
-            counts = composition_of(template) if isinstance(template, MoleculeTemplate) else template.composition
-            atoms = tuple(sorted(counts.items()))
+            atoms = tuple(sorted(template.composition.items()))
             found.append(sum(composition_distance(rule, atoms) for rule in self.rules))
         return torch.tensor(found, device=templates.device, dtype=torch.float32)
 

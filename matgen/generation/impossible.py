@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from matgen.checks.crystals import VOLUME_WINDOW
-from matgen.chemistry.economics import Counts, economics
+from matgen.chemistry.economics import Counts, economics, mass
 from matgen.chemistry.elements import SYMBOLS, atomic_volumes, reduced
 from matgen.chemistry.hazards import HAZARDOUS, hazard
 from matgen.chemistry.moments import moments
@@ -14,7 +14,7 @@ from matgen.targets.computed import OF_COMPOSITION, OF_MOMENTS, OF_STRUCTURE, co
 from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.targets.target import Target, TargetError
 from matgen.templates.crystal_rules import ContradictionError, TemplateRules
-from matgen.templates.molecule_rules import MoleculeRules
+from matgen.templates.molecule_rules import MoleculeRules, most_hydrogens
 
 Rules = TemplateRules | MoleculeRules
 
@@ -127,7 +127,8 @@ def _values(name: str, counts: Counts) -> tuple[float, float]:
     volumes = atomic_volumes().tolist()
     volume = sum(n * volumes[z] for z, n in counts.items())
     if name in OF_STRUCTURE:
-        ends = sorted(OF_STRUCTURE[name](counts, factor * volume) for factor in VOLUME_WINDOW)
+        own, n_atoms = mass(counts), sum(counts.values())
+        ends = sorted(OF_STRUCTURE[name](own, n_atoms, factor * volume) for factor in VOLUME_WINDOW)
         return ends[0], ends[1]
     highest = sum(n * (moments()[z].highest + HIGHER_MOMENT) for z, n in counts.items())
     return 0.0, OF_MOMENTS[name](highest, counts, VOLUME_WINDOW[0] * volume)
@@ -135,12 +136,13 @@ def _values(name: str, counts: Counts) -> tuple[float, float]:
 
 def _weights(rules: MoleculeRules) -> tuple[float, float]:
     """Return bounds of the molecular weight: those of the heavy atoms without hydrogens, and with as many as fit."""
-    mass: Mapping[int, float] = {z: economics()[z].mass for z in {1, *rules.allowed_elements, *rules.required_elements}}
+    elements = {1, *rules.allowed_elements, *rules.required_elements}
+    masses: Mapping[int, float] = {z: economics()[z].mass for z in elements}
     if rules.composition:
         exact = sum(n * economics()[z].mass for z, n in rules.composition)
         return exact, exact
-    required = sum(mass[z] for z in rules.required_elements)
+    required = sum(masses[z] for z in rules.required_elements)
     fewest, most = (max(n - len(rules.required_elements), 0) for n in rules.n_heavy)
-    others = [mass[z] for z in rules.allowed_elements]
-    hydrogens = 2 * rules.n_heavy[1] + 2 + rules.n_heavy[1]  # of nitrogen, one more each
-    return required + fewest * min(others), required + most * max(others) + hydrogens * mass[1]
+    others = [masses[z] for z in rules.allowed_elements]
+    hydrogens = most_hydrogens(rules.n_heavy[1], rules.charge)
+    return required + fewest * min(others), required + most * max(others) + hydrogens * masses[1]

@@ -163,10 +163,7 @@ class Request:
     @cached_property
     def named_files(self) -> tuple[PropertyFile, ...]:
         """The property files that the request names, checked."""
-        found = named_files(self.resources.with_files, self.kind, folder_of(self.resources.weights))
-        for name in (name for read in found for name in read.properties if name in TAKEN):
-            raise RequestError(f"expected a property by a name of its own, got {name}, which is a term; train it again")
-        return found
+        return named_files(self.resources.with_files, self.kind, folder_of(self.resources.weights))
 
     @cached_property
     def property_files(self) -> tuple[PropertyFile, ...]:
@@ -183,7 +180,8 @@ class Request:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before the search: targets far from all labels of a file, or not of metals."""
         found = [out_of_range(self.property_files, t.name, *t.window) for t in self.property_targets]
-        if not any(target.name == "band_gap" and target.window[0] > 0 for target in self.property_targets):
+        gapped = any(target.name == "band_gap" and target.window[0] > 0 for target in self.property_targets)
+        if self.kind == "crystal" and not gapped:
             found += [
                 f"metals may be proposed, which have no {target.name}; add a band_gap, such as band_gap='>0'"
                 for target in self.property_targets

@@ -14,7 +14,7 @@ from matgen.rules.composition import composition_distance
 from matgen.rules.satisfiability import satisfiable, smallest_contradiction
 from matgen.rules.statement import And, Comparison, Operator, Or, Quantity, Rule, Tree, comparisons, negation, present
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError
-from matgen.templates.molecule_rules import HEAVY_ELEMENTS
+from matgen.templates.molecule_rules import HEAVY_ELEMENTS, most_hydrogens
 from matgen.templates.skeleton import MAX_HEAVY
 
 
@@ -47,15 +47,15 @@ def crystals(composition: CompositionConstraints) -> Domain:
 
 
 def molecules(composition: CompositionConstraints, charge: int) -> Domain:
-    """Return the compositions of molecules: k heavy atoms bind at most 2 k + 2 hydrogens."""
+    """Return the compositions of molecules."""
     counts = formula_counts(composition.formula, known=False) if composition.formula else {}
     sizes = [
-        And((_count(HEAVY_ELEMENTS, "==", k), _count(frozenset({HYDROGEN}), "<=", 2 * k + 2 + abs(charge))))
+        And((_count(HEAVY_ELEMENTS, "==", k), _count(frozenset({HYDROGEN}), "<=", most_hydrogens(k, charge))))
         for k in range(1, MAX_HEAVY + 1)
     ]
     return Domain(
         elements=HEAVY_ELEMENTS | {HYDROGEN},
-        most=3 * MAX_HEAVY + 2 + abs(charge),
+        most=MAX_HEAVY + most_hydrogens(MAX_HEAVY, charge),
         limits=(Rule("", Or(tuple(sizes))),),
         compositions=(counts,) if counts else (),
         text=f"molecule of at most {MAX_HEAVY} heavy atoms",

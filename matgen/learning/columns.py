@@ -3,10 +3,11 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import pint
@@ -129,15 +130,16 @@ def read_column(asked: Column) -> Samples:
                 texts.append(f"{value:g} in {name}")
             if asked.logarithmic and samples[-1].value < 1 / FARTHEST:
                 negative.append(f"{value:g} in {name}")
-    _check(asked, samples, texts, negative, skipped)
+    _check_numbers(asked, texts, negative)
+    check_enough(asked, samples, skipped)
     return Samples(kind, tuple(samples), skipped)
 
 
-def _check(asked: Column, samples: list[Sample], texts: list[str], negative: list[str], skipped: Counter[str]) -> None:
-    """Check that there are enough different numbers.
+def _check_numbers(asked: Column, texts: list[str], negative: list[str]) -> None:
+    """Check that there is nothing else than numbers, and no negative one with --log.
 
     Raises:
-        LabelError: there are not.
+        LabelError: there is.
     """
     if texts:
         raise LabelError(
@@ -149,6 +151,14 @@ def _check(asked: Column, samples: list[Sample], texts: list[str], negative: lis
             f"expected positive numbers with --log, got {negative[0]}, and {len(negative) - 1} more; leave --log out, "
             "or leave these cells empty"
         )
+
+
+def check_enough(asked: Column, samples: Sequence[Sample], skipped: Counter[str]) -> None:
+    """Check that there are enough different numbers, of enough formulas.
+
+    Raises:
+        LabelError: there are not.
+    """
     left = "; ".join(f"{n} {reason}" for reason, n in skipped.most_common(3))
     left = f" ({sum(skipped.values())} are left out: {left[:300]})" if skipped else ""
     if len(samples) < FEWEST:
@@ -178,14 +188,19 @@ class Conversion:
         Raises:
             LabelError: a unit that is unknown, or that does not convert to the other.
         """
+        if not target.isprintable():
+            raise LabelError(f"expected a unit in plain text, got {target!r}; correct --unit")
         made = cls(source, target)
         if source:
             try:
                 made(1.0)
-            except (pint.PintError, AttributeError, TypeError, ValueError) as error:
+            except (  # all that pint raises for text that is no unit
+                *(pint.PintError, AssertionError, AttributeError, TypeError, ValueError),
+                *(ArithmeticError, LookupError, RecursionError, TokenError),
+            ) as error:
                 raise LabelError(
-                    f"expected a unit that converts to {target or 'a number'}, got {source} ({error}); correct "
-                    "--column-unit or --unit"
+                    f"expected a unit that converts to {target or 'a number'}, got {source[:60]!r} "
+                    f"({repr(error)[:100]}); correct --column-unit or --unit"
                 ) from error
         return made
 

@@ -45,6 +45,7 @@ class HeadsConfig:
         centre: mean of each, or of its logarithm, in training.
         spread: standard deviation of each, likewise.
         correlation: of the errors of the logarithms of bulk and shear modulus.
+        derives: whether properties are derived from the predicted ones: of crystals, not of molecules.
     """
 
     members: int
@@ -55,6 +56,7 @@ class HeadsConfig:
     centre: tuple[float, ...]
     spread: tuple[float, ...]
     correlation: float = 0.0
+    derives: bool = True
 
 
 class EmbeddingHeads(nn.Module):
@@ -108,7 +110,7 @@ class EmbeddingHeads(nn.Module):
             for place, (name, logarithmic) in enumerate(zip(config.names, config.logarithmic, strict=True)):
                 made = log_logistic if logarithmic else Logistic
                 found[name] = made(own_loc[:, place], own_scale[:, place])
-            of_members.append(found | derived(found, config.correlation))
+            of_members.append(found | derived(found, config.correlation) if config.derives else found)
         return of_members
 
 

@@ -153,11 +153,6 @@ class ScreenConfig:
         return targets_by_files(self.named_files, self.kind)
 
     @property
-    def paths_of_files(self) -> tuple[Path, ...]:
-        """Paths of the property files in use."""
-        return tuple(read.path for read in self.property_files)
-
-    @property
     def more_properties(self) -> tuple[str, ...]:
         """Names of the properties that the files in use add to the columns."""
         return predicted_by(self.property_files)

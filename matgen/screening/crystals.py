@@ -32,7 +32,7 @@ from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS
 from matgen.weights.files import weights_file
 from matgen.weights.models import load
-from matgen.weights.property_files import read_property_file
+from matgen.weights.property_format import PropertyFile
 from matgen.weights.property_sets import with_heads
 from matgen.weights.shipped import folder_of
 
@@ -96,7 +96,7 @@ class CrystalScreener:
 
     def predictor(self) -> Predictor:
         """Return the graph network and the ensemble trained on structures."""
-        return _predictor(self.config.weights, self.config.device, self.config.paths_of_files)
+        return _predictor(self.config.weights, self.config.device, self.config.property_files)
 
     def evaluator(self) -> Ensemble:
         """Return the evaluator of crystals."""
@@ -197,8 +197,8 @@ def _no_hull(reason: str) -> Verdict:
 
 
 @cache
-def _predictor(weights: str, device: str, paths: tuple[Path, ...]) -> Predictor:
-    folder, files = folder_of(weights), [read_property_file(path) for path in paths]
+def _predictor(weights: str, device: str, files: tuple[PropertyFile, ...]) -> Predictor:
+    folder = folder_of(weights)
     kind: Literal["structure_properties"] = "structure_properties"
     structures = with_heads(load(kind, weights_file(kind, folder)).to(device), kind, files, device)
     return Predictor(load("graph_energy", weights_file("graph_energy", folder)).to(device), by_structure(structures))

@@ -23,7 +23,7 @@ from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 from matgen.weights.files import weights_file
 from matgen.weights.models import load
-from matgen.weights.property_files import read_property_file
+from matgen.weights.property_format import PropertyFile
 from matgen.weights.property_sets import with_heads
 from matgen.weights.shipped import folder_of
 
@@ -77,7 +77,7 @@ class MoleculeScreener:
 
     def predictor(self) -> Predictor:
         """Return the graph network and the model of molecular graphs."""
-        return _predictor(self.config.weights, self.config.device, self.config.paths_of_files)
+        return _predictor(self.config.weights, self.config.device, self.config.property_files)
 
     def evaluator(self) -> Ensemble:
         """Return the evaluator of molecules."""
@@ -109,7 +109,7 @@ class MoleculeScreener:
             WeightsError: weights are missing or damaged.
         """
         (
-            _predictor(self.config.weights, self.config.device, self.config.paths_of_files),
+            _predictor(self.config.weights, self.config.device, self.config.property_files),
             _evaluator(self.config.weights, self.config.device),
         )
         if self.config.known != NONE:
@@ -142,8 +142,8 @@ class MoleculeScreener:
 
 
 @cache
-def _predictor(weights: str, device: str, paths: tuple[Path, ...]) -> Predictor:
-    folder, files = folder_of(weights), [read_property_file(path) for path in paths]
+def _predictor(weights: str, device: str, files: tuple[PropertyFile, ...]) -> Predictor:
+    folder = folder_of(weights)
     graph = load("molecule_energy", weights_file("molecule_energy", folder)).to(device)
     kind: Literal["molecule_properties"] = "molecule_properties"
     properties = with_heads(load(kind, weights_file(kind, folder)).to(device), kind, files, device)

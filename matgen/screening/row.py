@@ -145,6 +145,7 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
         "eV_per_atom": _finite(row.energy),
         "potential": row.potential or None,
         "geometry": row.geometry or None,
+        **(_enthalpy(candidate) if kind == "crystal" else {}),
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
         **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
     }
@@ -157,6 +158,14 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
 
 _STABILITY: dict[KindName, dict[str, str]] = {"crystal": {"e_above_hull": "hull"}, "molecule": {"strain": "strain"}}
 """Columns on the stability of the structure, and the checks whose values they contain."""
+
+
+def _enthalpy(candidate: Candidate | None) -> dict[str, float | None]:
+    """Return pressure, GPa, and enthalpy, eV/atom, of a crystal that was relaxed at a pressure."""
+    report = candidate and candidate.relaxation
+    if not report or not report.pressure:
+        return {"pressure": None, "enthalpy": None}
+    return {"pressure": report.pressure, "enthalpy": _finite(report.enthalpy)}
 
 
 def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:

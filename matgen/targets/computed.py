@@ -6,6 +6,7 @@ element is, is NaN: it meets no target.
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from matgen.chemistry import economics
 from matgen.chemistry.economics import Counts
@@ -14,6 +15,9 @@ from matgen.targets.target import Target
 
 GRAMS_PER_CM3 = 1.66053906660
 """Density of 1 g/mol in 1 Å³, g/cm³ (CODATA 2018)."""
+
+LEAST = 1e-9
+"""Limits of a window below it, such as zero, count as it, so that logarithms are finite."""
 
 OF_COMPOSITION: dict[str, Callable[[Counts], float]] = {
     "n_elements": lambda counts: float(len(counts)),
@@ -25,11 +29,11 @@ OF_COMPOSITION: dict[str, Callable[[Counts], float]] = {
 }
 """Functions of the atoms of each element, exact for a template already."""
 
-OF_STRUCTURE: dict[str, Callable[[Counts, float], float]] = {
-    "density": lambda counts, volume: GRAMS_PER_CM3 * economics.mass(counts) / volume,
-    "volume_per_atom": lambda counts, volume: volume / sum(counts.values()),
+OF_STRUCTURE: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "density": lambda mass, _, volume: GRAMS_PER_CM3 * mass / volume,
+    "volume_per_atom": lambda _, n_atoms, volume: volume / n_atoms,
 }
-"""Functions of these and of the volume of the cell, Å³."""
+"""Functions of the mass of the atoms in a cell, g/mol, of their number, and of its volume, Å³: numbers or tensors."""
 
 OF_MOMENTS: dict[str, Callable[[float, Counts, float], float]] = {
     "magnetic_moment": lambda total, counts, _: total / sum(counts.values()),
@@ -52,13 +56,13 @@ def computed_values(kind: str, counts: Counts, volume: float = math.nan, moment:
         if name in OF_COMPOSITION:
             values[name] = OF_COMPOSITION[name](counts)
         elif name in OF_STRUCTURE:
-            values[name] = OF_STRUCTURE[name](counts, volume)
+            values[name] = OF_STRUCTURE[name](economics.mass(counts), sum(counts.values()), volume)
         else:
             values[name] = OF_MOMENTS[name](moment, counts, volume)
     return values
 
 
-def learned(targets: Iterable[Target]) -> tuple[Target, ...]:
+def by_models(targets: Iterable[Target]) -> tuple[Target, ...]:
     """Return the targets for properties that models predict."""
     return tuple(target for target in targets if target.name not in COMPUTED_PROPERTIES)
 
@@ -84,8 +88,4 @@ def distance(name: str, value: float, low: float, high: float) -> float:
     limit = low if value < low else high
     if COMPUTED_PROPERTIES[name].whole:
         return abs(value - limit)
-    return abs(math.log(max(value, _LEAST) / max(limit, _LEAST)))
-
-
-_LEAST = 1e-9
-"""Limits below it, such as zero, count as it, so that logarithms are finite."""
+    return abs(math.log(max(value, LEAST) / max(limit, LEAST)))

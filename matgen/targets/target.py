@@ -106,7 +106,7 @@ def find_property(name: str, properties: Mapping[str, Property]) -> Property:
     Raises:
         TargetError: there is none.
     """
-    names = {alias: p for p in properties.values() for alias in (p.name, *p.aliases)}
+    names = {alias: p for p in properties.values() for alias in p.aliases} | {p.name: p for p in properties.values()}
     key = name.strip().lower().replace("-", "_").replace(" ", "_")
     if key not in names:
         close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)

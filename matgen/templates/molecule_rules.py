@@ -106,6 +106,11 @@ def _miscounts(rules: MoleculeRules, found: dict[int, int]) -> Iterator[str]:
             yield f"is {_formula(found)}, which breaks the rule {rule.text!r}"
 
 
+def most_hydrogens(n_heavy: int, charge: int) -> int:
+    """Return how many hydrogens heavy atoms of at most four bonds each can bind: 2 k + 2, and one for each charge."""
+    return 2 * n_heavy + 2 + abs(charge)
+
+
 def composition_of(template: MoleculeTemplate) -> dict[int, int]:
     """Return the number of atoms of each element, by atomic number, without building the whole graph."""
     molecule = _heavy(template.smiles)

@@ -9,24 +9,25 @@ more term of the energy, and a property that several files predict gets the even
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from matgen import __version__
 from matgen.nn.embedding_heads import EmbeddingHeads
-from matgen.targets.learned import BY_FILE
+from matgen.runtime.output import writing
+from matgen.targets.learned import BY_FILE, known_properties
 from matgen.targets.properties import PROPERTIES_OF
 from matgen.weights.files import WEIGHTS, WeightsError, weights_file
 from matgen.weights.kinds import PROPERTY_HEADS
-from matgen.weights.property_format import Block, PropertyFile, as_json, block_of
-from matgen.weights.property_names import wrong_name
+from matgen.weights.property_format import Block, FileProperty, PropertyFile, as_json, block_of
+from matgen.weights.property_names import unlike_shipped, wrong_name
 from matgen.weights.renamed import current_kind
 
 SHIPPED = "shipped"
@@ -85,7 +86,8 @@ def write_property_file(
         blocks: each with its heads by the kind of network that they read.
 
     Raises:
-        WeightsError: a parameter that does not fit into float16.
+        WeightsError: a parameter that does not fit into float16, or a file beyond the limit.
+        OutputError: the file cannot be written.
     """
     values: dict[str, Tensor] = {}
     for place, (_, heads) in enumerate(blocks):
@@ -104,8 +106,17 @@ def write_property_file(
     header = {"kind": PROPERTY_HEADS, "config": json.dumps(content), "version": __version__}
     header |= {"trained_on": _trained_on([block for block, _ in blocks])}
     header |= {"figures": json.dumps(_figures([block for block, _ in blocks]))}
-    save_file(values, path, metadata=header)
-    path.chmod(0o644)
+    stored_file = save(values, metadata=header)
+    if len(stored_file) > LARGEST:
+        raise WeightsError(
+            f"expected a property file of at most {LARGEST // 2**20} MiB, got one of {len(stored_file) / 2**20:.1f}; "
+            "put fewer properties into it"
+        )
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(stored_file)
+        part.replace(path)
     return read_property_file(path)
 
 
@@ -125,16 +136,17 @@ def _trained_on(blocks: Iterable[Block]) -> str:
     return "; ".join(found)
 
 
-def read_property_file(path: Path | str) -> PropertyFile:
+def read_property_file(path: Path | str, folder: Path | None = None) -> PropertyFile:
     """Return the header of a file, after checking all of the file.
 
     Args:
         path: of the file, or `shipped`.
+        folder: weights in it replace the shipped ones.
 
     Raises:
         WeightsError: no such file, or one that is no property file, damaged, or that holds numbers that are not finite.
     """
-    path = SHIPPED_FILE if str(path) == SHIPPED else Path(path)
+    path = weights_file(PROPERTY_HEADS, folder) if str(path) == SHIPPED else Path(path)
     if not path.is_file():
         raise WeightsError(
             f"expected a property file, got {path}, which is not there; `matgen train property` makes one"
@@ -157,17 +169,31 @@ def _read(path: Path, changed: float, size: int) -> PropertyFile:
         raise WeightsError(f"expected a property file, got {found} in {path}; `matgen train property` makes one")
     try:
         content = json.loads(header["config"])
+        if not all(text.isprintable() for text in _texts([content, header["version"]])):
+            raise WeightsError(f"expected a header of plain text in {path}, got control characters; leave the file out")
         blocks = tuple(block_of(one) for one in content["blocks"])
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         read = PropertyFile(path, content["material"], dict(content["reads"]), blocks, header["version"], digest)
         _check(read, values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
             f"expected the header of a property file in {path}, got a damaged one ({error!r}); get it again"
         ) from error
     return read
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Yield all texts in JSON types, names included."""
+    match content:
+        case str():
+            yield content
+        case list():
+            for item in content:
+                yield from _texts(item)
+        case dict():
+            yield from _texts([*content, *content.values()])
 
 
 def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -187,17 +213,25 @@ def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
     Raises:
         WeightsError: they do not.
     """
-    if read.material not in READ or set(read.reads) != set(READ[read.material]) or not read.blocks:
+    hashes = read.reads.values()
+    sound = read.material in READ and set(read.reads) == set(READ[read.material])
+    if not sound or not read.blocks or not all(isinstance(one, str) for one in hashes):
         raise WeightsError(
             f"expected {read.path} to read {' and '.join(READ)} networks, got {sorted(read.reads)}; train it again"
         )
     expected = set()
     for place, block in enumerate(read.blocks):
-        _check_names(read, block)
+        _check_numbers(read, block)
+        for one in block.properties:
+            _check_names(read, one)
         for kind in read.reads:
             own = f"{place}.{kind}."
             members, width = (int(n) for n in values[f"{own}mean"].shape)
-            module = EmbeddingHeads(block.heads_config(members, width))
+            size = members, width, block.hidden
+            if values[f"{own}weight"].shape != size:  # before anything of this size is made
+                raise WeightsError(f"expected {own}weight of shape {size} in {read.path}; get it again")
+            with torch.device("meta"):
+                module = EmbeddingHeads(block.heads_config(members, width))
             for name, value in module.state_dict().items():
                 expected.add(own + name)
                 found = values.get(own + name)
@@ -210,31 +244,47 @@ def _check(read: PropertyFile, values: Mapping[str, Tensor]) -> None:
                         f"expected finite numbers in {read.path}, got others in {own}{name}; train it again"
                     )
     if set(values) != expected:
-        raise WeightsError(f"expected heads only in {read.path}, got also {min(set(values) - expected)}; get it again")
+        raise WeightsError(
+            f"expected heads only in {read.path}, got also {min(set(values) - expected)!r}; get it again"
+        )
 
 
-def _check_names(read: PropertyFile, block: Block) -> None:
-    """Check that each property of a block can be told from those of the networks, and is described by sound numbers."""
-    for one in block.properties:
-        name = one.described.name
-        if (reason := wrong_name(name)) and name not in BY_FILE:
-            raise WeightsError(f"{reason}, in {read.path}; rename it")
-        if name in PROPERTIES_OF[read.material]:
+def _check_names(read: PropertyFile, one: FileProperty) -> None:
+    """Check that a property can be told from those of the networks, and that a shipped one is the same quantity."""
+    name = one.described.name
+    shipped = BY_FILE.get(name) if read.material == "crystal" else None
+    if (reason := wrong_name(name)) and shipped is None:
+        raise WeightsError(f"{reason}, in {read.path}; rename it")
+    if name in PROPERTIES_OF[read.material]:
+        raise WeightsError(
+            f"expected properties of its own in {read.path}, got {name}, which is always predicted; train it under "
+            "another --name"
+        )
+    if reason := unlike_shipped(read.material, name, one.described.unit, logarithmic=one.logarithmic):
+        raise WeightsError(f"{reason}, in {read.path}; train it under another --name")
+    others = [*known_properties(read.material).values(), *read.properties.values()]
+    taken = {word: other.name for other in others if other.name != name for word in (other.name, *other.aliases)}
+    for alias in one.described.aliases:
+        if alias in taken or (wrong_name(alias) and (shipped is None or alias not in shipped.aliases)):
             raise WeightsError(
-                f"expected properties of its own in {read.path}, got {name}, which is always predicted; train it under "
-                "another --name"
+                f"expected other names of {name} that mean nothing else in {read.path}, got {alias!r}, which means "
+                f"{taken.get(alias, 'another column or option')}; get it without"
             )
-        shipped = BY_FILE.get(name) if read.material == "crystal" else None
-        if shipped is not None and shipped.unit != one.described.unit:
-            raise WeightsError(
-                f"expected {name} in {shipped.unit or 'no unit'}, as the shipped one, got "
-                f"{one.described.unit or 'none'} in {read.path}; train it under another --name"
-            )
-    numbers = [*block.centre, *block.spread, block.correlation]
-    if not all(math.isfinite(number) for number in numbers) or not all(number > 0 for number in block.spread):
-        raise WeightsError(f"expected finite numbers in the header of {read.path}; train it again")
+
+
+def _check_numbers(read: PropertyFile, block: Block) -> None:
+    """Check that the numbers of a block, and the limits of its properties, are possible."""
     if not len(block.properties) == len(block.centre) == len(block.spread):
         raise WeightsError(f"expected a scale for each property in the header of {read.path}; get it again")
+    numbers = [*block.centre, *block.spread, block.correlation]
+    ordered = all(number > 0 for number in block.spread) and abs(block.correlation) <= 1 and block.hidden >= 0
+    for one in block.properties:
+        it = one.described
+        numbers += [one.lowest_label, one.highest_label, it.tolerance]
+        ordered &= one.lowest_label <= one.highest_label and it.lowest < it.highest and it.tolerance >= 0
+        ordered &= not math.isnan(it.zero) and it.source == "model"
+    if not ordered or not all(math.isfinite(number) for number in numbers):
+        raise WeightsError(f"expected finite numbers and sound limits in the header of {read.path}; train it again")
 
 
 def check_reads(read: PropertyFile, material: str, folder: Path | None = None) -> None:
@@ -261,14 +311,15 @@ def heads_of(read: PropertyFile, kind: str) -> list[EmbeddingHeads]:
     Raises:
         WeightsError: the file has changed since its header was read.
     """
-    if read_property_file(read.path).sha256 != read.sha256:
+    path = read.path if read.path.is_file() else SHIPPED_FILE  # which lies elsewhere on another machine
+    if read_property_file(path).sha256 != read.sha256:
         raise WeightsError(f"expected {read.path} as it was when the run began, got another one; start the run again")
-    _, values = _content(read.path)
+    _, values = _content(path)
     found = []
     for place, block in enumerate(read.blocks):
         own = f"{place}.{kind}."
         state = {name.removeprefix(own): value.float() for name, value in values.items() if name.startswith(own)}
-        heads = EmbeddingHeads(block.heads_config(*state["mean"].shape))
+        heads = EmbeddingHeads(block.heads_config(*state["mean"].shape, derives=read.material == "crystal"))
         heads.load_state_dict(state)
         found.append(heads.eval().requires_grad_(requires_grad=False))
     return found

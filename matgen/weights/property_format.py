@@ -1,12 +1,13 @@
 """What the header of a property file says (`matgen.weights.property_files`)."""
 
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from matgen.nn.embedding_heads import HeadsConfig
+from matgen.runtime.config import from_mapping
 from matgen.targets.properties import Property
 
 
@@ -49,11 +50,19 @@ class Block:
     spread: tuple[float, ...]
     correlation: float = 0.0
 
-    def heads_config(self, members: int, width: int) -> HeadsConfig:
-        """Return the size of the heads on an ensemble."""
-        names = tuple(one.described.name for one in self.properties)
-        logarithmic = tuple(one.logarithmic for one in self.properties)
-        return HeadsConfig(members, width, self.hidden, names, logarithmic, self.centre, self.spread, self.correlation)
+    def heads_config(self, members: int, width: int, *, derives: bool = True) -> HeadsConfig:
+        """Return the size of the heads on an ensemble; `derives` as in `HeadsConfig`."""
+        return HeadsConfig(
+            members,
+            width,
+            self.hidden,
+            tuple(one.described.name for one in self.properties),
+            tuple(one.logarithmic for one in self.properties),
+            self.centre,
+            self.spread,
+            self.correlation,
+            derives,
+        )
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,10 @@ class PropertyFile:
     version: str
     sha256: str
 
+    def __hash__(self) -> int:
+        """Return a hash, so that what reads a file may be cached by its header: another content is another key."""
+        return hash(self.sha256)
+
     @property
     def learned(self) -> dict[str, FileProperty]:
         """Its own properties by name, in the order of the file; the first one, where several blocks hold a property."""
@@ -93,22 +106,35 @@ class PropertyFile:
 
 def as_json(block: Block) -> dict[str, Any]:
     """Return a block as JSON types; infinite limits become text, since JSON has none."""
-    return json.loads(json.dumps(asdict(block)).replace("-Infinity", '"-inf"').replace("Infinity", '"inf"'))
+    return _with_text(asdict(block))
+
+
+def _with_text(value: Any) -> Any:
+    """Return a value as JSON types, infinite numbers as text."""
+    match value:
+        case dict():
+            return {name: _with_text(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_with_text(item) for item in value]
+        case float() if math.isinf(value):
+            return str(value)
+    return value
 
 
 def block_of(content: Mapping[str, Any]) -> Block:
     """Return a block that `as_json` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: the content has another form.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: the content has another form.
     """
-    properties = []
+    properties, figures = [], []
     for one in content["properties"]:
         described = {name: _number(value) for name, value in one["described"].items()}
-        described["aliases"] = tuple(described["aliases"])
-        properties.append(FileProperty(**{**one, "described": Property(**described)}))
-    rest = {name: content[name] for name in ("hidden", "correlation")}
-    return Block(tuple(properties), centre=tuple(content["centre"]), spread=tuple(content["spread"]), **rest)
+        properties.append({name: value for name, value in one.items() if name != "figures"} | {"described": described})
+        figures.append(dict(one.get("figures", {})))
+    read = from_mapping(Block, dict(content) | {"properties": properties})
+    with_figures = (replace(one, figures=own) for one, own in zip(read.properties, figures, strict=True))
+    return replace(read, properties=tuple(with_figures))
 
 
 def _number(value: Any) -> Any:

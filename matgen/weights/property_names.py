@@ -2,21 +2,28 @@
 
 import re
 
+from matgen.structures.renamed import TERMS
+from matgen.targets.learned import BY_FILE
+
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 RESERVED = frozenset(
     re.findall(
         r"\w+",
-        "allow_known avoid budget charge closest_contact composition confidence device density_energy e_above_hull "
-        "elements energies ev_per_atom exclude executor failed family fast formula formula_units g_per_cm3 geometry "
-        "graph inchikey include index kind max_atoms max_ehull n n_atoms n_atoms_primitive n_heavy name net_charge "
-        "out over_generation passed path potential potential_weight processes rank ranking reason relax relaxation "
-        "relaxation_steps report resources rounds sampler search seed selection smarts smiles space_group "
-        "space_group_symbol space_groups stages strain symmetry targets template threads variety verification verify "
-        "verify_minutes weights with_files xtb_gap ",
+        "allow_known avoid avoid_hazard between between_alpha budget charge charge_balance chemical_distance chgnet "
+        "closed_shell closest_contact composition confidence coordination density_energy device e_above_hull "
+        "electrostatic elements energies enthalpy ev_per_atom ewald_weight example_distance exclude executor failed "
+        "family fast formula formula_units fragment frequency_prior g_per_cm3 geometry gpaw_gap graph graph_prior "
+        "host host_formation_energy inchikey include index insert keep kind like like_weight likeness max_atoms "
+        "max_ehull n n_atoms n_atoms_primitive n_heavy name nearest_example net_charge nonbonded novelty out "
+        "over_generation passed path potential potential_weight prefer preferences pressure processes rank ranking "
+        "reason relax relaxation relaxation_steps replace report repulsion resources rounds rules sampler search "
+        "seed selection smarts smiles space_group space_group_symbol space_groups stages start stereo strain "
+        "supercell symmetry targets template template_prior threads vacancy variety verification verify "
+        "verify_minutes weights with_files xtb_gap",
     )
-)
-"""Columns of tables, and keywords of a design."""
+).union(TERMS, TERMS.values())
+"""Columns of tables, keywords of a design, and terms of the energy."""
 
 AFFIXES = re.compile(
     r"(check|energy|evaluator|target|verified)_.*|.*_(aleatoric|epistemic|probability|spread|template)"
@@ -31,3 +38,22 @@ def wrong_name(name: str) -> str:
     if name in RESERVED or AFFIXES.fullmatch(name):
         return f"expected a name of its own, got {name}, which means another column or option"
     return ""
+
+
+def unlike_shipped(kind: str, name: str, unit: str, *, logarithmic: bool) -> str:
+    """Return why a property that has the name of a shipped one is another quantity; empty if it is not.
+
+    Args:
+        kind: crystal or molecule; the shipped ones are of crystals.
+        name: of the property.
+        unit: of the property.
+        logarithmic: whether its logarithm is predicted, as of all shipped ones that are positive.
+    """
+    shipped = BY_FILE.get(name) if kind == "crystal" else None
+    if shipped is None or (shipped.unit, shipped.relative) == (unit, logarithmic):
+        return ""
+    wanted, got = (
+        f"{one or 'no unit'} on a {'logarithmic' if scale else 'linear'} scale"
+        for one, scale in ((shipped.unit, shipped.relative), (unit, logarithmic))
+    )
+    return f"expected {name} in {wanted}, as the shipped one, got {got}"

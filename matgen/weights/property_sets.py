@@ -7,7 +7,6 @@ import torch
 
 from matgen.nn.embedding_heads import WithHeads
 from matgen.nn.ensemble import Ensemble
-from matgen.runtime.output import writing
 from matgen.targets.derived import SOURCES
 from matgen.targets.learned import BY_FILE, known_properties
 from matgen.targets.properties import Property
@@ -28,7 +27,7 @@ def named_files(names: Sequence[str], material: str, folder: Path | None = None)
         WeightsError: a file that is damaged, for another kind, that reads another embedding, or that is named twice; or
             two files whose properties of one name differ in unit or scale.
     """
-    files = tuple(read_property_file(name) for name in names)
+    files = tuple(read_property_file(name, folder) for name in names)
     for read in files:
         check_reads(read, material, folder)
     hashes = [read.sha256 for read in files]
@@ -56,12 +55,18 @@ def files_in_use(
         material: crystal or molecule.
         targets: names of properties.
         folder: weights in it replace the shipped ones.
+
+    Raises:
+        WeightsError: as `named_files`, or the one in the folder does not predict a target.
     """
+    targets = set(targets)
     covered = {name for read in named for name in read.properties}
     needed = material == "crystal" and any(name in BY_FILE and name not in covered for name in targets)
-    if not needed or any(read.path == read_property_file(SHIPPED).path for read in named):
-        return tuple(named)
-    return (*named, *named_files([SHIPPED], material, folder))
+    if needed and all(read.path != read_property_file(SHIPPED, folder).path for read in named):
+        named = (*named, *named_files([SHIPPED], material, folder))
+    if missing := {name for name in targets if name in BY_FILE}.difference(covered, predicted_by(named)):
+        raise WeightsError(f"expected heads for {min(missing)} in {named[-1].path}, got none; leave the target out")
+    return tuple(named)
 
 
 def targets_by_files(named: Sequence[PropertyFile], material: str) -> dict[str, Property]:
@@ -96,7 +101,8 @@ def predicted_by(files: Sequence[PropertyFile]) -> tuple[str, ...]:
         for block in read.blocks:
             names = [one.described.name for one in block.properties]
             found |= dict.fromkeys(names)
-            found |= dict.fromkeys(name for name, needed in SOURCES.items() if set(needed) <= set(names))
+            if read.material == "crystal":
+                found |= dict.fromkeys(name for name, needed in SOURCES.items() if set(needed) <= set(names))
     return tuple(found)
 
 
@@ -143,5 +149,4 @@ def packed(paths: Sequence[Path], out: Path) -> PropertyFile:
         blocks += [
             (block, {kind: heads[place] for kind, heads in of_kind.items()}) for place, block in enumerate(read.blocks)
         ]
-    with writing(out.parent):
-        return write_property_file(out, material, blocks)
+    return write_property_file(out, material, blocks)

@@ -11,13 +11,12 @@ from pymatgen.core.structure import Structure
 from torch import Tensor
 
 from matgen.chemistry.elements import descriptors
-from matgen.learning.columns import Column, Sample, Samples, read_column
+from matgen.learning.columns import Column, Sample, Samples, check_enough, read_column
 from matgen.learning.own_property import Errors, Fit, baselines, errors, fits
 from matgen.learning.rows import LabelError
 from matgen.nn.embedding_heads import EmbeddingHeads, HeadsConfig, embedding
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.pooling import composition_statistics
-from matgen.runtime.output import writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import described, state_of
@@ -31,7 +30,7 @@ from matgen.weights.files import WeightsError
 from matgen.weights.models import load
 from matgen.weights.property_files import READ, SHIPPED, heads_of, read_property_file, write_property_file
 from matgen.weights.property_format import Block, FileProperty, PropertyFile
-from matgen.weights.property_names import wrong_name
+from matgen.weights.property_names import unlike_shipped, wrong_name
 
 FEW = 50
 """Rows below which a warning is given."""
@@ -86,8 +85,9 @@ def run(asked: Column, out: Path, *, name: str = "", report: Report | None = Non
         raise LabelError(f"expected a file of weights to write, got {out}; name it .safetensors")
     named = checked_name(name or asked.column)
     samples = read_column(asked)
-    _check_unit(named, samples.kind, asked.unit)
+    _check_unit(named, samples.kind, asked.unit, logarithmic=asked.logarithmic)
     samples, templates = _with_templates(samples)
+    check_enough(asked, samples.samples, samples.skipped)
     embedded = embeddings(samples, templates, tell)
     values = torch.tensor([one.value for one in samples.samples], dtype=torch.float64)
     values = values.log10() if asked.logarithmic else values
@@ -104,9 +104,7 @@ def run(asked: Column, out: Path, *, name: str = "", report: Report | None = Non
         found[kind] = errors(fit, labels, spread, simple)
     described_one = _property(named, asked, spread)
     block = Block((_entry(described_one, asked, samples, found),), base.config.hidden, (centre,), (spread,))
-    with writing(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        file = write_property_file(out, samples.kind, [(block, heads)])
+    file = write_property_file(out, samples.kind, [(block, heads)])
     n = len(samples.samples)
     warnings = _warnings(n, next(iter(found.values())))
     return Trained(file, samples.kind, n, len(set(groups)), found, samples.skipped, warnings)
@@ -130,26 +128,21 @@ def checked_name(text: str) -> str:
     return name
 
 
-def _check_unit(name: str, kind: str, unit: str) -> None:
-    """Check that a property that ships has the unit of the shipped one.
+def _check_unit(name: str, kind: str, unit: str, *, logarithmic: bool) -> None:
+    """Check that a property that ships has the unit and the scale of the shipped one.
 
     Raises:
         WeightsError: it has another one.
     """
-    shipped = BY_FILE.get(name) if kind == "crystal" else None
-    if shipped is not None and shipped.unit != unit:
+    if reason := unlike_shipped(kind, name, unit, logarithmic=logarithmic):
         raise WeightsError(
-            f"expected {name} in {shipped.unit or 'no unit'}, as the shipped one, got {unit or 'none'}; give --unit, "
-            "and --column-unit if it is converted, or another --name"
+            f"{reason}; give --unit, and --column-unit if it is converted, and --log if it is logarithmic, or another "
+            "--name"
         )
 
 
 def _with_templates(samples: Samples) -> tuple[Samples, list[Template]]:
-    """Return the samples that have a template, of crystals in their primitive cells, and the templates.
-
-    Raises:
-        LabelError: none has.
-    """
+    """Return the samples that have a template, of crystals in their primitive cells, and the templates."""
     kept: list[Sample] = []
     templates: list[Template] = []
     skipped = samples.skipped
@@ -165,8 +158,6 @@ def _with_templates(samples: Samples) -> tuple[Samples, list[Template]]:
             skipped["whose symmetry is not found"] += 1
             continue
         kept.append(Sample(one.name, cell, one.group, one.value))
-    if len({one.group for one in kept}) < 2:
-        raise LabelError(f"expected structures with a symmetry, got {len(kept)} of {len(samples.samples)}; check them")
     return Samples(samples.kind, tuple(kept), skipped), templates
 
 

@@ -27,7 +27,7 @@ from matgen.samplers.hybrid import Substitution
 from matgen.samplers.initial_geometry import InitialGeometries, initial_geometries
 from matgen.samplers.metropolis import Move
 from matgen.samplers.template_moves import ElementKernel, element_move, regrow, substitute, swap
-from matgen.targets.computed import learned
+from matgen.targets.computed import by_models
 from matgen.templates.batch import Geometry, Template, TemplateBatch, crystals_of
 from matgen.templates.by_composition import CompositionIndex
 from matgen.templates.prototypes import layout
@@ -81,7 +81,7 @@ class Crystals(KindWithModels[Models]):
         total = TemplateSum({"charge_balance": (1.0, ChargeBalance(penalty=weights.charge))})
         if weights.novelty and not (request.selection.allow_known or named):
             total = total + weights.novelty * Novelty(known_formulas())
-        if weights.chemical_distance and (learned(request.property_targets) or named):
+        if weights.chemical_distance and (by_models(request.property_targets) or named):
             total = total + weights.chemical_distance * ChemicalDistance(self.models.library)
         needs_gap = any(target.name == "band_gap" and target.low > 0 for target in request.property_targets)
         if weights.closed_shell and needs_gap and not named:
