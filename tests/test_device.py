@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rdkit
 import torch
 from conftest import SMALL_MODELS, TextbookEntry
 from elsewhere import second_device
@@ -39,6 +40,7 @@ from matgen.weights.kinds import USED_BY
 from matgen.weights.models import load, load_models
 
 SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in USED_BY["crystal"])
+needs_rdkit = pytest.mark.skipif(not hasattr(rdkit, "__version__"), reason="needs RDKit, which makes the molecules")
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
 
 
@@ -256,6 +258,7 @@ def test_training_elsewhere_is_training(kind: str, prepared_table: Path, tmp_pat
     assert load(kind, runs[1][1]).training is False
 
 
+@needs_rdkit
 @pytest.mark.parametrize("kind", SMALL_MOLECULES)
 def test_molecules_are_trained_on_elsewhere(kind: str, tmp_path: Path, other: torch.device) -> None:
     molecules().save(tmp_path / "molecules.npz")
@@ -266,6 +269,7 @@ def test_molecules_are_trained_on_elsewhere(kind: str, tmp_path: Path, other: to
         assert there_second[name] == pytest.approx(second[name], rel=1e-2), name
 
 
+@needs_rdkit
 @pytest.mark.parametrize("name", MOLECULE_NEGATIVES)
 def test_negatives_of_molecules_are_made_elsewhere(name: str, other: torch.device) -> None:
     table = molecules()

@@ -8,8 +8,8 @@ from test_energy import Density
 from torch import Tensor
 
 from matgen.batch.state import State
-from matgen.energies.base import Energy, gradients
-from matgen.energies.sharing import answer_of, shared_answers
+from matgen.energies.base import Energy, TemplateEnergy, TemplateSum, gradients
+from matgen.energies.sharing import answer_of, shared_answers, single_templates
 from matgen.templates.batch import Geometry, TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -100,3 +100,32 @@ def test_an_inner_block_sees_the_results_of_the_outer_and_leaves_none(state: Sta
         assert network.times == 3
     answer_of(network, state, sigma)
     assert network.times == 4
+
+
+class Sites(TemplateEnergy):
+    """Sites of each template."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, templates: TemplateBatch) -> Tensor:
+        return torch.tensor([float(len(one.sites)) for one in single_templates(templates)])
+
+
+def test_terms_of_templates_share_one_list_of_them(
+    batch: tuple[TemplateBatch, Geometry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbatched: list[TemplateBatch] = []
+    plain = TemplateBatch.unbatch
+
+    def unbatch(templates: TemplateBatch) -> list:
+        unbatched.append(templates)
+        return plain(templates)
+
+    monkeypatch.setattr(TemplateBatch, "unbatch", unbatch)
+    energy = TemplateSum({"one": (1.0, Sites("one")), "two": (2.0, Sites("two"))})
+    for found in (energy(batch[0]), energy.below(batch[0], torch.full((3,), 10.0))):
+        assert found.tolist() == [6.0] * 3
+    assert len(unbatched) == 2, "once for each evaluation of the sum"
+    assert single_templates(batch[0]) == plain(batch[0])

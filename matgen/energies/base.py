@@ -150,18 +150,19 @@ class TemplateSum(_Weighted, TemplateEnergy):
         if not terms:
             return torch.zeros(templates.n_systems, device=templates.device)
         ceiling = ceiling.to(templates.device) + SLACK
-        columns = torch.stack([_floor(weight, part, templates) for weight, part in terms])
-        rows = torch.arange(templates.n_systems, device=templates.device)
-        networks = {id(part.network_read()): part.network_read() for _, part in terms}
-        for network in sorted(networks.values(), key=lambda network: network is not None):
-            some = templates if len(rows) == templates.n_systems else templates.select(rows)
-            with shared_answers():
-                for place, (weight, part) in enumerate(terms):
-                    if part.network_read() is network:
-                        columns[place, rows] = weight * part(some).to(columns)
-            rows = rows[~(columns[:, rows].sum(0) > ceiling[rows])]
-            if not len(rows):
-                break
+        with shared_answers():
+            columns = torch.stack([_floor(weight, part, templates) for weight, part in terms])
+            rows = torch.arange(templates.n_systems, device=templates.device)
+            networks = {id(part.network_read()): part.network_read() for _, part in terms}
+            for network in sorted(networks.values(), key=lambda network: network is not None):
+                some = templates if len(rows) == templates.n_systems else templates.select(rows)
+                with shared_answers():
+                    for place, (weight, part) in enumerate(terms):
+                        if part.network_read() is network:
+                            columns[place, rows] = weight * part(some).to(columns)
+                rows = rows[~(columns[:, rows].sum(0) > ceiling[rows])]
+                if not len(rows):
+                    break
         return torch.full_like(columns[0], math.inf).index_copy(0, rows, columns[:, rows].sum(0))
 
 

@@ -10,6 +10,7 @@ from matgen.batch.state import State
 from matgen.chemistry.charges import can_be_neutral
 from matgen.chemistry.elements import SYMBOLS, reduced
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.templates.batch import TemplateBatch
 
 
@@ -28,7 +29,7 @@ class ChargeBalance(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """0 or `penalty` (n_systems,)."""
-        invalid = [not _is_valid(reduced(t.composition)) for t in templates.unbatch()]
+        invalid = [not _is_valid(reduced(t.composition)) for t in single_templates(templates)]
         return self.penalty * torch.tensor(invalid, device=templates.device, dtype=torch.float32)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.base import TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.templates.batch import TemplateBatch, crystals_of
 from matgen.templates.prototypes import PrototypeLibrary
 
@@ -30,5 +31,7 @@ class ChemicalDistance(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        distance = torch.tensor([self.library.distance(template) for template in crystals_of(templates.unbatch())])
+        distance = torch.tensor(
+            [self.library.distance(template) for template in crystals_of(single_templates(templates))]
+        )
         return 0.5 * (distance.clamp(max=self.farthest) / self.width).square().to(templates.device)

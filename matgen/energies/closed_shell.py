@@ -8,6 +8,7 @@ from torch import Tensor
 from matgen.chemistry.charges import commonly_neutral_formula
 from matgen.chemistry.elements import reduced
 from matgen.energies.base import TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.templates.batch import TemplateBatch
 
 
@@ -34,7 +35,7 @@ class ClosedShell(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """0, 1 or 2 (n_systems,)."""
-        found = [_cost(tuple(sorted(t.composition.items()))) for t in templates.unbatch()]
+        found = [_cost(tuple(sorted(t.composition.items()))) for t in single_templates(templates)]
         return torch.tensor(found, device=templates.device, dtype=torch.float32)
 
 

@@ -15,6 +15,7 @@ from matgen.chemistry.economics import atomic_masses
 from matgen.chemistry.elements import atomic_volumes
 from matgen.chemistry.moments import mean_moments, moment_deviations
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.targets.computed import LEAST, OF_COMPOSITION, OF_STRUCTURE, distance
 from matgen.targets.distributions import Logistic
 from matgen.targets.target import Target
@@ -58,7 +59,9 @@ class CompositionTarget(TemplateEnergy):
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
         window = self.target.window
-        found = [_outside(self.name, tuple(sorted(t.composition.items())), *window) for t in templates.unbatch()]
+        found = [
+            _outside(self.name, tuple(sorted(t.composition.items())), *window) for t in single_templates(templates)
+        ]
         return torch.tensor(found, device=templates.device, dtype=torch.float32)
 
 

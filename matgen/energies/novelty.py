@@ -8,6 +8,7 @@ from pymatgen.core.composition import Composition
 from torch import Tensor
 
 from matgen.energies.base import TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.templates.batch import TemplateBatch
 
 
@@ -30,7 +31,7 @@ class Novelty(TemplateEnergy):
 
     def forward(self, templates: TemplateBatch) -> Tensor:
         """Energies (n_systems,)."""
-        formulas = (reduced_formula(tuple(t.composition.items())) for t in templates.unbatch())
+        formulas = (reduced_formula(tuple(t.composition.items())) for t in single_templates(templates))
         return torch.tensor([float(formula in self.known) for formula in formulas], device=templates.device)
 
 

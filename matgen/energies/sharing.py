@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from matgen.templates.batch import Template, TemplateBatch
+
 Answer = TypeVar("Answer")
 
 _answers: ContextVar[dict[tuple[Any, ...], tuple[Any, ...]] | None] = ContextVar("answers", default=None)
@@ -47,3 +49,8 @@ def answer_of(network: Callable[..., Answer], *inputs: Any, alike: Hashable | No
     if key not in known:
         known[key] = (network(*inputs), network, inputs)  # the objects are kept, so that no id is reused
     return known[key][0]
+
+
+def single_templates(templates: TemplateBatch) -> list[Template]:
+    """Return `templates.unbatch()`, or its earlier result for this very batch in the same block."""
+    return answer_of(TemplateBatch.unbatch, templates)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from matgen.energies.base import TemplateEnergy
+from matgen.energies.sharing import single_templates
 from matgen.nn.conditions import Conditions
 from matgen.nn.sites import pad_sites
 from matgen.nn.template_prior import TemplatePrior
@@ -34,7 +35,7 @@ class LearnedTemplatePrior(TemplateEnergy):
 
     def floor(self, templates: TemplateBatch) -> Tensor:
         """Return minus the logarithm of the number of orders (n_systems,): no order is more probable than one."""
-        orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
+        orders = [log_orders(template) for template in crystals_of(single_templates(templates))]
         return -torch.tensor(orders, device=templates.device)
 
     @torch.no_grad()
@@ -42,7 +43,7 @@ class LearnedTemplatePrior(TemplateEnergy):
         """Energies (n_systems,), nats; `conditions` have one row, used for all."""
         conditions = self.conditions.to(templates.device).select(torch.zeros_like(templates.space_group))
         log_p = self.prior(conditions, templates.space_group, pad_sites(templates))
-        orders = [log_orders(template) for template in crystals_of(templates.unbatch())]
+        orders = [log_orders(template) for template in crystals_of(single_templates(templates))]
         return -log_p - log_p.new_tensor(orders)
 
 

@@ -7,7 +7,7 @@ geometry and similar chemistry.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Self
@@ -79,7 +79,7 @@ class PrototypeLibrary:
         self._by_layout: dict[Layout, list[Prototype]] = defaultdict(list)
         for where, prototype in prototypes:
             self._by_layout[where].append(prototype)
-        self._chemistry: dict[Layout, np.ndarray] = {}
+        self._chemistry: dict[Layout, _Chemistry] = {}
         self._nearest: dict[CrystalTemplate, float] = {}
 
     @classmethod
@@ -118,8 +118,8 @@ class PrototypeLibrary:
         if where not in self._by_layout:
             return np.zeros(0)
         if where not in self._chemistry:
-            self._chemistry[where] = np.array([p.chemistry for p in self._by_layout[where]])
-        return _apart(template, self._chemistry[where])
+            self._chemistry[where] = _Chemistry(where, self._by_layout[where])
+        return self._chemistry[where].distances([z for _, z in template.sites])
 
     def averaged(self, smallest: int) -> Self:
         """Return a library of averages over at least `smallest` crystals of similar geometry and chemistry."""
@@ -168,22 +168,37 @@ def _single(templates: TemplateBatch, geometry: Geometry) -> Iterable[tuple[Layo
         first = last
 
 
-def _apart(template: CrystalTemplate, chemistry: np.ndarray) -> np.ndarray:
-    """Return `Match.distance` (n,) from a template to prototypes of its layout with chemistry (n, n_sites, k)."""
-    positions = np.array([p for p, _ in template.sites])
-    wanted = descriptors().numpy()[[z for _, z in template.sites]]
-    multiplicity = wyckoff_table().multiplicity.numpy()[positions]
-    total = np.zeros(len(chemistry))
-    for position in np.unique(positions):
-        sites = np.flatnonzero(positions == position)
-        cost = np.linalg.norm(wanted[sites][None, :, None] - chemistry[:, sites][:, None], axis=-1)
-        total += multiplicity[sites[0]] * _cheapest_pairing(cost)
-    return total / (wanted.shape[1] ** 0.5 * multiplicity.sum())
+class _Chemistry:
+    """Chemistry of the sites of all prototypes of a layout; keeps how far each element that was asked for is."""
+
+    def __init__(self, where: Layout, prototypes: Sequence[Prototype]) -> None:
+        positions = np.array(where[1:])
+        self._sites = np.array([p.chemistry for p in prototypes])
+        self._multiplicity = wyckoff_table().multiplicity.numpy()[positions]
+        self._equal = [np.flatnonzero(positions == position) for position in np.unique(positions)]
+        self._far: dict[int, np.ndarray] = {}
+
+    def distances(self, elements: Sequence[int]) -> np.ndarray:
+        """Return `Match.distance` (n_prototypes,) from a template with these elements on its sites."""
+        far = [self._far_from(z) for z in elements]
+        total = np.zeros(len(self._sites))
+        for sites in self._equal:
+            cost = np.stack([far[site][:, sites] for site in sites], axis=1)
+            total += self._multiplicity[sites[0]] * _cheapest_pairing(cost)
+        return total / (self._sites.shape[2] ** 0.5 * self._multiplicity.sum())
+
+    def _far_from(self, element: int) -> np.ndarray:
+        """Return the differences of descriptors between each site and an element, in norm (n_prototypes, n_sites)."""
+        if element not in self._far:
+            self._far[element] = np.linalg.norm(descriptors().numpy()[element] - self._sites, axis=-1)
+        return self._far[element]
 
 
 def _cheapest_pairing(cost: np.ndarray) -> np.ndarray:
     """Return the smallest sum (n,) of one entry of each row and column of square matrices (n, m, m)."""
     m = cost.shape[1]
+    if m == 1:
+        return cost[:, 0, 0]
     if m <= FEW:
         rows = range(m)
         return np.min([cost[:, rows, list(columns)].sum(1) for columns in permutations(rows)], axis=0)

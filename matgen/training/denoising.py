@@ -120,15 +120,10 @@ def own_samples(
         output = model(expand(templates, current), sigma)
         step = predicted_step(output, templates, current)
         current = moved(templates, current, step, scales(templates, current), 1 - lower / sigma)
-    return templates, current, missed(templates, geometry, current)
-
-
-def missed(templates: TemplateBatch, truth: Geometry, found: Geometry) -> Tensor:
-    """Return which geometries miss the truth by more than 0.15 Å, root mean square of free parameters (n_systems,)."""
-    miss = difference(templates, turned_to(templates, truth, found), found, scales(templates, truth))
+    miss = difference(templates, turned_to(templates, geometry, current), current, scales(templates, geometry))
     square = per_system(templates, Geometry(miss.lattice**2, miss.coords**2))
     count = per_system(templates, Geometry(templates.free_lattice.float(), templates.free_coords.float()))
-    return (square / count).sqrt() > 0.15
+    return templates, current, (square / count).sqrt() > 0.15
 
 
 def turned_to(templates: TemplateBatch, geometry: Geometry, like: Geometry) -> Geometry:

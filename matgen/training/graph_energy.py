@@ -6,19 +6,18 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from matgen.batch.state import State
 from matgen.datasets.crystals import Crystals
-from matgen.nn.graph_energy import GraphEnergy, GraphOutput, energy_per_atom, residual_per_atom
+from matgen.nn.graph_energy import GraphEnergy, GraphOutput, energy_per_atom
 from matgen.runtime.random import normal, uniform
 from matgen.targets.distributions import Distribution
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.expand import expand
 from matgen.templates.noise import CLEAN, difference, per_system, scales
 from matgen.templates.steps import square_length
-from matgen.training.adversarial import adversarial
 from matgen.training.config import TrainConfig
-from matgen.training.contrast import Levels, contrast_loss, reality
 from matgen.training.denoising import conservative_loss, denoising_loss, noised, own_samples, turned_to
 from matgen.training.graph_loss import GraphLoss
 from matgen.training.likelihood import errors, joined, negative_log_likelihood, predicted
@@ -70,7 +69,6 @@ class GraphObjective:
         self.table, self.rows, self.val_rows = table, rows, val_rows
         self.targets, self.weights, self.negatives = targets, loss, negatives
         self.sizes = table.n_atoms[rows]
-        self.past = torch.zeros(0)
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield rows of the training split, similar numbers of atoms together."""
@@ -91,7 +89,7 @@ class GraphObjective:
         if n_own := int(w.own_share * len(rows)):
             noise = (sigma, dirty, back)
             sigma, width, dirty, back = self.with_own(model, templates, geometry, noise, n_own, generator)
-        false_templates, false_geometry, owner = self._wrong(model, templates, geometry, n_real, generator)
+        false_templates, false_geometry = self._wrong(model, templates, geometry, n_real, generator)
         n_false = false_templates.n_systems
         false_sigma = self._low(n_false, generator, sigma)
         false_geometry, _ = noised(false_templates, false_geometry, false_sigma, generator)
@@ -101,9 +99,7 @@ class GraphObjective:
         first = _first_systems(output, templates)
         denoising, parts = denoising_loss(first, templates, dirty, back, sigma, width)
         level = detached_level(output, state, all_sigma)
-        scalar = level - residual_per_atom(output, state, all_sigma).detach()
-        apart = scalar[len(rows) :] - scalar[owner]
-        contrast = self._contrast(level[:n_real], level[len(rows) :], owner, apart, rows[:n_real])
+        contrast = F.softplus(level[:n_real]).mean() + F.softplus(-level[len(rows) :]).sum() / max(1, n_false)
         likelihood, figures = negative_log_likelihood(model.heads(first.embedding), self.targets.rows(rows))
         total = w.direct * denoising + w.contrast * contrast + w.properties * likelihood
         if w.conservative:
@@ -147,45 +143,30 @@ class GraphObjective:
         low, high = self.weights.low_sigma
         return low * (high / low) ** uniform((n,), generator, like)
 
-    def _contrast(self, real: Tensor, false: Tensor, owner: Tensor, apart: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss () of the contrast, and remember the energies of the negatives."""
-        form = self.weights.form
-        above = self.targets.values["energy_above_hull"][rows] if form.soft else torch.zeros_like(real)
-        loss = contrast_loss(Levels(real, false, owner, apart, reality(above, form.soft), self.past.to(real)), form)
-        self.past = torch.cat([self.past.to(real), false.detach()])[-form.queue :] if form.queue else self.past
-        return loss
-
     def _wrong(
         self, model: GraphEnergy, templates: TemplateBatch, geometry: Geometry, n: int, generator: torch.Generator
-    ) -> tuple[TemplateBatch, Geometry, Tensor]:
-        """Return negatives of the first n systems, class by class, and the system that each was made from.
-
-        Those that could not be made wrong are left out.
-        """
-        makers, chance = self._makers(model)
-        kind = torch.multinomial(chance, n * self.weights.form.negatives, replacement=True, generator=generator)
-        nothing = torch.zeros(0, dtype=torch.long, device=templates.device)
-        parts, owner = [(templates.select(nothing), geometry.select(templates, nothing))], [nothing]
-        for number, make in enumerate(makers):
-            chosen = (kind == number).nonzero().ravel().to(templates.device) % n
+    ) -> tuple[TemplateBatch, Geometry]:
+        """Return negatives of the first n systems, class by class, without those that could not be made wrong."""
+        kinds = [*self.negatives, "sample"]
+        n_kinds = len(self.negatives)
+        chance = torch.tensor([(1 - self.weights.sample_share) / n_kinds] * n_kinds + [0.0])
+        chance[-1] = self.weights.sample_share
+        kind = torch.multinomial(chance, n, replacement=True, generator=generator)
+        parts: list[tuple[TemplateBatch, Geometry]] = []
+        for number, name in enumerate(kinds):
+            chosen = (kind == number).nonzero().ravel().to(templates.device)
             if len(chosen) == 0:
                 continue
-            made = make(templates.select(chosen), geometry.select(templates, chosen), generator)
+            some, where = templates.select(chosen), geometry.select(templates, chosen)
+            if name == "sample":
+                made = own_samples(model, some, where, generator)
+            else:
+                made = self.negatives[name](some, where, generator)
             keep = made[2].nonzero().ravel()
             if len(keep):
                 parts.append((made[0].select(keep), made[1].select(made[0], keep)))
-                owner.append(chosen[keep])
-        return *concatenated(parts[1:] or parts), torch.cat(owner)
-
-    def _makers(self, model: GraphEnergy) -> tuple[list[Negative], Tensor]:
-        """Return functions that make negatives, and how often each is used."""
-        w, form, n = self.weights, self.weights.form, len(self.negatives)
-        makers: list[Negative] = [*self.negatives.values(), lambda t, g, r: own_samples(model, t, g, r)]
-        chance = [(1 - w.sample_share - form.adversarial_share) / n] * n + [w.sample_share]
-        if form.adversarial_share:
-            makers.append(lambda t, g, r: adversarial(model, t, g, r, form.adversarial_steps))
-            chance.append(form.adversarial_share)
-        return makers, torch.tensor(chance)
+        nothing = torch.zeros(0, dtype=torch.long, device=templates.device)
+        return concatenated(parts or [(templates.select(nothing), geometry.select(templates, nothing))])
 
     @torch.no_grad()
     def validate(self, model: GraphEnergy) -> dict[str, float]:

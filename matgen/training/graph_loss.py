@@ -1,9 +1,8 @@
 """Noise levels of the training of graph energies, and weights of the parts of its loss."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from matgen.runtime.config import ConfigError
-from matgen.training.contrast import ContrastForm
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,6 @@ class GraphLoss:
         own_share: share of a batch that consists of the model's own samples, with the way back to the truth.
         own_sigma: range of the noise level given to the model for these, Å.
         drop_stereo: share of molecules that are shown without their stereo.
-        form: of the contrast.
     """
 
     median_sigma: float = 0.3
@@ -39,7 +37,6 @@ class GraphLoss:
     own_share: float = 0.0
     own_sigma: tuple[float, float] = (0.03, 0.3)
     drop_stereo: float = 0.3
-    form: ContrastForm = field(default_factory=ContrastForm)
 
     def __post_init__(self) -> None:
         """Check that the shares fit into a batch.
@@ -49,6 +46,3 @@ class GraphLoss:
         """
         if not 0 <= self.real_share + self.own_share <= 1:
             raise ConfigError(f"expected real_share + own_share of at most 1, got {self.real_share} + {self.own_share}")
-        if not 0 <= self.sample_share + self.form.adversarial_share <= 1:
-            given = f"{self.sample_share} + {self.form.adversarial_share}"
-            raise ConfigError(f"expected sample_share + form.adversarial_share of at most 1, got {given}")

@@ -143,7 +143,10 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
     """Return ten diverse diffused candidates per row: source, energies, and distance to the truth."""
     whole, generator = crystals(task.table), task.generator()
     templates = whole.templates.select(torch.tensor(task.rows)).unbatch()
-    batch, geometry, owners, sources = ten_candidates(templates, generator)
+    parts = [_diffused_geometries(templates, generator), _noises(templates, generator)]
+    batch, geometry = concatenated([(batch, geometry) for batch, geometry, _, _ in parts])
+    owners = [owner for _, _, owner, _ in parts for owner in owner]
+    sources = [source for _, _, _, source in parts for source in source]
     level = torch.full((batch.n_systems,), CONFIG.choose_sigma)
     with torch.no_grad():
         terms = default_energy().breakdown(expand(batch, geometry), level)
@@ -155,16 +158,6 @@ def ten_each(task: Task) -> list[list[dict[str, Any]]]:
         energies = {"total": float(total[i]), "graph": float(terms["graph"][i])}
         candidates[owner].append({"source": source, **energies, "rms": match(truths[owner], found[i])})
     return candidates
-
-
-def ten_candidates(
-    templates: list[CrystalTemplate], generator: torch.Generator
-) -> tuple[TemplateBatch, Geometry, list[int], list[str]]:
-    """Return ten diverse diffused geometries per template, the template that each belongs to, and their sources."""
-    parts = [_diffused_geometries(templates, generator), _noises(templates, generator)]
-    batch, geometry = concatenated([(batch, geometry) for batch, geometry, _, _ in parts])
-    owners = [owner for _, _, owner, _ in parts for owner in owner]
-    return batch, geometry, owners, [source for _, _, _, source in parts for source in source]
 
 
 def _diffused_geometries(
