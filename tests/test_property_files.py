@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,11 +58,17 @@ ON = "structure_properties"
 
 
 def some_file(
-    path: Path, name: str = "hue", unit: str = "K", seed: int = 0, *, logarithmic: bool = True
+    path: Path,
+    name: str = "hue",
+    unit: str = "K",
+    seed: int = 0,
+    *,
+    logarithmic: bool = True,
+    figures: dict[str, Any] | None = None,
 ) -> PropertyFile:
     """A property file with random heads that read the shipped embeddings."""
     one = Property(name, unit, (), 0.0, float("inf"), -float("inf"), "made up", 0.2, relative=True)
-    block = Block((FileProperty(one, logarithmic, 5.0, 500.0, "made up, 30 rows"),), 128, (2.0,), (0.3,))
+    block = Block((FileProperty(one, logarithmic, 5.0, 500.0, "made up, 30 rows", figures or {}),), 128, (2.0,), (0.3,))
     torch.manual_seed(seed)
     heads = {}
     for kind in ("structure_properties", "template_properties"):

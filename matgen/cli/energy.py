@@ -12,23 +12,28 @@ app = typer.Typer(no_args_is_help=True, help="Check, describe and join property 
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Property file, or shipped.", show_default=False)]) -> None:
-    """Check a property file, and tell what it predicts, from which labels, and what it reads."""
+    """Check a property file, and tell what it predicts, from which labels, how well, and what it reads."""
     with user_errors_as_one_line():
         from rich.markup import escape
         from rich.table import Table
 
+        from matgen.cli.tables import error_text
         from matgen.cli.terminal import console
+        from matgen.weights.property_errors import file_errors
         from matgen.weights.property_files import check_reads, read_property_file
 
         read = read_property_file(file)
         check_reads(read, read.material)
         table = Table(title=f"{escape(read.path.name)}: properties of a {read.material}", title_justify="left")
-        for heading in ("property", "unit", "scale", "labels from", "to", "source"):
+        for heading in ("property", "unit", "scale", "labels from", "to", "mean error", "source"):
             table.add_column(heading, overflow="fold")
+        errors = file_errors(read)
         for name, one in read.learned.items():
             limits = f"{one.lowest_label:.3g}", f"{one.highest_label:.3g}"
             scale = "logarithm" if one.logarithmic else "linear"
-            table.add_row(name, escape(one.described.unit), scale, *limits, escape(one.source))
+            found, unit = errors.get(name), one.described.unit
+            error = error_text(found.mae, found.mae_log10, unit, found.of, found.coverage) if found else "not measured"
+            table.add_row(name, escape(unit), scale, *limits, escape(error), escape(one.source))
         console().print(table)
         for kind, digest in read.reads.items():
             to_stderr(f"reads {kind} {digest[:12]}…, which is in use")

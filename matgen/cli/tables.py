@@ -91,10 +91,18 @@ def property_table(properties: Iterable[DescribedProperty]) -> Table:
     for heading in ("property", "unit", "meaning", "model", "mean error", "source"):
         table.add_column(heading)
     for one in properties:
-        error = one.error_of if one.error is None else f"{one.error:.3g} {one.unit} of {one.error_of}"
         lacking = f"; none for {', '.join(one.lacking)}" if one.lacking else ""
+        error = error_text(one.error, one.error_log10, one.unit, one.error_of, one.coverage)
         table.add_row(one.name, one.unit, one.meaning, one.model, error, one.source + lacking)
     return table
+
+
+def error_text(error: float | None, error_log10: float | None, unit: str, error_of: str, coverage: float | None) -> str:
+    """Return the error of a property, what it was measured on, and how many values lie within the interval."""
+    errors = [] if error is None else [f"{error:.3g} {unit}".rstrip()]
+    errors += [] if error_log10 is None else [f"{error_log10:.3f} in log10"]
+    within = "" if coverage is None else f"; {100 * coverage:.1f} % of them within 90 %"
+    return " of ".join(filter(None, [", ".join(errors), error_of])) + within
 
 
 def verified_table(verified: Sequence[Verified]) -> Table:

@@ -55,11 +55,7 @@ def slack_conductivity(
     n_atoms: int,
     temperature: float = 300.0,
 ) -> float:
-    """Return the lattice thermal conductivity by Slack's formula, W/m/K.
-
-    κ = A(γ) m θ³ δ / (γ² n^(2/3) T), with A(γ) = 2.43e-6 / (1 - 0.514/γ + 0.228/γ²): Slack, Solid State Phys. 34, 1
-    (1979); Julian, Phys. Rev. 137, A128 (1965). It holds for Umklapp scattering of acoustic phonons, so that it is no
-    estimate for metals, whose electrons conduct, or for glasses.
+    """Return the lattice thermal conductivity by Slack's formula, W/m/K, with the γ of an isotropic solid.
 
     Args:
         bulk_modulus: GPa, by which with the next γ is estimated.
@@ -73,9 +69,46 @@ def slack_conductivity(
     Raises:
         ValueError: a number that is not positive.
     """
-    given = (bulk_modulus, shear_modulus, debye_temperature, mass, volume, n_atoms, temperature)
+    if not all(value > 0 and math.isfinite(value) for value in (bulk_modulus, shear_modulus)):
+        raise ValueError(f"expected positive moduli, got {bulk_modulus} and {shear_modulus}")
+    return conductivity_of(
+        gamma=grueneisen(poisson_ratio(bulk_modulus, shear_modulus)),
+        debye_temperature=debye_temperature,
+        mass=mass,
+        volume=volume,
+        n_atoms=n_atoms,
+        temperature=temperature,
+    )
+
+
+def conductivity_of(
+    *,
+    gamma: float,
+    debye_temperature: float,
+    mass: float,
+    volume: float,
+    n_atoms: int,
+    temperature: float = 300.0,
+) -> float:
+    """Return the lattice thermal conductivity by Slack's formula from a Grüneisen parameter, W/m/K.
+
+    κ = A(γ) m θ³ δ / (γ² n^(2/3) T), with A(γ) = 2.43e-6 / (1 - 0.514/γ + 0.228/γ²): Slack, Solid State Phys. 34, 1
+    (1979); Julian, Phys. Rev. 137, A128 (1965). It holds for Umklapp scattering of acoustic phonons, so that it is no
+    estimate for metals, whose electrons conduct, or for glasses.
+
+    Args:
+        gamma: γ, Grüneisen parameter.
+        debye_temperature: θ of all modes, K.
+        mass: m, mean of the atoms, amu.
+        volume: per atom, Å³, the cube of δ.
+        n_atoms: n, in the primitive cell.
+        temperature: T, K.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+    given = (gamma, debye_temperature, mass, volume, n_atoms, temperature)
     if not all(value > 0 and math.isfinite(value) for value in given):
         raise ValueError(f"expected positive numbers, got {given}")
-    gamma = grueneisen(poisson_ratio(bulk_modulus, shear_modulus))
     prefactor = A / (1 - 0.514 / gamma + 0.228 / gamma**2)
     return prefactor * mass * debye_temperature**3 * volume ** (1 / 3) / (gamma**2 * n_atoms ** (2 / 3) * temperature)

@@ -1,7 +1,7 @@
 """All properties that can be a target: unit, meaning, model, error and source."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from matgen.chemistry.economics import economics, without_value
@@ -10,8 +10,13 @@ from matgen.chemistry.moments import moments
 from matgen.energies.computed_target import VOLUME_SCALE
 from matgen.errors import UserError
 from matgen.structures.candidate import KindName
+from matgen.targets.derived import SOURCES
+from matgen.targets.learned import DERIVED
 from matgen.targets.properties import BY_NETWORK, PROPERTIES_OF, Property
-from matgen.weights.property_errors import PropertyError, property_errors
+from matgen.weights.property_errors import PropertyError, file_errors, property_errors
+from matgen.weights.property_files import SHIPPED, read_property_file
+from matgen.weights.property_format import PropertyFile
+from matgen.weights.property_sets import named_files
 
 LABELS = {
     "crystal": "Materials Project, MPtrj and MatBench labels",
@@ -50,6 +55,8 @@ class DescribedProperty:
         model: what gives the value.
         error: mean absolute error in the unit; None where the value is exact, or the error was not measured.
         error_of: what the error was measured on; else why there is none.
+        error_log10: mean absolute error of the decimal logarithm; None as above.
+        coverage: share of those values inside of their 90 % interval; None as above.
         source: of labels or facts, with the year.
         lacking: symbols of the elements of training crystals that have no value, so that their compounds have none.
     """
@@ -65,19 +72,60 @@ class DescribedProperty:
     error_of: str
     source: str
     lacking: tuple[str, ...] = ()
+    error_log10: float | None = None
+    coverage: float | None = None
 
 
-def described_properties(kind: str | None = None) -> list[DescribedProperty]:
-    """Return the properties of a kind, or of both, learned ones first.
+def described_properties(kind: str | None = None, with_files: Sequence[str] = ()) -> list[DescribedProperty]:
+    """Return the properties of a kind, or of both, those of networks first, and then those of property files.
+
+    Args:
+        kind: crystal or molecule.
+        with_files: paths of property files.
 
     Raises:
         PropertiesError: an unknown kind.
-        WeightsError: weights that are missing or damaged.
+        WeightsError: weights or a property file that are missing or damaged, or a file for the other kind.
     """
     kinds: Sequence[KindName] = get_args(KindName)
     if kind is not None and kind not in kinds:
         raise PropertiesError(f"expected kind as {' or '.join(kinds)}, got {kind!r}; leave it out for both")
-    return [_described(one, found) for one in kinds if kind in {None, one} for found in PROPERTIES_OF[one].values()]
+    files = [read_property_file(name) for name in with_files]
+    found = []
+    for one in kinds:
+        if kind in {None, one}:
+            found += [_described(one, known) for known in PROPERTIES_OF[one].values()]
+            found += _of_shipped_file() if one == "crystal" else []
+        own = [str(read.path) for read in files if kind == one or (kind is None and read.material == one)]
+        found += [entry for read in named_files(own, one) for entry in _of_file(read)]
+    return found
+
+
+def _of_shipped_file() -> list[DescribedProperty]:
+    """Return the properties of the shipped file, and what follows from them by a formula."""
+    read = read_property_file(SHIPPED)
+    errors = file_errors(read)
+    entries = _of_file(read)
+    sources = {one.name: one.source for one in entries}
+    for name, known in DERIVED.items():
+        source = f"{known.note} of predicted {' and '.join(SOURCES[name])}; labels: {sources[SOURCES[name][0]]}"
+        entries.append(_learned_entry("crystal", known, errors[name], source))
+    return entries
+
+
+def _of_file(read: PropertyFile) -> list[DescribedProperty]:
+    """Return the properties of a property file."""
+    errors, kind = file_errors(read), next(one for one in get_args(KindName) if one == read.material)
+    none = PropertyError(None, "heads", "not measured")
+    return [
+        _learned_entry(kind, one.described, errors.get(name, none), f"{one.source}; {read.path.name}")
+        for name, one in read.learned.items()
+    ]
+
+
+def _learned_entry(kind: KindName, known: Property, error: PropertyError, source: str) -> DescribedProperty:
+    entry = _entry(kind, known, error.model, (error.mae, error.of), source)
+    return replace(entry, error_log10=error.mae_log10, coverage=error.coverage)
 
 
 def _described(kind: KindName, found: Property) -> DescribedProperty:

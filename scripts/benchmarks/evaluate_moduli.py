@@ -29,10 +29,9 @@ from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.symmetric import relax
 from matgen.screening.crystals import primitive_cell
-from matgen.structures.record import material_of
-from matgen.structures.run_folder import REPORT
 from matgen.targets.slack import debye_temperature, slack_conductivity
 from shared.crystals import crystals, true_structures
+from shared.designs import Line, designs
 from shared.elasticity import ElasticityError, chgnet_responses, elastic_tensor, is_positive
 from shared.measurement import read_lines, single_thread
 from shared.page import table
@@ -44,8 +43,6 @@ SMALL = 10
 WITHIN = 0.2
 LIMITS = {"above 100 W/m/K": lambda kappa: kappa > 100, "below 1 W/m/K": lambda kappa: kappa < 1}
 KNOWN = "known"
-
-Line = dict[str, Any]
 
 
 def main() -> None:
@@ -73,21 +70,6 @@ def main() -> None:
             stream.flush()
     keys = [(line["folder"], line["name"]) for line, _ in wanted]
     print(figures([done[key] for key in keys if key in done]))
-
-
-def designs(folder: Path) -> Iterator[tuple[Line, Structure]]:
-    """Yield the candidates of a folder that passed all checks, each with its target."""
-    targets = json.loads((folder / REPORT).read_text(encoding="utf-8"))["configuration"]["targets"]
-    for one in read_lines_of(folder / "candidates.jsonl"):
-        crystal = material_of(one["structure"])
-        predicted = {name: found["value"] for name, found in one["properties"].items()}
-        yield {"folder": folder.name, "name": one["name"], "targets": targets, "predicted": predicted}, crystal
-
-
-def read_lines_of(path: Path) -> list[Line]:
-    """Return the JSON objects of a file that another program may be writing."""
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def labelled(path: Path, n: int) -> Iterator[tuple[Line, Structure]]:

@@ -151,7 +151,8 @@ def bar(report: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 def errors(report: Mapping[str, Mapping[str, Mapping[str, float]]], model: str = "structure_properties") -> str:
     """Return the errors of the predictor as JSON, which `matgen properties` shows."""
     found = {name: {"mae": round(f["mae"], 3), "rows": int(f["rows"])} for name, f in report[model].items()}
-    return json.dumps({"model": model, "of": "rows of MP-20 test", "properties": found}, indent=1) + "\n"
+    kept = json.loads(ERRORS.read_text(encoding="utf-8"))
+    return json.dumps(kept | {"model": model, "of": "rows of MP-20 test", "properties": found}, indent=1) + "\n"
 
 
 def main() -> None:

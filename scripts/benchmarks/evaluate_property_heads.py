@@ -3,12 +3,14 @@
 `python scripts/benchmarks/evaluate_property_heads.py FOLDER cache/crystals.npz`: the median of the four members that
 read structures, for every property that heads predict or that follows by a formula from those; how far AFLOW and the
 Materials Project agree about moduli of the same formula at the same volume; and Slack's formula
-(`matgen/targets/slack.py`) on the rows of AFLOW.
+(`matgen/targets/slack.py`) on the rows of AFLOW. With --write, the errors are kept in
+`matgen/weights/property_errors.json`, where `matgen properties` reads them.
 """
 
 import argparse
+import json
 import runpy
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from matgen.nn.ensemble import mixed
 from matgen.targets.calibration import cdf
 from matgen.targets.learned import BY_FILE, LEARNED
 from matgen.targets.slack import slack_conductivity
+from matgen.weights.property_errors import FILE
 from matgen.weights.property_files import heads_of, read_property_file
-from shared.page import table
+from shared.page import fill_page, table
+from shared.property_list import property_list
 
 BUILD = Path(__file__).resolve().parents[1] / "build" / "build_property_heads.py"
 READS = "structure_properties"
@@ -37,33 +41,51 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the training tables")
     parser.add_argument("table", type=Path, help="the prepared one")
     parser.add_argument("--cache", type=Path, help="file that keeps the embeddings")
+    parser.add_argument("--write", action="store_true", help="keep the errors")
+    parser.add_argument("--document", type=Path, help="page whose list of all properties is filled")
     asked = parser.parse_args()
     rows = runpy.run_path(str(BUILD))["labelled_rows"](asked.folder, asked.table, asked.cache)
     heads = ("property", "unit", "test rows", "MAE", "MAE of log10", "MAE of the mean, log10", "in 90 %")
-    print(table(heads, of_properties(rows)))
+    found = of_properties(rows)
+    print(table(heads, (line_of(name, figures) for name, figures in found.items())))
+    if asked.write:
+        kept = json.loads(FILE.read_text(encoding="utf-8"))
+        kept["heads"] = found
+        FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if asked.document:
+        fill_page(asked.document, {"all properties": property_list()})
     print(agreement(asked.folder / "crystals"))
     print(slack(asked.folder / "crystals"))
 
 
-def of_properties(rows: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the line of each property."""
+def of_properties(rows: Any) -> dict[str, dict[str, float]]:
+    """Return the figures of each property."""
     heads = heads_of(read_property_file("shipped"), READS)[0]
     test, train = rows.split == 2, rows.split == 0
     found = mixed(heads(rows.embedded[READS][:, test]))
     labels = with_derived({name: rows.labels[:, place] for place, name in enumerate(LEARNED)})
+    of: dict[str, dict[str, float]] = {}
     for name, label in labels.items():
         known = label[test].isfinite()
         y, distribution = label[test].float(), found[name]
         guess = distribution.quantile(torch.tensor(0.5))
         rank = cdf(distribution, y.nan_to_num(1.0))
         inside = ((rank >= 0.05) & (rank <= 0.95))[known].float().mean()
-        cells = [f"{float((guess - y)[known].abs().mean()):.3g}", "", ""]
+        mae = float((guess - y)[known].abs().mean())
+        of[name] = {"n_test": int(known.sum()), "mae": float(f"{mae:.4g}"), "coverage_90": round(float(inside), 3)}
         if bool((label[label.isfinite()] > 0).all()):
             seen = label[train]
             mean = seen[seen.isfinite()].log10().mean()
-            cells[1] = f"{float((guess.log10() - y.log10())[known].abs().mean()):.3f}"
-            cells[2] = f"{float((mean - y.log10())[known].abs().mean()):.3f}"
-        yield name, BY_FILE[name].unit, f"{int(known.sum()):,}", *cells, f"{float(inside):.1%}"
+            of[name]["mae_log10"] = round(float((guess.log10() - y.log10())[known].abs().mean()), 4)
+            of[name]["mean_log10"] = round(float((mean - y.log10())[known].abs().mean()), 4)
+    return of
+
+
+def line_of(name: str, figures: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the line of a property in the table."""
+    logs = [f"{figures[key]:.3f}" if key in figures else "" for key in ("mae_log10", "mean_log10")]
+    known = f"{figures['n_test']:,}", f"{figures['mae']:.3g}"
+    return name, BY_FILE[name].unit, *known, *logs, f"{figures['coverage_90']:.1%}"
 
 
 def with_derived(labels: dict[str, Tensor]) -> dict[str, Tensor]:
