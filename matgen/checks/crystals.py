@@ -83,12 +83,13 @@ def _usual_volume(structure: Structure) -> float:
     return sum(volumes.get(z, math.nan) for z in structure.atomic_numbers)
 
 
-def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verdict:
+def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset(), *, p1: bool = False) -> Verdict:
     """The final space group is a requested one; without a request, that of the proposal or a supergroup, but not P1.
 
     Args:
         candidate: before and after relaxation.
         wanted: requested space groups.
+        p1: whether P1 will do, such as that of a host.
     """
     before = space_group(as_crystal(candidate.unrelaxed)).number
     after = space_group(candidate.crystal)
@@ -100,7 +101,7 @@ def symmetry(candidate: Candidate, wanted: frozenset[int] = frozenset()) -> Verd
     elif not contains(after.number, before):
         passed = False
         reason = f"symmetry lost: {name} is neither space group {before} nor above it with the same lattice"
-    elif after.number == 1:
+    elif after.number == 1 and not p1:
         passed, reason = False, "P1: no symmetry at all"
     else:
         passed = True
@@ -113,6 +114,7 @@ def standard_checks(
     *,
     confidence: float = 0.0,
     space_groups: Iterable[int] = (),
+    p1: bool = False,
     relaxed: bool = True,
 ) -> dict[str, Check]:
     """Return the usual checks of crystals, cheap ones first.
@@ -121,10 +123,11 @@ def standard_checks(
         targets: target interval of each property.
         confidence: least probability of each target, where predictions have one.
         space_groups: requested space groups; if empty, that of the proposal is to be kept.
+        p1: whether that may be P1.
         relaxed: whether candidates were relaxed, so that convergence is checked.
     """
     checks = target_checks(targets or {}, confidence)
     checks |= {"charge_balance": charge_balance, "density": density, "min_distance": min_distance}
     if relaxed:
         checks["relaxed"] = converged
-    return checks | {"symmetry": partial(symmetry, wanted=frozenset(space_groups)), "parses": parses}
+    return checks | {"symmetry": partial(symmetry, wanted=frozenset(space_groups), p1=p1), "parses": parses}

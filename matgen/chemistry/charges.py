@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 COMMON = 10.0
 """Percentage of an element's reports in the ICSD above which an oxidation state is common: SMACT's `medium`."""
 
+KNOWN = 1.0
+"""Percentage of an element's reports in the ICSD above which rules count an oxidation state, such as Ti2+ and S-."""
+
 
 @cache
 def oxidation_states(at_least: float = 0.0) -> dict[str, tuple[int, ...]]:
@@ -83,9 +86,10 @@ def commonly_neutral(amounts: Mapping[str, float]) -> bool:
 def likely_states(formula: tuple[tuple[int, int], ...]) -> dict[int, int]:
     """Return the oxidation state of each element of a formula, by atomic number; empty if there are none.
 
-    Of the assignments of one common state (`COMMON`) to each element that are neutral by the rule of `_neutral`, this
+    Of the assignments of one known state (`KNOWN`) to each element that are neutral by the rule of `_neutral`, this
     is the one whose product of shares of the elements' reports in the ICSD is largest. There is none for elements,
-    alloys, and compounds in which an element has two states, such as Fe3O4.
+    most alloys, and most compounds in which an element has two states, such as Fe3O4, whose mean states
+    `matgen.chemistry.formal_charges` gives.
 
     Args:
         formula: (atomic number, count) of each element.
@@ -95,9 +99,9 @@ def likely_states(formula: tuple[tuple[int, int], ...]) -> dict[int, int]:
     if negativity is None:
         return {}
     symbols = sorted(amounts, key=negativity.__getitem__)
-    common, shares = oxidation_states(COMMON), _report_shares()
+    known, shares = oxidation_states(KNOWN), _report_shares()
     best, found = 0.0, {}
-    for states in product(*(common.get(symbol, ()) for symbol in symbols)):
+    for states in product(*(known.get(symbol, ()) for symbol in symbols)):
         cations = [x for x, state in zip(symbols, states, strict=True) if state > 0]
         split = 0 < len(cations) < len(symbols) and cations == symbols[: len(cations)]
         split = split and negativity[cations[-1]] < negativity[symbols[len(cations)]]

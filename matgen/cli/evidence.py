@@ -20,7 +20,9 @@ def evidence(
     steps: Annotated[int | None, typer.Option(help="Langevin steps at each level. Default: 2.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise level of the graph energy, Å. Default: 0.05.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers. Default: 0.")] = None,
-    pressure: Annotated[float | None, typer.Option(help="GPa, whose p V is added to the energy. Default: 0.")] = None,
+    pressure: Annotated[
+        float | None, typer.Option(help="GPa; p V per atom over 0.1 eV is added, as in design. Default: 0.")
+    ] = None,
     weights: Weights = None,
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per crystal on standard output.")] = False,

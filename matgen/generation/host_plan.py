@@ -155,7 +155,10 @@ def _held(
             f"expected a primitive cell of at most {min(MAX_ATOMS, rules.max_atoms)} atoms, got {template.n_atoms} in "
             f"{host.name}; replace single atoms, such as 'Co -> Al x1', which needs no model of templates"
         )
-    if template.space_group not in rules.space_groups | {1}:
+    allowed = rules.space_groups
+    if allowed == frozenset(range(2, 231)):  # none is asked
+        allowed |= {1}
+    if template.space_group not in allowed:
         raise RequestError(
             f"expected a host of space group {', '.join(map(str, sorted(rules.space_groups)))}, got "
             f"{template.space_group} in {host.name}; leave --spacegroup out"

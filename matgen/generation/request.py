@@ -161,6 +161,11 @@ class Request:
         return parse_targets(self.targets, self.known_properties)
 
     @cached_property
+    def all_targets(self) -> tuple[Target, ...]:
+        """The targets of this request, and of those that it lies between."""
+        return self.property_targets + tuple(target for _, end in self.ends for target in end.property_targets)
+
+    @cached_property
     def named_files(self) -> tuple[PropertyFile, ...]:
         """The property files that the request names, checked."""
         return named_files(self.resources.with_files, self.kind, folder_of(self.resources.weights))
@@ -168,7 +173,7 @@ class Request:
     @cached_property
     def property_files(self) -> tuple[PropertyFile, ...]:
         """The property files in use: those named, and the shipped one where a target needs it."""
-        targets = [target.name for target in self.property_targets]
+        targets = [target.name for target in self.all_targets]
         return files_in_use(self.named_files, self.kind, targets, folder_of(self.resources.weights))
 
     @cached_property
@@ -179,15 +184,15 @@ class Request:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before the search: targets far from all labels of a file, or not of metals."""
-        found = [out_of_range(self.property_files, t.name, *t.window) for t in self.property_targets]
-        gapped = any(target.name == "band_gap" and target.window[0] > 0 for target in self.property_targets)
+        found = [out_of_range(self.property_files, t.name, *t.window) for t in self.all_targets]
+        gapped = any(target.name == "band_gap" and target.window[0] > 0 for target in self.all_targets)
         if self.kind == "crystal" and not gapped:
             found += [
                 f"metals may be proposed, which have no {target.name}; add a band_gap, such as band_gap='>0'"
-                for target in self.property_targets
+                for target in self.all_targets
                 if target.name in OF_NON_METALS
             ]
-        return tuple(filter(None, found))
+        return tuple(dict.fromkeys(filter(None, found)))
 
     @cached_property
     def ends(self) -> tuple[tuple[float, "Request"], ...]:

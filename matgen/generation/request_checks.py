@@ -79,6 +79,12 @@ def _check_host(request: "Request") -> None:
                     f"expected no {name} with point defects, got {given!r}: all that differ by symmetry are listed; "
                     "leave it out"
                 )
+        for option, files in (("--like", request.like.examples), ("--between", request.between.requests)):
+            if files:
+                raise RequestError(
+                    f"expected no {option} with point defects, got {', '.join(files)}: all that differ by symmetry are "
+                    "listed; leave it out"
+                )
         if request.energies:
             raise RequestError(
                 "expected no energies of your own with point defects, got some: they are ranked by their energy of "

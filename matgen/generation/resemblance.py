@@ -38,7 +38,7 @@ class Resemblance:
     Attributes:
         examples: what is to be resembled.
         templates: energy of templates.
-        states: energy of structures; None for molecules, whose graphs tell all that is compared.
+        states: energy of structures; None for molecules, whose graphs tell all that is compared, and at a pressure.
     """
 
     examples: tuple[Example, ...]

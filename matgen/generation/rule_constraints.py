@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
-from matgen.chemistry.elements import HYDROGEN, known_elements
+from matgen.chemistry.charges import KNOWN, oxidation_states
+from matgen.chemistry.elements import HYDROGEN, SYMBOLS, known_elements
 from matgen.chemistry.hazards import HAZARDOUS
 from matgen.generation.constraints import CompositionConstraints
 from matgen.generation.errors import RequestError
@@ -14,6 +15,7 @@ from matgen.rules.composition import composition_distance
 from matgen.rules.satisfiability import satisfiable, smallest_contradiction
 from matgen.rules.statement import And, Comparison, Operator, Or, Quantity, Rule, Tree, comparisons, negation, present
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError
+from matgen.templates.fragments import Fragment
 from matgen.templates.molecule_rules import HEAVY_ELEMENTS, most_hydrogens
 from matgen.templates.skeleton import MAX_HEAVY
 
@@ -62,8 +64,13 @@ def molecules(composition: CompositionConstraints, charge: int) -> Domain:
     )
 
 
-def check_rules(composition: CompositionConstraints, domain: Domain) -> None:
+def check_rules(composition: CompositionConstraints, domain: Domain, more: Sequence[Rule] = ()) -> None:
     """Check that the rules can hold, all at once, with the other constraints, and with each preference.
+
+    Args:
+        composition: the rules, and constraints on the composition.
+        domain: the compositions of the kind.
+        more: what else holds, as rules.
 
     Raises:
         RequestError: a rule on what molecules do not have.
@@ -74,7 +81,7 @@ def check_rules(composition: CompositionConstraints, domain: Domain) -> None:
     if domain.elements - {HYDROGEN} <= HEAVY_ELEMENTS:
         _check_readable(composition)
     formula = Rule(f"--formula {composition.formula}", And(())) if composition.formula else None
-    others = [*([formula] if formula else []), *_constraints(composition, domain)]
+    others = [*([formula] if formula else []), *_constraints(composition, domain), *more]
     possible = partial(_possible, domain=domain, formula=formula)
     for preference in (None, *composition.preferences):
         wanted = [] if preference is None else [preference]
@@ -83,7 +90,8 @@ def check_rules(composition: CompositionConstraints, domain: Domain) -> None:
             named = " and ".join(rule.text if rule.text.startswith("--") else repr(rule.text) for rule in fewest)
             fault = "which contradict each other" if len(fewest) > 1 else "which none does"
             raise ContradictionError(
-                f"expected rules that some {domain.text} satisfies, got {named}, {fault}; change or drop one"
+                f"expected rules that some {domain.text} satisfies, got {named}, {fault}{_states(fewest)}; change or "
+                "drop one"
             )
 
 
@@ -95,6 +103,22 @@ def _possible(rules: Sequence[Rule], domain: Domain, formula: Rule | None) -> bo
         all(not composition_distance(rule, tuple(sorted(atoms.items()))) for rule in rules)
         for atoms in domain.compositions
     )
+
+
+def within(n_elements: tuple[int, int]) -> list[Rule]:
+    """Return smallest and largest number of distinct elements as rules, where they say more than that one occurs."""
+    fewest, most = n_elements
+    kinds = Quantity("kinds", frozenset(known_elements()))
+    found = [Rule(f"n_elements >= {fewest}", Comparison(kinds, ">=", Fraction(fewest)))] if fewest > 1 else []
+    if most < MAX_ATOMS:
+        found.append(Rule(f"n_elements <= {most}", Comparison(kinds, "<=", Fraction(most))))
+    return found
+
+
+def held(fragment: Fragment) -> Rule:
+    """Return the atoms of a fragment as a rule."""
+    atoms = [_count(frozenset({z}), ">=", n) for z, n in sorted(fragment.counts.items()) if n]
+    return Rule(f"--fragment {fragment.smiles}", And(tuple(atoms)))
 
 
 def _constraints(composition: CompositionConstraints, domain: Domain) -> list[Rule]:
@@ -112,6 +136,14 @@ def _constraints(composition: CompositionConstraints, domain: Domain) -> list[Ru
         limit = _count(domain.elements - free, "<=", composition.max_atoms)
         found.append(Rule(f"--max-atoms {composition.max_atoms}", limit))
     return found
+
+
+def _states(rules: Sequence[Rule]) -> str:
+    """Return which oxidation states count, of the elements whose states rules compare."""
+    leaves = (leaf.quantity for rule in rules for leaf in comparisons(rule.tree))
+    symbols = sorted({SYMBOLS[z] for one in leaves if one.kind == "oxidation" for z in one.elements})
+    known = [f"{x} {', '.join(f'{q:+d}' for q in oxidation_states(KNOWN).get(x, ())) or 'none'}" for x in symbols]
+    return f" (the oxidation states that count: {'; '.join(known)})" if known else ""
 
 
 def _check_readable(composition: CompositionConstraints) -> None:

@@ -9,7 +9,7 @@ from matgen.generation.constraints import CompositionConstraints, GraphConstrain
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.generation.impossible import check_hazards
-from matgen.generation.rule_constraints import check_rules, crystals, molecules
+from matgen.generation.rule_constraints import check_rules, crystals, held, molecules, within
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError, TemplateRules
 from matgen.templates.fragments import Fragment
 from matgen.templates.molecule_rules import MoleculeRules
@@ -58,7 +58,7 @@ def crystal_rules(
         max_atoms=max_atoms,
         n_elements=n_elements,
     )
-    check_rules(composition, crystals(composition))
+    check_rules(composition, crystals(composition), within(n_elements))
     return replace(rules, statements=composition.statements) if composition.rules else rules
 
 
@@ -98,7 +98,7 @@ def molecule_rules(
         forbidden_smarts=graph.avoid,
         charge=charge,
     )
-    check_rules(composition, molecules(composition, charge))
+    check_rules(composition, molecules(composition, charge), [] if fragment is None else [held(fragment)])
     return replace(rules, statements=composition.statements) if composition.rules else rules
 
 

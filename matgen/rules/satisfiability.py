@@ -4,7 +4,8 @@ Elements that no rule tells apart form a class; the unknowns are the atoms and t
 class, and which oxidation state and coordination numbers an element has. A rule is a Boolean function of linear
 comparisons of these, so that the question is a mixed-integer program without an objective (Williams, Model Building in
 Mathematical Programming, chapter 9), which HiGHS decides through SciPy. That charges cancel, and that a space group has
-such sites, is left out: what is called a contradiction is one, but some rules that pass are satisfied by no crystal.
+such sites, is left out: some rules that pass are satisfied by no crystal. What is called a contradiction is one as far
+as elements have no other oxidation states than those that rules count (`matgen.chemistry.charges.KNOWN`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,12 +18,16 @@ from typing import TypeVar
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from matgen.chemistry.charges import COMMON, oxidation_states
+from matgen.chemistry.charges import KNOWN, oxidation_states
 from matgen.chemistry.elements import SYMBOLS
 from matgen.rules.composition import holds
 from matgen.rules.statement import MOST_NEIGHBORS, Comparison, Operator, Quantity, Rule, Tree, comparisons, fold
 
 T = TypeVar("T")
+
+MOST_ITEMS = 12
+"""Of so many items the smallest contradiction is found; of more, one from which nothing can be dropped, since the
+search for the smallest takes ever longer."""
 
 FEASIBLE, INFEASIBLE = 0, 2
 """Status of `scipy.optimize.milp`."""
@@ -47,7 +52,8 @@ def smallest_contradiction(items: Sequence[T], possible: Callable[[Sequence[T]],
 
     A contradictory subset meets every set of items whose removal restores possibility. Such sets are collected until a
     smallest set that meets them all is itself contradictory (Ignatiev et al., Smallest MUS Extraction with Minimal
-    Hitting Set Dualization, CP 2015).
+    Hitting Set Dualization, CP 2015). Of more than `MOST_ITEMS`, each is dropped in turn if the others contradict each
+    other without it.
 
     Args:
         items: such as rules.
@@ -55,6 +61,11 @@ def smallest_contradiction(items: Sequence[T], possible: Callable[[Sequence[T]],
     """
     if possible(items):
         return ()
+    if len(items) > MOST_ITEMS:
+        for i in reversed(range(len(items))):
+            fewer = [*items[:i], *items[i + 1 :]]
+            items = items if possible(fewer) else fewer
+        return tuple(items)
     places = range(len(items))
     to_meet: list[set[int]] = []
     while True:
@@ -177,7 +188,7 @@ class _Program:
         """Return the switch of each value that an element may have: one oxidation state, any coordination numbers."""
         if quantity not in self.values:
             (element,) = quantity.elements
-            states = oxidation_states(COMMON).get(SYMBOLS[element], ())
+            states = oxidation_states(KNOWN).get(SYMBOLS[element], ())
             possible = states if quantity.kind == "oxidation" else range(MOST_NEIGHBORS + 1)
             self.values[quantity] = {value: self._switch() for value in possible}
             occurs, switches = self._occurs(quantity), list(self.values[quantity].values())

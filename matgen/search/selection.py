@@ -12,6 +12,7 @@ from matgen.checks.targets import Interval, target_met
 from matgen.checks.verdicts import Check, survives, validate
 from matgen.generation.acceptance import intervals, intervals_before_relaxation, least_confidence
 from matgen.generation.constraints import CompositionConstraints
+from matgen.generation.host_plan import HeldPlan
 from matgen.generation.predictors import EVALUATOR
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
@@ -66,6 +67,7 @@ class CandidateChecks:
             targets,
             confidence=least_confidence(request),
             space_groups=request.symmetry.space_groups,
+            p1=isinstance(request.host_plan, HeldPlan) and request.host_plan.held.template.space_group == 1,
             relaxed=request.relaxer != "none",
         )
         if request.relaxation.pressure:  # which compresses crystals below the volumes that are usual at none

@@ -55,9 +55,15 @@ class Crystals(KindWithModels[Models]):
 
     @cached_property
     def resemblance(self) -> Resemblance | None:
-        """Likeness to the examples, by the ensembles that read templates and structures."""
+        """Likeness to the examples, by the ensembles that read templates and structures; at a pressure templates only.
+
+        Those that read structures know volumes at 0 GPa.
+        """
         examples = self.request.like.of_kind("crystal")
-        return crystal_resemblance(examples, self.models) if examples else None
+        if not examples:
+            return None
+        found = crystal_resemblance(examples, self.models)
+        return replace(found, states=None) if self.request.relaxation.pressure else found
 
     def state_terms(self) -> Sum:
         """Likeness of structures to the examples."""
