@@ -39,8 +39,7 @@ class LearnedRegrowth:
     where p(tail | head) is that of the masked, renormalised choices of the sampler. One loop samples the new tail and
     reads the old one.
 
-    Held sites come first in every order and are always kept: S is then the multiset of the others, of which there is
-    one or more; a tail that ends without any is a failed regrowth.
+    Held sites come first in every order and are always kept: S is then the multiset of the others.
     """
 
     def __init__(
@@ -128,8 +127,8 @@ class LearnedRegrowth:
         return self.sampler.completed(conditions, both, generator)
 
     def _valid(self, old: CrystalTemplate, new: CrystalTemplate) -> bool:
-        """Whether regrowth succeeded: a site is open, a single one has been replaced, a composition is complete."""
-        if len(new.sites) <= len(self.held) or (self.part == "site" and len(new.sites) < len(old.sites)):
+        """Whether regrowth succeeded: a single site has been replaced, a composition is complete."""
+        if self.part == "site" and len(new.sites) < len(old.sites):
             return False
         return not self.sampler.rules.composition or new.composition == old.composition
 
