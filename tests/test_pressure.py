@@ -21,6 +21,7 @@ from matgen.cli.candidate_tables import ranking_table
 from matgen.cli.cells import stability_text
 from matgen.energies.pressure import PressureVolume
 from matgen.energies.terms import TermError
+from matgen.generation.configuration import configured
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.relaxation.calculators import chgnet_calculator
@@ -31,7 +32,7 @@ from matgen.relaxation.free_parameters import at_pressure
 from matgen.relaxation.operations import operations
 from matgen.relaxation.pool import Relaxed, relaxed_together
 from matgen.relaxation.symmetric import relax
-from matgen.runtime.config import ConfigError
+from matgen.runtime.config import ConfigError, from_mapping, to_mapping
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.ranking import enthalpy
 from matgen.screening.row import cells
@@ -178,12 +179,23 @@ def test_reports_name_the_pressure_only_where_there_is_one() -> None:
         ({"pressure": 10}, "expected a formula beside pressure 10 GPa, got none"),
         ({"pressure": 10, "kind": "molecule"}, "expected no pressure for a molecule"),
         ({"pressure": 10, "formula": "NaCl", "band_gap": 1.5}, "expected no targets beside pressure 10 GPa"),
-        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.2}, "the hull is that of 0 GPa"),
+        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.2}, "got 0.2: the hull is that of 0 GPa"),
+        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.1}, "got 0.1: the hull is that of 0 GPa"),
     ],
 )
 def test_what_has_no_meaning_at_a_pressure_is_refused(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         Request.of(**options)
+    with pytest.raises(RequestError, match=complaint):
+        configured({}, options)
+
+
+def test_a_file_may_list_the_usual_energy_above_the_hull_beside_a_pressure() -> None:
+    request = Request.of(formula="NaCl", pressure=10)
+    assert from_mapping(Request, to_mapping(request)) == request
+    assert configured({"selection": {"max_ehull": 0.1}}, {"formula": "NaCl", "pressure": 10})[0].relaxation.pressure
+    with pytest.raises(RequestError, match="leave --max-ehull out"):
+        configured({"formula": "NaCl", "relaxation": {"settings": {"pressure": 10.0}}}, {"max_ehull": 0.1})
 
 
 @pytest.mark.parametrize("pressure", [-1.0, 501.0, math.nan, math.inf])
