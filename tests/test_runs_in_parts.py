@@ -1,14 +1,13 @@
-"""One result, whether a run is made by one process, by two, or interrupted and resumed: hosts, examples, rules, files."""
+"""One result, whether one process makes a run, two do, or it is resumed: hosts, examples, rules and property files."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymatgen.core import Structure
 from test_property_files import some_file
-from test_units import content, needs_weights
+from test_units import needs_weights
 
 from matgen.generation.configuration import configured
 from matgen.generation.request import Request
@@ -65,43 +64,63 @@ def of_a_host_in_p1(folder: Path) -> Request:
     """Other elements on sites of a host without symmetry."""
     cell = Structure.from_file(TEXTBOOK / "LiCoO2_alpha_nafeo2.cif").get_primitive_structure()
     cell.perturb(0.15, seed=0).to(filename=str(folder / "p1.json"))
-    replace = ["Li -> Na,K,Cu,Ag", "Co -> Al,Ga,Cr,Fe"]
-    return Request.of(host=folder / "p1.json", replace=replace, allow_known=True, n=16, **SHARED)
+    replace = ["Li -> Na,K,Rb,Cu,Ag,Tl", "Co -> Al,Ga,In,Sc,V,Cr,Mn,Fe,Rh"]
+    return Request.of(host=folder / "p1.json", replace=replace, allow_known=True, n=24, **SHARED)
 
 
 def of_defects(folder: Path) -> Request:
     """Point defects of magnesia in its primitive cell, relaxed."""
     del folder
-    changes = {"replace": ["Mg -> Ca,Zn,Be,Cd,Sr,Ni,Co x1"], "insert": ["Li"]}
+    changes = {"replace": ["Mg -> Ca,Zn,Be,Cd,Sr,Ni x1"], "insert": ["Li"]}
     return Request.of(host=TEXTBOOK / "MgO_rock_salt.cif", supercell=0.0, budget=100.0, **changes)
 
 
 class _Stop:
-    """Interrupts, as Ctrl-C does, when it hears of a candidate of a certain number."""
-
-    def __init__(self, after: int = 1) -> None:
-        self.left = after
+    """Interrupts, as Ctrl-C does, when it hears of the first candidate."""
 
     def __call__(self, _: Candidate) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
 
 ASKED = (with_a_file, with_rules, between_two_sets, around_a_start, of_a_host_in_p1, of_defects)
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_two_processes_and_a_run_that_is_interrupted_find_what_one_finds(
-    asked: Callable[[Path], Request], tmp_path: Path
+def kept(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What was found and what was rejected, without the time that a relaxation took."""
+    found = {}
+    for name in ("candidates.jsonl", "rejected.jsonl"):
+        text = (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else ""  # nothing was rejected
+        found[name] = [json.loads(line) for line in text.splitlines()]
+        for record in found[name]:
+            (record["relaxation"] or {}).pop("seconds", None)
+    return found
+
+
+@pytest.fixture(scope="module", params=ASKED, ids=lambda asked: asked.__name__)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, Path]:
+    """A request, and the folder in which one process has found all that it asks for."""
+    folder = tmp_path_factory.mktemp("whole")
+    asked = request.param(folder).updated(processes=1)
+    assert len(run(asked, folder / "run").candidates) > 1
+    return asked, folder / "run"
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_that_is_interrupted_and_resumed_finds_the_same(
+    jobs: int, whole: tuple[Request, Path], tmp_path: Path
 ) -> None:
-    request = asked(tmp_path).updated(processes=1)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    outcome = run(request, whole)
-    assert len(outcome.candidates) > 1
+    request, folder = whole
     with pytest.raises(KeyboardInterrupt):
-        run(request.updated(processes=2), parts, found=_Stop())
-    assert json.loads((parts / "run.json").read_text())["status"] == "interrupted"
-    run(request, parts)
-    assert content(parts) == content(whole)
-    assert len(all_units(parts)) > 1
+        run(request.updated(processes=jobs), tmp_path, found=_Stop())
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+    assert len(kept(tmp_path)["candidates.jsonl"]) == 1
+    run(request, tmp_path)
+    assert kept(tmp_path) == kept(folder)
+    assert len(all_units(tmp_path)) > 1
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(whole: tuple[Request, Path], tmp_path: Path) -> None:
+    request, folder = whole
+    run(request.updated(processes=2), tmp_path)
+    assert kept(tmp_path) == kept(folder)
