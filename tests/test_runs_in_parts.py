@@ -34,7 +34,7 @@ SHARED: dict[str, Any] = {
 def with_a_file(folder: Path) -> Request:
     """A target of a property file."""
     file = some_file(folder / "hue.safetensors").path
-    return Request.of(hue=">90", with_files=[str(file)], max_atoms=6, n=10, **SHARED)
+    return Request.of(hue=">90", with_files=[str(file)], max_atoms=6, n=6, **SHARED)
 
 
 def with_rules(folder: Path) -> Request:
