@@ -1,5 +1,6 @@
 """Moves around a start: whatever is kept stays, site by site, from hosts of many space groups and from P1."""
 
+from collections import Counter
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from matgen.generation.kinds.held_crystals import HeldCrystals
 from matgen.generation.propose import propose
 from matgen.generation.request import Request
 from matgen.runtime.progress import Silence
+from matgen.structures.hosts import read_host
+from matgen.structures.point_defects import Exchange, Vacancy, point_defects
 from matgen.templates.batch import crystals_of
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS
@@ -126,3 +129,11 @@ def test_whole_sites_of_a_host_in_p1_are_replaced_one_by_one(folder: Path) -> No
         coords = begun.geometry.select(begun.templates, torch.tensor([row])).coords
         assert torch.equal(coords.sort(0).values, kind.plan.host.geometry.coords.float().sort(0).values)
     assert len(host) == 4
+
+
+def test_without_symmetry_each_atom_is_a_defect_of_its_own(folder: Path) -> None:
+    host = read_host(folder / "equal_in_p1.cif")
+    assert host.template.space_group == 1
+    found = point_defects(host, [Vacancy(8), Exchange(host.sites_of(8), 16, 2)], 0.0)
+    assert [one.places for one in found] == [1] * 6  # three atoms, and three pairs of them
+    assert Counter(str(one.structure.composition.reduced_formula) for one in found) == {"TiO2": 3, "TiS2O": 3}
