@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from pymatgen.core.structure import Molecule, Structure
 from matgen.errors import UserError
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
+from matgen.structures.faithful import Faithfulness
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
@@ -54,6 +55,7 @@ class Entry:
         template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty otherwise.
         note: what the file does not give and was generated, such as the geometry of a SMILES; empty otherwise.
         atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
+        faithful: comparison of the structure with what its file says beside the sites.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Entry:
     template: str = ""
     note: str = ""
     atoms: Molecule | None = None
+    faithful: Faithfulness = field(default_factory=Faithfulness)
 
     @property
     def kind(self) -> KindName | None:
@@ -115,13 +118,16 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
     return (read(one, kind) for one in found(paths))
 
 
-def read(one: Found, kind: KindName | None = "crystal") -> Entry:
-    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason."""
+def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool = False) -> Entry:
+    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason.
+
+    So does one that contradicts what its file says, unless `contradictory` asks for it with its comparison.
+    """
     try:
-        reading = read_piece(one.piece, kind)
+        reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
-    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
+    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note, faithful=reading.faithful)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:
