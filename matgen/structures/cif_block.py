@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import gemmi
 
@@ -56,7 +57,7 @@ class CifBlock:
         return as_number(self.text(names))
 
 
-def _items(block: gemmi.cif.Block) -> Iterator[tuple[str, list[str]]]:
+def _items(block: Any) -> Iterator[tuple[str, list[str]]]:
     for item in block:
         if item.pair is not None:
             yield _name(item.pair[0]), [item.pair[1]]

@@ -38,7 +38,7 @@ def hydrogen(symbol: str) -> str:
 def is_no_atom(name: str) -> bool:
     """Return whether a type symbol or label says that nothing is there."""
     letters = _letters(name).capitalize()
-    return letters in NO_ATOM or not letters and bool(re.search("[□Q]", name))
+    return letters in NO_ATOM or (not letters and bool(re.search("[□Q]", name)))
 
 
 def element_of_type(symbol: str, formula: Collection[str]) -> str:
@@ -54,7 +54,7 @@ def element_of_type(symbol: str, formula: Collection[str]) -> str:
     if re.fullmatch(r"[23]H\d*[+-]?", symbol):
         return "D" if symbol[0] == "2" else "T"
     letters = _letters(re.sub(r"^\d+", "", symbol))
-    if letters.upper() in GROUPS and (letters.isupper() or not is_element(letters)) or HYDROGENS.fullmatch(symbol):
+    if (letters.upper() in GROUPS and (letters.isupper() or not is_element(letters))) or HYDROGENS.fullmatch(symbol):
         raise BrokenStructureError(f"{symbol} is no element: it stands for several atoms; give each its position")
     for suffix in ("", *SUFFIXES):
         name = letters.removesuffix(suffix).capitalize() if letters.endswith(suffix) else ""

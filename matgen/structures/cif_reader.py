@@ -103,7 +103,7 @@ class _Reader:
 
     @property
     def told(self) -> Told:
-        """What the file says about its space group; nothing if it has magnetic operations, of which that is a parent."""
+        """What the file says about its space group; with magnetic operations it is that of a parent, and left aside."""
         return Told() if MAGNETIC in self.block.items else told_settings(self.block)
 
     def choose(self) -> Choice:
@@ -124,7 +124,7 @@ class _Reader:
 
     def _listed(self) -> tuple[Operations | None, str]:
         """Return the operations of the file, and what is wrong with them; neither if it lists none."""
-        texts = next((found for name in LISTED if any(found := self.block.column(name))), [])
+        texts = next((column for name in LISTED if any(column := self.block.column(name))), [])
         if magnetic := self.block.column(MAGNETIC):
             texts = [text.rpartition(",")[0] for text in magnetic]
         if not texts:
@@ -241,7 +241,9 @@ def _lattice(block: CifBlock) -> Lattice:
     Raises:
         BrokenStructureError: a length or an angle is missing or impossible.
     """
-    names = [f"_cell_length_{axis}" for axis in "abc"] + [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
+    names = [f"_cell_length_{axis}" for axis in "abc"] + [
+        f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")
+    ]
     numbers = {name: block.number(name) for name in names}
     for name, number in numbers.items():
         if number is None or number <= 0:

@@ -116,7 +116,8 @@ def _of_types(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statemen
         return
     elements = [hydrogen(element_of_type(one, counts)) for one in types]
     lost = sorted(set(elements) - set(counts))
-    yield Statement("types of atoms", f"{', '.join(lost)} is listed as a type of atoms, and no site has it" if lost else "")
+    said = f"{', '.join(lost)} is listed as a type of atoms, and no site has it"
+    yield Statement("types of atoms", said if lost else "")
     numbers = [as_number(one) for one in block.column("_atom_type_number_in_cell")]
     if len(numbers) != len(block.column("_atom_type_symbol")) or len(elements) != len(numbers) or None in numbers:
         return
@@ -133,11 +134,15 @@ def _of_hydrogens(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Stat
     column = [as_number(one) or 0.0 for one in block.column("_atom_site_attached_hydrogens")]
     if not any(column):
         return
-    given = formula_of(block)
-    others = sum(n for s, n in counts.items() if s != "H")
-    complete = "H" in given and abs(counts.get("H", 0.0) / others - given["H"] / (sum(given.values()) - given["H"])) < 1e-3
+    share_given, share_found = (_share_of_hydrogen(amounts) for amounts in (formula_of(block), counts))
+    complete = share_given > 0 and abs(share_found - share_given) < 1e-3
     said = f"{sum(column):g} hydrogen atoms are attached to sites and have no positions; place them"
     yield Statement("attached hydrogens", "" if complete else said)
+
+
+def _share_of_hydrogen(amounts: Mapping[str, float]) -> float:
+    total = sum(amounts.values())
+    return amounts.get("H", 0.0) / total if total else 0.0
 
 
 def _formula(counts: Mapping[str, float]) -> str:

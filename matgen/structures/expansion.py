@@ -75,9 +75,17 @@ class Expansion:
 
     def structure(self, lattice: Lattice) -> Structure:
         """Return the crystal, with the least electronegative elements first."""
-        species = [orbit.amounts for orbit in self.orbits for _ in orbit.coords]
+        species = [_elements(orbit.amounts) for orbit in self.orbits for _ in orbit.coords]
         coords = np.concatenate([orbit.coords for orbit in self.orbits])
         return Structure(lattice, species, coords).get_sorted_structure()
+
+
+def _elements(amounts: dict[str, float]) -> dict[str, float]:
+    """Return occupancies with isotopes as hydrogen."""
+    found: dict[str, float] = {}
+    for symbol, amount in amounts.items():
+        found[hydrogen(symbol)] = found.get(hydrogen(symbol), 0.0) + amount
+    return found
 
 
 def expand_sites(sites: Sequence[CifSite], operations: Operations, lattice: Lattice) -> Expansion:
@@ -196,4 +204,4 @@ def _settle(orbit: Orbit) -> str:
     if total <= OVERFULL:
         orbit.amounts = {symbol: amount / total for symbol, amount in orbit.amounts.items()}
         return f"the occupancy {total:.4g} of {labels} is read as 1"
-    raise BrokenStructureError(f"{labels} share a position, which is occupied {total:.4g} times; correct the occupancies")
+    raise BrokenStructureError(f"{labels} share a position, occupied {total:.4g} times in sum; correct the occupancies")

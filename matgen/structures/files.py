@@ -127,7 +127,8 @@ def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool =
         reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
-    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note, faithful=reading.faithful)
+    made = (reading.structure, "", reading.template, reading.note)
+    return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:

@@ -11,6 +11,9 @@ from matgen.structures.broken import BrokenStructureError
 from matgen.structures.cif_elements import is_element
 from matgen.structures.faithful import FromFile
 
+FLAGS = frozenset({"T", "F"})
+"""Letters that say whether an atom may move, and no elements."""
+
 COUNT = re.compile(r"\d{1,6}")
 NO_ELEMENTS = (
     "the POSCAR does not say which elements it holds; write their symbols, such as `Na Cl`, into a line above the "
@@ -20,18 +23,38 @@ NO_ELEMENTS = (
 
 def parts(text: str) -> Iterator[str]:
     """Yield the text of each structure of a file that may hold several, one after the other."""
-    lines = text.splitlines(keepends=True)
-    heads = [0, *(i for i in range(7, len(lines) - 5) if is_head(lines[i : i + 7]))]
-    for start, end in zip(heads, [*heads[1:], len(lines)], strict=True):
-        yield "".join(lines[start:end])
+    lines = text.splitlines()
+    start = 0
+    while start < len(lines):
+        after = _after_coordinates(lines[start:]) + start
+        end = next((i for i in range(after, len(lines)) if is_head(lines[i : i + 7])), len(lines))
+        yield "\n".join(lines[start:end]) + "\n"
+        start = end
 
 
 def is_head(lines: Sequence[str]) -> bool:
     """Return whether lines begin a POSCAR: title, scale, three vectors, symbols or numbers of atoms."""
     if len(lines) < 6 or lines[0].strip().lower().startswith("lattice velo"):
         return False
-    counts = [_n_numbers(line) for line in lines[1:5]]
-    return counts[0] in {1, 3} and counts[1:] == [3, 3, 3] and any(_counts(line) for line in lines[5:7])
+    numbers = [_n_numbers(line) for line in lines[1:6]]
+    vectors = _starts_with_numbers(lines[1], (1, 3)) and all(_starts_with_numbers(line, (3,)) for line in lines[2:5])
+    named = len(lines) > 6 and not numbers[4] and bool(_words(lines[5])) and any(_counts(lines[6]))
+    return vectors and (named or any(_counts(lines[5])))
+
+
+def _after_coordinates(lines: Sequence[str]) -> int:
+    """Return the line after the coordinates of the first structure, or after its head if they cannot be counted."""
+    try:
+        _, counts, at = _species_and_counts(lines)
+    except (BrokenStructureError, IndexError):
+        return 7
+    at += at < len(lines) and _is_selective(lines[at])
+    return at + 1 + sum(counts)
+
+
+def _starts_with_numbers(line: str, allowed: tuple[int, ...]) -> bool:
+    found = _leading_numbers(line)
+    return len(found) in allowed or (len(found) > 0 and min(allowed) <= len(found) < len(_words(line)))
 
 
 def read_poscar(text: str) -> FromFile:
@@ -48,12 +71,12 @@ def read_poscar(text: str) -> FromFile:
     scale = _scale(scales, lattice)
     lattice = lattice * scale
     names, counts, at = _species_and_counts(lines)
-    selective = lines[at].strip()[:1].lower() == "s" if at < len(lines) else False
+    selective = at < len(lines) and _is_selective(lines[at])
     at += selective
     if at >= len(lines):
         raise BrokenStructureError("not readable as poscar: it ends before the coordinates")
     cartesian = lines[at].strip()[:1].lower() in {"c", "k"}
-    rows = _coordinates(lines, at + 1, sum(counts))
+    rows = _coordinates(lines, at + 1, sum(counts), n_flags=3 * selective)
     coords = np.array([row.coords for row in rows])
     symbols, remarks = _symbols(lines[0], names, counts, rows)
     structure = Structure(lattice, symbols, coords * scale if cartesian else coords, coords_are_cartesian=cartesian)
@@ -87,13 +110,13 @@ def _species_and_counts(lines: Sequence[str]) -> tuple[list[str], list[int], int
 
 @dataclass(frozen=True)
 class _Row:
-    """Coordinates (3,) of an atom, and the words after them."""
+    """Coordinates (3,) of an atom, and the words after them and after what may move."""
 
     coords: tuple[float, ...]
     words: tuple[str, ...]
 
 
-def _coordinates(lines: Sequence[str], first: int, n_atoms: int) -> list[_Row]:
+def _coordinates(lines: Sequence[str], first: int, n_atoms: int, n_flags: int) -> list[_Row]:
     if not n_atoms:
         raise BrokenStructureError("no atoms")
     if first + n_atoms > len(lines):
@@ -102,7 +125,7 @@ def _coordinates(lines: Sequence[str], first: int, n_atoms: int) -> list[_Row]:
     for line in lines[first : first + n_atoms]:
         words = line.split()
         try:
-            rows.append(_Row(tuple(_number(word) for word in words[:3]), tuple(words[3:])))
+            rows.append(_Row(tuple(_number(word) for word in words[:3]), tuple(words[3 + n_flags :])))
         except ValueError:
             words = []
         if len(words) < 3:
@@ -118,7 +141,7 @@ def _symbols(
     Without a line of symbols, those beside the coordinates are taken, or those of the title if it holds nothing else.
     """
     kinds = [kind for kind, n in enumerate(counts) for _ in range(n)]
-    beside = [_element(next(reversed([w for w in row.words if w[0] not in "!#"]), "")) for row in rows]
+    beside = [_element(row.words[0]) if row.words and row.words[0] not in FLAGS else "" for row in rows]
     if names:
         elements = [_element(name) for name in names]
         if "" in elements:
@@ -154,17 +177,26 @@ def _number(word: str) -> float:
 
 def _numbers(lines: Sequence[str], index: int, allowed: tuple[int, ...]) -> list[float]:
     """Return the numbers at the head of a line, as many as are allowed; comments may follow."""
-    found: list[float] = []
-    for word in _words(lines[index]):
-        try:
-            found.append(_number(word))
-        except ValueError:
-            break
+    found = _leading_numbers(lines[index])
     n = next((n for n in reversed(allowed) if len(found) >= n), 0)
     if not n:
         what = "a scale" if index == 1 else "a vector of the cell"
         raise BrokenStructureError(f"not readable as poscar: expected {what}, got {lines[index].strip()[:40]!r}")
     return found[:n]
+
+
+def _leading_numbers(line: str) -> list[float]:
+    found: list[float] = []
+    for word in _words(line):
+        try:
+            found.append(_number(word))
+        except ValueError:
+            break
+    return found
+
+
+def _is_selective(line: str) -> bool:
+    return line.strip()[:1].lower() == "s"
 
 
 def _n_numbers(line: str) -> int:
@@ -178,6 +210,6 @@ def _n_numbers(line: str) -> int:
 def _counts(line: str) -> list[int]:
     """Return the numbers of atoms of a line; empty if it is none."""
     words = _words(line)
-    while words and not COUNT.fullmatch(words[-1]):  # a comment without a mark
+    while words and not re.match(r"[+-.\d]", words[-1]):  # a comment without a mark
         words.pop()
     return [int(word) for word in words] if words and all(COUNT.fullmatch(word) for word in words) else []
