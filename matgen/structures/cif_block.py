@@ -13,6 +13,11 @@ from matgen.structures.broken import BrokenStructureError, one_line
 HAS_CELL = re.compile(r"_cell[_.]length_a\b", re.IGNORECASE)
 """The item by which a text, or a block, describes a crystal."""
 
+DETERMINING = ("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_occ", "_sym", "_space_group")
+"""Beginnings of the items that make the crystal."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\((\d+)\))?")
 FRACTION = re.compile(r"([+-]?\d+)\s*/\s*(\d+)")
 
@@ -35,10 +40,10 @@ class CifBlock:
             BrokenStructureError: the text is no CIF, or has no cell.
         """
         try:
-            document = gemmi.cif.read_string(text.replace("\r\n", "\n").replace("\r", "\n"))
+            document = gemmi.cif.read_string(_ascii(text), check_level=0)
         except (ValueError, RuntimeError) as error:
             raise BrokenStructureError(f"not readable as cif: {one_line(error)}") from error
-        blocks = [cls(dict(_items(block))) for block in document]
+        blocks = [cls(_items(block)) for block in document]
         found = next((block for block in blocks if "_cell_length_a" in block.items), None)
         if found is None:
             raise BrokenStructureError("not readable as cif: it has no cell (_cell_length_a)")
@@ -57,7 +62,30 @@ class CifBlock:
         return as_number(self.text(names))
 
 
-def _items(block: Any) -> Iterator[tuple[str, list[str]]]:
+def _ascii(text: str) -> str:
+    """Return a text in the characters of CIF; but for the mark of a vacancy, others stand in names and comments alone."""
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("□", "Va")
+    return CONTROL.sub(" ", plain.encode("ascii", errors="replace").decode())
+
+
+def _items(block: Any) -> dict[str, list[str]]:
+    """Return the items of a block; of one that is given twice the first that has a value.
+
+    Raises:
+        BrokenStructureError: cell, symmetry or sites are given twice, and not the same.
+    """
+    items: dict[str, list[str]] = {}
+    for name, values in _named_values(block):
+        before = items.get(name)
+        if before and any(map(_plain, before)):
+            if before != values and any(map(_plain, values)) and name.startswith(DETERMINING):
+                raise BrokenStructureError(f"it gives {name} twice, with different values; leave one out")
+            continue
+        items[name] = values
+    return items
+
+
+def _named_values(block: Any) -> Iterator[tuple[str, list[str]]]:
     for item in block:
         if item.pair is not None:
             yield _name(item.pair[0]), [item.pair[1]]

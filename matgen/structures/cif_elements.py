@@ -37,8 +37,7 @@ def hydrogen(symbol: str) -> str:
 
 def is_no_atom(name: str) -> bool:
     """Return whether a type symbol or label says that nothing is there."""
-    letters = _letters(name).capitalize()
-    return letters in NO_ATOM or (not letters and bool(re.search("[□Q]", name)))
+    return _letters(name).capitalize() in NO_ATOM
 
 
 def element_of_type(symbol: str, formula: Collection[str]) -> str:

@@ -15,7 +15,7 @@ from matgen.structures.expansion import Expansion
 STOICHIOMETRY = 0.01
 """Relative difference of amounts that are no whole numbers, which rounding explains."""
 
-MASS, DENSITY, VOLUME = 0.01, 0.03, 0.01
+MASS, DENSITY, VOLUME = 0.01, 0.03, 0.03
 """Relative differences of formula weight, density and volume of the cell, that rounding explains."""
 
 DALTON = 1.66053907
