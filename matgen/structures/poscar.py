@@ -14,6 +14,9 @@ from matgen.structures.faithful import FromFile
 FLAGS = frozenset({"T", "F"})
 """Letters that say whether an atom may move, and no elements."""
 
+FRAME = re.compile(r"\s*Direct\s+configuration", re.IGNORECASE)
+"""Begin of the coordinates of a frame of an XDATCAR."""
+
 COUNT = re.compile(r"\d{1,6}")
 NO_ELEMENTS = (
     "the POSCAR does not say which elements it holds; write their symbols, such as `Na Cl`, into a line above the "
@@ -24,12 +27,25 @@ NO_ELEMENTS = (
 def parts(text: str) -> Iterator[str]:
     """Yield the text of each structure of a file that may hold several, one after the other."""
     lines = text.splitlines()
+    if any(map(FRAME.match, lines)):
+        yield from _frames(lines)
+        return
     start = 0
     while start < len(lines):
         after = _after_coordinates(lines[start:]) + start
         end = next((i for i in range(after, len(lines)) if is_head(lines[i : i + 7])), len(lines))
         yield "\n".join(lines[start:end]) + "\n"
         start = end
+
+
+def _frames(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the frames of an XDATCAR, each with the last head before it."""
+    marks = [i for i, line in enumerate(lines) if FRAME.match(line)]
+    head: Sequence[str] = lines[: marks[0]]
+    for mark, end in zip(marks, [*marks[1:], len(lines)], strict=True):
+        yield "\n".join([*head, *lines[mark:end]]) + "\n"
+        later = next((i for i in range(mark + 1, end) if is_head(lines[i : i + 7])), end)
+        head = lines[later:end] or head
 
 
 def is_head(lines: Sequence[str]) -> bool:
