@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
-from pymatgen.io.vasp import Poscar, Xdatcar
+from pymatgen.io.vasp import Poscar
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.files import read_structures
@@ -75,7 +75,7 @@ def test_the_same_crystal_is_read_in_every_notation() -> None:
 
 def test_elements_are_those_of_the_title_or_beside_the_atoms_or_refused() -> None:
     without = RUTILE.replace("Sn O\n", "")
-    with pytest.raises(BrokenStructureError, match="does not say which elements.*write their symbols"):
+    with pytest.raises(BrokenStructureError, match=r"does not say which elements.*write their symbols"):
         read_poscar(without)
     titled = read_poscar(without.replace("rutile", "Sn O"))
     assert titled.structure.composition.formula == "Sn2 O4"
@@ -118,8 +118,6 @@ def test_the_frames_of_a_trajectory_that_is_named_are_rows(tmp_path: Path) -> No
     (tmp_path / "XDATCAR").write_text(moving)
     volumes = [entry.structure.volume for entry in read_structures([tmp_path / "XDATCAR"]) if entry.crystal]
     assert np.allclose(volumes, [one.volume for one in frames])
-    (tmp_path / "XDATCAR").write_text(fixed)
-    assert len(Xdatcar(tmp_path / "XDATCAR").structures) == 3  # as pymatgen counts them
 
 
 def test_no_file_of_a_folder_vanishes(tmp_path: Path) -> None:

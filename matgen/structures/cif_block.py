@@ -63,7 +63,7 @@ class CifBlock:
 
 
 def _ascii(text: str) -> str:
-    """Return a text in the characters of CIF; but for the mark of a vacancy, others stand in names and comments alone."""
+    """Return a text in the characters of CIF; others stand in names and comments alone, but for that of a vacancy."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("□", "Va")
     return CONTROL.sub(" ", plain.encode("ascii", errors="replace").decode())
 

@@ -166,7 +166,8 @@ class _Reader:
             raise BrokenStructureError(
                 f"its space group {told.words} does not say which origin or axes are meant, {names}; {ADVICE}"
             )
-        return Choice(attempts[0])
+        several = len(told.settings) > 1 and not told.unknown
+        return Choice(attempts[0], f"read in the setting {attempts[0].name}" if several else "")
 
     def _despite(self, own: Attempt | None, fault: str, told: Told) -> Choice:
         """Choose where the listed operations are no group, or of another group than the one that is named."""
