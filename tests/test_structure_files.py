@@ -186,7 +186,7 @@ def test_a_zip_is_read_with_its_folders(tmp_path: Path) -> None:
         ("POSCAR", "no names\n1.0\n3 0 0\n0 3 0\n0 0 3\n1\nDirect\n0 0 0\n", "which elements"),
         ("binary.cif", bytes(range(256)) * 20, "not readable as cif"),
         ("POSCAR", b"\xff\xfe\x00\x81" * 30, "not readable as poscar"),
-        ("notes.txt", "hello", "tells none"),
+        ("notes.txt", "hello", "tell none"),
         ("bad.cif.gz", b"\x1f\x8b\x08\x00garbage", ""),
         ("fake.zip", b"PK\x03\x04 no", "damaged zip"),
     ],
