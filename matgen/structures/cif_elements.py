@@ -21,6 +21,9 @@ HEAVIEST = 103
 HYDROGENS = re.compile(r"[ONC]H\d*|H\dO")
 """Type symbols that stand for an atom with its hydrogens."""
 
+CHARGE = re.compile(r"[\d.]*[+-]?[\d.]*|\((?:[IVX]+|[\d+-]+)\)")
+"""What may follow the letters of a type symbol."""
+
 SUFFIXES = ("val", "va", "v")
 """Letters that tables of scattering factors add to an element: valence electrons."""
 
@@ -52,9 +55,12 @@ def element_of_type(symbol: str, formula: Collection[str]) -> str:
     """
     if re.fullmatch(r"[23]H\d*[+-]?", symbol):
         return "D" if symbol[0] == "2" else "T"
-    letters = _letters(re.sub(r"^\d+", "", symbol))
+    symbol = symbol.replace(" ", "")
+    letters = _letters(symbol.lstrip("0123456789"))
     if (letters.upper() in GROUPS and (letters.isupper() or not is_element(letters))) or HYDROGENS.fullmatch(symbol):
         raise BrokenStructureError(f"{symbol} is no element: it stands for several atoms; give each its position")
+    if not CHARGE.fullmatch(symbol.lstrip("0123456789")[len(letters) :]):
+        raise BrokenStructureError(f"{symbol} is no element; list each element of a site on a line of its own")
     for suffix in ("", *SUFFIXES):
         name = letters.removesuffix(suffix).capitalize() if letters.endswith(suffix) else ""
         if name == "T" and "H" not in formula:
@@ -78,6 +84,8 @@ def element_of_label(label: str, formula: Collection[str]) -> str:
         BrokenStructureError: it tells no element, or may be two.
     """
     letters = _letters(label)
+    if re.search(r"[/,]\s*[A-Za-z]", label):
+        raise BrokenStructureError(f"the label {label} names several elements; list each on a line of its own")
     if letters.upper() in GROUPS or re.match("wat", label, re.IGNORECASE):
         raise BrokenStructureError(f"the label {label} stands for several atoms; give each its position")
     possible = [one for one in _possible(letters) if one != "T" or "H" in formula]

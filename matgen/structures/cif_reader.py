@@ -20,6 +20,7 @@ from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.operations import Operations, parsed, products
 
 LISTED = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+SYSTEM = ("_space_group_crystal_system", "_symmetry_cell_setting", "_symmetry_crystal_system")
 MAGNETIC = "_space_group_symop_magn_operation_xyz"
 CENTRING = "_space_group_symop_magn_centering_xyz"
 MODULATED = ("_cell_wave_vector", "_space_group_ssg", "_atom_site_fourier", "_space_group_symop_ssg", "_cell_subsystem")
@@ -119,6 +120,8 @@ class _Reader:
         own = None if listed is None else self._attempt(_name_of(listed), listed)
         if own and not fault and (not told.settings or listed.number in told.numbers):  # type: ignore[union-attr]
             unknown = f"the space group {', '.join(told.unknown)} is unknown" if told.unknown else ""
+            if own.atoms.order == 1 and unknown and not own.confirmed:
+                return Choice(own, "", f"{unknown}, and it lists the identity alone")
             return Choice(own, unknown, told.conflict if told.types_differ else "")
         return self._despite(own, fault, told)
 
@@ -145,6 +148,9 @@ class _Reader:
         """Choose the operations of a file that lists none."""
         if not told.words:
             attempt = self._attempt("P 1", parsed(()))
+            system = self.block.text(SYSTEM).lower()
+            if system and not system.startswith(("tric", "anor")) and not attempt.confirmed:
+                raise BrokenStructureError(f"it says {system}, and gives neither space group nor operations; {ADVICE}")
             remark = "" if attempt.confirmed else "it says nothing about symmetry, and is read as P 1"
             return Choice(attempt, remark)
         if not told.settings:

@@ -7,7 +7,7 @@ the origin or axes as `:1 :2 :H :R`, `S` and `Z` (origins 1 and 2 of ICSD), and 
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import gemmi
 import spglib
@@ -15,15 +15,11 @@ import spglib
 from matgen.structures.cif_block import CifBlock
 from matgen.structures.operations import Operations, of_group
 
-NAMES = (
-    "_space_group_name_h-m_alt",
-    "_symmetry_space_group_name_h-m",
-    "_space_group_name_h-m_full",
-    "_space_group_name_h-m_ref",
-    "_symmetry_space_group_name_h-m_full",
-)
-HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
-NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+NAME = re.compile(r"_(?:symmetry_)?space_group_(?:name|symbol)(?!.*(?:hall|schoenf|schonf|magn|ssg))")
+HALL = re.compile(r"_(?:symmetry_)?space_group_name_hall")
+NUMBER = re.compile(r"_(?:symmetry|space_group)_(?:space_group_)?(?:int_tables?|it)_?number")
+SCHOENFLIES = re.compile(r"_(?:symmetry_)?space_group_name_sch\w*")
+"""Items that name a group, also where a program spells them otherwise than the dictionary."""
 
 ORIGINS = {"S": "1", "Z": "2", "1": "1", "2": "2", "H": "H", "R": "R"}
 """Extensions of gemmi's table by the marks of files."""
@@ -84,15 +80,24 @@ class Told:
 
 def told_settings(block: CifBlock) -> Told:
     """Return what a block says about its space group."""
-    symbols = tuple(dict.fromkeys(value for name in NAMES if (value := block.text((name,)))))
-    return _told(symbols, block.text(HALL), block.text(NUMBERS))
+    said = [_values(block, pattern) for pattern in (NAME, HALL, SCHOENFLIES, NUMBER)]
+    return _told(*said)
 
 
-@cache
-def _told(symbols: tuple[str, ...], hall: str, number: str) -> Told:
+def _values(block: CifBlock, pattern: re.Pattern[str]) -> tuple[str, ...]:
+    names = [name for name in block.items if pattern.fullmatch(name) or (pattern is NAME and pattern.match(name))]
+    return tuple(dict.fromkeys(value for name in names if (value := block.text((name,)))))
+
+
+@lru_cache(maxsize=4096)
+def _told(
+    symbols: tuple[str, ...], halls: tuple[str, ...], schoenflies: tuple[str, ...], numbers: tuple[str, ...]
+) -> Told:
     said = [(symbol, by_symbol(symbol)) for symbol in symbols]
-    said += [(f"Hall {hall}", by_hall(hall))] if hall else []
-    said += [(f"number {number}", by_number(number, alone=not any(found for _, found in said)))] if number else []
+    said += [(f"Hall {symbol}", by_hall(symbol)) for symbol in halls]
+    alone = not any(found for _, found in said)
+    said += [(f"Schoenflies {symbol}", by_schoenflies(symbol, alone=alone)) for symbol in schoenflies]
+    said += [(f"number {number}", by_number(number, alone=alone)) for number in numbers]
     known = [(words, found) for words, found in said if found]
     unknown = tuple(words for words, found in said if not found)
     words = ", ".join(words for words, _ in said)
@@ -113,7 +118,7 @@ def _same(one: Setting, other: Setting) -> bool:
     return one.number == other.number and (one.name == other.name or one.group == other.group)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def by_symbol(symbol: str) -> tuple[Setting, ...]:
     """Return the settings that a Hermann-Mauguin symbol may mean; empty if no table knows it."""
     plain = re.sub(r"(\d)\s*\((\d)\)", r"\1\2", symbol.replace("~", "").replace("_", "").replace("\\", "")).strip()
@@ -127,7 +132,7 @@ def by_symbol(symbol: str) -> tuple[Setting, ...]:
     return ()
 
 
-@cache
+@lru_cache(maxsize=4096)
 def by_hall(symbol: str) -> tuple[Setting, ...]:
     """Return the setting of a Hall symbol; empty if it is none."""
     try:
@@ -149,6 +154,17 @@ def by_number(text: str, *, alone: bool) -> tuple[Setting, ...]:
     standard = gemmi.get_spacegroup_reference_setting(number).hm
     several = (one for one in gemmi.spacegroup_table() if one.number == number and (not alone or one.hm == standard))
     return tuple(map(_setting, several))
+
+
+def by_schoenflies(symbol: str, *, alone: bool) -> tuple[Setting, ...]:
+    """Return the settings of a Schoenflies symbol, such as `Oh^5`, as `by_number` does."""
+    plain = re.sub(r"[\s_^{}]", "", symbol).lower()
+    numbers = {kind.number for h in range(1, 531) if (kind := spglib.get_spacegroup_type(h)) and plain == _of(kind)}
+    return by_number(str(numbers.pop()), alone=alone) if len(numbers) == 1 else ()
+
+
+def _of(kind: spglib.SpaceGroupType) -> str:
+    return kind.schoenflies.replace("^", "").lower()
 
 
 def _by_gemmi(symbol: str) -> tuple[Setting, ...]:

@@ -1,5 +1,6 @@
 """The sites that a CIF lists: elements, positions and occupancies, and what is left out of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ FRACT = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 LABEL, TYPE, OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
 MULTIPLICITY = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
 FORMULA = ("_chemical_formula_sum",)
+
+PLAIN_FORMULA = re.compile(r"\s*(?:[A-Z][a-z]?\s*\d*\.?\d*\s*|[()]\d*\.?\d*\s*)+")
+"""Elements with numbers, and brackets."""
 
 MOST_SITES = 20_000
 """Sites of the largest crystal that is read; more would delay thousands of others."""
@@ -57,11 +61,13 @@ class CifSites:
 
 def formula_of(block: CifBlock) -> dict[str, float]:
     """Return the amounts of the sum formula, isotopes as hydrogen; empty if there is none that can be read."""
-    text = block.text(FORMULA)
-    try:
-        amounts = Composition(text).get_el_amt_dict() if text else {}
-    except ValueError:
+    text = block.text(FORMULA).replace(",", " ")
+    if not PLAIN_FORMULA.fullmatch(text):
         return {}  # with an unknown number, such as x
+    try:
+        amounts = Composition(text.replace(" ", "")).get_el_amt_dict()
+    except ValueError:
+        return {}
     if not all(is_element(symbol) for symbol in amounts):
         return {}
     found: dict[str, float] = {}

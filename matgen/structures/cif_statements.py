@@ -1,6 +1,7 @@
 """What a CIF says about its atoms beside the list of sites, compared with the atoms of a cell."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ STOICHIOMETRY = 0.01
 
 MASS, DENSITY, VOLUME = 0.01, 0.03, 0.03
 """Relative differences of formula weight, density and volume of the cell, that rounding explains."""
+
+HYDROGENS = re.compile(r"\bH\s*\d*\s*O\b|\bH2\s*O|O\s*H\b|\bO\s*D\b|D2\s*O|N\s*H\s*\d|\(\s*O\s*H")
+WATER = re.compile(r"(?:OH|Oh|OW|Ow|HOH)(?![a-z])")
+"""Formulas, and labels of oxygen, that tell of hydroxyls, water or ammonium."""
 
 DALTON = 1.66053907
 """g/cm³ of one amu per Å³."""
@@ -131,6 +136,8 @@ def _of_types(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statemen
 
 def _of_hydrogens(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statement]:
     """Compare hydrogens that are attached to sites, and have no position of their own."""
+    if "H" not in counts and (hint := _hint_of_hydrogen(block)):
+        yield Statement("hydrogens", f"{hint} announces hydrogen atoms, and none has a position")
     column = [as_number(one) or 0.0 for one in block.column("_atom_site_attached_hydrogens")]
     if not any(column):
         return
@@ -138,6 +145,15 @@ def _of_hydrogens(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Stat
     complete = share_given > 0 and abs(share_found - share_given) < 1e-3
     said = f"{sum(column):g} hydrogen atoms are attached to sites and have no positions; place them"
     yield Statement("attached hydrogens", "" if complete else said)
+
+
+def _hint_of_hydrogen(block: CifBlock) -> str:
+    """Return the formula or label that says that there are hydroxyls, water or amines; empty if none does."""
+    texts = [block.text((name,)) for name in ("_chemical_formula_structural", "_chemical_formula_moiety")]
+    texts += [block.text((name,)) for name in ("_chemical_formula_iupac", "_chemical_formula_analytical")]
+    formula = next((text for text in texts if HYDROGENS.search(text)), "")
+    labels = block.column("_atom_site_label")
+    return f"the formula {formula}" if formula else next((f"the label {one}" for one in labels if WATER.match(one)), "")
 
 
 def _share_of_hydrogen(amounts: Mapping[str, float]) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 import gemmi
 import numpy as np
@@ -86,7 +86,7 @@ def products(first: Operations, second: Operations) -> Operations:
     return _distinct(rotations, shifts.reshape(-1, 3))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def parsed(texts: Sequence[str]) -> Operations:
     """Parse operations such as `-y, x-y, z+1/3`; the identity is added if it is missing.
 

@@ -91,6 +91,8 @@ def read_poscar(text: str) -> FromFile:
     at += selective
     if at >= len(lines):
         raise BrokenStructureError("not readable as poscar: it ends before the coordinates")
+    if _n_numbers(lines[at]) >= 3:
+        raise BrokenStructureError("the POSCAR does not say whether coordinates are Direct or Cartesian; add that line")
     cartesian = lines[at].strip()[:1].lower() in {"c", "k"}
     rows = _coordinates(lines, at + 1, sum(counts), n_flags=3 * selective)
     coords = np.array([row.coords for row in rows])
