@@ -212,7 +212,7 @@ def test_a_list_of_all_atoms_may_name_the_group_of_the_whole() -> None:
         (SITES + "Si1 T 0 0 0\nO1 O 0.5 0.5 0.5\n", "tetrahedral site"),
         (UNTYPED + "CA1 0 0 0\n", "may be C or Ca"),
         (UNTYPED + "Zz1 0 0 0\n", "tells no element"),
-        (UNTYPED + "Va1 0 0 0\nO1 0.5 0.5 0.5\n", "vanadium or a vacancy"),
+        (UNTYPED + "Va1 0 0 0\nO1 0.5 0.5 0.5\n", "may be vanadium or a vacancy"),
         (SITES + "Ca1 Ca 0 0 0\nMg1 Mg 0 0 0.0\n", "occupied 2 times"),
         (SITES + "Ca1 Ca 0 0 zero\n", "expected a number as coordinate"),
         (SITES + "Ca1 Ca 0 0\n", "not readable as cif"),

@@ -18,7 +18,7 @@ FORMULA = ("_chemical_formula_sum",)
 PLAIN_FORMULA = re.compile(r"\s*(?:[A-Z][a-z]?\s*\d*\.?\d*\s*|[()]\d*\.?\d*\s*)+")
 """Elements with numbers, and brackets."""
 
-MOST_SITES = 20_000
+MOST_SITES = 10_000
 """Sites of the largest crystal that is read; more would delay thousands of others."""
 
 THIRDS = ((1 / 3, 2 / 3), 1e-4)
@@ -120,11 +120,12 @@ def read_sites(block: CifBlock) -> CifSites:
 
 def _nothing(label: str, kind: str, formula: set[str]) -> bool:
     """Return whether a site is no atom by its type, or else by its label."""
-    if kind or not is_no_atom(label):
+    vacant = label.lower().startswith("va") and kind in {"", "V"}
+    if kind and not (vacant and label.lower().startswith("vac")):
         return is_no_atom(kind)
-    if label.lower().startswith("va") and not formula:
-        raise BrokenStructureError(f"the label {label} may be vanadium or a vacancy; give _atom_site_type_symbol")
-    return not (label.lower().startswith("v") and "V" in formula)
+    if vacant and not formula:
+        raise BrokenStructureError(f"{label} may be vanadium or a vacancy; name its type V or Va, or give the formula")
+    return is_no_atom(label) and not (vacant and "V" in formula)
 
 
 def _check_groups(block: CifBlock, sites: Sequence[CifSite], labels: Sequence[str]) -> None:

@@ -15,6 +15,9 @@ Numbers = np.ndarray
 PARTS = 5040
 """Translations are multiples of its inverse, which has all denominators up to 10, and 12, 16, 24 and 48."""
 
+MOST = 1000
+"""Operations at most; the largest groups have 192, and cells of several primitive ones more."""
+
 METRIC = 0.01
 """Relative difference of a cell from the metric that an operation asks for; cells are given with less rounding."""
 
@@ -80,7 +83,13 @@ def of_group(group: gemmi.GroupOps) -> Operations:
 
 
 def products(first: Operations, second: Operations) -> Operations:
-    """Return the products of two sets, such as operations and centring translations, without repetition."""
+    """Return the products of two sets, such as operations and centring translations, without repetition.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    if len(first) * len(second) > MOST:
+        raise ValueError(f"{len(first) * len(second)} are more than {MOST}")
     rotations = np.einsum("aij,bjk->abik", second.rotations, first.rotations).reshape(-1, 3, 3)
     shifts = np.einsum("aij,bj->abi", second.rotations, first.shifts) + second.shifts[:, None]
     return _distinct(rotations, shifts.reshape(-1, 3))
@@ -93,6 +102,8 @@ def parsed(texts: Sequence[str]) -> Operations:
     Raises:
         ValueError: a text is no operation of a crystal.
     """
+    if len(texts) > MOST:
+        raise ValueError(f"{len(texts)} are more than {MOST}")
     pairs = [_parsed_one(text) for text in ("x,y,z", *texts)]
     return _distinct(np.array([one[0] for one in pairs]), np.array([one[1] for one in pairs]))
 
