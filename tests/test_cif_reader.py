@@ -10,12 +10,16 @@ from conftest import TextbookEntry
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
+import matgen
+from matgen.learning.tables import held_structure
+from matgen.screening.row import cells
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.cif import cif_text
 from matgen.structures.cif_reader import read_cif
 from matgen.structures.cif_settings import by_symbol
 from matgen.structures.faithful import FromFile
 from matgen.structures.files import Entry, found, read, read_structures
+from matgen.structures.hosts import HostError, read_host
 
 SITES = "loop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
 UNTYPED = SITES.replace("_atom_site_type_symbol\n", "")
@@ -355,3 +359,42 @@ def test_without_any_comparison_nothing_is_claimed() -> None:
     assert (made.faithful.passed, made.faithful.compared) == (True, ())
     assert made.faithful.reason.startswith("not applicable")
     assert "read as P 1" in "; ".join(made.remarks)
+
+
+# ---------------------------------------------------------------- in the commands
+
+LESS = named("F m -3 m") + "_chemical_formula_sum 'Ca F2'\n_cell_formula_units_Z 2\n" + FLUORITE
+
+
+def test_screen_fails_a_contradiction_and_says_nothing_where_nothing_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    texts = {
+        "agrees": named("F m -3 m") + CONFIRMED + FLUORITE,
+        "less": LESS,
+        "silent": operations("F m -3 m") + FLUORITE,
+    }
+    for name, body in texts.items():
+        (folder / f"{name}.cif").write_text(cif(body))
+    (folder / "notes.txt").write_text("about these\n")
+    out = tmp_path / "out"
+    rows = {row.name: row for row in matgen.screen(folder, reference="none", known="none", out=out)}
+    agrees, less, silent = (rows[f"set/{name}.cif"] for name in texts)
+    assert [row.verdicts["faithful"].passed for row in (agrees, less, silent)] == [True, False, True]
+    assert "faithful" in less.failed
+    assert not less.passed
+    assert "Z 2 of Ca F2 are 6" in less.verdicts["faithful"].reason
+    assert [cells(row)["check_faithful"] for row in (agrees, less, silent)] == [True, False, None]
+    summary = json.loads((out / "run.json").read_text())["summary"]
+    assert summary["passed_over"] == {".txt": 1}
+    assert summary["checks"]["faithful"] == {"passed": 2, "of": 3}
+
+
+def test_hosts_and_tables_for_learning_refuse_a_contradiction(tmp_path: Path) -> None:
+    path = tmp_path / "less.cif"
+    path.write_text(cif(LESS))
+    with pytest.raises(HostError, match="Z 2 of Ca F2 are 6"):
+        read_host(path)
+    for held in (cif(LESS), "less.cif"):
+        with pytest.raises(BrokenStructureError, match="Z 2 of Ca F2 are 6"):
+            held_structure(held, tmp_path)
