@@ -121,6 +121,8 @@ def read_sites(block: CifBlock) -> CifSites:
 def _nothing(label: str, kind: str, formula: set[str]) -> bool:
     """Return whether a site is no atom by its type, or else by its label."""
     vacant = label.lower().startswith("va") and kind in {"", "V"}
+    if (kind or label).strip("0123456789").upper() == "Q" and not formula:
+        raise BrokenStructureError(f"{label} is a peak of unknown origin; leave it out, or give the formula")
     if kind and not (vacant and label.lower().startswith("vac")):
         return is_no_atom(kind)
     if vacant and not formula:

@@ -43,9 +43,10 @@ def _frames(lines: Sequence[str]) -> Iterator[str]:
     marks = [i for i, line in enumerate(lines) if FRAME.match(line)]
     head: Sequence[str] = lines[: marks[0]]
     for mark, end in zip(marks, [*marks[1:], len(lines)], strict=True):
-        yield "\n".join([*head, *lines[mark:end]]) + "\n"
-        later = next((i for i in range(mark + 1, end) if is_head(lines[i : i + 7])), end)
-        head = lines[later:end] or head
+        text = [*head, *lines[mark:end]]
+        yield "\n".join(text) + "\n"
+        after = mark + _after_coordinates(text) - len(head)
+        head = next((lines[i:end] for i in range(after, end) if is_head(lines[i : i + 7])), head)
 
 
 def is_head(lines: Sequence[str]) -> bool:
