@@ -108,6 +108,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
     from matgen.cli.terminal import StageView, console
     from matgen.screening.files import ROWS
     from matgen.screening.row import row_record
+    from matgen.structures.passed_over import in_words
     from matgen.workflows.screen import run
 
     def known(row: Any) -> None:
@@ -125,6 +126,10 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
     if not as_json:
         for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
             console().print(table)
+    if passed_over := done.summary["passed_over"]:
+        to_stderr(f"passed over, no structure by name or content: {in_words(passed_over)}")
+        if as_json:
+            typer.echo(json.dumps({"passed_over": passed_over}))
     readable = done.summary["structures"] - done.summary["broken"]
     to_stderr(
         f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} screened now, "

@@ -22,6 +22,7 @@ from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.screening.screener import Screener, skipped
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.conversion import state_of
+from matgen.structures.faithful import Faithfulness
 from matgen.structures.files import Found, digest, read
 from matgen.targets.properties import BY_NETWORK
 from matgen.templates.batch import Template, TemplateBatch
@@ -64,7 +65,7 @@ def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
 
 def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     """Read a structure, and make its row with the verdicts that need no model."""
-    entry = read(found, config.kind)
+    entry = read(found, config.kind, contradictory=True)
     row = Row(entry.name, entry.path, entry.index, digest(found), entry.error)
     if entry.structure is None:
         return row
@@ -75,7 +76,15 @@ def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     candidate = screener.candidate(entry.name, entry.structure, entry.template)
     reason = f"read from its file; {entry.note}" if entry.note else "read from its file"
     readable = Verdict("reads", passed=True, value=float(n_atoms), unit="atoms", reason=reason)
-    return screener.checked(replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable))
+    row = replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable)
+    if config.kind == "crystal":
+        row = row.with_verdicts(_faithful(entry.faithful))
+    return screener.checked(row)
+
+
+def _faithful(found: Faithfulness) -> Verdict:
+    """Return the verdict on whether the crystal is the one that its file describes; its value counts comparisons."""
+    return Verdict("faithful", found.passed, float(len(found.compared)), "comparisons", found.reason)
 
 
 # ---------------------------------------------------------------- networks

@@ -93,16 +93,21 @@ class Journal(AbstractContextManager["Journal"]):
         """
         self._rows.append(rows)
 
-    def finish(self, ranked: Iterable[Row]) -> tuple[Sequence[Row], dict[str, Any]]:
+    def finish(self, ranked: Iterable[Row], passed_over: dict[str, int]) -> tuple[Sequence[Row], dict[str, Any]]:
         """Write the tables, best first, and the summary into `run.json`; return both.
+
+        Args:
+            ranked: all rows, best first.
+            passed_over: number of files without a structure, by kind.
 
         Raises:
             OutputError: the disk is full, or the folder was removed.
         """
         counts = Counts()
         rows = write_tables(self.folder, counts.counted(ranked), self.kind, self._more)
-        self._report["summary"] = counts.summary()
-        return rows, counts.summary()
+        summary = {**counts.summary(), "passed_over": passed_over}
+        self._report["summary"] = summary
+        return rows, summary
 
     def _clear(self) -> None:
         """Remove the files of an earlier screening; leave a folder without one untouched."""

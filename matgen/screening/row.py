@@ -21,7 +21,7 @@ XTB_GAP = "xtb_gap"
 
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
-        *("reads", "min_distance", "density", "charge_balance", "in_domain"),
+        *("reads", "faithful", "min_distance", "density", "charge_balance", "in_domain"),
         *("relaxed", "hull", "novel", "unique"),
     ),
     "molecule": (
@@ -30,6 +30,9 @@ CHECKS: dict[KindName, tuple[str, ...]] = {
     ),
 }
 """The verdicts of a row besides those on targets, in ascending cost, by kind."""
+
+NOTHING_SAID = ("faithful", True, 0.0)
+"""Name, outcome and value of the verdict where there was nothing to compare with."""
 
 GIVEN, RELAXED = "as given", "relaxed"
 
@@ -151,7 +154,7 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
     }
     targets = [f"target_{prefix}{name}" for name in BY_NETWORK[kind] for prefix in ("", EVALUATOR)]
     targets += [f"target_{name}" for name in (*COMPUTED_OF[kind], *more)]
-    passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
+    passed = {name: _outcome(verdicts.get(name)) for name in (*CHECKS[kind], *targets)}
     columns |= {f"check_{name}": found for name, found in passed.items()}
     return columns | {"path": row.path, "index": row.index}
 
@@ -197,6 +200,11 @@ _IDENTITY: dict[KindName, Callable[[Row, Candidate | None], dict[str, Any]]] = {
     "crystal": _crystal_cells,
     "molecule": _molecule_cells,
 }
+
+
+def _outcome(verdict: Verdict | None) -> bool | None:
+    """Return whether a check passed; None if it was not made, or if the file gives nothing to compare with."""
+    return None if verdict is None or (verdict.name, verdict.passed, verdict.value) == NOTHING_SAID else verdict.passed
 
 
 def _value(verdict: Verdict | None) -> float | None:

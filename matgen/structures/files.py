@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,8 @@ from pymatgen.core.structure import Molecule, Structure
 from matgen.errors import UserError
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
+from matgen.structures.content import HEAD, format_of_content, format_of_stream, is_recognised
+from matgen.structures.faithful import Faithfulness
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
@@ -54,6 +56,7 @@ class Entry:
         template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty otherwise.
         note: what the file does not give and was generated, such as the geometry of a SMILES; empty otherwise.
         atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
+        faithful: comparison of the structure with what its file says beside the sites.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Entry:
     template: str = ""
     note: str = ""
     atoms: Molecule | None = None
+    faithful: Faithfulness = field(default_factory=Faithfulness)
 
     @property
     def kind(self) -> KindName | None:
@@ -102,8 +106,9 @@ class Found:
 def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
     """Yield the structures of files, of folders with their subfolders, and of zips.
 
-    Files in a folder with an unknown format are skipped; a file given by its own path is not. A file that is found
-    twice is read once. Folders are read in alphabetical order.
+    Files in a folder whose name and content tell no format are passed over (`matgen.structures.passed_over` counts
+    them); a file given by its own path is not. A file that is found twice is read once. Folders are read in
+    alphabetical order.
 
     Args:
         paths: to read.
@@ -115,13 +120,17 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
     return (read(one, kind) for one in found(paths))
 
 
-def read(one: Found, kind: KindName | None = "crystal") -> Entry:
-    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason."""
+def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool = False) -> Entry:
+    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason.
+
+    So does one that contradicts what its file says, unless `contradictory` asks for it with its comparison.
+    """
     try:
-        reading = read_piece(one.piece, kind)
+        reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
-    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
+    made = (reading.structure, "", reading.template, reading.note)
+    return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:
@@ -202,10 +211,11 @@ def _labels(named: list[Path]) -> list[str]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files of known formats, without hidden ones, in alphabetical order."""
+    """Yield files of known formats, by name or else by content, without hidden ones, in alphabetical order."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in sorted(files) if _known(name))
+        visible = [Path(root) / name for name in sorted(files) if not name.startswith(".")]
+        yield from (file for file in visible if _known(file.name) or is_recognised(file))
 
 
 def _known(name: str) -> bool:
@@ -231,14 +241,28 @@ def _of_file(file: Path, label: str) -> Iterator[Found]:
 def _of_zip(file: Path, label: str) -> Iterator[Found]:
     try:
         with zipfile.ZipFile(file) as archive:
-            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-            members = [name for name in members if not name.startswith("__MACOSX/") and _known(name.rpartition("/")[2])]
+            members = members_of(archive)
             if not members:
                 yield _broken(f"the zip holds no file that is {FORMATS_TEXT} by its name", label, str(file))
             for name in members:
                 yield from _of_member(archive, name, f"{label}/{name}", f"{file}/{name}")
     except _DAMAGED as error:
         yield _broken(f"damaged zip: {failure(error).error}", label, str(file))
+
+
+def members_of(archive: zipfile.ZipFile) -> list[str]:
+    """Return the members of a zip that hold structures by name, or else by content, in alphabetical order."""
+    names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    visible = [name for name in names if not name.startswith(("__MACOSX/", ".")) and "/." not in name]
+    return [name for name in visible if _known(name.rpartition("/")[2]) or _is_recognised_member(archive, name)]
+
+
+def _is_recognised_member(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as stream:
+            return format_of_content(stream.read(HEAD)) is not None
+    except _DAMAGED:
+        return True  # and its row says what is wrong
 
 
 def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> Iterator[Found]:
@@ -254,9 +278,9 @@ def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> It
 
 def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[Found]:
     """Yield the structures of a file, up to where it is damaged."""
-    form = format_of(_plain(name))
+    form = format_of(_plain(name)) or format_of_stream(stream)
     if form is None:
-        yield _broken(f"expected {FORMATS_TEXT}; the name of this file tells none", label, path)
+        yield _broken(f"expected {FORMATS_TEXT}; name and content of this file tell none", label, path)
         return
     index = -1
     try:

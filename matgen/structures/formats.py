@@ -10,11 +10,13 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from matgen.structures.candidate import KindName
+from matgen.structures.cif_block import HAS_CELL
 
 Format = Literal["cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv"]
 
 SUFFIXES: dict[str, Format] = {
     ".cif": "cif",
+    ".mcif": "cif",
     ".vasp": "poscar",
     ".poscar": "poscar",
     ".contcar": "poscar",
@@ -30,7 +32,7 @@ SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
 }
 
-POSCAR_NAME = re.compile(r"(POSCAR|CONTCAR)(\d*|[._-].*)|.*[._-](POSCAR|CONTCAR)", re.IGNORECASE)
+POSCAR_NAME = re.compile(r"(.*[._-])?(POSCAR|CONTCAR)(\d*|[._-].*)", re.IGNORECASE)
 
 HOLDERS = ("structure", "cif")
 """Keys of a JSON object, and columns of a CSV table, that may hold a structure; `smiles` is tried after them."""
@@ -74,7 +76,7 @@ _KINDS: dict[Format, KindName] = {"cif": "crystal", "poscar": "crystal", "sdf": 
 
 def _kind_of_json(value: Any) -> KindName | None:
     if isinstance(value, str):
-        return "crystal" if "_cell_length_a" in value or '"lattice"' in value else None
+        return "crystal" if HAS_CELL.search(value) or '"lattice"' in value else None
     if not isinstance(value, dict):
         return None
     if "lattice" in value:

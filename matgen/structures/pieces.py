@@ -13,7 +13,9 @@ from itertools import chain
 from typing import IO, Any
 
 from matgen.structures.broken import one_line
+from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.poscar import parts
 
 
 def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
@@ -35,6 +37,9 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         yield from _values(text)
     elif form == "cif":
         yield from _blocks(text)
+    elif form == "poscar":
+        several = list(parts(text))
+        yield from (Piece(f"#{i}" if len(several) > 1 else "", form, part) for i, part in enumerate(several))
     else:
         yield Piece("", form, text)
 
@@ -61,10 +66,25 @@ def _error(reason: str, label: str = "") -> Piece:
 
 def _blocks(text: str) -> Iterator[Piece]:
     """Yield the data blocks of a CIF that have a cell; the whole text if none has, and reading gives the error."""
-    parts = re.split(r"(?im)^(?=data_)", text)
-    with_cell = [part for part in parts if "_cell_length_a" in part] or [text]
+    with_cell = [part for part in _data_blocks(text) if HAS_CELL.search(part)] or [text]
     for index, part in enumerate(with_cell):
         yield Piece(f"#{index}" if len(with_cell) > 1 else "", "cif", part)
+
+
+def _data_blocks(text: str) -> Iterator[str]:
+    """Yield the text of each data block, with the comments before the first; a text field may hold the word too."""
+    block: list[str] = []
+    in_field = begun = False
+    for line in text.splitlines(keepends=True):
+        if line.startswith(";"):
+            in_field = not in_field
+        elif not in_field and line[:5].lower() == "data_":
+            if begun:
+                yield "".join(block)
+                block = []
+            begun = True
+        block.append(line)
+    yield "".join(block)
 
 
 def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
@@ -160,7 +180,7 @@ def _values(text: str) -> Iterator[Piece]:
 def _is_structure(value: Any) -> bool:
     """Return whether a JSON value is a structure or holds one, by its keys."""
     if isinstance(value, str):
-        return "_cell_length_a" in value
+        return HAS_CELL.search(value) is not None
     keys = {"lattice", "sites", "cart_coords", "smiles", *HOLDERS}
     return isinstance(value, dict) and not keys.isdisjoint(value)
 

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,13 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read_poscar
+from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.cif_reader import read_cif
+from matgen.structures.crystal_formats import clean, read_extxyz
+from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.structures.poscar import read_poscar
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -27,22 +31,26 @@ class Reading:
         template: canonical SMILES of a molecule; empty for a crystal.
         note: what the file does not give and was generated, such as a geometry, or what is
             read otherwise than written; empty otherwise.
+        faithful: comparison with what the file says beside the sites.
     """
 
     structure: Material
     template: str = ""
     note: str = ""
+    faithful: Faithfulness = field(default_factory=Faithfulness)
 
 
-def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
+def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: bool = False) -> Reading:
     """Read a piece: elements and positions only, without oxidation states, labels or moments.
 
     Args:
         piece: of a file.
         kind: expected kind; None for either.
+        contradictory: whether to return a structure that contradicts what its file says, and not to refuse it.
 
     Raises:
-        BrokenStructureError: it is not readable, of another kind, disordered, or its cell has no volume.
+        BrokenStructureError: it is not readable, of another kind, disordered, its cell has no volume, or it is not the
+            structure that its file describes.
     """
     if piece.error or piece.form is None:
         raise BrokenStructureError(piece.error or "no format")
@@ -66,6 +74,8 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
         raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
+    if not (contradictory or read.faithful.passed):
+        raise BrokenStructureError(read.faithful.reason)
     return read
 
 
@@ -75,9 +85,11 @@ _OTHER: dict[KindName | None, str] = {
 }
 
 
-def _valid(found: Structure | Placed) -> Reading:
+def _valid(found: Structure | Placed | FromFile) -> Reading:
     if isinstance(found, Placed):
         return Reading(molecule_of(found), str(found.template), found.note)
+    if isinstance(found, FromFile):
+        return Reading(clean(found.structure), note="; ".join(found.remarks), faithful=found.faithful)
     heavy = {"D", "T"} & {str(getattr(specie, "name", "")) for site in found for specie in site.species}
     return Reading(clean(found), note="isotopes of hydrogen are read as hydrogen" if heavy else "")
 
@@ -86,14 +98,14 @@ def _read_xyz(text: str) -> Structure | Placed:
     return read_extxyz(text) if has_cell(text) else read_molecule_xyz(text)
 
 
-def _read_json(value: Any) -> Structure | Placed:
+def _read_json(value: Any) -> Structure | Placed | FromFile:
     """Read a JSON value.
 
     Args:
         value: a pymatgen dictionary, a record of matgen, a CIF, or an object that holds one of these or a SMILES.
     """
     if isinstance(value, str):
-        return read_cif(value) if "_cell_length_a" in value else _read_json(json.loads(value))
+        return read_cif(value) if HAS_CELL.search(value) else _read_json(json.loads(value))
     if not isinstance(value, dict):
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
     if "sites" in value:
@@ -116,7 +128,7 @@ def _read_json(value: Any) -> Structure | Placed:
     )
 
 
-READERS: dict[Format, Callable[[Any], Structure | Placed]] = {
+READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "cif": read_cif,
     "poscar": read_poscar,
     "extxyz": _read_xyz,

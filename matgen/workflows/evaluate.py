@@ -26,6 +26,7 @@ from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, found, one_kind, read_structures
 from matgen.structures.packed import packed_entries
+from matgen.structures.passed_over import files_passed_over
 from matgen.workflows.folder_name import folder_name
 
 
@@ -89,7 +90,7 @@ def evaluate(
     else:
         truth = None if config.csp is None else _read([config.csp], kind, report)
         findings = evaluate_crystals(task, truth, hull, known)
-    about = _about(task, kind, findings)
+    about = {**_about(task, kind, findings), "passed_over": files_passed_over(paths)}
     evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
     if folder is not None:
         write(evaluation, folder)

@@ -24,6 +24,7 @@ from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.files import Found, found, given, one_kind
+from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
 
@@ -35,7 +36,7 @@ class Screening:
     Attributes:
         folder: of the run.
         rows: one per structure, best first, read from the folder whenever one is asked for.
-        summary: counts by `matgen.screening.ranking.Counts`.
+        summary: counts by `matgen.screening.ranking.Counts`, and `passed_over`: files without a structure, by kind.
         new: number of rows that this call computed; the others were on disk.
         seconds: wall time of this call.
     """
@@ -167,7 +168,8 @@ def _run(
             ordered.put(some)
         ordered.put([])
         ordered.check_complete()
-        rows, counts = journal.finish(ordered.ranked())
+        beside = files_passed_over([Path(name) for name in named if Path(name).exists()])
+        rows, counts = journal.finish(ordered.ranked(), beside)
     return Screening(folder, rows, counts, ordered.new, time.perf_counter() - started)
 
 
