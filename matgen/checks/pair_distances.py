@@ -22,7 +22,7 @@ ENOUGH = 20
 """Crystals that must show a pair before their shortest distance alone decides."""
 
 OF_USUAL = 1.1
-"""Longest bond, in usual distances of a pair; `LONGEST_BOND` is one in sums of covalent radii, which no bond exceeds."""
+"""Longest bond, in usual distances of a pair; no bond is longer than `LONGEST_BOND`, in sums of covalent radii."""
 
 LONGEST_BOND = 1.25
 FEW = 5

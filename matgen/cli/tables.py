@@ -30,7 +30,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """Make a table of how many structures were screened, and how many passed each check."""
     rows = {name: summary[name] for name in ("structures", "broken")}
     rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
-    return rows_table("screened", rows | {"passed all": summary["passed"]})
+    rows |= {"passed all": summary["passed"], "with remarks": summary["remarks"]}
+    if tolerance := summary.get("symmetry_tolerance"):
+        rows["space groups"] = f"within {tolerance['angstrom']:g} Å and {tolerance['degrees']:g}°"
+    return rows_table("screened", rows)
 
 
 def shares_table(found: Shares, training: Shares) -> Table:

@@ -75,7 +75,8 @@ def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     candidate = screener.candidate(entry.name, entry.structure, entry.template)
     reason = f"read from its file; {entry.note}" if entry.note else "read from its file"
     readable = Verdict("reads", passed=True, value=float(n_atoms), unit="atoms", reason=reason)
-    return screener.checked(replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable))
+    row = replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable)
+    return screener.checked(row.with_remarks(file=entry.note))
 
 
 # ---------------------------------------------------------------- networks
