@@ -140,14 +140,21 @@ def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
 
 
 def in_domain(candidate: Candidate) -> Verdict:
-    """The molecule is as small as those of training data, and neutral like them."""
+    """The molecule is as small as those of training data, and neutral and without unpaired electrons like them."""
     heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
+    unpaired = unpaired_electrons(candidate)
     faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
     faults += [f"charge {charge:+d}, while training molecules are neutral"] * (charge != 0)
+    faults += [f"open shell: unpaired electrons ({unpaired}), of which no training molecule has any"] * (unpaired != 0)
     reason = f"{heavy} heavy atoms of H, C, N, O, F"
     if faults:
         reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
     return Verdict("in_domain", not faults, float(heavy), "heavy atoms", reason)
+
+
+def unpaired_electrons(candidate: Candidate) -> int:
+    """Return the number of unpaired electrons, as the graph or the spin of the molecule tells."""
+    return max(MoleculeTemplate(candidate.template).unpaired_electrons, int(candidate.molecule.spin_multiplicity) - 1)
 
 
 def n_heavy(candidate: Candidate) -> int:

@@ -18,7 +18,8 @@ DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
 
 XTB_GAP = "xtb_gap"
-"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties."""
+"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties: of the geometry that
+the row holds, as given or relaxed."""
 
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
