@@ -14,6 +14,7 @@ from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read_poscar
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.structures.periodic import check_periodic
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -96,6 +97,8 @@ def _read_json(value: Any) -> Structure | Placed:
         return read_cif(value) if "_cell_length_a" in value else _read_json(json.loads(value))
     if not isinstance(value, dict):
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
+    if "pbc" in value and "lattice" in value:
+        check_periodic(value["pbc"])
     if "sites" in value:
         return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
     if {"lattice", "species", "frac_coords"} <= set(value):
