@@ -32,7 +32,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
     rows |= {"passed all": summary["passed"], "with remarks": summary["remarks"]}
     if tolerance := summary.get("symmetry_tolerance"):
-        rows["space groups"] = f"within {tolerance['angstrom']:g} Å and {tolerance['degrees']:g}°"
+        rows["space groups"] = f"within {tolerance['angstrom']:g} Å, {tolerance['degrees']:g} degrees"
     return rows_table("screened", rows)
 
 

@@ -6,7 +6,7 @@ from matgen.structures.broken import BrokenStructureError
 
 
 def check_periodic(pbc: Iterable[object] | object) -> None:
-    """Check that a cell repeats along all of its axes; a slab or a wire would be judged as a crystal of stacked ones.
+    """Check that a cell repeats along all of its axes; a slab or a wire would be taken for a crystal of stacked ones.
 
     Args:
         pbc: whether it repeats, along all axes or along each.
