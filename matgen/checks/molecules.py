@@ -3,6 +3,7 @@
 A molecule is its template, a canonical SMILES, and a geometry whose atoms are in the order of the template's graph.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,11 +100,17 @@ def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
 
 @contextmanager
 def _logging_kept() -> Iterator[None]:
-    """Restore RDKit's log, which PoseBusters enables and redirects to standard error."""
-    stream = rdkit.log_handler.stream
+    """Restore RDKit's log, which PoseBusters enables and redirects to standard error, and silence that of PoseBusters.
+
+    It logs, for instance, that a molecule has one atom.
+    """
+    stream, log = rdkit.log_handler.stream, logging.getLogger("posebusters")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        log.setLevel(level)
         rdkit.log_handler.setStream(stream)
         rdBase.DisableLog("rdApp.*")
 

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
 from matgen.structures.periodic import check_periodic
+from matgen.structures.pymatgen_warnings import remarks
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -26,8 +27,8 @@ class Reading:
     Attributes:
         structure: elements and positions; the atoms of a molecule are in the order of the graph of its template.
         template: canonical SMILES of a molecule; empty for a crystal.
-        note: what the file does not give and was generated, such as a geometry, or what is
-            read otherwise than written; empty otherwise.
+        note: what the file does not give and was generated, such as a geometry, what is
+            read otherwise than written, or what the reader warns of; empty otherwise.
     """
 
     structure: Material
@@ -51,8 +52,8 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     if None not in (kind, likely) and kind != likely:
         raise BrokenStructureError(_OTHER[likely])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
@@ -67,7 +68,8 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
         raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
-    return read
+    notes = "; ".join(filter(None, [read.note, *remarks(caught)]))
+    return replace(read, note=notes)
 
 
 _OTHER: dict[KindName | None, str] = {
