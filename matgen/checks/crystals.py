@@ -22,6 +22,10 @@ VOLUME_WINDOW = (0.6, 1.8)
 """Volume allowed, in sums of the volumes of its atoms in known crystals. 99.6 % of 14,686 MP-20 validation and test
 structures lie inside; the smallest is at 0.67."""
 
+AS_METALS = 1.4
+"""Volume allowed of metals alone, in volumes of the same metals as elements: alkali metals take half of the space in
+compounds."""
+
 LOOSEST = 12.0
 """Volume allowed where atoms are at usual distances nevertheless (`packing`), as in molecular crystals and porous
 frameworks. Those near the hull in the training table reach 4.6; the most open frameworks made are larger."""
@@ -95,10 +99,18 @@ def _dense_and_dilute(structure: Structure, ratios: list[float]) -> tuple[bool, 
     if ratios[0] <= high:
         return True, f"{where}, allowed {low:g} to {high:g}"
     if len(ratios) > 1:
-        where += f", {ratios[1]:.2f} of that of these metals as elements"
-        passed = ratios[1] <= high
-        return passed, f"{'' if passed else 'too dilute: '}{where}, allowed {low:g} to {high:g}"
-    if ratios[0] > LOOSEST:
+        where += f" and {ratios[1]:.2f} of that of these metals as elements"
+        passed = ratios[1] <= AS_METALS
+        return passed, f"{'' if passed else 'too dilute: '}{where}, allowed up to {high:g} or {AS_METALS:g}"
+    return _loose(structure, ratios[0], where)
+
+
+def _loose(structure: Structure, ratio: float, where: str) -> tuple[bool, str]:
+    """Return whether a crystal above the usual window holds together nevertheless, and the reason."""
+    low, high = VOLUME_WINDOW
+    if all(site.specie.is_metal for site in structure):
+        return False, f"too dilute: {where}, allowed {low:g} to {high:g}"
+    if ratio > LOOSEST:
         return False, f"too dilute: {where}, allowed up to {LOOSEST:g} even for porous and molecular crystals"
     found = packing(structure)
     if found.fault:
@@ -124,7 +136,7 @@ def usual_volumes(counts: Mapping[int, float]) -> list[float]:
 def volume_range(counts: Mapping[int, float]) -> tuple[float, float]:
     """Return the least and the greatest volume of atoms, by atomic number, that `density` allows, Å³."""
     usual = usual_volumes(counts)
-    loosest = VOLUME_WINDOW[1] * max(usual) if len(usual) > 1 else LOOSEST * usual[0]
+    loosest = max(VOLUME_WINDOW[1] * usual[0], AS_METALS * usual[1]) if len(usual) > 1 else LOOSEST * usual[0]
     return VOLUME_WINDOW[0] * min(usual), loosest
 
 
