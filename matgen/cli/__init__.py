@@ -19,6 +19,8 @@ from matgen.cli.property import train_property
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
+from matgen.runtime.plain_text import write_plainly
+from matgen.runtime.silence import silence_packages
 
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -48,6 +50,8 @@ app.command()(verify)
 
 def main() -> None:
     """Run the program; an error in the command is one line on standard error."""
+    write_plainly()
+    silence_packages()
     try:
         code = app(standalone_mode=False)
     except UsageError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pymatgen.core.structure import Structure
 
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.evaluation.comparison import CrystalSet
 from matgen.evaluation.crystal_rows import NEAR_HULL, NOT_ABOVE, CrystalRow
 from matgen.hull.hull import IMPLAUSIBLE, is_stable
@@ -37,9 +37,7 @@ def validity_figures(rows: Sequence[CrystalRow], requested: int, bootstrap: Boot
     return [
         counted("readable", (not row.error for row in rows), "can be read as a crystal"),
         counted("structure valid, CDVAE", (r.separated for r in rows), "distances ≥ 0.5 Å, volume ≥ 0.1 Å³; as read"),
-        counted(
-            "structure valid, ours", (r.spaced for r in rows), f"contacts ≥ {MIN_CONTACT:g} covalent radii; as read"
-        ),
+        counted("structure valid, ours", (r.spaced for r in rows), f"contacts ≥ {OF_RADII:g} covalent radii; as read"),
         counted("composition valid, CDVAE", (r.smact14 for r in rows), "SMACT, oxidation states of 2014, alloys pass"),
         counted("composition valid, SMACT", (r.smact for r in rows), "smact_validity today: ICSD 2024, alloys pass"),
         counted("valid, CDVAE", (r.separated and r.smact14 for r in rows), "both of CDVAE's"),

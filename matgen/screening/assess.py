@@ -79,7 +79,7 @@ def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     row = replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable)
     if config.kind == "crystal":
         row = row.with_verdicts(_faithful(entry.faithful))
-    return screener.checked(row)
+    return screener.checked(row.with_remarks(file=entry.note))
 
 
 def _faithful(found: Faithfulness) -> Verdict:

@@ -73,10 +73,16 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 TEXTS = frozenset(
-    {"name", "failed", "reason", "formula", "space_group_symbol", "smiles", "inchikey", "potential", "geometry", "path"}
+    {
+        *("name", "failed", "reason", "remarks", "formula", "space_group_symbol", "smiles", "inchikey"),
+        *("potential", "geometry", "path"),
+    }
 )
 COUNTS = frozenset(
-    {"rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "relaxation_steps", "index"}
+    {
+        *("rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "tight_space_group"),
+        *("relaxation_steps", "index"),
+    }
 )
 """Columns of text, and of integers."""
 

@@ -8,6 +8,7 @@ from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
 from matgen.structures.broken import BrokenStructureError
+from matgen.structures.periodic import check_periodic
 
 SMALLEST_VOLUME = 0.1
 """Å³ per atom; cells below it count as flat. Hydrogen at the highest pressures reached so far has more."""
@@ -20,8 +21,9 @@ def read_extxyz(text: str) -> Structure:
         BrokenStructureError: the cell does not repeat along three axes, or an element is unknown.
     """
     atoms = next(read_xyz(io.StringIO(text), 0))
-    if atoms.cell.rank < 3 or not atoms.pbc.all():
+    if atoms.cell.rank < 3:
         raise BrokenStructureError("no crystal: expected a cell (Lattice=...) that repeats along three axes")
+    check_periodic(atoms.pbc)
     if not atoms.numbers.all():
         raise BrokenStructureError(f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element")
     return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
@@ -41,8 +43,7 @@ def clean(structure: Structure) -> Structure:
     volume = abs(float(np.linalg.det(lattice)))
     if volume < SMALLEST_VOLUME * len(structure):
         raise BrokenStructureError(f"its cell has no volume: {volume:.2g} Å³ for {len(structure)} atoms")
-    if not all(structure.lattice.pbc):
-        raise BrokenStructureError("no crystal: expected a cell that repeats along three axes")
+    check_periodic(structure.lattice.pbc)
     for site in structure:
         if not site.is_ordered:
             raise BrokenStructureError(

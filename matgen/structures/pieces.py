@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
@@ -89,8 +90,13 @@ def _data_blocks(text: str) -> Iterator[str]:
 
 def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the frames of an (ext)xyz; stop at a frame without a number of atoms, as the next cannot be found."""
+    waiting: deque[str] = deque()  # lines that were read ahead
+
+    def following(n: int) -> list[str]:
+        return [waiting.popleft() if waiting else lines.readline() for _ in range(n)]
+
     index = 0
-    for line in lines:
+    while line := following(1)[0]:
         if not line.strip():
             continue
         label = f"#{index}"
@@ -98,12 +104,19 @@ def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
             yield _error(f"expected a number of atoms at the head of frame {index}, got {line.strip()[:40]!r}", label)
             return
         count = int(line)
-        frame = [line, *(lines.readline() for _ in range(count + 1))]
+        frame = [line, *following(count + 1)]
         if not all(frame):
             yield _error(f"frame {index} is cut short: {count} atoms are announced", label)
             return
         yield Piece(label, "extxyz", "".join(frame))
         index += 1
+        ahead = following(len(QM9_TRAILER))
+        if not all(re.fullmatch(known, one.strip()) for known, one in zip(QM9_TRAILER, ahead, strict=True)):
+            waiting.extendleft(reversed(ahead))
+
+
+QM9_TRAILER = (r"[-+.\dEe^*]+(\s+[-+.\dEe^*]+)*", r"\S+\s+\S+", r"InChI=\S+\s+InChI=\S+")
+"""Lines behind the atoms of an XYZ of QM9: harmonic frequencies, and SMILES and InChI of GDB and of the geometry."""
 
 
 def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:

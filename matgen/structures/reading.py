@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.structures.periodic import check_periodic
 from matgen.structures.poscar import read_poscar
+from matgen.structures.pymatgen_warnings import remarks
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -29,8 +31,8 @@ class Reading:
     Attributes:
         structure: elements and positions; the atoms of a molecule are in the order of the graph of its template.
         template: canonical SMILES of a molecule; empty for a crystal.
-        note: what the file does not give and was generated, such as a geometry, or what is
-            read otherwise than written; empty otherwise.
+        note: what the file does not give and was generated, such as a geometry, what is read otherwise than written, or
+            what the reader warns of; empty otherwise.
         faithful: comparison with what the file says beside the sites.
     """
 
@@ -58,8 +60,8 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
     if None not in (kind, likely) and kind != likely:
         raise BrokenStructureError(_OTHER[likely])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
@@ -76,7 +78,8 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
     if not (contradictory or read.faithful.passed):
         raise BrokenStructureError(read.faithful.reason)
-    return read
+    notes = "; ".join(filter(None, [read.note, *remarks(caught)]))
+    return replace(read, note=notes)
 
 
 _OTHER: dict[KindName | None, str] = {
@@ -108,6 +111,8 @@ def _read_json(value: Any) -> Structure | Placed | FromFile:
         return read_cif(value) if HAS_CELL.search(value) else _read_json(json.loads(value))
     if not isinstance(value, dict):
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
+    if "pbc" in value and "lattice" in value:
+        check_periodic(value["pbc"])
     if "sites" in value:
         return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
     if {"lattice", "species", "frac_coords"} <= set(value):
