@@ -16,7 +16,7 @@ from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
 from matgen.relaxation.outcome import RELAXATION_ERRORS, failed
 from matgen.relaxation.symmetric import relax
-from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.processes import in_chunks, in_pool
 from matgen.structures.candidate import Relaxation
 
 M = TypeVar("M", Structure, Molecule)
@@ -178,6 +178,6 @@ def processes_worth_starting(structures: Sequence[Structure], n_jobs: int) -> in
     return 1 if sum(map(len, structures)) <= FEW_ATOMS else n_jobs
 
 
-def given_up(task: tuple[int, M, float]) -> Relaxed[M]:
+def given_up(task: tuple[int, M, float], reason: str) -> Relaxed[M]:
     """Return the outcome of a structure whose relaxation ends its worker."""
-    return Relaxed(task[0], task[1], failed(DIED, "unknown"))
+    return Relaxed(task[0], task[1], failed(reason, "unknown"))

@@ -20,6 +20,8 @@ from typing import IO, Any
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.runtime.csv_lines import writable
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
 from matgen.structures.formats import Piece, format_of, likely_kind
@@ -120,7 +122,11 @@ def read(one: Found, kind: KindName | None = "crystal") -> Entry:
     try:
         reading = read_piece(one.piece, kind)
     except BrokenStructureError as error:
-        return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
+        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms)
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        return Entry(one.name, one.path, one.index, None, f"not readable: {reason_of(error)}")
     return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
 
 
@@ -145,11 +151,15 @@ def one_kind(several: Iterable[Found]) -> KindName | None:
 def digest(one: Found | Entry) -> str:
     """Return a hash of the content, by which structures that were processed before are recognised."""
     if isinstance(one, Found):
-        content = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        content = one.piece.content if isinstance(one.piece.content, str) else _json(one.piece.content)
         content = f"{one.piece.form}\n{one.piece.error}\n{content}"
     else:
-        content = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+        content = one.error if one.structure is None else _json(one.structure.as_dict())
     return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)  # properties of sites may be arrays
 
 
 def found(paths: Iterable[Path]) -> Iterator[Found]:
@@ -276,9 +286,10 @@ def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
     """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:
-        name, again = one.name, 1
+        whole = writable(one.name)
+        name, again = whole, 1
         while name in taken:
             again += 1
-            name = f"{one.name} ({again})"
+            name = f"{whole} ({again})"
         taken.add(name)
-        yield one if name == one.name else Found(name, one.path, one.index, one.piece)
+        yield Found(name, writable(one.path), one.index, one.piece)

@@ -162,9 +162,10 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
-        for some in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):
-            journal.write(some)
-            ordered.put(some)
+        waiting = journal.at_work.noted(chunks(ordered.unknown(entries), size, pool.jobs))
+        for some in pool.workers(waiting, config):
+            ordered.put(journal.write(some))
+            journal.at_work.end(row.name for row in some)
         ordered.put([])
         ordered.check_complete()
         rows, counts = journal.finish(ordered.ranked())
