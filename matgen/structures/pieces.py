@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from matgen.structures.broken import one_line
 from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.ids import id_among
 
 
 def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
@@ -177,11 +178,11 @@ def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
         return
     form: Format = "smi" if column == columns.get("smiles") else "csv"
     for index, row in enumerate(table):
-        text = row.get(column)
+        text, own_id = row.get(column), id_among({name: value for name, value in row.items() if name != column})
         if text:
-            yield Piece(f"#{index}", form, text)
+            yield Piece(f"#{index}", form, text, id=own_id)
         else:
-            yield _error(f"nothing in column {column}", f"#{index}")
+            yield Piece(f"#{index}", None, None, f"nothing in column {column}", own_id)
 
 
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {

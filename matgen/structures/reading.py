@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read_poscar
@@ -64,6 +65,10 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
         raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
     except READER_ERRORS as error:
         raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
+    except Exception as error:  # whatever else a package raises on what it cannot read
+        if of_the_machine(error):
+            raise
+        raise BrokenStructureError(f"not readable as {piece.form}: {reason_of(error)}") from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
     return read
