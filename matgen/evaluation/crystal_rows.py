@@ -8,7 +8,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.chemistry.charges import is_valid
 from matgen.evaluation.relaxations import Outcome
-from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
+from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable
 from matgen.metrics import (
     first_of_kind,
     is_balanced_smact14,
@@ -112,7 +112,12 @@ def relaxed_rows(
         PotentialMismatchError: the hull is of another potential.
     """
     return [
-        guarded(lambda one, e=entry: _relaxed(one, e.crystal, outcomes.get(one.name), hull), row, _unassessed)
+        guarded(
+            lambda one, e=entry: _relaxed(one, e.crystal, outcomes.get(one.name), hull),
+            row,
+            _unassessed,
+            passing=(PotentialMismatchError,),
+        )
         for row, entry in zip(rows, entries, strict=True)
     ]
 
@@ -158,8 +163,8 @@ def compared_rows(
     unique = first_of_kind(finals)
     found, n_novel = [], 0
     for row, structure, first in zip(rows, finals, unique, strict=True):
-        row = replace(row, unique=first)
-        found.append(guarded(lambda one, s=structure: _compared(one, s, known), row, _unassessed))
+        flagged = replace(row, unique=first)
+        found.append(guarded(lambda one, s=structure: _compared(one, s, known), flagged, _unassessed))
         n_novel += found[-1].novel
         report("compare", len(found), len(rows), novel=n_novel)
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))

@@ -64,7 +64,8 @@ def evaluate_crystals(
     ]
     task.report("count", 1, 1)
     unmeasured = "" if potential else "stability and S.U.N. need energies: relax with chgnet"
-    notes = tuple(filter(None, (reference.note, unmeasured, low_energy_note(rows), left_out, "" if pairs is None else pairs.note)))
+    how_paired = "" if pairs is None else pairs.note
+    notes = tuple(filter(None, (reference.note, unmeasured, low_energy_note(rows), left_out, how_paired)))
     shares = shares_of_structures(filter(None, (entry.crystal for entry in entries)), "the crystals that can be read")
     record = None if pairs is None else pairs.record
     return Findings(tuple(rows), tuple(estimates), notes, reference.profile, potential, known.source, shares, record)

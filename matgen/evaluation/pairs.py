@@ -114,8 +114,8 @@ def _check_keys(keys: Sequence[str], whose: str, agreeing: set[str]) -> None:
     key, count = Counter(one for one in keys if one in agreeing).most_common(1)[0]
     if count > 1:
         raise EvaluationError(
-            f"expected one of the {whose} for each identifier, got {count} with {key!r}; give each its own, or evaluate "
-            "one prediction of each at a time"
+            f"expected one of the {whose} for each identifier, got {count} with {key!r}; give each its own, or "
+            "evaluate one prediction of each at a time"
         )
 
 

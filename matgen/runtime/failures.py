@@ -38,12 +38,21 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def guarded(work: Callable[[T], R], item: T, failed: Callable[[T, str], R]) -> R:
-    """Return what `work` makes of an item, or what `failed` makes of it and the reason if that raises."""
+def guarded(
+    work: Callable[[T], R], item: T, failed: Callable[[T, str], R], *, passing: tuple[type[Exception], ...] = ()
+) -> R:
+    """Return what `work` makes of an item, or what `failed` makes of it and the reason if that raises.
+
+    Args:
+        work: to do.
+        item: to work on.
+        failed: returns the result in place of an exception.
+        passing: exceptions that concern every item, and are raised.
+    """
     try:
         return work(item)
     except Exception as error:
-        if of_the_machine(error):
+        if of_the_machine(error) or isinstance(error, passing):
             raise
         return failed(item, reason_of(error))
 
@@ -53,9 +62,7 @@ def each(work: Callable[[T], R], items: Iterable[T], failed: Callable[[T, str], 
     return [guarded(work, item, failed) for item in items]
 
 
-def together(
-    work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], failed: Callable[[T, str], R]
-) -> list[R]:
+def together(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], failed: Callable[[T, str], R]) -> list[R]:
     """Return the results of items that are worked on together; in halves after an exception, down to the item at fault.
 
     Args:
@@ -66,11 +73,10 @@ def together(
     try:
         return list(work(items))
     except Exception as error:
-        if len(items) == 1 and of_the_machine(error):
+        single = len(items) == 1
+        if of_the_machine(error) and (single or not isinstance(error, MemoryError)):  # fewer may need less memory
             raise
-        if len(items) != 1 and of_the_machine(error) and not isinstance(error, MemoryError):
-            raise
-        if len(items) == 1:
+        if single:
             return [failed(items[0], reason_of(error))]
     half = len(items) // 2
     return [result for part in (items[:half], items[half:]) if part for result in together(work, part, failed)]

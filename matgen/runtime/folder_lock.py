@@ -65,18 +65,21 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         """Take the lock; return False if its file is another one by now."""
         with writing(self._folder):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        taken = False
         try:
-            if not _locked(self._file):
-                raise self._in_use()
+            self._lock()
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self._file), self._path.stat()):
-                    self._sign()
-                    return True
-        except BaseException:
-            os.close(self._file)
-            raise
-        os.close(self._file)
-        return False
+                taken = os.path.samestat(os.fstat(self._file), self._path.stat())
+            if taken:
+                self._sign()
+        finally:
+            if not taken:
+                os.close(self._file)
+        return taken
+
+    def _lock(self) -> None:
+        if not _locked(self._file):
+            raise self._in_use()
 
     def _sign(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -88,7 +91,8 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     def _in_use(self) -> FolderInUseError:
         holder = _holder(self._file)
         if holder:
-            who = f"process {holder.get('process')} on {holder.get('host')} has been working since {holder.get('since')}"
+            process, host, since = (holder.get(name) for name in ("process", "host", "since"))
+            who = f"process {process} on {host} has been working since {since}"
         else:
             who = "another process is working"
         return FolderInUseError(

@@ -1,7 +1,8 @@
 """Rows on disk: each as soon as it is known, and tables when all are.
 
 A folder contains `rows.jsonl` (every row, in the order in which they became known), `run.json` (the settings, versions
-and status), `at_work.json` (a note for the case that the process dies), and at the end `results.parquet`, `results.csv` and `results.jsonl`, best first.
+and status), while it is written to `at_work.json` (a note in case the process dies), and at the end `results.parquet`,
+`results.csv` and `results.jsonl`, best first.
 """
 
 from collections.abc import Iterable, Sequence

@@ -42,9 +42,7 @@ class OrderedUnits:
         note: of the units that are being made, in case the process dies.
     """
 
-    def __init__(
-        self, folder: Path, workers: Workers, limit: int, apart: Callable[[], Workers] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, workers: Workers, limit: int, apart: Callable[[], Workers] | None = None) -> None:
         self.due, self.given_up = 0, dict[int, str]()
         self.note, self._apart, self._others = AtWork(folder), apart, ExitStack()
         self._folder, self._workers, self._limit = folder, workers, limit

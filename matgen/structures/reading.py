@@ -50,11 +50,18 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     likely = likely_kind(piece)
     if None not in (kind, likely) and kind != likely:
         raise BrokenStructureError(_OTHER[likely])
+    read = _read(piece.form, piece.content)
+    if kind not in {None, kind_of(read.structure)}:
+        raise BrokenStructureError(_OTHER[kind_of(read.structure)])
+    return read
+
+
+def _read(form: Format, content: Any) -> Reading:
+    """Read a piece of a format; whatever a package raises becomes a reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = READERS[piece.form](piece.content)
-            read = _valid(found)
+            return _valid(READERS[form](content))
     except BrokenStructureError:
         raise
     except MoleculeError as error:
@@ -64,14 +71,11 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     except np.linalg.LinAlgError as error:
         raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
     except READER_ERRORS as error:
-        raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
-    except Exception as error:  # whatever else a package raises on what it cannot read
+        raise BrokenStructureError(f"not readable as {form}: {one_line(error)}") from error
+    except Exception as error:
         if of_the_machine(error):
             raise
-        raise BrokenStructureError(f"not readable as {piece.form}: {reason_of(error)}") from error
-    if kind not in {None, kind_of(read.structure)}:
-        raise BrokenStructureError(_OTHER[kind_of(read.structure)])
-    return read
+        raise BrokenStructureError(f"not readable as {form}: {reason_of(error)}") from error
 
 
 _OTHER: dict[KindName | None, str] = {
