@@ -1,4 +1,4 @@
-"""Structures from files, folders and zips.
+"""Structures from files, folders and archives.
 
 A broken file gives an entry with a reason and does not stop the reading. Finding structures is cheap and keeps the
 order; reading them is expensive and can run in other processes: `found(paths)` yields the input of `read`, and
@@ -9,6 +9,9 @@ import gzip
 import hashlib
 import json
 import os
+import stat
+import struct
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -21,17 +24,20 @@ from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
 from matgen.runtime.csv_lines import writable
+from matgen.structures.archives import is_archive, members
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.ids import id_in_label, id_of
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
+from matgen.structures.size_limits import check_size, largest, limited, most_on_disk
 
-FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
+FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip, a tar or a folder of these"
 """Formats in words, for messages."""
 
-_DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, zlib.error)
+DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
+"""What is raised on a damaged or too large file."""
 
 
 class MissingPathError(UserError, FileNotFoundError):
@@ -104,7 +110,7 @@ class Found:
 
 
 def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
-    """Yield the structures of files, of folders with their subfolders, and of zips.
+    """Yield the structures of files, of folders with their subfolders, and of zips and tars.
 
     Files in a folder with an unknown format are skipped; a file given by its own path is not. A file that is found
     twice is read once. Folders are read in alphabetical order.
@@ -219,7 +225,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def _known(name: str) -> bool:
     plain = name.lower().removesuffix(".gz")
-    return not name.startswith(".") and (plain.endswith(".zip") or format_of(_plain(name)) is not None)
+    return not name.startswith(".") and (is_archive(name) or is_archive(plain) or format_of(_plain(name)) is not None)
 
 
 def _plain(name: str) -> str:
@@ -227,52 +233,73 @@ def _plain(name: str) -> str:
 
 
 def _of_file(file: Path, label: str) -> Iterator[Found]:
-    if file.suffix.lower() == ".zip":
-        yield from _of_zip(file, label)
+    if reason := not_regular(file):
+        yield _broken(reason, label, str(file))
+        return
+    if is_archive(file.name):
+        yield from _of_archive(file, label)
         return
     try:
         with file.open("rb") as stream:
-            yield from _of_stream(file.name, stream, label, str(file))
+            yield from _of_stream(file.name, stream, label, str(file), file.stat().st_size)
     except OSError as error:
         yield _broken(f"cannot be read: {error.strerror or error}", label, str(file))
 
 
-def _of_zip(file: Path, label: str) -> Iterator[Found]:
+def not_regular(file: Path) -> str:
+    """Say what a path is that is neither a file nor a folder, and would keep its reader waiting; empty otherwise."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-            members = [name for name in members if not name.startswith("__MACOSX/") and _known(name.rpartition("/")[2])]
-            if not members:
-                yield _broken(f"the zip holds no file that is {FORMATS_TEXT} by its name", label, str(file))
-            for name in members:
-                yield from _of_member(archive, name, f"{label}/{name}", f"{file}/{name}")
-    except _DAMAGED as error:
-        yield _broken(f"damaged zip: {failure(error).error}", label, str(file))
+        mode = file.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "")
+    return f"{kind}, not a file; write what comes out of it into a file" if kind else ""
 
 
-def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> Iterator[Found]:
-    if name.lower().endswith(".zip"):
-        yield _broken("a zip within a zip; unpack it", label, path)
-        return
+def _of_archive(file: Path, label: str) -> Iterator[Found]:
+    empty = True
     try:
-        with archive.open(name) as stream:
-            yield from _of_stream(name, stream, label, path)
-    except _DAMAGED as error:
-        yield _broken(f"damaged in its zip: {failure(error).error}", label, path)
+        for name, stream, size, packed, reason in members(file):
+            if name.startswith("__MACOSX/") or not (_known(name.rpartition("/")[2]) or reason):
+                continue
+            empty = False
+            inner, path = f"{label}/{name}", f"{file}/{name}"
+            if stream is None:
+                yield _broken(reason, inner, path)
+            else:
+                yield from _of_stream(name, stream, inner, path, size, packed, in_archive=True)
+    except DAMAGED as error:
+        yield _broken(f"damaged archive: {failure(error).error}", label, str(file))
+    else:
+        if empty:
+            yield _broken(f"the archive holds no file that is {FORMATS_TEXT} by its name", label, str(file))
 
 
-def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[Found]:
-    """Yield the structures of a file, up to where it is damaged."""
+def _of_stream(
+    name: str, stream: IO[bytes], label: str, path: str, size: int, packed: int = 0, *, in_archive: bool = False
+) -> Iterator[Found]:
+    """Yield the structures of a file, up to where it is damaged or too large."""
     form = format_of(_plain(name))
     if form is None:
         yield _broken(f"expected {FORMATS_TEXT}; the name of this file tells none", label, path)
         return
     index = -1
     try:
-        plain: Any = gzip.GzipFile(fileobj=stream) if name.lower().endswith(".gz") else stream
+        plain: Any = stream
+        if name.lower().endswith(".gz"):
+            plain = limited(gzip.GzipFile(fileobj=stream), form, in_archive=in_archive, packed=stream.tell)  # type: ignore[arg-type]
+        else:
+            check_size(size, largest(form) if in_archive else most_on_disk(form), packed)
+            plain = limited(stream, form, in_archive=in_archive)
         for index, piece in enumerate(pieces(form, plain)):
             yield Found(f"{label}{piece.label}", path, index, piece)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         where = f"{label}#{index + 1}" if index >= 0 else label
         yield Found(where, path, index + 1, failure(error))
 

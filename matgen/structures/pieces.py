@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
@@ -15,6 +14,10 @@ from typing import IO, Any
 from matgen.structures.broken import one_line
 from matgen.structures.formats import HOLDERS, Format, Piece
 from matgen.structures.ids import id_among
+from matgen.structures.size_limits import LARGEST_PIECE, check_size
+
+MOST_ATOMS = 200_000
+"""Most atoms of one frame; the next frame cannot be found without reading this one."""
 
 
 def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
@@ -79,6 +82,9 @@ def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
             yield _error(f"expected a number of atoms at the head of frame {index}, got {line.strip()[:40]!r}", label)
             return
         count = int(line)
+        if count > MOST_ATOMS:
+            yield _error(f"{count:,} atoms; not more than {MOST_ATOMS:,} of one frame are read", label)
+            return
         frame = [line, *(lines.readline() for _ in range(count + 1))]
         if not all(frame):
             yield _error(f"frame {index} is cut short: {count} atoms are announced", label)
@@ -103,10 +109,13 @@ def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
 def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
     """Yield the text between lines of `$$$$`; the first three lines of a record may be blank."""
     record: list[str] = []
+    size = 0
     for line in lines:
+        size += len(line)
+        check_size(size, LARGEST_PIECE)
         if line.startswith("$$$$"):
             yield "".join(record)
-            record = []
+            record, size = [], 0
         else:
             record.append(line.rstrip("\r\n") + "\n")
     if any(map(str.strip, record)):
@@ -168,7 +177,7 @@ def _is_structure(value: Any) -> bool:
 
 def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the rows of a CSV table that has a column of structures."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LARGEST_PIECE)
     table = csv.DictReader(lines)
     columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
     column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)

@@ -50,32 +50,32 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     likely = likely_kind(piece)
     if None not in (kind, likely) and kind != likely:
         raise BrokenStructureError(_OTHER[likely])
-    read = _read(piece.form, piece.content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = READERS[piece.form](piece.content)
+            read = _valid(found)
+    except BrokenStructureError:
+        raise
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        raise BrokenStructureError(_reason(error, piece.form)) from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
     return read
 
 
-def _read(form: Format, content: Any) -> Reading:
-    """Read a piece of a format; whatever a package raises becomes a reason."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _valid(READERS[form](content))
-    except BrokenStructureError:
-        raise
-    except MoleculeError as error:
-        raise BrokenStructureError(one_line(error)) from error
-    except RecursionError as error:
-        raise BrokenStructureError("nested too deeply to be a structure") from error
-    except np.linalg.LinAlgError as error:
-        raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
-    except READER_ERRORS as error:
-        raise BrokenStructureError(f"not readable as {form}: {one_line(error)}") from error
-    except Exception as error:
-        if of_the_machine(error):
-            raise
-        raise BrokenStructureError(f"not readable as {form}: {reason_of(error)}") from error
+def _reason(error: Exception, form: Format) -> str:
+    """Say why a piece cannot be read, whatever a package raised on it."""
+    match error:
+        case MoleculeError():
+            return one_line(error)
+        case RecursionError():
+            return "nested too deeply to be a structure"
+        case np.linalg.LinAlgError():
+            return "its cell has no volume: the three vectors lie in a plane"
+    return f"not readable as {form}: {one_line(error) if isinstance(error, READER_ERRORS) else reason_of(error)}"
 
 
 _OTHER: dict[KindName | None, str] = {
