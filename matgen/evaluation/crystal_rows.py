@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pymatgen.core.structure import Structure
 
@@ -113,7 +114,7 @@ def relaxed_rows(
     """
     return [
         guarded(
-            lambda one, e=entry: _relaxed(one, e.crystal, outcomes.get(one.name), hull),
+            partial(_relaxed, initial=entry.crystal, outcome=outcomes.get(row.name), hull=hull),
             row,
             _unassessed,
             passing=(PotentialMismatchError,),
@@ -164,7 +165,7 @@ def compared_rows(
     found, n_novel = [], 0
     for row, structure, first in zip(rows, finals, unique, strict=True):
         flagged = replace(row, unique=first)
-        found.append(guarded(lambda one, s=structure: _compared(one, s, known), flagged, _unassessed))
+        found.append(guarded(partial(_compared, structure=structure, known=known), flagged, _unassessed))
         n_novel += found[-1].novel
         report("compare", len(found), len(rows), novel=n_novel)
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))

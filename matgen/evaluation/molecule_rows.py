@@ -7,6 +7,7 @@ the file contains. PoseBusters and relaxation use the molecule of the file, or t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from pymatgen.core.structure import Molecule
@@ -144,7 +145,7 @@ def relaxed_rows(
     """Add the changes of energy and geometry by relaxation."""
     return [
         guarded(
-            lambda one, e=entry: _relaxed(one, e, outcomes.get(one.name)),
+            partial(_relaxed, entry=entry, outcome=outcomes.get(row.name)),
             row,
             lambda one, reason: replace(one, relaxation=f"failed: {reason}"),
         )

@@ -97,6 +97,11 @@ def paired(entries: Sequence[Entry], truth: Sequence[Entry]) -> Pairing:
     return Pairing(_in_order(entries, truth, structures), "natural order")
 
 
+def _natural_order(entries: Sequence[Entry]) -> list[int]:
+    names = [natural(entry.name) for entry in entries]
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
 def _keys(entries: Sequence[Entry], key: Callable[[Entry], str]) -> list[str]:
     return [key(entry) for entry in entries]
 
@@ -127,7 +132,7 @@ def _in_order(
     Raises:
         EvaluationError: the compositions are those of the true structures, but in another order.
     """
-    ours, theirs = (sorted(range(len(side)), key=lambda i, s=side: natural(s[i].name)) for side in (entries, truth))
+    ours, theirs = _natural_order(entries), _natural_order(truth)
     place = dict(zip(theirs, ours, strict=True))
     pairs = tuple((true, place[index]) for index, true in enumerate(structures))
     both = [

@@ -81,7 +81,7 @@ def _of_tar(file: Path) -> Iterator[Member]:
         archive = opened.enter_context(tarfile.open(fileobj=_HeadersInSteps(plain, raw), mode="r:"))  # type: ignore[call-overload]
         number = 0
         while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+            archive.members.clear()  # which keeps all that were seen
             number += 1
             _check_count(number)
             if info.isdir():

@@ -187,15 +187,16 @@ def given(structures: Iterable[Material]) -> Iterator[Found]:
 
 
 def _found(named: list[Path]) -> Iterator[Found]:
-    met: set[Path] = set()
+    met: set[str] = set()
     for path, label in zip(named, _labels(named), strict=True):
         inside = files_below(path) if path.is_dir() else [path]
         empty = True
         for file in inside:
             empty = False
-            if file.resolve() in met:
+            place = os.path.realpath(file)  # which a circle of links does not stop
+            if place in met:
                 continue
-            met.add(file.resolve())
+            met.add(place)
             within = file.relative_to(path).as_posix()
             yield from _of_file(file, label if within == "." else f"{label}/{within}")
         if empty:
@@ -275,10 +276,12 @@ def _of_archive(file: Path, label: str) -> Iterator[Found]:
             else:
                 yield from _of_stream(name, stream, inner, path, size, packed, in_archive=True)
     except DAMAGED as error:
-        yield _broken(f"damaged archive: {failure(error).error}", label, str(file))
+        yield _broken(f"damaged {file.suffix.lower()[1:]}: {failure(error).error}", label, str(file))
     else:
         if empty:
-            yield _broken(f"the archive holds no file that is {FORMATS_TEXT} by its name", label, str(file))
+            yield _broken(
+                f"the {file.suffix.lower()[1:]} holds no file that is {FORMATS_TEXT} by its name", label, str(file)
+            )
 
 
 def _of_stream(
