@@ -61,7 +61,7 @@ class EvaluationConfig:
         if self.relax not in {"none", "chgnet", "xtb", ""}:
             raise ConfigError(f"expected relax as none, chgnet (crystals) or xtb (molecules), got {self.relax!r}")
         check_least(self, 1, "jobs", "bootstrap")
-        check_least(self, 0, "requested")
+        check_least(self, 0, "requested", "seed")
         find_device(self.device)
 
     def of(self, kind: KindName) -> "EvaluationConfig":

@@ -29,6 +29,7 @@ from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.ids import id_in_label, id_of
+from matgen.structures.in_memory import InMemory, pieces_in_memory
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
 from matgen.structures.size_limits import check_size, largest, limited, most_on_disk
@@ -180,10 +181,10 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     return _distinct(_found(named))
 
 
-def given(structures: Iterable[Material]) -> Iterator[Found]:
+def given(structures: Iterable[InMemory]) -> Iterator[Found]:
     """Yield structures in memory like those of a file, named "structure#0", "structure#1"."""
-    for index, structure in enumerate(structures):
-        yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))
+    for index, piece in enumerate(pieces_in_memory(structures)):
+        yield Found(f"structure#{index}", "", index, piece)
 
 
 def _found(named: list[Path]) -> Iterator[Found]:
