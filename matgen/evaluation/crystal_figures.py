@@ -11,6 +11,8 @@ from matgen.hull.hull import IMPLAUSIBLE, is_stable
 from matgen.metrics import (
     Bootstrap,
     Estimate,
+    Features,
+    Traits,
     average,
     coverage,
     distances,
@@ -19,6 +21,7 @@ from matgen.metrics import (
     traits,
 )
 from matgen.novelty.crystals import KnownIndex
+from matgen.runtime.failures import each
 
 
 def low_energy_note(rows: Sequence[CrystalRow]) -> str:
@@ -85,12 +88,20 @@ def stability_figures(
 
 def set_figures(
     structures: Iterable[Structure], reference: CrystalSet, requested: int, bootstrap: Bootstrap
-) -> list[Estimate]:
-    """Estimate coverage and distances from the reference, of the structures valid by CDVAE's criterion, as read."""
-    some, found = [], []
-    for structure in structures:
-        found.append(traits(structure))
-        if reference.features:
-            some.append(features(structure))
+) -> tuple[list[Estimate], str]:
+    """Estimate coverage and distances from the reference, of the structures valid by CDVAE's criterion, as read.
+
+    Returns:
+        The figures, and how many structures are left out and why; empty if none is.
+    """
+
+    def measured(structure: Structure) -> tuple[Traits, Features | None] | str:
+        return traits(structure), features(structure) if reference.features else None
+
+    every = each(measured, structures, lambda _, reason: reason)
+    left_out = [one for one in every if isinstance(one, str)]
+    found = [one[0] for one in every if not isinstance(one, str)]
+    some = [one[1] for one in every if not isinstance(one, str) and one[1] is not None]
     covered = coverage(some, reference.features, requested, None, bootstrap) if reference.features else ()
-    return [*covered, *distances(found, reference.profile, requested, bootstrap)]
+    note = f"{len(left_out)} are left out of coverage and distances: {left_out[0]}" if left_out else ""
+    return [*covered, *distances(found, reference.profile, requested, bootstrap)], note

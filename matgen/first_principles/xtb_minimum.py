@@ -15,7 +15,8 @@ from matgen.checks.molecules import graph_kept, stereo
 from matgen.first_principles.records import shared_fields, with_nulls
 from matgen.relaxation.xtb import POTENTIAL, TOGETHER, XtbConfig, relax_molecule
 from matgen.relaxation.xtb_properties import electronic, estimated_gap, gap_from_levels
-from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.failures import each
+from matgen.runtime.processes import in_chunks, in_pool
 from matgen.structures.candidate import Candidate
 from matgen.structures.rmsd import best_rmsd
 from matgen.templates.molecule import MoleculeTemplate
@@ -131,11 +132,11 @@ def minima(
 
 
 def _each(initial_geometries: tuple[Initial, ...], config: XtbConfig | None) -> list[tuple[str, XtbMinimum]]:
-    return [(name, minimum(molecule, template, config)) for name, molecule, template in initial_geometries]
+    return each(lambda one: (one[0], minimum(one[1], one[2], config)), initial_geometries, _given_up)
 
 
-def _given_up(initial: Initial) -> tuple[str, XtbMinimum]:
-    return initial[0], failed(DIED)
+def _given_up(initial: Initial, reason: str) -> tuple[str, XtbMinimum]:
+    return initial[0], failed(reason)
 
 
 def key(molecule: Molecule, template: MoleculeTemplate, config: XtbConfig) -> str:

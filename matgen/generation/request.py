@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
+from matgen.chemistry.elements import SYMBOLS
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
@@ -13,10 +14,12 @@ from matgen.generation.between_settings import BetweenConfig
 from matgen.generation.comparable_energies import check_energies, check_named
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.formulas import parse_formula
 from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
 from matgen.generation.host_settings import HostConfig
 from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
+from matgen.generation.known_chemistry import unknown_chemistry
 from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -194,7 +197,15 @@ class Request:
                 for target in self.all_targets
                 if target.name in OF_NON_METALS
             ]
+        if self.doubt:
+            found.append(f"no known chemistry forms {self.composition.formula}: {self.doubt}")
         return tuple(dict.fromkeys(filter(None, found)))
+
+    @cached_property
+    def doubt(self) -> str:
+        """Why no known chemistry forms the formula of a crystal; empty if it may."""
+        formula = self.composition.formula if self.kind == "crystal" else ""
+        return unknown_chemistry({SYMBOLS[z]: n for z, n in parse_formula(formula).items()}) if formula else ""
 
     @cached_property
     def ends(self) -> tuple[tuple[float, "Request"], ...]:

@@ -26,10 +26,8 @@ def format_of_content(head: bytes) -> Format | None:
 
 
 def format_of_stream(stream: IO[bytes]) -> Format | None:
-    """Return the format that a stream at its begin indicates, or None; the stream is there again afterwards."""
-    head = stream.read(HEAD)
-    stream.seek(0)
-    return format_of_content(head)
+    """Return the format that the first bytes of a buffered stream indicate, or None; none of them is taken."""
+    return format_of_content(stream.peek(HEAD))  # type: ignore[attr-defined]
 
 
 def is_recognised(file: Path) -> bool:
@@ -37,7 +35,7 @@ def is_recognised(file: Path) -> bool:
     if RESULTS_OF_VASP.fullmatch(file.name) or not file.is_file():
         return False
     try:
-        with file.open("rb") as stream:
+        with file.open("rb", buffering=HEAD) as stream:
             return format_of_stream(stream) is not None
     except OSError:
         return False  # and so it is counted among those that are passed over

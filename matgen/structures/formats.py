@@ -47,12 +47,15 @@ class Piece:
         form: its format; None for a piece that cannot be read.
         content: text, or a JSON value.
         error: why it cannot be read; empty otherwise.
+        id: identifier that stands beside it in a table; empty where there is none. `matgen.structures.ids` reads those
+            within the content.
     """
 
     label: str
     form: Format | None
     content: Any
     error: str = ""
+    id: str = ""
 
 
 def format_of(name: str) -> Format | None:

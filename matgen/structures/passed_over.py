@@ -1,21 +1,21 @@
-"""Files of folders and zips that hold no structure by name and content: counted by kind, so that none vanishes."""
+"""Files of folders and archives that hold no structure by name and content: counted by kind, so that none vanishes."""
 
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from matgen.structures.files import files_below, members_of
+from matgen.structures.archives import is_archive, members
+from matgen.structures.files import DAMAGED, files_below, is_read, not_regular
 
 HIDDEN, NO_SUFFIX = "hidden", "no suffix"
 
 
 def files_passed_over(paths: Iterable[Path]) -> dict[str, int]:
-    """Return how many files of folders and zips are not read, by suffix; the most frequent first.
+    """Return how many files of folders and archives are not read, by suffix; the most frequent first.
 
     Args:
-        paths: of files, folders and zips, as for `read_structures`; a folder within another one counts once.
+        paths: of files, folders and archives, as for `read_structures`; a folder within another one counts once.
     """
     met: set[Path] = set()
     counts: Counter[str] = Counter()
@@ -25,11 +25,11 @@ def files_passed_over(paths: Iterable[Path]) -> dict[str, int]:
             files = {file for file in _every_file(path) if file.resolve() not in met}
             met |= {file.resolve() for file in files}
             counts.update(_kind(file.relative_to(path)) for file in files - read)
-            zips = [file for file in read if _is_zip(file)]
+            archives = [file for file in read if _is_readable(file)]
         else:
-            zips = [path] if _is_zip(path) else []
-        for file in zips:
-            counts += _of_zip(file)
+            archives = [path] if _is_readable(path) else []
+        for file in archives:
+            counts += _of_archive(file)
     return dict(counts.most_common())
 
 
@@ -42,18 +42,19 @@ def _every_file(folder: Path) -> Iterable[Path]:
     return (Path(root) / name for root, _, names in os.walk(folder) for name in names)
 
 
-def _is_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip"
+def _is_readable(path: Path) -> bool:
+    return is_archive(path.name) and not not_regular(path)
 
 
-def _of_zip(path: Path) -> Counter[str]:
+def _of_archive(path: Path) -> Counter[str]:
+    counts: Counter[str] = Counter()
     try:
-        with zipfile.ZipFile(path) as archive:
-            every = [info.filename for info in archive.infolist() if not info.is_dir()]
-            read = set(members_of(archive))
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return Counter()  # a row says that it is damaged
-    return Counter(_kind(PurePosixPath(name)) for name in every if name not in read)
+        for name, stream, *_, reason in members(path):
+            if not (reason or is_read(name, stream)):
+                counts[_kind(PurePosixPath(name))] += 1
+    except DAMAGED:
+        return counts  # a row says that it is damaged
+    return counts
 
 
 def _kind(path: PurePosixPath | Path) -> str:

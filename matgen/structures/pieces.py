@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -16,7 +15,12 @@ from typing import IO, Any
 from matgen.structures.broken import one_line
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.ids import id_among
 from matgen.structures.poscar import parts
+from matgen.structures.size_limits import LARGEST_PIECE, check_size
+
+MOST_ATOMS = 200_000
+"""Most atoms of one frame; the next frame cannot be found without reading this one."""
 
 
 def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
@@ -104,6 +108,9 @@ def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
             yield _error(f"expected a number of atoms at the head of frame {index}, got {line.strip()[:40]!r}", label)
             return
         count = int(line)
+        if count > MOST_ATOMS:
+            yield _error(f"{count:,} atoms; not more than {MOST_ATOMS:,} of one frame are read", label)
+            return
         frame = [line, *following(count + 1)]
         if not all(frame):
             yield _error(f"frame {index} is cut short: {count} atoms are announced", label)
@@ -135,10 +142,13 @@ def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
 def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
     """Yield the text between lines of `$$$$`; the first three lines of a record may be blank."""
     record: list[str] = []
+    size = 0
     for line in lines:
+        size += len(line)
+        check_size(size, LARGEST_PIECE)
         if line.startswith("$$$$"):
             yield "".join(record)
-            record = []
+            record, size = [], 0
         else:
             record.append(line.rstrip("\r\n") + "\n")
     if any(map(str.strip, record)):
@@ -200,7 +210,7 @@ def _is_structure(value: Any) -> bool:
 
 def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the rows of a CSV table that has a column of structures."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LARGEST_PIECE)
     table = csv.DictReader(lines)
     columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
     column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)
@@ -210,11 +220,11 @@ def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
         return
     form: Format = "smi" if column == columns.get("smiles") else "csv"
     for index, row in enumerate(table):
-        text = row.get(column)
+        text, own_id = row.get(column), id_among({name: value for name, value in row.items() if name != column})
         if text:
-            yield Piece(f"#{index}", form, text)
+            yield Piece(f"#{index}", form, text, id=own_id)
         else:
-            yield _error(f"nothing in column {column}", f"#{index}")
+            yield Piece(f"#{index}", None, None, f"nothing in column {column}", own_id)
 
 
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.cif_block import HAS_CELL
@@ -66,20 +67,28 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
             read = _valid(found)
     except BrokenStructureError:
         raise
-    except MoleculeError as error:
-        raise BrokenStructureError(one_line(error)) from error
-    except RecursionError as error:
-        raise BrokenStructureError("nested too deeply to be a structure") from error
-    except np.linalg.LinAlgError as error:
-        raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
-    except READER_ERRORS as error:
-        raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        raise BrokenStructureError(_reason(error, piece.form)) from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
     if not (contradictory or read.faithful.passed):
         raise BrokenStructureError(read.faithful.reason)
     notes = "; ".join(filter(None, [read.note, *remarks(caught)]))
     return replace(read, note=notes)
+
+
+def _reason(error: Exception, form: Format) -> str:
+    """Say why a piece cannot be read, whatever a package raised on it."""
+    match error:
+        case MoleculeError():
+            return one_line(error)
+        case RecursionError():
+            return "nested too deeply to be a structure"
+        case np.linalg.LinAlgError():
+            return "its cell has no volume: the three vectors lie in a plane"
+    return f"not readable as {form}: {one_line(error) if isinstance(error, READER_ERRORS) else reason_of(error)}"
 
 
 _OTHER: dict[KindName | None, str] = {
