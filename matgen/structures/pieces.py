@@ -3,18 +3,18 @@
 Text that is not UTF-8 is decoded with replacement characters: numbers and chemical symbols are not affected.
 """
 
-import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
 
 from matgen.structures.broken import one_line
 from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.csv_pieces import rows, text_of
 from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.json_crystals import rows_of
 from matgen.structures.poscar import parts
 
 
@@ -22,7 +22,7 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
     """Yield the pieces of a file, one for each structure; at least one, which may hold an error."""
     streamed = _STREAMED.get(form)
     if streamed is not None:
-        with _reader(stream) as lines:
+        with text_of(stream) as lines:
             first = True
             for piece in streamed(lines):
                 first = False
@@ -54,10 +54,6 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
     return data.decode("utf-8-sig", errors="replace")
-
-
-def _reader(stream: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _error(reason: str, label: str = "") -> Piece:
@@ -161,15 +157,20 @@ def _values(text: str) -> Iterator[Piece]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under another name
-            with _reader(io.BytesIO(text.encode())) as lines:
+            with text_of(io.BytesIO(text.encode())) as lines:
                 yield from _lines(lines)
+        elif text.lstrip().startswith("{'"):  # a dictionary as Python prints it
+            yield Piece("", "json", text)
         else:
             yield _error(f"not JSON: {one_line(error)}")
         return
     except RecursionError:
         yield _error("nested too deeply to be a structure")
         return
-    if isinstance(value, list) and value:
+    wrapped = rows_of(value)
+    if wrapped:
+        yield from (Piece(f"#{name}", "json", item) for name, item in wrapped)
+    elif isinstance(value, list) and value:
         yield from (Piece(f"#{index}", "json", item) for index, item in enumerate(value))
     elif isinstance(value, dict) and value and not _is_structure(value) and all(map(_is_structure, value.values())):
         yield from (Piece(f"#{name}", "json", item) for name, item in value.items())
@@ -185,29 +186,10 @@ def _is_structure(value: Any) -> bool:
     return isinstance(value, dict) and not keys.isdisjoint(value)
 
 
-def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
-    """Yield the rows of a CSV table that has a column of structures."""
-    csv.field_size_limit(sys.maxsize)
-    table = csv.DictReader(lines)
-    columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
-    column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)
-    if column is None:
-        if columns:
-            yield _error(f"expected a column `cif`, `structure` or `smiles`, got {', '.join(columns)[:80]}")
-        return
-    form: Format = "smi" if column == columns.get("smiles") else "csv"
-    for index, row in enumerate(table):
-        text = row.get(column)
-        if text:
-            yield Piece(f"#{index}", form, text)
-        else:
-            yield _error(f"nothing in column {column}", f"#{index}")
-
-
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
     "extxyz": _frames,
     "sdf": _records,
     "smi": _smiles,
     "jsonl": _lines,
-    "csv": _rows,
+    "csv": rows,
 }
