@@ -200,6 +200,14 @@ def test_a_list_of_all_atoms_may_name_the_group_of_the_whole() -> None:
     assert (len(made.structure), made.faithful.passed) == (2, True)
 
 
+def test_all_atoms_of_a_primitive_cell_may_be_listed_under_the_name_of_their_group() -> None:
+    sites = SITES + "C1 C 0 0 0\nC2 C 0.25 0.25 0.25\n"
+    made = read_cif(cif(named("F d -3 m") + sites, (2.52,) * 3, (60,) * 3))
+    assert (len(made.structure), made.faithful.passed) == (2, True)
+    assert "all atoms of a primitive cell" in made.remarks[0]
+    assert "does not fit its cell" in refusal(cif(named("F m -3 m") + sites, (2.52,) * 3, (60,) * 3))
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -90,6 +90,10 @@ def test_elements_are_those_of_the_title_or_beside_the_atoms_or_refused() -> Non
     for bad, reason in (("Sn", "names 1 elements and gives 2"), ("Sn Ox", "Ox is no element"), ("A B", "A is no")):
         with pytest.raises(BrokenStructureError, match=reason):
             read_poscar(RUTILE.replace("Sn O", bad))
+    with pytest.raises(BrokenStructureError, match="more coordinates than the 5 atoms"):
+        read_poscar(RUTILE.replace("2 4\n", "2 3\n"))
+    with pytest.raises(BrokenStructureError, match="whether coordinates are Direct or Cartesian"):
+        read_poscar(RUTILE.replace("Direct\n", ""))
     with pytest.raises(BrokenStructureError, match="damaged"):
         read_poscar("\n".join(RUTILE.splitlines()[:-2]))
 

@@ -18,6 +18,7 @@ from matgen.structures.cif_statements import Statement, statements
 from matgen.structures.expansion import Expansion, expand_sites
 from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.operations import Operations, parsed, products
+from matgen.structures.symmetry import space_group
 
 LISTED = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 SYSTEM = ("_space_group_crystal_system", "_symmetry_cell_setting", "_symmetry_crystal_system")
@@ -159,7 +160,7 @@ class _Reader:
             )
         attempts = self._attempts(told)
         if not attempts:
-            raise BrokenStructureError(f"its space group {told.words} does not fit its cell; {ADVICE}")
+            return self._all_atoms(told)
         confirmed = [one for one in attempts if one.confirmed]
         if len(confirmed) == 1 and (len(attempts) > 1 or told.unknown or told.conflict):
             return Choice(confirmed[0], f"read in the setting {confirmed[0].name}, which agrees with Z and formula")
@@ -174,6 +175,17 @@ class _Reader:
             )
         several = len(told.settings) > 1 and not told.unknown
         return Choice(attempts[0], f"read in the setting {attempts[0].name}" if several else "")
+
+    def _all_atoms(self, told: Told) -> Choice:
+        """Return the sites as they are, if they have the group that is named though its settings do not fit the cell.
+
+        Programs that list all atoms of a primitive cell do so.
+        """
+        own = self._attempt("P 1", parsed(()))
+        structure = own.atoms.structure(self.lattice)
+        if own.agrees and structure.is_ordered and space_group(structure).number in told.numbers:
+            return Choice(own, f"all atoms of a primitive cell are listed, which have the space group {told.words}")
+        raise BrokenStructureError(f"its space group {told.words} does not fit its cell; {ADVICE}")
 
     def _despite(self, own: Attempt | None, fault: str, told: Told) -> Choice:
         """Choose where the listed operations are no group, or of another group than the one that is named."""

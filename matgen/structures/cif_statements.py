@@ -120,7 +120,8 @@ def _of_types(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statemen
     if not types:
         return
     elements = [hydrogen(element_of_type(one, counts)) for one in types]
-    lost = sorted(set(elements) - set(counts))
+    formula = formula_of(block)
+    lost = sorted(set(elements) - set(counts) - (set(elements) - set(formula) if formula else set()))
     said = f"{', '.join(lost)} is listed as a type of atoms, and no site has it"
     yield Statement("types of atoms", said if lost else "")
     numbers = [as_number(one) for one in block.column("_atom_type_number_in_cell")]

@@ -3,7 +3,6 @@
 Text that is not UTF-8 is decoded with replacement characters: numbers and chemical symbols are not affected.
 """
 
-import csv
 import io
 import json
 import re
@@ -14,8 +13,9 @@ from typing import IO, Any
 
 from matgen.structures.broken import one_line
 from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.csv_pieces import rows, text_of
 from matgen.structures.formats import HOLDERS, Format, Piece
-from matgen.structures.ids import id_among
+from matgen.structures.json_crystals import rows_of
 from matgen.structures.poscar import parts
 from matgen.structures.size_limits import LARGEST_PIECE, check_size
 
@@ -27,7 +27,7 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
     """Yield the pieces of a file, one for each structure; at least one, which may hold an error."""
     streamed = _STREAMED.get(form)
     if streamed is not None:
-        with _reader(stream) as lines:
+        with text_of(stream) as lines:
             first = True
             for piece in streamed(lines):
                 first = False
@@ -59,10 +59,6 @@ def _decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
     return data.decode("utf-8-sig", errors="replace")
-
-
-def _reader(stream: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _error(reason: str, label: str = "") -> Piece:
@@ -184,15 +180,20 @@ def _values(text: str) -> Iterator[Piece]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under another name
-            with _reader(io.BytesIO(text.encode())) as lines:
+            with text_of(io.BytesIO(text.encode())) as lines:
                 yield from _lines(lines)
+        elif text.lstrip().startswith("{'"):  # a dictionary as Python prints it
+            yield Piece("", "json", text)
         else:
             yield _error(f"not JSON: {one_line(error)}")
         return
     except RecursionError:
         yield _error("nested too deeply to be a structure")
         return
-    if isinstance(value, list) and value:
+    wrapped = rows_of(value)
+    if wrapped:
+        yield from (Piece(f"#{name}", "json", item) for name, item in wrapped)
+    elif isinstance(value, list) and value:
         yield from (Piece(f"#{index}", "json", item) for index, item in enumerate(value))
     elif isinstance(value, dict) and value and not _is_structure(value) and all(map(_is_structure, value.values())):
         yield from (Piece(f"#{name}", "json", item) for name, item in value.items())
@@ -208,29 +209,10 @@ def _is_structure(value: Any) -> bool:
     return isinstance(value, dict) and not keys.isdisjoint(value)
 
 
-def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
-    """Yield the rows of a CSV table that has a column of structures."""
-    csv.field_size_limit(LARGEST_PIECE)
-    table = csv.DictReader(lines)
-    columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
-    column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)
-    if column is None:
-        if columns:
-            yield _error(f"expected a column `cif`, `structure` or `smiles`, got {', '.join(columns)[:80]}")
-        return
-    form: Format = "smi" if column == columns.get("smiles") else "csv"
-    for index, row in enumerate(table):
-        text, own_id = row.get(column), id_among({name: value for name, value in row.items() if name != column})
-        if text:
-            yield Piece(f"#{index}", form, text, id=own_id)
-        else:
-            yield Piece(f"#{index}", None, None, f"nothing in column {column}", own_id)
-
-
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
     "extxyz": _frames,
     "sdf": _records,
     "smi": _smiles,
     "jsonl": _lines,
-    "csv": _rows,
+    "csv": rows,
 }

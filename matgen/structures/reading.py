@@ -1,5 +1,6 @@
 """Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
 
+import ast
 import json
 import warnings
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from matgen.structures.cif_reader import read_cif
 from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
+from matgen.structures.json_crystals import crystal_of
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
 from matgen.structures.periodic import check_periodic
-from matgen.structures.poscar import read_poscar
+from matgen.structures.poscar import is_head, read_poscar
 from matgen.structures.pymatgen_warnings import remarks
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
@@ -117,19 +119,19 @@ def _read_json(value: Any) -> Structure | Placed | FromFile:
         value: a pymatgen dictionary, a record of matgen, a CIF, or an object that holds one of these or a SMILES.
     """
     if isinstance(value, str):
-        return read_cif(value) if HAS_CELL.search(value) else _read_json(json.loads(value))
+        return _read_text(value)
     if not isinstance(value, dict):
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
     if "pbc" in value and "lattice" in value:
         check_periodic(value["pbc"])
     if "sites" in value:
         return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
-    if {"lattice", "species", "frac_coords"} <= set(value):
-        return Structure(value["lattice"], value["species"], value["frac_coords"])
     if {"charge", "species", "cart_coords"} <= set(value):
         return with_bonds(
             Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
         )
+    if (other := crystal_of(value)) is not None:
+        return other
     for key in HOLDERS:
         if key in value:
             inner = value[key]
@@ -140,6 +142,20 @@ def _read_json(value: Any) -> Structure | Placed | FromFile:
     raise BrokenStructureError(
         f"expected a JSON object with a lattice and sites, got the keys {', '.join(value)[:80] or 'none'}"
     )
+
+
+def _read_text(text: str) -> Structure | Placed | FromFile:
+    """Read a cell of a table: a CIF, a POSCAR, JSON, or a dictionary as Python prints it."""
+    if HAS_CELL.search(text):
+        return read_cif(text)
+    if is_head(text.splitlines()[:7]):
+        return read_poscar(text)
+    if text.lstrip().startswith("{'"):
+        try:
+            return _read_json(ast.literal_eval(text.strip()))
+        except SyntaxError as error:
+            raise BrokenStructureError(f"not readable as a dictionary: {one_line(error)}") from error
+    return _read_json(json.loads(text))
 
 
 READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
