@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from elsewhere import second_device
-from joblib.externals.loky import reusable_executor
 from pymatgen.core import Structure
 
 from matgen.datasets.crystals import CrystalTable
@@ -121,11 +120,3 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, and PyTorch finds none")
     yield request.param
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _pools_end_with_their_module() -> Iterator[None]:
-    """Joblib keeps its workers for the next pool; what one module did to them must not hang another's tests."""
-    yield
-    if reusable_executor._executor is not None:
-        reusable_executor._executor.shutdown(wait=True, kill_workers=True)

@@ -1,11 +1,14 @@
 """`matgen evaluate`: failures stay in denominators, order does not matter, relaxations are not done twice."""
 
+import csv
+import io
 import json
 import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from conftest import TextbookEntry
@@ -16,7 +19,7 @@ from matgen.datasets.named import DataSetError, named_structures
 from matgen.evaluation.crystal_figures import low_energy_note, stability_figures
 from matgen.evaluation.crystal_rows import CrystalRow, compared_rows, relaxed_rows, rows_as_read
 from matgen.evaluation.findings import EvaluationConfig, EvaluationError
-from matgen.evaluation.pairs import paired
+from matgen.evaluation.pairs import Pairing, paired
 from matgen.evaluation.relaxations import Outcome
 from matgen.hull.hull import PotentialMismatchError, ReferenceHull, is_stable
 from matgen.metrics import Bootstrap, Profile, profile, traits
@@ -124,14 +127,24 @@ def test_true_structures_are_matched_by_name_or_by_order(folder: Path, tmp_path:
     assert by_name["match rate"] == by_name["METRe"] == 0.5
     assert by_name["match rate: RMSE"] == pytest.approx(0.0, abs=1e-6)
     assert by_name["METRe: cRMSE"] == pytest.approx(0.25, abs=1e-6)
-    with pytest.raises(EvaluationError, match="named as the true structures, or as many"):
-        evaluate([folder], replace(QUICK, csp=truth))
+    more = evaluate([folder], replace(QUICK, csp=truth), known=known)
+    assert values(more.estimates)["match rate"] == 1.0
+    assert more.about["pairs"] == {
+        "by": "file name",
+        "pairs": 8,
+        "predictions_without_partner": 2,
+        "true_structures_without_partner": 0,
+    }
+    assert "8 pairs of prediction and true structure by file name; 2 predictions and 0 true" in "".join(more.notes)
 
 
 def test_pairs_by_order_need_as_many_of_both(crystals: list[Structure]) -> None:
     truth = [entry(f"t{i}", s) for i, s in enumerate(crystals[:3])]
     guesses = [entry("x#0", crystals[0]), entry("x#1", None), entry("x#2", crystals[2])]
-    assert [index for _, index in paired(guesses, truth)] == [0, 1, 2]
+    assert places(paired(guesses, truth)) == [0, 1, 2]
+    assert paired(guesses, truth).how == "natural order"
+    with pytest.raises(EvaluationError, match="named as the true structures, or as many"):
+        paired(guesses[:2], truth)
     with pytest.raises(EvaluationError, match="readable"):
         paired(truth, guesses)
 
@@ -141,11 +154,73 @@ def test_predictions_in_another_order_than_the_truth_are_refused(crystals: list[
     shuffled = [entry(f"made.csv#{i}", crystals[k]) for i, k in enumerate((2, 0, 1, 3))]
     with pytest.raises(EvaluationError, match="got 3 of 4 of another composition"):
         paired(shuffled, truth)
-    listed = [entry(f"gen_{k}.cif", crystals[k]) for k in (0, 2, 3, 1)]  # as gen_10 comes before gen_2
-    with pytest.raises(EvaluationError, match="give predictions the file names"):
-        paired(listed, truth)
     wrong = [entry(f"made.csv#{i}", crystals[k]) for i, k in enumerate((0, 5, 2, 3))]  # a prediction may be wrong
-    assert [index for _, index in paired(wrong, truth)] == [0, 1, 2, 3]
+    assert places(paired(wrong, truth)) == [0, 1, 2, 3]
+
+
+def places(found: Pairing) -> list[int]:
+    return [index for _, index in found.pairs]
+
+
+def test_pairs_in_natural_order(crystals: list[Structure]) -> None:
+    """A folder lists gen_10 before gen_2, and means no other order by that."""
+    listed = [entry(f"gen/gen_{k}.cif", crystals[i]) for k, i in ((1, 0), (10, 3), (2, 1), (9, 2))]
+    truth = [entry(f"truth.csv#{i}", s) for i, s in enumerate(crystals[:4])]
+    assert places(paired(listed, truth)) == [0, 2, 3, 1]
+
+
+def test_pairs_by_the_identifiers_of_both(crystals: list[Structure]) -> None:
+    """In whatever order, and whatever their number; what has no partner is counted."""
+    truth = [replace(entry(f"truth.csv#{i}", s), id=f"ex-{i}") for i, s in enumerate(crystals[:4])]
+    order = (2, 0, 3, 1)
+    shuffled = [replace(entry(f"made.csv#{n}", crystals[i]), id=f"ex-{i}") for n, i in enumerate(order)]
+    found = paired(shuffled, truth)
+    assert places(found) == [1, 3, 0, 2]
+    assert found.how == "id"
+    few = paired([*shuffled[:2], replace(entry("made.csv#9", crystals[5]), id="ex-77")], truth)
+    assert places(few) == [1, -1, 0, -1]
+    assert (few.lonely, few.missing) == (1, 2)
+    named = paired([entry(f"gen/ex-{i}.cif", crystals[i]) for i in order], truth)
+    assert places(named) == [1, 3, 0, 2]
+    assert named.how == "file name of the prediction and id of the true structure"
+
+
+def test_ambiguous_identifiers_are_refused(crystals: list[Structure]) -> None:
+    truth = [replace(entry(f"truth.csv#{i}", s), id=f"ex-{i}") for i, s in enumerate(crystals[:4])]
+    twice = [replace(entry(f"made.csv#{n}", crystals[i]), id=f"ex-{i}") for n, i in enumerate((0, 1, 1, 2))]
+    with pytest.raises(EvaluationError, match="got 2 with 'ex-1'; give each its own"):
+        paired(twice, truth)
+    strange = [replace(one, id=f"ex-{i + 3}") for i, one in enumerate(truth)]
+    with pytest.raises(EvaluationError, match="4 and 4 of which 1 agree, such as 'ex-3'"):
+        paired(strange, truth)
+
+
+def test_identifiers_are_read_from_every_format(crystals: list[Structure], tmp_path: Path) -> None:
+    """And files of predictions in another order than the truth match all of it."""
+    order = (3, 0, 2, 1)
+    rows = [(f"ex-{i}", cif_text(crystals[i])) for i in range(4)]
+    tables = {name: io.StringIO() for name in ("truth", "made")}
+    for name, places_in_table in (("truth", range(4)), ("made", order)):
+        csv.writer(tables[name]).writerows([("Material_ID", "cif"), *(rows[i] for i in places_in_table)])
+        (tmp_path / f"{name}.csv").write_text(tables[name].getvalue(), encoding="utf-8")
+    records = [{"id": f"ex-{i}", "structure": crystals[i].as_dict()} for i in order]
+    (tmp_path / "a.json").write_text(json.dumps(records), encoding="utf-8")
+    (tmp_path / "b.json").write_text(json.dumps({one["id"]: one["structure"] for one in records}), encoding="utf-8")
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    frames = []
+    for i in order:
+        atoms = crystals[i].to_ase_atoms()
+        atoms.info = {"material_id": f"ex-{i}", "note": "some words"}
+        frames.append(atoms)
+    ase.io.write(tmp_path / "d.extxyz", frames, format="extxyz")
+    truth = list(read_structures([tmp_path / "truth.csv"]))
+    assert [one.id for one in truth] == ["ex-0", "ex-1", "ex-2", "ex-3"]
+    for name in ("made.csv", "a.json", "b.json", "c.jsonl", "d.extxyz"):
+        made = list(read_structures([tmp_path / name]))
+        assert [one.id for one in made] == [f"ex-{i}" for i in order], name
+        assert places(paired(made, truth)) == [1, 3, 2, 0], name
+    bare = [replace(one, id="") for one in truth]
+    assert paired(bare, truth).how == "natural order"
 
 
 def test_figures_and_rows_are_on_disk(folder: Path, tmp_path: Path, known: KnownIndex) -> None:

@@ -173,7 +173,7 @@ sys.meta_path.insert(0, Absent())
 
 
 BARE = (
-    *("ase", "chgnet", "joblib", "moyopy", "posebusters", "pyarrow", "pymatgen", "pyxtal", "rdkit", "rich", "smact"),
+    *("ase", "chgnet", "moyopy", "posebusters", "pyarrow", "pymatgen", "pyxtal", "rdkit", "rich", "smact"),
     *("spglib", "tblite", "typer", "vesin"),
 )
 """Packages that a machine with a GPU and little else lacks."""

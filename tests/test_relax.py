@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -180,9 +181,18 @@ def test_errors_of_a_calculator_are_reported_not_raised(error: Exception) -> Non
     assert math.isnan(report.energy)
 
 
-def test_an_error_of_the_program_is_raised() -> None:
-    with pytest.raises(TypeError):
-        relax(copper(3.6), Sick(TypeError("our own mistake")))
+class OfAForeignPackageError(Exception):
+    """An exception that no list of expected ones contains."""
+
+
+def test_whatever_a_potential_raises_concerns_its_structure() -> None:
+    _, report = relax(copper(3.6), Sick(TypeError("no such type")))
+    assert report.reason == "failed: TypeError: no such type"
+    sick = partial(Sick, OfAForeignPackageError("unheard of"))
+    found = {one.index: one.report.reason for one in relax_many([copper(3.6), copper(3.7)], sick)}
+    assert found == dict.fromkeys(range(2), "failed: OfAForeignPackageError: unheard of")
+    with pytest.raises(MemoryError):
+        list(relax_many([copper(3.6)], partial(Sick, MemoryError())))
 
 
 def test_coordinates_that_are_no_numbers_are_reported() -> None:

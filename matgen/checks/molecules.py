@@ -3,6 +3,7 @@
 A molecule is its template, a canonical SMILES, and a geometry whose atoms are in the order of the template's graph.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,11 +100,17 @@ def posebusters(candidate: Candidate, *, energy_ratio: bool = False) -> Verdict:
 
 @contextmanager
 def _logging_kept() -> Iterator[None]:
-    """Restore RDKit's log, which PoseBusters enables and redirects to standard error."""
-    stream = rdkit.log_handler.stream
+    """Restore RDKit's log, which PoseBusters enables and redirects to standard error, and silence that of PoseBusters.
+
+    It logs, for instance, that a molecule has one atom.
+    """
+    stream, log = rdkit.log_handler.stream, logging.getLogger("posebusters")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        log.setLevel(level)
         rdkit.log_handler.setStream(stream)
         rdBase.DisableLog("rdApp.*")
 
@@ -140,14 +147,21 @@ def strain(candidate: Candidate, limit: float = math.inf) -> Verdict:
 
 
 def in_domain(candidate: Candidate) -> Verdict:
-    """The molecule is as small as those of training data, and neutral like them."""
+    """The molecule is as small as those of training data, and neutral and without unpaired electrons like them."""
     heavy, charge = n_heavy(candidate), int(candidate.molecule.charge)
+    unpaired = unpaired_electrons(candidate)
     faults = [f"{heavy} heavy atoms, more than the {MAX_HEAVY} of the training molecules"] * (heavy > MAX_HEAVY)
     faults += [f"charge {charge:+d}, while training molecules are neutral"] * (charge != 0)
+    faults += [f"open shell: unpaired electrons ({unpaired}), of which no training molecule has any"] * (unpaired != 0)
     reason = f"{heavy} heavy atoms of H, C, N, O, F"
     if faults:
         reason = f"out of domain: {'; '.join(faults)}; predictions mean little"
     return Verdict("in_domain", not faults, float(heavy), "heavy atoms", reason)
+
+
+def unpaired_electrons(candidate: Candidate) -> int:
+    """Return the number of unpaired electrons, as the graph or the spin of the molecule tells."""
+    return max(MoleculeTemplate(candidate.template).unpaired_electrons, int(candidate.molecule.spin_multiplicity) - 1)
 
 
 def n_heavy(candidate: Candidate) -> int:

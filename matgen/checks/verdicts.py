@@ -6,7 +6,9 @@ they run; add your own by adding an entry. An invalid material is not an error b
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
+from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate, Verdict
 
 Check = Callable[[Candidate], Verdict]
@@ -22,8 +24,12 @@ def converged(candidate: Candidate) -> Verdict:
 
 
 def validate(candidate: Candidate, checks: Mapping[str, Check]) -> dict[str, Verdict]:
-    """Return the verdict of every check by its name, in the order of the checks."""
-    return {name: check(candidate) for name, check in checks.items()}
+    """Return the verdict of every check by its name, in the order of the checks; an exception of one fails that one."""
+    return {name: guarded(check, candidate, partial(_unmade, name)) for name, check in checks.items()}
+
+
+def _unmade(name: str, _: Candidate, reason: str) -> Verdict:
+    return Verdict(name, passed=False, value=math.nan, unit="", reason=f"not assessed: {reason}")
 
 
 def survives(verdicts: Mapping[str, Verdict]) -> bool:

@@ -1,13 +1,15 @@
 """The command line: parse, call a workflow, print. One module for each command."""
 
+import os
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
-from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr
+from matgen.cli.common import BAD_INPUT, INTERRUPTED, NOTHING_FOUND, OUT_OF_MACHINE, flush, forget_output, to_stderr
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
@@ -19,6 +21,10 @@ from matgen.cli.property import train_property
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
+from matgen.runtime.failures import of_the_machine
+from matgen.runtime.plain_text import write_plainly
+from matgen.runtime.silence import silence_packages
+from matgen.runtime.workers import THREADS
 
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -47,16 +53,47 @@ app.command()(verify)
 
 
 def main() -> None:
-    """Run the program; an error in the command is one line on standard error."""
+    """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
+    for name in THREADS:
+        os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
+    write_plainly()
+    silence_packages()
     try:
+        _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
+        flush()
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown
             to_stderr(message)
         code = BAD_INPUT
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except BrokenPipeError:  # such as that of `| head`
+        code = NOTHING_FOUND
+        forget_output()
+    except MemoryError:
+        to_stderr("out of memory; take fewer --jobs or --processes, or smaller inputs, and call it again to resume")
+        code = OUT_OF_MACHINE
+    except OSError as error:
+        if not of_the_machine(error):
+            raise
+        to_stderr(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        code = OUT_OF_MACHINE
+        forget_output()
     sys.exit(code)
+
+
+def _check_words(words: list[str]) -> None:
+    """Check that no word of the command is empty, which most options would take for their default.
+
+    Raises:
+        UsageError: one is.
+    """
+    for before, word in pairwise(["", *words]):
+        name = word.partition("=")[0] if word.startswith("--") and not word.partition("=")[2].strip() else before
+        if not word.strip() or (word.startswith("--") and "=" in word and not word.partition("=")[2].strip()):
+            what = name if name.startswith("-") else "each argument"
+            raise typer.BadParameter(f"expected {what} with a value, got an empty text; leave it out")
 
 
 def _print_version(asked: bool) -> None:

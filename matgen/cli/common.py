@@ -1,10 +1,11 @@
 """What all commands share: exit codes, messages, and the parsing of options."""
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from matgen.errors import UserError
 INTERRUPTED = 130
 NOTHING_FOUND = 1
 BAD_INPUT = 2
+OUT_OF_MACHINE = 3
+"""Exit codes: interrupted; nothing found, or nobody reads the output; bad input; the machine has no memory or disk."""
 
 
 BandGap = Annotated[
@@ -51,8 +54,26 @@ def user_errors_as_one_line() -> Iterator[None]:
 
 
 def to_stderr(message: str) -> None:
-    """Print a message on standard error."""
-    typer.echo(f"matgen: {message}", err=True)
+    """Print a message on standard error, if anybody reads it."""
+    with suppress(OSError):
+        typer.echo(f"matgen: {message}", err=True)
+
+
+def flush() -> None:
+    """Write what standard output still holds, so that a full disk or a closed pipe is met here and not at the exit."""
+    sys.stdout.flush()
+
+
+def forget_output() -> None:
+    """Let what standard output still holds go nowhere: it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def split(text: str | None) -> list[str] | None:

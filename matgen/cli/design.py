@@ -240,8 +240,10 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
         ConfigError: the file is no configuration, or stands beside two to interpolate between.
     """
     from matgen.generation.configuration import configured
+    from matgen.generation.request_checks import check_asked
     from matgen.runtime.config import ConfigError, read_toml
 
+    check_asked(options)
     if config and "between" in options:
         raise ConfigError(f"expected --between or --config, got both; leave {config} out, or write [between] into it")
     raw = read_toml(config) if config else {}
@@ -260,7 +262,6 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
 def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
     """Run a request and show the result."""
     from matgen.cli.terminal import StageView, console
-    from matgen.search.ordered_units import TRIES
     from matgen.structures.candidate_files import CandidateFile
     from matgen.structures.record import to_record
     from matgen.structures.run_folder import CANDIDATES
@@ -288,8 +289,8 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
         raise typer.Exit(INTERRUPTED)
-    for number in outcome.given_up:
-        to_stderr(f"unit {number} is left out: {TRIES} workers died over it, perhaps for want of memory")
+    for number, reason in sorted(outcome.reasons.items()):
+        to_stderr(f"unit {number} is left out: {reason}")
     _show(outcome, request, as_json=as_json)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)

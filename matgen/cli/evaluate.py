@@ -39,8 +39,9 @@ def evaluate(
         Path | None, typer.Option(help="Folder for figures, rows and relaxations, to resume. Default: evaluations/....")
     ] = None,
     requested: Annotated[
-        int, typer.Option(help="Number requested from the generator: the denominator. Default: the entries found.")
-    ] = 0,
+        int | None,
+        typer.Option(min=1, help="Number requested from the generator: the denominator. Default: the entries found."),
+    ] = None,
     bootstrap: Annotated[int, typer.Option(help="Resampled sets for each 95 % interval.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
     data: Annotated[
@@ -59,7 +60,7 @@ def evaluate(
         from matgen.workflows.evaluate import evaluate as run
 
         named = {"reference": reference, "relax": relax, "csp": csp and str(csp), "device": device}
-        given: dict[str, Any] = {"jobs": jobs, "requested": requested, "bootstrap": bootstrap, "seed": seed}
+        given: dict[str, Any] = {"jobs": jobs, "requested": requested or 0, "bootstrap": bootstrap, "seed": seed}
         given |= {name: value for name, value in named.items() if value is not None}
         config = from_mapping(EvaluationConfig, given)
         folder = out or default_folder(config, paths)

@@ -30,7 +30,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """Make a table of how many structures were screened, and how many passed each check."""
     rows = {name: summary[name] for name in ("structures", "broken")}
     rows |= {name.replace("_", " "): f"{found['passed']} of {found['of']}" for name, found in summary["checks"].items()}
-    return rows_table("screened", rows | {"passed all": summary["passed"]})
+    rows |= {"passed all": summary["passed"], "with remarks": summary["remarks"]}
+    if tolerance := summary.get("symmetry_tolerance"):
+        rows["space groups"] = f"within {tolerance['angstrom']:g} Å, {tolerance['degrees']:g} degrees"
+    return rows_table("screened", rows)
 
 
 def shares_table(found: Shares, training: Shares) -> Table:
@@ -113,16 +116,16 @@ def verified_table(verified: Sequence[Verified]) -> Table:
 
 def _verified_molecules(verified: Iterable[Verified]) -> Table:
     """Make a table of gaps on the scale of B3LYP, and of the way to the minimum of GFN2-xTB."""
-    table = Table(title="gaps as predicted (eV), and at the minimum of GFN2-xTB", title_justify="left")
+    table = Table(title="gaps as predicted (eV), by GFN2-xTB as given, and at its minimum", title_justify="left")
     table.add_column("name", overflow="fold", min_width=14)
     table.add_column("SMILES", overflow="fold", min_width=12)
-    for heading in ("predictor", "evaluator", "gap, eV", "by levels", "RMSD, Å", "drop, eV"):
+    for heading in ("predictor", "evaluator", "as given", "gap, eV", "RMSD, Å", "drop, eV"):
         table.add_column(heading, justify="right")
     table.add_column("reason", overflow="fold", min_width=14)
     for one in verified:
         found = one.result
         if isinstance(found, XtbMinimum) and found.converged:
-            numbers = [f"{number:.2f}" for number in (found.gap, found.levels_gap, found.rmsd)]
+            numbers = [f"{number:.2f}" for number in (found.gap, found.minimum_gap, found.rmsd)]
             numbers.append(f"{found.energy_drop:.3f}")
         else:
             numbers = [""] * 4

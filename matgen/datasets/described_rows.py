@@ -13,7 +13,7 @@ from matgen.chemistry.charges import commonly_neutral_formula
 from matgen.chemistry.elements import reduced
 from matgen.datasets.crystals import cell_from_parameters
 from matgen.errors import UserError
-from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.processes import in_chunks, in_pool
 from matgen.templates.symmetry import Described, NoTemplateError, describe
 
 NEEDED = ("material_id", "cell", "Z", "frac")
@@ -142,5 +142,5 @@ def _described_all(crystals: tuple[Crystal, ...]) -> list[tuple[int, Described |
     return [described(crystal) for crystal in crystals]
 
 
-def _given_up(crystal: Crystal) -> tuple[int, str, bool]:
-    return crystal.number, DIED, False
+def _given_up(crystal: Crystal, reason: str) -> tuple[int, str, bool]:
+    return crystal.number, reason, False

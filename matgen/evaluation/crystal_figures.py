@@ -4,13 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from pymatgen.core.structure import Structure
 
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.evaluation.comparison import CrystalSet
 from matgen.evaluation.crystal_rows import NEAR_HULL, NOT_ABOVE, CrystalRow
 from matgen.hull.hull import IMPLAUSIBLE, is_stable
 from matgen.metrics import (
     Bootstrap,
     Estimate,
+    Features,
+    Traits,
     average,
     coverage,
     distances,
@@ -19,6 +21,7 @@ from matgen.metrics import (
     traits,
 )
 from matgen.novelty.crystals import KnownIndex
+from matgen.runtime.failures import each
 
 
 def low_energy_note(rows: Sequence[CrystalRow]) -> str:
@@ -37,9 +40,7 @@ def validity_figures(rows: Sequence[CrystalRow], requested: int, bootstrap: Boot
     return [
         counted("readable", (not row.error for row in rows), "can be read as a crystal"),
         counted("structure valid, CDVAE", (r.separated for r in rows), "distances ≥ 0.5 Å, volume ≥ 0.1 Å³; as read"),
-        counted(
-            "structure valid, ours", (r.spaced for r in rows), f"contacts ≥ {MIN_CONTACT:g} covalent radii; as read"
-        ),
+        counted("structure valid, ours", (r.spaced for r in rows), f"contacts ≥ {OF_RADII:g} covalent radii; as read"),
         counted("composition valid, CDVAE", (r.smact14 for r in rows), "SMACT, oxidation states of 2014, alloys pass"),
         counted("composition valid, SMACT", (r.smact for r in rows), "smact_validity today: ICSD 2024, alloys pass"),
         counted("valid, CDVAE", (r.separated and r.smact14 for r in rows), "both of CDVAE's"),
@@ -87,12 +88,20 @@ def stability_figures(
 
 def set_figures(
     structures: Iterable[Structure], reference: CrystalSet, requested: int, bootstrap: Bootstrap
-) -> list[Estimate]:
-    """Estimate coverage and distances from the reference, of the structures valid by CDVAE's criterion, as read."""
-    some, found = [], []
-    for structure in structures:
-        found.append(traits(structure))
-        if reference.features:
-            some.append(features(structure))
+) -> tuple[list[Estimate], str]:
+    """Estimate coverage and distances from the reference, of the structures valid by CDVAE's criterion, as read.
+
+    Returns:
+        The figures, and how many structures are left out and why; empty if none is.
+    """
+
+    def measured(structure: Structure) -> tuple[Traits, Features | None] | str:
+        return traits(structure), features(structure) if reference.features else None
+
+    every = each(measured, structures, lambda _, reason: reason)
+    left_out = [one for one in every if isinstance(one, str)]
+    found = [one[0] for one in every if not isinstance(one, str)]
+    some = [one[1] for one in every if not isinstance(one, str) and one[1] is not None]
     covered = coverage(some, reference.features, requested, None, bootstrap) if reference.features else ()
-    return [*covered, *distances(found, reference.profile, requested, bootstrap)]
+    note = f"{len(left_out)} are left out of coverage and distances: {left_out[0]}" if left_out else ""
+    return [*covered, *distances(found, reference.profile, requested, bootstrap)], note

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pymatgen.core.structure import Structure
 
 from matgen.chemistry.charges import is_valid
 from matgen.evaluation.relaxations import Outcome
-from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
+from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, is_stable
 from matgen.metrics import (
     first_of_kind,
     is_balanced_smact14,
@@ -18,6 +19,7 @@ from matgen.metrics import (
 )
 from matgen.novelty.crystals import KnownIndex
 from matgen.novelty.fingerprint import NoFingerprintError
+from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report
 from matgen.structures.files import Entry
 
@@ -49,6 +51,7 @@ class CrystalRow:
         novel: it matches none.
         sun: stable at 0.1 eV/atom above the hull, novel, and the first of its kind among those.
         sun_on_hull: the same at 0 eV/atom.
+        remark: what could not be assessed, and why.
     """
 
     name: str
@@ -70,13 +73,14 @@ class CrystalRow:
     novel: bool = False
     sun: bool = False
     sun_on_hull: bool = False
+    remark: str = ""
 
 
 def rows_as_read(entries: Sequence[Entry], report: Report) -> list[CrystalRow]:
     """Make the rows with validity; an entry that cannot be read fails everything."""
     rows, readable = [], 0
     for entry in entries:
-        rows.append(_as_read(entry))
+        rows.append(guarded(_as_read, entry, lambda one, reason: CrystalRow(one.name, f"not assessed: {reason}")))
         readable += not rows[-1].error
         report("check", len(rows), len(entries), readable=readable)
     return rows
@@ -109,8 +113,18 @@ def relaxed_rows(
         PotentialMismatchError: the hull is of another potential.
     """
     return [
-        _relaxed(row, entry.crystal, outcomes.get(row.name), hull) for row, entry in zip(rows, entries, strict=True)
+        guarded(
+            partial(_relaxed, initial=entry.crystal, outcome=outcomes.get(row.name), hull=hull),
+            row,
+            _unassessed,
+            passing=(PotentialMismatchError,),
+        )
+        for row, entry in zip(rows, entries, strict=True)
     ]
+
+
+def _unassessed(row: CrystalRow, reason: str) -> CrystalRow:
+    return replace(row, remark=f"not assessed: {reason}")
 
 
 def _relaxed(
@@ -150,21 +164,23 @@ def compared_rows(
     unique = first_of_kind(finals)
     found, n_novel = [], 0
     for row, structure, first in zip(rows, finals, unique, strict=True):
-        name, novel = ("", False) if structure is None else _looked_up(structure, known)
-        found.append(replace(row, unique=first, known=name, novel=novel))
-        n_novel += novel
+        flagged = replace(row, unique=first)
+        found.append(guarded(partial(_compared, structure=structure, known=known), flagged, _unassessed))
+        n_novel += found[-1].novel
         report("compare", len(found), len(rows), novel=n_novel)
     on_hull, near = (_stable_firsts(found, finals, limit) for limit in (NOT_ABOVE, NEAR_HULL))
     return [replace(row, sun_on_hull=on, sun=close) for row, on, close in zip(found, on_hull, near, strict=True)]
 
 
-def _looked_up(structure: Structure, known: KnownIndex) -> tuple[str, bool]:
-    """Return the identifier of the known match, and whether there is none; neither if it cannot be compared."""
+def _compared(row: CrystalRow, structure: Structure | None, known: KnownIndex) -> CrystalRow:
+    """Add the identifier of the known match, and whether there is none; neither if it cannot be compared."""
+    if structure is None:
+        return row
     try:
         match = known.find(structure)
-    except NoFingerprintError:
-        return "", False
-    return ("", True) if match is None else (match.material_id, False)
+    except NoFingerprintError as error:
+        return replace(row, remark=f"not compared: {error}")
+    return replace(row, novel=True) if match is None else replace(row, known=match.material_id)
 
 
 def _stable_firsts(rows: Sequence[CrystalRow], finals: Sequence[Structure | None], limit: float) -> list[bool]:

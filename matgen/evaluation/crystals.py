@@ -54,18 +54,21 @@ def evaluate_crystals(
     rows = _completed(task, rows, valid, hull, known)
     task.report("count", 0, 1)
     potential = "" if hull is None else hull.potential
+    apart, left_out = set_figures(valid.values(), reference, requested, bootstrap)
     estimates = [
         *validity_figures(rows, requested, bootstrap),
         *kind_figures(rows, requested, bootstrap, potential, known),
         *(stability_figures(rows, requested, bootstrap, potential) if potential else ()),
-        *set_figures(valid.values(), reference, requested, bootstrap),
-        *(() if pairs is None else csp_figures(entries, rows, pairs, bootstrap)),
+        *apart,
+        *(() if pairs is None else csp_figures(entries, rows, pairs.pairs, bootstrap)),
     ]
     task.report("count", 1, 1)
     unmeasured = "" if potential else "stability and S.U.N. need energies: relax with chgnet"
-    notes = tuple(filter(None, (reference.note, unmeasured, low_energy_note(rows))))
+    how_paired = "" if pairs is None else pairs.note
+    notes = tuple(filter(None, (reference.note, unmeasured, low_energy_note(rows), left_out, how_paired)))
     shares = shares_of_structures(filter(None, (entry.crystal for entry in entries)), "the crystals that can be read")
-    return Findings(tuple(rows), tuple(estimates), notes, reference.profile, potential, known.source, shares)
+    record = None if pairs is None else pairs.record
+    return Findings(tuple(rows), tuple(estimates), notes, reference.profile, potential, known.source, shares, record)
 
 
 def _completed(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matgen.errors import UserError
 from matgen.evaluation.crystal_rows import CrystalRow
@@ -61,7 +61,7 @@ class EvaluationConfig:
         if self.relax not in {"none", "chgnet", "xtb", ""}:
             raise ConfigError(f"expected relax as none, chgnet (crystals) or xtb (molecules), got {self.relax!r}")
         check_least(self, 1, "jobs", "bootstrap")
-        check_least(self, 0, "requested")
+        check_least(self, 0, "requested", "seed")
         find_device(self.device)
 
     def of(self, kind: KindName) -> "EvaluationConfig":
@@ -116,6 +116,7 @@ class Findings:
         potential: that relaxed; empty for none.
         known: source of the known structures.
         shares: make-up of the readable crystals; None for molecules.
+        pairs: how predictions and true structures were paired, as JSON types; None without true structures.
     """
 
     rows: tuple[CrystalRow, ...] | tuple[MoleculeRow, ...]
@@ -125,3 +126,4 @@ class Findings:
     potential: str
     known: str
     shares: Shares | None = None
+    pairs: dict[str, Any] | None = None

@@ -7,6 +7,7 @@ the file contains. PoseBusters and relaxation use the molecule of the file, or t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from pymatgen.core.structure import Molecule
@@ -15,6 +16,7 @@ from matgen.checks.molecules import graph_kept, posebusters, strain
 from matgen.evaluation.relaxations import Outcome
 from matgen.metrics.molecules import assess_molecule, protocol_knows
 from matgen.novelty.molecules import KnownMolecules, KnownMoleculesError
+from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report
 from matgen.structures.candidate import Candidate
 from matgen.structures.files import Entry
@@ -83,12 +85,20 @@ def rows_as_read(entries: Sequence[Entry], known: KnownMolecules, report: Report
     seen: set[str] = set()
     readable = 0
     for entry in entries:
-        row = _with_novelty(_with_posebusters(_with_stability(entry), entry), known)
+        row = guarded(lambda one: _as_read(one, known), entry, _unread)
         rows.append(replace(row, unique=row.valid and row.perceived not in seen))
         seen.add(row.perceived)
         readable += not row.error
         report("check", len(rows), len(entries), readable=readable)
     return rows
+
+
+def _as_read(entry: Entry, known: KnownMolecules) -> MoleculeRow:
+    return _with_novelty(_with_posebusters(_with_stability(entry), entry), known)
+
+
+def _unread(entry: Entry, reason: str) -> MoleculeRow:
+    return MoleculeRow(entry.name, f"not assessed: {reason}")
 
 
 def _with_stability(entry: Entry) -> MoleculeRow:
@@ -133,7 +143,14 @@ def relaxed_rows(
     rows: Sequence[MoleculeRow], entries: Sequence[Entry], outcomes: Mapping[str, Outcome[Molecule]]
 ) -> list[MoleculeRow]:
     """Add the changes of energy and geometry by relaxation."""
-    return [_relaxed(row, entry, outcomes.get(row.name)) for row, entry in zip(rows, entries, strict=True)]
+    return [
+        guarded(
+            partial(_relaxed, entry=entry, outcome=outcomes.get(row.name)),
+            row,
+            lambda one, reason: replace(one, relaxation=f"failed: {reason}"),
+        )
+        for row, entry in zip(rows, entries, strict=True)
+    ]
 
 
 def _relaxed(row: MoleculeRow, entry: Entry, outcome: Outcome[Molecule] | None) -> MoleculeRow:

@@ -12,6 +12,7 @@ from matgen.metrics import Bootstrap, Estimate, Profile, median, pooled_share, s
 from matgen.metrics.molecule_distributions import molecule_distances, molecule_traits
 from matgen.metrics.molecules import VALENCES, protocol_knows
 from matgen.novelty.molecules import KnownMolecules, shipped_molecules
+from matgen.runtime.failures import each
 from matgen.structures.files import Entry
 
 EDM = "bonds by distance, as EDM has them"
@@ -97,8 +98,9 @@ def distance_figures(
     entries: Sequence[Entry], reference: Profile, requested: int, bootstrap: Bootstrap
 ) -> list[Estimate]:
     """Estimate distances from the reference, of the molecules that are valid and in one piece, as read."""
-    found = (bonded(atoms) for atoms in map(_atoms, entries) if atoms is not None)
-    some = [molecule_traits(molecule) for molecule in found if molecule is not None]
+    found = each(bonded, filter(None, map(_atoms, entries)), lambda _, __: None)
+    every = each(molecule_traits, filter(None, found), lambda _, __: None)
+    some = [traits for traits in every if traits is not None]
     return molecule_distances(some, reference, requested, bootstrap)
 
 

@@ -1,8 +1,10 @@
 """Pairs of generated crystals and the true structures that they are to reproduce, and match rates."""
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 from pymatgen.core.structure import Structure
 
@@ -10,48 +12,133 @@ from matgen.evaluation.crystal_rows import CrystalRow
 from matgen.evaluation.findings import EvaluationError
 from matgen.metrics import Bootstrap, Estimate, match_everyone, match_rate
 from matgen.structures.files import Entry
+from matgen.structures.ids import natural, stem
+
+KEYS: dict[str, Callable[[Entry], str]] = {"id": lambda entry: entry.id, "file name": lambda entry: stem(entry.name)}
+"""What an entry may be recognised by."""
+
+MOST_STRANGE = 0.5
+"""Share of the smaller side that may find no partner by an identifier; with more, identifiers agree by chance."""
 
 
-def paired(entries: Sequence[Entry], truth: Sequence[Entry]) -> list[tuple[Structure, int]]:
+@dataclass(frozen=True)
+class Pairing:
+    """How predictions and true structures were put together.
+
+    Attributes:
+        pairs: true structures, and the index of the prediction for each; -1 for none.
+        how: what they were paired by, in words.
+        lonely: number of predictions for no true structure.
+    """
+
+    pairs: tuple[tuple[Structure, int], ...]
+    how: str
+    lonely: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Number of true structures without a prediction."""
+        return sum(index < 0 for _, index in self.pairs)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The pairing as JSON types."""
+        return {
+            "by": self.how,
+            "pairs": len(self.pairs) - self.missing,
+            "predictions_without_partner": self.lonely,
+            "true_structures_without_partner": self.missing,
+        }
+
+    @property
+    def note(self) -> str:
+        """The pairing in words."""
+        rest = f"{self.lonely} predictions and {self.missing} true structures have no partner"
+        return f"{len(self.pairs) - self.missing} pairs of prediction and true structure by {self.how}; {rest}"
+
+
+def paired(entries: Sequence[Entry], truth: Sequence[Entry]) -> Pairing:
     """Pair true structures with entries.
 
-    They are paired by name (without folder and suffix) if each entry has the name of one true structure; otherwise by
-    order, if both have the same number.
-
-    Returns:
-        True structures, and the index of the entry of each; -1 for none.
+    They are paired by the identifiers that both sides carry, or by their file names; if nothing agrees, in natural
+    order (`gen_2` before `gen_10`), if both sides have the same number.
 
     Raises:
-        EvaluationError: neither is possible, or a true structure cannot be read.
+        EvaluationError: neither is possible, an identifier occurs twice, few identifiers agree, or a true structure
+            cannot be read.
     """
     for entry in truth:
         if entry.structure is None:
             raise EvaluationError(f"expected every true structure to be readable, but {entry.name}: {entry.error}")
     structures = [crystal for crystal in (entry.crystal for entry in truth) if crystal is not None]
-    names, wanted = [_stem(entry.name) for entry in entries], [_stem(entry.name) for entry in truth]
-    if len(set(wanted)) == len(wanted) and len(set(names)) == len(names) and set(names) <= set(wanted):
-        place = {name: index for index, name in enumerate(names)}
-        found = [(true, place.get(name, -1)) for name, true in zip(wanted, structures, strict=True)]
-        return _in_order(found, entries) if all(name.startswith("#") for name in names) else found
-    if len(entries) == len(truth):
-        return _in_order([(true, index) for index, true in enumerate(structures)], entries)
-    raise EvaluationError(
-        f"expected predictions named as the true structures, or as many: got {len(entries)} predictions, such as "
-        f"{entries[0].name}, for {len(truth)}, such as {truth[0].name}"
-    )
+    sides = [{name: _keys(side, key) for name, key in KEYS.items()} for side in (entries, truth)]
+    for (ours, found), (theirs, wanted) in sorted(
+        product(sides[0].items(), sides[1].items()), key=lambda both: both[0][0] != both[1][0]
+    ):
+        agreeing = set(filter(None, found)) & set(wanted)
+        if not agreeing or "" in wanted:
+            continue
+        _check_keys(found, "predictions", agreeing)
+        _check_keys(wanted, "true structures", agreeing)
+        if len(agreeing) < (1 - MOST_STRANGE) * min(len(found), len(wanted)):
+            raise EvaluationError(
+                f"expected predictions and true structures that share their identifiers or have none, got {len(found)} "
+                f"and {len(wanted)} of which {len(agreeing)} agree, such as {min(agreeing)!r}; give both the same ones"
+            )
+        place = {key: index for index, key in enumerate(found) if key}
+        pairs = tuple((true, place.get(key, -1)) for key, true in zip(wanted, structures, strict=True))
+        how = ours if ours == theirs else f"{ours} of the prediction and {theirs} of the true structure"
+        return Pairing(pairs, how, len(found) - len(agreeing))
+    if len(entries) != len(truth):
+        raise EvaluationError(
+            f"expected predictions named as the true structures, or as many: got {len(entries)} predictions, such as "
+            f"{_called(entries[0])}, for {len(truth)}, such as {_called(truth[0])}"
+        )
+    return Pairing(_in_order(entries, truth, structures), "natural order")
 
 
-def _in_order(pairs: list[tuple[Structure, int]], entries: Sequence[Entry]) -> list[tuple[Structure, int]]:
-    """Return pairs by order, which must be that of the true structures.
+def _natural_order(entries: Sequence[Entry]) -> list[int]:
+    names = [natural(entry.name) for entry in entries]
+    return sorted(range(len(names)), key=names.__getitem__)
+
+
+def _keys(entries: Sequence[Entry], key: Callable[[Entry], str]) -> list[str]:
+    return [key(entry) for entry in entries]
+
+
+def _called(entry: Entry) -> str:
+    return f"{entry.name} with id {entry.id}" if entry.id else entry.name
+
+
+def _check_keys(keys: Sequence[str], whose: str, agreeing: set[str]) -> None:
+    """Check that no identifier that agrees occurs twice.
+
+    Raises:
+        EvaluationError: one does.
+    """
+    key, count = Counter(one for one in keys if one in agreeing).most_common(1)[0]
+    if count > 1:
+        raise EvaluationError(
+            f"expected one of the {whose} for each identifier, got {count} with {key!r}; give each its own, or "
+            "evaluate one prediction of each at a time"
+        )
+
+
+def _in_order(
+    entries: Sequence[Entry], truth: Sequence[Entry], structures: Sequence[Structure]
+) -> tuple[tuple[Structure, int], ...]:
+    """Return pairs in natural order, which must be that of the true structures.
 
     Raises:
         EvaluationError: the compositions are those of the true structures, but in another order.
     """
-    guesses = [None if index < 0 else entries[index].crystal for _, index in pairs]
+    ours, theirs = _natural_order(entries), _natural_order(truth)
+    place = dict(zip(theirs, ours, strict=True))
+    pairs = tuple((true, place[index]) for index, true in enumerate(structures))
     both = [
         (true.composition.reduced_formula, guess.composition.reduced_formula)
-        for (true, _), guess in zip(pairs, guesses, strict=True)
-        if guess is not None
+        for true, index in pairs
+        if (guess := entries[index].crystal) is not None
     ]
     different = sum(wanted != got for wanted, got in both)
     if different and Counter(wanted for wanted, _ in both) == Counter(got for _, got in both):
@@ -60,12 +147,6 @@ def _in_order(pairs: list[tuple[Structure, int]], entries: Sequence[Entry]) -> l
             "composition, though the same compositions occur; give predictions the file names of the true structures"
         )
     return pairs
-
-
-def _stem(name: str) -> str:
-    """Return a name without folder and suffix, such as `a` of `x/a.cif`; of a frame of a file only `#frame`."""
-    file, hash_sign, frame = name.rpartition("#")
-    return f"#{frame}" if hash_sign else PurePosixPath(frame or file).stem
 
 
 def csp_figures(

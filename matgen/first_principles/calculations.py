@@ -15,6 +15,7 @@ from matgen.first_principles.gpaw_interpreter import Interpreter
 from matgen.first_principles.gpaw_processes import calculate_many
 from matgen.first_principles.xtb_minimum import XtbMinimum, minima
 from matgen.relaxation.xtb import METHOD, XtbConfig
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.runtime.json_lines import append_json_lines, read_json_lines
 from matgen.structures.candidate import Material, as_crystal, as_molecule
 from matgen.structures.record import material_record
@@ -207,7 +208,16 @@ def calculated(
     waiting: list[Subject] = []
     for one in structures:
         name, structure, *smiles = one
-        keys[name], materials[name] = plan.key(structure, *smiles), structure
+        fault = ""
+        try:
+            keys[name], materials[name] = plan.key(structure, *smiles), structure
+        except Exception as error:
+            if of_the_machine(error):
+                raise
+            fault = reason_of(error)
+        if fault:
+            yield name, plan.failed(fault)
+            continue
         earlier = done.get(keys[name])
         if earlier is not None and plan.stands(earlier):
             yield name, earlier

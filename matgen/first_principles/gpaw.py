@@ -59,7 +59,7 @@ class FirstPrinciplesConfig:
         check_positive(self, "cutoff", "kpoint_density", "smearing", "symprec")
         check_least(self, 1, "max_iterations")
         check_least(self, 0, "gap_tolerance", "soft_cutoff")
-        if self.gap_kpoint_density and not self.gap_kpoint_density >= self.kpoint_density:
+        if self.gap_kpoint_density and not self.kpoint_density <= self.gap_kpoint_density < math.inf:
             raise ConfigError(
                 f"expected gap_kpoint_density of 0, or at least that of the first mesh ({self.kpoint_density:g}), got "
                 f"{self.gap_kpoint_density:g}"

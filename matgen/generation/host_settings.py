@@ -1,10 +1,12 @@
 """The table [host]: a crystal that is changed in places, or a molecular fragment that is held."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from matgen.chemistry.elements import ATOMIC_NUMBERS
 from matgen.generation.errors import RequestError
 from matgen.structures.hosts import Host, read_host
 from matgen.templates.fragments import Fragment
@@ -68,6 +70,13 @@ class HostConfig:
     def host(self) -> Host | None:
         """The crystal of the host or of the start; None without one."""
         return read_host(Path(self.file or self.start)) if self.given else None
+
+    @cached_property
+    def elements(self) -> frozenset[int]:
+        """Atomic numbers of the crystal, and of what is named to be put into it."""
+        named = re.findall(r"[A-Z][a-z]?", " ".join((*self.replace, *self.insert)))
+        own = set() if self.host is None else {z for _, z in self.host.template.sites}
+        return frozenset(own | {ATOMIC_NUMBERS[symbol] for symbol in named if symbol in ATOMIC_NUMBERS})
 
     @cached_property
     def held_fragment(self) -> Fragment | None:

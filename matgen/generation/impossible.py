@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from matgen.checks.crystals import VOLUME_WINDOW
+from matgen.checks.crystals import volume_range
 from matgen.chemistry.economics import Counts, economics, mass
-from matgen.chemistry.elements import SYMBOLS, atomic_volumes, reduced
+from matgen.chemistry.elements import SYMBOLS, reduced
 from matgen.chemistry.hazards import HAZARDOUS, hazard
 from matgen.chemistry.moments import moments
 from matgen.generation.constraints import CompositionConstraints
@@ -62,7 +62,7 @@ def check_possible(targets: Iterable[Target], rules: Rules) -> None:
     """Check that an allowed composition can meet each target for a computed property.
 
     The bounds are those of compositions of the required elements and one more, which are the extremes of any weighted
-    mean over the atoms; volumes lie within `VOLUME_WINDOW` of those expected, and moments at most `HIGHER_MOMENT`
+    mean over the atoms; volumes lie within `volume_range`, and moments at most `HIGHER_MOMENT`
     above the highest that CHGNet gives an atom of the element in `moments.csv`.
 
     Raises:
@@ -124,14 +124,13 @@ def _values(name: str, counts: Counts) -> tuple[float, float]:
     if name in OF_COMPOSITION:
         value = OF_COMPOSITION[name](counts)
         return value, value
-    volumes = atomic_volumes().tolist()
-    volume = sum(n * volumes[z] for z, n in counts.items())
+    volumes = volume_range(counts)
     if name in OF_STRUCTURE:
         own, n_atoms = mass(counts), sum(counts.values())
-        ends = sorted(OF_STRUCTURE[name](own, n_atoms, factor * volume) for factor in VOLUME_WINDOW)
+        ends = sorted(OF_STRUCTURE[name](own, n_atoms, volume) for volume in volumes)
         return ends[0], ends[1]
     highest = sum(n * (moments()[z].highest + HIGHER_MOMENT) for z, n in counts.items())
-    return 0.0, OF_MOMENTS[name](highest, counts, VOLUME_WINDOW[0] * volume)
+    return 0.0, OF_MOMENTS[name](highest, counts, volumes[0])
 
 
 def _weights(rules: MoleculeRules) -> tuple[float, float]:

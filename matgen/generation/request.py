@@ -5,18 +5,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
+from matgen.chemistry.elements import SYMBOLS
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.between import with_both, with_ends
 from matgen.generation.between_settings import BetweenConfig
-from matgen.generation.comparable_energies import check_energies
+from matgen.generation.comparable_energies import check_energies, check_named
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
+from matgen.generation.formulas import parse_formula
 from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
 from matgen.generation.host_settings import HostConfig
 from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
+from matgen.generation.known_chemistry import unknown_chemistry
 from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -153,7 +156,9 @@ class Request:
                 changes[name] = overlaid(getattr(self, name), change)
         if "energies" in options:
             changes["energies"] = _terms(options["energies"])
-        return replace(self, **changes)
+        found = replace(self, **changes)
+        check_named(found, options)
+        return found
 
     @cached_property
     def property_targets(self) -> tuple[Target, ...]:
@@ -192,7 +197,15 @@ class Request:
                 for target in self.all_targets
                 if target.name in OF_NON_METALS
             ]
+        if self.doubt:
+            found.append(f"no known chemistry forms {self.composition.formula}: {self.doubt}")
         return tuple(dict.fromkeys(filter(None, found)))
+
+    @cached_property
+    def doubt(self) -> str:
+        """Why no known chemistry forms the formula of a crystal; empty if it may."""
+        formula = self.composition.formula if self.kind == "crystal" else ""
+        return unknown_chemistry({SYMBOLS[z]: n for z, n in parse_formula(formula).items()}) if formula else ""
 
     @cached_property
     def ends(self) -> tuple[tuple[float, "Request"], ...]:
@@ -240,7 +253,8 @@ class Request:
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
         n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
-        return crystal_rules(self.composition, self.symmetry, n_elements)
+        examples = {z for example in self.examples for z in example.template.composition}
+        return crystal_rules(self.composition, self.symmetry, n_elements, self.host.elements | examples)
 
     @cached_property
     def molecule_rules(self) -> MoleculeRules:

@@ -1,6 +1,7 @@
 """Whether what a request asks can be had together."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from matgen.generation.errors import RequestError
 from matgen.generation.host_plan import DefectPlan
@@ -32,6 +33,25 @@ NOT_OF_DEFECTS = (
     "symmetry.space_groups",
 )
 """Constraints that choose among templates, of which point defects have none."""
+
+
+NO_ZERO = ("max_atoms", "formula_units")
+"""Flat keywords of which 0 would mean nothing; tables have it for "any"."""
+
+
+def check_asked(options: Mapping[str, Any]) -> None:
+    """Check that what was asked in words of its own is a request: no empty text, and no zero where that means "any".
+
+    Raises:
+        RequestError: it is none.
+    """
+    for name in NO_ZERO:
+        if name in options and not options[name]:
+            raise RequestError(f"expected {name} of at least 1, got {options[name]}; leave it out for any number")
+    for name, value in options.items():
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+        if any(isinstance(text, str) and not text.strip() for text in texts):
+            raise RequestError(f"expected {name} with a value, got an empty text; leave it out if it may be any")
 
 
 def check_request(request: "Request") -> None:

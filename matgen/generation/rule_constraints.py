@@ -12,6 +12,7 @@ from matgen.generation.constraints import CompositionConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.rules.composition import composition_distance
+from matgen.rules.groups import NOBLE_GASES
 from matgen.rules.satisfiability import satisfiable, smallest_contradiction
 from matgen.rules.statement import And, Comparison, Operator, Or, Quantity, Rule, Tree, comparisons, negation, present
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError
@@ -45,7 +46,20 @@ def crystals(composition: CompositionConstraints) -> Domain:
     units = [composition.formula_units] if composition.formula_units else range(1, MAX_ATOMS + 1)
     cells = ({z: n * k for z, n in unit.items()} for k in units)
     fitting = tuple(cell for cell in cells if 0 < sum(cell.values()) <= MAX_ATOMS)
-    return Domain(frozenset(known_elements()), MAX_ATOMS, (), fitting, f"crystal of at most {MAX_ATOMS} atoms")
+    return Domain(proposed_elements(composition), MAX_ATOMS, (), fitting, f"crystal of at most {MAX_ATOMS} atoms")
+
+
+def proposed_elements(composition: CompositionConstraints) -> frozenset[int]:
+    """Return the elements that crystals may have unless a list says otherwise: noble gases only where they are named.
+
+    A rule or a preference names them if it reads no other elements, as `count(Xe) >= 1` and `noble_gas implies O` do.
+    """
+    named = {element(symbol, must_be_known=False) for symbol in (*composition.elements, *composition.include)}
+    named |= set(parse_formula(composition.formula)) if composition.formula else set()
+    for rule in (*composition.statements, *composition.preferences):
+        read = (leaf.quantity.elements for leaf in comparisons(rule.tree))
+        named |= {z for elements in read if elements <= NOBLE_GASES for z in elements}
+    return frozenset(known_elements()) - (NOBLE_GASES - named)
 
 
 def molecules(composition: CompositionConstraints, charge: int) -> Domain:
@@ -116,8 +130,9 @@ def within(n_elements: tuple[int, int]) -> list[Rule]:
 
 
 def held(fragment: Fragment) -> Rule:
-    """Return the atoms of a fragment as a rule."""
+    """Return the atoms of a fragment as a rule, and how many a molecule has with one more at each open position."""
     atoms = [_count(frozenset({z}), ">=", n) for z, n in sorted(fragment.counts.items()) if n]
+    atoms.append(_count(HEAVY_ELEMENTS, ">=", fragment.fewest))
     return Rule(f"--fragment {fragment.smiles}", And(tuple(atoms)))
 
 

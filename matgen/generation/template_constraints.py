@@ -9,7 +9,7 @@ from matgen.generation.constraints import CompositionConstraints, GraphConstrain
 from matgen.generation.errors import RequestError
 from matgen.generation.formulas import element, formula_counts, parse_formula
 from matgen.generation.impossible import check_hazards
-from matgen.generation.rule_constraints import check_rules, crystals, held, molecules, within
+from matgen.generation.rule_constraints import check_rules, crystals, held, molecules, proposed_elements, within
 from matgen.templates.crystal_rules import MAX_ATOMS, ContradictionError, TemplateRules
 from matgen.templates.fragments import Fragment
 from matgen.templates.molecule_rules import MoleculeRules
@@ -23,14 +23,18 @@ MOLECULE_ELEMENTS = (HYDROGEN, 6, 7, 8, 9)
 
 
 def crystal_rules(
-    composition: CompositionConstraints, symmetry: SymmetryConstraints, n_elements: tuple[int, int] = (1, MAX_ATOMS)
+    composition: CompositionConstraints,
+    symmetry: SymmetryConstraints,
+    n_elements: tuple[int, int] = (1, MAX_ATOMS),
+    given: frozenset[int] = frozenset(),
 ) -> TemplateRules:
-    """Return the hard constraints on crystals.
+    """Return the hard constraints on crystals; noble gases occur only where they are asked for.
 
     Args:
         composition: which elements may occur, and how many atoms.
         symmetry: which space groups.
         n_elements: smallest and largest number of distinct elements.
+        given: elements of crystals that the request gives, or that it puts into them.
 
     Raises:
         RequestError: the formula has more atoms than the models know.
@@ -40,7 +44,8 @@ def crystal_rules(
     """
     check_hazards(composition)
     max_atoms = composition.max_atoms or MAX_ATOMS
-    allowed = frozenset(map(element, composition.elements)) or frozenset(known_elements())
+    others = proposed_elements(composition) | given.intersection(known_elements())
+    allowed = frozenset(map(element, composition.elements)) or others
     excluded = _excluded(composition)
     counts = parse_formula(composition.formula) if composition.formula else {}
     atoms = sum(counts.values())

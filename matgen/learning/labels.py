@@ -16,6 +16,7 @@ from matgen.chemistry.elements import known_elements
 from matgen.learning.rows import LabelConfig, LabelError, Row
 from matgen.learning.tables import FRAMES, TABLES, frame_rows, table_rows
 from matgen.learning.verified import result_files, verified_rows
+from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate
 from matgen.structures.files import MissingPathError
 from matgen.structures.run_folder import CANDIDATES
@@ -102,7 +103,8 @@ def _checked(rows: Iterable[Row]) -> tuple[tuple[Label, ...], tuple[tuple[str, s
     sound: dict[str, Label] = {}
     skipped = []
     for row in rows:
-        reason = row.error or (_unfit(row) if row.structure is not None else "no structure")
+        unfit = guarded(_unfit, row, lambda _, why: f"not assessed: {why}") if row.structure is not None else ""
+        reason = row.error or (unfit if row.structure is not None else "no structure")
         if reason:
             skipped.append((row.name, reason))
         elif row.structure is not None:

@@ -16,8 +16,10 @@ from matgen.first_principles.subjects import OWN_FILES
 from matgen.learning.rows import PBE, LabelConfig, LabelError, Row, failed_row
 from matgen.runtime.config import did_you_mean
 from matgen.structures.broken import BrokenStructureError
+from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.files import found, read, read_structures
 from matgen.structures.formats import Piece
+from matgen.structures.poscar import is_head
 from matgen.structures.reading import read_piece
 
 FOREIGN = re.compile(
@@ -106,7 +108,8 @@ def _of_row(name: str, row: Mapping[str, Any], path: Path, by_stem: Mapping[str,
 def held_structure(held: Any, folder: Path) -> Structure:
     """Return the structure of a CIF, of a JSON text or object, or of a file of that name."""
     text = held if isinstance(held, str) else ""
-    if text and "_cell_length_a" not in text and not text.lstrip().startswith("{"):
+    written = HAS_CELL.search(text) or text.lstrip().startswith("{") or is_head(text.splitlines()[:7])
+    if text and not written:
         file = folder / text
         if not file.is_file():
             raise BrokenStructureError(f"expected a CIF, a pymatgen JSON or a file, got {text[:60]!r}")

@@ -8,6 +8,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
 from matgen.metrics.estimate import Bootstrap, Estimate, average, share
+from matgen.runtime.failures import guarded
 
 LTOL, STOL, ANGLE_TOL = 0.3, 0.5, 10.0
 MATCHER = StructureMatcher(ltol=LTOL, stol=STOL, angle_tol=ANGLE_TOL)
@@ -17,10 +18,13 @@ HOW = f"StructureMatcher ltol {LTOL:g}, stol {STOL:g}, {ANGLE_TOL:g}°"
 
 
 def rms_distance(first: Structure, second: Structure) -> float:
-    """Return the RMS distance over (volume per atom)^(1/3), volumes rescaled to their mean; NaN without a match."""
+    """Return the RMS distance over (volume per atom)^(1/3), volumes rescaled to their mean; NaN without a match.
+
+    Two structures whose comparison raises an exception do not match.
+    """
     if first.composition.reduced_formula != second.composition.reduced_formula:
         return math.nan
-    found = MATCHER.get_rms_dist(first, second)
+    found = guarded(lambda pair: MATCHER.get_rms_dist(*pair), (first, second), lambda _, __: None)
     return math.nan if found is None else float(found[0])
 
 

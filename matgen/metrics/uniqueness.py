@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pymatgen.core.structure import Structure
 
 from matgen.novelty.duplicates import SeenStructures
-from matgen.novelty.fingerprint import NoFingerprintError
+from matgen.runtime.failures import guarded
 
 
 def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] | None = None) -> list[bool]:
@@ -16,7 +16,7 @@ def first_of_kind(structures: Sequence[Structure | None], among: Sequence[bool] 
 
     Args:
         structures: asked for at most twice each, so that they may be built on access; None for a missing one. Its flag
-            is false, as is that of a structure that cannot be compared.
+            is false, as is that of a structure whose comparison raises an exception.
         among: flags of those that take part; all if left out.
     """
     indices = [index for index in range(len(structures)) if among is None or among[index]]
@@ -35,7 +35,4 @@ def _place(structure: Structure) -> tuple[str, float, int]:
 
 
 def _is_new(structure: Structure, seen: SeenStructures) -> bool:
-    try:
-        return seen.add(structure) is None
-    except NoFingerprintError:
-        return False
+    return guarded(lambda one: seen.add(one) is None, structure, lambda _, __: False)

@@ -11,7 +11,7 @@ from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 
 SEPARATION = 0.5
 """Least distance between two atoms, Å."""
@@ -31,7 +31,7 @@ def is_separated(structure: Structure) -> bool:
     return bool((distances >= SEPARATION).all())
 
 
-def is_spaced(structure: Structure, limit: float = MIN_CONTACT) -> bool:
+def is_spaced(structure: Structure, limit: float = OF_RADII) -> bool:
     """Return whether no contact, own images included, is below `limit` times the sum of covalent radii."""
     if not _is_finite(structure) or structure.volume < SMALLEST_VOLUME:
         return False

@@ -43,6 +43,7 @@ class Known:
         space_group: number; 0 if unknown.
         how: method of comparison.
         difference: between the fingerprints.
+        volume_ratio: volume per atom of the other crystal over that of this one.
     """
 
     material_id: str
@@ -50,6 +51,11 @@ class Known:
     space_group: int
     how: str
     difference: float
+    volume_ratio: float = 1.0
+
+    def similar_volume(self, window: float = VOLUME_WINDOW) -> bool:
+        """Return whether the volumes per atom differ by at most this share."""
+        return abs(math.log(self.volume_ratio)) <= math.log1p(window)
 
 
 @dataclass(frozen=True)
@@ -134,17 +140,23 @@ class KnownIndex:
     ) -> Known | None:
         """Return the entry that equals a structure, or None.
 
+        A crystal that is an expanded or compressed copy of a known one equals it, too: within `TOLERANCE`, fingerprints
+        decide whatever the volumes are.
+
         Args:
             structure: to look for; or its fingerprint, which then decides alone.
             tolerance: largest difference between equal fingerprints.
-            window: largest relative difference between their volumes per atom.
+            window: largest relative difference between volumes per atom at which more than `TOLERANCE` is allowed, and
+                `StructureMatcher` compares.
 
         Raises:
             NoFingerprintError: the structure is disordered or broken.
         """
-        near = self._ranked(_fingerprint(structure), window)
-        if near and near[0].difference <= tolerance:
-            return near[0]
+        ranked = self._ranked(_fingerprint(structure))
+        near = [entry for entry in ranked if entry.similar_volume(window)]
+        copies = [entry for entry in ranked if entry.difference <= min(TOLERANCE, tolerance)]
+        if equal := next((entry for entry in near if entry.difference <= tolerance), None) or next(iter(copies), None):
+            return equal
         if isinstance(structure, Structure):
             for entry in near:
                 known = self.structures.get(entry.material_id)
@@ -152,17 +164,23 @@ class KnownIndex:
                     return replace(entry, how="StructureMatcher")
         return None
 
-    def _ranked(self, target: Fingerprint, window: float = math.inf) -> list[Known]:
-        """Return entries of the same formula and similar volume, nearest first."""
+    def _ranked(self, target: Fingerprint) -> list[Known]:
+        """Return entries of the same formula, nearest first."""
         entries = self.by_formula.get(target.formula)
         if entries is None:
             return []
         differences = np.abs(entries.shells() - target.shells).max(axis=1)
-        near = np.abs(np.log(entries.volumes / target.volume)) <= math.log1p(window)
-        order = [k for k in np.argsort(differences, kind="stable").tolist() if near[k]]
+        ratios = target.volume / entries.volumes
         return [
-            Known(entries.names[k], target.formula, int(entries.groups[k]), "fingerprint", float(differences[k]))
-            for k in order
+            Known(
+                entries.names[k],
+                target.formula,
+                int(entries.groups[k]),
+                "fingerprint",
+                float(differences[k]),
+                float(ratios[k]),
+            )
+            for k in np.argsort(differences, kind="stable").tolist()
         ]
 
 
@@ -181,8 +199,9 @@ def known_formulas() -> frozenset[str]:
 def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TOLERANCE) -> Verdict:
     """Check that a structure is none of the known ones.
 
-    The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula. A
-    crystal relaxed at a pressure is compared regardless of volume, for known ones have that of none.
+    The value is the difference from the nearest known fingerprint of the same formula, infinite for a new formula. An
+    expanded or compressed copy of a known crystal is none. A crystal relaxed at a pressure is compared regardless of
+    volume also beyond `TOLERANCE`, for known ones have that of none.
     """
     structure = candidate.crystal
     try:
@@ -197,6 +216,8 @@ def novel_verdict(candidate: Candidate, known: KnownIndex, tolerance: float = TO
     if found is not None:
         sure = "known: " if found.difference <= TOLERANCE or known.structures else "perhaps known, a form of "
         reason = f"{sure}{_named(found)}, by {found.how}; they differ by {found.difference:.3f}"
+        if not found.similar_volume():
+            reason += f", and this one has {found.volume_ratio:.2f} times its volume"
         return Verdict("novel", passed=False, value=found.difference, unit="", reason=reason)
     if nearest is None:
         reason = f"no known crystal of formula {target.formula} to compare with"

@@ -8,7 +8,7 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
-from matgen.novelty.fingerprint import VOLUME_WINDOW, Fingerprint, fingerprint
+from matgen.novelty.fingerprint import TOLERANCE, VOLUME_WINDOW, Fingerprint, fingerprint
 from matgen.structures.packed import Packed, packed, unpacked_crystal
 
 MATCHER = StructureMatcher()
@@ -57,15 +57,16 @@ class _OneFormula:
         self.seen.append(one)
 
     def near(self, found: Fingerprint) -> list[_Seen]:
-        """Return the structures of similar volume and fingerprint, the most similar first."""
+        """Return the structures of similar volume and fingerprint, or equal fingerprint, the most similar first."""
         n = len(self.seen)
         if n == 0:
             return []
         apart = np.abs(self._log_volumes[:n] - math.log(found.volume))
-        rows = np.flatnonzero(apart <= math.log1p(VOLUME_WINDOW))
+        windows = np.where(apart <= math.log1p(VOLUME_WINDOW), MATCHER_WINDOW, TOLERANCE)
+        rows = np.arange(n)
         for step in (SOME_SHELLS, 1):  # few of the many pass the first comparison
             differences = np.abs(self._shells[rows, ::step] - found.shells[::step]).max(axis=1, initial=0.0)
-            near = differences <= MATCHER_WINDOW
+            near = differences <= windows[rows]
             rows, differences = rows[near], differences[near]
         order = np.argsort(differences, kind="stable")
         return [self.seen[row] for row in rows[order]]
@@ -75,8 +76,9 @@ class SeenStructures:
     """Structures seen so far, by reduced formula.
 
     `StructureMatcher` decides, at 2 ms (a few atoms) to 50 ms (20 atoms) a pair. It compares structures of similar
-    volume and fingerprint only, the most similar first, and no two whose primitive cells differ in their number of
-    atoms, which it calls different. Duplicates are not kept, and the others as arrays.
+    volume and fingerprint only, or of any volume if the fingerprint is the same, the most similar first, and no two
+    whose primitive cells differ in their number of atoms, which it calls different. Duplicates are not kept, and the
+    others as arrays.
     """
 
     def __init__(self) -> None:

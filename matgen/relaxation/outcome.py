@@ -5,7 +5,7 @@ import math
 from matgen.relaxation.config import RelaxConfig
 from matgen.structures.candidate import Relaxation
 
-RELAXATION_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError)
+RELAXATION_ERRORS = (RuntimeError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError, AssertionError)
 """Exceptions that a structure may cause without a fault of the program.
 
 CHGNet raises ValueError on isolated atoms and RuntimeError on unknown elements, ASE subclasses of RuntimeError, tables

@@ -14,9 +14,10 @@ from matgen.relaxation.calculators import chgnet_calculator, kept_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
-from matgen.relaxation.outcome import RELAXATION_ERRORS, failed
+from matgen.relaxation.outcome import failed
 from matgen.relaxation.symmetric import relax
-from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.failures import each, of_the_machine
+from matgen.runtime.processes import in_chunks, in_pool
 from matgen.structures.candidate import Relaxation
 
 M = TypeVar("M", Structure, Molecule)
@@ -98,7 +99,11 @@ def relaxed_together(
             found += _free([tasks[index] for index in group], config, device)
     done = {result.index for result in found}
     alone = [(index, structure) for index, structure, _ in tasks if index not in done]
-    return found + [Relaxed(i, *relax(structure, kept_calculator(make_calculator), config)) for i, structure in alone]
+
+    def by_ase(task: tuple[int, Structure]) -> Relaxed[Structure]:
+        return Relaxed(task[0], *relax(task[1], kept_calculator(make_calculator), config))
+
+    return found + each(by_ase, alone, lambda task, reason: Relaxed(*task, failed(reason, "unknown")))
 
 
 def _free(tasks: list[Task], config: RelaxConfig, device: str) -> list[Relaxed[Structure]]:
@@ -107,7 +112,9 @@ def _free(tasks: list[Task], config: RelaxConfig, device: str) -> list[Relaxed[S
     try:
         for result in relax_batch(tasks, surface_on(device), config, slots=batching(device).slots):
             found.append(Relaxed(*result))  # noqa: PERF401 (results before an error are kept)
-    except RELAXATION_ERRORS:
+    except Exception as error:
+        if of_the_machine(error):
+            raise
         done = {result.index for result in found}
         rest = [task for task in tasks if task[0] not in done] if len(tasks) > 1 else []
         half = (len(rest) + 1) // 2
@@ -178,6 +185,6 @@ def processes_worth_starting(structures: Sequence[Structure], n_jobs: int) -> in
     return 1 if sum(map(len, structures)) <= FEW_ATOMS else n_jobs
 
 
-def given_up(task: tuple[int, M, float]) -> Relaxed[M]:
+def given_up(task: tuple[int, M, float], reason: str) -> Relaxed[M]:
     """Return the outcome of a structure whose relaxation ends its worker."""
-    return Relaxed(task[0], task[1], failed(DIED, "unknown"))
+    return Relaxed(task[0], task[1], failed(reason, "unknown"))

@@ -21,6 +21,7 @@ from matgen.relaxation.force_constants import model_hessian
 from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, failed
 from matgen.relaxation.pool import Relaxed, given_up
 from matgen.runtime.config import check_least, check_positive
+from matgen.runtime.failures import each
 from matgen.runtime.processes import in_chunks, in_pool
 from matgen.structures.candidate import Relaxation
 
@@ -139,7 +140,11 @@ def relax_molecules(
 
 
 def _each_relaxed(tasks: tuple[tuple[int, Molecule, float], ...], config: XtbConfig | None) -> list[Relaxed[Molecule]]:
-    return [Relaxed(index, *relax_molecule(molecule, config)) for index, molecule, _ in tasks]
+    return each(
+        lambda task: Relaxed(task[0], *relax_molecule(task[1], config)),
+        tasks,
+        lambda task, reason: Relaxed(task[0], task[1], failed(reason, POTENTIAL)),
+    )
 
 
 def unfit(molecule: Molecule) -> str:

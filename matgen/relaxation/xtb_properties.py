@@ -22,6 +22,12 @@ LEVELS = (0.7063, 0.0069, 0.0804, -0.0684, 0.0085, 7.2515)
 GAP_ERROR = 0.38
 """Root mean square error of the quadratic form, eV."""
 
+CALIBRATED = frozenset({1, 6, 7, 8, 9})
+"""Atomic numbers of the molecules of the fit."""
+
+LINE_ERROR = 0.6
+"""The same of the line, eV."""
+
 
 @dataclass(frozen=True)
 class XtbProperties:
@@ -65,6 +71,18 @@ def electronic(molecule: Molecule) -> XtbProperties:
         )
     except RELAXATION_ERRORS as error:
         return _unknown(f"{type(error).__name__}: {error}")
+
+
+def estimated_gap(found: XtbProperties, molecule: Molecule) -> tuple[float, float]:
+    """Return the estimate of the B3LYP gap that all commands report as `xtb_gap`, and its error, eV.
+
+    The quadratic form holds for molecules like those of QM9, neutral, of H, C, N, O and F, and without unpaired
+    electrons; for others, whose levels lie elsewhere, it is the line.
+    """
+    closed = int(molecule.charge) == 0 and int(molecule.spin_multiplicity) == 1
+    if closed and CALIBRATED.issuperset(molecule.atomic_numbers):
+        return gap_from_levels(found), GAP_ERROR
+    return calibrated_gap(found), LINE_ERROR
 
 
 def calibrated_gap(found: XtbProperties) -> float:

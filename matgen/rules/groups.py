@@ -10,9 +10,9 @@ def _numbers(symbols: str) -> frozenset[int]:
 _ALL = frozenset(ATOMIC_NUMBERS.values())
 _HALOGENS = _numbers("F Cl Br I")
 _CHALCOGENS = _numbers("O S Se Te")
-_NOBLE_GASES = _numbers("He Ne Ar Kr Xe")
+NOBLE_GASES = _numbers("He Ne Ar Kr Xe")
 _METALLOIDS = _numbers("B Si Ge As Sb Te")
-_NONMETALS = _HALOGENS | _NOBLE_GASES | _numbers("H C N O P S Se")
+_NONMETALS = _HALOGENS | NOBLE_GASES | _numbers("H C N O P S Se")
 _LANTHANIDES = frozenset(range(57, 72))
 _ACTINIDES = frozenset(range(89, 95))
 
@@ -28,7 +28,7 @@ GROUPS: dict[str, frozenset[int]] = {
     "pnictogen": _numbers("N P As Sb Bi"),
     "chalcogen": _CHALCOGENS,
     "halogen": _HALOGENS,
-    "noble_gas": _NOBLE_GASES,
+    "noble_gas": NOBLE_GASES,
     "metal": _ALL - _NONMETALS - _METALLOIDS - _numbers("Po At Rn"),
     "metalloid": _METALLOIDS,
     "nonmetal": _NONMETALS,

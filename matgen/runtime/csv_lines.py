@@ -6,6 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
+def writable(text: str) -> str:
+    """Return text with a mark in place of what cannot be written as UTF-8, such as the bytes of a foreign file name."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
 def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, header: bool = True) -> str:
     """Return rows as CSV with Unix line ends; a missing value is empty, an unknown column an error."""
     text = io.StringIO(newline="")

@@ -1,18 +1,19 @@
 """Work in chunks on a pool of processes.
 
-If a worker dies, no other result is lost: the chunks in progress are repeated one by one, in halves if a worker dies
-again, until the item at fault is found and given up.
+If a worker dies or finds no end, no other result is lost: its chunk is repeated, in halves, until the item at fault is
+found and given up.
 """
 
 import os
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+from matgen.runtime.workers import LocalProcesses, WorkerDiedError, WorkerHungError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,7 +22,8 @@ TRIES = 3
 """Number of workers that may die over a single item before it is given up."""
 
 DIED = f"{TRIES} workers died over it, perhaps for want of memory"
-"""Reason for an item that is given up."""
+HUNG = "a worker found no end of it and was stopped"
+"""Reasons for an item that is given up."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,21 @@ class Chunk(Generic[T]):
     items: tuple[T, ...]
     deaths: int = 0
 
-    def after_death(self) -> "tuple[Chunk[T], ...]":
-        """Return the chunks to try after a worker has died; none to give up."""
+    def after_death(self, *, hung: bool = False) -> "tuple[Chunk[T], ...]":
+        """Return the chunks to try after a worker has died, or was stopped since it hung; none to give up."""
         if len(self.items) > 1:
             half = len(self.items) // 2
             return Chunk(self.items[:half]), Chunk(self.items[half:])
-        return (Chunk(self.items, self.deaths + 1),) if self.deaths + 1 < TRIES else ()
+        return (Chunk(self.items, self.deaths + 1),) if self.deaths + 1 < TRIES and not hung else ()
 
 
 def in_pool(
     work: Callable[[tuple[T, ...]], list[R]],
     chunks: Iterable[Chunk[T]],
-    given_up: Callable[[T], R],
+    given_up: Callable[[T, str], R],
     jobs: int,
     ahead: int = 1,
+    seconds: Callable[[int], float] | None = None,
 ) -> Iterator[list[R]]:
     """Yield the results of each chunk, in the order of completion.
 
@@ -54,33 +57,49 @@ def in_pool(
     Args:
         work: function of the items of a chunk.
         chunks: chunks of items.
-        given_up: returns the result of an item over which workers die.
+        given_up: returns the result of an item over which workers die or find no end, from it and the reason.
         jobs: number of processes; 1 uses this one.
         ahead: chunks taken for each process, including the one in progress.
+        seconds: number of items → time after which a worker is stopped; None for no limit. This process has none.
     """
-    queue = enumerate(chunks)
-    at_work: dict[int, Chunk[T]] = {}
+    if jobs == 1:
+        yield from (work(chunk.items) for chunk in chunks)
+    else:
+        yield from apart(work, chunks, given_up, jobs, ahead, seconds)
 
-    def tasks() -> Iterator[tuple]:
-        for number, chunk in queue:
-            at_work[number] = chunk
-            yield delayed(_numbered)(work, number, chunk.items)
 
-    while True:
-        try:
-            for number, results in _closing(_pool(jobs, ahead)(tasks())):
-                del at_work[number]
-                yield results
-        except BrokenExecutor:
-            suspects = list(at_work.values())
-            at_work.clear()
-            if len(suspects) == 1:  # no other chunk was in progress
-                yield from _after_death(work, suspects[0], given_up)
-            else:
-                for chunk in suspects:
-                    yield from _by_itself(work, chunk, given_up)
-        else:
-            return
+def apart(
+    work: Callable[[tuple[T, ...]], list[R]],
+    chunks: Iterable[Chunk[T]],
+    given_up: Callable[[T, str], R],
+    jobs: int = 1,
+    ahead: int = 1,
+    seconds: Callable[[int], float] | None = None,
+) -> Iterator[list[R]]:
+    """Yield the results of each chunk as `in_pool` does, never by this process."""
+    new, again = iter(chunks), deque[Chunk[T]]()
+    at_work: dict[Future, Chunk[T]] = {}
+    with closing(LocalProcesses(work, jobs)) as workers:
+        while True:
+            while len(at_work) < ahead * jobs:
+                chunk = again.popleft() if again else next(new, None)
+                if chunk is None:
+                    break
+                limit = None if seconds is None else seconds(len(chunk.items))
+                at_work[workers.submit(chunk.items, limit)] = chunk
+            if not at_work:
+                return
+            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                chunk = at_work.pop(future)
+                try:
+                    results = future.result()
+                except (WorkerDiedError, MemoryError) as error:
+                    hung = isinstance(error, WorkerHungError)
+                    parts = chunk.after_death(hung=hung)
+                    again.extend(parts)
+                    results = [] if parts else [given_up(chunk.items[0], HUNG if hung else DIED)]
+                if results:
+                    yield results
 
 
 def in_chunks(items: Iterable[T], size: int) -> Iterator[Chunk[T]]:
@@ -93,48 +112,3 @@ def in_chunks(items: Iterable[T], size: int) -> Iterator[Chunk[T]]:
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _by_itself(
-    work: Callable[[tuple[T, ...]], list[R]], chunk: Chunk[T], given_up: Callable[[T], R]
-) -> Iterator[list[R]]:
-    """Yield the results of a chunk that runs alone, so that the death of a worker is due to it."""
-    try:
-        # One of two workers stays idle; a pool of one would be this process.
-        done = [results for _, results in _pool(2, 1)([delayed(_numbered)(work, 0, chunk.items)])]
-    except BrokenExecutor:
-        yield from _after_death(work, chunk, given_up)
-    else:
-        yield from done
-
-
-def _after_death(
-    work: Callable[[tuple[T, ...]], list[R]], chunk: Chunk[T], given_up: Callable[[T], R]
-) -> Iterator[list[R]]:
-    rest = chunk.after_death()
-    for part in rest:
-        yield from _by_itself(work, part, given_up)
-    if not rest:
-        yield [given_up(chunk.items[0])]
-
-
-def _pool(jobs: int, ahead: int) -> Parallel:
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        return Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=ahead * jobs, batch_size=1)
-
-
-def _numbered(work: Callable[[tuple[Any, ...]], list[Any]], number: int, items: tuple[Any, ...]) -> tuple[int, list]:
-    return number, work(items)
-
-
-def _closing(results: Generator) -> Iterator:
-    """Yield results; stop the workers without joblib's warning if the consumer stops early."""
-    try:
-        # `yield from` would close `results` outside of the block below that silences the warning.
-        for result in results:  # noqa: UP028
-            yield result
-    finally:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*tasks have been successfully executed")
-            warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
-            results.close()

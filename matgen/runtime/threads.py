@@ -1,9 +1,16 @@
 """Threads of PyTorch. The networks are small: more than one thread gains little, and on a busy machine threads wait."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def usual_threads() -> int:
+    """Return the number of threads of a process: `OMP_NUM_THREADS` of the environment, or 1."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isascii() and told.isdigit() and int(told) else 1
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, Protocol
 
 import cloudpickle
@@ -21,12 +21,19 @@ from matgen.errors import UserError
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables of the environment that limit the threads of a process."""
 
+LONGEST = 30 * 86400.0
+"""Seconds after which a worker is stopped if no limit is given."""
+
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder from which workers import matgen."""
 
 
 class WorkerDiedError(Exception):
     """The worker of a task died, perhaps for want of memory; another may do the task."""
+
+
+class WorkerHungError(WorkerDiedError):
+    """The worker of a task found no end in the time allowed and was stopped."""
 
 
 class WorkerError(UserError, RuntimeError):
@@ -97,9 +104,9 @@ class LocalProcesses:
         self._all: set[_Process] = set()
         self._lock, self._closed = Lock(), False
 
-    def submit(self, task: Any) -> Future:
-        """Have a task done by a process that is free, or a new one."""
-        return self._callers.submit(self._answer, task)
+    def submit(self, task: Any, seconds: float | None = None) -> Future:
+        """Have a task done by a process that is free, or a new one, and stop it after so many seconds of work."""
+        return self._callers.submit(self._answer, task, seconds)
 
     def close(self) -> None:
         """Kill the processes."""
@@ -110,20 +117,29 @@ class LocalProcesses:
             process.end()
         self._callers.shutdown(cancel_futures=True)
 
-    def _answer(self, task: Any) -> Any:
+    def _answer(self, task: Any, seconds: float | None) -> Any:
         process = self._free()
+        timer = Timer(LONGEST if seconds is None else seconds, process.stop)
+        timer.daemon = True
         try:
+            timer.start()
             error, answer = process.answer(task)
         except (EOFError, OSError, pickle.UnpicklingError) as reason:
-            process.end()
-            with self._lock:
-                self._all.discard(process)
-            raise WorkerDiedError from reason
+            self._drop(process)
+            raise WorkerHungError if process.stopped else WorkerDiedError from reason
+        finally:
+            timer.cancel()
+        if process.stopped:  # the answer came in the moment in which it was stopped
+            self._drop(process)
+            return _raised(error, answer)
         with self._lock:
             self._idle.append(process)
-        if error:
-            raise answer
-        return answer
+        return _raised(error, answer)
+
+    def _drop(self, process: "_Process") -> None:
+        process.end()
+        with self._lock:
+            self._all.discard(process)
 
     def _free(self) -> "_Process":
         with self._lock:
@@ -136,6 +152,12 @@ class LocalProcesses:
             return process
 
 
+def _raised(error: bool, answer: Any) -> Any:  # noqa: FBT001 (as a worker answers)
+    if error:
+        raise answer
+    return answer
+
+
 class _Process:
     """A process that runs `matgen.runtime.worker_process`, and the pipes to and from it."""
 
@@ -145,6 +167,7 @@ class _Process:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._first: list[Any] = [sys.path, work]
+        self.stopped = False
 
     def answer(self, task: Any) -> tuple[bool, Any]:
         """Return whether a task failed, and its result or the error."""
@@ -156,6 +179,11 @@ class _Process:
         self._first = []
         tasks.flush()
         return pickle.load(answers)  # noqa: S301 (our own process)
+
+    def stop(self) -> None:
+        """Kill the process since it finds no end; whoever waits for its answer ends it."""
+        self.stopped = True
+        self._process.kill()
 
     def end(self) -> None:
         """Kill the process."""

@@ -1,27 +1,31 @@
 """Screening of one chunk of structures by one worker.
 
 Cheap checks come first; if atoms overlap, or a molecule has lost its graph, no model is evaluated, since its prediction
-would be meaningless. The networks read many structures at once. Predictions are only made within the range of the
+would be meaningless. The networks read many structures at once. An exception of any package becomes a failed verdict of
+the structure at fault, and the other checks go on. Predictions are only made within the range of the
 models; the row gives the reason for whatever is missing. What differs between crystals and molecules is in their
 `Screener`.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from matgen.checks.targets import target_met
 from matgen.generation.computed_predictions import computed_predictions
 from matgen.generation.predictors import EVALUATOR, as_predictions
+from matgen.runtime.failures import each, together
 from matgen.screening.config import NONE, ScreenConfig
 from matgen.screening.crystals import CrystalScreener
 from matgen.screening.molecules import MoleculeScreener
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.screening.screener import Screener, skipped
-from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.conversion import state_of
+from matgen.structures.faithful import Faithfulness
 from matgen.structures.files import Found, digest, read
 from matgen.targets.properties import BY_NETWORK
 from matgen.templates.batch import Template, TemplateBatch
@@ -32,6 +36,10 @@ LARGEST = 500
 
 BATCH = 32
 """Structures that the networks read at once; more are no faster on one core."""
+
+
+ENERGY: dict[KindName, tuple[str, str]] = {"crystal": ("hull", "eV/atom"), "molecule": ("xtb", "eV")}
+"""Verdict on the energy and its unit, by kind."""
 
 
 def screener_of(config: ScreenConfig) -> Screener:
@@ -53,18 +61,29 @@ def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
     screener = screener_of(config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the verdicts contain what packages warn of
-        rows = [_read(found, config, screener) for found in chunk]
+        rows = each(partial(_read, config=config, screener=screener), chunk, unread)
         if config.relax != NONE:
-            rows = screener.relaxed(rows)
-        rows = _predicted(rows, config, screener)
+            rows = together(screener.relaxed, rows, _failing("relaxed", "eV/Å"))
+        rows = together(partial(_predicted, config=config, screener=screener), rows, _failing("in_domain", ""))
         if config.has_hull:
-            rows = screener.with_energies(rows)
-        return [row if config.known == NONE else screener.compared(row) for row in rows]
+            name, unit = ENERGY[config.kind]
+            rows = together(screener.with_energies, rows, _failing(name, unit))
+        return rows if config.known == NONE else each(screener.compared, rows, _failing("novel", ""))
+
+
+def unread(found: Found, reason: str) -> Row:
+    """Return the row of a structure that an exception keeps from being read."""
+    return Row(found.name, found.path, found.index, digest(found), f"not readable: {reason}")
+
+
+def _failing(name: str, unit: str) -> Callable[[Row, str], Row]:
+    """Return what adds the failed verdict of a check that raised an exception to a row."""
+    return lambda row, reason: row.with_verdicts(skipped(name, unit, f"not assessed: {reason}"))
 
 
 def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     """Read a structure, and make its row with the verdicts that need no model."""
-    entry = read(found, config.kind)
+    entry = read(found, config.kind, contradictory=True)
     row = Row(entry.name, entry.path, entry.index, digest(found), entry.error)
     if entry.structure is None:
         return row
@@ -75,14 +94,23 @@ def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     candidate = screener.candidate(entry.name, entry.structure, entry.template)
     reason = f"read from its file; {entry.note}" if entry.note else "read from its file"
     readable = Verdict("reads", passed=True, value=float(n_atoms), unit="atoms", reason=reason)
-    return screener.checked(replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable))
+    row = replace(row, n_atoms=n_atoms, candidate=candidate).with_verdicts(readable)
+    if config.kind == "crystal":
+        row = row.with_verdicts(_faithful(entry.faithful))
+    return screener.checked(row.with_remarks(file=entry.note))
+
+
+def _faithful(found: Faithfulness) -> Verdict:
+    """Return the verdict on whether the crystal is the one that its file describes; its value counts comparisons."""
+    return Verdict("faithful", found.passed, float(len(found.compared)), "comparisons", found.reason)
 
 
 # ---------------------------------------------------------------- networks
 
 
-def _predicted(rows: list[Row], config: ScreenConfig, screener: Screener) -> list[Row]:
+def _predicted(given: Sequence[Row], config: ScreenConfig, screener: Screener) -> list[Row]:
     """Add the graph energy, the properties by predictor and evaluator, and the verdicts on them."""
+    rows = list(given)
     templates: dict[int, Template] = {}
     for index, row in enumerate(rows):
         if row.candidate is None:

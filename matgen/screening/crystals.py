@@ -12,6 +12,7 @@ import spglib
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
+from matgen.checks.contacts import nearest_limit
 from matgen.checks.crystals import charge_balance, density, min_distance
 from matgen.checks.verdicts import converged
 from matgen.chemistry.elements import known_elements
@@ -27,7 +28,7 @@ from matgen.screening.row import GIVEN, RELAXED, Row
 from matgen.screening.screener import skipped
 from matgen.structures.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.structures.conversion import described
-from matgen.structures.symmetry import NO_SYMMETRY, space_group
+from matgen.structures.symmetry import NO_SYMMETRY, TIGHT, space_group, within
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS
 from matgen.weights.files import weights_file
@@ -40,6 +41,11 @@ SAME_ATOM = 0.01
 """Tolerance of translations when the primitive cell is determined, Å."""
 
 OVERLAP = "not assessed, since atoms overlap"
+
+TOO_CLOSE = 0.5
+"""Closest contact of which potential and networks say anything, in least distances allowed."""
+
+NEAR = "atoms overlap, so that energies and predictions are of a crystal that is not possible as given"
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,27 @@ class CrystalScreener:
         return Candidate(name, cell, cell, NO_SYMMETRY)
 
     def checked(self, row: Row) -> Row:
-        """Add the verdicts on distances, density and charges, and the space group."""
+        """Add the verdicts on distances, density and charges, and the space groups within two tolerances."""
         candidate = row.candidate
         if candidate is None:
             return row
-        row = replace(row, candidate=replace(candidate, space_group=space_group(candidate.crystal)))
+        loose = space_group(candidate.crystal)
+        tight = loose if loose == NO_SYMMETRY else space_group(candidate.crystal, TIGHT)
+        symmetry = "" if tight == loose else f"{within(loose)}, {within(tight, TIGHT)}"
+        row = replace(row, candidate=replace(candidate, space_group=loose), tight_space_group=tight)
+        pressed = bool(self.config.relaxation.pressure)
         # Under a pressure, crystals are denser than is usual.
-        usual = [] if self.config.relaxation.pressure else [density(candidate)]
-        return row.with_verdicts(min_distance(candidate), *usual, charge_balance(candidate))
+        usual = [] if pressed else [density(candidate)]
+        row = row.with_verdicts(min_distance(candidate, pressed=pressed), *usual, charge_balance(candidate))
+        overlap = row.candidate is not None and not row.verdicts["min_distance"].passed and not self._overlaps(row)
+        return row.with_remarks(symmetry=symmetry, overlap=NEAR if overlap else "")
 
     def unfit(self, candidate: Candidate) -> str:
-        """Say whether atoms overlap."""
-        return "" if candidate.verdicts["min_distance"].passed else OVERLAP
+        """Say whether atoms overlap so far that neither potential nor networks say anything."""
+        if candidate.verdicts["min_distance"].passed:
+            return ""
+        contact = nearest_limit(candidate.crystal, pressed=bool(self.config.relaxation.pressure))
+        return OVERLAP if contact.distance < TOO_CLOSE * contact.limit else ""
 
     def relaxed(self, rows: Sequence[Row]) -> list[Row]:
         """Relax by CHGNet, many structures at once."""
@@ -116,14 +131,12 @@ class CrystalScreener:
         """Add the energy by CHGNet and the energy above the hull."""
         if self.config.relax == NONE:
             rows = self._static(list(rows))
-        return [_height(row, self.config) for row in rows]
+        return [_no_height(row, OVERLAP) if self._overlaps(row) else _height(row, self.config) for row in rows]
 
     def compared(self, row: Row) -> Row:
         """Check that it is none of the known crystals."""
         if row.candidate is None:
             return row
-        if self._overlaps(row):
-            return row.with_verdicts(skipped("novel", "", OVERLAP))
         return row.with_verdicts(novel_verdict(row.candidate, known_index(self.config.known)))
 
     def check_files(self) -> None:
@@ -153,9 +166,7 @@ class CrystalScreener:
         some = {i: row.candidate.crystal for i, row in enumerate(rows) if row.candidate and not self._overlaps(row)}
         for index, energy in zip(some, potential(list(some.values())), strict=True):
             row = replace(rows[index], potential=potential.potential, geometry=GIVEN)
-            rows[index] = (
-                row.with_verdicts(_no_hull(energy)) if isinstance(energy, str) else replace(row, energy=energy)
-            )
+            rows[index] = _no_height(row, energy) if isinstance(energy, str) else replace(row, energy=energy)
         return rows
 
 
@@ -175,22 +186,20 @@ def _height(row: Row, config: ScreenConfig) -> Row:
     """Add the verdict on the energy above the hull."""
     if row.candidate is None or "hull" in row.candidate.verdicts:
         return row
-    if not row.candidate.verdicts["min_distance"].passed:
-        return row.with_verdicts(skipped("hull", "eV/atom", OVERLAP))
     if not math.isfinite(row.energy):
-        return row.with_verdicts(_no_hull("no energy to compare with the known phases"))
+        return _no_height(row, "no energy to compare with the known phases")
     hull = reference_hull(config.reference)
     try:
         found = hull.above_hull(row.candidate.crystal.composition, row.energy, row.potential)
     except UnknownChemistryError as error:
-        return row.with_verdicts(_no_hull(str(error)))
+        return _no_height(row, str(error))
     passed = is_stable(found.above_hull, config.max_ehull)
     reason = f"{describe(found, hull.potential, config.max_ehull)}; energy of the geometry {row.geometry}"
     return row.with_verdicts(Verdict("hull", passed, found.above_hull, "eV/atom", reason))
 
 
-def _no_hull(reason: str) -> Verdict:
-    return skipped("hull", "eV/atom", reason)
+def _no_height(row: Row, reason: str) -> Row:
+    return row.with_verdicts(skipped("hull", "eV/atom", reason))
 
 
 # ---------------------------------------------------------------- loaded once per process

@@ -1,15 +1,18 @@
 """Rows on disk: each as soon as it is known, and tables when all are.
 
 A folder contains `rows.jsonl` (every row, in the order in which they became known), `run.json` (the settings, versions
-and status), and at the end `results.parquet`, `results.csv` and `results.jsonl`, best first.
+and status), while it is written to `at_work.json` (a note in case the process dies), and at the end `results.parquet`,
+`results.csv` and `results.jsonl`, best first.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from matgen.runtime.at_work import NOTE, AtWork
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
 from matgen.screening.ranking import Counts
 from matgen.screening.row import Row
@@ -39,7 +42,12 @@ class Journal(AbstractContextManager["Journal"]):
         kind: of the structures, which determines the columns of the tables.
         more: properties of property files, which have columns too.
         overwrite: start anew if the folder holds another run.
+
+    Attributes:
+        at_work: the note of the structures that are being screened.
     """
+
+    at_work: AtWork
 
     def __init__(
         self,
@@ -54,10 +62,11 @@ class Journal(AbstractContextManager["Journal"]):
         self._run, self._overwrite = run, overwrite
         self._rows = RowFile(folder / ROWS)
         self._report: dict[str, Any] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._open.enter_context(FolderLock(self.folder))
+        with self._open, writing(self.folder):
             if self._overwrite:
                 self._clear()
             earlier = earlier_report(self.folder, self._run)
@@ -66,12 +75,17 @@ class Journal(AbstractContextManager["Journal"]):
             self._rows.find()
             self._report = {**new_report(self._run), "taken_up": len(self._rows)}
             write_report(self.folder, self._report)
+            self.at_work = self._open.enter_context(AtWork(self.folder))
+            self._open = self._open.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end_report(self.folder, self._report, kind)
+        try:
+            end_report(self.folder, self._report, kind)
+        finally:
+            self._open.__exit__(kind, error, trace)
 
     def __contains__(self, key: Key) -> bool:
         """Whether the row of a name was computed already and the content of its file is unchanged."""
@@ -85,28 +99,33 @@ class Journal(AbstractContextManager["Journal"]):
         """
         return self._rows[key]
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Append rows.
+    def write(self, rows: Sequence[Row]) -> list[Row]:
+        """Append rows, and return them as they were written: with a reason in place of what cannot be.
 
         Raises:
             OutputError: the disk is full, or the folder was removed.
         """
-        self._rows.append(rows)
+        return self._rows.append(rows)
 
-    def finish(self, ranked: Iterable[Row]) -> tuple[Sequence[Row], dict[str, Any]]:
+    def finish(self, ranked: Iterable[Row], passed_over: dict[str, int]) -> tuple[Sequence[Row], dict[str, Any]]:
         """Write the tables, best first, and the summary into `run.json`; return both.
+
+        Args:
+            ranked: all rows, best first.
+            passed_over: number of files without a structure, by kind.
 
         Raises:
             OutputError: the disk is full, or the folder was removed.
         """
         counts = Counts()
         rows = write_tables(self.folder, counts.counted(ranked), self.kind, self._more)
-        self._report["summary"] = counts.summary()
-        return rows, counts.summary()
+        summary = {**counts.summary(), "passed_over": passed_over}
+        self._report["summary"] = summary
+        return rows, summary
 
     def _clear(self) -> None:
         """Remove the files of an earlier screening; leave a folder without one untouched."""
         if (self.folder / REPORT).exists():
             tables = [self.folder / f"{RESULTS}.{suffix}" for suffix in KINDS]
-            for path in (self.folder / REPORT, self.folder / ROWS, *tables):
+            for path in (self.folder / REPORT, self.folder / ROWS, self.folder / NOTE, *tables):
                 path.unlink(missing_ok=True)

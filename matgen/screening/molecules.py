@@ -14,7 +14,7 @@ from matgen.generation.predictors import Predictor, by_graph_and_template
 from matgen.nn.ensemble import Ensemble
 from matgen.novelty.molecules import KnownMolecules, novel_molecule, shipped_molecules
 from matgen.relaxation.xtb import POTENTIAL, relax_molecule
-from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
+from matgen.relaxation.xtb_properties import electronic, estimated_gap
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.row import GIVEN, RELAXED, XTB_GAP, Row
 from matgen.screening.screener import skipped
@@ -84,7 +84,7 @@ class MoleculeScreener:
         return _evaluator(self.config.weights, self.config.device)
 
     def in_domain(self, candidate: Candidate, energy: float) -> Verdict:
-        """Check that it is as small as the training molecules, and neutral like them."""
+        """Check that it is as small as the training molecules, neutral, and without unpaired electrons like them."""
         verdict = in_domain(candidate)
         if not verdict.passed:
             return verdict
@@ -125,12 +125,13 @@ class MoleculeScreener:
         if reason := self.unfit(candidate):
             return row.with_verdicts(skipped("xtb", "eV", reason))
         found = electronic(candidate.molecule)
-        gap = gap_from_levels(found)
+        gap, error = estimated_gap(found, candidate.molecule)
         if not math.isfinite(gap):
             return row.with_verdicts(skipped("xtb", "eV", found.reason or f"{POTENTIAL} finds no empty level"))
         reason = f"{POTENTIAL}: HOMO {found.homo:.2f} eV, LUMO {found.lumo:.2f} eV, dipole {found.dipole:.2f} D; "
-        reason += f"the gap on the scale of B3LYP is {gap:.2f} eV"
-        properties = candidate.properties | {XTB_GAP: Prediction(gap, GAP_ERROR, "eV")}
+        geometry = GIVEN if candidate.relaxation is None else RELAXED
+        reason += f"the gap on the scale of B3LYP is {gap:.2f} ± {error:g} eV, of the geometry {geometry}"
+        properties = candidate.properties | {XTB_GAP: Prediction(gap, error, "eV")}
         row = replace(row, candidate=replace(candidate, properties=properties))
         row = row.with_verdicts(Verdict("xtb", passed=True, value=gap, unit="eV", reason=reason))
         if candidate.relaxation is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matgen.runtime.parsl_workers import IN_FLIGHT, ParslError, configuration, loaded, translated
-from matgen.runtime.processes import Chunk
+from matgen.runtime.processes import DIED, Chunk
 from matgen.runtime.workers import WorkerDiedError
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.row import Row
@@ -56,5 +56,5 @@ def _rows(chunks: Iterator[Chunk], submit: Any) -> Iterator[list[Row]]:
             rest = chunk.after_death()
             at_work |= {submit(part): part for part in rest}
             if not rest:
-                yield [given_up(chunk.items[0])]
+                yield [given_up(chunk.items[0], DIED)]
         at_work |= {submit(chunk): chunk for chunk in islice(chunks, max(0, IN_FLIGHT - len(at_work)))}

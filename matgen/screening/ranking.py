@@ -7,6 +7,7 @@ from typing import Any
 
 from matgen.hull.hull import IMPLAUSIBLE
 from matgen.screening.row import DENSITY_ENERGY, Row
+from matgen.structures.symmetry import TOLERANCES
 
 Merit = tuple[bool, int, float, float]
 """Key by which rows are sorted, the best first."""
@@ -32,10 +33,11 @@ def enthalpy(row: Row) -> float:
 
 
 class Counts:
-    """Number of structures, of broken files, of structures that passed every check, and of those that passed each."""
+    """Number of structures, of broken files, of those with remarks, and of those that passed each check and all."""
 
     def __init__(self) -> None:
-        self._totals = dict.fromkeys(("structures", "broken", "passed"), 0)
+        self._totals = dict.fromkeys(("structures", "broken", "passed", "remarks"), 0)
+        self._crystals = False
         self._passed: Counter[str] = Counter()
         self._checked: Counter[str] = Counter()
 
@@ -45,12 +47,15 @@ class Counts:
             self._totals["structures"] += 1
             self._totals["broken"] += row.candidate is None
             self._totals["passed"] += row.passed
+            self._totals["remarks"] += bool(row.remarks)
+            self._crystals |= row.candidate is not None and row.candidate.space_group is not None
             for name, verdict in row.verdicts.items():
                 self._checked[name] += 1
                 self._passed[name] += verdict.passed
             yield row
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts as JSON types."""
+        """Return the counts as JSON types, and for crystals the tolerance of their space groups."""
+        symmetry = {"symmetry_tolerance": TOLERANCES} if self._crystals else {}
         checks = {name: {"passed": self._passed[name], "of": n} for name, n in self._checked.items()}
-        return self._totals | {"checks": checks}
+        return self._totals | symmetry | {"checks": checks}

@@ -1,15 +1,16 @@
 """The result of screening one structure, as a JSON object and as a row of a table."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from matgen.checks.molecules import n_heavy
 from matgen.generation.predictors import EVALUATOR
-from matgen.structures.candidate import Candidate, KindName, Verdict
+from matgen.structures.candidate import Candidate, KindName, SpaceGroup, Verdict
 from matgen.structures.candidate_table import computed_columns, prediction_columns
 from matgen.structures.record import Record, formula, from_record, to_record
+from matgen.structures.symmetry import TOLERANCES
 from matgen.targets.properties import BY_NETWORK, COMPUTED_OF
 from matgen.templates.molecule import inchi_key
 
@@ -17,11 +18,12 @@ DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
 
 XTB_GAP = "xtb_gap"
-"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties."""
+"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties: of the geometry that
+the row holds, as given or relaxed."""
 
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
-        *("reads", "min_distance", "density", "charge_balance", "in_domain"),
+        *("reads", "faithful", "min_distance", "density", "charge_balance", "in_domain"),
         *("relaxed", "hull", "novel", "unique"),
     ),
     "molecule": (
@@ -30,6 +32,9 @@ CHECKS: dict[KindName, tuple[str, ...]] = {
     ),
 }
 """The verdicts of a row besides those on targets, in ascending cost, by kind."""
+
+NOTHING_SAID = ("faithful", True, 0.0)
+"""Name, outcome and value of the verdict where there was nothing to compare with."""
 
 GIVEN, RELAXED = "as given", "relaxed"
 
@@ -50,6 +55,8 @@ class Row:
         potential: name and version; empty if it was not used.
         geometry: of the energy: "as given" or "relaxed".
         rank: from 1, best first; 0 until all rows are known.
+        remarks: what else is to be known of it, by what they are about.
+        tight_space_group: of a crystal, found within `matgen.structures.symmetry.TIGHT`.
     """
 
     name: str
@@ -63,6 +70,8 @@ class Row:
     potential: str = ""
     geometry: str = ""
     rank: int = 0
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    tight_space_group: SpaceGroup | None = None
 
     @property
     def formula(self) -> str:
@@ -95,13 +104,20 @@ class Row:
         more = {verdict.name: verdict for verdict in verdicts}
         return replace(self, candidate=replace(self.candidate, verdicts={**self.candidate.verdicts, **more}))
 
+    def with_remarks(self, **remarks: str) -> "Row":
+        """Replace remarks by what they are about; an empty text removes one."""
+        found = {**self.remarks, **remarks}
+        return replace(self, remarks={name: text for name, text in found.items() if text})
+
 
 def row_record(row: Row) -> Record:
     """Return a row as JSON types; numbers that are not finite become null."""
     plain = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
     potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
     candidate = None if row.candidate is None else to_record(row.candidate)
-    return plain | potential | {"candidate": candidate}
+    tight = None if row.tight_space_group is None else asdict(row.tight_space_group)
+    symmetry = {"tight_space_group": tight, "symmetry_tolerance": TOLERANCES}
+    return plain | {"remarks": dict(row.remarks)} | potential | symmetry | {"candidate": candidate}
 
 
 def row_of(record: Record) -> Row:
@@ -110,12 +126,13 @@ def row_of(record: Record) -> Row:
     Raises:
         KeyError, TypeError, ValueError: the record has another format.
     """
-    candidate, energy = record["candidate"], record["energy"]
+    candidate, energy, tight = record["candidate"], record["energy"], record.get("tight_space_group")
     read = {
+        "tight_space_group": None if tight is None else SpaceGroup(**tight),
         "candidate": None if candidate is None else from_record(candidate),
         "energy": math.nan if energy is None else float(energy),
     }
-    return Row(**record | read)
+    return Row(**{name: value for name, value in record.items() if name != "symmetry_tolerance"} | read)
 
 
 def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dict[str, Any]:
@@ -133,6 +150,7 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
         "passed": row.passed,
         "failed": ", ".join(row.failed),
         "reason": "; ".join(verdicts[name].reason for name in row.failed),
+        "remarks": "; ".join(row.remarks.values()),
         "formula": row.formula or None,
         **_IDENTITY[kind](row, candidate),
         "density_energy": candidate and _finite(candidate.energies.get(DENSITY_ENERGY, math.nan)),
@@ -151,7 +169,7 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
     }
     targets = [f"target_{prefix}{name}" for name in BY_NETWORK[kind] for prefix in ("", EVALUATOR)]
     targets += [f"target_{name}" for name in (*COMPUTED_OF[kind], *more)]
-    passed = {name: verdicts[name].passed if name in verdicts else None for name in (*CHECKS[kind], *targets)}
+    passed = {name: _outcome(verdicts.get(name)) for name in (*CHECKS[kind], *targets)}
     columns |= {f"check_{name}": found for name, found in passed.items()}
     return columns | {"path": row.path, "index": row.index}
 
@@ -176,6 +194,7 @@ def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
         "n_atoms_primitive": candidate and len(candidate.structure),
         "space_group": group and group.number,
         "space_group_symbol": group and group.symbol,
+        "tight_space_group": row.tight_space_group and row.tight_space_group.number,
         "g_per_cm3": _value(row.verdicts.get("density")),
         "closest_contact": _value(row.verdicts.get("min_distance")),
         "net_charge": _value(row.verdicts.get("charge_balance")),
@@ -197,6 +216,11 @@ _IDENTITY: dict[KindName, Callable[[Row, Candidate | None], dict[str, Any]]] = {
     "crystal": _crystal_cells,
     "molecule": _molecule_cells,
 }
+
+
+def _outcome(verdict: Verdict | None) -> bool | None:
+    """Return whether a check passed; None if it was not made, or if the file gives nothing to compare with."""
+    return None if verdict is None or (verdict.name, verdict.passed, verdict.value) == NOTHING_SAID else verdict.passed
 
 
 def _value(verdict: Verdict | None) -> float | None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from matgen.runtime.failures import each
 from matgen.runtime.json_lines import json_line
 from matgen.runtime.output import append, writing
 from matgen.screening.row import Row, row_of, row_record
@@ -72,18 +73,27 @@ class RowFile:
                 self._size += len(line)
             stream.truncate(self._size)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Append rows, and wait until they are on the disk.
+    def append(self, rows: Iterable[Row]) -> list[Row]:
+        """Append rows, wait until they are on the disk, and return them; one that is no JSON becomes a reason.
 
         Raises:
             OutputError: the disk is full, or the folder does not exist.
         """
-        lines = [(row, json_line(row_record(row))) for row in rows]
+        lines = each(_line, rows, lambda row, reason: _line(_without_candidate(row, reason)))
         with writing(self._path):
             append(self._path, "".join(line for _, line in lines))
         for row, line in lines:
             self._places[(row.name, row.digest)] = self._size
             self._size += len(line.encode("utf-8"))
+        return [row for row, _ in lines]
+
+
+def _line(row: Row) -> tuple[Row, str]:
+    return row, json_line(row_record(row))
+
+
+def _without_candidate(row: Row, reason: str) -> Row:
+    return Row(row.name, row.path, row.index, row.digest, f"its result cannot be written: {reason}", row.n_atoms)
 
 
 def read_row(path: Path, place: int) -> Row:

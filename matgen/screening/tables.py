@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matgen.runtime.csv_lines import csv_lines
+from matgen.runtime.csv_lines import csv_lines, writable
+from matgen.runtime.failures import together
 from matgen.runtime.json_lines import json_line
 from matgen.runtime.output import writing
 from matgen.runtime.processes import in_chunks
@@ -57,10 +58,27 @@ def write_tables(folder: Path, rows: Iterable[Row], kind: KindName, more: tuple[
                 places.append(size)
                 size += len(text)
             records.writelines(texts)
-            some = [cells(row, kind, more) for row in chunk.items]
+            some = together(
+                partial(_cells, kind=kind, more=more), chunk.items, partial(_broken_cells, kind=kind, more=more)
+            )
             lines.write(csv_lines(columns.names, some, header=False).encode())
             table.write_table(pa.Table.from_pylist(some, columns))
     return stored_rows(paths["jsonl"], places)
+
+
+def _cells(rows: Sequence[Row], kind: KindName, more: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the cells of rows, which fit into the table: text that is no Unicode is replaced."""
+    found = [
+        {name: writable(cell) if isinstance(cell, str) else cell for name, cell in cells(row, kind, more).items()}
+        for row in rows
+    ]
+    pa.Table.from_pylist(found, schema(kind, more))
+    return found
+
+
+def _broken_cells(row: Row, reason: str, kind: KindName, more: tuple[str, ...]) -> dict[str, Any]:
+    broken = Row(row.name, row.path, row.index, row.digest, f"its result cannot be written: {reason}", rank=row.rank)
+    return _cells([broken], kind, more)[0]
 
 
 @contextmanager
@@ -73,10 +91,16 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 TEXTS = frozenset(
-    {"name", "failed", "reason", "formula", "space_group_symbol", "smiles", "inchikey", "potential", "geometry", "path"}
+    {
+        *("name", "failed", "reason", "remarks", "formula", "space_group_symbol", "smiles", "inchikey"),
+        *("potential", "geometry", "path"),
+    }
 )
 COUNTS = frozenset(
-    {"rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "relaxation_steps", "index"}
+    {
+        *("rank", "n_atoms", "n_atoms_primitive", "n_heavy", "charge", "space_group", "tight_space_group"),
+        *("relaxation_steps", "index"),
+    }
 )
 """Columns of text, and of integers."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from matgen.novelty.duplicates import SeenStructures
 from matgen.novelty.fingerprint import NoFingerprintError
+from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate, Verdict
 
 
@@ -27,11 +28,13 @@ class Uniqueness:
     def verdict(self, candidate: Candidate) -> Verdict:
         """Check that no earlier structure equals this one, and add it."""
         self._names.append(candidate.name)
+        return guarded(self._compared, candidate, _incomparable)
+
+    def _compared(self, candidate: Candidate) -> Verdict:
         try:
             first = self._first(candidate)
         except NoFingerprintError as error:
-            reason = f"cannot be compared: {error}"
-            return Verdict("unique", passed=False, value=math.nan, unit="", reason=reason)
+            return _incomparable(candidate, str(error))
         if first is None:
             return Verdict("unique", passed=True, value=0.0, unit="", reason=self._new)
         return Verdict("unique", passed=False, value=1.0, unit="", reason=f"the same structure as {self._names[first]}")
@@ -43,3 +46,7 @@ class Uniqueness:
         index = len(self._names) - 1
         first = self._graphs.setdefault(candidate.template, index)
         return None if first == index else first
+
+
+def _incomparable(_: Candidate, reason: str) -> Verdict:
+    return Verdict("unique", passed=False, value=math.nan, unit="", reason=f"cannot be compared: {reason}")

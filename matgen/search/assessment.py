@@ -21,7 +21,7 @@ from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.pool import Relaxed, processes_worth_starting, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
-from matgen.relaxation.xtb_properties import GAP_ERROR, electronic, gap_from_levels
+from matgen.relaxation.xtb_properties import electronic, estimated_gap
 from matgen.screening.row import XTB_GAP
 from matgen.search.host_assessment import host_assessment
 from matgen.search.selection import CandidateChecks
@@ -171,10 +171,9 @@ class MoleculeAssessment:
 
     def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
         """Predict by predictor and evaluator, and the gap by GFN2-xTB."""
-        gap = gap_from_levels(electronic(candidate.molecule))
-        return _predicted(self.predictor, self.evaluator, candidate, self.request) | {
-            XTB_GAP: Prediction(gap, GAP_ERROR, "eV")
-        }
+        gap, error = estimated_gap(electronic(candidate.molecule), candidate.molecule)
+        predicted = _predicted(self.predictor, self.evaluator, candidate, self.request)
+        return predicted | {XTB_GAP: Prediction(gap, error, "eV")}
 
     def afterwards(self, candidate: Candidate) -> Candidate:
         """Return the candidate unchanged."""

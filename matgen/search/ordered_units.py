@@ -1,15 +1,20 @@
 """Units of work in the order of their numbers: from disk, or from workers that run ahead.
 
 A unit is on disk before it is returned. A unit whose worker dies is given to another; one over which `TRIES` workers
-die is given up, and the others go on.
+die, or that raises an exception after others were made, is given up, and the others go on. A unit that was being made
+when an earlier process ended is made in a process of its own.
 """
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+from matgen.errors import UserError
+from matgen.runtime.at_work import AtWork
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.runtime.output import writing
 from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
 from matgen.search.unit_format import Unit, read_unit
@@ -29,14 +34,17 @@ class OrderedUnits:
         folder: of the run.
         workers: make the text of a unit from its number.
         limit: number of units after which there are no more.
+        apart: makes workers in other processes, for units over which an earlier process ended; None for `workers`.
 
     Attributes:
         due: number of the unit that `next` returns next.
-        given_up: numbers of units over which workers died.
+        given_up: units over which workers died, or that raised an exception, with the reason.
+        note: of the units that are being made, in case the process dies.
     """
 
-    def __init__(self, folder: Path, workers: Workers, limit: int) -> None:
-        self.due, self.given_up = 0, set[int]()
+    def __init__(self, folder: Path, workers: Workers, limit: int, apart: Callable[[], Workers] | None = None) -> None:
+        self.due, self.given_up = 0, dict[int, str]()
+        self.note, self._apart, self._others = AtWork(folder), apart, ExitStack()
         self._folder, self._workers, self._limit = folder, workers, limit
         self._finished = {int(path.stem) for path in all_units(folder)}
         self._at_work: dict[Future, int] = {}
@@ -80,7 +88,7 @@ class OrderedUnits:
 
     def _send(self, ahead: int) -> None:
         """Have workers make units that are likely to be needed, the first ones first."""
-        known: Collection[int] = self._finished | self.given_up | set(self._at_work.values())
+        known: Collection[int] = self._finished | self.given_up.keys() | set(self._at_work.values())
         for number in range(self.due, min(self.due + ahead, self._limit)):
             if len(self._at_work) >= self._workers.jobs:
                 break
@@ -88,7 +96,15 @@ class OrderedUnits:
                 self._submit(number)
 
     def _submit(self, number: int) -> None:
-        self._at_work[self._workers.submit(number)] = number
+        workers = self._workers
+        if self._apart is not None and str(number) in self.note.left:
+            workers = self._others.enter_context(closing(self._apart()))
+        self.note.begin([str(number)])
+        self._at_work[workers.submit(number)] = number
+
+    def close(self) -> None:
+        """Stop the workers that were started for some units."""
+        self._others.close()
 
     def _collect(self) -> None:
         """Write the units that workers have finished; submit those again whose workers died."""
@@ -98,6 +114,11 @@ class OrderedUnits:
                 text = future.result()
             except WorkerDiedError:
                 self._died(number)
+            except Exception as error:
+                # The first unit tells of a fault of the request, or of the program.
+                if of_the_machine(error) or isinstance(error, UserError) or not self._finished:
+                    raise
+                self._give_up(number, reason_of(error))
             else:
                 self._write(number, text)
 
@@ -106,13 +127,17 @@ class OrderedUnits:
         if self._deaths[number] < TRIES:
             self._submit(number)
             return
-        self.given_up.add(number)
+        self._give_up(number, f"{TRIES} workers died over it, perhaps for want of memory")
         if not self._made and len(self.given_up) >= FATAL:
             units = ", ".join(map(str, sorted(self.given_up)))
             raise WorkerError(
                 f"expected workers that finish a unit, got {TRIES} that died over each of the units {units}, perhaps "
                 "for want of memory; take fewer processes, or give each more memory, and call it again to resume"
             )
+
+    def _give_up(self, number: int, reason: str) -> None:
+        self.given_up[number] = reason
+        self.note.end([str(number)])
 
     def _write(self, number: int, text: str) -> None:
         path = unit_file(self._folder, number)
@@ -125,4 +150,5 @@ class OrderedUnits:
                 os.fsync(stream.fileno())
             part.replace(path)
         self._finished.add(number)
+        self.note.end([str(number)])
         self._made += 1

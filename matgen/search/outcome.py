@@ -1,7 +1,7 @@
 """What a run came to, and why it ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matgen.generation.request import Request
@@ -21,7 +21,8 @@ class Outcome:
         rejected: number rejected by each check, the most frequent first.
         reason: why the run ended.
         seconds: wall time of this call.
-        given_up: numbers of the units of work over which workers died.
+        given_up: numbers of the units of work that were given up.
+        reasons: why they were, by number.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class Outcome:
     reason: str
     seconds: float
     given_up: tuple[int, ...] = ()
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Ending:
         """Why the search ended, in words."""
         wanted, to_confirm = self.request.wanted, self.request.verification.n
         reason = f"found all {wanted}" if self.standing >= wanted else f"found {self.standing} of {wanted}"
+        if doubt := self.request.doubt:
+            reason += f", of a composition that no known chemistry forms: {doubt}"
         if not self.complete:
             if self.confirmed < to_confirm:
                 reason += f" and confirmed {self.confirmed} of {to_confirm}"

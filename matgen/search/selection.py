@@ -13,6 +13,7 @@ from matgen.checks.verdicts import Check, survives, validate
 from matgen.generation.acceptance import intervals, intervals_before_relaxation, least_confidence
 from matgen.generation.constraints import CompositionConstraints
 from matgen.generation.host_plan import HeldPlan
+from matgen.generation.known_chemistry import KNOWN_CHEMISTRY, known_chemistry
 from matgen.generation.predictors import EVALUATOR
 from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull, hull_verdict
@@ -82,7 +83,8 @@ class CandidateChecks:
             checks[NO_COPY] = partial(no_copy, examples=request.examples)
         advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM, PREFERENCES}
         if request.composition.formula:  # a named formula settles its charges, and may be known
-            advisory |= {"charge_balance", "novel"}
+            advisory |= {"charge_balance", "novel", KNOWN_CHEMISTRY}
+            checks[KNOWN_CHEMISTRY] = known_chemistry
         if request.selection.allow_known:
             advisory.add("novel")
         if not (request.relaxation.settings.keep_symmetry or request.symmetry.space_groups):  # free to change

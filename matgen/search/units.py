@@ -7,7 +7,7 @@ that depends on other units is decided by `matgen.search.search`.
 import math
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 
 import torch
@@ -21,6 +21,7 @@ from matgen.generation.kinds.base import Kind
 from matgen.generation.propose import units_of_list
 from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
+from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.threads import threads
 from matgen.screening.uniqueness import Uniqueness
@@ -42,6 +43,9 @@ MOST_AT_ONCE = 5
 
 STRIDE = 1_000_003
 """Between the seeds of units, so that neighbouring seeds share no unit."""
+
+ASSESSED = "assessed"
+"""Verdict on a proposal whose assessment raised an exception."""
 
 _ALONE = Lock()
 """Held while a unit is made: the threads of a worker process make one at a time."""
@@ -127,7 +131,7 @@ class UnitMaker:
         records = {one.name: rejected_record(one, checks.deciding_failure(one.verdicts)) for one in dropped}
         unique = uniqueness_of(self.request)
         for relaxed in self.assessment.relaxed(kept):
-            records[relaxed.name] = self._checked(relaxed, unique)
+            records[relaxed.name] = guarded(partial(self._checked, unique=unique), relaxed, _unassessed)
             report("relax and check", len(records), len(proposals))
         return [records[one.name] for one in proposals]
 
@@ -151,6 +155,12 @@ class UnitMaker:
         if failed:
             return rejected_record(candidate, failed)
         return passed(self.assessment.afterwards(candidate)).record()
+
+
+def _unassessed(candidate: Candidate, reason: str) -> Record:
+    """Return the record of a proposal whose assessment raised an exception."""
+    verdict = Verdict(ASSESSED, passed=False, value=math.nan, unit="", reason=reason)
+    return rejected_record(replace(candidate, verdicts={**candidate.verdicts, ASSESSED: verdict}), ASSESSED)
 
 
 def passed(candidate: Candidate) -> Passed:

@@ -16,6 +16,7 @@ from matgen.first_principles.gpaw_processes import Processes, calculated_by, log
 from matgen.first_principles.subjects import RESULTS
 from matgen.generation.acceptance import intervals
 from matgen.generation.request import Request
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
 from matgen.structures.candidate import Candidate, Prediction, Verdict
 
@@ -59,6 +60,8 @@ class Verification:
         return cls(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
 
     def __enter__(self) -> Self:
+        self._own = FolderLock(self.folder, of=RESULTS)
+        self._own.__enter__()
         with writing(self.folder):
             (self.folder / "gpaw").mkdir(parents=True, exist_ok=True)
         self._file = CalculationFile(self.folder / f"{RESULTS}.jsonl")
@@ -73,6 +76,7 @@ class Verification:
             self._closed = True
         self._processes.close()
         self._threads.shutdown(cancel_futures=True)
+        self._own.__exit__(kind, error, trace)
 
     @property
     def at_work(self) -> int:

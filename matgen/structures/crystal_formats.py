@@ -1,67 +1,17 @@
-"""Read crystals from the text of a CIF, a POSCAR or an extxyz frame."""
+"""Read crystals from an extxyz frame, and refuse what is no ordered crystal of elements."""
 
 import io
-import warnings
 
 import numpy as np
 from ase.io.extxyz import read_xyz
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
-from pymatgen.io.cif import CifParser
 
-from matgen.structures.broken import BrokenStructureError, one_line
-from matgen.structures.cif_checks import check_cif
+from matgen.structures.broken import BrokenStructureError
+from matgen.structures.periodic import check_periodic
 
 SMALLEST_VOLUME = 0.1
 """Å³ per atom; cells below it count as flat. Hydrogen at the highest pressures reached so far has more."""
-
-
-def read_cif(text: str) -> Structure:
-    """Return the first crystal of a CIF.
-
-    Raises:
-        BrokenStructureError: what was read is not what the file describes.
-    """
-    parser = CifParser.from_str(text)
-    found = parser.parse_structures(primitive=False, on_error="raise")[0]
-    check_cif(next(iter(parser.as_dict().values())), found)
-    return found
-
-
-def read_poscar(text: str) -> Structure:
-    """Return the crystal of a POSCAR.
-
-    Raises:
-        BrokenStructureError: it does not name its elements, is damaged, or another structure follows.
-    """
-    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
-
-    if _begins_again(text.splitlines()):
-        raise BrokenStructureError("several structures one after the other; give each a file of its own")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="Elements in POSCAR", category=BadPoscarWarning)
-        try:
-            return Poscar.from_str(text, read_velocities=False).structure
-        except BadPoscarWarning as error:
-            what = "does not say which elements it holds" if "Elements" in str(error) else "is damaged"
-            raise BrokenStructureError(f"the POSCAR {what}: {one_line(error)}") from error
-
-
-def _begins_again(lines: list[str]) -> bool:
-    """Return whether title, scale and three vectors stand where velocities may follow."""
-    counts = [_n_numbers(line) for line in lines]
-    return any(
-        counts[i + 1 : i + 5] == [1, 3, 3, 3] and lines[i].strip() and not lines[i].lower().startswith("lattice velo")
-        for i in range(7, len(lines) - 4)
-    )
-
-
-def _n_numbers(line: str) -> int:
-    """Return how many numbers a line holds; 0 if there is anything else."""
-    try:
-        return len([float(word) for word in line.split()])
-    except ValueError:
-        return 0
 
 
 def read_extxyz(text: str) -> Structure:
@@ -71,8 +21,9 @@ def read_extxyz(text: str) -> Structure:
         BrokenStructureError: the cell does not repeat along three axes, or an element is unknown.
     """
     atoms = next(read_xyz(io.StringIO(text), 0))
-    if atoms.cell.rank < 3 or not atoms.pbc.all():
+    if atoms.cell.rank < 3:
         raise BrokenStructureError("no crystal: expected a cell (Lattice=...) that repeats along three axes")
+    check_periodic(atoms.pbc)
     if not atoms.numbers.all():
         raise BrokenStructureError(f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element")
     return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
@@ -92,8 +43,7 @@ def clean(structure: Structure) -> Structure:
     volume = abs(float(np.linalg.det(lattice)))
     if volume < SMALLEST_VOLUME * len(structure):
         raise BrokenStructureError(f"its cell has no volume: {volume:.2g} Å³ for {len(structure)} atoms")
-    if not all(structure.lattice.pbc):
-        raise BrokenStructureError("no crystal: expected a cell that repeats along three axes")
+    check_periodic(structure.lattice.pbc)
     for site in structure:
         if not site.is_ordered:
             raise BrokenStructureError(

@@ -1,4 +1,4 @@
-"""Structures from files, folders and zips.
+"""Structures from files, folders and archives.
 
 A broken file gives an entry with a reason and does not stop the reading. Finding structures is cheap and keeps the
 order; reading them is expensive and can run in other processes: `found(paths)` yields the input of `read`, and
@@ -9,27 +9,38 @@ import gzip
 import hashlib
 import json
 import os
+import stat
+import struct
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.runtime.csv_lines import writable
+from matgen.structures.archives import is_archive, members
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
+from matgen.structures.content import HEAD, format_of_stream, is_recognised
+from matgen.structures.faithful import Faithfulness
 from matgen.structures.formats import Piece, format_of, likely_kind
+from matgen.structures.ids import id_in_label, id_of
+from matgen.structures.in_memory import InMemory, pieces_in_memory
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
+from matgen.structures.size_limits import check_size, largest, limited, most_on_disk
 
-FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip or a folder of these"
+FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip, a tar or a folder of these"
 """Formats in words, for messages."""
 
-_DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, zlib.error)
+DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
+"""What is raised on a damaged or too large file."""
 
 
 class MissingPathError(UserError, FileNotFoundError):
@@ -54,6 +65,8 @@ class Entry:
         template: canonical SMILES of a molecule, whose atoms are in the order of its graph; empty otherwise.
         note: what the file does not give and was generated, such as the geometry of a SMILES; empty otherwise.
         atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
+        faithful: comparison of the structure with what its file says beside the sites.
+        id: identifier that the file carries for it; empty if there is none.
     """
 
     name: str
@@ -64,6 +77,8 @@ class Entry:
     template: str = ""
     note: str = ""
     atoms: Molecule | None = None
+    faithful: Faithfulness = field(default_factory=Faithfulness)
+    id: str = ""
 
     @property
     def kind(self) -> KindName | None:
@@ -100,10 +115,11 @@ class Found:
 
 
 def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") -> Iterator[Entry]:
-    """Yield the structures of files, of folders with their subfolders, and of zips.
+    """Yield the structures of files, of folders with their subfolders, and of zips and tars.
 
-    Files in a folder with an unknown format are skipped; a file given by its own path is not. A file that is found
-    twice is read once. Folders are read in alphabetical order.
+    Files in a folder whose name and content tell no format are passed over (`matgen.structures.passed_over` counts
+    them); a file given by its own path is not. A file that is found twice is read once. Folders are read in
+    alphabetical order.
 
     Args:
         paths: to read.
@@ -115,13 +131,18 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
     return (read(one, kind) for one in found(paths))
 
 
-def read(one: Found, kind: KindName | None = "crystal") -> Entry:
-    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason."""
+def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool = False) -> Entry:
+    """Read one structure; another kind than `kind` (None: either) gives an entry with a reason.
+
+    So does one that contradicts what its file says, unless `contradictory` asks for it with its comparison.
+    """
+    own_id = id_of(one.piece) or id_in_label(one.piece.label)
     try:
-        reading = read_piece(one.piece, kind)
+        reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
-        return Entry(one.name, one.path, one.index, None, str(error), atoms=error.atoms)
-    return Entry(one.name, one.path, one.index, reading.structure, "", reading.template, reading.note)
+        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms, id=own_id)
+    made = (reading.structure, "", reading.template, reading.note)
+    return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful, id=own_id)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:
@@ -145,11 +166,15 @@ def one_kind(several: Iterable[Found]) -> KindName | None:
 def digest(one: Found | Entry) -> str:
     """Return a hash of the content, by which structures that were processed before are recognised."""
     if isinstance(one, Found):
-        content = one.piece.content if isinstance(one.piece.content, str) else json.dumps(one.piece.content)
+        content = one.piece.content if isinstance(one.piece.content, str) else _json(one.piece.content)
         content = f"{one.piece.form}\n{one.piece.error}\n{content}"
     else:
-        content = one.error if one.structure is None else json.dumps(one.structure.as_dict())
+        content = one.error if one.structure is None else _json(one.structure.as_dict())
     return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)  # properties of sites may be arrays
 
 
 def found(paths: Iterable[Path]) -> Iterator[Found]:
@@ -165,22 +190,23 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     return _distinct(_found(named))
 
 
-def given(structures: Iterable[Material]) -> Iterator[Found]:
+def given(structures: Iterable[InMemory]) -> Iterator[Found]:
     """Yield structures in memory like those of a file, named "structure#0", "structure#1"."""
-    for index, structure in enumerate(structures):
-        yield Found(f"structure#{index}", "", index, Piece("", "json", structure.as_dict()))
+    for index, piece in enumerate(pieces_in_memory(structures)):
+        yield Found(f"structure#{index}", "", index, piece)
 
 
 def _found(named: list[Path]) -> Iterator[Found]:
-    met: set[Path] = set()
+    met: set[str] = set()
     for path, label in zip(named, _labels(named), strict=True):
         inside = files_below(path) if path.is_dir() else [path]
         empty = True
         for file in inside:
             empty = False
-            if file.resolve() in met:
+            place = os.path.realpath(file)  # which a circle of links does not stop
+            if place in met:
                 continue
-            met.add(file.resolve())
+            met.add(place)
             within = file.relative_to(path).as_posix()
             yield from _of_file(file, label if within == "." else f"{label}/{within}")
         if empty:
@@ -202,15 +228,16 @@ def _labels(named: list[Path]) -> list[str]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files of known formats, without hidden ones, in alphabetical order."""
+    """Yield files of known formats, by name or else by content, without hidden ones, in alphabetical order."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root) / name for name in sorted(files) if _known(name))
+        visible = [Path(root) / name for name in sorted(files) if not name.startswith(".")]
+        yield from (file for file in visible if _known(file.name) or is_recognised(file))
 
 
 def _known(name: str) -> bool:
     plain = name.lower().removesuffix(".gz")
-    return not name.startswith(".") and (plain.endswith(".zip") or format_of(_plain(name)) is not None)
+    return not name.startswith(".") and (is_archive(name) or is_archive(plain) or format_of(_plain(name)) is not None)
 
 
 def _plain(name: str) -> str:
@@ -218,52 +245,82 @@ def _plain(name: str) -> str:
 
 
 def _of_file(file: Path, label: str) -> Iterator[Found]:
-    if file.suffix.lower() == ".zip":
-        yield from _of_zip(file, label)
+    if reason := not_regular(file):
+        yield _broken(reason, label, str(file))
+        return
+    if is_archive(file.name):
+        yield from _of_archive(file, label)
         return
     try:
-        with file.open("rb") as stream:
-            yield from _of_stream(file.name, stream, label, str(file))
+        with file.open("rb", buffering=HEAD) as stream:
+            yield from _of_stream(file.name, stream, label, str(file), file.stat().st_size)
     except OSError as error:
         yield _broken(f"cannot be read: {error.strerror or error}", label, str(file))
 
 
-def _of_zip(file: Path, label: str) -> Iterator[Found]:
+def not_regular(file: Path) -> str:
+    """Say what a path is that is neither a file nor a folder, and would keep its reader waiting; empty otherwise."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-            members = [name for name in members if not name.startswith("__MACOSX/") and _known(name.rpartition("/")[2])]
-            if not members:
-                yield _broken(f"the zip holds no file that is {FORMATS_TEXT} by its name", label, str(file))
-            for name in members:
-                yield from _of_member(archive, name, f"{label}/{name}", f"{file}/{name}")
-    except _DAMAGED as error:
-        yield _broken(f"damaged zip: {failure(error).error}", label, str(file))
+        mode = file.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    kinds = {
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "")
+    return f"{kind}, not a file; write what comes out of it into a file" if kind else ""
 
 
-def _of_member(archive: zipfile.ZipFile, name: str, label: str, path: str) -> Iterator[Found]:
-    if name.lower().endswith(".zip"):
-        yield _broken("a zip within a zip; unpack it", label, path)
-        return
+def _of_archive(file: Path, label: str) -> Iterator[Found]:
+    empty = True
     try:
-        with archive.open(name) as stream:
-            yield from _of_stream(name, stream, label, path)
-    except _DAMAGED as error:
-        yield _broken(f"damaged in its zip: {failure(error).error}", label, path)
+        for name, stream, size, packed, reason in members(file):
+            if not (reason or is_read(name, stream)):
+                continue
+            empty = False
+            inner, path = f"{label}/{name}", f"{file}/{name}"
+            if stream is None:
+                yield _broken(reason, inner, path)
+            else:
+                yield from _of_stream(name, stream, inner, path, size, packed, in_archive=True)
+    except DAMAGED as error:
+        yield _broken(f"damaged {file.suffix.lower()[1:]}: {failure(error).error}", label, str(file))
+    else:
+        if empty:
+            yield _broken(
+                f"the {file.suffix.lower()[1:]} holds no file that is {FORMATS_TEXT} by its name", label, str(file)
+            )
 
 
-def _of_stream(name: str, stream: IO[bytes], label: str, path: str) -> Iterator[Found]:
-    """Yield the structures of a file, up to where it is damaged."""
-    form = format_of(_plain(name))
+def is_read(name: str, stream: IO[bytes] | None) -> bool:
+    """Return whether a member of an archive holds structures by its name, or else by its content."""
+    if name.startswith(("__MACOSX/", ".")) or "/." in name or stream is None:
+        return False
+    return _known(name.rpartition("/")[2]) or format_of_stream(stream) is not None
+
+
+def _of_stream(
+    name: str, stream: IO[bytes], label: str, path: str, size: int, packed: int = 0, *, in_archive: bool = False
+) -> Iterator[Found]:
+    """Yield the structures of a file, up to where it is damaged or too large."""
+    form = format_of(_plain(name)) or format_of_stream(stream)
     if form is None:
-        yield _broken(f"expected {FORMATS_TEXT}; the name of this file tells none", label, path)
+        yield _broken(f"expected {FORMATS_TEXT}; name and content of this file tell none", label, path)
         return
     index = -1
     try:
-        plain: Any = gzip.GzipFile(fileobj=stream) if name.lower().endswith(".gz") else stream
+        plain: Any = stream
+        if name.lower().endswith(".gz"):
+            plain = limited(gzip.GzipFile(fileobj=stream), form, in_archive=in_archive, packed=stream.tell)  # type: ignore[arg-type]
+        else:
+            check_size(size, largest(form) if in_archive else most_on_disk(form), packed)
+            plain = limited(stream, form, in_archive=in_archive)
         for index, piece in enumerate(pieces(form, plain)):
             yield Found(f"{label}{piece.label}", path, index, piece)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         where = f"{label}#{index + 1}" if index >= 0 else label
         yield Found(where, path, index + 1, failure(error))
 
@@ -276,9 +333,10 @@ def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
     """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:
-        name, again = one.name, 1
+        whole = writable(one.name)
+        name, again = whole, 1
         while name in taken:
             again += 1
-            name = f"{one.name} ({again})"
+            name = f"{whole} ({again})"
         taken.add(name)
-        yield one if name == one.name else Found(name, one.path, one.index, one.piece)
+        yield Found(name, writable(one.path), one.index, one.piece)

@@ -10,11 +10,14 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from matgen.structures.candidate import KindName
+from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.poscar import is_head
 
 Format = Literal["cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv"]
 
 SUFFIXES: dict[str, Format] = {
     ".cif": "cif",
+    ".mcif": "cif",
     ".vasp": "poscar",
     ".poscar": "poscar",
     ".contcar": "poscar",
@@ -30,9 +33,9 @@ SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
 }
 
-POSCAR_NAME = re.compile(r"(POSCAR|CONTCAR)(\d*|[._-].*)|.*[._-](POSCAR|CONTCAR)", re.IGNORECASE)
+POSCAR_NAME = re.compile(r"(.*[._-])?(POSCAR|CONTCAR)(\d*|[._-].*)", re.IGNORECASE)
 
-HOLDERS = ("structure", "cif")
+HOLDERS = ("structure", "cif", "final_structure", "initial_structure")
 """Keys of a JSON object, and columns of a CSV table, that may hold a structure; `smiles` is tried after them."""
 
 
@@ -45,12 +48,15 @@ class Piece:
         form: its format; None for a piece that cannot be read.
         content: text, or a JSON value.
         error: why it cannot be read; empty otherwise.
+        id: identifier that stands beside it in a table; empty where there is none. `matgen.structures.ids` reads those
+            within the content.
     """
 
     label: str
     form: Format | None
     content: Any
     error: str = ""
+    id: str = ""
 
 
 def format_of(name: str) -> Format | None:
@@ -74,10 +80,11 @@ _KINDS: dict[Format, KindName] = {"cif": "crystal", "poscar": "crystal", "sdf": 
 
 def _kind_of_json(value: Any) -> KindName | None:
     if isinstance(value, str):
-        return "crystal" if "_cell_length_a" in value or '"lattice"' in value else None
+        crystal = HAS_CELL.search(value) or re.search("[\"']lattice[\"']", value) or is_head(value.splitlines()[:7])
+        return "crystal" if crystal else None
     if not isinstance(value, dict):
         return None
-    if "lattice" in value:
+    if {"lattice", "lattice_vectors", "lengths"} & set(value) or "lattice_vectors" in (value.get("attributes") or ()):
         return "crystal"
     held = next((key for key in HOLDERS if key in value), None)
     if held is not None and not {"sites", "cart_coords"} & set(value):

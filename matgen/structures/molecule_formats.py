@@ -116,12 +116,17 @@ def with_bonds(molecule: Molecule, smiles: str | None = None) -> Placed:
 
 
 def molecule_of(found: Placed) -> Molecule:
-    """Return a molecule in space, with its charge.
+    """Return a molecule in space, with its charge, and its unpaired electrons of equal spin.
 
     Raises:
-        BrokenStructureError: a coordinate is not finite.
+        BrokenStructureError: a coordinate is not finite, or the graph has no such number of electrons.
     """
     graph = found.template.graph
     if not np.isfinite(found.positions).all():
         raise BrokenStructureError("coordinates are not finite")
-    return Molecule(graph.elements.tolist(), found.positions, charge=int(graph.charges.sum()))
+    spin = found.template.unpaired_electrons + 1
+    charge = int(graph.charges.sum())
+    try:
+        return Molecule(graph.elements.tolist(), found.positions, charge=charge, spin_multiplicity=spin)
+    except ValueError as error:  # the graph has a radical centre too many or too few for its electrons
+        raise BrokenStructureError(f"{found.template}: {one_line(error)}") from error

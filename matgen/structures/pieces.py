@@ -3,24 +3,31 @@
 Text that is not UTF-8 is decoded with replacement characters: numbers and chemical symbols are not affected.
 """
 
-import csv
 import io
 import json
 import re
-import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
 
 from matgen.structures.broken import one_line
+from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.csv_pieces import rows, text_of
 from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.json_crystals import rows_of
+from matgen.structures.poscar import parts
+from matgen.structures.size_limits import LARGEST_PIECE, check_size
+
+MOST_ATOMS = 200_000
+"""Most atoms of one frame; the next frame cannot be found without reading this one."""
 
 
 def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
     """Yield the pieces of a file, one for each structure; at least one, which may hold an error."""
     streamed = _STREAMED.get(form)
     if streamed is not None:
-        with _reader(stream) as lines:
+        with text_of(stream) as lines:
             first = True
             for piece in streamed(lines):
                 first = False
@@ -35,6 +42,9 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         yield from _values(text)
     elif form == "cif":
         yield from _blocks(text)
+    elif form == "poscar":
+        several = list(parts(text))
+        yield from (Piece(f"#{i}" if len(several) > 1 else "", form, part) for i, part in enumerate(several))
     else:
         yield Piece("", form, text)
 
@@ -51,26 +61,42 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8-sig", errors="replace")
 
 
-def _reader(stream: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-
-
 def _error(reason: str, label: str = "") -> Piece:
     return Piece(label, None, None, reason)
 
 
 def _blocks(text: str) -> Iterator[Piece]:
     """Yield the data blocks of a CIF that have a cell; the whole text if none has, and reading gives the error."""
-    parts = re.split(r"(?im)^(?=data_)", text)
-    with_cell = [part for part in parts if "_cell_length_a" in part] or [text]
+    with_cell = [part for part in _data_blocks(text) if HAS_CELL.search(part)] or [text]
     for index, part in enumerate(with_cell):
         yield Piece(f"#{index}" if len(with_cell) > 1 else "", "cif", part)
 
 
+def _data_blocks(text: str) -> Iterator[str]:
+    """Yield the text of each data block, with the comments before the first; a text field may hold the word too."""
+    block: list[str] = []
+    in_field = begun = False
+    for line in text.splitlines(keepends=True):
+        if line.startswith(";"):
+            in_field = not in_field
+        elif not in_field and line[:5].lower() == "data_":
+            if begun:
+                yield "".join(block)
+                block = []
+            begun = True
+        block.append(line)
+    yield "".join(block)
+
+
 def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the frames of an (ext)xyz; stop at a frame without a number of atoms, as the next cannot be found."""
+    waiting: deque[str] = deque()  # lines that were read ahead
+
+    def following(n: int) -> list[str]:
+        return [waiting.popleft() if waiting else lines.readline() for _ in range(n)]
+
     index = 0
-    for line in lines:
+    while line := following(1)[0]:
         if not line.strip():
             continue
         label = f"#{index}"
@@ -78,12 +104,22 @@ def _frames(lines: io.TextIOWrapper) -> Iterator[Piece]:
             yield _error(f"expected a number of atoms at the head of frame {index}, got {line.strip()[:40]!r}", label)
             return
         count = int(line)
-        frame = [line, *(lines.readline() for _ in range(count + 1))]
+        if count > MOST_ATOMS:
+            yield _error(f"{count:,} atoms; not more than {MOST_ATOMS:,} of one frame are read", label)
+            return
+        frame = [line, *following(count + 1)]
         if not all(frame):
             yield _error(f"frame {index} is cut short: {count} atoms are announced", label)
             return
         yield Piece(label, "extxyz", "".join(frame))
         index += 1
+        ahead = following(len(QM9_TRAILER))
+        if not all(re.fullmatch(known, one.strip()) for known, one in zip(QM9_TRAILER, ahead, strict=True)):
+            waiting.extendleft(reversed(ahead))
+
+
+QM9_TRAILER = (r"[-+.\dEe^*]+(\s+[-+.\dEe^*]+)*", r"\S+\s+\S+", r"InChI=\S+\s+InChI=\S+")
+"""Lines behind the atoms of an XYZ of QM9: harmonic frequencies, and SMILES and InChI of GDB and of the geometry."""
 
 
 def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
@@ -102,10 +138,13 @@ def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
 def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
     """Yield the text between lines of `$$$$`; the first three lines of a record may be blank."""
     record: list[str] = []
+    size = 0
     for line in lines:
+        size += len(line)
+        check_size(size, LARGEST_PIECE)
         if line.startswith("$$$$"):
             yield "".join(record)
-            record = []
+            record, size = [], 0
         else:
             record.append(line.rstrip("\r\n") + "\n")
     if any(map(str.strip, record)):
@@ -141,15 +180,20 @@ def _values(text: str) -> Iterator[Piece]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under another name
-            with _reader(io.BytesIO(text.encode())) as lines:
+            with text_of(io.BytesIO(text.encode())) as lines:
                 yield from _lines(lines)
+        elif text.lstrip().startswith("{'"):  # a dictionary as Python prints it
+            yield Piece("", "json", text)
         else:
             yield _error(f"not JSON: {one_line(error)}")
         return
     except RecursionError:
         yield _error("nested too deeply to be a structure")
         return
-    if isinstance(value, list) and value:
+    wrapped = rows_of(value)
+    if wrapped:
+        yield from (Piece(f"#{name}", "json", item) for name, item in wrapped)
+    elif isinstance(value, list) and value:
         yield from (Piece(f"#{index}", "json", item) for index, item in enumerate(value))
     elif isinstance(value, dict) and value and not _is_structure(value) and all(map(_is_structure, value.values())):
         yield from (Piece(f"#{name}", "json", item) for name, item in value.items())
@@ -160,28 +204,9 @@ def _values(text: str) -> Iterator[Piece]:
 def _is_structure(value: Any) -> bool:
     """Return whether a JSON value is a structure or holds one, by its keys."""
     if isinstance(value, str):
-        return "_cell_length_a" in value
+        return HAS_CELL.search(value) is not None
     keys = {"lattice", "sites", "cart_coords", "smiles", *HOLDERS}
     return isinstance(value, dict) and not keys.isdisjoint(value)
-
-
-def _rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
-    """Yield the rows of a CSV table that has a column of structures."""
-    csv.field_size_limit(sys.maxsize)
-    table = csv.DictReader(lines)
-    columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
-    column = next((columns[name] for name in (*reversed(HOLDERS), "smiles") if name in columns), None)
-    if column is None:
-        if columns:
-            yield _error(f"expected a column `cif`, `structure` or `smiles`, got {', '.join(columns)[:80]}")
-        return
-    form: Format = "smi" if column == columns.get("smiles") else "csv"
-    for index, row in enumerate(table):
-        text = row.get(column)
-        if text:
-            yield Piece(f"#{index}", form, text)
-        else:
-            yield _error(f"nothing in column {column}", f"#{index}")
 
 
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
@@ -189,5 +214,5 @@ _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
     "sdf": _records,
     "smi": _smiles,
     "jsonl": _lines,
-    "csv": _rows,
+    "csv": rows,
 }

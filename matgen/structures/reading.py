@@ -1,19 +1,28 @@
 """Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
 
+import ast
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.crystal_formats import clean, read_cif, read_extxyz, read_poscar
+from matgen.structures.cif_block import HAS_CELL
+from matgen.structures.cif_reader import read_cif
+from matgen.structures.crystal_formats import clean, read_extxyz
+from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
+from matgen.structures.json_crystals import crystal_of
 from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.structures.periodic import check_periodic
+from matgen.structures.poscar import is_head, read_poscar
+from matgen.structures.pymatgen_warnings import remarks
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -25,24 +34,28 @@ class Reading:
     Attributes:
         structure: elements and positions; the atoms of a molecule are in the order of the graph of its template.
         template: canonical SMILES of a molecule; empty for a crystal.
-        note: what the file does not give and was generated, such as a geometry, or what is
-            read otherwise than written; empty otherwise.
+        note: what the file does not give and was generated, such as a geometry, what is read otherwise than written, or
+            what the reader warns of; empty otherwise.
+        faithful: comparison with what the file says beside the sites.
     """
 
     structure: Material
     template: str = ""
     note: str = ""
+    faithful: Faithfulness = field(default_factory=Faithfulness)
 
 
-def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
+def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: bool = False) -> Reading:
     """Read a piece: elements and positions only, without oxidation states, labels or moments.
 
     Args:
         piece: of a file.
         kind: expected kind; None for either.
+        contradictory: whether to return a structure that contradicts what its file says, and not to refuse it.
 
     Raises:
-        BrokenStructureError: it is not readable, of another kind, disordered, or its cell has no volume.
+        BrokenStructureError: it is not readable, of another kind, disordered, its cell has no volume, or it is not the
+            structure that its file describes.
     """
     if piece.error or piece.form is None:
         raise BrokenStructureError(piece.error or "no format")
@@ -50,23 +63,34 @@ def read_piece(piece: Piece, kind: KindName | None = None) -> Reading:
     if None not in (kind, likely) and kind != likely:
         raise BrokenStructureError(_OTHER[likely])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             found = READERS[piece.form](piece.content)
             read = _valid(found)
     except BrokenStructureError:
         raise
-    except MoleculeError as error:
-        raise BrokenStructureError(one_line(error)) from error
-    except RecursionError as error:
-        raise BrokenStructureError("nested too deeply to be a structure") from error
-    except np.linalg.LinAlgError as error:
-        raise BrokenStructureError("its cell has no volume: the three vectors lie in a plane") from error
-    except READER_ERRORS as error:
-        raise BrokenStructureError(f"not readable as {piece.form}: {one_line(error)}") from error
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        raise BrokenStructureError(_reason(error, piece.form)) from error
     if kind not in {None, kind_of(read.structure)}:
         raise BrokenStructureError(_OTHER[kind_of(read.structure)])
-    return read
+    if not (contradictory or read.faithful.passed):
+        raise BrokenStructureError(read.faithful.reason)
+    notes = "; ".join(filter(None, [read.note, *remarks(caught)]))
+    return replace(read, note=notes)
+
+
+def _reason(error: Exception, form: Format) -> str:
+    """Say why a piece cannot be read, whatever a package raised on it."""
+    match error:
+        case MoleculeError():
+            return one_line(error)
+        case RecursionError():
+            return "nested too deeply to be a structure"
+        case np.linalg.LinAlgError():
+            return "its cell has no volume: the three vectors lie in a plane"
+    return f"not readable as {form}: {one_line(error) if isinstance(error, READER_ERRORS) else reason_of(error)}"
 
 
 _OTHER: dict[KindName | None, str] = {
@@ -75,9 +99,11 @@ _OTHER: dict[KindName | None, str] = {
 }
 
 
-def _valid(found: Structure | Placed) -> Reading:
+def _valid(found: Structure | Placed | FromFile) -> Reading:
     if isinstance(found, Placed):
         return Reading(molecule_of(found), str(found.template), found.note)
+    if isinstance(found, FromFile):
+        return Reading(clean(found.structure), note="; ".join(found.remarks), faithful=found.faithful)
     heavy = {"D", "T"} & {str(getattr(specie, "name", "")) for site in found for specie in site.species}
     return Reading(clean(found), note="isotopes of hydrogen are read as hydrogen" if heavy else "")
 
@@ -86,24 +112,26 @@ def _read_xyz(text: str) -> Structure | Placed:
     return read_extxyz(text) if has_cell(text) else read_molecule_xyz(text)
 
 
-def _read_json(value: Any) -> Structure | Placed:
+def _read_json(value: Any) -> Structure | Placed | FromFile:
     """Read a JSON value.
 
     Args:
         value: a pymatgen dictionary, a record of matgen, a CIF, or an object that holds one of these or a SMILES.
     """
     if isinstance(value, str):
-        return read_cif(value) if "_cell_length_a" in value else _read_json(json.loads(value))
+        return _read_text(value)
     if not isinstance(value, dict):
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
+    if "pbc" in value and "lattice" in value:
+        check_periodic(value["pbc"])
     if "sites" in value:
         return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
-    if {"lattice", "species", "frac_coords"} <= set(value):
-        return Structure(value["lattice"], value["species"], value["frac_coords"])
     if {"charge", "species", "cart_coords"} <= set(value):
         return with_bonds(
             Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
         )
+    if (other := crystal_of(value)) is not None:
+        return other
     for key in HOLDERS:
         if key in value:
             inner = value[key]
@@ -116,7 +144,21 @@ def _read_json(value: Any) -> Structure | Placed:
     )
 
 
-READERS: dict[Format, Callable[[Any], Structure | Placed]] = {
+def _read_text(text: str) -> Structure | Placed | FromFile:
+    """Read a cell of a table: a CIF, a POSCAR, JSON, or a dictionary as Python prints it."""
+    if HAS_CELL.search(text):
+        return read_cif(text)
+    if is_head(text.splitlines()[:7]):
+        return read_poscar(text)
+    if text.lstrip().startswith("{'"):
+        try:
+            return _read_json(ast.literal_eval(text.strip()))
+        except SyntaxError as error:
+            raise BrokenStructureError(f"not readable as a dictionary: {one_line(error)}") from error
+    return _read_json(json.loads(text))
+
+
+READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "cif": read_cif,
     "poscar": read_poscar,
     "extxyz": _read_xyz,

@@ -13,6 +13,14 @@ from matgen.templates.wyckoff import multiplicities, wyckoff_table
 SYMPREC = 0.1
 """Tolerance of the labels of the training data, Å."""
 
+ANGLE = 5.0
+"""Tolerance of angles, degrees."""
+
+TIGHT = 0.01
+"""Tolerance that tells a distorted crystal from the one that it is nearly, Å."""
+
+TOLERANCES = {"angstrom": SYMPREC, "degrees": ANGLE, "tight_angstrom": TIGHT}
+
 NO_SYMMETRY = SpaceGroup(1, "P1")
 
 
@@ -21,10 +29,15 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup:
     if not np.isfinite(structure.frac_coords).all():
         return NO_SYMMETRY
     try:
-        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        found = SpacegroupAnalyzer(structure, symprec=symprec, angle_tolerance=ANGLE)
     except SymmetryUndeterminedError:
         return NO_SYMMETRY
     return SpaceGroup(found.get_space_group_number(), found.get_space_group_symbol())
+
+
+def within(group: SpaceGroup, symprec: float = SYMPREC) -> str:
+    """Return a space group and its tolerance in words, such as `Pm-3m (221) within 0.1 Å`."""
+    return f"{group.symbol} ({group.number}) within {symprec:g} Å"
 
 
 @cache

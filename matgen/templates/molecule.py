@@ -45,6 +45,10 @@ class MolecularGraph:
     stereo: np.ndarray
 
 
+_TRIPLETS = {"O=O": 2, "S=S": 2, "O=S": 2}
+"""Molecules whose ground state is a triplet, although a graph of closed shells can be drawn."""
+
+
 @dataclass(frozen=True)
 class MoleculeTemplate:
     """A molecular graph.
@@ -112,6 +116,12 @@ class MoleculeTemplate:
     def charge(self) -> int:
         """Net formal charge."""
         return Chem.GetFormalCharge(_molecule(self.smiles))
+
+    @property
+    def unpaired_electrons(self) -> int:
+        """Electrons without a partner: of radical centres, and of dioxygen, whose graph shows a closed shell."""
+        radicals = sum(atom.GetNumRadicalElectrons() for atom in _molecule(self.smiles).GetAtoms())
+        return _TRIPLETS.get(self.smiles, radicals)
 
     @property
     def without_stereo(self) -> MoleculeTemplate:

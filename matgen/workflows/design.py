@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +14,11 @@ from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
+from matgen.generation.request_checks import check_asked
 from matgen.metrics.shares import shares_of_structures, training_shares
+from matgen.runtime.at_work import NOTE
 from matgen.runtime.config import to_mapping
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.parsl_workers import ParslWorkers
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.workers import Here, LocalProcesses, Workers
@@ -77,9 +81,12 @@ def run(
     if not overwrite:
         _check_no_rounds(folder)
     workers = workers_of(request, folder, report or Silence())
-    with CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer:
+    with (
+        FolderLock(folder),
+        CandidateWriter(folder, identity(request), kind=request.kind, overwrite=overwrite) as writer,
+    ):
         if overwrite:
-            for file in (RejectedFile(folder).path, *all_units(folder), *all_rounds(folder)):
+            for file in (folder / NOTE, RejectedFile(folder).path, *all_units(folder), *all_rounds(folder)):
                 file.unlink(missing_ok=True)
         with verification or nullcontext():
             return searched(request, writer, workers, verification, report or Silence(), found, started)
@@ -130,8 +137,10 @@ def searched(
     with closing(clock):
         with closing(workers):
             search = Search.resumed(request, writer, found, deadline, verification)
-            units = OrderedUnits(writer.folder, workers, search.limit)
-            _search(search, units, clock)
+            alone = partial(LocalProcesses, UnitMaker(request), 1, request.resources.threads)
+            units = OrderedUnits(writer.folder, workers, search.limit, alone if isinstance(workers, Here) else None)
+            with closing(units), units.note:
+                _search(search, units, clock)
         search.await_verdicts(clock, to_the_end=True)
         while search.fill_up() and not search.late:
             search.await_verdicts(clock, to_the_end=True)
@@ -140,7 +149,9 @@ def searched(
     given_up = tuple(sorted(units.given_up))
     if given_up:
         writer.note("given_up", given_up)
-    return search.outcome(writer.folder, time.perf_counter() - started, given_up)
+        writer.note("reasons", {str(number): units.given_up[number] for number in given_up})
+    outcome = search.outcome(writer.folder, time.perf_counter() - started, given_up)
+    return replace(outcome, reasons=units.given_up)
 
 
 def _search(search: Search, units: OrderedUnits, clock: "StageClock") -> None:
@@ -286,6 +297,7 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
+    check_asked(options)
     usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
     request = usual.updated(n=n, seed=seed, energies=energies, **options)
     if out is not None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from matgen.metrics.shares import Shares, training_shares
 from matgen.novelty.crystals import KnownIndex
 from matgen.novelty.molecules import KnownMolecules
 from matgen.runtime.config import to_mapping
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, found, one_kind, read_structures
 from matgen.structures.packed import packed_entries
+from matgen.structures.passed_over import files_passed_over
 from matgen.workflows.folder_name import folder_name
 
 
@@ -78,21 +81,23 @@ def evaluate(
         PotentialMismatchError: the hull is of another potential than the one that relaxes.
         MissingPathError: a path does not exist.
         OutputError: the folder cannot be written.
+        FolderInUseError: another process evaluates into the folder.
     """
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
     kind = _kind(paths)
     config = config.of(kind)
-    entries = _read(paths, kind, report)
-    task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
-    if kind == "molecule":
-        findings = evaluate_molecules(task, known_molecules)
-    else:
-        truth = None if config.csp is None else _read([config.csp], kind, report)
-        findings = evaluate_crystals(task, truth, hull, known)
-    about = _about(task, kind, findings)
-    evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
-    if folder is not None:
-        write(evaluation, folder)
+    with nullcontext() if folder is None else FolderLock(folder):
+        entries = _read(paths, kind, report)
+        task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
+        if kind == "molecule":
+            findings = evaluate_molecules(task, known_molecules)
+        else:
+            truth = None if config.csp is None else _read([config.csp], kind, report)
+            findings = evaluate_crystals(task, truth, hull, known)
+        about = {**_about(task, kind, findings), "passed_over": files_passed_over(paths)}
+        evaluation = Evaluation(findings.estimates, findings.rows, findings.notes, about, findings.shares)
+        if folder is not None:
+            write(evaluation, folder)
     return evaluation
 
 
@@ -109,7 +114,7 @@ def _about(task: Task, kind: KindName, findings: Findings) -> dict[str, Any]:
         "reference": {"name": reference.name, "source": reference.source, "n": reference.n},
         "potential": findings.potential,
         "known": findings.known,
-    }
+    } | ({} if findings.pairs is None else {"pairs": findings.pairs})
 
 
 def _kind(paths: Sequence[Path]) -> KindName:

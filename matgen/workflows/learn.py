@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from matgen.learning.cross_validation import GapFit, learn
 from matgen.learning.gap_errors import METAL, Errors
@@ -18,6 +19,8 @@ from matgen.learning.rows import LabelError
 from matgen.learning.training_rows import LearnConfig, training_rows
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.structure_properties import StructureInputs
+from matgen.runtime.failures import each
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
@@ -80,10 +83,15 @@ def run(labels: Labels, folder: Path, config: LearnConfig | None = None, *, repo
     if folder.resolve() in {WEIGHTS.resolve(), begun.parent.resolve()}:
         raise WeightsError(f"expected a folder of its own for what is learned, got {folder}; name another --out")
     make_folder(folder, "--out")
+    with FolderLock(folder):
+        return _learned(labels, folder, config, tell, begun)
+
+
+def _learned(labels: Labels, folder: Path, config: LearnConfig, tell: Report, begun: Path) -> Learned:
     model = load(KIND, begun)
     if not isinstance(model, Ensemble):
         raise WeightsError(f"expected an ensemble in {begun}; name another folder")
-    gaps = gap_labels(model, labels.labels, tell)
+    labels, gaps = readable_labels(model, labels, tell)
     shown, others = training_rows(model, config, tell)
     groups = [label.structure.composition.reduced_formula for label in labels.labels]
     fit = learn(GapHeads(model), gaps, groups, shown, tell)
@@ -102,14 +110,37 @@ def run(labels: Labels, folder: Path, config: LearnConfig | None = None, *, repo
     return found
 
 
+def readable_labels(model: Ensemble, labels: Labels, report: Report) -> tuple[Labels, GapLabels]:
+    """Return labels, also as inputs of the gap heads of a model; one that raises an exception is left out with it.
+
+    Raises:
+        LabelError: nothing is left to learn.
+    """
+    faults: dict[str, str] = {}
+    parts: list[Tensor] = []
+
+    def read(label: Label) -> Label:
+        parts.append(read_by_heads(model, StructureInputs(state_of([primitive_cell(label.structure)]))))
+        return label
+
+    def failed(label: Label, reason: str) -> None:
+        faults[label.name] = reason
+
+    kept: list[Label] = []
+    for number, label in enumerate(labels.labels):
+        kept += filter(None, each(read, [label], failed))
+        report("read", number + 1, len(labels))
+    if not kept:
+        name, reason = next(iter(faults.items()))
+        raise LabelError(f"expected gaps of crystals that the network can read, found none: {name}: {reason}")
+    gap = torch.tensor([label.gap for label in kept], dtype=torch.float64)
+    skipped = (*labels.skipped, *faults.items())
+    return Labels(tuple(kept), skipped), GapLabels(torch.cat(parts, dim=1), gap, torch.ones_like(gap))
+
+
 def gap_labels(model: Ensemble, labels: Sequence[Label], report: Report) -> GapLabels:
     """Return labels as inputs of the gap heads of a model."""
-    parts = []
-    for number, label in enumerate(labels):
-        parts.append(read_by_heads(model, StructureInputs(state_of([primitive_cell(label.structure)]))))
-        report("read", number + 1, len(labels))
-    gap = torch.tensor([label.gap for label in labels], dtype=torch.float64)
-    return GapLabels(torch.cat(parts, dim=1), gap, torch.ones_like(gap))
+    return readable_labels(model, Labels(tuple(labels)), report)[1]
 
 
 def _errors(heads: GapHeads, labels: GapLabels, fit: GapFit | None) -> Errors:

@@ -17,6 +17,7 @@ from matgen.learning.rows import LabelError
 from matgen.nn.embedding_heads import EmbeddingHeads, HeadsConfig, embedding
 from matgen.nn.ensemble import Ensemble
 from matgen.nn.pooling import composition_statistics
+from matgen.runtime.failures import of_the_machine, reason_of
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.crystals import primitive_cell
 from matgen.structures.conversion import described, state_of
@@ -151,13 +152,17 @@ def _with_templates(samples: Samples) -> tuple[Samples, list[Template]]:
             kept.append(one)
             templates.append(MoleculeTemplate(one.material))
             continue
-        cell = primitive_cell(one.material)
         try:
+            cell = primitive_cell(one.material)
             templates.append(described(cell)[0])
         except NoTemplateError:
             skipped["whose symmetry is not found"] += 1
-            continue
-        kept.append(Sample(one.name, cell, one.group, one.value))
+        except Exception as error:
+            if of_the_machine(error):
+                raise
+            skipped[f"that cannot be read ({reason_of(error)})"] += 1
+        else:
+            kept.append(Sample(one.name, cell, one.group, one.value))
     return Samples(samples.kind, tuple(kept), skipped), templates
 
 

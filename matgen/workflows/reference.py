@@ -28,7 +28,7 @@ from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.pool import TOGETHER, relaxed_together
 from matgen.runtime.json_lines import append_json_lines
 from matgen.runtime.output import make_folder, replace_file, writing
-from matgen.runtime.processes import DIED, in_chunks, in_pool
+from matgen.runtime.processes import in_chunks, in_pool
 from matgen.runtime.progress import Report, Silence
 from matgen.structures.files import Entry, Found, digest, read
 
@@ -240,8 +240,8 @@ def phases_together(
     return lines
 
 
-def _given_up(crystal: Found | Entry) -> PhaseEnergy:
-    return PhaseEnergy(crystal.name, "", math.nan, relaxed=False, error=DIED, digest=digest(crystal))
+def _given_up(crystal: Found | Entry, reason: str) -> PhaseEnergy:
+    return PhaseEnergy(crystal.name, "", math.nan, relaxed=False, error=reason, digest=digest(crystal))
 
 
 def static_energy(structure: Structure, calculator: Calculator) -> float:

@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pymatgen.core.structure import Molecule, Structure
-
 from matgen.relaxation.pool import batching
 from matgen.runtime.config import from_mapping
 from matgen.runtime.devices import find_device
@@ -22,8 +20,10 @@ from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.row import Row
 from matgen.screening.workers import Workers, here, processes
-from matgen.structures.candidate import KindName, Material, kind_of
+from matgen.structures.candidate import KindName
 from matgen.structures.files import Found, found, given, one_kind
+from matgen.structures.in_memory import InMemory, kind_in_memory
+from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
 
@@ -35,7 +35,7 @@ class Screening:
     Attributes:
         folder: of the run.
         rows: one per structure, best first, read from the folder whenever one is asked for.
-        summary: counts by `matgen.screening.ranking.Counts`.
+        summary: counts by `matgen.screening.ranking.Counts`, and `passed_over`: files without a structure, by kind.
         new: number of rows that this call computed; the others were on disk.
         seconds: wall time of this call.
     """
@@ -84,7 +84,7 @@ def run(
 
 
 def screen(
-    what: str | Path | Material | Iterable[str | Path | Material],
+    what: str | Path | InMemory | Iterable[str | Path | InMemory],
     *,
     jobs: int = 1,
     executor: str = "",
@@ -95,7 +95,8 @@ def screen(
     """Return a row of verdicts for each structure, in order: `screen("cifs", properties={"band_gap": 1.5})`.
 
     Args:
-        what: a path (file, folder, zip), a crystal or a molecule, or several of either; not a mixture.
+        what: a path (file, folder, zip, tar), or a crystal or a molecule of pymatgen (`Structure`, `Molecule`) or ASE
+            (`Atoms`), or several of either; not a mixture.
         jobs: number of processes.
         executor: a Python file with a Parsl configuration, or `local`.
         out: folder to write and to resume; None to write no files.
@@ -111,9 +112,9 @@ def screen(
         MixedKindsError: there are crystals and molecules, and `kind` is not given.
         ScreenError, MissingPathError, TargetError, OutputError, ResumeError: as `run`.
     """
-    several = [what] if isinstance(what, str | Path | Structure | Molecule) else list(what)
-    structures = [item for item in several if isinstance(item, Structure | Molecule)]
-    kinds = {kind_of(item) for item in structures}
+    several = _several(what)
+    structures = [item for item in several if isinstance(item, InMemory)]
+    kinds = {kind_in_memory(item) for item in structures}
     if len(kinds) > 1 or 0 < len(structures) < len(several):
         raise ScreenError("expected paths, or crystals, or molecules, got a mixture; screen them one after the other")
     paths = [Path(str(item)) for item in several] if not structures else []
@@ -128,6 +129,23 @@ def screen(
         done = _run(entries, named, config, folder, pool, report, in_order.append, overwrite=False)
         ranks = {row.name: row.rank for row in done.rows}
     return [replace(row, rank=ranks[row.name]) for row in in_order]
+
+
+def _several(what: str | Path | InMemory | Iterable[str | Path | InMemory]) -> list[str | Path | InMemory]:
+    """Return what is to be screened as a list.
+
+    Raises:
+        ScreenError: something is neither a path nor a structure.
+    """
+    if isinstance(what, str | Path | InMemory):
+        return [what]
+    several: list[Any] = list(what) if isinstance(what, Iterable) else [what]
+    if strange := [item for item in several if not isinstance(item, str | Path | InMemory)]:
+        raise ScreenError(
+            f"expected paths, or structures of pymatgen (Structure, Molecule) or ASE (Atoms), got "
+            f"{type(strange[0]).__name__}"
+        )
+    return several
 
 
 def kind_of_files(paths: Iterable[Path]) -> KindName:
@@ -162,12 +180,14 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
-        for some in pool.workers(chunks(ordered.unknown(entries), size, pool.jobs), config):
-            journal.write(some)
-            ordered.put(some)
+        waiting = journal.at_work.noted(chunks(ordered.unknown(entries), size, pool.jobs))
+        for some in pool.workers(waiting, config):
+            ordered.put(journal.write(some))
+            journal.at_work.end(row.name for row in some)
         ordered.put([])
         ordered.check_complete()
-        rows, counts = journal.finish(ordered.ranked())
+        beside = files_passed_over([Path(name) for name in named if Path(name).exists()])
+        rows, counts = journal.finish(ordered.ranked(), beside)
     return Screening(folder, rows, counts, ordered.new, time.perf_counter() - started)
 
 

@@ -14,6 +14,7 @@ from matgen.first_principles.calculations import CalculationFile, Calculations, 
 from matgen.first_principles.gpaw import FirstPrinciples
 from matgen.first_principles.subjects import RESULTS, Subject, runs_below
 from matgen.first_principles.xtb_minimum import NUMBERS, XtbMinimum
+from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
 from matgen.runtime.progress import Report, Silence
 
@@ -67,12 +68,23 @@ def run(
 
     Raises:
         OutputError: the folder cannot be written.
+        FolderInUseError: another process verifies into the folder.
         ResumeError: `verified.jsonl` is damaged.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder, of=RESULTS):
+        return _run(every, picked, folder, plan, report or Silence(), found)
+
+
+def _run(
+    every: Sequence[Subject],
+    picked: Sequence[Subject],
+    folder: Path,
+    plan: Calculations,
+    tell: Report,
+    found: Callable[[Verified], None],
+) -> Outcome:
     file = CalculationFile(folder / f"{RESULTS}.jsonl")
-    tell, done = report or Silence(), dict[str, Verified]()
+    done = dict[str, Verified]()
     by_name = {one.name: one for one in picked}
     try:
         with closing(_results(picked, file, plan, folder / "gpaw")) as results:

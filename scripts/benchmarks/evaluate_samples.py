@@ -17,7 +17,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.chemistry.charges import is_valid
 from matgen.energies.template_sampling import TemplateSampler
 from matgen.generation.kinds.crystals import Crystals, sampled_conditions
@@ -72,7 +72,7 @@ def sampled(task: Task) -> list[dict[str, Any]]:
         rows[index] |= {
             "final": final.as_dict(verbosity=0),
             "converged": report.converged,
-            "sound": closest_contact(final).ratio >= MIN_CONTACT,
+            "sound": closest_contact(final).ratio >= OF_RADII,
             "above": _above(final, report.energy),
             "new": _new(final, task.how["data"]),
             "kept": after != 1 and contains(after, before),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.generation.sampler_settings import Stages
 from matgen.runtime.config import to_mapping
 from matgen.samplers.hybrid import RefineSchedule, refine
@@ -108,7 +108,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "rows": len(rows),
         "energy_per_atom": fmean(row["energy"] for row in rows),
         "median_energy_per_atom": median(row["energy"] for row in rows),
-        "valid": sum(row["contact"] >= MIN_CONTACT for row in rows),
+        "valid": sum(row["contact"] >= OF_RADII for row in rows),
         "matched": len(distances),
         "rmse": fmean(distances) if distances else None,
         "acceptance": fmean(accepted) if accepted else None,

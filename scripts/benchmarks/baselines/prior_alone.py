@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.proposals import Setting, generator_of
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.energies.template_sampling import TemplateSampler
 from matgen.generation.kinds.crystals import sampled_conditions
 from matgen.generation.request import Request
@@ -57,7 +57,7 @@ def random_geometry(template: CrystalTemplate, table: Path, generator: torch.Gen
         ratio = closest_contact(structure).ratio
         if ratio > widest:
             best, widest = structure, ratio
-        if ratio >= MIN_CONTACT:
+        if ratio >= OF_RADII:
             break
     assert best is not None
     return best

@@ -17,7 +17,7 @@ from pymatgen.core import Structure
 
 from baselines.proposals import GAP_TOLERANCE, Proposal, Proposals, Setting, Source
 from matgen.checks.contacts import closest_contact
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.chemistry.charges import is_valid
 from matgen.generation.predictors import Predictor, by_structure
 from matgen.hull.hull import ReferenceHull, UnknownChemistryError, is_stable
@@ -208,7 +208,7 @@ class Race:
     def _evaluated(self, final: Structure, report: Relaxation) -> Record:
         """Return the verdicts on a relaxed structure; some are missing unless it is stable."""
         record: Record = {"converged": report.converged, "reason": report.reason, "steps": report.steps}
-        record["valid"] = closest_contact(final).ratio >= MIN_CONTACT
+        record["valid"] = closest_contact(final).ratio >= OF_RADII
         if not (report.converged and record["valid"]):
             return record | {"stable": False, "sun": False}
         above = self.tools.hull.above_hull(final.composition, report.energy, self.tools.potential).above_hull

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from matgen.checks.crystals import MIN_CONTACT
+from matgen.checks.pair_distances import OF_RADII
 from matgen.hull.hull import is_stable
 from matgen.targets.properties import PROPERTIES
 from shared.figure import save, subplots
@@ -33,7 +33,7 @@ def shares(found: Mapping[str, Any], target: float | None) -> dict[str, Any]:
         "evaluator": met("evaluator", candidates),
         "smact": sum(row["smact"] for row in candidates),
         "symmetric": sum(row["space_group"] != 1 for row in candidates),
-        "no_contact": sum(row["contact"] >= MIN_CONTACT for row in candidates),
+        "no_contact": sum(row["contact"] >= OF_RADII for row in candidates),
         "distinct": sum(row["distinct"] for row in candidates),
         "reads_back": sum(row["reads_back"] for row in candidates),
         "new_formula": sum(row["new"] for row in candidates),

@@ -1,0 +1,66 @@
+"""Identifiers that files carry for their structures, and names in natural order."""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from matgen.structures.formats import Piece
+
+KEYS = (
+    *("material_id", "mp_id", "mpid", "structure_id", "crystal_id", "sample_id", "entry_id", "identifier"),
+    *("_id", "uid", "unique_id", "jid", "id", "name", "file", "filename"),
+)
+"""Columns of a table, keys of a JSON object or of an extxyz frame that hold an identifier, the most telling first."""
+
+_PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|\S+)""")
+
+
+def id_among(values: Mapping[str, Any]) -> str:
+    """Return the identifier among named values; empty if there is none."""
+    named = {str(key).strip().lower(): value for key, value in values.items()}
+    found = (named[key] for key in KEYS if isinstance(named.get(key), str | int) and not isinstance(named[key], bool))
+    return next((text for value in found if (text := " ".join(str(value).split())[:120])), "")
+
+
+def id_of(piece: Piece) -> str:
+    """Return the identifier that a piece of a file carries for its structure; empty if there is none.
+
+    That of a table is read with its row; a JSON object has one among its keys or in its `data`, an extxyz frame in its
+    comment, a record of an SDF in its first line, a line of SMILES behind the SMILES.
+    """
+    if piece.id:
+        return piece.id
+    content: Any = piece.content
+    if piece.form in {"json", "jsonl"} and isinstance(content, dict):
+        held = content.get("data")
+        return id_among(content) or (id_among(held) if isinstance(held, dict) else "")
+    if not isinstance(content, str):
+        return ""
+    if piece.form == "extxyz":
+        comment = content.split("\n", 2)[1] if content.count("\n") else ""
+        return id_among({key: _plain(value) for key, value in _PAIR.findall(comment)})
+    if piece.form == "sdf":
+        return " ".join(content.split("\n", 1)[0].split())[:120]
+    return ""
+
+
+def _plain(value: str) -> str:
+    return value[1:-1] if value[:1] in {'"', "'"} else value
+
+
+def id_in_label(label: str) -> str:
+    """Return the name that a label gives a structure, such as that of `#mp-149`; empty for a mere number."""
+    name = label.removeprefix("#")
+    return "" if name.isdigit() else name
+
+
+def stem(name: str) -> str:
+    """Return the name of the file of an entry without folder and suffix; empty if the file holds several."""
+    return "" if "#" in name else PurePosixPath(name.removesuffix(".gz")).stem
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a key that sorts names as people count: `gen_2` before `gen_10`."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part)

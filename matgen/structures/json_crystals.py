@@ -1,0 +1,112 @@
+"""Crystals in JSON that is not of pymatgen: OPTIMADE, CDVAE and its successors, the database of ASE, matgen."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ase import Atoms
+from ase.io.jsonio import decode
+from pymatgen.core.composition import Composition
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.periodic_table import Element
+from pymatgen.core.structure import Structure
+
+from matgen.structures.broken import BrokenStructureError
+from matgen.structures.faithful import Faithfulness, FromFile
+
+OPTIMADE = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
+CDVAE = frozenset({"frac_coords", "atom_types", "lengths", "angles"})
+COMPACT = frozenset({"lattice", "species", "frac_coords"})
+ASE_ROW = frozenset({"cell", "numbers", "positions"})
+"""Keys by which each is known."""
+
+PARTS_OF_FULL = 1e-3
+
+
+def rows_of(value: Any) -> list[tuple[str, Any]] | None:
+    """Return the structures of a JSON value that wraps several, with their names; None if it does not.
+
+    Args:
+        value: `{"data": [...]}` of OPTIMADE and other interfaces, a table of pandas (`split`), a database of ASE.
+    """
+    if not isinstance(value, dict):
+        return None
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
+        rows = [dict(zip(value["columns"], row, strict=False)) for row in value["data"] if isinstance(row, list)]
+        return [(str(index), row) for index, row in enumerate(rows)]
+    if isinstance(value.get("data"), list | dict) and not OPTIMADE & set(value):
+        inner = value["data"] if isinstance(value["data"], list) else [value["data"]]
+        return [(str(index), row) for index, row in enumerate(inner)]
+    if isinstance(value.get("ids"), list) and all(str(one) in value for one in value["ids"]):
+        return [(str(one), value[str(one)]) for one in value["ids"]]
+    return None
+
+
+def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | None:
+    """Return the crystal of a record of another program; None if it is none of those that are known.
+
+    Raises:
+        BrokenStructureError: it does not repeat along three axes, or an element is unknown.
+    """
+    inner = value.get("attributes")
+    if isinstance(inner, Mapping) and set(inner) >= OPTIMADE:
+        return _optimade(inner)
+    if set(value) >= OPTIMADE:
+        return _optimade(value)
+    if set(value) >= CDVAE:
+        lattice = Lattice.from_parameters(*value["lengths"], *value["angles"])
+        return Structure(lattice, [Element.from_Z(int(z)) for z in value["atom_types"]], value["frac_coords"])
+    if set(value) >= COMPACT:
+        return Structure(value["lattice"], value["species"], value["frac_coords"])
+    return _ase(value) if set(value) >= ASE_ROW else None
+
+
+def _ase(value: Mapping[str, Any]) -> Structure:
+    row = decode(json.dumps({name: value[name] for name in (*ASE_ROW, "pbc") if name in value}))
+    atoms = Atoms(row["numbers"], row["positions"], cell=row["cell"], pbc=row.get("pbc", True))
+    if not atoms.pbc.all():
+        raise BrokenStructureError("no crystal: expected a cell that repeats along three axes")
+    return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
+
+
+def _optimade(value: Mapping[str, Any]) -> FromFile:
+    if list(value.get("dimension_types") or (1, 1, 1)) != [1, 1, 1]:
+        raise BrokenStructureError(
+            "no crystal: expected dimension_types [1, 1, 1], a cell that repeats along three axes"
+        )
+    kinds = {one["name"]: _species(one) for one in value.get("species") or ()}
+    names: Sequence[str] = value["species_at_sites"]
+    species = [kinds.get(name, {name: 1.0}) for name in names]
+    structure = Structure(
+        value["lattice_vectors"], species, value["cartesian_site_positions"], coords_are_cartesian=True
+    )
+    said = list(_comparisons(value, structure))
+    contradictions = tuple(contradiction for _, contradiction in said if contradiction)
+    return FromFile(structure, (), Faithfulness(tuple(name for name, _ in said), contradictions))
+
+
+def _species(one: Mapping[str, Any]) -> dict[str, float]:
+    """Return the occupancy of each element; a vacancy is the rest."""
+    shares = Counter[str]()
+    for symbol, share in zip(one["chemical_symbols"], one["concentration"], strict=True):
+        if symbol == "X":
+            raise BrokenStructureError(f"{one['name']} holds X, which is no element")
+        if symbol != "vacancy" and share > PARTS_OF_FULL:
+            shares[symbol] += share
+    if any(one.get("attached") or ()):
+        raise BrokenStructureError(f"atoms are attached to {one['name']} and have no positions; place them")
+    total = sum(shares.values())
+    return {symbol: share / total if abs(total - 1) < PARTS_OF_FULL else share for symbol, share in shares.items()}
+
+
+def _comparisons(value: Mapping[str, Any], structure: Structure) -> Iterator[tuple[str, str]]:
+    """Yield what is compared, with its contradiction."""
+    n_sites, formula = value.get("nsites"), value.get("chemical_formula_reduced")
+    if n_sites is not None:
+        said = f"it has {len(structure)} sites, and says {n_sites}"
+        yield "number of sites", "" if n_sites == len(structure) else said
+    if isinstance(formula, str) and structure.is_ordered:
+        found = structure.composition.reduced_composition
+        same = Composition(formula).reduced_composition.almost_equals(found)
+        yield "formula", "" if same else f"its sites are {found.formula}, and its formula is {formula}"

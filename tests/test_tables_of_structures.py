@@ -1,0 +1,127 @@
+"""Tables and JSON of other programs give the structures that they hold, whatever separates and wraps them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.db import connect
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.io.vasp import Poscar
+
+from matgen.structures.cif import cif_text
+from matgen.structures.files import read_structures
+
+CRYSTAL = Structure(Lattice.hexagonal(3.25, 5.21), ["Zn", "Zn", "O", "O"], [
+    [1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]])  # fmt: skip
+
+
+def table(separator: str, column: str, cell: str) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=separator)
+    writer.writerows([["id", column, "note"], ["a", cell, "one, two; three"], ["b", cell, ""]])
+    return text.getvalue()
+
+
+def check(path: Path, n: int) -> None:
+    entries = list(read_structures([path], None))
+    assert [entry.error for entry in entries] == [""] * n
+    for entry in entries:
+        assert entry.crystal is not None
+        assert entry.crystal.composition == CRYSTAL.composition
+        assert np.isclose(entry.crystal.volume, CRYSTAL.volume)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_is_read_whatever_separates_its_columns(tmp_path: Path, separator: str, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(table(separator, "cif", cif_text(CRYSTAL)).encode(encoding))
+    check(path, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("structure", Poscar(CRYSTAL).get_str()),
+        ("POSCAR", Poscar(CRYSTAL).get_str()),
+        ("structure", str(CRYSTAL.as_dict())),
+        ("initial_structure", json.dumps(CRYSTAL.as_dict())),
+    ],
+)
+def test_a_cell_holds_a_structure_in_any_notation(tmp_path: Path, column: str, cell: str) -> None:
+    (tmp_path / "a.csv").write_text(table(",", column, cell))
+    check(tmp_path / "a.csv", 2)
+
+
+def test_an_empty_cell_leaves_the_next_column_to_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,canonical_smiles,cif\n1,CCO,\n2,,\n")
+    first, second = read_structures([tmp_path / "a.csv"], None)
+    assert (first.kind, first.template) == ("molecule", "CCO")
+    assert "nothing in column" in second.error
+
+
+def optimade(**more: Any) -> dict[str, Any]:
+    species = [{"name": f"{s}1", "chemical_symbols": [s], "concentration": [1.0]} for s in ("Zn", "O")]
+    return {
+        "type": "structures",
+        "id": "x/1",
+        "attributes": {
+            "lattice_vectors": CRYSTAL.lattice.matrix.tolist(),
+            "cartesian_site_positions": CRYSTAL.cart_coords.tolist(),
+            "species_at_sites": [f"{site.specie.symbol}1" for site in CRYSTAL],
+            "species": species,
+            "dimension_types": [1, 1, 1],
+            "nsites": 4,
+            "chemical_formula_reduced": "OZn",
+            **more,
+        },
+    }
+
+
+def test_the_json_of_other_programs_is_read(tmp_path: Path) -> None:
+    lattice = CRYSTAL.lattice
+    network = {
+        "frac_coords": CRYSTAL.frac_coords.tolist(),
+        "atom_types": list(CRYSTAL.atomic_numbers),
+        "lengths": list(lattice.abc),
+        "angles": list(lattice.angles),
+    }
+    record = {"material_id": "m", "structure": CRYSTAL.as_dict()}
+    values: dict[str, tuple[Any, int]] = {
+        "optimade": ({"data": [optimade(), optimade()], "meta": {}}, 2),
+        "single": ({"data": optimade()}, 1),
+        "bare": (optimade(), 1),
+        "wrapped": ({"data": [record]}, 1),
+        "network": ([network] * 3, 3),
+        "split": ({"index": [0], "columns": ["id", "structure"], "data": [["m", CRYSTAL.as_dict()]]}, 1),
+        "final": ([{"id": "m", "final_structure": CRYSTAL.as_dict()}], 1),
+    }
+    for name, (value, n) in values.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+        check(tmp_path / f"{name}.json", n)
+    (tmp_path / "printed.json").write_text(str(CRYSTAL.as_dict()))
+    check(tmp_path / "printed.json", 1)
+    with connect(tmp_path / "ase.json", append=False) as database:
+        for _ in range(2):
+            database.write(AseAtomsAdaptor.get_atoms(CRYSTAL, msonable=False))
+    check(tmp_path / "ase.json", 2)
+
+
+def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
+    vacancy = [{"name": "Zn1", "chemical_symbols": ["Zn", "vacancy"], "concentration": [0.5, 0.5]}]
+    cases = [
+        (optimade(nsites=6), "has 4 sites, and says 6"),
+        (optimade(chemical_formula_reduced="O2Zn"), "its formula is O2Zn"),
+        (optimade(dimension_types=[1, 1, 0]), "repeats along three axes"),
+        (optimade(species=vacancy, species_at_sites=["Zn1", "Zn1", "O", "O"]), "disordered"),
+    ]
+    for value, reason in cases:
+        (tmp_path / "x.json").write_text(json.dumps(value))
+        (entry,) = read_structures([tmp_path / "x.json"])
+        assert entry.structure is None
+        assert reason in entry.error, entry.error
