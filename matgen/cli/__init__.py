@@ -19,6 +19,7 @@ from matgen.cli.property import train_property
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
+from matgen.runtime.interrupts import signals_as_interrupts
 
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -48,14 +49,18 @@ app.command()(verify)
 
 def main() -> None:
     """Run the program; an error in the command is one line on standard error."""
-    try:
-        code = app(standalone_mode=False)
-    except UsageError as error:
-        if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown
-            to_stderr(message)
-        code = BAD_INPUT
-    except typer.Abort:
-        code = INTERRUPTED
+    with signals_as_interrupts() as signals:
+        try:
+            code = app(standalone_mode=False)
+        except UsageError as error:
+            if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown
+                to_stderr(message)
+            code = BAD_INPUT
+        except (typer.Abort, KeyboardInterrupt):
+            to_stderr("interrupted; run the same command to resume")
+            code = INTERRUPTED
+    if signals and code == INTERRUPTED:
+        code = 128 + signals[0]
     sys.exit(code)
 
 

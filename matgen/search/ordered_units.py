@@ -4,13 +4,12 @@ A unit is on disk before it is returned. A unit whose worker dies is given to an
 die is given up, and the others go on.
 """
 
-import os
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
-from matgen.runtime.output import writing
+from matgen.runtime.output import replace_file, writing
 from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
 from matgen.search.unit_format import Unit, read_unit
 from matgen.structures.run_folder import all_units, unit_file
@@ -118,11 +117,6 @@ class OrderedUnits:
         path = unit_file(self._folder, number)
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-            part = path.with_suffix(".part")
-            with part.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
+            replace_file(path, text)
         self._finished.add(number)
         self._made += 1

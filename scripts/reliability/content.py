@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas
+import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
@@ -28,8 +28,7 @@ def content(folder: Path, *, ordered: bool = True) -> dict[str, str]:
     """Return a hash of each file below a folder, by its path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "gpaw")
     return {
-        str(path.relative_to(folder)): hashlib.sha256(essence(path, ordered=ordered)).hexdigest()[:16]
-        for path in files
+        str(path.relative_to(folder)): hashlib.sha256(essence(path, ordered=ordered)).hexdigest()[:16] for path in files
     }
 
 
@@ -46,7 +45,7 @@ def essence(path: Path, *, ordered: bool = True) -> bytes:
         kept = table.drop_columns([name for name in table.column_names if name.endswith("seconds")])
         return text([str(kept.schema.types), kept.column_names, kept.to_pylist()])
     if path.name.startswith("verified") and path.suffix == ".csv":
-        frame = pandas.read_csv(io.BytesIO(raw), dtype=str)
+        frame = pd.read_csv(io.BytesIO(raw), dtype=str)
         return frame[[name for name in frame if not name.endswith("seconds")]].to_csv().encode()
     if path.suffix == ".pt":
         return text(_plain(torch.load(path, weights_only=True)))

@@ -101,10 +101,12 @@ def attack(case: Case, options: argparse.Namespace, place: Path) -> None:
     durations = [took]
     print(f"{case.name}: an undisturbed run takes {took:.2f} s", file=sys.stderr, flush=True)
     while kills < options.kills:
-        draw = random.Random(f"{options.seed} {case.name} {number}")  # noqa: S311
+        draw = random.Random(f"{options.seed} {case.name} {number}")
         fractions = [draw.random() for _ in range(draw.randint(1, options.chain))]
         killed, ended = chain(case, fractions, statistics.median(durations[-9:]), place)
-        unequal = differences(expected, content(place / "out", ordered=case.ordered)) if (place / "out").exists() else []
+        unequal = (
+            differences(expected, content(place / "out", ordered=case.ordered)) if (place / "out").exists() else []
+        )
         found = {"case": case.name, "seed": options.seed, "chain": number, "kills": killed, "code": ended.code}
         found |= {"took": round(took, 3), "unequal": unequal, "traceback": ended.has_traceback}
         if ended.code != 0 or unequal or ended.has_traceback:
