@@ -64,7 +64,8 @@ class OrderedUnits:
             ResumeError: the unit on disk is damaged.
             OutputError: the disk is full, or the folder was removed.
         """
-        self._send(ahead)
+        if self._workers.jobs > 1 or self.due not in self._finished:  # one worker makes what is due, not what may be
+            self._send(ahead)
         if self.due not in self._finished and self.due not in self.given_up:
             wait(self._at_work, max(0.0, seconds), FIRST_COMPLETED)
         self._collect()

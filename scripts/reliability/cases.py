@@ -25,9 +25,9 @@ band_gap = "<2"
 [composition]
 max_atoms = 5
 [search]
-n = 4
+n = 3
 seed = 3
-over_generation = 1.5
+over_generation = 1
 [selection]
 confidence = 0.05
 [sampler]
@@ -46,7 +46,7 @@ max_atoms = 4
 [search]
 n = 3
 seed = 3
-over_generation = 1.5
+over_generation = 1
 [sampler]
 move_steps = 4
 started = 3
@@ -147,7 +147,7 @@ def _write(inputs: Path) -> None:
     with (inputs / "gaps.csv").open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["name", "cif", "band_gap"])
-        for entry in [entry for entry in entries if entry["band_gap"]][:12]:
+        for entry in [entry for entry in entries if entry["band_gap"]][:5]:
             text = (TEXTBOOK / entry["file"]).read_text(encoding="utf-8")
             table.writerow([entry["formula"], text, entry["band_gap"]])
     _table(entries).save(inputs / "crystals.npz")

@@ -3,7 +3,7 @@
 Left out are, and nothing else:
 
 * of `run.json` the entries `started`, `stages` (their times and how often each stage was seen), and `taken_up`;
-* of a unit of work its `seconds` and `cpu`; of results of `verify` and of relaxations `seconds`;
+* of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
 * logs of GPAW, which hold dates and times;
 * with several processes, the order of the lines of `rows.jsonl`.
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 
 OF_REPORT = ("started", "stages", "taken_up")
+OF_TIME = frozenset({"seconds", "cpu", "minutes"})
 
 
 def content(folder: Path, *, ordered: bool = True) -> dict[str, str]:
@@ -58,9 +59,11 @@ def text(value: Any) -> bytes:
 
 
 def _timeless(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_timeless(part) for part in value]
     if not isinstance(value, dict):
         return value
-    return {name: part for name, part in value.items() if name not in {"seconds", "cpu", "minutes"}}
+    return {name: _timeless(part) for name, part in value.items() if name not in OF_TIME}
 
 
 def _plain(value: Any) -> Any:
