@@ -11,7 +11,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 import matgen
 from matgen.generation.errors import RequestError
-from matgen.generation.known_chemistry import known_chemistry, unknown_chemistry
+from matgen.generation.known_chemistry import known_chemistry, why_unknown
 from matgen.generation.request import Request
 from matgen.runtime.threads import usual_threads
 from matgen.screening.config import NONE, ScreenError
@@ -103,8 +103,8 @@ def test_the_library_refuses_empty_requests_too(options: dict[str, Any], reason:
 
 
 @pytest.mark.parametrize("formula", ["NaCl", "Fe3Al", "SrTiO3", "XeF2", "CaC6", "Na7Cl", "Ne"])
-def test_known_chemistry_is_not_doubted(formula: str) -> None:
-    assert Request.of(formula=formula).doubt == ""
+def test_known_chemistry_is_known(formula: str) -> None:
+    assert Request.of(formula=formula).unknown_chemistry == ""
 
 
 @pytest.mark.parametrize("formula", ["He3Ne", "BaXe", "ArO2"])
@@ -115,7 +115,7 @@ def test_what_no_known_chemistry_forms_is_told_by_every_candidate(formula: str) 
     verdict = known_chemistry(Candidate("a", crystal, crystal, None))
     assert not verdict.passed
     assert "He and Ne balance (SMACT), and no known crystal holds just these elements" in verdict.reason
-    assert unknown_chemistry({"He": 1, "Ne": 1}) == verdict.reason
+    assert why_unknown({"He": 1, "Ne": 1}) == verdict.reason
     checks = CandidateChecks.of(request)
     assert "known_chemistry" in checks.checks
     assert "known_chemistry" in checks.advisory
