@@ -83,8 +83,9 @@ def _exit_code() -> int:
 
 def main() -> None:
     """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
-    for name in THREADS:
-        os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
+    if sys.argv[1:2] != ["train"]:  # which takes all cores
+        for name in THREADS:  # before packages are imported that read them
+            os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
     write_plainly()
     silence_packages()
     with signals_as_interrupts() as signals:

@@ -24,6 +24,7 @@ from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import replace_file, writing
 from matgen.runtime.progress import Report, Silence
+from matgen.runtime.threads import threads, usual_threads
 from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, found, one_kind, read_structures
@@ -86,7 +87,7 @@ def evaluate(
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
     kind = _kind(paths)
     config = config.of(kind)
-    with nullcontext() if folder is None else FolderLock(folder):
+    with threads(usual_threads()), nullcontext() if folder is None else FolderLock(folder):
         entries = _read(paths, kind, report)
         task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
         if kind == "molecule":
