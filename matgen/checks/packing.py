@@ -19,7 +19,7 @@ TOUCHING = 1.4
 which lacks dispersion, has them too long."""
 
 HYDROGEN = 1.3
-"""Van der Waals radius of hydrogen, Å: zero-point motion keeps the molecules of the solid farther apart than 2 · 1.2."""
+"""Van der Waals radius of hydrogen, Å; the 1.2 of the source is less than zero-point motion leaves in the solid."""
 
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 _WITHOUT_RADIUS = 0.9  # Å, which van der Waals radii exceed covalent ones by
