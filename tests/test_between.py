@@ -8,6 +8,7 @@ import pytest
 import torch
 from pymatgen.core import Structure
 from test_cli import called
+from test_property_files import some_file
 from torch import Tensor
 
 from matgen import cli
@@ -18,6 +19,7 @@ from matgen.generation.between import with_both
 from matgen.generation.blend import blended_states, blended_templates, equal_terms
 from matgen.generation.configuration import configured
 from matgen.generation.errors import RequestError
+from matgen.generation.kinds import kind_of_request
 from matgen.generation.kinds.crystals import Crystals
 from matgen.generation.rank import nearest_examples
 from matgen.generation.request import Request
@@ -25,6 +27,7 @@ from matgen.generation.total_energy import ranking_terms, state_energy, template
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.samplers.langevin import mala
 from matgen.structures.conversion import described
+from matgen.targets.target import TargetError
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.expand import expand
@@ -36,6 +39,7 @@ from matgen.workflows.design import default_folder, identity
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
 CRYSTALS = ("CuInSe2_chalcopyrite", "GaN_wurtzite", "NaCl_rock_salt", "SrTiO3_perovskite")
+SALT = TEXTBOOK / "NaCl_rock_salt.cif"
 SIGMAS = 4.5  # a fair mean or variance is further off than this once in 150,000 times
 
 needs_weights = pytest.mark.skipif(
@@ -192,6 +196,47 @@ def test_constraints_of_both_hold(tmp_path: Path) -> None:
     assert from_mapping(Request, again) == request
 
 
+def test_property_files_of_both_are_read_and_named(tmp_path: Path) -> None:
+    mine, theirs = (some_file(tmp_path / f"{n}.safetensors", n, seed=i) for i, n in enumerate(("hue", "gloss")))
+    paths = written(
+        tmp_path,
+        a=f'max_atoms = 9\n[resources]\nwith_files = ["{mine.path}"]\n[targets]\nhue = ">90"\n',
+        b=f'[resources]\nwith_files = ["{theirs.path}"]\n[targets]\ngloss = "<50"\n',
+        c='[targets]\nbulk_modulus = ">300"\n',
+        d='[targets]\ngloss = "<50"\n',
+    )
+    for request in (Request.of(between=paths[:2]), configured({}, {"between": paths[:2]})[0]):
+        assert request.property_files == (mine, theirs)
+        assert [end.property_files for _, end in request.ends] == [(mine, theirs)] * 2
+        assert [[target.name for target in end.property_targets] for _, end in request.ends] == [["hue"], ["gloss"]]
+        named = identity(request).weights
+        assert (named["hue.safetensors"], named["gloss.safetensors"]) == (mine.sha256, theirs.sha256)
+        assert pickle.loads(pickle.dumps(request)).property_files == (mine, theirs)  # noqa: S301 (our own)
+    # The shipped file is read where an end needs it, and one that is named beside the two is read for both.
+    assert Request.of(between=[paths[0], paths[2]]).property_files[0] == mine
+    assert len(Request.of(between=[paths[0], paths[2]]).property_files) == 2
+    beside = Request.of(between=[paths[0], paths[3]], with_files=[str(theirs.path)])
+    assert set(beside.property_files) == {mine, theirs}
+    with pytest.raises(TargetError, match="gloss"):
+        Request.of(between=[paths[0], paths[3]])
+
+
+@needs_weights
+def test_learned_properties_of_both_are_weighted_terms(tmp_path: Path) -> None:
+    files = [some_file(tmp_path / f"{n}.safetensors", n, seed=i).path for i, n in enumerate(("hue", "gloss"))]
+    table = '[resources]\nwith_files = ["{}"]\n[targets]\n{} = ">90"\n'
+    paths = written(tmp_path, a=table.format(files[0], "hue"), b=table.format(files[1], "gloss"))
+    request = Request.of(between=paths, between_alpha=0.3)
+    (batch, geometry), level = some_crystals(), torch.full((len(CRYSTALS),), 0.1)
+    terms = ranking_terms(batch, geometry, level, request, kind_of_request(request))
+    for name, weight in (("hue", 0.3), ("gloss", 0.7)):
+        alone = Request.of(targets={name: ">90"}, with_files=[str(file) for file in files])
+        expected = ranking_terms(batch, geometry, level, alone, kind_of_request(alone))
+        for term in (name, f"{name}_template"):
+            torch.testing.assert_close(terms[term], weight * expected[term], rtol=1e-4, atol=1e-4)
+            assert terms[term].abs().sum() > 0.1
+
+
 def test_preferences_are_weighted_and_rules_are_kept(tmp_path: Path) -> None:
     paths = written(
         tmp_path,
@@ -261,6 +306,7 @@ FILES = {
     "lost": 'like = ["absent.cif"]\n',
     "odd": "bandgap = = 3\n",
     "table": "targets = 3\n",
+    "defects": f'[host]\nfile = "{SALT}"\ninsert = ["Li"]\n[targets]\nband_gap = 1\n',
     "text": 'include = "O"\n[targets]\nband_gap = 1\n',
 }
 
@@ -293,6 +339,8 @@ FILES = {
         ("--between a.toml text.toml", "text.toml: composition.include: expected a list, got 'O'"),
         ("--between a.toml b.toml --bandgap 2", "write them into both files"),
         ("--between a.toml b.toml --config a.toml", "expected --between or --config, got both"),
+        (f"--between a.toml b.toml --host {SALT} --vacancy Cl", "expected no --between with point defects, got a.toml"),
+        ("--between a.toml defects.toml", "expected no --between with point defects, got a.toml, defects.toml"),
         ("--between a.toml b.toml --verify 2", "expected a crystal and a target for its band gap for verify"),
     ],
 )

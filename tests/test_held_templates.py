@@ -1,6 +1,7 @@
 """Laws of held sites: every template keeps them, each is listed once, and redrawn elements have the exact ratio."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations_with_replacement, product
 from math import comb
 
@@ -93,10 +94,13 @@ def test_redrawn_elements_keep_detailed_balance_over_multisets(exact: bool) -> N
 
 def test_sites_regrown_behind_held_ones_keep_detailed_balance_over_multisets() -> None:
     held = (MIRROR, NA)
-    states = [template for template in space(PM, 2) if held in template.sites]
-    assert len(states) > 4
-    tail = regrow(LearnedRegrowth(PRIOR, PM, NONE, "tail", (held,)), PM)
-    balance(states, {"tail": tail}, exact=True)
+    few = replace(PM, max_atoms=3)
+    states = [template for template in space(few, 3) if held in template.sites and len(template.sites) > 1]
+    assert len(states) > 10  # of one and of two open sites; the template without any is no state
+    proposal = LearnedRegrowth(PRIOR, few, NONE, "tail", (held,))
+    balance(states, {"tail": regrow(proposal, few)}, exact=True)
+    found, _ = proposal.regrow(states * 50, torch.Generator().manual_seed(2))
+    assert set(found) == set(states)
 
 
 @pytest.mark.parametrize("part", ["site", "tail"])

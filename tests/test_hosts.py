@@ -327,6 +327,8 @@ STO, MGO, LCO = (str(TEXTBOOK / f"{n}.cif") for n in ("SrTiO3_perovskite", "MgO_
         ({"host": MGO, "vacancy": ["O"], "exclude": ["Mg"]}, "Mg of MgO.* is held, but not allowed"),
         ({"host": MGO, "vacancy": ["O", "O"]}, "got one twice"),
         ({"host": MGO, "vacancy": ["O"], "include": ["Li"]}, "expected no include with point defects"),
+        ({"host": MGO, "vacancy": ["O"], "like": [STO]}, "expected no --like with point defects, got .*SrTiO3"),
+        ({"host": MGO, "replace": ["Mg -> Ca x1"], "like": [STO]}, "expected no --like with point defects"),
         ({"host": MGO, "vacancy": ["O"], "rules": ["Li implies O"]}, "expected no rules with point defects"),
         ({"host": str(TEXTBOOK / "Cu_fcc.cif"), "vacancy": ["Cu"], "supercell": 0.0}, "expected an atom beside the Cu"),
         ({"kind": "molecule", "fragment": "CO[*]", "smiles": "COC"}, "expected a fragment or a graph to keep"),

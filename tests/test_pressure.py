@@ -21,7 +21,9 @@ from matgen.cli.candidate_tables import ranking_table
 from matgen.cli.cells import stability_text
 from matgen.energies.pressure import PressureVolume
 from matgen.energies.terms import TermError
+from matgen.generation.configuration import configured
 from matgen.generation.errors import RequestError
+from matgen.generation.kinds import kind_of_request
 from matgen.generation.request import Request
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.chgnet_surface import CHGNetSurface
@@ -31,10 +33,11 @@ from matgen.relaxation.free_parameters import at_pressure
 from matgen.relaxation.operations import operations
 from matgen.relaxation.pool import Relaxed, relaxed_together
 from matgen.relaxation.symmetric import relax
-from matgen.runtime.config import ConfigError
+from matgen.runtime.config import ConfigError, from_mapping, to_mapping
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.screening.ranking import enthalpy
 from matgen.screening.row import cells
+from matgen.search.copies import no_copy
 from matgen.structures.candidate import Candidate, Relaxation
 from matgen.structures.conversion import described, state_of
 from matgen.structures.record import from_record, to_record
@@ -178,12 +181,23 @@ def test_reports_name_the_pressure_only_where_there_is_one() -> None:
         ({"pressure": 10}, "expected a formula beside pressure 10 GPa, got none"),
         ({"pressure": 10, "kind": "molecule"}, "expected no pressure for a molecule"),
         ({"pressure": 10, "formula": "NaCl", "band_gap": 1.5}, "expected no targets beside pressure 10 GPa"),
-        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.2}, "the hull is that of 0 GPa"),
+        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.2}, "got 0.2: the hull is that of 0 GPa"),
+        ({"pressure": 10, "formula": "NaCl", "max_ehull": 0.1}, "got 0.1: the hull is that of 0 GPa"),
     ],
 )
 def test_what_has_no_meaning_at_a_pressure_is_refused(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         Request.of(**options)
+    with pytest.raises(RequestError, match=complaint):
+        configured({}, options)
+
+
+def test_a_file_may_list_the_usual_energy_above_the_hull_beside_a_pressure() -> None:
+    request = Request.of(formula="NaCl", pressure=10)
+    assert from_mapping(Request, to_mapping(request)) == request
+    assert configured({"selection": {"max_ehull": 0.1}}, {"formula": "NaCl", "pressure": 10})[0].relaxation.pressure
+    with pytest.raises(RequestError, match="leave --max-ehull out"):
+        configured({"formula": "NaCl", "relaxation": {"settings": {"pressure": 10.0}}}, {"max_ehull": 0.1})
 
 
 @pytest.mark.parametrize("pressure", [-1.0, 501.0, math.nan, math.inf])
@@ -244,6 +258,35 @@ def test_the_page_shows_code_that_works(capsys: pytest.CaptureFixture[str]) -> N
     exec(compile(page.split("```python\n")[1].split("```")[0], "pressure.md", "exec"), {})  # noqa: S102
     enthalpy, energy, volume = map(float, capsys.readouterr().out.split())
     assert enthalpy == pytest.approx(energy + 20 * GPa * volume / 2, abs=1e-4)
+
+
+def test_examples_at_a_pressure_are_resembled_by_templates_alone(tmp_path: Path) -> None:
+    example = str(REPOSITORY / "data" / "textbook" / "MgO_rock_salt.cif")
+    sampler = {"pool": 2, "move_steps": 4, "burn_in": 2, "started": 6, "geometries": 1, "shaped": 3}
+    options = {"formula": "NaCl", "space_groups": (221, 225), "max_atoms": 2, "sampler": sampler, "processes": 1}
+    kinds = {p: kind_of_request(Request.of(like=[example], pressure=p, **options)) for p in (0, 30)}
+    assert [set(kind.state_terms().terms()) for kind in kinds.values()] == [{"likeness"}, set()]
+    templates, energies = TemplateBatch.of([described(one, 0.01)[0] for one in (B1, B2)]), {}
+    for pressure, kind in kinds.items():
+        term = kind.template_terms().terms()["likeness_template"]
+        energies[pressure] = term[0] * term[1](templates)
+    torch.testing.assert_close(energies[30], energies[0])
+    assert energies[30][0] < energies[30][1]
+    found = design(n=2, fast=True, like=[example], pressure=30, relax="none", out=tmp_path / "run", **options)
+    assert {one.space_group.number for one in found if one.space_group} == {221, 225}
+    for one in found:
+        assert "likeness_template" in one.energies
+        assert "likeness" not in one.energies
+        assert one.nearest_example is not None
+        assert one.nearest_example.name == "MgO_rock_salt.cif"
+        assert one.verdicts["no_copy"].passed
+
+
+def test_a_compressed_example_is_a_copy() -> None:
+    example = str(REPOSITORY / "data" / "textbook" / "NaCl_rock_salt.cif")
+    examples = Request.of(formula="NaCl", like=[example], pressure=60).examples
+    for crystal, copy in ((B1.copy().scale_lattice(0.6 * B1.volume), True), (B2, False)):
+        assert no_copy(Candidate("one", crystal, crystal, None), examples).passed is not copy
 
 
 def test_a_design_finds_the_phase_of_its_pressure(tmp_path: Path) -> None:

@@ -251,6 +251,30 @@ def test_rules_survive_a_file() -> None:
         ({"kind": "molecule", "rules": ["count(H) >= 8"], "max_atoms": 2}, ["--max-atoms 2", "'count(H) >= 8'"]),
         ({"kind": "molecule", "rules": ["Cl"]}, ["'Cl', which none does"]),
         ({"kind": "molecule", "rules": ["count(C) == 3", "N"], "formula": "C2H6O"}, ["--formula C2H6O", "'"]),
+        ({"rules": ["elements >= 4", "O"], "n_elements": "<4"}, ["'n_elements <= 3'", "'elements >= 4'"]),
+        ({"rules": ["elements <= 2", "O"], "n_elements": ">2"}, ["'n_elements >= 3'", "'elements <= 2'"]),
+        (
+            {"rules": ["anions >= 2", "Li", "alkaline_earth"], "n_elements": "<=3"},
+            ["'n_elements <= 3'", "'anions >= 2'", "'Li'", "'alkaline_earth'"],
+        ),
+        ({"prefer": ["O", "elements == 5"], "n_elements": "2:3"}, ["'n_elements <= 3'", "'elements == 5'"]),
+        ({"kind": "molecule", "fragment": "CO[*]", "rules": ["not O"]}, ["--fragment CO[*]", "'not O'"]),
+        (
+            {"kind": "molecule", "fragment": "CC(=O)[*]", "rules": ["O implies N", "not N"]},
+            ["--fragment CC(=O)[*]", "'O implies N'", "'not N'"],
+        ),
+        (
+            {"kind": "molecule", "fragment": "CCC[*]", "rules": ["count(C) <= 2"]},
+            ["--fragment CCC[*]", "'count(C) <= 2'"],
+        ),
+        (  # its hydrogens are held, too
+            {"kind": "molecule", "fragment": "CO[*]", "rules": ["count(H) <= 2"]},
+            ["--fragment CO[*]", "'count(H) <= 2'"],
+        ),
+        (  # and there is an atom at each open position
+            {"kind": "molecule", "fragment": "[*]CO[*]", "prefer": ["count(C, N, O, F) <= 3"]},
+            ["--fragment [*]CO[*]", "'count(C, N, O, F) <= 3'"],
+        ),
     ],
 )
 def test_contradictions_are_told_before_the_search_and_the_fewest_are_named(options: dict, named: list[str]) -> None:
@@ -269,6 +293,9 @@ def test_contradictions_are_told_before_the_search_and_the_fewest_are_named(opti
         {"rules": ["count(Fe) == 4"], "formula": "Fe2O3", "formula_units": 2},
         {"kind": "molecule", "rules": ["N implies O", "count(H) <= 6"], "elements": ["C", "N", "O"]},
         {"kind": "molecule", "rules": ["count(H) == 6"], "formula": "C2H6O"},
+        {"rules": ["elements == 3"], "n_elements": "2:3"},
+        {"kind": "molecule", "fragment": "CO[*]", "rules": ["count(C, N, O, F) <= 3", "count(O) <= 1"]},
+        {"kind": "molecule", "fragment": "CO[*]", "rules": ["count(H) <= 3"]},
     ],
 )
 def test_rules_that_can_hold_are_accepted(options: dict) -> None:

@@ -39,7 +39,9 @@ class LearnedRegrowth:
     where p(tail | head) is that of the masked, renormalised choices of the sampler. One loop samples the new tail and
     reads the old one.
 
-    Held sites come first in every order and are always kept: S is then the multiset of the others.
+    Held sites come first in every order and are always kept: S is then the multiset of the others, of which there is
+    one or more. A tail that ends without any is a failed regrowth: templates without open sites are no states, and as
+    p(k | n) is what it was, the ratio of the others is too.
     """
 
     def __init__(
@@ -127,8 +129,8 @@ class LearnedRegrowth:
         return self.sampler.completed(conditions, both, generator)
 
     def _valid(self, old: CrystalTemplate, new: CrystalTemplate) -> bool:
-        """Whether regrowth succeeded: a single site has been replaced, a composition is complete."""
-        if self.part == "site" and len(new.sites) < len(old.sites):
+        """Whether regrowth succeeded: a site is open, a single one has been replaced, a composition is complete."""
+        if len(new.sites) <= len(self.held) or (self.part == "site" and len(new.sites) < len(old.sites)):
             return False
         return not self.sampler.rules.composition or new.composition == old.composition
 

@@ -22,8 +22,12 @@ BLENDED = ("targets", "like")
 CONSTRAINTS = {"composition": CompositionConstraints, "symmetry": SymmetryConstraints, "graph": GraphConstraints}
 """Tables whose masks must both hold."""
 
-UNITED = {"composition": ("include", "exclude", "rules"), "graph": ("smarts", "avoid")}
-"""Constraints of which those of both hold."""
+UNITED = {
+    "composition": ("include", "exclude", "rules"),
+    "graph": ("smarts", "avoid"),
+    "resources": ("with_files",),
+}
+"""Constraints of which those of both hold, and property files, of which those of both are read."""
 
 COMMON = {"composition": ("elements",), "symmetry": ("space_groups",)}
 """Constraints of which what both allow is allowed; empty allows everything."""

@@ -1,6 +1,7 @@
 """Whether the energies that a request compares can be compared: those of one composition, at one pressure."""
 
-from typing import Protocol
+from collections.abc import Collection
+from typing import NoReturn, Protocol
 
 from matgen.chemistry.elements import reduced
 from matgen.chemistry.formal_charges import formal_charges
@@ -94,7 +95,25 @@ def _check_pressure(request: EnergyRequest) -> None:
             "0 GPa; leave the targets or the pressure out"
         )
     if request.selection.max_ehull != SelectionConfig().max_ehull:
-        raise RequestError(
-            f"expected no max_ehull beside {asked}, got {request.selection.max_ehull:g}: the hull is that of 0 GPa; "
-            "leave --max-ehull out"
-        )
+        _refuse_hull(request)
+
+
+def check_named(request: EnergyRequest, options: Collection[str]) -> None:
+    """Check that beside a pressure no energy above the hull is named, not even the usual one.
+
+    Args:
+        request: as it is with the options.
+        options: flat keywords that were given; a table may list all of its settings.
+
+    Raises:
+        RequestError: one is named.
+    """
+    if request.relaxation.pressure and "max_ehull" in options:
+        _refuse_hull(request)
+
+
+def _refuse_hull(request: EnergyRequest) -> NoReturn:
+    raise RequestError(
+        f"expected no max_ehull beside pressure {request.relaxation.pressure:g} GPa, got "
+        f"{request.selection.max_ehull:g}: the hull is that of 0 GPa; leave --max-ehull out"
+    )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matgen.generation.between import with_both
+from matgen.generation.comparable_energies import check_named
 from matgen.generation.keywords import distributed, overlaid
 from matgen.generation.old_keys import current_keys
 from matgen.generation.presets import FAST, PRESETS
@@ -39,7 +40,9 @@ def configured(
     merged = overlaid(PRESETS.get(kind, {}), merged)
     if _lacks_budget(merged):
         merged = overlaid(merged, {"search": {"budget": VERIFY_BUDGET}})
-    return from_mapping(Request, merged), moved
+    request = from_mapping(Request, merged)
+    check_named(request, options)
+    return request, moved
 
 
 def _interpolates(tables: Mapping[str, Any]) -> bool:

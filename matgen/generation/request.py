@@ -10,7 +10,7 @@ from matgen.energies.rules import Coordination, Preferences
 from matgen.energies.terms import Terms
 from matgen.generation.between import with_both, with_ends
 from matgen.generation.between_settings import BetweenConfig
-from matgen.generation.comparable_energies import check_energies
+from matgen.generation.comparable_energies import check_energies, check_named
 from matgen.generation.constraints import CompositionConstraints, GraphConstraints, SymmetryConstraints
 from matgen.generation.errors import RequestError
 from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_plan
@@ -153,7 +153,9 @@ class Request:
                 changes[name] = overlaid(getattr(self, name), change)
         if "energies" in options:
             changes["energies"] = _terms(options["energies"])
-        return replace(self, **changes)
+        found = replace(self, **changes)
+        check_named(found, options)
+        return found
 
     @cached_property
     def property_targets(self) -> tuple[Target, ...]:

@@ -116,8 +116,9 @@ def within(n_elements: tuple[int, int]) -> list[Rule]:
 
 
 def held(fragment: Fragment) -> Rule:
-    """Return the atoms of a fragment as a rule."""
+    """Return the atoms of a fragment as a rule, and how many a molecule has with one more at each open position."""
     atoms = [_count(frozenset({z}), ">=", n) for z, n in sorted(fragment.counts.items()) if n]
+    atoms.append(_count(HEAVY_ELEMENTS, ">=", fragment.fewest))
     return Rule(f"--fragment {fragment.smiles}", And(tuple(atoms)))
 
 

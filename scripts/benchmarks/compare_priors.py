@@ -8,12 +8,12 @@ rows.
 import torch
 
 from matgen.datasets.crystals import CrystalTable
-from matgen.energies.frequency_prior import Frequencies, FrequencyPrior
 from matgen.energies.template_prior import LearnedTemplatePrior
-from matgen.evaluation.prior_bits import compared
 from matgen.nn.conditions import CRYSTAL_GRIDS, Conditions
 from matgen.weights.models import load
+from shared.frequency_prior import Frequencies, FrequencyPrior
 from shared.options import parser
+from shared.prior_bits import compared
 
 TRAIN, TEST, AT_ONCE = 0, 2, 4096
 

@@ -26,17 +26,15 @@ import torch
 from pymatgen.core import Structure
 
 from matgen.relaxation.calculators import chgnet_calculator
-from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.symmetric import relax
 from matgen.screening.crystals import primitive_cell
 from matgen.targets.slack import debye_temperature, slack_conductivity
 from shared.crystals import crystals, true_structures
 from shared.designs import Line, designs
-from shared.elasticity import ElasticityError, chgnet_responses, elastic_tensor, is_positive
+from shared.elasticity import TIGHT, ElasticityError, chgnet_responses, elastic_tensor, is_positive
 from shared.measurement import read_lines, single_thread
 from shared.page import table
 
-TIGHT = RelaxConfig(fmax=0.01, smax=0.0003, max_steps=300, max_volume_change=2.0)
 SMALL = 10
 """Atoms of the largest known crystal that is calculated."""
 

@@ -17,6 +17,8 @@ from pymatgen.analysis.elasticity import ElasticTensor
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from matgen.relaxation.config import RelaxConfig
+
 STRAIN, MOVE = 0.01, 0.03
 """Half the differences: length of the strain, and displacement of an atom in Å.
 
@@ -28,6 +30,9 @@ SOFT = 0.02
 """eV/Å² below which a mode that is no translation counts as unstable."""
 
 SYMPREC = 0.01
+
+TIGHT = RelaxConfig(fmax=0.01, smax=0.0003, max_steps=300, max_volume_change=2.0)
+"""Relaxation before derivatives are taken."""
 
 ROOT = math.sqrt(2)
 PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
