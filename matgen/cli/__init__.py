@@ -22,6 +22,7 @@ from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
 from matgen.runtime.failures import of_the_machine
+from matgen.runtime.interrupts import signals_as_interrupts
 from matgen.runtime.plain_text import write_plainly
 from matgen.runtime.silence import silence_packages
 from matgen.runtime.workers import THREADS
@@ -52,12 +53,8 @@ app.add_typer(reference.app, name="reference")
 app.command()(verify)
 
 
-def main() -> None:
-    """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
-    for name in THREADS:
-        os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
-    write_plainly()
-    silence_packages()
+def _exit_code() -> int:
+    """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -67,6 +64,7 @@ def main() -> None:
             to_stderr(message)
         code = BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
+        to_stderr("interrupted; run the same command to resume")
         code = INTERRUPTED
     except BrokenPipeError:  # such as that of `| head`
         code = NOTHING_FOUND
@@ -80,6 +78,20 @@ def main() -> None:
         to_stderr(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = OUT_OF_MACHINE
         forget_output()
+    return code
+
+
+def main() -> None:
+    """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
+    if sys.argv[1:2] != ["train"]:  # which takes all cores
+        for name in THREADS:  # before packages are imported that read them
+            os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
+    write_plainly()
+    silence_packages()
+    with signals_as_interrupts() as signals:
+        code = _exit_code()
+    if signals and code == INTERRUPTED:
+        code = 128 + signals[0]
     sys.exit(code)
 
 

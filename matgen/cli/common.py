@@ -61,13 +61,14 @@ def to_stderr(message: str) -> None:
 
 def flush() -> None:
     """Write what standard output still holds, so that a full disk or a closed pipe is met here and not at the exit."""
-    sys.stdout.flush()
+    if sys.stdout is not None:  # which it is where it was closed beforehand
+        sys.stdout.flush()
 
 
 def forget_output() -> None:
     """Let what standard output still holds go nowhere: it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             stream.flush()
             continue

@@ -1,10 +1,9 @@
 """Tables of all rows, best first, written a few rows at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 from matgen.runtime.csv_lines import csv_lines, writable
 from matgen.runtime.failures import together
 from matgen.runtime.json_lines import json_line
-from matgen.runtime.output import writing
+from matgen.runtime.output import replacing, writing
 from matgen.runtime.processes import in_chunks
 from matgen.screening.row import Row, cells, row_record
 from matgen.screening.stored_rows import stored_rows
@@ -46,9 +45,9 @@ def write_tables(folder: Path, rows: Iterable[Row], kind: KindName, more: tuple[
     paths = {suffix: folder / f"{RESULTS}.{suffix}" for suffix in KINDS}
     with (
         writing(folder),
-        _replacing(paths["jsonl"]) as records,
-        _replacing(paths["csv"]) as lines,
-        _replacing(paths["parquet"]) as stream,
+        replacing(paths["jsonl"]) as records,
+        replacing(paths["csv"]) as lines,
+        replacing(paths["parquet"]) as stream,
         pq.ParquetWriter(stream, columns) as table,
     ):
         lines.write(csv_lines(columns.names, ()).encode())
@@ -79,15 +78,6 @@ def _cells(rows: Sequence[Row], kind: KindName, more: tuple[str, ...]) -> list[d
 def _broken_cells(row: Row, reason: str, kind: KindName, more: tuple[str, ...]) -> dict[str, Any]:
     broken = Row(row.name, row.path, row.index, row.digest, f"its result cannot be written: {reason}", rank=row.rank)
     return _cells([broken], kind, more)[0]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes the place of another one once it is complete."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
-        yield stream
-    part.replace(path)
 
 
 TEXTS = frozenset(

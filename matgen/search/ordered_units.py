@@ -5,7 +5,6 @@ die, or that raises an exception after others were made, is given up, and the ot
 when an earlier process ended is made in a process of its own.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,7 +14,7 @@ from pathlib import Path
 from matgen.errors import UserError
 from matgen.runtime.at_work import AtWork
 from matgen.runtime.failures import of_the_machine, reason_of
-from matgen.runtime.output import writing
+from matgen.runtime.output import replace_file, writing
 from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
 from matgen.search.unit_format import Unit, read_unit
 from matgen.structures.run_folder import all_units, unit_file
@@ -73,7 +72,8 @@ class OrderedUnits:
             ResumeError: the unit on disk is damaged.
             OutputError: the disk is full, or the folder was removed.
         """
-        self._send(ahead)
+        if self._workers.jobs > 1 or self.due not in self._finished:  # one worker makes what is due, not what may be
+            self._send(ahead)
         if self.due not in self._finished and self.due not in self.given_up:
             wait(self._at_work, max(0.0, seconds), FIRST_COMPLETED)
         self._collect()
@@ -143,12 +143,7 @@ class OrderedUnits:
         path = unit_file(self._folder, number)
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-            part = path.with_suffix(".part")
-            with part.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
+            replace_file(path, text)
         self._finished.add(number)
         self.note.end([str(number)])
         self._made += 1

@@ -48,7 +48,7 @@ def _unfit(atoms: Atoms) -> str:
         return "disordered: its atoms have occupancies; order it first, for instance with pymatgen"
     if atoms.pbc.any() and not atoms.pbc.all():
         return "no crystal: expected a cell that repeats along three axes"
-    return "its cell has no volume" if atoms.pbc.all() and atoms.cell.rank < 3 else ""
+    return "its cell has no volume" if atoms.pbc.all() and not atoms.cell.volume else ""
 
 
 def _of_atoms(atoms: Atoms) -> Structure | Molecule:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from matgen.runtime.output import replace_file
 from matgen.training.config import TrainConfig
 from matgen.training.tables import DataError
 from matgen.weights.files import tensors, weights_hash
@@ -30,7 +31,7 @@ def initialise(config: TrainConfig, model: nn.Module, *, store: bool = True) -> 
         if config.init is not None:
             begin_from(model, config.kind, config.init)
         if store:
-            note.write_text(named, encoding="utf-8")
+            replace_file(note, named)
         return named
     begun = note.read_text(encoding="utf-8") if note.exists() else ""
     if named and named.split()[-1:] != begun.split()[-1:]:  # hashes; a file may have been renamed
