@@ -136,12 +136,12 @@ def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool =
 
     So does one that contradicts what its file says, unless `contradictory` asks for it with its comparison.
     """
-    own_id = id_of(one.piece) or id_in_label(one.piece.label)
+    own_id = writable(id_of(one.piece) or id_in_label(one.piece.label))
     try:
         reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
         return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms, id=own_id)
-    made = (reading.structure, "", reading.template, reading.note)
+    made = (reading.structure, "", reading.template, writable(reading.note))
     return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful, id=own_id)
 
 
