@@ -1,7 +1,7 @@
 """Units of work in the order of their numbers: from disk, or from workers that run ahead.
 
 A unit is on disk before it is returned. A unit whose worker dies is given to another; one over which `TRIES` workers
-die, or that raises an exception after others were made, is given up, and the others go on. A unit that was being made
+die, or that raises an exception, is given up, and the others go on. A unit that was being made
 when an earlier process ended is made in a process of its own.
 """
 
@@ -23,7 +23,7 @@ TRIES = 2
 """Number of workers that may die over a unit before it is given up."""
 
 FATAL = 3
-"""Number of units given up before any was finished, after which workers are not tried any more."""
+"""Number of units given up before any was finished, after which no other is tried."""
 
 
 class OrderedUnits:
@@ -115,10 +115,11 @@ class OrderedUnits:
             except WorkerDiedError:
                 self._died(number)
             except Exception as error:
-                # The first unit tells of a fault of the request, or of the program.
-                if of_the_machine(error) or isinstance(error, UserError) or not self._finished:
+                if of_the_machine(error) or isinstance(error, UserError):
                     raise
                 self._give_up(number, reason_of(error))
+                if not self._finished and len(self.given_up) >= FATAL:  # a fault of the request, or of the program
+                    raise
             else:
                 self._write(number, text)
 
