@@ -7,7 +7,7 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
-from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr
+from matgen.cli.common import BAD_INPUT, CUT_SHORT, INTERRUPTED, to_stderr, told
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
@@ -57,9 +57,10 @@ def main() -> None:
                 to_stderr(message)
             code = BAD_INPUT
         except (typer.Abort, KeyboardInterrupt):
-            to_stderr("interrupted; run the same command to resume")
             code = INTERRUPTED
-    if signals and code == INTERRUPTED:
+    if signals and code == INTERRUPTED:  # by typer before and after what commands guard
+        if not told("interrupted"):
+            to_stderr(CUT_SHORT)
         code = 128 + signals[0]
     sys.exit(code)
 

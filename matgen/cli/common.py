@@ -16,6 +16,9 @@ INTERRUPTED = 130
 NOTHING_FOUND = 1
 BAD_INPUT = 2
 
+CUT_SHORT = "interrupted; run the same command to resume"
+
+_told: list[str] = []
 
 BandGap = Annotated[
     str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
@@ -42,9 +45,12 @@ Weights = Annotated[
 
 @contextmanager
 def user_errors_as_one_line() -> Iterator[None]:
-    """Turn errors that the user can correct into one line on standard error and exit code 2."""
+    """Turn errors that the user can correct into one line on standard error and exit code 2, interrupts into 130."""
     try:
         yield
+    except KeyboardInterrupt as interrupt:  # where a command has no more to say about it
+        to_stderr(CUT_SHORT)
+        raise typer.Exit(INTERRUPTED) from interrupt
     except UserError as error:
         to_stderr(" ".join(str(error).split()))
         raise typer.Exit(BAD_INPUT) from error
@@ -52,7 +58,13 @@ def user_errors_as_one_line() -> Iterator[None]:
 
 def to_stderr(message: str) -> None:
     """Print a message on standard error."""
+    _told.append(message)
     typer.echo(f"matgen: {message}", err=True)
+
+
+def told(beginning: str) -> bool:
+    """Return whether a message that begins so was the last one."""
+    return bool(_told) and _told[-1].startswith(beginning)
 
 
 def split(text: str | None) -> list[str] | None:
