@@ -9,7 +9,17 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
-from matgen.cli.common import BAD_INPUT, INTERRUPTED, NOTHING_FOUND, OUT_OF_MACHINE, flush, forget_output, to_stderr
+from matgen.cli.common import (
+    BAD_INPUT,
+    CUT_SHORT,
+    INTERRUPTED,
+    NOTHING_FOUND,
+    OUT_OF_MACHINE,
+    flush,
+    forget_output,
+    to_stderr,
+    told,
+)
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
@@ -64,7 +74,6 @@ def _exit_code() -> int:
             to_stderr(message)
         code = BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
-        to_stderr("interrupted; run the same command to resume")
         code = INTERRUPTED
     except BrokenPipeError:  # such as that of `| head`
         code = NOTHING_FOUND
@@ -90,7 +99,9 @@ def main() -> None:
     silence_packages()
     with signals_as_interrupts() as signals:
         code = _exit_code()
-    if signals and code == INTERRUPTED:
+    if signals and code == INTERRUPTED:  # by typer before and after what commands guard
+        if not told("interrupted"):
+            to_stderr(CUT_SHORT)
         code = 128 + signals[0]
     sys.exit(code)
 

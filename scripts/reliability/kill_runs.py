@@ -38,11 +38,11 @@ FAILED_LINES = 30
 
 def undisturbed(case: Case, place: Path) -> tuple[dict[str, str], float]:
     """Run twice in forks, after once to load what is needed; return what both wrote, and the shorter duration."""
-    _clear(place)
+    clear(place)
     warm(case, place / "out")
     found, took = [], []
     for _ in range(2):
-        _clear(place)
+        clear(place)
         ended = Run(case.command(place / "out"), place / "log").end(LONGEST)
         if ended.code != 0:
             raise SystemExit(f"{case.name}: expected an undisturbed run to end well, got {ended.code}:\n{ended.said}")
@@ -76,7 +76,7 @@ def warm(case: Case, out: Path) -> None:
 
 def chain(case: Case, fractions: list[float], took: float, place: Path) -> tuple[list[float], Ended]:
     """Kill a run at fractions of its duration, each time resumed; return those at which it ran, and its end."""
-    _clear(place)
+    clear(place)
     killed: list[float] = []
     for fraction in fractions:
         ended = Run(case.command(place / "out"), place / "log").end(fraction * took)
@@ -86,7 +86,8 @@ def chain(case: Case, fractions: list[float], took: float, place: Path) -> tuple
     return killed, Run(case.command(place / "out"), place / "log").end(LONGEST)
 
 
-def _clear(place: Path) -> None:
+def clear(place: Path) -> None:
+    """Make a folder that holds nothing."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
 

@@ -50,6 +50,7 @@ class Run:
 
     def __init__(self, arguments: Sequence[str], log: Path, before: Callable[[], None] = lambda: None) -> None:
         self._log, self._began = log, time.perf_counter()
+        self._code: int | None = None
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
@@ -59,7 +60,7 @@ class Run:
 
     def end(self, seconds: float) -> Ended:
         """Wait for the end, but no longer than some seconds; then kill all processes of the run."""
-        code = self.wait(seconds)
+        code = self._code if self._code is not None else self.wait(seconds)
         took = time.perf_counter() - self._began
         self.signal(signal.SIGKILL)
         if code is None:
@@ -67,6 +68,12 @@ class Run:
         while self.signal(0):  # its own children may take a moment to end
             time.sleep(0.001)
         return Ended(code, took, self._log.read_text(encoding="utf-8", errors="replace"))
+
+    def runs_after(self, seconds: float) -> bool:
+        """Wait, and return whether it has not ended by then."""
+        if self._code is None:
+            self._code = self.wait(seconds)
+        return self._code is None
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit code, None if it runs still after some seconds."""
