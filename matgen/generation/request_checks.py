@@ -51,8 +51,8 @@ def asked(options: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in options.items():
         texts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
         if any(isinstance(text, str) and not text.strip() for text in texts):
-            advice = "leave it out if it may be any" if len(texts) == 1 else "check the commas"
-            raise RequestError(f"expected {name} with a value, got an empty text; {advice}")
+            hint = "leave it out if it may be any" if isinstance(value, str) else "check the commas, or leave it out"
+            raise RequestError(f"expected {name} with a value, got an empty text; {hint}")
     return options
 
 
