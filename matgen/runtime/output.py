@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -65,7 +65,8 @@ def replacing(path: Path, *, wait: bool = True) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
         part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that became read-only
+            part.unlink(missing_ok=True)
         raise
 
 
@@ -76,12 +77,19 @@ def replace_file(path: Path, text: str, *, wait: bool = True) -> None:
 
 
 def append(path: Path, text: str, *, wait: bool = True) -> None:
-    """Append text and wait until it is on the disk, unless told not to."""
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        if wait:
-            os.fsync(stream.fileno())
+    """Append text, all or nothing unless this process is killed, and wait until it is on the disk, unless told not to."""
+    rest = memoryview(text.encode("utf-8"))
+    with path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+            if wait:
+                os.fsync(stream.fileno())
+        except BaseException:
+            with suppress(OSError):  # of a disk that became read-only
+                stream.truncate(before)
+            raise
 
 
 def wait_for_disk(path: Path) -> None:

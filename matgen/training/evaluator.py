@@ -11,12 +11,13 @@ from matgen.nn.ensemble import Ensemble
 from matgen.nn.evaluator import Evaluator, EvaluatorInputs
 from matgen.nn.property_heads import CHGNET
 from matgen.runtime.devices import placed
-from matgen.runtime.output import make_folder, replacing
+from matgen.runtime.output import make_folder
 from matgen.templates.expand import expand
 from matgen.training.config import TrainConfig
 from matgen.training.likelihood import LikelihoodObjective
 from matgen.training.plan import Plan, rows_in_words
 from matgen.training.properties import PropertyTargets, fold, trainable, validation
+from matgen.training.stored import store
 from matgen.training.tables import DataError
 
 EVALUATOR_SEED, EVALUATOR_SHARE = 2027, 0.8
@@ -67,8 +68,7 @@ def _described_once(table: Crystals, rows: Tensor, folder: Path) -> tuple[Tensor
     path = folder / "described.pt"
     if not path.exists():
         make_folder(folder, "--folder")
-        with replacing(path) as stream:
-            torch.save(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), stream)
+        store(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), path)
     stored = torch.load(path, weights_only=True)
     if not torch.equal(stored.pop("rows"), rows.cpu()):
         raise DataError(f"{path} describes other rows than {len(rows)} of this table; delete it and run again")

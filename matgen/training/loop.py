@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from matgen.errors import UserError
 from matgen.runtime.config import ConfigError, check_least, check_positive
 from matgen.runtime.interrupts import interrupts_held_back
-from matgen.runtime.output import append, replace_file, replacing, writing
+from matgen.runtime.output import replace_file, writing
 from matgen.training.gradients import averaged, part_generator, split, summed, too_large
+from matgen.training.metrics_log import add_line, forget_later
 from matgen.training.parallel import ALONE, Processes, own_parts, shared_parts
+from matgen.training.stored import store
 from matgen.weights.renamed import current_names
 
 
@@ -194,8 +196,7 @@ class _Training(Generic[ModelT]):
             return
         models = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         rest = {"optimizer": self.optimizer.state_dict(), "progress": asdict(self.progress), "parts": self.parts}
-        with writing(path), replacing(path) as stream:
-            torch.save(models | rest | {"since": self.since}, stream)
+        store(models | rest | {"since": self.since}, path)
 
     def resume(self, path: Path, parts: int) -> None:
         """Read a checkpoint, if there is one.
@@ -267,11 +268,12 @@ def fit(
     log = folder / "metrics.jsonl"
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / "schedule.json", json.dumps(asdict(schedule), indent=1))
+        with writing(folder):
+            replace_file(folder / "schedule.json", json.dumps(asdict(schedule), indent=1))
     training = _Training.of(model, schedule, processes)
     training.resume(checkpoint, schedule.parts)
     if processes.is_first:
-        _forget_later(log, training.progress)
+        forget_later(log, training.progress.step)
     accelerate(model)
     batches = objective.batches(schedule.batch_size, torch.Generator().manual_seed(schedule.seed))
     for _ in range(training.progress.step):
@@ -279,8 +281,7 @@ def fit(
 
     def write(line: dict[str, Any]) -> None:
         if processes.is_first:
-            with writing(log):
-                append(log, json.dumps(line) + "\n", wait=False)
+            add_line(log, line)
             report(line)
 
     try:
@@ -310,25 +311,6 @@ def _run(
         if ended:
             return
         training.step(objective, batches, schedule, write)
-
-
-def _forget_later(log: Path, progress: _Progress) -> None:
-    """Remove lines of the log that are later than the checkpoint, which will be written again, and broken ones."""
-    if not log.exists():
-        return
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _step_of(line) <= progress.step]
-    if kept != lines:
-        with writing(log):
-            replace_file(log, "".join(kept))
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a line of the log; infinity if it is none, such as a part of one."""
-    try:
-        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
-    except (ValueError, TypeError, KeyError):
-        return math.inf
 
 
 def _validated(average: ModelT, objective: Objective[ModelT]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from matgen import __version__
 from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean, to_mapping
-from matgen.runtime.output import replace_file, replacing
+from matgen.runtime.output import replace_file, replacing, writing
 from matgen.weights.kinds import KINDS
 from matgen.weights.renamed import current_config, current_kind, current_names, file_names
 
@@ -139,6 +139,7 @@ def save(
 
     Raises:
         WeightsError: a parameter does not fit into float16.
+        OutputError: the disk is full, or the folder cannot be written.
     """
     check_kind(kind, KINDS)
     path = path or WEIGHTS / f"{kind}.safetensors"
@@ -154,10 +155,12 @@ def save(
         "version": __version__,
     }
     stored = serialized({name: value.detach().cpu().contiguous() for name, value in values.items()}, header)
-    _write_hashes(path.parent, {name: digest for name, digest in _hashes(path.parent).items() if name != path.name})
-    with replacing(path) as stream:  # an interrupt leaves a file without a hash, never one with the hash of another
-        stream.write(stored)
-    record_hash(path)
+    others = {name: digest for name, digest in _hashes(path.parent).items() if name != path.name}
+    with writing(path):
+        _write_hashes(path.parent, others)
+        with replacing(path) as stream:  # an interrupt leaves a file without a hash, never with the hash of another
+            stream.write(stored)
+        record_hash(path)
     return path
 
 
