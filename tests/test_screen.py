@@ -491,7 +491,7 @@ def many(some: list[Structure], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "mark"),
     [
-        pytest.param((), "loky", id="process"),
+        pytest.param((), "worker_process", id="process"),
         pytest.param(("--executor", "local"), "spawn_main", id="parsl_worker"),
         pytest.param(("--executor", "local"), "process_worker_pool.py", id="parsl_manager"),
     ],
