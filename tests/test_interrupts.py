@@ -1,4 +1,4 @@
-"""Files are whole whatever interrupts their writing, and signals end a program at a place where nothing is half done."""
+"""Files are whole whatever interrupts their writing, and signals end a program where nothing is half done."""
 
 import os
 import resource
@@ -16,9 +16,14 @@ from matgen.runtime.output import OutputError, append, replace_file, replacing, 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     replace_file(path, "old\n")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as stream:
-        stream.write(b"ne")
-        raise KeyboardInterrupt
+
+    def cut_short() -> None:
+        with replacing(path) as stream:
+            stream.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_short()
     assert path.read_text(encoding="utf-8") == "old\n"
     replace_file(path, "new\r\nλ\n")
     assert path.read_bytes() == "new\r\nλ\n".encode(), "line ends are kept"
@@ -69,19 +74,24 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 
 def test_after_the_first_signal_only_ctrl_c_disturbs_the_end() -> None:
-    with pytest.raises(KeyboardInterrupt), signals_as_interrupts() as came:
+    with signals_as_interrupts() as came:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
     assert came == [signal.SIGTERM, signal.SIGTERM, signal.SIGINT]
 
 
 def test_an_interrupt_waits_for_the_end_of_what_must_be_whole() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
+
+    def work() -> None:
         with interrupts_held_back():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("whole")
         done.append("more")
+
+    with signals_as_interrupts(), pytest.raises(KeyboardInterrupt):
+        work()
     assert done == ["whole"]

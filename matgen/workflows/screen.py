@@ -162,7 +162,7 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
-        for some in pool.workers(_waiting(ordered, chunks(entries, size, pool.jobs)), config):
+        for some in pool.workers(unknown_chunks(ordered, chunks(entries, size, pool.jobs)), config):
             journal.write(some)
             ordered.put(some)
         ordered.put([])
@@ -189,7 +189,7 @@ class _Pool:
         return cls(here if jobs == 1 else processes(jobs), jobs)
 
 
-def _waiting(ordered: OrderedRows, every: Iterable[Chunk[Found]]) -> Iterator[Chunk[Found]]:
+def unknown_chunks(ordered: OrderedRows, every: Iterable[Chunk[Found]]) -> Iterator[Chunk[Found]]:
     """Yield chunks without what the journal holds; a resumed run has those of an undisturbed one, and so its numbers.
 
     The last digits of what networks predict depend on the structures that are read together.
