@@ -77,7 +77,7 @@ def replace_file(path: Path, text: str, *, wait: bool = True) -> None:
 
 
 def append(path: Path, text: str, *, wait: bool = True) -> None:
-    """Append text, all or nothing unless this process is killed; wait until it is on the disk, unless told not to."""
+    """Append text, all of it or nothing unless this process is killed; wait until it is on the disk, or not."""
     rest = memoryview(text.encode("utf-8"))
     with path.open("ab", buffering=0) as stream:
         before = stream.tell()

@@ -180,7 +180,7 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
-        waiting = journal.at_work.noted(_waiting(ordered, chunks(entries, size, pool.jobs)))
+        waiting = journal.at_work.noted(unknown_chunks(ordered, chunks(entries, size, pool.jobs)))
         for some in pool.workers(waiting, config):
             ordered.put(journal.write(some))
             journal.at_work.end(row.name for row in some)
@@ -209,7 +209,7 @@ class _Pool:
         return cls(here if jobs == 1 else processes(jobs), jobs)
 
 
-def _waiting(ordered: OrderedRows, every: Iterable[Chunk[Found]]) -> Iterator[Chunk[Found]]:
+def unknown_chunks(ordered: OrderedRows, every: Iterable[Chunk[Found]]) -> Iterator[Chunk[Found]]:
     """Yield chunks without what the journal holds; a resumed run has those of an undisturbed one, and so its numbers.
 
     The last digits of what networks predict depend on the structures that are read together.

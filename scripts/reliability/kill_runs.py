@@ -6,7 +6,7 @@
 Each chain begins in a fresh folder: the command is started and killed by SIGKILL, with all processes of its group, at a
 moment drawn uniformly from the duration of an undisturbed run; the same command is started again and killed again, up
 to `--chain` times; then it runs to its end. Every file of the folder must then be that of an undisturbed run, but for
-what `content.py` leaves out, and the exit code 0. Two undisturbed runs are compared first.
+what `interrupted/content.py` leaves out, and the exit code 0. Two undisturbed runs are compared first.
 
 To spend no time on imports, the command line runs in forks of this process, which has run every command once and so
 holds its models. What is between a cold start and the first line of a command, imports, is therefore not killed here;
@@ -26,9 +26,9 @@ from tempfile import TemporaryDirectory
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from cases import Case, cases
-from content import content, differences
-from processes import Ended, Run
+from interrupted.cases import Case, cases
+from interrupted.content import content, differences
+from interrupted.processes import Ended, Run
 
 LONGEST = 600.0
 """Seconds that a run may take."""

@@ -33,10 +33,10 @@ from tempfile import TemporaryDirectory
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from cases import Case, cases
-from content import content, differences
+from interrupted.cases import Case, cases
+from interrupted.content import content, differences
+from interrupted.processes import Ended, Run
 from kill_runs import clear, recorded, undisturbed
-from processes import Ended, Run
 
 LONGEST = 120.0
 """Seconds after which a run counts as hung."""

@@ -17,7 +17,7 @@ from matgen.templates.batch import TemplateBatch, concatenated
 from matgen.weights.files import save
 from matgen.weights.kinds import NETWORKS
 
-TEXTBOOK = Path(__file__).resolve().parents[2] / "data" / "textbook"
+TEXTBOOK = Path(__file__).resolve().parents[3] / "data" / "textbook"
 
 DESIGN = """relax = "none"
 [targets]
