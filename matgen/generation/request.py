@@ -253,7 +253,8 @@ class Request:
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
         n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
-        examples = {z for example in self.examples for z in example.template.composition}
+        named = () if self.host.file else self.examples  # with a host, it and its options name the elements
+        examples = {z for example in named for z in example.template.composition}
         return crystal_rules(self.composition, self.symmetry, n_elements, self.host.elements | examples)
 
     @cached_property

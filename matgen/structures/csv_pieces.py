@@ -28,7 +28,7 @@ def text_of(stream: IO[bytes]) -> io.TextIOWrapper:
 def rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the rows of a table that has a column of structures."""
     csv.field_size_limit(LARGEST_PIECE)
-    head = lines.readline()
+    head = lines.readline(LARGEST_PIECE)
     separator = max(SEPARATORS, key=lambda one: (len(_holders(_columns(head, one))), head.count(one)))
     table = csv.DictReader(chain([head], lines), delimiter=separator)
     columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
