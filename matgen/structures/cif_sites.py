@@ -13,7 +13,7 @@ from matgen.structures.cif_elements import element_of_label, element_of_type, hy
 FRACT = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 LABEL, TYPE, OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
 MULTIPLICITY = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
-FORMULA = ("_chemical_formula_sum",)
+FORMULA, STRUCTURAL = ("_chemical_formula_sum",), ("_chemical_formula_structural",)
 
 PLAIN_FORMULA = re.compile(r"\s*(?:[A-Z][a-z]?\s*\d*\.?\d*\s*|[()]\d*\.?\d*\s*)+")
 """Elements with numbers, and brackets."""
@@ -59,9 +59,9 @@ class CifSites:
     absent: tuple[str, ...] = field(default=())
 
 
-def formula_of(block: CifBlock) -> dict[str, float]:
-    """Return the amounts of the sum formula, isotopes as hydrogen; empty if there is none that can be read."""
-    text = block.text(FORMULA).replace(",", " ")
+def formula_of(block: CifBlock, item: tuple[str, ...] = FORMULA) -> dict[str, float]:
+    """Return the amounts of the sum formula, or another, isotopes as hydrogen; empty if there is none to be read."""
+    text = block.text(item).replace(",", " ")
     if not PLAIN_FORMULA.fullmatch(text):
         return {}  # with an unknown number, such as x
     try:
