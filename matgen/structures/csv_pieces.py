@@ -11,8 +11,14 @@ from matgen.structures.ids import id_among
 from matgen.structures.size_limits import LARGEST_PIECE
 
 CRYSTALS = ("cif", "structure", "poscar", "contcar", "final_structure", "initial_structure")
-MOLECULES = ("smiles", "canonical_smiles", "isomeric_smiles", "canonicalsmiles", "isomericsmiles")
+MOLECULES = (
+    *("smiles", "canonical_smiles", "isomeric_smiles", "canonicalsmiles", "isomericsmiles", "smi", "smiles_string"),
+    *("mol", "molblock", "sdf", "inchi"),
+)
 """Names of columns of structures, in the order in which they are tried, for each row."""
+
+OF_MOLECULE: dict[str, Format] = {"mol": "sdf", "molblock": "sdf", "sdf": "sdf", "inchi": "inchi"}
+"""Format of the cells of a column of molecules that are no SMILES."""
 
 SEPARATORS = ",;\t|"
 
@@ -44,7 +50,7 @@ def rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
         if held is None:
             yield Piece(f"#{index}", None, None, f"nothing in column {', '.join(holders)}", own_id)
             continue
-        form: Format = "smi" if held in MOLECULES else "csv"
+        form: Format = "csv" if held in CRYSTALS else OF_MOLECULE.get(held, "smi")
         yield Piece(f"#{index}", form, row[columns[held]], id=own_id)
 
 

@@ -1,24 +1,22 @@
 """Crystals in JSON that is not of pymatgen: OPTIMADE, CDVAE and its successors, the database of ASE, matgen."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ase import Atoms
-from ase.io.jsonio import decode
 from pymatgen.core.composition import Composition
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
+from matgen.structures.atomic_formats import ROW, read_row
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.faithful import Faithfulness, FromFile
+from matgen.templates.molecular_geometry import Placed
 
 OPTIMADE = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
 CDVAE = frozenset({"frac_coords", "atom_types", "lengths", "angles"})
 COMPACT = frozenset({"lattice", "species", "frac_coords"})
-ASE_ROW = frozenset({"cell", "numbers", "positions"})
 """Keys by which each is known."""
 
 PARTS_OF_FULL = 1e-3
@@ -43,8 +41,8 @@ def rows_of(value: Any) -> list[tuple[str, Any]] | None:
     return None
 
 
-def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | None:
-    """Return the crystal of a record of another program; None if it is none of those that are known.
+def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | Placed | None:
+    """Return the crystal, or molecule, of a record of another program; None if it is none of those that are known.
 
     Raises:
         BrokenStructureError: it does not repeat along three axes, or an element is unknown.
@@ -59,15 +57,7 @@ def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | None:
         return Structure(lattice, [Element.from_Z(int(z)) for z in value["atom_types"]], value["frac_coords"])
     if set(value) >= COMPACT:
         return Structure(value["lattice"], value["species"], value["frac_coords"])
-    return _ase(value) if set(value) >= ASE_ROW else None
-
-
-def _ase(value: Mapping[str, Any]) -> Structure:
-    row = decode(json.dumps({name: value[name] for name in (*ASE_ROW, "pbc") if name in value}))
-    atoms = Atoms(row["numbers"], row["positions"], cell=row["cell"], pbc=row.get("pbc", True))
-    if not atoms.pbc.all():
-        raise BrokenStructureError("no crystal: expected a cell that repeats along three axes")
-    return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
+    return read_row(value) if set(value) >= ROW else None
 
 
 def _optimade(value: Mapping[str, Any]) -> FromFile:

@@ -37,7 +37,7 @@ def read_molecule_xyz(text: str) -> Placed:
     if smiles and MoleculeTemplate.of(smiles).graph.elements.tolist() == atomic_numbers.tolist():
         return placed(with_positions(MoleculeTemplate.of(smiles), positions))
     charge = _CHARGE.search(comment)
-    return _perceived(atomic_numbers, positions, int(charge[1]) if charge else 0)
+    return from_distances(atomic_numbers, positions, int(charge[1]) if charge else 0)
 
 
 def _atomic_number(word: str) -> int:
@@ -48,8 +48,17 @@ def _atomic_number(word: str) -> int:
     return z
 
 
-def _perceived(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int) -> Placed:
-    """Return the molecule that atoms form, with bonds by distance."""
+def from_distances(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int) -> Placed:
+    """Return the molecule that atoms form, with bonds by distance.
+
+    Args:
+        atomic_numbers: atomic numbers (n,).
+        positions: Cartesian (n, 3), Å.
+        charge: of the molecule, e.
+
+    Raises:
+        BrokenStructureError: no bonds match the atoms and the charge.
+    """
     if not len(atomic_numbers):
         raise BrokenStructureError("no atoms")
     if not np.isfinite(positions).all():
@@ -108,7 +117,7 @@ def with_bonds(molecule: Molecule, smiles: str | None = None) -> Placed:
     """
     atomic_numbers = np.array([getattr(site.specie, "Z", 0) for site in molecule])
     if not smiles:
-        return _perceived(atomic_numbers, molecule.cart_coords, int(molecule.charge))
+        return from_distances(atomic_numbers, molecule.cart_coords, int(molecule.charge))
     template = MoleculeTemplate(smiles)
     if template.graph.elements.tolist() != atomic_numbers.tolist():
         raise BrokenStructureError(f"expected the atoms of {smiles} in the order of its graph, got {molecule.formula}")
@@ -130,3 +139,32 @@ def molecule_of(found: Placed) -> Molecule:
         return Molecule(graph.elements.tolist(), found.positions, charge=charge, spin_multiplicity=spin)
     except ValueError as error:  # the graph has a radical centre too many or too few for its electrons
         raise BrokenStructureError(f"{found.template}: {one_line(error)}") from error
+
+
+def read_mol2(text: str) -> Placed:
+    """Return the molecule of a MOL2 file, whose charges follow from its hydrogens."""
+    if re.search(r"(?m)^@<TRIPOS>CRYSIN", text):
+        raise BrokenStructureError("no molecule: an MOL2 with a cell (CRYSIN); write the crystal as a CIF")
+    found = Chem.MolFromMol2Block(text, removeHs=False)
+    if found is None:
+        raise BrokenStructureError("not readable as mol2: expected one molecule with atoms and bonds of valid valences")
+    if any(atom.GetNumRadicalElectrons() for atom in found.GetAtoms()):
+        raise BrokenStructureError("atoms have free valences: an MOL2 needs all hydrogens; write an SDF for a radical")
+    return placed(found)
+
+
+def read_inchi(text: str) -> Placed:
+    """Return the molecule of an InChI, with a generated geometry.
+
+    Raises:
+        BrokenStructureError: RDKit cannot read it, or makes another molecule of it.
+    """
+    inchi = text.strip()
+    found = Chem.MolFromInchi(inchi, sanitize=True, removeHs=False)
+    if found is None:
+        raise BrokenStructureError(f"not readable as InChI: {inchi[:60]!r}")
+    template = MoleculeTemplate.of(found)
+    again = Chem.MolToInchi(template.molecule)
+    if inchi.startswith("InChI=1S/") and again != inchi:
+        raise BrokenStructureError(f"RDKit makes {template} of {inchi[:60]}, whose InChI is another: {again[:60]}")
+    return embedded(template)
