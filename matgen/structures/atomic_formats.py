@@ -22,7 +22,7 @@ from matgen.structures.molecule_formats import from_distances
 from matgen.structures.periodic import check_periodic
 from matgen.templates.molecular_geometry import Placed
 
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?"
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d+)?"
 
 XSF_ATOM = re.compile(rf"(?m)^[ \t]*(?:[A-Za-z]{{1,2}}|\d+)(?:[ \t]+{NUMBER}){{3}}(?:(?:[ \t]+{NUMBER}){{3}})?[ \t]*$")
 GEN_ATOM = re.compile(rf"\s*\d+\s+\d+(?:\s+{NUMBER}){{3}}\s*")
@@ -60,7 +60,7 @@ def of_atoms(atoms: Atoms, charge: float | None = None) -> Structure | Placed:
 
 def read_xsf(text: str) -> Structure | Placed:
     """Return the crystal, or molecule, of a frame of an XCrySDen file."""
-    before_grids = re.split(r"(?m)^\s*BEGIN_", text, maxsplit=1)[0]
+    before_grids = re.split(r"(?m)^[ \t]*BEGIN_", text, maxsplit=1)[0]
     (atoms,) = iread_xsf(io.StringIO(before_grids))
     _check_count(len(XSF_ATOM.findall(before_grids)), len(atoms))
     return of_atoms(atoms)

@@ -145,8 +145,8 @@ def has_cell(frame: str) -> bool:
 _PERIODIC: dict[Format, Callable[[str], bool]] = {
     "extxyz": has_cell,
     "pdb": pdb_has_cell,
-    "xsf": lambda text: re.search(r"(?m)^\s*PRIMVEC", text) is not None,
-    "gen": lambda text: text.split()[1:2] != ["C"],
-    "aims": lambda text: re.search(r"(?m)^\s*lattice_vector\b", text) is not None,
+    "xsf": lambda text: re.search(r"(?m)^[ \t]*PRIMVEC", text) is not None,
+    "gen": lambda text: text[:1000].split()[1:2] != ["C"],
+    "aims": lambda text: re.search(r"(?m)^[ \t]*lattice_vector\b", text) is not None,
 }
 """Formats of crystals and molecules, and whether a text of each has a cell."""

@@ -13,31 +13,39 @@ from rdkit import Chem
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.structures.broken import BrokenStructureError, one_line
+from matgen.structures.told_charge import told_charge
 from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
 
-_CHARGE = re.compile(r"""\bcharge["']?\s*=\s*["']?([+-]?\d{1,3})\b""", re.IGNORECASE)
+HOW_TO_TELL = "a charge is told as charge=-1 in the comment line"
 
 
 def read_molecule_xyz(text: str) -> Placed:
     """Return the molecule of an (ext)xyz frame without a cell.
 
-    Bonds come from `smiles=` in the comment line, otherwise from distances and `charge=`.
+    Bonds come from `smiles=` in the comment line, otherwise from distances and the charge, which the comment tells, or
+    the initial charges of the atoms.
     """
-    _, comment, *lines = text.splitlines()
+    _, comment, *lines = text.split("\n")
+    charge = told_charge(comment)
     if re.search(r"\bProperties\s*=", comment):
         atoms = next(read_xyz(io.StringIO(text), 0))
         smiles = atoms.info.get("smiles", "")
         atomic_numbers, positions = atoms.numbers, atoms.positions
+        charge = round(float(atoms.get_initial_charges().sum())) if charge is None else charge
     else:
-        columns = [line.split() for line in lines]
+        columns = [line.split() for line in lines if line.strip()]
         smiles = ""
         atomic_numbers = np.array([_atomic_number(row[0]) for row in columns])
         positions = np.array([[float(number.replace("*^", "e")) for number in row[1:4]] for row in columns])
     if smiles and MoleculeTemplate.of(smiles).graph.elements.tolist() == atomic_numbers.tolist():
         return placed(with_positions(MoleculeTemplate.of(smiles), positions))
-    charge = _CHARGE.search(comment)
-    return from_distances(atomic_numbers, positions, int(charge[1]) if charge else 0)
+    try:
+        return from_distances(atomic_numbers, positions, charge or 0)
+    except BrokenStructureError as error:
+        if charge is not None or error.atoms is None:
+            raise
+        raise BrokenStructureError(f"{error}; {HOW_TO_TELL}", error.atoms) from error
 
 
 def _atomic_number(word: str) -> int:

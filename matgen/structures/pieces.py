@@ -20,7 +20,7 @@ from matgen.structures.json_crystals import rows_of
 from matgen.structures.pdb import models
 from matgen.structures.poscar import parts
 from matgen.structures.size_limits import LARGEST_PIECE, check_size
-from matgen.structures.trajectories import ANIMATED, animation, frames
+from matgen.structures.trajectories import animation, frames, is_animated
 
 MOST_ATOMS = 200_000
 """Most atoms of one frame; the next frame cannot be found without reading this one."""
@@ -48,7 +48,7 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         yield from _values(text)
     elif form == "cif":
         yield from _blocks(text)
-    elif form == "xsf" and ANIMATED.search(text):
+    elif form == "xsf" and is_animated(text):
         yield from animation(text)
     else:
         several = list(_WHOLE[form](text)) if form in _WHOLE else [text]

@@ -98,7 +98,7 @@ def _atoms(lines: Sequence[list[str]], n_elements: int) -> Iterator[list[str]]:
         if not begun or len(words) < 5 or not words[1].isdigit() or not 1 <= int(words[1]) <= n_elements:
             continue
         if INSTRUCTION.fullmatch(words[0].upper()) or not all(
-            re.fullmatch(r"[-+]?\d*\.?\d*", word) for word in words[2:5]
+            re.fullmatch(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)", word) for word in words[2:5]
         ):
             continue
         yield words
