@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,3 +20,15 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, head
         table.writeheader()
     table.writerows(rows)
     return text.getvalue()
+
+
+FORMULA = re.compile(r"[=@\t\r+-]")
+NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def without_formulas(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row in which no text is one that a spreadsheet would run: an apostrophe marks it as text."""
+    return {
+        name: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+        for name, cell in row.items()
+    }

@@ -5,8 +5,8 @@ is cheap; `matgen.structures.reading` reads a piece, which is expensive and can 
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -69,6 +69,7 @@ class Piece:
         error: why it cannot be read; empty otherwise.
         id: identifier that stands beside it in a table; empty where there is none. `matgen.structures.ids` reads those
             within the content.
+        given: labels that stand beside it in a table; `matgen.structures.labels` reads those within the content.
     """
 
     label: str
@@ -76,6 +77,7 @@ class Piece:
     content: Any
     error: str = ""
     id: str = ""
+    given: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 def format_of(name: str) -> Format | None:

@@ -78,7 +78,7 @@ def _array(data: bytes, told: Mapping[str, Any], order: str, name: str) -> np.nd
     if "ndarray" not in told:  # an object, such as a cell
         return np.array(told["array"]) if "array" in told else _array(data, told["array."], order, name)
     shape, kind, start = told["ndarray"]
-    dtype = np.dtype(str(kind)).newbyteorder(order)
+    dtype = np.dtype(str(kind)).newbyteorder("<" if order == "<" else ">")
     count = int(np.prod([float(length) for length in shape]))
     if dtype.kind not in SCALARS or not 0 <= start <= len(data) - count * dtype.itemsize or count < 0:
         raise BrokenStructureError(f"damaged: its {name} lie outside of the file, or are no numbers")
