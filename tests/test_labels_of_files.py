@@ -89,7 +89,7 @@ def test_columns_are_those_of_the_first_labels_and_numbers_where_all_are() -> No
     columns = GivenColumns()
     columns.add({"a": 1, "b": 2.5})
     columns.add({"b": "x", "c": "y"})
-    assert columns.columns == (GivenColumn("a", True), GivenColumn("b", False), GivenColumn("c", False))  # noqa: FBT003
+    assert columns.columns == (GivenColumn("a", True), GivenColumn("b", False), GivenColumn("c", False))
     assert [column.value({"a": 3, "b": 2.5}) for column in columns.columns] == [3.0, "2.5", None]
     columns.add({f"k{i}": i for i in range(MOST)})
     assert (len(columns.columns), columns.left_out) == (MOST, 3)

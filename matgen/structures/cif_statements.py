@@ -10,7 +10,7 @@ from pymatgen.core.periodic_table import Element
 
 from matgen.structures.cif_block import CifBlock, as_number
 from matgen.structures.cif_elements import element_of_type, hydrogen, is_no_atom
-from matgen.structures.cif_sites import STRUCTURAL, formula_of
+from matgen.structures.cif_sites import STRUCTURAL, formula_of, formula_text
 from matgen.structures.expansion import Expansion
 
 STOICHIOMETRY = 0.01
@@ -22,6 +22,9 @@ MASS, DENSITY, VOLUME = 0.01, 0.03, 0.03
 HYDROGENS = re.compile(r"\bH\s*\d*\s*O\b|\bH2\s*O|O\s*H\b|\bO\s*D\b|D2\s*O|N\s*H\s*\d|\(\s*O\s*H")
 WATER = re.compile(r"(?:OH|Oh|OW|Ow|HOH)(?![a-z])")
 """Formulas, and labels of oxygen, that tell of hydroxyls, water or ammonium."""
+
+HEAVIEST = 50.0
+"""g/cm³; no crystal is denser at any pressure reached."""
 
 DALTON = 1.66053907
 """g/cm³ of one amu per Å³."""
@@ -59,16 +62,19 @@ def _of_formula(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statem
     The formula is that of a unit, of which the cell holds Z; some programs give that of the cell, with Z as well.
     Of these pymatgen counts units such as N2 or Na2O2, which are not the least ones.
     """
-    given = formula_of(block)
+    given, units = formula_of(block), block.number("_cell_formula_units_z")
     if not given:
+        if units and units >= 1 and all(n % 1 == 0 for n in (units, *counts.values())):
+            odd = [symbol for symbol, n in counts.items() if n % units]
+            said = f"its cell holds {_formula(counts)}, which is not {units:g} times anything, as Z says"
+            yield Statement("Z", said if odd else "")
         return
-    text, found = block.text(("_chemical_formula_sum",)), _formula(counts)
+    text, found = formula_text(block), _formula(counts)
     total, n_atoms = sum(given.values()), sum(counts.values())
     slack = STOICHIOMETRY if any(amount % 1 for amount in (*given.values(), *counts.values())) else 1e-6
     away = max(abs(given.get(s, 0.0) / total - counts.get(s, 0.0) / n_atoms) for s in {*given, *counts})
     contradiction = f"its sites are {found}, and its formula is {text}; atoms are missing or too many"
     yield Statement("formula", contradiction if away > slack else "")
-    units = block.number("_cell_formula_units_z")
     if not units or units < 0:
         return
     whole = all(amount % 1 == 0 for amount in given.values())
@@ -118,6 +124,7 @@ def _of_mass(block: CifBlock, atoms: Expansion, lattice: Lattice) -> Iterator[St
         said = f"its atoms weigh {per_unit:.1f} per formula unit, and its formula weight is {weight:g}"
         yield Statement("formula weight", said if wrong else "", decides=True)
     density = block.number("_exptl_crystal_density_diffrn")
+    density = density / 1000 if density and density > HEAVIEST else density  # kg/m³
     if mass and density:
         found = mass * DALTON / lattice.volume
         said = f"its density is {found:.2f} g/cm³, and the file says {density:g}"

@@ -12,12 +12,16 @@ from pymatgen.core.structure import Structure
 from matgen.structures.atomic_formats import ROW, read_row
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.faithful import Faithfulness, FromFile
+from matgen.structures.formats import HOLDERS
 from matgen.templates.molecular_geometry import Placed
 
 OPTIMADE = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
 CDVAE = frozenset({"frac_coords", "atom_types", "lengths", "angles"})
 COMPACT = frozenset({"lattice", "species", "frac_coords"})
 """Keys by which each is known."""
+
+STRUCTURES = frozenset({"lattice", "sites", "cart_coords", "smiles", *HOLDERS}) | OPTIMADE
+"""Keys of an object that is a structure, or holds one."""
 
 PARTS_OF_FULL = 1e-3
 
@@ -28,12 +32,12 @@ def rows_of(value: Any) -> list[tuple[str, Any]] | None:
     Args:
         value: `{"data": [...]}` of OPTIMADE and other interfaces, a table of pandas (`split`), a database of ASE.
     """
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or STRUCTURES & set(value):
         return None
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         rows = [dict(zip(value["columns"], row, strict=False)) for row in value["data"] if isinstance(row, list)]
         return [(str(index), row) for index, row in enumerate(rows)]
-    if isinstance(value.get("data"), list | dict) and not OPTIMADE & set(value):
+    if isinstance(value.get("data"), list | dict) and value["data"]:
         inner = value["data"] if isinstance(value["data"], list) else [value["data"]]
         return [(str(index), row) for index, row in enumerate(inner)]
     if isinstance(value.get("ids"), list) and all(str(one) in value for one in value["ids"]):
