@@ -4,7 +4,6 @@ Text that is not UTF-8 is decoded with replacement characters: numbers and chemi
 """
 
 import io
-import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,11 +11,12 @@ from functools import partial
 from itertools import chain
 from typing import IO, Any
 
-from matgen.structures.broken import one_line
+from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.csv_pieces import rows, text_of
 from matgen.structures.formats import HOLDERS, Format, Piece
 from matgen.structures.json_crystals import rows_of
+from matgen.structures.json_text import is_json_lines, value_of
 from matgen.structures.pdb import models
 from matgen.structures.poscar import parts
 from matgen.structures.size_limits import LARGEST_PIECE, check_size
@@ -201,9 +201,9 @@ def _lines(lines: io.TextIOWrapper) -> Iterator[Piece]:
     for index, line in enumerate(line for line in lines if line.strip("\0 \t\r\n")):
         label = f"#{index}"
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield _error(f"not JSON: {one_line(error)}", label)
+            value = value_of(line)
+        except BrokenStructureError as error:
+            yield _error(str(error), label)
         else:
             yield Piece(label, "json", value)
 
@@ -211,18 +211,13 @@ def _lines(lines: io.TextIOWrapper) -> Iterator[Piece]:
 def _values(text: str) -> Iterator[Piece]:
     """Yield the structures of a JSON text: one, a list, or a mapping from names to structures."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # JSON lines under another name
+        value = value_of(text)
+    except BrokenStructureError as error:
+        if is_json_lines(text):  # under another name
             with text_of(io.BytesIO(text.encode())) as lines:
                 yield from _lines(lines)
-        elif text.lstrip().startswith("{'"):  # a dictionary as Python prints it
-            yield Piece("", "json", text)
         else:
-            yield _error(f"not JSON: {one_line(error)}")
-        return
-    except RecursionError:
-        yield _error("nested too deeply to be a structure")
+            yield failure(error)
         return
     wrapped = rows_of(value)
     if wrapped:

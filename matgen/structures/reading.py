@@ -1,7 +1,5 @@
 """Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
 
-import ast
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.json_crystals import crystal_of
+from matgen.structures.json_text import value_of
 from matgen.structures.molecule_formats import (
     molecule_of,
     read_inchi,
@@ -167,12 +166,7 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
         return read_cif(text)
     if is_head(text.splitlines()[:7]):
         return read_poscar(text)
-    if text.lstrip().startswith("{'"):
-        try:
-            return _read_json(ast.literal_eval(text.strip()))
-        except SyntaxError as error:
-            raise BrokenStructureError(f"not readable as a dictionary: {one_line(error)}") from error
-    return _read_json(json.loads(text))
+    return _read_json(value_of(text))
 
 
 READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
