@@ -125,3 +125,38 @@ def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
         (entry,) = read_structures([tmp_path / "x.json"])
         assert entry.structure is None
         assert reason in entry.error, entry.error
+
+
+def test_tables_of_pandas_are_read_in_every_orientation(tmp_path: Path) -> None:
+    cell = CRYSTAL.as_dict()
+    values: dict[str, Any] = {
+        "split": {"index": ["x", "y"], "columns": ["structure", "gap"], "data": [[cell, 1.5], [cell, 2.5]]},
+        "columns": {"structure": {"x": cell, "y": cell}, "gap": {"x": 1.5, "y": 2.5}},
+        "index": {"x": {"structure": cell, "gap": 1.5}, "y": {"structure": cell, "gap": 2.5}},
+        "table": {
+            "schema": {},
+            "data": [{"id": "x", "structure": cell, "gap": 1.5}, {"id": "y", "structure": cell, "gap": 2.5}],
+        },
+    }
+    for name, value in values.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+        check(tmp_path / f"{name}.json", 2)
+        assert [(one.id, one.given["gap"]) for one in read_structures([tmp_path / f"{name}.json"])] == [
+            ("x", 1.5),
+            ("y", 2.5),
+        ]
+
+
+def test_what_python_prints_is_read_and_never_run(tmp_path: Path) -> None:
+    printed = str([CRYSTAL.as_dict() | {"charge": float("nan")}, {"structure": CRYSTAL.as_dict()}])
+    assert "nan" in printed
+    (tmp_path / "a.json").write_text(printed)
+    check(tmp_path / "a.json", 2)
+    broken = ("{'a': " + "-" * 100_000 + "1}", "{'a': __import__('os').getcwd()}", "{'a'", "{'a': " + "[" * 1000)
+    for text in broken:
+        (tmp_path / "b.json").write_text(text)
+        (tmp_path / "b.csv").write_text(table(",", "structure", text))
+        for name in ("b.json", "b.csv"):
+            errors = [entry.error for entry in read_structures([tmp_path / name])]
+            assert errors
+            assert all("nested too deeply" in error or "dictionary of Python" in error for error in errors), errors

@@ -65,9 +65,14 @@ def formula_text(block: CifBlock) -> str:
     return block.text(FORMULA) or ("" if " " in structural else structural)
 
 
-def formula_of(block: CifBlock) -> dict[str, float]:
-    """Return the amounts of the formula, isotopes as hydrogen; empty if there is none that can be read."""
-    text = formula_text(block).replace(",", " ")
+def formula_of(block: CifBlock, item: tuple[str, ...] = ()) -> dict[str, float]:
+    """Return the amounts of the formula, isotopes as hydrogen; empty if there is none that can be read.
+
+    Args:
+        block: of the CIF.
+        item: names of another formula.
+    """
+    text = (block.text(item) if item else formula_text(block)).replace(",", " ")
     if not PLAIN_FORMULA.fullmatch(text):
         return {}  # with an unknown number, such as x
     try:

@@ -10,7 +10,7 @@ from pymatgen.core.periodic_table import Element
 
 from matgen.structures.cif_block import CifBlock, as_number
 from matgen.structures.cif_elements import element_of_type, hydrogen, is_no_atom
-from matgen.structures.cif_sites import formula_of, formula_text
+from matgen.structures.cif_sites import STRUCTURAL, formula_of, formula_text
 from matgen.structures.expansion import Expansion
 
 STOICHIOMETRY = 0.01
@@ -60,6 +60,7 @@ def _of_formula(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statem
     """Compare stoichiometry and, with Z, the number of atoms.
 
     The formula is that of a unit, of which the cell holds Z; some programs give that of the cell, with Z as well.
+    Of these pymatgen counts units such as N2 or Na2O2, which are not the least ones.
     """
     given, units = formula_of(block), block.number("_cell_formula_units_z")
     if not given:
@@ -77,10 +78,23 @@ def _of_formula(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statem
     if not units or units < 0:
         return
     whole = all(amount % 1 == 0 for amount in given.values())
-    of_cell = whole and math.gcd(*(int(amount) for amount in given.values())) == units
+    least = whole and math.gcd(*(int(amount) for amount in given.values())) == units
+    of_cell = least or (whole and _unit_told(block, given, units))
     agrees = any(abs(n_atoms - n) <= max(slack, 1e-3) * n for n in (units * total, *([total] if of_cell else [])))
     contradiction = f"its cell holds {n_atoms:g} atoms, and Z {units:g} of {text} are {units * total:g}"
     yield Statement("Z", "" if agrees else contradiction, decides=True)
+
+
+def _unit_told(block: CifBlock, of_cell: Mapping[str, float], units: float) -> bool:
+    """Return whether a sum formula is that of a cell which holds Z units of the structural formula.
+
+    With an odd number of atoms, pymatgen rounds Z down.
+    """
+    unit = formula_of(block, STRUCTURAL)
+    if set(unit) != set(of_cell):
+        return False
+    shares = {amount / unit[symbol] for symbol, amount in of_cell.items()}
+    return len(shares) == 1 and int(shares.pop()) == units
 
 
 def _of_multiplicities(atoms: Expansion) -> Iterator[Statement]:

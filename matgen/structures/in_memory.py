@@ -11,6 +11,7 @@ from matgen.runtime.failures import guarded
 from matgen.structures.candidate import KindName
 from matgen.structures.formats import Piece
 from matgen.structures.ids import id_among
+from matgen.structures.labels import kept
 
 InMemory = IStructure | IMolecule | Atoms
 """A crystal or a molecule of pymatgen or ASE."""
@@ -33,9 +34,10 @@ def _piece(one: InMemory) -> Piece:
     if not isinstance(one, Atoms):
         return Piece("", "json", one.as_dict())
     own_id = id_among({key: value for key, value in one.info.items() if isinstance(key, str)})
+    given = kept(one.info.items(), own_id)
     if reason := _unfit(one):
-        return Piece("", None, None, reason, own_id)
-    return Piece("", "json", _of_atoms(one).as_dict(), id=own_id)
+        return Piece("", None, None, reason, own_id, given)
+    return Piece("", "json", _of_atoms(one).as_dict(), id=own_id, given=given)
 
 
 def _unfit(atoms: Atoms) -> str:

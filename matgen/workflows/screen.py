@@ -187,7 +187,7 @@ def _run(
         ordered.put([])
         ordered.check_complete()
         beside = files_passed_over([Path(name) for name in named if Path(name).exists()])
-        rows, counts = journal.finish(ordered.ranked(), beside)
+        rows, counts = journal.finish(ordered.ranked(), beside, ordered.given)
     return Screening(folder, rows, counts, ordered.new, time.perf_counter() - started)
 
 
