@@ -1,0 +1,2 @@
+def folders(r,s): yield from ()
+def weights(r,s): yield from ()

@@ -1,0 +1,2 @@
+def options(r,s): yield from ()
+def requests(r,s): yield from ()
