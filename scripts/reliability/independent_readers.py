@@ -170,7 +170,7 @@ def applied(block: Any, operations: Sequence[tuple[np.ndarray, np.ndarray]]) -> 
 def by_names(text: str) -> list[Crystal]:
     """Apply each setting, of the table of spglib, that a CIF may mean by symbol, Hall symbol or number of its group."""
     block = block_of(text)
-    values = {name: gemmi.cif.as_string(block.find_value(name) or "?") for name in NAMES}
+    values = {name: gemmi.cif.as_string(value_of(block, name) or "?") for name in NAMES}
     hall, symbol, as_number = (next((v for n, v in values.items() if k in n and v not in "?."), "") for k in KINDS)
     meant = [
         one
@@ -183,6 +183,12 @@ def by_names(text: str) -> list[Crystal]:
     return [applied(block, list(zip(one["rotations"], one["translations"], strict=True))) for one in found if one]
 
 
+def value_of(block: Any, name: str) -> str | None:
+    """Return an item by its name, or by that of the newer dictionary, with a dot."""
+    dotted = re.sub("^(_space_group|_symmetry)_", r"\\1.", name)
+    return next((v for n in (name, dotted) if (v := block.find_value(n)) and v not in "?."), None)
+
+
 @cache
 def settings() -> dict[int, Any]:
     """Return the settings of space groups that spglib knows, by their Hall number."""
@@ -191,12 +197,13 @@ def settings() -> dict[int, Any]:
 
 def plain(symbol: str) -> str:
     """Return a symbol without blanks, underscores and the case of letters."""
-    return re.sub(r"[\s_\"']", "", symbol).lower()
+    return re.sub(r"[\s_\"'()]", "", symbol).lower()
 
 
 def spellings(kind: Any) -> set[str]:
     """Return the ways in which a setting is written."""
     names = {kind.international_full, kind.international_short, *kind.international.split("=")}
+    names |= {" ".join(word for word in one.split() if word != "1") for one in names}
     names = {plain(one) for one in names}
     return names | {f"{one}:{plain(kind.choice)}" for one in names}
 
@@ -286,8 +293,7 @@ class Words:
             return False
         names = {*self.formula, *one.counts}
         alike = all(abs(self.formula.get(x, 0) / total - one.counts.get(x, 0) / n_atoms) < 0.01 for x in names)
-        counted = not self.units or any(abs(n_atoms - n) < ATOM * n for n in (self.units * total, total))
-        return alike and counted
+        return alike and (not self.units or abs(n_atoms - self.units * total) < ATOM * n_atoms)
 
 
 def words_of(text: str) -> Words:
@@ -309,42 +315,76 @@ def explained(own: Crystal, others: Mapping[str, Crystal | str], text: str = "")
         others: by name.
         text: of the CIF; empty for other formats.
     """
-    differing = {name: own.differs(one) for name, one in others.items() if isinstance(one, Crystal)}
-    unlike = {name: what for name, what in differing.items() if what}
-    if not unlike:
+    read = {name: one for name, one in others.items() if isinstance(one, Crystal)}
+    differing = {name: own.differs(one) for name, one in read.items()}
+    if not any(differing.values()):
         return {}
-    try:
-        words = words_of(text) if text else Words({}, 0)
-    except (ValueError, RuntimeError, StopIteration):
-        words = Words({}, 0)
-    like = [name for name, what in differing.items() if not what]
-    named = bool(text) and any(not own.differs(one) for one in _quietly(by_names, text))
-    bare = next(iter(_quietly(lambda one: [applied(block_of(one), IDENTITY)], text)), None) if text else None
-    found = {}
-    for name, what in unlike.items():
-        other = others[name]
-        if not isinstance(other, Crystal):
-            continue
-        if words.fit(own) and not words.fit(other):
-            found[name] = f"{what}: {name} contradicts formula or Z of the file"
-        elif "operations" in like and name != "operations":
-            found[name] = f"{what}: {name} does not apply the listed operations to the listed sites"
-        elif named and isinstance(others.get("operations"), str) and bare is not None and not bare.differs(other):
-            found[name] = f"{what}: {name} takes the sites alone, and ignores the group that the file names"
-        elif named and isinstance(others.get("operations"), str):
-            found[name] = f"{what}: {name} uses another setting than spglib's table has under the name in the file"
-        elif len(like) >= 2:
-            found[name] = f"{what}: {name} alone, while {', '.join(sorted(like))} agree"
-        else:
-            found[name] = f"unexplained: {what}"
-    return found
+    like = sorted(name for name, what in differing.items() if not what)
+    evidence = Evidence.of(own, like, text, lists="operations" in read)
+    unlike = {name: what for name, what in differing.items() if what}
+    return {name: evidence.explanation(name, read[name], what) for name, what in unlike.items()}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells which of two readings is right.
+
+    Attributes:
+        own: as matgen reads it.
+        like: readers that agree with it.
+        words: formula and Z of the file.
+        lists: whether the file lists operations that can be applied.
+        named: whether the sites have these atoms by a setting that spglib has under the name in the file.
+        bare: the sites of the file, without symmetry; None if it is no CIF.
+        whole: whether the sites alone have the group that the file names.
+    """
+
+    own: Crystal
+    like: Sequence[str]
+    words: Words
+    lists: bool
+    named: bool
+    bare: Crystal | None
+    whole: bool
+
+    @classmethod
+    def of(cls, own: Crystal, like: Sequence[str], text: str, *, lists: bool) -> "Evidence":
+        """Collect the evidence of the text of a CIF; of an empty text there is none."""
+        words = next(iter(_quietly(lambda one: [words_of(one)], text)), Words({}, 0))
+        bare = next(iter(_quietly(lambda one: [applied(block_of(one), IDENTITY)], text)), None)
+        named = any(not own.differs(one) for one in _quietly(by_names, text))
+        group = next(iter(_quietly(lambda one: [group_of(one)], text)), 0)
+        whole = bare is not None and not bare.differs(own) and group in own.groups
+        return cls(own, like, words, lists, named, bare, whole)
+
+    def explanation(self, name: str, other: Crystal, what: str) -> str:
+        """Say why another reader differs."""
+        alone = self.bare is not None and not self.bare.differs(other)
+        reasons = {
+            "contradicts formula or Z of the file": self.words.fit(self.own) and not self.words.fit(other),
+            "does not apply the listed operations to the listed sites": "operations" in self.like,
+            "applies the group of the file to sites that are all atoms, and have it": self.whole,
+            "takes the sites alone, and ignores the group that the file names": self.named and not self.lists and alone,
+            "uses another setting than spglib has under the name in the file": self.named and not self.lists,
+            f"alone, while {', '.join(self.like)} agree": len(self.like) >= 2,
+        }
+        reason = next((reason for reason, true in reasons.items() if true), "")
+        return f"{what}: {name} {reason}" if reason else f"unexplained: {what}"
+
+
+def group_of(text: str) -> int:
+    """Return the number of the space group that a CIF gives; 0 if it gives none."""
+    given = next((v for n in NAMES if "umber" in n and (v := value_of(block_of(text), n))), "0")
+    return int(given) if given.isdigit() else 0
 
 
 IDENTITY = ((np.eye(3), np.zeros(3)),)
 
 
-def _quietly(reader: Callable[[str], list[Crystal]], text: str) -> list[Crystal]:
-    """Return what a reader makes of a text; nothing if it fails."""
+def _quietly(reader: Callable[[str], list[Any]], text: str) -> list[Any]:
+    """Return what a reader makes of a text; nothing if it fails, or there is none."""
+    if not text:
+        return []
     try:
         return reader(text)
     except (ValueError, RuntimeError, StopIteration, IndexError):

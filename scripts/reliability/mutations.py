@@ -13,7 +13,21 @@ ODD_NUMBERS = (
 ODD_WORDS = (
     *("?", ".", "'", '"', ";", "loop_", "data_", "data_x", "save_", "global_", "stop_", "#", "$", "x,y,z", "-x,-y,-z"),
     *("x+1/2,y,z", "z,x,y", "2x,y,z", "Xx", "Q1", "M", "Va", "D", "T", "H", "Cl-", "Fe3+", "O2-", "P1", "Fm-3m"),
-    *("R -3 m :H", "I 41/a m d S", "null", "true", "{}", "[]", "=1+1", "<b>", "%s", "{0}", "../../x", "\x1b[31m", "e\u0301"),
+    *(
+        "R -3 m :H",
+        "I 41/a m d S",
+        "null",
+        "true",
+        "{}",
+        "[]",
+        "=1+1",
+        "<b>",
+        "%s",
+        "{0}",
+        "../../x",
+        "\x1b[31m",
+        "e\u0301",
+    ),
 )
 NUMBER = re.compile(rb"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 
@@ -148,7 +162,7 @@ def change_operation(rng: random.Random, data: bytes) -> bytes:
         lambda: one.replace(b"x", b"2x", 1),
         lambda: one.replace(b",", b";", 1),
         lambda: one.replace(b",", b" , ").replace(b"'", b""),
-        lambda: one.upper(),
+        one.upper,
         lambda: b"",
     )
     if rng.random() < 0.2:
@@ -196,8 +210,8 @@ def other_encoding(rng: random.Random, data: bytes) -> bytes:
         lambda: data.replace(b"-", "\u2212".encode()),
         lambda: data + b"\0" * 100,
         lambda: data.replace(b"\n", b"\n\0"),
-        lambda: data.upper(),
-        lambda: data.lower(),
+        data.upper,
+        data.lower,
     )
     return rng.choice(ways)()
 

@@ -20,7 +20,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import ase.io
-from compare_readers import DIALECTS
 from pymatgen.core import Structure
 from pymatgen.core.structure import Molecule
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -29,6 +28,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from calls import Answer, called
+from compare_readers import DIALECTS
 from independent_readers import (
     CIF_READERS,
     POSCAR_READERS,
@@ -107,7 +107,13 @@ def in_json(rng: random.Random) -> bytes:
     cdvae |= {"lengths": list(lattice.abc), "angles": list(lattice.angles)}
     optimade = {"lattice_vectors": lattice.matrix.tolist(), "cartesian_site_positions": one.cart_coords.tolist()}
     optimade |= {"species_at_sites": [site.specie.symbol for site in one], "nsites": len(one)}
-    ways: list[Any] = [one.as_dict(), cdvae, optimade, {"structure": one.as_dict(), "id": "a"}, {"cif": cif(rng).decode()}]
+    ways: list[Any] = [
+        one.as_dict(),
+        cdvae,
+        optimade,
+        {"structure": one.as_dict(), "id": "a"},
+        {"cif": cif(rng).decode()},
+    ]
     value = rng.choice(ways)
     return json.dumps([value] * 2 if rng.random() < 0.2 else value, indent=rng.choice((None, 1))).encode()
 

@@ -29,7 +29,9 @@ FORMULAS = ("C", "CC", "CCC", "CCO", "CO", "CCN", "c1ccccc1", "CC#N")
 def molecules(rng: random.Random) -> bytes:
     """A table of SMILES and values."""
     some = [(rng.choice((*FORMULAS, *SMILES)), f"{rng.gauss(1, 2):.3f}") for _ in range(ROWS)]
-    return "\n".join(["id,smiles,value,band_gap", *(f"{i},{s},{v},{abs(float(v))}" for i, (s, v) in enumerate(some))]).encode()
+    return "\n".join(
+        ["id,smiles,value,band_gap", *(f"{i},{s},{v},{abs(float(v))}" for i, (s, v) in enumerate(some))]
+    ).encode()
 
 
 def crystals(rng: random.Random) -> bytes:
@@ -63,9 +65,11 @@ def lines(rng: random.Random) -> bytes:
 def frames(rng: random.Random) -> bytes:
     """Frames with a value in the comment."""
     text = "".join(extxyz(rng).decode() for _ in range(6))
-    return text.replace('Properties="', 'value=1.5 band_gap=1.5 Properties="').replace(
-        "Properties=s", "value=1.5 band_gap=1.5 Properties=s"
-    ).encode()
+    return (
+        text.replace('Properties="', 'value=1.5 band_gap=1.5 Properties="')
+        .replace("Properties=s", "value=1.5 band_gap=1.5 Properties=s")
+        .encode()
+    )
 
 
 MAKERS: tuple[tuple[str, Callable[[random.Random], bytes]], ...] = (
@@ -116,5 +120,3 @@ def _lost(file: Path, data: bytes) -> str:
         return f"the command accepts it, the reader does not: {error}"
     read = len(found.samples) + sum(found.skipped.values())
     return "" if read == len(rows) else f"lost: {read} rows of {len(rows)}"
-
-
