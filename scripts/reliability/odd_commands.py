@@ -190,8 +190,20 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 """Options that a command needs."""
 
-FREE = frozenset({"--source", "--name", "--unit", "--column-unit", "--functional", "--column", "--out", "--folder"})
-"""Options of any text."""
+UNCHECKED = frozenset(
+    {
+        "--source",
+        "--name",
+        "--unit",
+        "--column-unit",
+        "--functional",
+        "--column",
+        "--formula",
+        "--pressure",
+        "--minutes",
+    }
+)
+"""Options of any text, and those of `evidence` and of several processes, which are checked by what is stopped."""
 
 Record = dict[str, Any]
 
@@ -237,11 +249,12 @@ def command(rng: random.Random) -> tuple[list[str], list[tuple[str, str]]]:
         if one.is_flag:
             words.append(option)
             continue
-        number = one.type_descriptor.annotation in (int, float)
+        kind = one.type_descriptor.annotation
+        number = kind in {int, float}
         value = rng.choice(NUMBERS if number and rng.random() < 0.7 else VALUES)
         if option in {"--executor", "--python"}:
             value = rng.choice(("nowhere.toml", "salt.cif", "", "\x1b[31m", "folder"))  # what they name runs by design
-        odd.append((option, value))
+        odd += [] if "Path" in str(kind) else [(option, value)]
         words += [f"{option}={value}"] if rng.random() < 0.3 and option.startswith("--") else [option, value]
     return [*words, *(word for pair in required.items() for word in pair)], odd
 
@@ -251,7 +264,7 @@ def record(answer: Answer, words: str, odd: Sequence[tuple[str, str]] = ()) -> R
     fault = answer.fault
     accepted = answer.code in {None, 0}
     for option, value in odd if accepted else ():
-        if option not in FREE and (not value.strip() or value.strip("-+<>:") in {"nan", "inf"}):
+        if option not in UNCHECKED and (not value.strip() or value.strip("-+<>:") in {"nan", "inf"}):
             fault = fault or f"{option} {value!r} is accepted"
     if answer.code == 2 and not re.match(r"\S", answer.err):
         fault = fault or "refused without a reason"
