@@ -31,7 +31,7 @@ from matgen.cli.property import train_property
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
-from matgen.runtime.failures import of_the_machine
+from matgen.runtime.failures import of_a_path, of_the_machine
 from matgen.runtime.interrupts import signals_as_interrupts
 from matgen.runtime.plain_text import write_plainly
 from matgen.runtime.silence import silence_packages
@@ -82,6 +82,9 @@ def _exit_code() -> int:
         to_stderr("out of memory; take fewer --jobs or --processes, or smaller inputs, and call it again to resume")
         code = OUT_OF_MACHINE
     except OSError as error:
+        if of_a_path(error):
+            to_stderr(f"cannot use the path {str(error.filename)[:80]}: {error.strerror}; name another")
+            sys.exit(BAD_INPUT)
         if not of_the_machine(error):
             raise
         to_stderr(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")

@@ -17,6 +17,9 @@ R = TypeVar("R")
 DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
 """Numbers of errors of the operating system that the next item would meet as well."""
 
+PATHS = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR})
+"""Numbers of errors that the name of a path, or who may use it, explains."""
+
 LONGEST = 300
 """Most characters of a reason."""
 
@@ -29,6 +32,11 @@ def of_the_machine(error: BaseException) -> bool:
     if not isinstance(error, Exception) or type(error) is MemoryError or isinstance(error, OutputError):
         return True
     return isinstance(error, OSError) and error.errno in DISK
+
+
+def of_a_path(error: OSError) -> bool:
+    """Return whether an error concerns a path that a user named: too long, a circle of links, or not for this user."""
+    return error.errno in PATHS and error.filename is not None
 
 
 def reason_of(error: BaseException) -> str:
