@@ -13,7 +13,8 @@ from matgen.structures.candidate import KindName
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.poscar import is_head
 
-Format = Literal["cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv"]
+Format = Literal["cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv", "ordering"]
+"""Formats of files, and `ordering`: a supercell that was made of a partially occupied crystal."""
 
 SUFFIXES: dict[str, Format] = {
     ".cif": "cif",
@@ -75,7 +76,10 @@ def likely_kind(piece: Piece) -> KindName | None:
     return _KINDS[piece.form] if piece.form in _KINDS else _kind_of_json(piece.content)
 
 
-_KINDS: dict[Format, KindName] = {"cif": "crystal", "poscar": "crystal", "sdf": "molecule", "smi": "molecule"}
+_KINDS: dict[Format, KindName] = {
+    **{"cif": "crystal", "poscar": "crystal", "ordering": "crystal"},
+    **{"sdf": "molecule", "smi": "molecule"},
+}
 
 
 def _kind_of_json(value: Any) -> KindName | None:

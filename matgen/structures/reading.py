@@ -3,7 +3,7 @@
 import ast
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,6 +79,25 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
         raise BrokenStructureError(read.faithful.reason)
     notes = "; ".join(filter(None, [read.note, *remarks(caught)]))
     return replace(read, note=notes)
+
+
+def disordered(piece: Piece) -> FromFile | None:
+    """Return the crystal of a piece if sites of it are partially occupied or mixed; None otherwise.
+
+    What cannot be read is no such crystal either: `read_piece` says why.
+    """
+    if piece.error or piece.form is None or likely_kind(piece) == "molecule":
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = READERS[piece.form](piece.content)
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        return None
+    read = FromFile(found) if isinstance(found, Structure) else found
+    return read if isinstance(read, FromFile) and not read.structure.is_ordered else None
 
 
 def _reason(error: Exception, form: Format) -> str:
@@ -158,6 +177,12 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
     return _read_json(json.loads(text))
 
 
+def _read_ordering(value: Mapping[str, Any]) -> FromFile:
+    """Read one of the ordered supercells that `matgen.structures.ordered_pieces` makes of a crystal."""
+    said = Faithfulness(tuple(value["compared"]), tuple(value["contradictions"]))
+    return FromFile(Structure.from_dict(value["structure"]), tuple(value["remarks"]), said)
+
+
 READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "cif": read_cif,
     "poscar": read_poscar,
@@ -167,4 +192,5 @@ READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "json": _read_json,
     "jsonl": _read_json,
     "csv": _read_json,
+    "ordering": _read_ordering,
 }
