@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Composition, DummySpecies, Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 import matgen
@@ -21,10 +21,11 @@ from matgen.runtime.config import ConfigError
 from matgen.screening.config import ScreenConfig, ScreenError, run_info
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.disorder import Disorder
-from matgen.structures.orderings import MOST_ATOMS, Orderings, orderings
+from matgen.structures.orderings import MOST_ATOMS, orderings
 from matgen.structures.superlattices import n_superlattices, normal_form, superlattices
 
 ALL = 10_000
+FIVE = {"Fe": 0.2, "Mn": 0.2, "Cr": 0.2, "Co": 0.2, "Ni": 0.2}
 FCC = Lattice.from_parameters(2.9, 2.9, 2.9, 60, 60, 60)
 SIMPLE = Lattice.cubic(3.0)
 SAME = StructureMatcher(ltol=0.01, stol=0.01, angle_tol=0.1, scale=False, primitive_cell=True)
@@ -268,10 +269,15 @@ def test_a_supercell_is_the_smallest_one() -> None:
     ("structure", "reason"),
     [
         (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"no supercell of up to {MOST_ATOMS} atoms"),
-        (Structure(SIMPLE, [{"Fe": 0.2, "Mn": 0.2, "Cr": 0.2, "Co": 0.2, "Ni": 0.2}] * 2, [[0] * 3, [0.4] * 3]), "shapes"),
-        (Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]), "closer than"),
+        (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "about .* arrangements .* in supercells of 10 atoms"),
+        (
+            Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]),
+            "0.30 Å apart",
+        ),
+        (Structure(Lattice.cubic(9), [{"Na": 0.5}] * 3, [[0] * 3, [0.07, 0, 0], [0, 0.07, 0]]), "3 sites"),
+        (Structure(SIMPLE, [DummySpecies("X", 0), {"Na": 0.5}], [[0, 0, 0], [0.5] * 3]), "no element"),
     ],
-    ids=["traces", "many", "split too full"],
+    ids=["traces", "many", "two positions too full", "three positions too full", "dummies"],
 )
 def test_what_cannot_be_ordered_has_a_reason(structure: Structure, reason: str) -> None:
     with pytest.raises(BrokenStructureError, match=reason):
@@ -352,8 +358,17 @@ def test_alternatives_of_several_atoms_are_refused(tmp_path: Path) -> None:
         ]
     )
     columns = ["label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy", "disorder_group"]
-    cell = [f"_cell_length_{axis} 6" for axis in "abc"] + [f"_cell_angle_{angle} 90" for angle in ("alpha", "beta", "gamma")]
-    lines = ["data_x", "_space_group_name_H-M_alt 'P 1'", *cell, "loop_", *[f"_atom_site_{one}" for one in columns], sites]
+    cell = [f"_cell_length_{axis} 6" for axis in "abc"] + [
+        f"_cell_angle_{angle} 90" for angle in ("alpha", "beta", "gamma")
+    ]
+    lines = [
+        "data_x",
+        "_space_group_name_H-M_alt 'P 1'",
+        *cell,
+        "loop_",
+        *[f"_atom_site_{one}" for one in columns],
+        sites,
+    ]
     (tmp_path / "a.cif").write_text("\n".join([*lines, ""]))
     rows = matgen.screen(tmp_path / "a.cif", order=2, **QUICK)
     assert len(rows) == 1

@@ -45,7 +45,7 @@ def quick_charges(formula: tuple[tuple[int, int], ...]) -> dict[int, float] | No
         formula: atomic numbers and counts, as `matgen.chemistry.elements.reduced` gives them.
 
     Returns:
-        Charges in e by atomic number; None for alloys, where nothing balances, or where there are too many combinations.
+        Charges in e by atomic number; None for alloys, where nothing balances, or there are too many combinations.
     """
     from smact import metals
 

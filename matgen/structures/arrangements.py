@@ -30,20 +30,18 @@ def arrangements(
     """
     found = np.zeros((1, sum(map(len, groups))), dtype=np.int8)
     for sites, numbers in zip(groups, counts, strict=True):
-        cliques = _cliques(sites, near)
+        clique = {site: number for number, one in enumerate(cliques(sites, near)) for site in one}
         left = np.tile(np.asarray(numbers), (len(found), 1))
-        order = sorted(sites.tolist(), key=lambda site: (cliques[site], site))
+        order = sorted(sites.tolist(), key=lambda site: (clique[site], site))
         for place, site in enumerate(order):
-            free = len({cliques[other] for other in order[place + 1 :]})
+            free = len({clique[other] for other in order[place + 1 :]})
             found, left = _with_site(found, left, site, sorted(near[site]), free)
             if len(found) > most:
                 raise TooManyError(f"more than {most:,} arrangements")
     return found
 
 
-def _with_site(
-    found: Integers, left: Integers, site: int, near: Sequence[int], free: int
-) -> tuple[Integers, Integers]:
+def _with_site(found: Integers, left: Integers, site: int, near: Sequence[int], free: int) -> tuple[Integers, Integers]:
     """Return partial arrangements with one more site, and what is left for the others, of which `free` can be full."""
     blocked = (found[:, near] > 0).any(axis=1)
     grown, remaining = [], []
@@ -58,18 +56,16 @@ def _with_site(
     return np.concatenate(grown), np.concatenate(remaining)
 
 
-def _cliques(sites: Integers, near: Sequence[frozenset[int]]) -> dict[int, int]:
-    """Divide sites into sets of which all are near each other, so that at most one is occupied; return their numbers."""
-    cliques: list[set[int]] = []
-    number: dict[int, int] = {}
+def cliques(sites: Integers, near: Sequence[frozenset[int]]) -> list[set[int]]:
+    """Divide sites into sets of which all are near each other, so that at most one of a set is occupied."""
+    found: list[set[int]] = []
     for site in sites.tolist():
-        fitting = (i for i, clique in enumerate(cliques) if clique <= near[site])
-        place = next(fitting, len(cliques))
-        if place == len(cliques):
-            cliques.append(set())
-        cliques[place].add(site)
-        number[site] = place
-    return number
+        fitting = next((one for one in found if one <= near[site]), None)
+        if fitting is None:
+            found.append({site})
+        else:
+            fitting.add(site)
+    return found
 
 
 def distinct(found: Integers, permutations: Integers) -> list[tuple[int, int]]:

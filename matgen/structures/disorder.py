@@ -1,7 +1,7 @@
 """A partially occupied crystal: its primitive cell, groups of equivalent sites, and what occupies them."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,11 @@ class Disorder:
         occupants = [_amounts(site) for site in structure]
         kinds = list(dict.fromkeys(map(_key, occupants)))
         amounts_of = {_key(one): one for one in occupants}
-        types = [kinds.index(_key(one)) + 1 for one in occupants]
-        cell: Any = (structure.lattice.matrix, structure.frac_coords, types)
+        cell: Any = (structure.lattice.matrix, structure.frac_coords, [kinds.index(_key(one)) + 1 for one in occupants])
         primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SAME_SITE)
-        cell = primitive if primitive is not None and len(primitive[2]) < len(types) else cell
-        lattice, coords, types = np.array(cell[0]), np.array(cell[1]), np.array(cell[2])
+        if primitive is not None and len(primitive[2]) < len(structure):
+            cell = primitive
+        lattice, coords, types = (np.array(one) for one in cell)
         rotations, images, shifts = _operations(lattice, coords, types)
         first = images.min(axis=0)  # of the orbit of each site
         numbers = {site: place for place, site in enumerate(sorted(set(first.tolist())))}
@@ -111,17 +111,16 @@ class Disorder:
         """
         at = points(shape.rows)
         n_points = len(at)
-        found = []
-        for place in shape.kept:
-            moved = at @ self.rotations[place].T + self.shifts[place][:, None]  # (n_sites, n_points, 3)
-            for shift in at:
-                found.append(self.images[place][:, None] * n_points + places(moved + shift, shape.rows))
-        return np.array(found).reshape(len(found), -1)
+        kept = list(shape.kept)
+        moved = np.einsum("oij,pj->opi", self.rotations[kept], at)[:, None] + self.shifts[kept][:, :, None]
+        moved = moved[:, None] + at[None, :, None, None]  # (operations, shifts, n_sites, n_points, 3)
+        sites = self.images[kept][:, None, :, None] * n_points + places(moved, shape.rows)
+        return sites.reshape(len(kept) * n_points, -1)
 
 
 def _amounts(site: Any) -> dict[str, float]:
     """Return the occupancy of each element of a site and of its vacancy."""
-    found = Counter[str]()
+    found: dict[str, float] = defaultdict(float)
     for specie, amount in site.species.items():
         element = getattr(specie, "element", specie)
         if not isinstance(element, Element):

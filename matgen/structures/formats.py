@@ -77,8 +77,11 @@ def likely_kind(piece: Piece) -> KindName | None:
 
 
 _KINDS: dict[Format, KindName] = {
-    **{"cif": "crystal", "poscar": "crystal", "ordering": "crystal"},
-    **{"sdf": "molecule", "smi": "molecule"},
+    "cif": "crystal",
+    "poscar": "crystal",
+    "ordering": "crystal",
+    "sdf": "molecule",
+    "smi": "molecule",
 }
 
 

@@ -27,8 +27,8 @@ GROUP, ASSEMBLY = "_atom_site_disorder_group", "_atom_site_disorder_assembly"
 def with_orderings(several: Iterable[Found], most: int) -> Iterator[Found]:
     """Yield structures that are not read yet; in place of a partially occupied crystal its best orderings.
 
-    These are named `file.cif#order1`, `file.cif#order2`, best first; `matgen.structures.orderings` makes them. A crystal
-    that cannot be ordered gives an entry with the reason.
+    These are named `file.cif#order1`, `file.cif#order2`, best first; `matgen.structures.orderings` makes them. A
+    crystal that cannot be ordered gives an entry with the reason.
 
     Args:
         several: as `found` and `given` yield them.
@@ -83,10 +83,8 @@ def _remarks(found: Orderings, rank: int) -> Iterator[str]:
     """Yield in words which ordering this is, of how many, by what energy, and of what composition."""
     one = found.best[rank - 1]
     cells = "the primitive cell" if found.n_cells == 1 else f"supercells of {found.n_cells} primitive cells"
-    yield (
-        f"ordering {rank} of {found.n_distinct:,} distinct ones ({found.n_all:,} arrangements, {one.n_equal:,} like this) "
-        f"in {cells}"
-    )
+    numbers = f"{found.n_distinct:,} distinct ones ({found.n_all:,} arrangements, {one.n_equal:,} like this)"
+    yield f"ordering {rank} of {numbers} in {cells}"
     if math.isnan(one.energy):
         yield "not ranked by Ewald energy, since no oxidation states balance: the highest symmetry comes first"
     elif found.n_distinct > 1:
@@ -127,6 +125,6 @@ def _check_groups(content: Any) -> None:
     largest = Counter({group: len(places) for (_, group), places in positions.items()}).most_common(1)
     if largest and largest[0][1] > 1:
         raise BrokenStructureError(
-            f"disordered: the {largest[0][1]} sites of the alternative {largest[0][0]} ({GROUP}) belong together; choose "
-            "one alternative"
+            f"disordered: the {largest[0][1]} sites of the alternative {largest[0][0]} ({GROUP}) belong together; "
+            "choose one alternative"
         )

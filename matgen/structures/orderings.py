@@ -1,7 +1,7 @@
 """Ordered supercells of a partially occupied crystal: the smallest ones, each once, ranked by electrostatic energy."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS, reduced
 from matgen.chemistry.formal_charges import quick_charges
-from matgen.structures.arrangements import TooManyError, arrangements, distinct
+from matgen.structures.arrangements import TooManyError, arrangements, cliques, distinct
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.disorder import TOLERANCE, VACANT, Disorder, Numbers
 from matgen.structures.superlattices import Superlattice, n_superlattices, points, superlattices
@@ -94,6 +94,7 @@ def orderings(structure: Structure, most: int) -> Orderings:
         BrokenStructureError: there are none, or too many to enumerate.
     """
     disorder = Disorder.of(structure)
+    _check_split(disorder)
     blocked = False
     n_cells = 0
     while True:
@@ -106,12 +107,33 @@ def orderings(structure: Structure, most: int) -> Orderings:
         try:
             found = _Enumeration(disorder, n_cells, counts).orderings(most)
         except TooManyError as error:
+            if blocked:
+                raise BrokenStructureError(_no_supercell(disorder, blocked=True)) from error
             raise BrokenStructureError(
                 f"disordered: {error} in supercells of {_n_atoms(counts)} atoms are not enumerated; {ADVICE}"
             ) from error
         if found is not None:
             return found
         blocked = True
+
+
+def _check_split(disorder: Disorder) -> None:
+    """Refuse positions of one atom that are occupied more often than once in sum.
+
+    Raises:
+        BrokenStructureError: some are.
+    """
+    amounts = np.array([1.0 - disorder.amounts[group].get(VACANT, 0.0) for group in disorder.groups])
+    distances = Lattice(disorder.lattice).get_all_distances(disorder.coords, disorder.coords)
+    partial = amounts < 1
+    split = (distances < SPLIT) & partial[:, None] & partial[None] & ~np.eye(len(amounts), dtype=bool)
+    near = [frozenset(np.flatnonzero(row).tolist()) for row in split]
+    for one in cliques(np.arange(len(near)), near):
+        if (total := float(amounts[sorted(one)].sum())) > 1 + TOLERANCE * len(one):
+            raise BrokenStructureError(
+                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other, of which one is occupied at a time, are "
+                f"occupied {total:.3g} times in sum; correct the occupancies"
+            )
 
 
 def _least_atoms(disorder: Disorder) -> float:
@@ -130,7 +152,7 @@ def _no_supercell(disorder: Disorder, *, blocked: bool) -> str:
     said = "; ".join(", ".join(f"{one}:{x:.3g}" for one, x in amounts.items() if one) for amounts in mixed[:4])
     if blocked:
         said = f"sites closer than {SPLIT:g} Å, of which one is occupied at a time, cannot be occupied by {said}"
-        return f"disordered: {said}, in supercells of up to {MOST_ATOMS} atoms; correct the occupancies"
+        return f"disordered: {said}, in the supercells that were tried; correct the occupancies"
     return (
         f"disordered: in no supercell of up to {MOST_ATOMS} atoms the occupancies {said} are whole numbers of sites "
         f"(within {TOLERANCE:g}, and no element lost); {ADVICE}"
@@ -173,7 +195,7 @@ class _Enumeration:
         """
         shapes = self._shapes()
         amounts = Counter[str]()
-        given = Counter[str]()
+        given: dict[str, float] = defaultdict(float)
         sizes = np.bincount(self.groups)
         for numbers, shares, size in zip(self.counts, self.disorder.amounts, sizes, strict=True):
             amounts.update({one: n for one, n in numbers.items() if one != VACANT and n})
