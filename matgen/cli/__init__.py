@@ -9,6 +9,7 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
+from matgen.cli.bare_options import BareOptionsCommand
 from matgen.cli.common import (
     BAD_INPUT,
     CUT_SHORT,
@@ -50,7 +51,7 @@ app.command(cls=GroupedCommand)(design)
 app.command()(evaluate)
 app.command()(evidence)
 app.command()(learn)
-app.command()(screen)
+app.command(cls=BareOptionsCommand)(screen)
 training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")
 training.command("model")(train)
 training.command("property")(train_property)

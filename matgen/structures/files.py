@@ -192,7 +192,7 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     for path in named:
         if not path.exists():
             raise MissingPathError(f"expected {FORMATS_TEXT}, got {path}, which is not there; check the path")
-    return _distinct(_found(named))
+    return distinct(_found(named))
 
 
 def given(structures: Iterable[InMemory]) -> Iterator[Found]:
@@ -334,7 +334,7 @@ def _broken(reason: str, label: str, path: str) -> Found:
     return Found(label, path, 0, Piece("", None, None, reason))
 
 
-def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
+def distinct(entries: Iterator[Found]) -> Iterator[Found]:
     """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:

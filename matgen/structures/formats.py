@@ -16,8 +16,9 @@ from matgen.structures.poscar import is_head
 
 Format = Literal[
     "cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv",
-    "xsf", "res", "gen", "aims", "pdb", "traj", "mol2", "inchi",
+    "xsf", "res", "gen", "aims", "pdb", "traj", "mol2", "inchi", "ordering",
 ]  # fmt: skip
+"""Formats of files, and `ordering`: a supercell that was made of a partially occupied crystal."""
 
 SUFFIXES: dict[str, Format] = {
     ".cif": "cif",
@@ -97,7 +98,7 @@ def likely_kind(piece: Piece) -> KindName | None:
 
 
 _KINDS: dict[Format, KindName] = {
-    **dict.fromkeys(("cif", "poscar", "res"), "crystal"),
+    **dict.fromkeys(("cif", "poscar", "res", "ordering"), "crystal"),
     **dict.fromkeys(("sdf", "smi", "mol2", "inchi"), "molecule"),
 }
 

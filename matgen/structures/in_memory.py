@@ -47,7 +47,7 @@ def _unfit(atoms: Atoms) -> str:
     if not atoms.numbers.all():
         return f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element"
     if "occupancy" in atoms.info:
-        return "disordered: its atoms have occupancies; order it first, for instance with pymatgen"
+        return "disordered: its atoms have occupancies; give a Structure of pymatgen, which `order` takes"
     if atoms.pbc.any() and not atoms.pbc.all():
         return "no crystal: expected a cell that repeats along three axes"
     return "its cell has no volume" if atoms.pbc.all() and not atoms.cell.volume else ""

@@ -1,7 +1,7 @@
 """Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,6 +91,25 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
     return replace(read, note=notes)
 
 
+def disordered(piece: Piece) -> FromFile | None:
+    """Return the crystal of a piece if sites of it are partially occupied or mixed; None otherwise.
+
+    What cannot be read is no such crystal either: `read_piece` says why.
+    """
+    if piece.error or piece.form is None or likely_kind(piece) == "molecule":
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = READERS[piece.form](piece.content)
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        return None
+    read = FromFile(found) if isinstance(found, Structure) else found
+    return read if isinstance(read, FromFile) and not read.structure.is_ordered else None
+
+
 def _reason(error: Exception, form: Format) -> str:
     """Say why a piece cannot be read, whatever a package raised on it."""
     match error:
@@ -169,6 +188,12 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
     return _read_json(value_of(text))
 
 
+def _read_ordering(value: Mapping[str, Any]) -> FromFile:
+    """Read one of the ordered supercells that `matgen.structures.ordered_pieces` makes of a crystal."""
+    said = Faithfulness(tuple(value["compared"]), tuple(value["contradictions"]))
+    return FromFile(Structure.from_dict(value["structure"]), tuple(value["remarks"]), said)
+
+
 READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "cif": read_cif,
     "poscar": read_poscar,
@@ -185,4 +210,5 @@ READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "pdb": read_pdb,
     "mol2": read_mol2,
     "inchi": read_inchi,
+    "ordering": _read_ordering,
 }

@@ -23,6 +23,7 @@ from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Found, found, given, one_kind
 from matgen.structures.in_memory import InMemory, kind_in_memory
+from matgen.structures.ordered_pieces import with_orderings
 from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
@@ -102,7 +103,7 @@ def screen(
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
         options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
-            with_files.
+            with_files, order (several rows for a partially occupied crystal, in place of one).
 
     Returns:
         Rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons).
@@ -177,6 +178,8 @@ def _run(
     started = time.perf_counter()
     check_files(config)
     more = config.more_properties
+    if config.order:
+        entries = with_orderings(entries, config.order)
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
