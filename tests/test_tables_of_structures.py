@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ase.db import connect
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp import Poscar
 
@@ -145,6 +146,19 @@ def test_tables_of_pandas_are_read_in_every_orientation(tmp_path: Path) -> None:
             ("x", 1.5),
             ("y", 2.5),
         ]
+
+
+@pytest.mark.parametrize("place", ["site", "structure"])
+@pytest.mark.parametrize("kind", [Structure, Molecule])
+def test_a_module_that_json_names_is_not_imported(tmp_path: Path, place: str, kind: type[Structure | Molecule]) -> None:
+    water = Molecule(["O", "H", "H"], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    value = (CRYSTAL if kind is Structure else water).as_dict()
+    held = value if place == "structure" else value["sites"][0]
+    held["properties"] = {"x": {"@module": "antigravity", "@class": "fly"}}
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    (entry,) = read_structures([tmp_path / "a.json"], None)
+    assert entry.structure is not None, entry.error
+    assert "antigravity" not in sys.modules
 
 
 def test_what_python_prints_is_read_and_never_run(tmp_path: Path) -> None:

@@ -171,12 +171,19 @@ def _read_json(value: Any) -> Structure | Placed | FromFile:
 def _of_sites(value: dict[str, Any]) -> Structure | Placed | FromFile | None:
     """Read an object with elements and coordinates; return None if it has none."""
     if "sites" in value:
-        return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
+        bare = _without_properties(value)
+        return Structure.from_dict(bare) if "lattice" in bare else with_bonds(Molecule.from_dict(bare))
     if {"charge", "species", "cart_coords"} <= set(value):
         return with_bonds(
             Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
         )
     return crystal_of(value)
+
+
+def _without_properties(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a dictionary of pymatgen without properties of sites, for which it imports the modules that they name."""
+    sites = [{key: site[key] for key in site if key != "properties"} for site in value["sites"]]
+    return {key: value[key] for key in value if key != "properties"} | {"sites": sites}
 
 
 def _read_text(text: str) -> Structure | Placed | FromFile:
