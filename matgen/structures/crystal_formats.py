@@ -18,7 +18,7 @@ FARTHEST = 1e4
 """Cells; an atom further away is a wrong number, and its place within the cell is lost to rounding."""
 
 LONGEST, SHORTEST = 2e3, 0.3
-"""Å; vectors of a cell beyond which a number is wrong. Atoms that repeat so often, or a space so large, take all memory."""
+"""Å; a vector of a cell beyond these is a wrong number. The neighbours of such atoms would take all memory."""
 
 
 def read_extxyz(text: str) -> Structure:
