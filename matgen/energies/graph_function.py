@@ -5,11 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from rdkit import Chem
 from torch import Tensor
 
 from matgen.energies.base import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
+from matgen.templates.late_rdkit import Chem
 from matgen.templates.molecule import MoleculeError, parsed
 
 KEPT = 50_000

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from ase.io.extxyz import read_xyz
+from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
@@ -12,6 +13,12 @@ from matgen.structures.periodic import check_periodic
 
 SMALLEST_VOLUME = 0.1
 """Å³ per atom; cells below it count as flat. Hydrogen at the highest pressures reached so far has more."""
+
+FARTHEST = 1e4
+"""Cells; an atom further away is a wrong number, and its place within the cell is lost to rounding."""
+
+LONGEST, SHORTEST = 2e3, 0.3
+"""Å; a vector of a cell beyond these is a wrong number. The neighbours of such atoms would take all memory."""
 
 
 def read_extxyz(text: str) -> Structure:
@@ -40,9 +47,12 @@ def clean(structure: Structure) -> Structure:
     lattice, coords = structure.lattice.matrix, structure.frac_coords
     if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
         raise BrokenStructureError("coordinates or cell are not finite")
+    if (farthest := float(np.abs(coords).max())) > FARTHEST:
+        raise BrokenStructureError(f"an atom lies {farthest:.3g} cells away from the origin; correct its coordinates")
     volume = abs(float(np.linalg.det(lattice)))
     if volume < SMALLEST_VOLUME * len(structure):
         raise BrokenStructureError(f"its cell has no volume: {volume:.2g} Å³ for {len(structure)} atoms")
+    _check_lengths(structure.lattice)
     check_periodic(structure.lattice.pbc)
     for site in structure:
         if not site.is_ordered:
@@ -54,3 +64,15 @@ def clean(structure: Structure) -> Structure:
         if not isinstance(element, Element):  # but a DummySpecies, whose number is none of an element
             raise BrokenStructureError(f"{site.species_string} is no element")
     return Structure(lattice, [element.symbol for element in elements], coords)
+
+
+def _check_lengths(lattice: Lattice) -> None:
+    """Refuse a cell with a vector that no crystal has, whatever vectors describe the lattice.
+
+    Raises:
+        BrokenStructureError: it has one.
+    """
+    if (longest := max(lattice.abc)) > LONGEST:
+        raise BrokenStructureError(f"a vector of its cell is {longest:.3g} Å long; correct it")
+    if (shortest := min(lattice.get_lll_reduced_lattice().abc)) < SHORTEST:
+        raise BrokenStructureError(f"its cell repeats after {shortest:.2g} Å, closer than any two atoms; correct it")

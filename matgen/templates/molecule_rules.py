@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from rdkit import Chem
-
 from matgen.chemistry.elements import SYMBOLS
 from matgen.rules.composition import composition_distance
 from matgen.rules.statement import Rule
 from matgen.templates.crystal_rules import ContradictionError
+from matgen.templates.late_rdkit import Chem
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 

@@ -47,6 +47,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="lines of JSON, appended")
     parser.add_argument("--only", choices=tuple(AREAS), action="append", help="area; may be given several times")
     parser.add_argument("--n", type=int, help="inputs of each area (default: as published)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the published number of each area")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -71,7 +72,7 @@ def main() -> None:
     with asked.out.open("a", encoding="utf-8") as stream:
         for area in asked.only or AREAS:
             _, usual, size = AREAS[area]
-            n = asked.n or usual
+            n = asked.n or round(asked.share * usual)
             for first in range(0, n, size):
                 last = min(n, first + size)
                 if all((area, asked.seed, number) in done for number in range(first, last)):

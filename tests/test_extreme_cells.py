@@ -1,0 +1,40 @@
+"""Cells and coordinates that no crystal has are refused at once: their neighbours would take all memory and time."""
+
+import time
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from matgen.structures.broken import BrokenStructureError
+from matgen.structures.crystal_formats import clean
+
+SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
+
+
+def test_an_atom_far_outside_its_cell_is_refused_and_one_some_cells_away_is_not() -> None:
+    cell = Lattice.cubic(4.0)
+    assert len(clean(Structure(cell, ["Cs", "Cl"], [[0.0, 0.0, 31.0], [0.5, -7.5, 0.5]]))) == 2
+    for far in (1e7, -1e300):
+        with pytest.raises(BrokenStructureError, match="cells away from the origin"):
+            clean(Structure(cell, ["Cs", "Cl"], [[0.0, 0.0, far], [0.5, 0.5, 0.5]]))
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (Lattice.tetragonal(1e5, 1e5), "long"),
+        (Lattice.tetragonal(1e3, 1e-4), "repeats after 0.0001 Å"),
+        (Lattice.from_parameters(30.0, 30.0, 30.0, 90.0, 90.0, 0.2), "repeats after 0.1 Å"),  # 30 Å × 0.2°
+    ],
+)
+def test_a_cell_that_no_crystal_has_is_refused(cell: Lattice, reason: str) -> None:
+    started = time.process_time()
+    with pytest.raises(BrokenStructureError, match=reason):
+        clean(Structure(cell, ["Cs", "Cl"], SALT))
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize("cell", [Lattice.tetragonal(4.0, 400.0), Lattice.tetragonal(400.0, 4.0), Lattice.cubic(0.75)])
+def test_needles_and_plates_are_read(cell: Lattice) -> None:
+    atoms = 2 if cell.volume > 1 else 1
+    assert len(clean(Structure(cell, ["Cs", "Cl"][:atoms], SALT[:atoms]))) == atoms

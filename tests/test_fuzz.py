@@ -1,0 +1,101 @@
+"""A part of the bad and odd inputs of `scripts/reliability/fuzz_inputs.py`, and the independent readers it relies on."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
+
+from independent_readers import CIF_READERS, by_others, explained, of_structure
+from matgen.structures.cif import cif_text
+from mutations import COMMON, RARE, mutated
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Minutes of a call that fails by its clock and not by its inputs: other programs may share the machine.
+LONG = 1200
+
+
+def test_two_in_a_hundred_of_the_odd_inputs_have_no_fault_and_a_second_call_repeats_none(tmp_path: Path) -> None:
+    out = tmp_path / "fuzz.jsonl"
+    script = ROOT / "scripts" / "reliability" / "fuzz_inputs.py"
+    areas = ("crystals", "molecules", "options", "requests", "weights", "tables")
+    only = [word for area in areas for word in ("--only", area)]
+    command = [sys.executable, "-W", "ignore", str(script), "--out", str(out), "--share", "0.02", "--seed", "17", *only]
+    first = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=LONG)
+    assert first.returncode == 0, first.stderr[-2000:]
+    records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [one for one in records if one["fault"]] == []
+    assert {one["area"] for one in records} == set(areas)
+    assert len(records) >= 200
+    crystals = [one["outcome"] for one in records if one["area"] == "crystals"]
+    assert min(crystals.count("accepted"), crystals.count("refused")) > 20  # odd, but not beyond recognition
+
+
+def test_a_mutation_depends_on_its_random_numbers_alone_and_changes_something() -> None:
+    text = cif_text(Structure(Lattice.cubic(4.0), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])).encode()
+    for one in (*COMMON, *RARE):
+        assert one(random.Random(1), text) == one(random.Random(1), text), one.__name__
+        assert any(one(random.Random(seed), text) != text for seed in range(20)), one.__name__
+        one(random.Random(1), b"")  # nothing to change
+    assert mutated(random.Random(2), text) == mutated(random.Random(2), text)
+
+
+SALT = """data_salt
+_cell_length_a 4.12
+_cell_length_b 4.12
+_cell_length_c 4.12
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M '{group}'
+{more}loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Cs1 0 0 0
+Cl1 0.5 0.5 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "more", "symbols", "word"),
+    [
+        ("P m -3 m", "", ["Cs", "Cl"], ""),
+        ("P m -3 m", "", ["Cs", "Cl", "Cl"], "unexplained: number of atoms"),
+        ("P m -3 m", "_chemical_formula_sum 'Cs Cl'\n_cell_formula_units_Z 1\n", ["Cs", "Na"], "unexplained"),
+    ],
+)
+def test_a_wrong_answer_is_unexplained(group: str, more: str, symbols: list[str], word: str) -> None:
+    text = SALT.format(group=group, more=more)
+    own = of_structure(
+        Structure(Lattice.cubic(4.12), symbols, [[0, 0, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]][: len(symbols)])
+    )
+    found = explained(own, by_others(text, CIF_READERS), text)
+    assert bool(found) is bool(word)
+    assert all(word in why for why in found.values())
+
+
+def test_a_reader_that_ignores_the_group_is_explained_by_the_words_of_the_file() -> None:
+    text = SALT.format(group="F m -3 m", more="_chemical_formula_sum 'Cs Cl'\n_cell_formula_units_Z 4\n")
+    whole = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    bare = of_structure(Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    found = explained(of_structure(whole), {"another": bare}, text)
+    assert found == {"another": "number of atoms: another contradicts formula or Z of the file"}
+    assert explained(bare, {"another": of_structure(whole)}, text)["another"].startswith("unexplained")
+
+
+def test_a_path_that_is_too_long_is_refused_in_a_line() -> None:
+    command = [sys.executable, "-m", "matgen", "models", "--nothing"]
+    code = "import sys; from matgen.cli import main; sys.argv = ['matgen', 'screen', 'x' * 5000]; main()"
+    for words, word in ((command, "No such option"), ([sys.executable, "-c", code], "cannot use the path")):
+        answer = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert answer.returncode == 2
+        assert len(answer.stderr.splitlines()) == 1
+        assert word in answer.stderr
