@@ -131,8 +131,8 @@ def _check_split(disorder: Disorder) -> None:
     for one in cliques(np.arange(len(near)), near):
         if (total := float(amounts[sorted(one)].sum())) > 1 + TOLERANCE * len(one):
             raise BrokenStructureError(
-                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other, of which one is occupied at a time, are "
-                f"occupied {total:.3g} times in sum; correct the occupancies"
+                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other are positions of one atom, and are occupied "
+                f"{total:.3g} times in sum; correct the occupancies"
             )
 
 
