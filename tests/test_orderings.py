@@ -19,8 +19,10 @@ import matgen
 from matgen.cli import main
 from matgen.runtime.config import ConfigError
 from matgen.screening.config import ScreenConfig, ScreenError, run_info
+from matgen.screening.ordered_input import with_orderings
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.disorder import Disorder
+from matgen.structures.files import digest, found
 from matgen.structures.orderings import MOST_ATOMS, orderings
 from matgen.structures.superlattices import n_superlattices, normal_form, superlattices
 
@@ -272,7 +274,7 @@ def test_a_supercell_is_the_smallest_one() -> None:
         (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "about .* arrangements .* in supercells of 10 atoms"),
         (
             Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]),
-            "0.30 Å apart",
+            "2 sites within 1 Å",
         ),
         (Structure(Lattice.cubic(9), [{"Na": 0.5}] * 3, [[0] * 3, [0.07, 0, 0], [0, 0.07, 0]]), "3 sites"),
         (Structure(SIMPLE, [DummySpecies("X", 0), {"Na": 0.5}], [[0, 0, 0], [0.5] * 3]), "no element"),
@@ -334,6 +336,13 @@ def test_without_the_option_they_are_refused_and_the_option_is_named(files: Path
     rows = matgen.screen(files / "a.cif", **QUICK)
     assert [row.name for row in rows] == ["a.cif"]
     assert "--order" in rows[0].error
+
+
+def test_two_processes_give_the_same_entries_in_the_same_order(files: Path) -> None:
+    (files / "g.cif").write_text("no cif")
+    alone, shared = (list(with_orderings(found([files]), 2, jobs)) for jobs in (1, 2))
+    assert [(one.name, digest(one)) for one in alone] == [(one.name, digest(one)) for one in shared]
+    assert alone[-1] == list(found([files]))[-1]  # what cannot be read is left to the screening
 
 
 def test_structures_in_memory_are_ordered() -> None:

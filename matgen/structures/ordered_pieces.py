@@ -1,10 +1,9 @@
-"""The partially occupied crystals among the structures of files, each replaced by its best orderings."""
+"""A partially occupied crystal of a file, replaced by its best orderings."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from matgen.runtime.failures import guarded
@@ -12,7 +11,7 @@ from matgen.structures.broken import BrokenStructureError
 from matgen.structures.cif_block import HAS_CELL, CifBlock
 from matgen.structures.cif_sites import FRACT
 from matgen.structures.faithful import FromFile
-from matgen.structures.files import Found, distinct
+from matgen.structures.files import Found
 from matgen.structures.formats import Piece
 from matgen.structures.ids import id_in_label, id_of
 from matgen.structures.orderings import Orderings, orderings
@@ -24,21 +23,22 @@ SAME_COMPOSITION = 0.01
 GROUP, ASSEMBLY = "_atom_site_disorder_group", "_atom_site_disorder_assembly"
 
 
-def with_orderings(several: Iterable[Found], most: int) -> Iterator[Found]:
-    """Yield structures that are not read yet; in place of a partially occupied crystal its best orderings.
+def ordered(one: Found, most: int) -> list[Found]:
+    """Return the best orderings of a partially occupied crystal, `matgen.structures.orderings`; another one as it is.
 
-    These are named `file.cif#order1`, `file.cif#order2`, best first; `matgen.structures.orderings` makes them. A
-    crystal that cannot be ordered gives an entry with the reason.
+    They are named `file.cif#order1`, `file.cif#order2`, best first. A crystal that cannot be ordered gives an entry with
+    the reason.
 
     Args:
-        several: as `found` and `given` yield them.
-        most: orderings of each crystal at most.
+        one: not read yet.
+        most: orderings at most.
     """
-    return distinct(chain.from_iterable(guarded(partial(_ordered, most=most), one, _failed) for one in several))
+    return guarded(partial(_ordered, most=most), one, lambda one, reason: [not_ordered(one, reason)])
 
 
-def _failed(one: Found, reason: str) -> list[Found]:
-    return [_refused(one, f"disordered, and not ordered: {reason}")]
+def not_ordered(one: Found, reason: str) -> Found:
+    """Return the entry of a crystal in whose ordering something failed."""
+    return _refused(one, f"not ordered: {reason}")
 
 
 def _refused(one: Found, reason: str) -> Found:

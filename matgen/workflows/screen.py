@@ -16,6 +16,7 @@ from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import BATCH, check_files
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
+from matgen.screening.ordered_input import with_orderings
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.row import Row
@@ -23,7 +24,6 @@ from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Found, found, given, one_kind
 from matgen.structures.in_memory import InMemory, kind_in_memory
-from matgen.structures.ordered_pieces import with_orderings
 from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
@@ -179,7 +179,7 @@ def _run(
     check_files(config)
     more = config.more_properties
     if config.order:
-        entries = with_orderings(entries, config.order)
+        entries = with_orderings(entries, config.order, pool.jobs)
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
