@@ -6,7 +6,7 @@ Left out are, and nothing else:
 * of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
 * logs of GPAW, which hold dates and times;
-* with several processes, the order of the lines of `rows.jsonl`.
+* with several processes, the order of the lines of `rows.jsonl`, and `units`, which hold more if some ran ahead.
 
 Tables in Parquet are compared by schema and values, all else byte by byte. A file too many is a difference.
 """
@@ -26,8 +26,9 @@ OF_TIME = frozenset({"seconds", "cpu", "minutes"})
 
 
 def content(folder: Path, *, ordered: bool = True) -> dict[str, str]:
-    """Return a hash of each file below a folder, by its path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "gpaw")
+    """Return a hash of each file below a folder, by its path; `ordered` is told by `Case`."""
+    left_out = {"gpaw"} if ordered else {"gpaw", "units"}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name not in left_out)
     return {
         str(path.relative_to(folder)): hashlib.sha256(essence(path, ordered=ordered)).hexdigest()[:16] for path in files
     }
