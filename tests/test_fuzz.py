@@ -11,9 +11,9 @@ from pymatgen.core import Lattice, Structure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
 
-from independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.mutations import COMMON, RARE, mutated
 from matgen.structures.cif import cif_text
-from mutations import COMMON, RARE, mutated
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -63,8 +63,8 @@ def check_request(request: "Request") -> None:
         RequestError: it is.
     """
     _check_kind(request)
-    _check_host(request)
     _check_size(request)
+    _check_host(request)
     _check_verification(request)
     _check_between(request)
 

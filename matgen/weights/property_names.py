@@ -14,7 +14,7 @@ RESERVED = frozenset(
         "chgnet closed_shell closest_contact composition confidence coordination density_energy device "
         "e_above_hull electrostatic elements energies enthalpy ev_per_atom ewald_weight example_distance exclude "
         "executor failed family fast formula formula_units fragment g_per_cm3 geometry gpaw_gap graph graph_prior "
-        "host host_formation_energy inchikey include index insert keep kind like like_weight likeness max_atoms "
+        "host host_formation_energy id inchikey include index insert keep kind like like_weight likeness max_atoms "
         "max_ehull n n_atoms n_atoms_primitive n_heavy name nearest_example net_charge nonbonded novelty out "
         "over_generation passed path potential potential_weight prefer preferences pressure processes rank ranking "
         "reason relax relaxation relaxation_steps remarks replace report repulsion resources rounds rules sampler "
