@@ -25,8 +25,8 @@ def screen(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, SMILES, XYZ; docs/screen.md "
-            "lists all formats.",
+            help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, SMILES, XYZ; "
+            "docs/screen.md lists all.",
             show_default=False,
         ),
     ],
