@@ -164,8 +164,8 @@ def test_structures_in_memory_carry_their_labels() -> None:
 @pytest.mark.parametrize("name", ["a.csv", "b.tsv"])
 def test_labels_of_molecules(tmp_path: Path, name: str) -> None:
     separator = "\t" if name.endswith("tsv") else ","
-    lines = [separator.join(line) for line in (["smiles", "cid", "logp"], ["CCO", "702", "-0.31"], ["O", "007", "x"])]
+    lines = [separator.join(line) for line in (["smiles", "batch", "logp"], ["CCO", "702", "-0.31"], ["O", "007", "x"])]
     (tmp_path / name).write_text("\n".join(lines))
     first, second = read_structures([tmp_path / name], None)
-    assert (first.template, first.given) == ("CCO", {"cid": 702, "logp": -0.31})
-    assert second.given == {"cid": "007", "logp": "x"}
+    assert (first.template, first.given) == ("CCO", {"batch": 702, "logp": -0.31})
+    assert second.given == {"batch": "007", "logp": "x"}
