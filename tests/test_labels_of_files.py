@@ -84,6 +84,29 @@ def test_what_fits_no_table_is_left_out_and_names_are_plain() -> None:
     assert kept([("id", "a"), ("uid", "b"), ("name", "a")], "a") == {"uid": "b"}
 
 
+def test_odd_values_are_no_obstacle(tmp_path: Path) -> None:
+    odd = ["e5", "1e999", "+", ".", "-", "007", "1_000", "١٢", "²", "", " ", "nan", "1" * 400]
+    rows = [["cif", *(f"k{i}" for i in range(len(odd)))], [cif_text(CRYSTAL), *odd]]
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    given = one(tmp_path / "a.csv").given
+    assert (given["k0"], given["k5"], given["k6"], given["k11"]) == ("e5", "007", "1_000", "nan")
+    assert not {"k1", "k9", "k10", "k12"} & set(given)
+    record = {
+        "structure": CRYSTAL.as_dict() | {"properties": [1]},
+        "data": 3,
+        "attributes": [],
+        "k": {"a": 1},
+        "n": [1],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert one(tmp_path / "a.json").given == {"data": 3}
+    (tmp_path / "a.jsonl").write_text('{"n": ' + "1" * 5000 + "}\n" + json.dumps(record))
+    first, second = read_structures([tmp_path / "a.jsonl"])
+    assert "not JSON" in first.error
+    assert second.structure is not None
+
+
 def test_columns_are_those_of_the_first_labels_and_numbers_where_all_are() -> None:
     columns = GivenColumns()
     columns.add({"a": 1, "b": 2.5})
@@ -134,8 +157,8 @@ def test_structures_in_memory_carry_their_labels() -> None:
 @pytest.mark.parametrize("name", ["a.csv", "b.tsv"])
 def test_labels_of_molecules(tmp_path: Path, name: str) -> None:
     separator = "\t" if name.endswith("tsv") else ","
-    lines = [separator.join(line) for line in (["smiles", "cid", "logp"], ["CCO", "702", "-0.31"], ["O", "007", "x"])]
+    lines = [separator.join(line) for line in (["smiles", "batch", "logp"], ["CCO", "702", "-0.31"], ["O", "007", "x"])]
     (tmp_path / name).write_text("\n".join(lines))
     first, second = read_structures([tmp_path / name], None)
-    assert (first.template, first.given) == ("CCO", {"cid": 702, "logp": -0.31})
-    assert second.given == {"cid": "007", "logp": "x"}
+    assert (first.template, first.given) == ("CCO", {"batch": 702, "logp": -0.31})
+    assert second.given == {"batch": "007", "logp": "x"}

@@ -318,7 +318,7 @@ def test_a_broken_file_is_a_row_with_a_reason(tmp_path: Path) -> None:
     cases = [
         ("a.xsf", written("xsf").replace("4 1", "3 1"), "announces"),
         ("b.xsf", written("xsf", slab), "repeats along a and b"),
-        ("c.xsf", "CRYSTAL\nPRIMVEC\n1 0 0\n", "not readable as xsf"),
+        ("c.xsf", "CRYSTAL\nPRIMVEC\n1 0 0\n", "damaged: expected CRYSTAL"),
         ("a.gen", written("gen").replace("4  S", "3  S"), "announces"),
         ("b.gen", "\n".join(written("gen").splitlines()[:-1]), "three vectors"),
         ("c.gen", "x", "not readable as gen"),

@@ -61,7 +61,12 @@ def of_atoms(atoms: Atoms, charge: float | None = None) -> Structure | Placed:
 def read_xsf(text: str) -> Structure | Placed:
     """Return the crystal, or molecule, of a frame of an XCrySDen file."""
     before_grids = re.split(r"(?m)^[ \t]*BEGIN_", text, maxsplit=1)[0]
-    (atoms,) = iread_xsf(io.StringIO(before_grids))
+    try:
+        (atoms,) = iread_xsf(io.StringIO(before_grids))
+    except (AssertionError, RuntimeError) as error:  # a word where another is expected; the end
+        raise BrokenStructureError(
+            "damaged: expected CRYSTAL, PRIMVEC with three vectors and PRIMCOORD with all atoms, or ATOMS"
+        ) from error
     _check_count(len(XSF_ATOM.findall(before_grids)), len(atoms))
     return of_atoms(atoms)
 

@@ -9,6 +9,7 @@ from matgen.structures.formats import Piece
 
 KEYS = (
     *("material_id", "mp_id", "mpid", "structure_id", "crystal_id", "sample_id", "entry_id", "identifier"),
+    *("molecule_id", "mol_id", "compound_id", "chembl_id", "cid"),
     *("_id", "uid", "unique_id", "jid", "id", "name", "file", "filename"),
 )
 """Columns of a table, keys of a JSON object or of an extxyz frame that hold an identifier, the most telling first."""

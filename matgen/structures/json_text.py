@@ -25,7 +25,9 @@ def value_of(text: str) -> Any:
         return _printed(text) if PRINTED.match(text) else json.loads(text)
     except RecursionError as error:
         raise BrokenStructureError(TOO_DEEP) from error
-    except json.JSONDecodeError as error:
+    except BrokenStructureError:
+        raise
+    except ValueError as error:
         raise BrokenStructureError(f"not JSON: {one_line(error)}") from error
 
 
@@ -35,7 +37,7 @@ def is_json_lines(text: str) -> bool:
         json.loads(text)
     except json.JSONDecodeError as error:
         return error.msg == "Extra data"
-    except RecursionError:
+    except (ValueError, RecursionError):
         return False
     return False
 

@@ -37,7 +37,7 @@ STRUCTURE = frozenset(
 INNER = ("data", "attributes", "key_value_pairs", "properties")
 """Keys of objects whose own keys are labels too."""
 
-NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d{0,14})?(?:\.\d{0,17})?(?:[eE][-+]?\d{1,3})?")
+NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d{0,14})(?:\.\d{0,17})?|\.\d{1,17})(?:[eE][-+]?\d{1,3})?")
 SDF_FIELD = re.compile(r"(?m)^>[^\n<]{0,80}<([^>\n]{1,200})>[^\n]*\n([^\n]*)")
 
 
@@ -88,8 +88,10 @@ def _of_object(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
         yield key, item
     for key in (*INNER, *HOLDERS):
         inner = value.get(key)
+        if key in HOLDERS and isinstance(inner, Mapping):
+            inner = inner.get("properties")
         if isinstance(inner, Mapping):
-            yield from (inner if key not in HOLDERS else inner.get("properties") or {}).items()
+            yield from inner.items()
 
 
 def _name(key: str) -> str:
@@ -100,7 +102,7 @@ def _name(key: str) -> str:
 def _read(text: str) -> Label:
     """Return the number that a text is, or the text."""
     plain = text.strip()
-    if NUMBER.fullmatch(plain) is None or not any(map(str.isdigit, plain)):
+    if NUMBER.fullmatch(plain) is None:
         return plain
     return int(plain) if plain.lstrip("+-").isdigit() else float(plain)
 

@@ -60,7 +60,10 @@ def _frame(data: bytes, start: int) -> tuple[dict[str, Any], int]:
     if not 0 <= start <= len(data) - 8:
         raise BrokenStructureError("damaged: a frame lies outside of the file")
     (size,) = struct.unpack_from("<q", data, start)
-    told = json.loads(data[start + 8 : start + 8 + max(size, 0)])
+    try:
+        told = json.loads(data[start + 8 : start + 8 + max(size, 0)])
+    except ValueError as error:
+        raise BrokenStructureError("damaged: a frame is not described in JSON") from error
     order = "<" if told.get("_little_endian", True) else ">"
     row: dict[str, Any] = {}
     total = size
