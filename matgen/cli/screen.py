@@ -27,11 +27,7 @@ def screen(
         list[Path],
         typer.Argument(
             help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, SMILES, XYZ; "
-<<<<<<< HEAD
-            "docs/screen.md lists all formats.",
-=======
             "docs/screen.md lists all.",
->>>>>>> h17
             show_default=False,
         ),
     ],
