@@ -1,4 +1,4 @@
-"""A part of the bad and odd inputs of `scripts/reliability/fuzz_inputs.py`, and the independent readers it relies on."""
+"""A part of the odd inputs of `scripts/reliability/fuzz_inputs.py`, and the independent readers it relies on."""
 
 import json
 import random

@@ -148,8 +148,7 @@ def by_operations(text: str) -> Crystal:
     texts = next((c for name in OPERATIONS if (c := column(block, name))), [])
     if not texts:
         raise ValueError("no operations are listed")
-    whole = [gemmi.Op(one).float_seitz() for one in texts]
-    return applied(block, [(np.array(one)[:3, :3], np.array(one)[:3, 3]) for one in whole])
+    return applied(block, seitz([gemmi.Op(one) for one in texts]))
 
 
 def applied(block: Any, operations: Sequence[tuple[np.ndarray, np.ndarray]]) -> Crystal:
@@ -180,7 +179,16 @@ def by_names(text: str) -> list[Crystal]:
         or (not hall and not symbol and as_number and int(as_number) == kind.number)
     ]
     found = (spglib.get_symmetry_from_database(one) for one in meant)
-    return [applied(block, list(zip(one["rotations"], one["translations"], strict=True))) for one in found if one]
+    made = [applied(block, list(zip(one["rotations"], one["translations"], strict=True))) for one in found if one]
+    if hall and not made:  # of no usual setting
+        made = [applied(block, seitz(list(gemmi.symops_from_hall(" ".join(hall.split())))))]
+    return made
+
+
+def seitz(operations: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return rotations (3, 3) and translations (3,) of operations of gemmi."""
+    matrices = [np.array(one.float_seitz()) for one in operations]
+    return [(one[:3, :3], one[:3, 3]) for one in matrices]
 
 
 def value_of(block: Any, name: str) -> str | None:
@@ -365,7 +373,8 @@ class Evidence:
             "does not apply the listed operations to the listed sites": "operations" in self.like,
             "applies the group of the file to sites that are all atoms, and have it": self.whole,
             "takes the sites alone, and ignores the group that the file names": self.named and not self.lists and alone,
-            "uses another setting than spglib has under the name in the file": self.named and not self.lists,
+            "uses another setting than the name in the file has by spglib, or by Hall's rules": self.named
+            and not self.lists,
             f"alone, while {', '.join(self.like)} agree": len(self.like) >= 2,
         }
         reason = next((reason for reason, true in reasons.items() if true), "")
