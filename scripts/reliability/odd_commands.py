@@ -191,8 +191,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 """Options that a command needs."""
 
 UNCHECKED = frozenset(
-    {"--source", "--name", "--unit", "--column-unit", "--functional", "--column", "--formula", "--pressure", "--minutes"}
-)  # fmt: skip
+    "--source --name --unit --column-unit --functional --column --formula --pressure --minutes".split()
+)
 """Options of any text, and those of `evidence` and of several processes, which are checked by what is stopped."""
 
 Record = dict[str, Any]
