@@ -191,7 +191,17 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 """Options that a command needs."""
 
 UNCHECKED = frozenset(
-    "--source --name --unit --column-unit --functional --column --formula --pressure --minutes".split()
+    (
+        "--source",
+        "--name",
+        "--unit",
+        "--column-unit",
+        "--functional",
+        "--column",
+        "--formula",
+        "--pressure",
+        "--minutes",
+    )
 )
 """Options of any text, and those of `evidence` and of several processes, which are checked by what is stopped."""
 
