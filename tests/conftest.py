@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from matgen.structures.conversion import described
 from matgen.templates.batch import TemplateBatch, concatenated
 
 TEXTBOOK = Path(__file__).resolve().parents[1] / "data" / "textbook"
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as a program in a terminal does: background jobs of a shell ignore it, and so do their children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 SMALL_MODELS = {

@@ -143,13 +143,13 @@ def test_the_potential_of_the_recipe_is_an_energy() -> None:
 
 
 def test_the_reader_of_the_recipe_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SUFFIXES, ".xsf", "cif")  # both are removed again when the test ends
-    monkeypatch.setitem(READERS, "xsf", READERS["cif"])  # type: ignore[misc]
+    monkeypatch.setitem(SUFFIXES, ".ascii", "cif")  # both are removed again when the test ends
+    monkeypatch.setitem(READERS, "v_sim", READERS["cif"])  # type: ignore[misc]
     snippet("A file format")
     text = io.StringIO()
-    ase.io.write(text, bulk("NaCl", "rocksalt", a=5.64), format="xsf")
-    (tmp_path / "salt.xsf").write_text(text.getvalue(), encoding="utf-8")
-    (entry,) = read_structures([tmp_path / "salt.xsf"])
+    ase.io.write(text, bulk("NaCl", "rocksalt", a=5.64), format="v-sim")
+    (tmp_path / "salt.ascii").write_text(text.getvalue(), encoding="utf-8")
+    (entry,) = read_structures([tmp_path / "salt.ascii"])
     assert entry.structure is not None, entry.error
     assert entry.structure.composition.reduced_formula == "NaCl"
     assert entry.structure.volume == pytest.approx(5.64**3 / 4, rel=1e-6)

@@ -301,6 +301,7 @@ def formula_and_remarks(text: str) -> tuple[str, str]:
         ("_chemical_formula_sum 'Ca F2'\n" + FLUORITE + "Q1 Q 0.1 0 0\n", "Ca4 F8", "Q1 left out"),
         (SITES + "Ca1 Ca 0 0 0\nD1 D 0.25 0.25 0.25\n", "Ca4 H8", "isotopes"),
         (SITES + "Ca1 Ca 0 0 0\nF1 F 0.25 0.25 0.25\nVac1 Vac 0.5 0.5 0.5\n", "Ca4 F8", "Vac1 left out"),
+        (SITES + "F1 Ca 0 0 0\nCa1 F 0.25 0.25 0.25\n", "Ca4 F8", "labels F1, Ca1 tell other elements"),
         (FLUORITE + "F2 F 0.75 0.25 0.25\n", "Ca4 F8", "F1, F2 are listed as several sites, and are one"),
         (UNTYPED + "Ca1 0 0 0\nF1A 0.25 0.25 0.25\n", "Ca4 F8", ""),
         ("_chemical_formula_sum 'Ca F2'\n" + UNTYPED + "CA1 0 0 0\nF1 0.25 0.25 0.25\n", "Ca4 F8", ""),

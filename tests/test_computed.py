@@ -39,6 +39,7 @@ from matgen.generation.impossible import HIGHER_MOMENT
 from matgen.generation.kinds.crystals import sampled_conditions, settled_conditions
 from matgen.generation.request import Request
 from matgen.relaxation.magnetic_moments import site_moments
+from matgen.rules.groups import NOBLE_GASES
 from matgen.screening.assess import assess
 from matgen.screening.config import NONE, ScreenConfig
 from matgen.screening.row import cells
@@ -322,7 +323,7 @@ def test_a_number_of_elements_is_a_rule() -> None:
 
 def test_hazards_are_masked() -> None:
     allowed = Request.of(avoid_hazard=True).rules.allowed_elements
-    assert allowed == set(known_elements()) - HAZARDOUS
+    assert allowed == set(known_elements()) - HAZARDOUS - NOBLE_GASES
     assert Request.of(avoid_hazard=False).rules == Request().rules
     assert Request.of(kind="molecule", avoid_hazard=True).rules == Request.of(kind="molecule").rules
 

@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -16,6 +17,7 @@ from pymatgen.core import Lattice, Structure
 
 from matgen.cli import main
 from matgen.datasets.named import DataSetError, named_structures
+from matgen.evaluation import crystal_figures, crystal_rows
 from matgen.evaluation.crystal_figures import low_energy_note, stability_figures
 from matgen.evaluation.crystal_rows import CrystalRow, compared_rows, relaxed_rows, rows_as_read
 from matgen.evaluation.findings import EvaluationConfig, EvaluationError
@@ -443,3 +445,36 @@ def test_nothing_to_evaluate_is_an_error_with_a_reason(tmp_path: Path) -> None:
     assert [e.structure for e in read_structures([tmp_path])] == [None]
     with pytest.raises(EvaluationError, match="none that can be read"):
         evaluate([tmp_path], QUICK)
+
+
+class OfAForeignPackageError(Exception):
+    """An exception that no list of expected ones contains."""
+
+
+@pytest.mark.parametrize("step", ["is_separated", "find", "traits"])
+def test_an_exception_in_an_evaluation_concerns_one_row(
+    step: str, folder: Path, crystals: list[Structure], known: KnownIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validity, novelty and distances: the others keep theirs, and denominators stay."""
+    bad = crystals[2].composition.reduced_formula
+    place = {"is_separated": crystal_rows, "find": KnownIndex, "traits": crystal_figures}[step]
+    plain = getattr(place, step)
+
+    def failing(*given: Any) -> Any:
+        if any(isinstance(one, Structure) and one.composition.reduced_formula == bad for one in given):
+            raise OfAForeignPackageError("no such crystal")
+        return plain(*given)
+
+    before = evaluate([folder], QUICK, known=known)
+    monkeypatch.setattr(place, step, failing)
+    after = evaluate([folder], QUICK, known=known)
+    assert [one.denominator for one in after.estimates] == [one.denominator for one in before.estimates]
+    reason = "OfAForeignPackageError: no such crystal"
+    for row, same in zip(after.structures, before.structures, strict=True):
+        if same.formula != bad or step == "traits":
+            assert row == same
+        elif step == "find":
+            assert row == replace(same, remark=f"not assessed: {reason}", novel=False, known="")
+        else:
+            assert row.error == f"not assessed: {reason}"
+    assert any(reason in note for note in after.notes) == (step == "traits")

@@ -23,7 +23,11 @@ from shared.options import parser
 from shared.page import filled
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = [path for folder in ("benchmarks", "build") for path in sorted((ROOT / "scripts" / folder).glob("*.py"))]
+SCRIPTS = [
+    path
+    for folder in ("benchmarks", "build", "reliability")
+    for path in sorted((ROOT / "scripts" / folder).glob("*.py"))
+]
 
 done: list[str] = []
 

@@ -89,7 +89,7 @@ def test_deuterium_is_told_to_be_read_as_hydrogen(tmp_path: Path) -> None:
     (tmp_path / "light.cif").write_text(text, encoding="utf-8")
     (tmp_path / "heavy.cif").write_text(re.sub(r"^  H  H", "  D  D", text, flags=re.MULTILINE), encoding="utf-8")
     found = run([tmp_path / "light.cif", tmp_path / "heavy.cif"], "LiH", EvidenceConfig(chains=2, levels=2, steps=1))
-    assert [one.note for one in found] == ["", "isotopes of hydrogen are read as hydrogen"]
+    assert [one.note for one in found] == ["", "isotopes of hydrogen are read as hydrogen: D4, D5, D6, D7"]
     assert found[0].evidence == found[1].evidence
 
 

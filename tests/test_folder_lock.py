@@ -95,6 +95,7 @@ while turns < 40:
 @pytest.mark.parametrize(
     ("process", "host", "refused"),
     [(os.getpid(), socket.gethostname(), True), (2**22 + 1, socket.gethostname(), False), (1, "elsewhere", True)],
+    ids=["alive", "dead", "elsewhere"],  # workers of pytest have different numbers
 )
 def test_without_locks_of_the_file_system_the_named_process_must_be_dead(
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""A part of the odd inputs of `scripts/reliability/fuzz_inputs.py`, and the independent readers it relies on."""
+"""A part of the bad and odd inputs of `scripts/reliability/fuzz_inputs.py`, and its independent readers."""
 
 import json
 import random
@@ -11,9 +11,9 @@ from pymatgen.core import Lattice, Structure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
 
-from independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.mutations import COMMON, RARE, mutated
 from matgen.structures.cif import cif_text
-from mutations import COMMON, RARE, mutated
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -130,11 +130,12 @@ def test_other_formulas_and_other_sizes_are_not_matched(monkeypatch: pytest.Monk
     monkeypatch.setattr(duplicates.MATCHER, "fit", lambda *args, **kw: asked.append(1) or fit(*args, **kw))
     seen = SeenStructures()
     for symbol in ("Li", "Na", "K", "Rb", "Cs"):
-        for edge in (4.0, 6.0):  # of different volume
-            assert seen.add(Structure(Lattice.cubic(edge), [symbol], [[0, 0, 0]])) is None
-    assert not asked
+        for edge in (4.0, 6.0):  # of different volume: a copy, which the matcher confirms
+            found = seen.add(Structure(Lattice.cubic(edge), [symbol], [[0, 0, 0]]))
+            assert (found is None) == (edge == 4.0)
+    assert len(asked) == 5  # once for each copy, and never for another element
     assert seen.add(Structure(Lattice.cubic(4.01), ["Na"], [[0, 0, 0]])) == 2
-    assert len(asked) == 1
+    assert len(asked) == 6
 
 
 def test_each_structure_is_asked_for_at_most_twice(small: list[Structure]) -> None:

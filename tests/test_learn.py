@@ -41,7 +41,7 @@ from matgen.weights.files import WEIGHTS, WeightsError, info, save, weights_file
 from matgen.weights.kinds import NETWORKS
 from matgen.weights.models import load
 from matgen.weights.shipped import shipped_hashes
-from matgen.workflows.learn import FIGURES, KIND, gap_labels, run
+from matgen.workflows.learn import FIGURES, KIND, gap_labels, readable_labels, run
 
 SALTS = [
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -496,3 +496,22 @@ def test_the_command_learns_and_reports(
     assert called(monkeypatch, *arguments, "--column", "gapp") == 2
     assert "--column" in capsys.readouterr().err
     assert called(monkeypatch, str(tmp_path / "nowhere"), "--out", str(tmp_path / "o")) == 2
+
+
+def test_a_crystal_that_the_network_cannot_read_is_left_out(model: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the exception of whatever package raised it, and the others are learned."""
+    crystals = [Structure(Lattice.cubic(a), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for a in (4.0, 4.1, 4.2)]
+    labels = Labels(tuple(Label(f"c{i}", one, 1.0 + i, "here") for i, one in enumerate(crystals)))
+
+    def failing(structure: Structure) -> Structure:
+        if structure.lattice.a == 4.1:
+            raise KeyError("no such crystal")
+        return structure
+
+    monkeypatch.setattr("matgen.workflows.learn.primitive_cell", failing)
+    kept, read = readable_labels(model, labels, lambda *_, **__: None)
+    assert [label.name for label in kept.labels] == ["c0", "c2"]
+    assert read.gap.tolist() == [1.0, 3.0]
+    assert dict(kept.skipped) == {"c1": "KeyError: 'no such crystal'"}
+    with pytest.raises(LabelError, match="c1: KeyError"):
+        readable_labels(model, Labels(labels.labels[1:2]), lambda *_, **__: None)

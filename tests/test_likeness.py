@@ -424,7 +424,7 @@ def test_the_commands_and_files_of_the_page_are_understood(monkeypatch: pytest.M
         typer.main.get_command(cli.app).commands[words[0]].make_context("matgen", words[1:])  # type: ignore[attr-defined]
     files = [tomllib.loads(part.split("```")[0]) for part in PAGE.split("```toml\n")[1:]]
     requests = [configured(file, {})[0] for file in files]
-    assert [len(request.examples) for request in requests] == [2, 2, 2]
+    assert [len(request.examples) for request in requests] == [2, 2, 1]
 
 
 @needs_weights

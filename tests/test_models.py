@@ -18,6 +18,7 @@ from matgen.nn.trunk import TrunkConfig
 from matgen.runtime.config import to_mapping
 from matgen.training.config import train_config
 from matgen.training.initial_weights import begin_from
+from matgen.weights import files
 from matgen.weights.files import WEIGHTS, WeightsError, info, save, tensors, weights_file, weights_hash
 from matgen.weights.models import load
 from matgen.weights.shipped import registry
@@ -65,6 +66,27 @@ def test_buffers_keep_their_precision(tmp_path: Path) -> None:
         member.spread.fill_(1e-9)  # would round to zero in half precision, and divide by it
     path = save(evaluator, tmp_path / "evaluator.safetensors", kind="evaluator", trained_on="", figures={})
     assert torch.equal(load("evaluator", path).members[1].spread, evaluator.members[1].spread)
+
+
+def test_an_interrupt_leaves_no_file_with_the_hash_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is replaced, and the program ends before the new hash is written: it can be read, and written again."""
+    path = tmp_path / "p.safetensors"
+
+    def write(number: int) -> None:
+        save({"n": torch.tensor([number])}, path, kind="prototypes", trained_on="", figures={})
+
+    def killed(_: Path) -> None:
+        raise SystemExit
+
+    write(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "record_hash", killed)
+        with pytest.raises(SystemExit):
+            write(2)
+    assert tensors("prototypes", path)["n"] == 2
+    write(3)
+    assert tensors("prototypes", path)["n"] == 3
+    assert weights_hash("prototypes", path) in (tmp_path / "hashes.json").read_text(encoding="utf-8")
 
 
 def test_a_library_keeps_its_tensors(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def of_a_host_in_p1(folder: Path) -> Request:
     cell = Structure.from_file(TEXTBOOK / "LiCoO2_alpha_nafeo2.cif").get_primitive_structure()
     cell.perturb(0.15, seed=0).to(filename=str(folder / "p1.json"))
     replace = ["Li -> Na,K,Rb,Cu,Ag,Tl", "Co -> Al,Ga,In,Sc,V,Cr,Mn,Fe,Rh"]
-    return Request.of(host=folder / "p1.json", replace=replace, allow_known=True, n=24, **SHARED)
+    return Request.of(host=folder / "p1.json", replace=replace, allow_known=True, n=32, **SHARED)
 
 
 def of_defects(folder: Path) -> Request:

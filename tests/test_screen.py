@@ -43,10 +43,10 @@ from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import here
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.cif import cif_text
-from matgen.structures.files import MissingPathError, found, given
+from matgen.structures.files import MissingPathError, digest, found, given
 from matgen.structures.run_report import ResumeError
 from matgen.targets.target import TargetError
-from matgen.workflows.screen import chunks, run, screen
+from matgen.workflows.screen import chunks, run, screen, unknown_chunks
 
 CHEAP = ScreenConfig(reference=NONE, known=NONE)
 """Without energies of a potential, which cost most of the time."""
@@ -491,7 +491,7 @@ def many(some: list[Structure], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "mark"),
     [
-        pytest.param((), "loky", id="process"),
+        pytest.param((), "worker_process", id="process"),
         pytest.param(("--executor", "local"), "spawn_main", id="parsl_worker"),
         pytest.param(("--executor", "local"), "process_worker_pool.py", id="parsl_manager"),
     ],
@@ -589,6 +589,19 @@ def test_chunks_give_every_worker_something_and_keep_the_order(some: list[Struct
         assert [e for part in parts for e in part.items] == entries[:n]
         assert all(1 <= len(part.items) <= size for part in parts)
         assert len(parts) >= min(n, jobs) or n <= size * jobs
+
+
+def test_a_resumed_run_has_the_chunks_of_an_undisturbed_one(some: list[Structure], tmp_path: Path) -> None:
+    """What is read together determines the last digits of predictions."""
+    entries = list(given(some))
+    with Journal(tmp_path, run_info(CHEAP, [])) as journal:
+        ordered = OrderedRows(journal, lambda *_, **__: None, lambda _: None)
+        whole = [part.items for part in unknown_chunks(ordered, chunks(iter(entries), 5, 1))]
+        assert [len(part) for part in whole] == [5, 5, 2]
+        journal.write([Row(one.name, one.path, one.index, digest(one)) for one in (*whole[0], whole[2][0])])
+        again = OrderedRows(journal, lambda *_, **__: None, lambda _: None)
+        rest = [part.items for part in unknown_chunks(again, chunks(iter(entries), 5, 1))]
+    assert rest == [whole[1], whole[2][1:]]
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -17,7 +17,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 import matgen
-from matgen.structures import archives, pieces, size_limits
+from matgen.structures import archives, csv_pieces, pieces, size_limits
 from matgen.structures.cif import cif_text
 from matgen.structures.files import Entry, read_structures
 from matgen.structures.size_limits import MB
@@ -181,6 +181,7 @@ def test_files_read_structure_by_structure_have_a_limit_on_each(
 ) -> None:
     monkeypatch.setattr(size_limits, "LARGEST_PIECE", 5_000)
     monkeypatch.setattr(pieces, "LARGEST_PIECE", 5_000)
+    monkeypatch.setattr(csv_pieces, "LARGEST_PIECE", 5_000)
     monkeypatch.setattr(pieces, "MOST_ATOMS", 100)
     (tmp_path / "a.extxyz").write_text(frames(500), encoding="utf-8")
     assert all(entry.structure for entry in read_structures([tmp_path / "a.extxyz"]))

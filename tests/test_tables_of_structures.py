@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ase.db import connect
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp import Poscar
 
@@ -125,3 +126,51 @@ def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
         (entry,) = read_structures([tmp_path / "x.json"])
         assert entry.structure is None
         assert reason in entry.error, entry.error
+
+
+def test_tables_of_pandas_are_read_in_every_orientation(tmp_path: Path) -> None:
+    cell = CRYSTAL.as_dict()
+    values: dict[str, Any] = {
+        "split": {"index": ["x", "y"], "columns": ["structure", "gap"], "data": [[cell, 1.5], [cell, 2.5]]},
+        "columns": {"structure": {"x": cell, "y": cell}, "gap": {"x": 1.5, "y": 2.5}},
+        "index": {"x": {"structure": cell, "gap": 1.5}, "y": {"structure": cell, "gap": 2.5}},
+        "table": {
+            "schema": {},
+            "data": [{"id": "x", "structure": cell, "gap": 1.5}, {"id": "y", "structure": cell, "gap": 2.5}],
+        },
+    }
+    for name, value in values.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+        check(tmp_path / f"{name}.json", 2)
+        assert [(one.id, one.given["gap"]) for one in read_structures([tmp_path / f"{name}.json"])] == [
+            ("x", 1.5),
+            ("y", 2.5),
+        ]
+
+
+@pytest.mark.parametrize("place", ["site", "structure"])
+@pytest.mark.parametrize("kind", [Structure, Molecule])
+def test_a_module_that_json_names_is_not_imported(tmp_path: Path, place: str, kind: type[Structure | Molecule]) -> None:
+    water = Molecule(["O", "H", "H"], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    value = (CRYSTAL if kind is Structure else water).as_dict()
+    held = value if place == "structure" else value["sites"][0]
+    held["properties"] = {"x": {"@module": "antigravity", "@class": "fly"}}
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    (entry,) = read_structures([tmp_path / "a.json"], None)
+    assert entry.structure is not None, entry.error
+    assert "antigravity" not in sys.modules
+
+
+def test_what_python_prints_is_read_and_never_run(tmp_path: Path) -> None:
+    printed = str([CRYSTAL.as_dict() | {"charge": float("nan")}, {"structure": CRYSTAL.as_dict()}])
+    assert "nan" in printed
+    (tmp_path / "a.json").write_text(printed)
+    check(tmp_path / "a.json", 2)
+    broken = ("{'a': " + "-" * 100_000 + "1}", "{'a': __import__('os').getcwd()}", "{'a'", "{'a': " + "[" * 1000)
+    for text in broken:
+        (tmp_path / "b.json").write_text(text)
+        (tmp_path / "b.csv").write_text(table(",", "structure", text))
+        for name in ("b.json", "b.csv"):
+            errors = [entry.error for entry in read_structures([tmp_path / name])]
+            assert errors
+            assert all("nested too deeply" in error or "dictionary of Python" in error for error in errors), errors

@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -186,9 +188,48 @@ def test_an_interrupted_run_resumes_as_if_not_interrupted(tmp_path: Path) -> Non
     for one, other in ((whole, resumed), (average, average_again)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
-    logs = [{x["step"]: x["loss"] for x in read_log(tmp_path / n) if "loss" in x} for n in ("whole", "broken")]
-    assert logs[0].keys() == logs[1].keys()
-    assert all(logs[0][step] == logs[1][step] for step in (10, 20, 40))  # the mean at 30 lacks what went before 25
+    assert timeless_log(tmp_path / "whole") == timeless_log(tmp_path / "broken")
+
+
+def timeless_log(folder: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in line.items() if name != "minutes"} for line in read_log(folder)]
+
+
+@pytest.mark.parametrize("step", [5, 10, 20])
+def test_an_interrupt_in_the_middle_of_a_step_takes_effect_after_it(tmp_path: Path, step: int) -> None:
+    """Between the optimizer, the average and the log a checkpoint would hold half a step."""
+    schedule = replace(BRIEF, log_every=5)
+    whole, resumed = line_model(), line_model()
+    fit(whole, Line(), schedule, tmp_path / "whole")
+
+    def interrupting(line: dict) -> None:
+        if line["step"] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(line_model(), Line(), schedule, tmp_path / "broken", report=interrupting)
+    assert torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)["progress"]["step"] == step
+    fit(resumed, Line(), schedule, tmp_path / "broken")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert timeless_log(tmp_path / "whole") == timeless_log(tmp_path / "broken")
+
+
+def test_a_killed_run_leaves_no_line_of_the_log_twice(tmp_path: Path) -> None:
+    """The checkpoint is that of step 20; lines up to 25, and a half one, were written since."""
+    schedule = replace(BRIEF, log_every=5)
+    fit(line_model(), Line(), schedule, tmp_path / "whole")
+
+    def killed(line: dict) -> None:
+        if line["step"] == 25:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        fit(line_model(), Line(), schedule, tmp_path / "broken", report=killed)
+    with (tmp_path / "broken" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 3')
+    fit(line_model(), Line(), schedule, tmp_path / "broken")
+    assert timeless_log(tmp_path / "whole") == timeless_log(tmp_path / "broken")
 
 
 @pytest.mark.parametrize(

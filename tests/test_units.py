@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,20 +25,23 @@ from pymatgen.core import Lattice, Structure
 from test_variety import caesium_chloride, fluorite, offered, rock_salt, zinc_blende
 
 import matgen
+from matgen.checks.crystals import min_distance
+from matgen.checks.verdicts import validate
 from matgen.energies.blackbox import BlackBox
 from matgen.energies.graph_function import GraphFunction, holds
 from matgen.energies.potential import Potential
 from matgen.energies.ranking import ForRanking
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
+from matgen.runtime.at_work import NOTE
 from matgen.runtime.progress import Silence
-from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers, sendable
-from matgen.search.ordered_units import FATAL, TRIES
+from matgen.runtime.workers import Here, LocalProcesses, WorkerDiedError, WorkerError, Workers, sendable
+from matgen.search.ordered_units import FATAL, TRIES, OrderedUnits
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import RejectedFile
 from matgen.search.unit_format import Unit, passed_of, read_unit
 from matgen.search.units import UnitMaker
-from matgen.structures.candidate import Candidate, Prediction
+from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.conversion import state_of
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_folder import all_units, unit_file
@@ -221,7 +225,74 @@ def test_workers_that_all_die_are_told_in_one_line(tmp_path: Path) -> None:
     assert len(workers.made) <= TRIES * (FATAL + 3)
 
 
+class Raising(Threads):
+    """Workers for which some units raise what no list of expected exceptions contains."""
+
+    def _make(self, number: int, seconds: float) -> str:
+        if number in (0, 3):
+            raise OfAForeignPackageError(f"no unit {number}")
+        return super()._make(number, seconds)
+
+
+class OfAForeignPackageError(Exception):
+    """An exception of nobody's."""
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_unit_that_raises_is_named_with_its_reason_and_the_others_go_on(jobs: int, tmp_path: Path) -> None:
+    outcome = design_with(Raising(HALIDES, jobs), tmp_path)
+    assert outcome.reason.startswith("found all 10")
+    assert outcome.reasons == {n: f"OfAForeignPackageError: no unit {n}" for n in (0, 3)}
+    assert json.loads((tmp_path / "run.json").read_text())["reasons"]["3"] == outcome.reasons[3]
+    assert not (tmp_path / NOTE).exists()
+
+
+def deadly_or(number: int, texts: Sequence[str]) -> str:
+    """The text of a unit, unless it ends the process."""
+    if number == 1:
+        os._exit(9)
+    return texts[number]
+
+
+def test_a_unit_over_which_this_process_died_is_made_by_another_and_given_up(tmp_path: Path) -> None:
+    """As with one process, which makes the units itself: without that no resumption would come past it."""
+    (tmp_path / NOTE).write_text('["1"]\n', encoding="utf-8")  # as the process left it
+    work = partial(deadly_or, texts=HALIDES)
+    apart: list[LocalProcesses] = []
+
+    def other() -> LocalProcesses:
+        apart.append(LocalProcesses(work, 1))
+        return apart[-1]
+
+    units = OrderedUnits(tmp_path, Here(work), 4, other)
+    with contextlib.closing(units), units.note:
+        found = [units.next(1, 60.0)]
+        assert json.loads((tmp_path / NOTE).read_text()) == ["0", "1"]
+        while len(found) < 4 or None in found:
+            found = [one for one in found if one is not None]
+            if len(found) == 4:
+                break
+            found.append(units.next(1, 60.0))
+    assert [one.number for one in found if one] == [0, 1, 2, 3]
+    assert [len(one.proposals) for one in found if one] == [6, 0, 6, 6]
+    assert list(units.given_up) == [1]
+    assert len(apart) == TRIES
+    assert not (tmp_path / NOTE).exists()
+
+
+def test_a_check_that_raises_fails_and_the_others_are_made() -> None:
+    def broken(_: Candidate) -> Verdict:
+        raise OfAForeignPackageError("no such crystal")
+
+    one = offered("x", rock_salt("Na", "Cl"))
+    verdicts = validate(one, {"broken": broken, "min_distance": min_distance})
+    assert verdicts["broken"].reason == "not assessed: OfAForeignPackageError: no such crystal"
+    assert not verdicts["broken"].passed
+    assert verdicts["min_distance"].passed
+
+
 def test_an_error_in_a_unit_ends_the_run(tmp_path: Path) -> None:
+    """If it is one of all units."""
     with pytest.raises(IndexError):
         design_with(Threads([], 1), tmp_path)
 

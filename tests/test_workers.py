@@ -16,6 +16,8 @@ import pytest
 from matgen.errors import UserError
 from matgen.runtime.parsl_workers import IN_FLIGHT, ParslError, configuration, translated, workers_in
 from matgen.runtime.workers import Here, LocalProcesses, WorkerDiedError, WorkerError
+from matgen.search.ordered_units import OrderedUnits
+from matgen.search.unit_format import Unit
 
 
 def doubled(number: int) -> int:
@@ -111,6 +113,23 @@ def test_workers_end_with_the_process_that_started_them_however_it_ends() -> Non
         assert running(worker)
         parent.kill()
     assert ended(worker)
+
+
+def test_one_worker_makes_no_unit_ahead_of_those_on_disk(tmp_path: Path) -> None:
+    """A run that is resumed shortly before its end must not first make a unit that nobody needs."""
+    made: list[int] = []
+
+    def make(number: int) -> str:
+        made.append(number)
+        return Unit(number, {}, ()).text
+
+    first = OrderedUnits(tmp_path, Here(make), 9)
+    assert [first.next(3, 0.0), first.next(3, 0.0)] == [Unit(0, {}, []), Unit(1, {}, [])]
+    assert made == [0, 1]
+    again = OrderedUnits(tmp_path, Here(make), 9)
+    assert [again.next(3, 0.0), again.next(3, 0.0)] == [Unit(0, {}, []), Unit(1, {}, [])]
+    assert made == [0, 1]
+    assert again.next(3, 0.0) == Unit(2, {}, [])
 
 
 def test_this_process_does_a_task_at_once() -> None:

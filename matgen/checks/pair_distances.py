@@ -15,18 +15,19 @@ from ase.data import covalent_radii
 OF_SHORTEST = 0.85
 """Least distance allowed, in shortest distances of known crystals. docs/screen.md compares other values."""
 
-OF_RADII = 0.7
-"""Least distance allowed for pairs that few known crystals show, in sums of covalent radii."""
+OF_SHORTEST_OF_FEW = 0.8
+"""The same where fewer than `ENOUGH` crystals show a pair, whose shortest distance is then less certain."""
 
-ENOUGH = 20
-"""Crystals that must show a pair before their shortest distance alone decides."""
+OF_RADII = 0.7
+"""Least distance allowed for pairs that hardly any known crystal shows, in sums of covalent radii."""
+
+ENOUGH, FEW = 20, 5
+"""Crystals that must show a pair before their shortest distance decides alone, and at all."""
 
 OF_USUAL = 1.1
 """Longest bond, in usual distances of a pair; no bond is longer than `LONGEST_BOND`, in sums of covalent radii."""
 
 LONGEST_BOND = 1.25
-FEW = 5
-"""Crystals that must show a pair before the usual distance limits its bonds."""
 
 N_ELEMENTS = len(covalent_radii)
 
@@ -39,7 +40,7 @@ class PairDistances:
         shortest: Å, over the closest contacts of the pair in each crystal; infinite for pairs that none shows.
         usual: Å, median of the same.
         crystals: number of crystals that show the pair.
-        metal_volumes: Å³ per atom of elements that are metals, as such (N_ELEMENTS,); NaN for others.
+        metal_volumes: measured Å³ per atom of elements that are metals, as such (N_ELEMENTS,); NaN for others.
     """
 
     shortest: np.ndarray
@@ -80,9 +81,9 @@ def least_distances(*, pressed: bool = False) -> np.ndarray:
             `OF_RADII`.
     """
     known, by_radii = pair_distances(), OF_RADII * radii_sums()
-    by_data = OF_SHORTEST * known.shortest
+    by_data = np.where(known.crystals >= ENOUGH, OF_SHORTEST, OF_SHORTEST_OF_FEW) * known.shortest
     lower = np.minimum(by_data, by_radii)
-    return lower if pressed else np.where(known.crystals >= ENOUGH, by_data, lower)
+    return lower if pressed else np.where(known.crystals >= FEW, by_data, lower)
 
 
 @cache

@@ -9,7 +9,18 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
-from matgen.cli.common import BAD_INPUT, INTERRUPTED, NOTHING_FOUND, OUT_OF_MACHINE, flush, forget_output, to_stderr
+from matgen.cli.bare_options import BareOptionsCommand
+from matgen.cli.common import (
+    BAD_INPUT,
+    CUT_SHORT,
+    INTERRUPTED,
+    NOTHING_FOUND,
+    OUT_OF_MACHINE,
+    flush,
+    forget_output,
+    to_stderr,
+    told,
+)
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
@@ -22,6 +33,7 @@ from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
 from matgen.runtime.failures import of_a_path, of_the_machine
+from matgen.runtime.interrupts import signals_as_interrupts
 from matgen.runtime.plain_text import write_plainly
 from matgen.runtime.silence import silence_packages
 from matgen.runtime.workers import THREADS
@@ -39,7 +51,7 @@ app.command(cls=GroupedCommand)(design)
 app.command()(evaluate)
 app.command()(evidence)
 app.command()(learn)
-app.command()(screen)
+app.command(cls=BareOptionsCommand)(screen)
 training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")
 training.command("model")(train)
 training.command("property")(train_property)
@@ -52,12 +64,8 @@ app.add_typer(reference.app, name="reference")
 app.command()(verify)
 
 
-def main() -> None:
-    """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
-    for name in THREADS:
-        os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
-    write_plainly()
-    silence_packages()
+def _exit_code() -> int:
+    """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -83,6 +91,22 @@ def main() -> None:
         to_stderr(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         code = OUT_OF_MACHINE
         forget_output()
+    return code
+
+
+def main() -> None:
+    """Run the program; an error in the command, of the machine or of whoever reads the output is one line at most."""
+    if sys.argv[1:2] != ["train"]:  # which takes all cores
+        for name in THREADS:  # before packages are imported that read them
+            os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))
+    write_plainly()
+    silence_packages()
+    with signals_as_interrupts() as signals:
+        code = _exit_code()
+    if signals and code == INTERRUPTED:  # by typer before and after what commands guard
+        if not told("interrupted"):
+            to_stderr(CUT_SHORT)
+        code = 128 + signals[0]
     sys.exit(code)
 
 

@@ -19,6 +19,9 @@ BAD_INPUT = 2
 OUT_OF_MACHINE = 3
 """Exit codes: interrupted; nothing found, or nobody reads the output; bad input; the machine has no memory or disk."""
 
+CUT_SHORT = "interrupted; run the same command to resume"
+
+_told: list[str] = []
 
 BandGap = Annotated[
     str | None, typer.Option("--bandgap", help="PBE band gap in eV: 1.5, 1.2:1.8, '>3'. Measured gaps are larger.")
@@ -45,9 +48,12 @@ Weights = Annotated[
 
 @contextmanager
 def user_errors_as_one_line() -> Iterator[None]:
-    """Turn errors that the user can correct into one line on standard error and exit code 2."""
+    """Turn errors that the user can correct into one line on standard error and exit code 2, interrupts into 130."""
     try:
         yield
+    except KeyboardInterrupt as interrupt:  # where a command has no more to say about it
+        to_stderr(CUT_SHORT)
+        raise typer.Exit(INTERRUPTED) from interrupt
     except UserError as error:
         to_stderr(" ".join(str(error).split()))
         raise typer.Exit(BAD_INPUT) from error
@@ -55,25 +61,32 @@ def user_errors_as_one_line() -> Iterator[None]:
 
 def to_stderr(message: str) -> None:
     """Print a message on standard error, if anybody reads it."""
+    _told.append(message)
     with suppress(OSError):
         typer.echo(f"matgen: {message}", err=True)
 
 
 def flush() -> None:
     """Write what standard output still holds, so that a full disk or a closed pipe is met here and not at the exit."""
-    sys.stdout.flush()
+    if sys.stdout is not None:  # which it is where it was closed beforehand
+        sys.stdout.flush()
 
 
 def forget_output() -> None:
     """Let what standard output still holds go nowhere: it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):
             stream.flush()
             continue
         with suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def told(beginning: str) -> bool:
+    """Return whether a message that begins so was the last one."""
+    return bool(_told) and _told[-1].startswith(beginning)
 
 
 def split(text: str | None) -> list[str] | None:

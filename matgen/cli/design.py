@@ -240,10 +240,10 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
         ConfigError: the file is no configuration, or stands beside two to interpolate between.
     """
     from matgen.generation.configuration import configured
-    from matgen.generation.request_checks import check_asked
+    from matgen.generation.request_checks import asked
     from matgen.runtime.config import ConfigError, read_toml
 
-    check_asked(options)
+    asked(options)
     if config and "between" in options:
         raise ConfigError(f"expected --between or --config, got both; leave {config} out, or write [between] into it")
     raw = read_toml(config) if config else {}

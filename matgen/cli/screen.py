@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from matgen.cli.bare_options import ORDERINGS
 from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
@@ -25,7 +26,8 @@ def screen(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, MOL, SMILES, XYZ.",
+            help="Files, folders and zips: CIF, POSCAR, extxyz, JSON, CSV; of molecules SDF, SMILES, XYZ; "
+            "docs/screen.md lists all formats.",
             show_default=False,
         ),
     ],
@@ -58,6 +60,14 @@ def screen(
     known: Annotated[
         str | None, typer.Option(help="File of known structures, or none. Default: the shipped one.")
     ] = None,
+    order: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Screen the smallest ordered supercells of partially occupied crystals, this many of each. "
+            f"Default: none; without a number {ORDERINGS}.",
+        ),
+    ] = None,
     weights: Weights = None,
     device: Annotated[
         str | None, typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.")
@@ -83,6 +93,7 @@ def screen(
         "reference": reference,
         "known": known,
         "device": device,
+        "order": order,
     }
     given["weights"] = None if weights is None else str(weights)
     given["relaxation"] = None if pressure is None else {"pressure": pressure}

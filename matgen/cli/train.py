@@ -1,6 +1,5 @@
 """`matgen train`."""
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +44,9 @@ def train(
 ) -> None:
     """Train a model, or resume from the last checkpoint in its folder; `matgen train property` fits your own column."""
     with user_errors_as_one_line():
-        from matgen.workflows.train_processes import end_by_signal, in_processes, is_one_of_several, this_command
+        from matgen.workflows.train_processes import in_processes, is_one_of_several, this_command
 
         if processes > 1 and not is_one_of_several(processes):
-            signal.signal(signal.SIGTERM, end_by_signal)
             try:
                 code = in_processes(this_command(), processes)
             except KeyboardInterrupt:

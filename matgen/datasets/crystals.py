@@ -13,6 +13,7 @@ from torch import Tensor
 
 from matgen.batch.graphs import take_rows
 from matgen.runtime.devices import placed
+from matgen.runtime.output import replacing
 from matgen.templates.batch import Geometry, TemplateBatch, concatenated
 
 SPLITS = ("train", "val", "test", "")
@@ -159,19 +160,20 @@ class CrystalTable:
         plain = {f.name: getattr(self, f.name).numpy() for f in fields(self) if f.name not in _STRUCTURED}
         labels: dict[str, Any] = {f"{LABEL}{name}": value.numpy() for name, value in self.labels.items()}
         sites = torch.bincount(self.templates.site_system, minlength=len(self))
-        np.savez_compressed(
-            path,
-            material_id=self.material_id,
-            space_group=self.templates.space_group.numpy().astype(np.uint8),
-            site_count=sites.numpy().astype(np.uint8),
-            site_position=self.templates.site_position.numpy().astype(np.int16),
-            site_element=self.templates.site_element.numpy().astype(np.uint8),
-            lattice=self.geometry.lattice.numpy().astype(np.float32),
-            coords=self.geometry.coords.numpy().astype(np.float32),
-            gap_source=self.gap_source,
-            **labels,
-            **plain,
-        )
+        with replacing(path) as stream:
+            np.savez_compressed(
+                stream,
+                material_id=self.material_id,
+                space_group=self.templates.space_group.numpy().astype(np.uint8),
+                site_count=sites.numpy().astype(np.uint8),
+                site_position=self.templates.site_position.numpy().astype(np.int16),
+                site_element=self.templates.site_element.numpy().astype(np.uint8),
+                lattice=self.geometry.lattice.numpy().astype(np.float32),
+                coords=self.geometry.coords.numpy().astype(np.float32),
+                gap_source=self.gap_source,
+                **labels,
+                **plain,
+            )
 
     @classmethod
     def load(cls, path: Path) -> Self:

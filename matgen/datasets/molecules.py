@@ -10,6 +10,7 @@ from torch import Tensor
 
 from matgen.batch.graphs import STEREO_SITES, Graphs
 from matgen.runtime.devices import placed
+from matgen.runtime.output import replacing
 from matgen.templates.batch import Geometry, TemplateBatch
 
 LABELS = (
@@ -85,21 +86,22 @@ class MoleculeTable:
         """Write the table as one compressed npz."""
         graphs = self.templates.graphs
         sizes = torch.bincount(self.templates.site_system, minlength=len(self))
-        np.savez_compressed(
-            path,
-            index=self.index.numpy().astype(np.int32),
-            smiles=np.array(self.templates.smiles),
-            size=sizes.numpy().astype(np.uint8),
-            element=self.templates.site_element.numpy().astype(np.uint8),
-            charge=graphs.charge.numpy().astype(np.int8),
-            relation=graphs.relation.numpy(),
-            stereo_sites=graphs.stereo_sites.numpy().astype(np.int32),
-            stereo_kind=graphs.stereo_kind.numpy().astype(np.uint8),
-            stereo_sign=graphs.stereo_sign.numpy().astype(np.int8),
-            positions=self.geometry.coords.numpy().astype(np.float32),
-            split=self.split.numpy().astype(np.uint8),
-            labels=self.labels.numpy().astype(np.float32),
-        )
+        with replacing(path) as stream:
+            np.savez_compressed(
+                stream,
+                index=self.index.numpy().astype(np.int32),
+                smiles=np.array(self.templates.smiles),
+                size=sizes.numpy().astype(np.uint8),
+                element=self.templates.site_element.numpy().astype(np.uint8),
+                charge=graphs.charge.numpy().astype(np.int8),
+                relation=graphs.relation.numpy(),
+                stereo_sites=graphs.stereo_sites.numpy().astype(np.int32),
+                stereo_kind=graphs.stereo_kind.numpy().astype(np.uint8),
+                stereo_sign=graphs.stereo_sign.numpy().astype(np.int8),
+                positions=self.geometry.coords.numpy().astype(np.float32),
+                split=self.split.numpy().astype(np.uint8),
+                labels=self.labels.numpy().astype(np.float32),
+            )
 
     @classmethod
     def load(cls, path: Path) -> Self:

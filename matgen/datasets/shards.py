@@ -15,12 +15,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from matgen.batch.graphs import take_rows
 from matgen.datasets.crystals import CrystalTable, joined_tables
-from matgen.runtime.output import replace_file
+from matgen.runtime.output import replace_file, replacing
 from matgen.templates.batch import Geometry, TemplateBatch
 
 MANIFEST = "table.json"
@@ -59,9 +59,8 @@ def write_shard(table: CrystalTable, path: Path, metadata: Mapping[str, str]) ->
         "material_id": _as_bytes(table.material_id),
         "gap_source": _as_bytes(table.gap_source),
     } | {f"{LABEL}{name}": value for name, value in table.labels.items()}
-    partial = path.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in columns.items()}, partial, dict(metadata))
-    partial.replace(path)
+    with replacing(path) as stream:
+        stream.write(serialized({name: value.contiguous() for name, value in columns.items()}, dict(metadata)))
 
 
 def write_manifest(folder: Path, rows: Mapping[str, int], more: Mapping[str, Any]) -> None:

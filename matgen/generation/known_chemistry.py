@@ -19,7 +19,7 @@ KNOWN_CHEMISTRY = "known_chemistry"
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 
 
-def unknown_chemistry(amounts: Mapping[str, float]) -> str:
+def why_unknown(amounts: Mapping[str, float]) -> str:
     """Return why no known chemistry forms a composition; empty if it may.
 
     Args:
@@ -35,7 +35,7 @@ def unknown_chemistry(amounts: Mapping[str, float]) -> str:
 
 def known_chemistry(candidate: Candidate) -> Verdict:
     """The charges of the composition balance, all elements are metals, or a known crystal holds the same elements."""
-    reason = unknown_chemistry(candidate.crystal.composition.reduced_composition.get_el_amt_dict())
+    reason = why_unknown(candidate.crystal.composition.reduced_composition.get_el_amt_dict())
     told = reason or "its charges balance, or a known crystal holds the same elements"
     return Verdict(KNOWN_CHEMISTRY, passed=not reason, value=math.nan, unit="", reason=told)
 

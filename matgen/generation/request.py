@@ -19,7 +19,7 @@ from matgen.generation.host_plan import DefectPlan, HeldPlan, HostPlan, host_pla
 from matgen.generation.host_settings import HostConfig
 from matgen.generation.impossible import check_possible, counts_of_elements
 from matgen.generation.keywords import TABLES, distributed, overlaid
-from matgen.generation.known_chemistry import unknown_chemistry
+from matgen.generation.known_chemistry import why_unknown
 from matgen.generation.like import Example, LikenessConfig
 from matgen.generation.potential_term import RankingConfig
 from matgen.generation.relaxation_settings import RELAXERS, RelaxationConfig
@@ -197,15 +197,15 @@ class Request:
                 for target in self.all_targets
                 if target.name in OF_NON_METALS
             ]
-        if self.doubt:
-            found.append(f"no known chemistry forms {self.composition.formula}: {self.doubt}")
+        if self.unknown_chemistry:
+            found.append(f"no known chemistry forms {self.composition.formula}: {self.unknown_chemistry}")
         return tuple(dict.fromkeys(filter(None, found)))
 
     @cached_property
-    def doubt(self) -> str:
+    def unknown_chemistry(self) -> str:
         """Why no known chemistry forms the formula of a crystal; empty if it may."""
         formula = self.composition.formula if self.kind == "crystal" else ""
-        return unknown_chemistry({SYMBOLS[z]: n for z, n in parse_formula(formula).items()}) if formula else ""
+        return why_unknown({SYMBOLS[z]: n for z, n in parse_formula(formula).items()}) if formula else ""
 
     @cached_property
     def ends(self) -> tuple[tuple[float, "Request"], ...]:
@@ -253,7 +253,8 @@ class Request:
     def crystal_rules(self) -> TemplateRules:
         """The hard constraints on crystals."""
         n_elements = counts_of_elements(self.property_targets, MOST["crystal"])
-        examples = {z for example in self.examples for z in example.template.composition}
+        named = () if self.host.file else self.examples  # with a host, it and its options name the elements
+        examples = {z for example in named for z in example.template.composition}
         return crystal_rules(self.composition, self.symmetry, n_elements, self.host.elements | examples)
 
     @cached_property

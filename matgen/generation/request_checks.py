@@ -39,8 +39,8 @@ NO_ZERO = ("max_atoms", "formula_units")
 """Flat keywords of which 0 would mean nothing; tables have it for "any"."""
 
 
-def check_asked(options: Mapping[str, Any]) -> None:
-    """Check that what was asked in words of its own is a request: no empty text, and no zero where that means "any".
+def asked(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return flat keywords of which each asks for something: no empty text, and no zero where that means "any".
 
     Raises:
         RequestError: it is none.
@@ -51,7 +51,9 @@ def check_asked(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         texts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
         if any(isinstance(text, str) and not text.strip() for text in texts):
-            raise RequestError(f"expected {name} with a value, got an empty text; leave it out if it may be any")
+            hint = "leave it out if it may be any" if isinstance(value, str) else "check the commas, or leave it out"
+            raise RequestError(f"expected {name} with a value, got an empty text; {hint}")
+    return options
 
 
 def check_request(request: "Request") -> None:

@@ -67,10 +67,8 @@ class SelectionConfig:
             raise RequestError(f"expected variety of at least 0, got {self.variety}; 0 lets layouts repeat")
         if not 0 <= self.confidence < 1:
             raise RequestError(f"expected a confidence from 0 to below 1, got {self.confidence}; 0 asks for none")
-        if not self.max_ehull >= 0:
-            raise RequestError(
-                f"expected max_ehull of at least 0 eV/atom, got {self.max_ehull:g}; inf lets everything pass"
-            )
+        if not self.max_ehull > -math.inf:
+            raise RequestError(f"expected max_ehull in eV/atom, got {self.max_ehull:g}; inf lets everything pass")
 
 
 @dataclass(frozen=True)

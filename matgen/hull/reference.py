@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from matgen.errors import UserError
+from matgen.runtime.output import replacing
 
 SHIPPED = "references/chgnet.parquet"
 """Path of the shipped reference in the package."""
@@ -80,7 +81,8 @@ class Reference:
         columns = [self.names, self.formulas, self.energies.round(6), self.above_hull.round(6), self.relaxed]
         header = json.dumps({"potential": self.potential, **self.facts}, ensure_ascii=False)
         table = pa.table(columns, schema=SCHEMA.with_metadata({KEY: header.encode()}))
-        pq.write_table(table, path, compression="zstd", compression_level=19, use_dictionary=["relaxed"])
+        with replacing(path) as stream:
+            pq.write_table(table, stream, compression="zstd", compression_level=19, use_dictionary=["relaxed"])
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:

@@ -25,6 +25,7 @@ from pymatgen.core.composition import Composition
 
 from matgen.errors import UserError
 from matgen.novelty.fingerprint import RANKS, RANKS_OTHERWISE, RANKS_PER_SHELL, Fingerprint, n_ranks, n_shells
+from matgen.runtime.output import replacing
 
 SHIPPED = Path(str(files("matgen") / "references" / "known.npz"))
 """Built by `scripts/build/build_known.py`."""
@@ -108,7 +109,7 @@ def write_known(path: Path, source: str, by_formula: Mapping[str, FormulaEntries
         "others": _bytes(list(others)),
         "other_counts": np.array(list(others.values()), dtype=np.uint16),
     }
-    with path.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(file, **arrays)
 
 

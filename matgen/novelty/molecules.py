@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from matgen.errors import UserError
+from matgen.runtime.output import replacing
 from matgen.structures.candidate import Verdict
 from matgen.templates.molecule import MoleculeTemplate, inchi_key
 
@@ -80,7 +81,8 @@ class KnownMolecules:
     def save(self, path: Path) -> None:
         """Write an npz file."""
         header = json.dumps({"kind": KIND, "source": self.source}, ensure_ascii=False)
-        np.savez_compressed(path, header=np.frombuffer(header.encode(), dtype=np.uint8), hashes=self.hashes)
+        with replacing(path) as stream:
+            np.savez_compressed(stream, header=np.frombuffer(header.encode(), dtype=np.uint8), hashes=self.hashes)
 
     def __len__(self) -> int:
         """Number of molecules with different connectivity."""

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
 from matgen.errors import UserError
 
@@ -47,20 +48,48 @@ def make_folder(folder: Path, option: str) -> None:
         raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another place with {option}") from error
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file such that readers see either the old or the new content, never a part of it."""
+@contextmanager
+def replacing(path: Path, *, wait: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of another one once it is complete, whatever ends this process meanwhile.
+
+    Args:
+        path: of the file; it is written beside that, under the name with `.part`, which an exception removes.
+        wait: until it is on the disk, so that the loss of power leaves one or the other, too.
+    """
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
-    part.replace(path)
+    try:
+        with part.open("wb") as stream:
+            yield stream
+            stream.flush()
+            if wait:
+                os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):  # of a disk that became read-only
+            part.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, text: str, *, wait: bool = True) -> None:
+    """Write a file such that readers see either the old or the new content, never a part of it."""
+    with replacing(path, wait=wait) as stream:
+        stream.write(text.encode("utf-8"))
 
 
 def append(path: Path, text: str, *, wait: bool = True) -> None:
-    """Append text and wait until it is on the disk, unless told not to."""
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        if wait:
-            os.fsync(stream.fileno())
+    """Append text, all of it or nothing unless this process is killed; wait until it is on the disk, or not."""
+    rest = memoryview(text.encode("utf-8"))
+    with path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            while rest:
+                rest = rest[stream.write(rest) :]
+            if wait:
+                os.fsync(stream.fileno())
+        except BaseException:
+            with suppress(OSError):  # of a disk that became read-only
+                stream.truncate(before)
+            raise
 
 
 def wait_for_disk(path: Path) -> None:

@@ -75,7 +75,10 @@ class Here:
     def submit(self, task: Any) -> Future:
         """Do a task."""
         future: Future = Future()
-        future.set_result(self._work(task))
+        try:
+            future.set_result(self._work(task))
+        except Exception as error:  # noqa: BLE001 (as of any worker, `result` raises it)
+            future.set_exception(error)
         return future
 
     def close(self) -> None:

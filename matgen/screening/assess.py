@@ -84,7 +84,7 @@ def _failing(name: str, unit: str) -> Callable[[Row, str], Row]:
 def _read(found: Found, config: ScreenConfig, screener: Screener) -> Row:
     """Read a structure, and make its row with the verdicts that need no model."""
     entry = read(found, config.kind, contradictory=True)
-    row = Row(entry.name, entry.path, entry.index, digest(found), entry.error)
+    row = Row(entry.name, entry.path, entry.index, digest(found), entry.error, id=entry.id, given=entry.given)
     if entry.structure is None:
         return row
     n_atoms = len(entry.structure)

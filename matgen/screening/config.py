@@ -64,6 +64,7 @@ class ScreenConfig:
         weights: folder of weights that replace shipped ones; empty for none.
         device: where the networks and CHGNet's relaxations run: `cpu`, `cuda`, `cuda:1`; a worker must have it.
         with_files: property files whose properties are predicted too, or `shipped`.
+        order: ordered supercells that stand for a partially occupied crystal, at most; 0 to refuse it.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class ScreenConfig:
     weights: str = ""
     device: str = "cpu"
     with_files: tuple[str, ...] = ()
+    order: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -90,7 +92,7 @@ class ScreenConfig:
         if self.relax not in RELAXERS[self.kind]:
             expected = " or ".join(reversed(RELAXERS[self.kind]))
             raise ScreenError(f"expected relax as {expected} for a {self.kind}, got {self.relax!r}")
-        check_least(self, 0, "max_ehull")
+        check_least(self, 0, "max_ehull", "order")
         for name in FILES[self.kind]:
             value = getattr(self, name)
             if value not in {SHIPPED, NONE} and not Path(value).is_file():
@@ -107,6 +109,8 @@ class ScreenConfig:
         if self.relaxation.pressure:
             asked = f"{self.relaxation.pressure:g} GPa"
             raise ScreenError(f"expected no pressure for a molecule, got {asked}; only a crystal has one")
+        if self.order:
+            raise ScreenError(f"expected no order for a molecule, got {self.order}; only a crystal has sites to order")
         for name, usual in (("max_ehull", MARGIN), ("relaxation", RelaxConfig())):
             if getattr(self, name) != usual:
                 raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")
@@ -180,6 +184,8 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     del configuration["weights"]  # represented by their hashes
     del configuration["device"]  # results differ by rounding only
     del configuration["with_files"]
+    if not config.order:
+        del configuration["order"]  # which earlier versions did not have
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
     hashes |= hashes_of(config.property_files)

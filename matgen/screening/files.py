@@ -14,6 +14,7 @@ from typing import Any, Self
 from matgen.runtime.at_work import NOTE, AtWork
 from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
+from matgen.screening.given_columns import GivenColumns
 from matgen.screening.ranking import Counts
 from matgen.screening.row import Row
 from matgen.screening.stored_rows import Key, RowFile
@@ -107,19 +108,23 @@ class Journal(AbstractContextManager["Journal"]):
         """
         return self._rows.append(rows)
 
-    def finish(self, ranked: Iterable[Row], passed_over: dict[str, int]) -> tuple[Sequence[Row], dict[str, Any]]:
+    def finish(
+        self, ranked: Iterable[Row], passed_over: dict[str, int], given: GivenColumns
+    ) -> tuple[Sequence[Row], dict[str, Any]]:
         """Write the tables, best first, and the summary into `run.json`; return both.
 
         Args:
             ranked: all rows, best first.
             passed_over: number of files without a structure, by kind.
+            given: labels of the rows.
 
         Raises:
             OutputError: the disk is full, or the folder was removed.
         """
         counts = Counts()
-        rows = write_tables(self.folder, counts.counted(ranked), self.kind, self._more)
-        summary = {**counts.summary(), "passed_over": passed_over}
+        rows = write_tables(self.folder, counts.counted(ranked), self.kind, self._more, given.columns)
+        left_out = {"labels_without_column": given.left_out} if given.left_out else {}
+        summary = {**counts.summary(), "passed_over": passed_over, **left_out}
         self._report["summary"] = summary
         return rows, summary
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from matgen.runtime.progress import Report
 from matgen.screening.files import Journal
+from matgen.screening.given_columns import GivenColumns
 from matgen.screening.ranking import Merit, enthalpy, merit
 from matgen.screening.row import Row
 from matgen.screening.stored_rows import Key
@@ -47,6 +48,7 @@ class OrderedRows:
         self._waiting: dict[Key, Row | None] = {}
         self._in_memory = 0
         self._lowest: dict[str, float] = {}  # enthalpy of each formula, eV/atom
+        self.given = GivenColumns()
         self._uniqueness = Uniqueness(new="equals no structure before it")
 
     def unknown(self, entries: Iterable[Found]) -> Iterator[Found]:
@@ -85,6 +87,7 @@ class OrderedRows:
         self._finished.append(Finished(key, merit(row), unique, row.formula, found))
         self._passed += row.passed
         self._broken += row.candidate is None
+        self.given.add(row.given)
         self._known(row)
 
     def check_complete(self) -> None:

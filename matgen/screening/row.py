@@ -57,6 +57,8 @@ class Row:
         rank: from 1, best first; 0 until all rows are known.
         remarks: what else is to be known of it, by what they are about.
         tight_space_group: of a crystal, found within `matgen.structures.symmetry.TIGHT`.
+        id: identifier that the file carries for it; empty if there is none.
+        given: other labels that the file carries for it, numbers and short texts by name.
     """
 
     name: str
@@ -72,6 +74,8 @@ class Row:
     rank: int = 0
     remarks: Mapping[str, str] = field(default_factory=dict)
     tight_space_group: SpaceGroup | None = None
+    id: str = ""
+    given: Mapping[str, float | int | str] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
@@ -112,12 +116,13 @@ class Row:
 
 def row_record(row: Row) -> Record:
     """Return a row as JSON types; numbers that are not finite become null."""
-    plain = {name: getattr(row, name) for name in ("name", "path", "index", "digest", "error", "n_atoms", "rank")}
+    names = ("name", "path", "index", "digest", "id", "error", "n_atoms", "rank")
+    plain = {name: getattr(row, name) for name in names} | {"given": dict(row.given), "remarks": dict(row.remarks)}
     potential = {"energy": _finite(row.energy), "potential": row.potential, "geometry": row.geometry}
     candidate = None if row.candidate is None else to_record(row.candidate)
     tight = None if row.tight_space_group is None else asdict(row.tight_space_group)
     symmetry = {"tight_space_group": tight, "symmetry_tolerance": TOLERANCES}
-    return plain | {"remarks": dict(row.remarks)} | potential | symmetry | {"candidate": candidate}
+    return plain | potential | symmetry | {"candidate": candidate}
 
 
 def row_of(record: Record) -> Row:
@@ -147,6 +152,7 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
     columns: dict[str, Any] = {
         "rank": row.rank or None,
         "name": row.name,
+        "id": row.id or None,
         "passed": row.passed,
         "failed": ", ".join(row.failed),
         "reason": "; ".join(verdicts[name].reason for name in row.failed),

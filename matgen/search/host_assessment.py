@@ -141,7 +141,7 @@ class DefectAssessment:
         self.defects = point_defects(self.plan.host, self.plan.changes, self.plan.supercell, self.host.structure)
         self._by_label = {defect.label: defect for defect in self.defects}
         above_hull = partial(hull_verdict, hull=self.host.hull, limit=self.request.selection.max_ehull)
-        checks: dict[str, Check] = {"density": density, "min_distance": min_distance, "relaxed": converged}
+        checks: dict[str, Check] = {"density": density, "min_distance": no_overlap, "relaxed": converged}
         checks |= {"parses": parses, HOST: self._verdict, "hull": above_hull}
         self.candidate_checks = CandidateChecks(checks, frozenset({"hull"}))
 
@@ -158,7 +158,7 @@ class DefectAssessment:
 
     def unfit(self, candidate: Candidate) -> Verdict | None:
         """Return the verdict on overlapping atoms."""
-        contact = min_distance(candidate)
+        contact = no_overlap(candidate)
         return None if contact.passed else contact
 
     def predicted(self, candidate: Candidate) -> dict[str, Prediction]:
@@ -223,6 +223,11 @@ def _energy_verdict(candidate: Candidate, host: RelaxedHost, text: str, cells: f
     result = f"{energy:.2f} eV per changed atom ({host.hull.potential}; elements {potentials})"
     reason = f"{text}; {result if known else 'no energy'}"
     return Verdict(HOST, passed=True, value=energy, unit="eV", reason=reason)
+
+
+def no_overlap(candidate: Candidate) -> Verdict:
+    """Return the verdict on contacts by covalent radii alone: an atom in a void is nearer than in any known crystal."""
+    return min_distance(candidate, pressed=True)
 
 
 def _displaced(structure: Structure, random: np.random.Generator) -> Structure:

@@ -1,11 +1,10 @@
 """Units of work in the order of their numbers: from disk, or from workers that run ahead.
 
 A unit is on disk before it is returned. A unit whose worker dies is given to another; one over which `TRIES` workers
-die, or that raises an exception after others were made, is given up, and the others go on. A unit that was being made
+die, or that raises an exception, is given up, and the others go on. A unit that was being made
 when an earlier process ended is made in a process of its own.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,7 +14,7 @@ from pathlib import Path
 from matgen.errors import UserError
 from matgen.runtime.at_work import AtWork
 from matgen.runtime.failures import of_the_machine, reason_of
-from matgen.runtime.output import writing
+from matgen.runtime.output import replace_file, writing
 from matgen.runtime.workers import WorkerDiedError, WorkerError, Workers
 from matgen.search.unit_format import Unit, read_unit
 from matgen.structures.run_folder import all_units, unit_file
@@ -24,7 +23,7 @@ TRIES = 2
 """Number of workers that may die over a unit before it is given up."""
 
 FATAL = 3
-"""Number of units given up before any was finished, after which workers are not tried any more."""
+"""Number of units given up before any was finished, after which no other is tried."""
 
 
 class OrderedUnits:
@@ -73,7 +72,8 @@ class OrderedUnits:
             ResumeError: the unit on disk is damaged.
             OutputError: the disk is full, or the folder was removed.
         """
-        self._send(ahead)
+        if self._workers.jobs > 1 or self.due not in self._finished:  # one worker makes what is due, not what may be
+            self._send(ahead)
         if self.due not in self._finished and self.due not in self.given_up:
             wait(self._at_work, max(0.0, seconds), FIRST_COMPLETED)
         self._collect()
@@ -115,10 +115,11 @@ class OrderedUnits:
             except WorkerDiedError:
                 self._died(number)
             except Exception as error:
-                # The first unit tells of a fault of the request, or of the program.
-                if of_the_machine(error) or isinstance(error, UserError) or not self._finished:
+                if of_the_machine(error) or isinstance(error, UserError):
                     raise
                 self._give_up(number, reason_of(error))
+                if not self._finished and len(self.given_up) >= FATAL:  # a fault of the request, or of the program
+                    raise
             else:
                 self._write(number, text)
 
@@ -143,12 +144,7 @@ class OrderedUnits:
         path = unit_file(self._folder, number)
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-            part = path.with_suffix(".part")
-            with part.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
+            replace_file(path, text)
         self._finished.add(number)
         self.note.end([str(number)])
         self._made += 1

@@ -73,8 +73,8 @@ class Ending:
         """Why the search ended, in words."""
         wanted, to_confirm = self.request.wanted, self.request.verification.n
         reason = f"found all {wanted}" if self.standing >= wanted else f"found {self.standing} of {wanted}"
-        if doubt := self.request.doubt:
-            reason += f", of a composition that no known chemistry forms: {doubt}"
+        if unknown := self.request.unknown_chemistry:
+            reason += f", of a composition that no known chemistry forms: {unknown}"
         if not self.complete:
             if self.confirmed < to_confirm:
                 reason += f" and confirmed {self.confirmed} of {to_confirm}"

@@ -13,7 +13,7 @@ from matgen.structures.cif_elements import element_of_label, element_of_type, hy
 FRACT = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 LABEL, TYPE, OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
 MULTIPLICITY = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
-FORMULA = ("_chemical_formula_sum",)
+FORMULA, STRUCTURAL = ("_chemical_formula_sum",), ("_chemical_formula_structural",)
 
 PLAIN_FORMULA = re.compile(r"\s*(?:[A-Z][a-z]?\s*\d*\.?\d*\s*|[()]\d*\.?\d*\s*)+")
 """Elements with numbers, and brackets."""
@@ -59,9 +59,20 @@ class CifSites:
     absent: tuple[str, ...] = field(default=())
 
 
-def formula_of(block: CifBlock) -> dict[str, float]:
-    """Return the amounts of the sum formula, isotopes as hydrogen; empty if there is none that can be read."""
-    text = block.text(FORMULA).replace(",", " ")
+def formula_text(block: CifBlock) -> str:
+    """Return the sum formula, or else a structural formula without spaces, which programs write for it; or nothing."""
+    structural = block.text(STRUCTURAL)
+    return block.text(FORMULA) or ("" if " " in structural else structural)
+
+
+def formula_of(block: CifBlock, item: tuple[str, ...] = ()) -> dict[str, float]:
+    """Return the amounts of the formula, isotopes as hydrogen; empty if there is none that can be read.
+
+    Args:
+        block: of the CIF.
+        item: names of another formula.
+    """
+    text = (block.text(item) if item else formula_text(block)).replace(",", " ")
     if not PLAIN_FORMULA.fullmatch(text):
         return {}  # with an unknown number, such as x
     try:
@@ -114,6 +125,9 @@ def read_sites(block: CifBlock) -> CifSites:
     remarks = [f"{_names(empty)} left out: no atom, but a vacancy, centroid or dummy"] if empty else []
     if unlike := [site.label for site in sites if site.symbol in {"D", "T"}]:
         remarks.append(f"isotopes of hydrogen are read as hydrogen: {_names(unlike)}")
+    elements = {site.symbol for site in sites}
+    if swapped := [site.label for site in sites if _other_element(site, elements)]:
+        remarks.append(f"type symbols are read, though the labels {_names(swapped)} tell other elements")
     absent = [f"{_names(nowhere)} without a position"] if nowhere else []
     return CifSites(tuple(sites), tuple(remarks), tuple(absent))
 
@@ -128,6 +142,12 @@ def _nothing(label: str, kind: str, formula: set[str]) -> bool:
     if vacant and not formula:
         raise BrokenStructureError(f"{label} may be vanadium or a vacancy; name its type V or Va, or give the formula")
     return is_no_atom(label) and not (vacant and "V" in formula)
+
+
+def _other_element(site: CifSite, elements: set[str]) -> bool:
+    """Return whether the label of a site is that of another element of the file."""
+    found = re.fullmatch(r"([A-Z][a-z]?)\d+", site.label)
+    return found is not None and found[1] != site.symbol and found[1] in elements
 
 
 def _check_groups(block: CifBlock, sites: Sequence[CifSite], labels: Sequence[str]) -> None:

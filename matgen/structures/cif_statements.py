@@ -10,7 +10,7 @@ from pymatgen.core.periodic_table import Element
 
 from matgen.structures.cif_block import CifBlock, as_number
 from matgen.structures.cif_elements import element_of_type, hydrogen, is_no_atom
-from matgen.structures.cif_sites import formula_of
+from matgen.structures.cif_sites import STRUCTURAL, formula_of, formula_text
 from matgen.structures.expansion import Expansion
 
 STOICHIOMETRY = 0.01
@@ -22,6 +22,9 @@ MASS, DENSITY, VOLUME = 0.01, 0.03, 0.03
 HYDROGENS = re.compile(r"\bH\s*\d*\s*O\b|\bH2\s*O|O\s*H\b|\bO\s*D\b|D2\s*O|N\s*H\s*\d|\(\s*O\s*H")
 WATER = re.compile(r"(?:OH|Oh|OW|Ow|HOH)(?![a-z])")
 """Formulas, and labels of oxygen, that tell of hydroxyls, water or ammonium."""
+
+HEAVIEST = 50.0
+"""g/cm³; no crystal is denser at any pressure reached."""
 
 DALTON = 1.66053907
 """g/cm³ of one amu per Å³."""
@@ -57,24 +60,41 @@ def _of_formula(block: CifBlock, counts: Mapping[str, float]) -> Iterator[Statem
     """Compare stoichiometry and, with Z, the number of atoms.
 
     The formula is that of a unit, of which the cell holds Z; some programs give that of the cell, with Z as well.
+    Of these pymatgen counts units such as N2 or Na2O2, which are not the least ones.
     """
-    given = formula_of(block)
+    given, units = formula_of(block), block.number("_cell_formula_units_z")
     if not given:
+        if units and units >= 1 and all(n % 1 == 0 for n in (units, *counts.values())):
+            odd = [symbol for symbol, n in counts.items() if n % units]
+            said = f"its cell holds {_formula(counts)}, which is not {units:g} times anything, as Z says"
+            yield Statement("Z", said if odd else "")
         return
-    text, found = block.text(("_chemical_formula_sum",)), _formula(counts)
+    text, found = formula_text(block), _formula(counts)
     total, n_atoms = sum(given.values()), sum(counts.values())
     slack = STOICHIOMETRY if any(amount % 1 for amount in (*given.values(), *counts.values())) else 1e-6
     away = max(abs(given.get(s, 0.0) / total - counts.get(s, 0.0) / n_atoms) for s in {*given, *counts})
     contradiction = f"its sites are {found}, and its formula is {text}; atoms are missing or too many"
     yield Statement("formula", contradiction if away > slack else "")
-    units = block.number("_cell_formula_units_z")
     if not units or units < 0:
         return
     whole = all(amount % 1 == 0 for amount in given.values())
-    of_cell = whole and math.gcd(*(int(amount) for amount in given.values())) == units
+    least = whole and math.gcd(*(int(amount) for amount in given.values())) == units
+    of_cell = least or (whole and _unit_told(block, given, units))
     agrees = any(abs(n_atoms - n) <= max(slack, 1e-3) * n for n in (units * total, *([total] if of_cell else [])))
     contradiction = f"its cell holds {n_atoms:g} atoms, and Z {units:g} of {text} are {units * total:g}"
     yield Statement("Z", "" if agrees else contradiction, decides=True)
+
+
+def _unit_told(block: CifBlock, of_cell: Mapping[str, float], units: float) -> bool:
+    """Return whether a sum formula is that of a cell which holds Z units of the structural formula.
+
+    With an odd number of atoms, pymatgen rounds Z down.
+    """
+    unit = formula_of(block, STRUCTURAL)
+    if set(unit) != set(of_cell):
+        return False
+    shares = {amount / unit[symbol] for symbol, amount in of_cell.items()}
+    return len(shares) == 1 and int(shares.pop()) == units
 
 
 def _of_multiplicities(atoms: Expansion) -> Iterator[Statement]:
@@ -104,6 +124,7 @@ def _of_mass(block: CifBlock, atoms: Expansion, lattice: Lattice) -> Iterator[St
         said = f"its atoms weigh {per_unit:.1f} per formula unit, and its formula weight is {weight:g}"
         yield Statement("formula weight", said if wrong else "", decides=True)
     density = block.number("_exptl_crystal_density_diffrn")
+    density = density / 1000 if density and density > HEAVIEST else density  # kg/m³
     if mass and density:
         found = mass * DALTON / lattice.volume
         said = f"its density is {found:.2f} g/cm³, and the file says {density:g}"

@@ -57,7 +57,7 @@ def clean(structure: Structure) -> Structure:
     for site in structure:
         if not site.is_ordered:
             raise BrokenStructureError(
-                f"disordered: a site is occupied by {site.species_string}; order it first, for instance with pymatgen"
+                f"disordered: a site is occupied by {site.species_string}; `matgen screen --order` orders it"
             )
     elements = [getattr(site.specie, "element", site.specie) for site in structure]
     for site, element in zip(structure, elements, strict=True):

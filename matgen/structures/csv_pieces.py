@@ -8,11 +8,18 @@ from typing import IO
 
 from matgen.structures.formats import Format, Piece
 from matgen.structures.ids import id_among
+from matgen.structures.labels import of_row
 from matgen.structures.size_limits import LARGEST_PIECE
 
 CRYSTALS = ("cif", "structure", "poscar", "contcar", "final_structure", "initial_structure")
-MOLECULES = ("smiles", "canonical_smiles", "isomeric_smiles", "canonicalsmiles", "isomericsmiles")
+MOLECULES = (
+    *("smiles", "canonical_smiles", "isomeric_smiles", "canonicalsmiles", "isomericsmiles", "smi", "smiles_string"),
+    *("mol", "molblock", "sdf", "inchi"),
+)
 """Names of columns of structures, in the order in which they are tried, for each row."""
+
+OF_MOLECULE: dict[str, Format] = {"mol": "sdf", "molblock": "sdf", "sdf": "sdf", "inchi": "inchi"}
+"""Format of the cells of a column of molecules that are no SMILES."""
 
 SEPARATORS = ",;\t|"
 
@@ -28,7 +35,7 @@ def text_of(stream: IO[bytes]) -> io.TextIOWrapper:
 def rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the rows of a table that has a column of structures."""
     csv.field_size_limit(LARGEST_PIECE)
-    head = lines.readline()
+    head = lines.readline(LARGEST_PIECE)
     separator = max(SEPARATORS, key=lambda one: (len(_holders(_columns(head, one))), head.count(one)))
     table = csv.DictReader(chain([head], lines), delimiter=separator)
     columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
@@ -41,11 +48,12 @@ def rows(lines: io.TextIOWrapper) -> Iterator[Piece]:
     for index, row in enumerate(table):
         held = next((name for name in holders if (row.get(columns[name]) or "").strip()), None)
         own_id = id_among({name: value for name, value in row.items() if held is None or name != columns[held]})
+        given = of_row(row, own_id, holders)
         if held is None:
-            yield Piece(f"#{index}", None, None, f"nothing in column {', '.join(holders)}", own_id)
+            yield Piece(f"#{index}", None, None, f"nothing in column {', '.join(holders)}", own_id, given)
             continue
-        form: Format = "smi" if held in MOLECULES else "csv"
-        yield Piece(f"#{index}", form, row[columns[held]], id=own_id)
+        form: Format = "csv" if held in CRYSTALS else OF_MOLECULE.get(held, "smi")
+        yield Piece(f"#{index}", form, row[columns[held]], id=own_id, given=given)
 
 
 def _columns(head: str, separator: str) -> Mapping[str, str]:

@@ -112,7 +112,7 @@ class CandidateWriter:
         text, verdict = file or self._format.text(candidate)
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
-            replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text)
+            replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text, wait=wait)
             self._file.append(candidate, wait=wait)
             self.candidates.append(candidate)
             self._names.add(candidate.name)

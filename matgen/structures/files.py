@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -32,11 +32,15 @@ from matgen.structures.faithful import Faithfulness
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.ids import id_in_label, id_of
 from matgen.structures.in_memory import InMemory, pieces_in_memory
+from matgen.structures.labels import Label, labels_of
 from matgen.structures.pieces import failure, pieces
 from matgen.structures.reading import read_piece
 from matgen.structures.size_limits import check_size, largest, limited, most_on_disk
 
-FORMATS_TEXT = "CIF, POSCAR, SDF, MOL, SMILES, (ext)xyz, JSON, JSON lines, CSV, a zip, a tar or a folder of these"
+FORMATS_TEXT = (
+    "CIF, POSCAR, (ext)xyz, JSON, JSON lines, CSV, XSF, RES, GEN, geometry.in, PDB, traj, SDF, MOL, MOL2, SMILES, "
+    "InChI, a zip, a tar or a folder of these"
+)
 """Formats in words, for messages."""
 
 DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
@@ -67,6 +71,7 @@ class Entry:
         atoms: elements and positions in free space of a broken molecule, if they are known; None otherwise.
         faithful: comparison of the structure with what its file says beside the sites.
         id: identifier that the file carries for it; empty if there is none.
+        given: other labels that the file carries for it, numbers and short texts by name.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Entry:
     atoms: Molecule | None = None
     faithful: Faithfulness = field(default_factory=Faithfulness)
     id: str = ""
+    given: Mapping[str, Label] = field(default_factory=dict)
 
     @property
     def kind(self) -> KindName | None:
@@ -136,13 +142,14 @@ def read(one: Found, kind: KindName | None = "crystal", *, contradictory: bool =
 
     So does one that contradicts what its file says, unless `contradictory` asks for it with its comparison.
     """
-    own_id = id_of(one.piece) or id_in_label(one.piece.label)
+    carried: dict[str, Any] = {"id": writable(id_of(one.piece) or id_in_label(one.piece.label))}
+    carried["given"] = labels_of(one.piece)
     try:
         reading = read_piece(one.piece, kind, contradictory=contradictory)
     except BrokenStructureError as error:
-        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms, id=own_id)
-    made = (reading.structure, "", reading.template, reading.note)
-    return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful, id=own_id)
+        return Entry(one.name, one.path, one.index, None, writable(str(error)), atoms=error.atoms, **carried)
+    made = (reading.structure, "", reading.template, writable(reading.note))
+    return Entry(one.name, one.path, one.index, *made, faithful=reading.faithful, **carried)
 
 
 def one_kind(several: Iterable[Found]) -> KindName | None:
@@ -168,6 +175,7 @@ def digest(one: Found | Entry) -> str:
     if isinstance(one, Found):
         content = one.piece.content if isinstance(one.piece.content, str) else _json(one.piece.content)
         content = f"{one.piece.form}\n{one.piece.error}\n{content}"
+        content += _json([one.piece.id, dict(one.piece.given)]) if one.piece.id or one.piece.given else ""
     else:
         content = one.error if one.structure is None else _json(one.structure.as_dict())
     return hashlib.sha256(content.encode(errors="replace")).hexdigest()[:16]
@@ -187,7 +195,7 @@ def found(paths: Iterable[Path]) -> Iterator[Found]:
     for path in named:
         if not path.exists():
             raise MissingPathError(f"expected {FORMATS_TEXT}, got {path}, which is not there; check the path")
-    return _distinct(_found(named))
+    return distinct(_found(named))
 
 
 def given(structures: Iterable[InMemory]) -> Iterator[Found]:
@@ -329,7 +337,7 @@ def _broken(reason: str, label: str, path: str) -> Found:
     return Found(label, path, 0, Piece("", None, None, reason))
 
 
-def _distinct(entries: Iterator[Found]) -> Iterator[Found]:
+def distinct(entries: Iterator[Found]) -> Iterator[Found]:
     """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:

@@ -5,7 +5,8 @@ is cheap; `matgen.structures.reading` reads a piece, which is expensive and can 
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -13,7 +14,11 @@ from matgen.structures.candidate import KindName
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.poscar import is_head
 
-Format = Literal["cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv"]
+Format = Literal[
+    "cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv",
+    "xsf", "res", "gen", "aims", "pdb", "traj", "mol2", "inchi", "ordering",
+]  # fmt: skip
+"""Formats of files, and `ordering`: a supercell that was made of a partially occupied crystal."""
 
 SUFFIXES: dict[str, Format] = {
     ".cif": "cif",
@@ -31,9 +36,24 @@ SUFFIXES: dict[str, Format] = {
     ".json": "json",
     ".jsonl": "jsonl",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".xsf": "xsf",
+    ".axsf": "xsf",
+    ".res": "res",
+    ".ins": "res",
+    ".gen": "gen",
+    ".pdb": "pdb",
+    ".ent": "pdb",
+    ".traj": "traj",
+    ".mol2": "mol2",
+    ".inchi": "inchi",
 }
 
-POSCAR_NAME = re.compile(r"(.*[._-])?(POSCAR|CONTCAR)(\d*|[._-].*)", re.IGNORECASE)
+NAMES: dict[Format, re.Pattern[str]] = {
+    "poscar": re.compile(r"(.*[._-])?(POSCAR|CONTCAR)(\d*|[._-].*)", re.IGNORECASE),
+    "aims": re.compile(r"(.*[._-])?geometry\.in(\.next_step)?"),
+}
+"""Names of files whose suffix tells no format."""
 
 HOLDERS = ("structure", "cif", "final_structure", "initial_structure")
 """Keys of a JSON object, and columns of a CSV table, that may hold a structure; `smiles` is tried after them."""
@@ -50,6 +70,7 @@ class Piece:
         error: why it cannot be read; empty otherwise.
         id: identifier that stands beside it in a table; empty where there is none. `matgen.structures.ids` reads those
             within the content.
+        given: labels that stand beside it in a table; `matgen.structures.labels` reads those within the content.
     """
 
     label: str
@@ -57,25 +78,29 @@ class Piece:
     content: Any
     error: str = ""
     id: str = ""
+    given: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 def format_of(name: str) -> Format | None:
     """Return the format that a file name indicates, or None."""
     path = PurePosixPath(name)
     known = SUFFIXES.get(path.suffix.lower())
-    return "poscar" if known is None and POSCAR_NAME.fullmatch(path.name) else known
+    return known or next((form for form, name in NAMES.items() if name.fullmatch(path.name)), None)
 
 
 def likely_kind(piece: Piece) -> KindName | None:
     """Return whether a piece describes a crystal or a molecule, without reading it; None if that is unclear."""
     if piece.error or piece.form is None:
         return None
-    if piece.form == "extxyz":
-        return "crystal" if has_cell(piece.content) else "molecule"
+    if piece.form in _PERIODIC:
+        return "crystal" if _PERIODIC[piece.form](piece.content) else "molecule"
     return _KINDS[piece.form] if piece.form in _KINDS else _kind_of_json(piece.content)
 
 
-_KINDS: dict[Format, KindName] = {"cif": "crystal", "poscar": "crystal", "sdf": "molecule", "smi": "molecule"}
+_KINDS: dict[Format, KindName] = {
+    **dict.fromkeys(("cif", "poscar", "res", "ordering"), "crystal"),
+    **dict.fromkeys(("sdf", "smi", "mol2", "inchi"), "molecule"),
+}
 
 
 def _kind_of_json(value: Any) -> KindName | None:
@@ -89,7 +114,28 @@ def _kind_of_json(value: Any) -> KindName | None:
     held = next((key for key in HOLDERS if key in value), None)
     if held is not None and not {"sites", "cart_coords"} & set(value):
         return _kind_of_json(value[held])
-    return "molecule" if {"sites", "cart_coords", "smiles"} & set(value) else None
+    if {"numbers", "positions"} <= set(value):
+        return "crystal" if any(_numbers(value.get("pbc", value.get("cell")))) else "molecule"
+    return "molecule" if {"sites", "cart_coords", "smiles", "inchi"} & set(value) else None
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers of an array that ASE wrote as JSON."""
+    if isinstance(value, dict):
+        value = value.get("array", value.get("__ndarray__", (0, 0, ()))[2] if "__ndarray__" in value else ())
+        if isinstance(value, dict):
+            value = (value.get("__ndarray__") or (0, 0, ()))[2]
+    for one in value if isinstance(value, list) else ():
+        yield from _numbers(one) if isinstance(one, list) else (float(bool(one)),)
+
+
+def pdb_has_cell(text: str) -> bool:
+    """Return whether the CRYST1 of a PDB gives a cell; programs without one write a cube of 1 Å."""
+    line = next((line for line in text.splitlines() if line.startswith("CRYST1")), "")
+    try:
+        return any(float(line[start : start + 9]) > 1.01 for start in (6, 15, 24))
+    except ValueError:
+        return bool(line)
 
 
 def has_cell(frame: str) -> bool:
@@ -97,3 +143,13 @@ def has_cell(frame: str) -> bool:
     comment = frame.split("\n", 2)[1]
     aperiodic = re.search(r"""\bpbc\s*=\s*["'{\[]?\s*(F|False|0)\b[\s,]*(F|False|0)\b[\s,]*(F|False|0)\b""", comment)
     return re.search(r"\bLattice\s*=", comment, re.IGNORECASE) is not None and aperiodic is None
+
+
+_PERIODIC: dict[Format, Callable[[str], bool]] = {
+    "extxyz": has_cell,
+    "pdb": pdb_has_cell,
+    "xsf": lambda text: re.search(r"(?m)^[ \t]*PRIMVEC", text) is not None,
+    "gen": lambda text: text[:1000].split()[1:2] != ["C"],
+    "aims": lambda text: re.search(r"(?m)^[ \t]*lattice_vector\b", text) is not None,
+}
+"""Formats of crystals and molecules, and whether a text of each has a cell."""

@@ -1,7 +1,7 @@
 """Identifiers that files carry for their structures, and names in natural order."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ KEYS = (
 )
 """Columns of a table, keys of a JSON object or of an extxyz frame that hold an identifier, the most telling first."""
 
-_PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|\S+)""")
+PAIR = re.compile(r"""([A-Za-z_]\w*)\s*=\s*("[^"]*"|'[^']*'|\S+)""")
 
 
 def id_among(values: Mapping[str, Any]) -> str:
@@ -27,7 +27,7 @@ def id_of(piece: Piece) -> str:
     """Return the identifier that a piece of a file carries for its structure; empty if there is none.
 
     That of a table is read with its row; a JSON object has one among its keys or in its `data`, an extxyz frame in its
-    comment, a record of an SDF in its first line, a line of SMILES behind the SMILES.
+    comment, a record of an SDF in its first line, so has a MOL2, a line of SMILES behind the SMILES.
     """
     if piece.id:
         return piece.id
@@ -35,14 +35,25 @@ def id_of(piece: Piece) -> str:
     if piece.form in {"json", "jsonl"} and isinstance(content, dict):
         held = content.get("data")
         return id_among(content) or (id_among(held) if isinstance(held, dict) else "")
-    if not isinstance(content, str):
-        return ""
-    if piece.form == "extxyz":
-        comment = content.split("\n", 2)[1] if content.count("\n") else ""
-        return id_among({key: _plain(value) for key, value in _PAIR.findall(comment)})
-    if piece.form == "sdf":
-        return " ".join(content.split("\n", 1)[0].split())[:120]
-    return ""
+    reader = _IN_TEXT.get(piece.form or "")
+    return reader(content) if reader and isinstance(content, str) else ""
+
+
+def _of_extxyz(frame: str) -> str:
+    comment = frame.split("\n", 2)[1] if frame.count("\n") else ""
+    return id_among({key: _plain(value) for key, value in PAIR.findall(comment)})
+
+
+def _of_mol2(record: str) -> str:
+    return _title(record.partition("@<TRIPOS>MOLECULE")[2].lstrip("\r\n"))
+
+
+def _title(text: str) -> str:
+    return " ".join(text.split("\n", 1)[0].split())[:120]
+
+
+_IN_TEXT: dict[str, Callable[[str], str]] = {"extxyz": _of_extxyz, "mol2": _of_mol2, "sdf": _title}
+"""Return the identifier in the text of a format."""
 
 
 def _plain(value: str) -> str:

@@ -11,6 +11,7 @@ from matgen.runtime.failures import guarded
 from matgen.structures.candidate import KindName
 from matgen.structures.formats import Piece
 from matgen.structures.ids import id_among
+from matgen.structures.labels import kept
 
 InMemory = IStructure | IMolecule | Atoms
 """A crystal or a molecule of pymatgen or ASE."""
@@ -33,9 +34,10 @@ def _piece(one: InMemory) -> Piece:
     if not isinstance(one, Atoms):
         return Piece("", "json", one.as_dict())
     own_id = id_among({key: value for key, value in one.info.items() if isinstance(key, str)})
+    given = kept(one.info.items(), own_id)
     if reason := _unfit(one):
-        return Piece("", None, None, reason, own_id)
-    return Piece("", "json", _of_atoms(one).as_dict(), id=own_id)
+        return Piece("", None, None, reason, own_id, given)
+    return Piece("", "json", _of_atoms(one).as_dict(), id=own_id, given=given)
 
 
 def _unfit(atoms: Atoms) -> str:
@@ -45,10 +47,10 @@ def _unfit(atoms: Atoms) -> str:
     if not atoms.numbers.all():
         return f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element"
     if "occupancy" in atoms.info:
-        return "disordered: its atoms have occupancies; order it first, for instance with pymatgen"
+        return "disordered: its atoms have occupancies; give a Structure of pymatgen, which `order` takes"
     if atoms.pbc.any() and not atoms.pbc.all():
         return "no crystal: expected a cell that repeats along three axes"
-    return "its cell has no volume" if atoms.pbc.all() and atoms.cell.rank < 3 else ""
+    return "its cell has no volume" if atoms.pbc.all() and not atoms.cell.volume else ""
 
 
 def _of_atoms(atoms: Atoms) -> Structure | Molecule:

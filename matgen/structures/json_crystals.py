@@ -1,25 +1,27 @@
 """Crystals in JSON that is not of pymatgen: OPTIMADE, CDVAE and its successors, the database of ASE, matgen."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ase import Atoms
-from ase.io.jsonio import decode
 from pymatgen.core.composition import Composition
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
+from matgen.structures.atomic_formats import ROW, read_row
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.faithful import Faithfulness, FromFile
+from matgen.structures.formats import HOLDERS
+from matgen.templates.molecular_geometry import Placed
 
 OPTIMADE = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
 CDVAE = frozenset({"frac_coords", "atom_types", "lengths", "angles"})
 COMPACT = frozenset({"lattice", "species", "frac_coords"})
-ASE_ROW = frozenset({"cell", "numbers", "positions"})
 """Keys by which each is known."""
+
+STRUCTURES = frozenset({"lattice", "sites", "cart_coords", "smiles", "inchi", *HOLDERS}) | OPTIMADE
+"""Keys of an object that is a structure, or holds one."""
 
 PARTS_OF_FULL = 1e-3
 
@@ -32,19 +34,41 @@ def rows_of(value: Any) -> list[tuple[str, Any]] | None:
     """
     if not isinstance(value, dict):
         return None
-    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
-        rows = [dict(zip(value["columns"], row, strict=False)) for row in value["data"] if isinstance(row, list)]
-        return [(str(index), row) for index, row in enumerate(rows)]
-    if isinstance(value.get("data"), list | dict) and not OPTIMADE & set(value):
-        inner = value["data"] if isinstance(value["data"], list) else [value["data"]]
-        return [(str(index), row) for index, row in enumerate(inner)]
-    if isinstance(value.get("ids"), list) and all(str(one) in value for one in value["ids"]):
-        return [(str(one), value[str(one)]) for one in value["ids"]]
+    columns = _columns(value)
+    if columns or STRUCTURES & set(value):
+        return columns or None
+    data, ids = value.get("data"), value.get("ids")
+    if isinstance(value.get("columns"), list) and isinstance(data, list):
+        return _split(value["columns"], data, value.get("index"))
+    if isinstance(data, list | dict) and data:
+        return [(str(index), row) for index, row in enumerate(data if isinstance(data, list) else [data])]
+    if isinstance(ids, list) and all(str(one) in value for one in ids):
+        return [(str(one), value[str(one)]) for one in ids]
     return None
 
 
-def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | None:
-    """Return the crystal of a record of another program; None if it is none of those that are known.
+def _split(columns: Sequence[Any], data: Sequence[Any], index: Any) -> list[tuple[str, Any]]:
+    """Return the rows of a table that pandas wrote row by row, with the names of its index."""
+    rows = [dict(zip(columns, row, strict=False)) for row in data if isinstance(row, list)]
+    names = index if isinstance(index, list) and len(index) == len(rows) else range(len(rows))
+    return [(_short(name), row) for name, row in zip(names, rows, strict=True)]
+
+
+def _columns(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the rows of a table that pandas wrote column by column; empty if it is none."""
+    held = next((value[key] for key in HOLDERS if isinstance(value.get(key), dict)), None)
+    if not held or STRUCTURES & set(held) or not all(isinstance(one, dict | str) for one in held.values()):
+        return []
+    columns = {key: column for key, column in value.items() if isinstance(column, dict)}
+    return [(_short(name), {key: column.get(name) for key, column in columns.items()}) for name in held]
+
+
+def _short(name: object) -> str:
+    return " ".join(str(name).split())[:60]
+
+
+def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | Placed | None:
+    """Return the crystal, or molecule, of a record of another program; None if it is none of those that are known.
 
     Raises:
         BrokenStructureError: it does not repeat along three axes, or an element is unknown.
@@ -59,15 +83,7 @@ def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | None:
         return Structure(lattice, [Element.from_Z(int(z)) for z in value["atom_types"]], value["frac_coords"])
     if set(value) >= COMPACT:
         return Structure(value["lattice"], value["species"], value["frac_coords"])
-    return _ase(value) if set(value) >= ASE_ROW else None
-
-
-def _ase(value: Mapping[str, Any]) -> Structure:
-    row = decode(json.dumps({name: value[name] for name in (*ASE_ROW, "pbc") if name in value}))
-    atoms = Atoms(row["numbers"], row["positions"], cell=row["cell"], pbc=row.get("pbc", True))
-    if not atoms.pbc.all():
-        raise BrokenStructureError("no crystal: expected a cell that repeats along three axes")
-    return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
+    return read_row(value) if set(value) >= ROW else None
 
 
 def _optimade(value: Mapping[str, Any]) -> FromFile:

@@ -13,31 +13,39 @@ from rdkit import Chem
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.structures.broken import BrokenStructureError, one_line
+from matgen.structures.told_charge import told_charge
 from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
 
-_CHARGE = re.compile(r"""\bcharge["']?\s*=\s*["']?([+-]?\d{1,3})\b""", re.IGNORECASE)
+HOW_TO_TELL = "a charge is told as charge=-1 in the comment line"
 
 
 def read_molecule_xyz(text: str) -> Placed:
     """Return the molecule of an (ext)xyz frame without a cell.
 
-    Bonds come from `smiles=` in the comment line, otherwise from distances and `charge=`.
+    Bonds come from `smiles=` in the comment line, otherwise from distances and the charge, which the comment tells, or
+    the initial charges of the atoms.
     """
-    _, comment, *lines = text.splitlines()
+    _, comment, *lines = text.split("\n")
+    charge = told_charge(comment)
     if re.search(r"\bProperties\s*=", comment):
         atoms = next(read_xyz(io.StringIO(text), 0))
         smiles = atoms.info.get("smiles", "")
         atomic_numbers, positions = atoms.numbers, atoms.positions
+        charge = round(float(atoms.get_initial_charges().sum())) if charge is None else charge
     else:
-        columns = [line.split() for line in lines]
+        columns = [line.split() for line in lines if line.strip()]
         smiles = ""
         atomic_numbers = np.array([_atomic_number(row[0]) for row in columns])
         positions = np.array([[float(number.replace("*^", "e")) for number in row[1:4]] for row in columns])
     if smiles and MoleculeTemplate.of(smiles).graph.elements.tolist() == atomic_numbers.tolist():
         return placed(with_positions(MoleculeTemplate.of(smiles), positions))
-    charge = _CHARGE.search(comment)
-    return _perceived(atomic_numbers, positions, int(charge[1]) if charge else 0)
+    try:
+        return from_distances(atomic_numbers, positions, charge or 0)
+    except BrokenStructureError as error:
+        if charge is not None or error.atoms is None:
+            raise
+        raise BrokenStructureError(f"{error}; {HOW_TO_TELL}", error.atoms) from error
 
 
 def _atomic_number(word: str) -> int:
@@ -48,8 +56,17 @@ def _atomic_number(word: str) -> int:
     return z
 
 
-def _perceived(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int) -> Placed:
-    """Return the molecule that atoms form, with bonds by distance."""
+def from_distances(atomic_numbers: np.ndarray, positions: np.ndarray, charge: int) -> Placed:
+    """Return the molecule that atoms form, with bonds by distance.
+
+    Args:
+        atomic_numbers: atomic numbers (n,).
+        positions: Cartesian (n, 3), Å.
+        charge: of the molecule, e.
+
+    Raises:
+        BrokenStructureError: no bonds match the atoms and the charge.
+    """
     if not len(atomic_numbers):
         raise BrokenStructureError("no atoms")
     if not np.isfinite(positions).all():
@@ -108,7 +125,7 @@ def with_bonds(molecule: Molecule, smiles: str | None = None) -> Placed:
     """
     atomic_numbers = np.array([getattr(site.specie, "Z", 0) for site in molecule])
     if not smiles:
-        return _perceived(atomic_numbers, molecule.cart_coords, int(molecule.charge))
+        return from_distances(atomic_numbers, molecule.cart_coords, int(molecule.charge))
     template = MoleculeTemplate(smiles)
     if template.graph.elements.tolist() != atomic_numbers.tolist():
         raise BrokenStructureError(f"expected the atoms of {smiles} in the order of its graph, got {molecule.formula}")
@@ -130,3 +147,32 @@ def molecule_of(found: Placed) -> Molecule:
         return Molecule(graph.elements.tolist(), found.positions, charge=charge, spin_multiplicity=spin)
     except ValueError as error:  # the graph has a radical centre too many or too few for its electrons
         raise BrokenStructureError(f"{found.template}: {one_line(error)}") from error
+
+
+def read_mol2(text: str) -> Placed:
+    """Return the molecule of a MOL2 file, whose charges follow from its hydrogens."""
+    if re.search(r"(?m)^@<TRIPOS>CRYSIN", text):
+        raise BrokenStructureError("no molecule: an MOL2 with a cell (CRYSIN); write the crystal as a CIF")
+    found = Chem.MolFromMol2Block(text, removeHs=False)
+    if found is None:
+        raise BrokenStructureError("not readable as mol2: expected one molecule with atoms and bonds of valid valences")
+    if any(atom.GetNumRadicalElectrons() for atom in found.GetAtoms()):
+        raise BrokenStructureError("atoms have free valences: an MOL2 needs all hydrogens; write an SDF for a radical")
+    return placed(found)
+
+
+def read_inchi(text: str) -> Placed:
+    """Return the molecule of an InChI, with a generated geometry.
+
+    Raises:
+        BrokenStructureError: RDKit cannot read it, or makes another molecule of it.
+    """
+    inchi = text.strip()
+    found = Chem.MolFromInchi(inchi, sanitize=True, removeHs=False)
+    if found is None:
+        raise BrokenStructureError(f"not readable as InChI: {inchi[:60]!r}")
+    template = MoleculeTemplate.of(found)
+    again = Chem.MolToInchi(template.molecule)
+    if inchi.startswith("InChI=1S/") and again != inchi:
+        raise BrokenStructureError(f"RDKit makes {template} of {inchi[:60]}, whose InChI is another: {again[:60]}")
+    return embedded(template)

@@ -4,20 +4,23 @@ Text that is not UTF-8 is decoded with replacement characters: numbers and chemi
 """
 
 import io
-import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import IO, Any
 
-from matgen.structures.broken import one_line
+from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.csv_pieces import rows, text_of
 from matgen.structures.formats import HOLDERS, Format, Piece
 from matgen.structures.json_crystals import rows_of
+from matgen.structures.json_text import is_json_lines, value_of
+from matgen.structures.pdb import models
 from matgen.structures.poscar import parts
 from matgen.structures.size_limits import LARGEST_PIECE, check_size
+from matgen.structures.trajectories import animation, frames, is_animated
 
 MOST_ATOMS = 200_000
 """Most atoms of one frame; the next frame cannot be found without reading this one."""
@@ -35,6 +38,9 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         if first:
             yield _error("the file is empty")
         return
+    if form == "traj":
+        yield from frames(stream.read())
+        return
     text = _decoded(stream.read())
     if not text.strip("\0 \t\r\n"):
         yield _error("the file is empty")
@@ -42,11 +48,15 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         yield from _values(text)
     elif form == "cif":
         yield from _blocks(text)
-    elif form == "poscar":
-        several = list(parts(text))
-        yield from (Piece(f"#{i}" if len(several) > 1 else "", form, part) for i, part in enumerate(several))
+    elif form == "xsf" and is_animated(text):
+        yield from animation(text)
     else:
-        yield Piece("", form, text)
+        several = list(_WHOLE[form](text)) if form in _WHOLE else [text]
+        yield from (Piece(f"#{i}" if len(several) > 1 else "", form, part) for i, part in enumerate(several))
+
+
+_WHOLE: dict[Format, Callable[[str], Iterator[str]]] = {"poscar": parts, "pdb": models}
+"""Return the texts of the structures of a file."""
 
 
 def failure(error: Exception) -> Piece:
@@ -124,15 +134,19 @@ QM9_TRAILER = (r"[-+.\dEe^*]+(\s+[-+.\dEe^*]+)*", r"\S+\s+\S+", r"InChI=\S+\s+In
 
 def _records(lines: io.TextIOWrapper) -> Iterator[Piece]:
     """Yield the records of an SDF, or the single record of a MOL file."""
-    texts = _split_records(lines)
+    return _numbered("sdf", _split_records(lines))
+
+
+def _numbered(form: Format, texts: Iterator[str]) -> Iterator[Piece]:
+    """Yield a piece for each text; one alone has no label."""
     first, second = next(texts, None), next(texts, None)
     if first is None:
         return
     if second is None:
-        yield Piece("", "sdf", first)
+        yield Piece("", form, first)
         return
     for index, text in enumerate(chain((first, second), texts)):
-        yield Piece(f"#{index}", "sdf", text)
+        yield Piece(f"#{index}", form, text)
 
 
 def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
@@ -151,14 +165,34 @@ def _split_records(lines: io.TextIOWrapper) -> Iterator[str]:
         yield "".join(record)
 
 
-def _smiles(lines: io.TextIOWrapper) -> Iterator[Piece]:
-    """Yield one SMILES per line, with the name that may follow it; skip a header and comments."""
+def _mol2(lines: io.TextIOWrapper) -> Iterator[Piece]:
+    """Yield the molecules of a MOL2 file."""
+    return _numbered("mol2", _split_mol2(lines))
+
+
+def _split_mol2(lines: io.TextIOWrapper) -> Iterator[str]:
+    record: list[str] = []
+    size, begun = 0, False
+    for line in lines:
+        if line.startswith("@<TRIPOS>MOLECULE"):
+            if begun:
+                yield "".join(record)
+            record, size, begun = [], 0, True
+        size += len(line)
+        check_size(size, LARGEST_PIECE)
+        record.append(line.rstrip("\r\n") + "\n")
+    if any(map(str.strip, record)):
+        yield "".join(record)
+
+
+def _smiles(lines: io.TextIOWrapper, form: Format = "smi") -> Iterator[Piece]:
+    """Yield one SMILES, or InChI, per line, with the name that may follow it; skip a header and comments."""
     index = 0
     for line in lines:
         smiles, _, name = line.strip("\0 \t\r\n").replace("\t", " ").partition(" ")
-        if not smiles or smiles.startswith("#") or smiles.lower() == "smiles":
+        if not smiles or smiles.startswith("#") or smiles.lower() in {"smiles", "inchi"}:
             continue
-        yield Piece(f"#{' '.join(name.split())[:60] or index}", "smi", smiles)
+        yield Piece(f"#{' '.join(name.split())[:60] or index}", form, smiles)
         index += 1
 
 
@@ -167,9 +201,9 @@ def _lines(lines: io.TextIOWrapper) -> Iterator[Piece]:
     for index, line in enumerate(line for line in lines if line.strip("\0 \t\r\n")):
         label = f"#{index}"
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield _error(f"not JSON: {one_line(error)}", label)
+            value = value_of(line)
+        except BrokenStructureError as error:
+            yield _error(str(error), label)
         else:
             yield Piece(label, "json", value)
 
@@ -177,18 +211,13 @@ def _lines(lines: io.TextIOWrapper) -> Iterator[Piece]:
 def _values(text: str) -> Iterator[Piece]:
     """Yield the structures of a JSON text: one, a list, or a mapping from names to structures."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # JSON lines under another name
+        value = value_of(text)
+    except BrokenStructureError as error:
+        if is_json_lines(text):  # under another name
             with text_of(io.BytesIO(text.encode())) as lines:
                 yield from _lines(lines)
-        elif text.lstrip().startswith("{'"):  # a dictionary as Python prints it
-            yield Piece("", "json", text)
         else:
-            yield _error(f"not JSON: {one_line(error)}")
-        return
-    except RecursionError:
-        yield _error("nested too deeply to be a structure")
+            yield failure(error)
         return
     wrapped = rows_of(value)
     if wrapped:
@@ -205,7 +234,7 @@ def _is_structure(value: Any) -> bool:
     """Return whether a JSON value is a structure or holds one, by its keys."""
     if isinstance(value, str):
         return HAS_CELL.search(value) is not None
-    keys = {"lattice", "sites", "cart_coords", "smiles", *HOLDERS}
+    keys = {"lattice", "sites", "cart_coords", "smiles", "inchi", *HOLDERS}
     return isinstance(value, dict) and not keys.isdisjoint(value)
 
 
@@ -215,4 +244,6 @@ _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {
     "smi": _smiles,
     "jsonl": _lines,
     "csv": rows,
+    "mol2": _mol2,
+    "inchi": partial(_smiles, form="inchi"),
 }

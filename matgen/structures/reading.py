@@ -1,9 +1,7 @@
 """Read the structure of one piece of a file: a crystal if it has a cell, otherwise a molecule."""
 
-import ast
-import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.runtime.failures import of_the_machine, reason_of
+from matgen.structures.atomic_formats import read_aims, read_gen, read_xsf
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError, one_line
 from matgen.structures.candidate import KindName, Material, kind_of
 from matgen.structures.cif_block import HAS_CELL
@@ -19,10 +18,21 @@ from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
 from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
 from matgen.structures.json_crystals import crystal_of
-from matgen.structures.molecule_formats import molecule_of, read_molblock, read_molecule_xyz, read_smiles, with_bonds
+from matgen.structures.json_text import value_of
+from matgen.structures.molecule_formats import (
+    molecule_of,
+    read_inchi,
+    read_mol2,
+    read_molblock,
+    read_molecule_xyz,
+    read_smiles,
+    with_bonds,
+)
+from matgen.structures.pdb import read_pdb
 from matgen.structures.periodic import check_periodic
 from matgen.structures.poscar import is_head, read_poscar
 from matgen.structures.pymatgen_warnings import remarks
+from matgen.structures.shelx import read_res
 from matgen.templates.molecular_geometry import Placed
 from matgen.templates.molecule import MoleculeError
 
@@ -81,6 +91,25 @@ def read_piece(piece: Piece, kind: KindName | None = None, *, contradictory: boo
     return replace(read, note=notes)
 
 
+def disordered(piece: Piece) -> FromFile | None:
+    """Return the crystal of a piece if sites of it are partially occupied or mixed; None otherwise.
+
+    What cannot be read is no such crystal either: `read_piece` says why.
+    """
+    if piece.error or piece.form is None or likely_kind(piece) == "molecule":
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = READERS[piece.form](piece.content)
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        return None
+    read = FromFile(found) if isinstance(found, Structure) else found
+    return read if isinstance(read, FromFile) and not read.structure.is_ordered else None
+
+
 def _reason(error: Exception, form: Format) -> str:
     """Say why a piece cannot be read, whatever a package raised on it."""
     match error:
@@ -124,24 +153,37 @@ def _read_json(value: Any) -> Structure | Placed | FromFile:
         raise BrokenStructureError(f"expected a JSON object with a lattice and sites, got {type(value).__name__}")
     if "pbc" in value and "lattice" in value:
         check_periodic(value["pbc"])
-    if "sites" in value:
-        return Structure.from_dict(value) if "lattice" in value else with_bonds(Molecule.from_dict(value))
-    if {"charge", "species", "cart_coords"} <= set(value):
-        return with_bonds(
-            Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
-        )
-    if (other := crystal_of(value)) is not None:
-        return other
+    if (found := _of_sites(value)) is not None:
+        return found
     for key in HOLDERS:
         if key in value:
             inner = value[key]
             has_graph = isinstance(inner, dict) and "cart_coords" in inner and "template" in value
             return _read_json(inner | {"template": value["template"]} if has_graph else inner)
-    if "smiles" in value:
-        return read_smiles(value["smiles"])
+    for key, reader in (("smiles", read_smiles), ("inchi", read_inchi)):
+        if key in value:
+            return reader(value[key])
     raise BrokenStructureError(
         f"expected a JSON object with a lattice and sites, got the keys {', '.join(value)[:80] or 'none'}"
     )
+
+
+def _of_sites(value: dict[str, Any]) -> Structure | Placed | FromFile | None:
+    """Read an object with elements and coordinates; return None if it has none."""
+    if "sites" in value:
+        bare = _without_properties(value)
+        return Structure.from_dict(bare) if "lattice" in bare else with_bonds(Molecule.from_dict(bare))
+    if {"charge", "species", "cart_coords"} <= set(value):
+        return with_bonds(
+            Molecule(value["species"], value["cart_coords"], charge=value["charge"]), value.get("template")
+        )
+    return crystal_of(value)
+
+
+def _without_properties(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a dictionary of pymatgen without properties of sites, for which it imports the modules that they name."""
+    sites = [{key: site[key] for key in site if key != "properties"} for site in value["sites"]]
+    return {key: value[key] for key in value if key != "properties"} | {"sites": sites}
 
 
 def _read_text(text: str) -> Structure | Placed | FromFile:
@@ -150,12 +192,13 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
         return read_cif(text)
     if is_head(text.splitlines()[:7]):
         return read_poscar(text)
-    if text.lstrip().startswith("{'"):
-        try:
-            return _read_json(ast.literal_eval(text.strip()))
-        except SyntaxError as error:
-            raise BrokenStructureError(f"not readable as a dictionary: {one_line(error)}") from error
-    return _read_json(json.loads(text))
+    return _read_json(value_of(text))
+
+
+def _read_ordering(value: Mapping[str, Any]) -> FromFile:
+    """Read one of the ordered supercells that `matgen.structures.ordered_pieces` makes of a crystal."""
+    said = Faithfulness(tuple(value["compared"]), tuple(value["contradictions"]))
+    return FromFile(Structure.from_dict(value["structure"]), tuple(value["remarks"]), said)
 
 
 READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
@@ -167,4 +210,12 @@ READERS: dict[Format, Callable[[Any], Structure | Placed | FromFile]] = {
     "json": _read_json,
     "jsonl": _read_json,
     "csv": _read_json,
+    "xsf": read_xsf,
+    "res": read_res,
+    "gen": read_gen,
+    "aims": read_aims,
+    "pdb": read_pdb,
+    "mol2": read_mol2,
+    "inchi": read_inchi,
+    "ordering": _read_ordering,
 }

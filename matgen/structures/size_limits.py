@@ -14,7 +14,7 @@ from matgen.structures.formats import Format
 MB = 1_000_000
 
 LARGEST_FILE = 512 * MB
-"""Most bytes of a file of the disk that is read whole: CIF, POSCAR, JSON."""
+"""Most bytes of a file of the disk that is read whole, such as a CIF, a POSCAR or JSON."""
 
 LARGEST_UNPACKED = 256 * MB
 """Most bytes of a compressed file, or of one in an archive, that is read whole."""
@@ -33,7 +33,7 @@ SMALL = 16 * MB
 MOST_MEMBERS = 200_000
 """Most files in one archive."""
 
-WHOLE: frozenset[Format] = frozenset({"cif", "poscar", "json"})
+WHOLE: frozenset[Format] = frozenset({"cif", "poscar", "json", "xsf", "res", "gen", "aims", "pdb", "traj"})
 """Formats that are read whole."""
 
 

@@ -17,6 +17,7 @@ from matgen.training.config import TrainConfig
 from matgen.training.likelihood import LikelihoodObjective
 from matgen.training.plan import Plan, rows_in_words
 from matgen.training.properties import PropertyTargets, fold, trainable, validation
+from matgen.training.stored import store
 from matgen.training.tables import DataError
 
 EVALUATOR_SEED, EVALUATOR_SHARE = 2027, 0.8
@@ -67,7 +68,7 @@ def _described_once(table: Crystals, rows: Tensor, folder: Path) -> tuple[Tensor
     path = folder / "described.pt"
     if not path.exists():
         make_folder(folder, "--folder")
-        torch.save(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), path)
+        store(placed({"rows": rows, **vars(described(table, rows))}, "cpu"), path)
     stored = torch.load(path, weights_only=True)
     if not torch.equal(stored.pop("rows"), rows.cpu()):
         raise DataError(f"{path} describes other rows than {len(rows)} of this table; delete it and run again")

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from matgen.runtime.output import replace_file, writing
 from matgen.training.config import TrainConfig
 from matgen.training.tables import DataError
 from matgen.weights.files import tensors, weights_hash
@@ -30,7 +31,8 @@ def initialise(config: TrainConfig, model: nn.Module, *, store: bool = True) -> 
         if config.init is not None:
             begin_from(model, config.kind, config.init)
         if store:
-            note.write_text(named, encoding="utf-8")
+            with writing(note):
+                replace_file(note, named)
         return named
     begun = note.read_text(encoding="utf-8") if note.exists() else ""
     if named and named.split()[-1:] != begun.split()[-1:]:  # hashes; a file may have been renamed

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from matgen.errors import UserError
 from matgen.runtime.config import ConfigError, check_least, check_positive
+from matgen.runtime.interrupts import interrupts_held_back
+from matgen.runtime.output import replace_file, writing
 from matgen.training.gradients import averaged, part_generator, split, summed, too_large
+from matgen.training.metrics_log import add_line, forget_later
 from matgen.training.parallel import ALONE, Processes, own_parts, shared_parts
+from matgen.training.stored import store
 from matgen.weights.renamed import current_names
 
 
@@ -89,6 +93,7 @@ class DivergedError(UserError, RuntimeError):
 class _Progress:
     step: int = 0
     seconds: float = 0.0
+    validated: int = 0  # the last step after which the model was validated
 
     def fraction(self, schedule: Schedule) -> float:
         """Return the fraction of the schedule that is done, 0 to 1."""
@@ -112,6 +117,7 @@ class _Training(Generic[ModelT]):
     processes: Processes = ALONE
     progress: _Progress = field(default_factory=_Progress)
     parts: int = 1
+    since: list[dict[str, float]] = field(default_factory=list)  # figures of the steps since the last line of the log
 
     @classmethod
     def of(cls, model: ModelT, schedule: Schedule, processes: Processes) -> Self:
@@ -122,8 +128,17 @@ class _Training(Generic[ModelT]):
         )
         return cls(model, average, optimizer, processes)
 
-    def step(self, objective: Objective[ModelT], batches: Iterator[Tensor], schedule: Schedule) -> dict[str, float]:
-        """Take one step, and return its figures; except for loss and norm those of the parts of this process."""
+    def step(
+        self,
+        objective: Objective[ModelT],
+        batches: Iterator[Tensor],
+        schedule: Schedule,
+        log: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Take one step, and log what is due; an interrupt comes before it changes anything, or after the whole step.
+
+        Except for loss and norm, figures are those of the parts of this process.
+        """
         progress, started = self.progress, time.perf_counter()
         rate = learning_rate(schedule, progress.step, progress.fraction(schedule))
         for group in self.optimizer.param_groups:
@@ -133,12 +148,26 @@ class _Training(Generic[ModelT]):
             message = f"the loss is {loss.item()} ({figures}); lower the learning rate and resume from the checkpoint"
             raise DivergedError(message)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        _update_average(self.average, self.model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
-        progress.step += 1
-        progress.seconds += self.processes.from_first(time.perf_counter() - started)
-        return {"loss": loss.item(), "grad_norm": norm.item(), **figures}
+        seconds = self.processes.from_first(time.perf_counter() - started)
+        with interrupts_held_back():
+            if torch.isfinite(norm):
+                self.optimizer.step()
+            _update_average(self.average, self.model, min(schedule.ema, (1 + progress.step) / (10 + progress.step)))
+            progress.step += 1
+            progress.seconds += seconds
+            self.since.append({"loss": loss.item(), "grad_norm": norm.item(), **figures})
+            if progress.step % schedule.log_every == 0:
+                averages = averaged(self.processes.gathered(averaged(self.since)))
+                log({"step": progress.step, "minutes": round(progress.seconds / 60, 2), "rate": rate, **averages})
+                self.since = []
+
+    def validate(self, objective: Objective[ModelT], log: Callable[[dict[str, Any]], None]) -> None:
+        """Log the figures on the validation split."""
+        figures = _validated(self.average, objective) if self.processes.is_first else {}
+        with interrupts_held_back():
+            if self.processes.is_first:
+                log({"step": self.progress.step, **figures})
+            self.progress.validated = self.progress.step
 
     def _slope(self, objective: Objective[ModelT], rows: Tensor, seed: int) -> tuple[Tensor, dict[str, float]]:
         """Compute the gradients of a batch, and return its loss (), and the figures of the parts of this process."""
@@ -165,11 +194,9 @@ class _Training(Generic[ModelT]):
         """Write a checkpoint; only the first process does."""
         if not self.processes.is_first:
             return
-        partial = path.with_suffix(".partial")
         models = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         rest = {"optimizer": self.optimizer.state_dict(), "progress": asdict(self.progress), "parts": self.parts}
-        torch.save(models | rest, partial)
-        partial.replace(path)
+        store(models | rest | {"since": self.since}, path)
 
     def resume(self, path: Path, parts: int) -> None:
         """Read a checkpoint, if there is one.
@@ -196,6 +223,7 @@ class _Training(Generic[ModelT]):
             self.average.load_state_dict(current_names(saved["average"]))
             self.optimizer.load_state_dict(saved["optimizer"])
             self.progress = _Progress(**saved["progress"])
+            self.since = list(saved.get("since", []))  # of the first process; earlier versions knew none
             return int(saved.get("parts", 0))  # earlier versions knew none
         except (RuntimeError, ValueError, LookupError, TypeError, EOFError, OSError, UnpicklingError) as error:
             raise CheckpointError(
@@ -237,11 +265,15 @@ def fit(
         KeyboardInterrupt: after the state was saved, so that the next call resumes from it.
     """
     checkpoint = folder / "checkpoint.pt"
+    log = folder / "metrics.jsonl"
     if processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "schedule.json").write_text(json.dumps(asdict(schedule), indent=1))
+        with writing(folder):
+            replace_file(folder / "schedule.json", json.dumps(asdict(schedule), indent=1))
     training = _Training.of(model, schedule, processes)
     training.resume(checkpoint, schedule.parts)
+    if processes.is_first:
+        forget_later(log, training.progress.step)
     accelerate(model)
     batches = objective.batches(schedule.batch_size, torch.Generator().manual_seed(schedule.seed))
     for _ in range(training.progress.step):
@@ -249,8 +281,7 @@ def fit(
 
     def write(line: dict[str, Any]) -> None:
         if processes.is_first:
-            with (folder / "metrics.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            add_line(log, line)
             report(line)
 
     try:
@@ -270,19 +301,16 @@ def _run(
     write: Callable[[dict[str, Any]], None],
 ) -> None:
     """Take steps until the schedule ends; log, validate and write checkpoints."""
-    progress, processes = training.progress, training.processes
-    since: list[dict[str, float]] = []
-    while progress.fraction(schedule) < 1:
-        since.append(training.step(objective, batches, schedule))
-        if progress.step % schedule.log_every == 0:
-            rate = training.optimizer.param_groups[0]["lr"]
-            averages = averaged(processes.gathered(averaged(since)))
-            write({"step": progress.step, "minutes": round(progress.seconds / 60, 2), "rate": rate, **averages})
-            since = []
-        if progress.step % schedule.validate_every == 0 or progress.fraction(schedule) >= 1:
-            if processes.is_first:
-                write({"step": progress.step, **_validated(training.average, objective)})
+    progress = training.progress
+    while True:
+        ended = progress.fraction(schedule) >= 1
+        due = ended or progress.step % schedule.validate_every == 0
+        if due and progress.validated != progress.step:
+            training.validate(objective, write)
             training.save(checkpoint)
+        if ended:
+            return
+        training.step(objective, batches, schedule, write)
 
 
 def _validated(average: ModelT, objective: Objective[ModelT]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from matgen.nn.ensemble import Ensemble
 from matgen.nn.graph_energy import GraphEnergy
 from matgen.runtime.config import to_toml
 from matgen.runtime.devices import find_device
-from matgen.runtime.output import make_folder
+from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.training import (
     evaluator,
     geometry_density,
@@ -98,7 +98,8 @@ def train(
     if processes.is_first:
         make_folder(folder, "--folder")
         make_folder(config.weights_file.parent, "--weights")
-        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        with writing(folder):
+            replace_file(folder / "config.toml", to_toml(config))
     plan = _planned(config, table.to(device), processes)
     origin = initialise(config, plan.model, store=processes.is_first)
     model, work = plan.model.to(device), config.compile_layers

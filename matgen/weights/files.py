@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from matgen import __version__
 from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean, to_mapping
+from matgen.runtime.output import replace_file, replacing, writing
 from matgen.weights.kinds import KINDS
 from matgen.weights.renamed import current_config, current_kind, current_names, file_names
 
@@ -138,6 +139,7 @@ def save(
 
     Raises:
         WeightsError: a parameter does not fit into float16.
+        OutputError: the disk is full, or the folder cannot be written.
     """
     check_kind(kind, KINDS)
     path = path or WEIGHTS / f"{kind}.safetensors"
@@ -152,16 +154,19 @@ def save(
         "figures": json.dumps(dict(figures)),
         "version": __version__,
     }
-    save_file({name: value.detach().cpu().contiguous() for name, value in values.items()}, path, metadata=header)
-    path.chmod(0o644)  # safetensors makes it readable by its owner only; an installed package must be readable by all
-    record_hash(path)
+    stored = serialized({name: value.detach().cpu().contiguous() for name, value in values.items()}, header)
+    others = {name: digest for name, digest in _hashes(path.parent).items() if name != path.name}
+    with writing(path):
+        _write_hashes(path.parent, others)
+        with replacing(path) as stream:  # an interrupt leaves a file without a hash, never with the hash of another
+            stream.write(stored)
+        record_hash(path)
     return path
 
 
 def record_hash(path: Path) -> None:
     """Write the hash of a file of weights into `hashes.json` beside it."""
-    hashes = _hashes(path.parent) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    (path.parent / HASHES).write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _write_hashes(path.parent, _hashes(path.parent) | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()})
 
 
 def round_parameters(model: nn.Module) -> nn.Module:
@@ -220,6 +225,12 @@ def check_kind(kind: str, kinds: Mapping[str, Any] | tuple[str, ...]) -> None:
     """
     if kind not in kinds:
         raise WeightsError(f"unknown kind of model {kind!r}; {did_you_mean(kind, kinds)}")
+
+
+def _write_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Write `hashes.json`, unless there was none and there is nothing to write."""
+    if hashes or (folder / HASHES).exists():
+        replace_file(folder / HASHES, json.dumps(hashes, indent=1, sort_keys=True) + "\n")
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from matgen import __version__
 from matgen.nn.embedding_heads import EmbeddingHeads
-from matgen.runtime.output import writing
+from matgen.runtime.output import replacing, writing
 from matgen.targets.learned import BY_FILE, known_properties
 from matgen.targets.properties import PROPERTIES_OF
 from matgen.weights.files import WEIGHTS, WeightsError, weights_file
@@ -114,9 +114,8 @@ def write_property_file(
         )
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(stored_file)
-        part.replace(path)
+        with replacing(path) as stream:
+            stream.write(stored_file)
     return read_property_file(path)
 
 

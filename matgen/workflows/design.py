@@ -14,7 +14,7 @@ from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
-from matgen.generation.request_checks import check_asked
+from matgen.generation.request_checks import asked
 from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.at_work import NOTE
 from matgen.runtime.config import to_mapping
@@ -297,9 +297,8 @@ def design(
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
-    check_asked(options)
     usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
-    request = usual.updated(n=n, seed=seed, energies=energies, **options)
+    request = usual.updated(n=n, seed=seed, energies=energies, **asked(options))
     if out is not None:
         return list(run(request, Path(out), report=report).candidates)
     with TemporaryDirectory() as folder:

@@ -1,6 +1,5 @@
 """Quality of a set of structures of any origin: every figure with denominator, interval and what it depends on."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +20,11 @@ from matgen.metrics.shares import Shares, training_shares
 from matgen.novelty.crystals import KnownIndex
 from matgen.novelty.molecules import KnownMolecules
 from matgen.runtime.config import to_mapping
+from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.folder_lock import FolderLock
-from matgen.runtime.output import writing
+from matgen.runtime.output import replace_file, writing
 from matgen.runtime.progress import Report, Silence
+from matgen.runtime.threads import threads, usual_threads
 from matgen.screening.assess import LARGEST
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, found, one_kind, read_structures
@@ -86,7 +87,7 @@ def evaluate(
     paths, config, report = list(paths), config or EvaluationConfig(), report or Silence()
     kind = _kind(paths)
     config = config.of(kind)
-    with nullcontext() if folder is None else FolderLock(folder):
+    with threads(usual_threads()), nullcontext() if folder is None else FolderLock(folder):
         entries = _read(paths, kind, report)
         task = Task(entries, config, _requested(config, len(entries)), data, folder, report)
         if kind == "molecule":
@@ -183,11 +184,9 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(to_document(evaluation), indent=1, ensure_ascii=False)
-        (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
-        with (folder / "structures.csv").open("w", encoding="utf-8", newline="") as stream:
-            table = csv.DictWriter(stream, list(asdict(evaluation.structures[0])), lineterminator="\n")
-            table.writeheader()
-            table.writerows(asdict(row) for row in evaluation.structures)
+        columns = list(asdict(evaluation.structures[0]))
+        replace_file(folder / "structures.csv", csv_lines(columns, map(asdict, evaluation.structures)))
+        replace_file(folder / "evaluation.json", text + "\n")
 
 
 def to_document(evaluation: Evaluation) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import BATCH, check_files
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
+from matgen.screening.ordered_input import with_orderings
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.row import Row
@@ -102,7 +103,7 @@ def screen(
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
         options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
-            with_files.
+            with_files, order (several rows for a partially occupied crystal, in place of one).
 
     Returns:
         Rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons).
@@ -177,17 +178,19 @@ def _run(
     started = time.perf_counter()
     check_files(config)
     more = config.more_properties
+    if config.order:
+        entries = with_orderings(entries, config.order, pool.jobs)
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
-        waiting = journal.at_work.noted(chunks(ordered.unknown(entries), size, pool.jobs))
+        waiting = journal.at_work.noted(unknown_chunks(ordered, chunks(entries, size, pool.jobs)))
         for some in pool.workers(waiting, config):
             ordered.put(journal.write(some))
             journal.at_work.end(row.name for row in some)
         ordered.put([])
         ordered.check_complete()
         beside = files_passed_over([Path(name) for name in named if Path(name).exists()])
-        rows, counts = journal.finish(ordered.ranked(), beside)
+        rows, counts = journal.finish(ordered.ranked(), beside, ordered.given)
     return Screening(folder, rows, counts, ordered.new, time.perf_counter() - started)
 
 
@@ -207,6 +210,16 @@ class _Pool:
             return cls(on_parsl(executor, jobs, folder / "parsl"), jobs)
         find_device(device)
         return cls(here if jobs == 1 else processes(jobs), jobs)
+
+
+def unknown_chunks(ordered: OrderedRows, every: Iterable[Chunk[Found]]) -> Iterator[Chunk[Found]]:
+    """Yield chunks without what the journal holds; a resumed run has those of an undisturbed one, and so its numbers.
+
+    The last digits of what networks predict depend on the structures that are read together.
+    """
+    for chunk in every:
+        if items := tuple(ordered.unknown(chunk.items)):
+            yield Chunk(items)
 
 
 def chunks(entries: Iterator[Found], size: int, jobs: int) -> Iterator[Chunk[Found]]:

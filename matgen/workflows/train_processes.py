@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from signal import SIGINT, Signals
-from types import FrameType
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # as documented
 
@@ -123,8 +122,3 @@ def _end(started: Sequence[subprocess.Popen]) -> None:
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-def end_by_signal(signal: int, _: FrameType | None) -> None:
-    """Handle a signal such as SIGTERM like the end of the program, so that the processes are ended first."""
-    sys.exit(128 + signal)

@@ -1,6 +1,5 @@
 """Calculate chosen crystals by first principles, or molecules by GFN2-xTB, and add the results to their table."""
 
-import csv
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from matgen.first_principles.calculations import CalculationFile, Calculations, 
 from matgen.first_principles.gpaw import FirstPrinciples
 from matgen.first_principles.subjects import RESULTS, Subject, runs_below
 from matgen.first_principles.xtb_minimum import NUMBERS, XtbMinimum
+from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.folder_lock import FolderLock
-from matgen.runtime.output import writing
+from matgen.runtime.output import replace_file, replacing, writing
 from matgen.runtime.progress import Report, Silence
 
 DEFAULT_FOLDER = Path("verified")
@@ -126,13 +126,9 @@ def write_table(every: Sequence[Subject], results: dict[str, Result], plan: Calc
     names = list(dict.fromkeys(name for row in rows for name in row))
     path = folder / f"{RESULTS}.csv"
     with writing(folder):
-        part = path.with_name(path.name + ".part")
-        with part.open("w", encoding="utf-8", newline="") as stream:
-            table = csv.DictWriter(stream, names, lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-        part.replace(path)
-        pq.write_table(pyarrow.csv.read_csv(path), path.with_suffix(".parquet"))
+        replace_file(path, csv_lines(names, rows))
+        with replacing(path.with_suffix(".parquet")) as stream:
+            pq.write_table(pyarrow.csv.read_csv(path), stream)
     return path
 
 

@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 
 from matgen.checks.contacts import closest_contact, nearest_limit
 from matgen.checks.crystals import VOLUME_WINDOW, density
-from matgen.checks.pair_distances import OF_RADII, OF_SHORTEST
+from matgen.checks.pair_distances import OF_RADII, OF_SHORTEST, OF_SHORTEST_OF_FEW
 from matgen.chemistry.elements import atomic_volumes
 from matgen.datasets.crystals import SPLITS
 from matgen.structures.candidate import Candidate
@@ -98,7 +98,7 @@ def main() -> None:
         for name, which in (("known", held_out), ("damage", some))
         for i, rows in enumerate(chunks(which, 200))
     ]
-    measurement = Measurement(options, {"of_shortest": OF_SHORTEST, "near_hull": NEAR_HULL})
+    measurement = Measurement(options, {"of_shortest": [OF_SHORTEST, OF_SHORTEST_OF_FEW], "near_hull": NEAR_HULL})
     results = measurement.run(work, tasks)
     verdicts = [one["known"] for task in tasks if not task.how["damage"] for one in results[task.key]]
     made = [one for task in tasks if task.how["damage"] for one in results[task.key]]

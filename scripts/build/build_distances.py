@@ -2,15 +2,17 @@
 
 `python scripts/build/build_distances.py`: crystals of the training split of the prepared table (`matgen data prepare`)
 whose energy above the hull is labelled and at most 0.1 eV/atom. Of each crystal the closest contact of each pair of
-elements counts, up to 1.25 of the sum of covalent radii.
+elements counts, up to 1.25 of the sum of covalent radii. Volumes of metals are pymatgen's, as measured.
 """
 
 import argparse
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Element, Structure
+from scipy.constants import Avogadro
 
 from matgen.checks.pair_distances import LONGEST_BOND, radii_sums
 from matgen.chemistry.elements import SYMBOLS
@@ -51,24 +53,26 @@ def closest(structure: Structure) -> Iterator[tuple[int, int, float]]:
         yield pair[0], pair[1], float(distance[here].min())
 
 
+def volume_as_metal(element: Element) -> float:
+    """Return the measured volume of an atom of a metal, Å³; NaN for others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it has none
+        molar = element.molar_volume if element.is_metal else None  # cm³/mol
+    return np.nan if molar is None else float(molar) * 1e24 / Avogadro
+
+
 def main() -> None:
     """Collect and write."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     table = CrystalTable.load(options.parse_args().table)
     found: dict[tuple[int, int], list[float]] = {}
-    volumes: dict[int, list[float]] = {}
     n = 0
     for structure in training_crystals(table):
         n += 1
         for one, other, distance in closest(structure):
             found.setdefault((one, other), []).append(distance)
-        if len(structure.composition) == 1:
-            volumes.setdefault(structure.atomic_numbers[0], []).append(structure.volume / len(structure))
-    metal_volumes = [
-        float(np.median(volumes[z])) if z in volumes and Element.from_Z(z).is_metal else np.nan
-        for z in range(len(SYMBOLS))
-    ]
+    metal_volumes = [np.nan] + [volume_as_metal(Element(symbol)) for symbol in SYMBOLS[1:]]
     pairs = sorted(found)
     np.savez_compressed(
         TARGET,

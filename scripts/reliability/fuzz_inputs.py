@@ -20,11 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from damaged_files import folders, weights
-from odd_commands import options as odd_options
-from odd_commands import requests
-from odd_structures import crystals, molecules
-from odd_tables import tables
+from fuzz.damaged_files import folders, weights
+from fuzz.odd_commands import options as odd_options
+from fuzz.odd_commands import requests
+from fuzz.odd_structures import crystals, molecules
+from fuzz.odd_tables import tables
 
 Record = dict[str, Any]
 Area = Callable[[Sequence[random.Random], Path], Iterator[Record]]

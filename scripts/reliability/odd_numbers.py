@@ -26,7 +26,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from pymatgen.core import Lattice, Structure
 
-from calls import called
+from fuzz.calls import called
 from matgen.relaxation.symmetric import relax
 from matgen.structures.cif import cif_text
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import ase.io
 from pymatgen.core import Structure
@@ -27,9 +27,9 @@ from pymatgen.io.vasp import Poscar
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from calls import Answer, called
 from compare_readers import DIALECTS
-from independent_readers import (
+from fuzz.calls import Answer, called
+from fuzz.independent_readers import (
     CIF_READERS,
     POSCAR_READERS,
     XYZ_READERS,
@@ -41,11 +41,11 @@ from independent_readers import (
     molecule_by_rdkit,
     of_structure,
 )
+from fuzz.mutations import mutated
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Entry, Found, found, read
-from mutations import mutated
 
-TEXTBOOK = Path(__file__).resolve().parents[2] / "data" / "textbook"
+TEXTBOOK = Path(__file__).resolve().parents[3] / "data" / "textbook"
 LARGEST = 24
 """Atoms of a textbook crystal that is used."""
 

@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from calls import called
-from mutations import mutated
-from odd_commands import LONG, ROOT, Record, record
+from fuzz.calls import called
+from fuzz.mutations import mutated
+from fuzz.odd_commands import LONG, ROOT, Record, record
 
 WEIGHTS = ROOT / "matgen" / "weights"
 CRYSTALS = ("NaCl_rock_salt", "Si_diamond", "TiO2_rutile", "CsCl_cscl")

@@ -18,13 +18,13 @@ from typing import Any
 
 import typer
 
-from calls import Answer, called
+from fuzz.calls import Answer, called
+from fuzz.mutations import mutated
 from matgen.cli import app
 from matgen.generation.request import Request
 from matgen.runtime.config import to_toml
-from mutations import mutated
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LONG = (
     *("matgen.workflows.design.run", "matgen.workflows.screen.run", "matgen.workflows.evaluate.evaluate"),
     *("matgen.workflows.evidence.run", "matgen.workflows.learn.run", "matgen.workflows.property.run"),
@@ -191,18 +191,9 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 """Options that a command needs."""
 
 UNCHECKED = frozenset(
-    (
-        "--source",
-        "--name",
-        "--unit",
-        "--column-unit",
-        "--functional",
-        "--column",
-        "--formula",
-        "--pressure",
-        "--minutes",
-    )
-)
+    {"--source", "--name", "--unit", "--column-unit", "--functional", "--column", "--formula", "--pressure"}
+    | {"--minutes"}
+)  # fmt: skip
 """Options of any text, and those of `evidence` and of several processes, which are checked by what is stopped."""
 
 Record = dict[str, Any]
