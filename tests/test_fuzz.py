@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliab
 
 from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
 from fuzz.mutations import COMMON, RARE, mutated
+from matgen.cli.common import to_stderr
 from matgen.structures.cif import cif_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,3 +100,11 @@ def test_a_path_that_is_too_long_is_refused_in_a_line() -> None:
         assert answer.returncode == 2
         assert len(answer.stderr.splitlines()) == 1
         assert word in answer.stderr
+
+
+def test_a_message_shows_neither_control_characters_nor_a_million_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(f"expected a formula, got \x1b[31m{'C' * 1_000_000}; write TiO2")
+    shown = capsys.readouterr().err
+    assert shown.startswith("matgen: expected a formula, got �[31mCCC")
+    assert shown.endswith("CCC; write TiO2\n")
+    assert len(shown) < 1100
