@@ -108,3 +108,27 @@ def test_a_message_shows_neither_control_characters_nor_a_million_letters(capsys
     assert shown.startswith("matgen: expected a formula, got �[31mCCC")
     assert shown.endswith("CCC; write TiO2\n")
     assert len(shown) < 1100
+
+
+RATTLED = """
+import sys
+from matgen.runtime.silence import silence_packages
+if {silent}:
+    sys.warnoptions.clear()
+    silence_packages()
+import numpy as np, spglib
+cell = np.diag([3.61, 3.61, 25 * 3.61])
+face = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+coords = np.concatenate([(face + [0, 0, i]) / [1, 1, 25] for i in range(25)])
+coords += np.random.default_rng(0).normal(0, 0.02, (100, 3)) @ np.linalg.inv(cell)
+spglib.get_symmetry_dataset((cell, coords, [29] * 100), symprec=0.1)
+"""
+
+
+def test_spglib_does_not_write_past_python() -> None:
+    def said(*, silent: bool) -> str:
+        command = [sys.executable, "-W", "ignore", "-c", RATTLED.format(silent=silent)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
+
+    assert "spglib: " in said(silent=False)
+    assert said(silent=True) == ""
