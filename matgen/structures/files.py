@@ -236,11 +236,16 @@ def _labels(named: list[Path]) -> list[str]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files of known formats, by name or else by content, without hidden ones, in alphabetical order."""
-    for root, folders, files in os.walk(folder):
+    """Yield files of known formats, by name or else by content, without hidden ones, in alphabetical order.
+
+    Folders that may not be looked into come last; reading one gives the reason.
+    """
+    closed: list[Path] = []
+    for root, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = [Path(root) / name for name in sorted(files) if not name.startswith(".")]
         yield from (file for file in visible if _known(file.name) or is_recognised(file))
+    yield from closed
 
 
 def _known(name: str) -> bool:
