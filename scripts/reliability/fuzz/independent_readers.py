@@ -5,6 +5,7 @@ sites, sum formula times Z), or because all the others agree with matgen.
 """
 
 import io
+import math
 import re
 import warnings
 from collections import Counter
@@ -301,7 +302,14 @@ class Words:
             return False
         names = {*self.formula, *one.counts}
         alike = all(abs(self.formula.get(x, 0) / total - one.counts.get(x, 0) / n_atoms) < 0.01 for x in names)
-        return alike and (not self.units or abs(n_atoms - self.units * total) < ATOM * n_atoms)
+        return alike and (not self.units or abs(n_atoms - self.n_atoms) < ATOM * n_atoms)
+
+    @property
+    def n_atoms(self) -> float:
+        """Atoms in the cell; some programs give the formula of the cell with the number of its units."""
+        total, whole = sum(self.formula.values()), [round(n) for n in self.formula.values()]
+        of_cell = [float(n) for n in whole] == list(self.formula.values()) and math.gcd(*whole) == self.units != 1
+        return total if of_cell else self.units * total
 
 
 def words_of(text: str) -> Words:
