@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
 
@@ -15,6 +17,8 @@ from fuzz.independent_readers import CIF_READERS, by_others, explained, of_struc
 from fuzz.mutations import COMMON, RARE, mutated
 from matgen.cli.common import to_stderr
 from matgen.structures.cif import cif_text
+from matgen.weights.files import WEIGHTS, WeightsError
+from matgen.weights.models import load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -132,3 +136,15 @@ def test_spglib_does_not_write_past_python() -> None:
 
     assert "spglib: " in said(silent=False)
     assert said(silent=True) == ""
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf")])
+def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Path) -> None:
+    source, target = WEIGHTS / "graph_energy.safetensors", tmp_path / "graph_energy.safetensors"
+    tensors = load_file(source)
+    name, one = next((name, one.clone()) for name, one in tensors.items() if one.is_floating_point() and one.numel())
+    one.view(-1)[0] = odd
+    with safe_open(source, framework="pt") as stored:
+        save_file(tensors | {name: one}, target, metadata=stored.metadata())
+    with pytest.raises(WeightsError, match=f"expected finite numbers in .*, got others in {name}"):
+        load("graph_energy", target)
