@@ -1,12 +1,16 @@
 """Cells and coordinates that no crystal has are refused at once: their neighbours would take all memory and time."""
 
+import errno
+import os
 import time
+from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.crystal_formats import clean
+from matgen.structures.files import files_below, read_structures
 
 SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
 
@@ -38,3 +42,41 @@ def test_a_cell_that_no_crystal_has_is_refused(cell: Lattice, reason: str) -> No
 def test_needles_and_plates_are_read(cell: Lattice) -> None:
     atoms = 2 if cell.volume > 1 else 1
     assert len(clean(Structure(cell, ["Cs", "Cl"][:atoms], SALT[:atoms]))) == atoms
+
+
+def test_a_file_of_a_folder_that_may_not_be_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "salt.cif").write_text("data_x", encoding="utf-8")
+    (tmp_path / "secret").touch()
+    stat = Path.stat
+
+    def forbidden(self: Path, **options: bool) -> os.stat_result:
+        if self.name == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    assert [file.name for file in files_below(tmp_path)] == ["salt.cif"]
+
+
+def test_a_folder_that_may_not_be_looked_into_gets_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "salt.cif").write_text("data_x", encoding="utf-8")
+    scandir, opened = os.scandir, Path.open
+
+    def forbidden(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    def also_forbidden(self: Path, *mode: object, **options: object) -> object:
+        if self.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *mode, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    monkeypatch.setattr(Path, "open", also_forbidden)
+    entries = list(read_structures([tmp_path]))
+    assert [Path(entry.path).name for entry in entries] == ["salt.cif", "closed"]
+    assert entries[1].error == "cannot be read: Permission denied"

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
 
 from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
 from fuzz.mutations import COMMON, RARE, mutated
+from matgen.cli.common import to_stderr
 from matgen.structures.cif import cif_text
+from matgen.weights.files import WEIGHTS, WeightsError
+from matgen.weights.models import load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,3 +104,47 @@ def test_a_path_that_is_too_long_is_refused_in_a_line() -> None:
         assert answer.returncode == 2
         assert len(answer.stderr.splitlines()) == 1
         assert word in answer.stderr
+
+
+def test_a_message_shows_neither_control_characters_nor_a_million_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(f"expected a formula, got \x1b[31m{'C' * 1_000_000}; write TiO2")
+    shown = capsys.readouterr().err
+    assert shown.startswith("matgen: expected a formula, got �[31mCCC")
+    assert shown.endswith("CCC; write TiO2\n")
+    assert len(shown) < 1100
+
+
+RATTLED = """
+import sys
+from matgen.runtime.silence import silence_packages
+if {silent}:
+    sys.warnoptions.clear()
+    silence_packages()
+import numpy as np, spglib
+cell = np.diag([3.61, 3.61, 25 * 3.61])
+face = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+coords = np.concatenate([(face + [0, 0, i]) / [1, 1, 25] for i in range(25)])
+coords += np.random.default_rng(0).normal(0, 0.02, (100, 3)) @ np.linalg.inv(cell)
+spglib.get_symmetry_dataset((cell, coords, [29] * 100), symprec=0.1)
+"""
+
+
+def test_spglib_does_not_write_past_python() -> None:
+    def said(*, silent: bool) -> str:
+        command = [sys.executable, "-W", "ignore", "-c", RATTLED.format(silent=silent)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
+
+    assert "spglib: " in said(silent=False)
+    assert said(silent=True) == ""
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf")])
+def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Path) -> None:
+    source, target = WEIGHTS / "graph_energy.safetensors", tmp_path / "graph_energy.safetensors"
+    tensors = load_file(source)
+    name, one = next((name, one.clone()) for name, one in tensors.items() if one.is_floating_point() and one.numel())
+    one.view(-1)[0] = odd
+    with safe_open(source, framework="pt") as stored:
+        save_file(tensors | {name: one}, target, metadata=stored.metadata())
+    with pytest.raises(WeightsError, match=f"expected finite numbers in .*, got others in {name}"):
+        load("graph_energy", target)

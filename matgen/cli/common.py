@@ -19,6 +19,9 @@ BAD_INPUT = 2
 OUT_OF_MACHINE = 3
 """Exit codes: interrupted; nothing found, or nobody reads the output; bad input; the machine has no memory or disk."""
 
+LONGEST = 1000
+"""Characters of a message; a value that it quotes may have millions."""
+
 CUT_SHORT = "interrupted; run the same command to resume"
 
 _told: list[str] = []
@@ -63,7 +66,13 @@ def to_stderr(message: str) -> None:
     """Print a message on standard error, if anybody reads it."""
     _told.append(message)
     with suppress(OSError):
-        typer.echo(f"matgen: {message}", err=True)
+        typer.echo(f"matgen: {for_terminal(message)}", err=True)
+
+
+def for_terminal(message: str) -> str:
+    """Return a message without the control characters of a value in it, and without the middle of a very long one."""
+    plain = "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in message)
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} … {plain[-LONGEST // 2 :]}"
 
 
 def flush() -> None:

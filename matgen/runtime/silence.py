@@ -15,3 +15,4 @@ def silence_packages() -> None:
         return
     warnings.simplefilter("ignore")
     os.environ["PYTHONWARNINGS"] = "ignore"
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # which it writes itself, past Python

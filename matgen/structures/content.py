@@ -32,9 +32,9 @@ def format_of_stream(stream: IO[bytes]) -> Format | None:
 
 def is_recognised(file: Path) -> bool:
     """Return whether a file of a folder holds a structure by its content."""
-    if RESULTS_OF_VASP.fullmatch(file.name) or not file.is_file():
-        return False
     try:
+        if RESULTS_OF_VASP.fullmatch(file.name) or not file.is_file():
+            return False
         with file.open("rb", buffering=HEAD) as stream:
             return format_of_stream(stream) is not None
     except OSError:

@@ -60,8 +60,7 @@ class Entry:
     """One structure of a file, or the reason why it cannot be read.
 
     Attributes:
-        name: unique among all entries and reproducible for the same paths: "folder/a.cif", "many.extxyz#17",
-            "all.zip/b.cif".
+        name: unique and reproducible for the same paths: "folder/a.cif", "many.extxyz#17", "all.zip/b.cif".
         path: of its file, including the path within an archive.
         index: position in that file, from 0.
         structure: elements and positions; None if it is broken.
@@ -236,11 +235,13 @@ def _labels(named: list[Path]) -> list[str]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files of known formats, by name or else by content, without hidden ones, in alphabetical order."""
-    for root, folders, files in os.walk(folder):
+    """Yield files of known formats, by name or content, in alphabetical order; at the end folders that are closed."""
+    closed: list[Path] = []
+    for root, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [Path(root) / name for name in sorted(files) if not name.startswith(".")]
-        yield from (file for file in visible if _known(file.name) or is_recognised(file))
+        paths = (Path(root) / name for name in sorted(files) if not name.startswith("."))
+        yield from (file for file in paths if _known(file.name) or is_recognised(file))
+    yield from closed
 
 
 def _known(name: str) -> bool:
@@ -298,9 +299,8 @@ def _of_archive(file: Path, label: str) -> Iterator[Found]:
         yield _broken(f"damaged {file.suffix.lower()[1:]}: {failure(error).error}", label, str(file))
     else:
         if empty:
-            yield _broken(
-                f"the {file.suffix.lower()[1:]} holds no file that is {FORMATS_TEXT} by its name", label, str(file)
-            )
+            reason = f"the {file.suffix.lower()[1:]} holds no file that is {FORMATS_TEXT} by its name"
+            yield _broken(reason, label, str(file))
 
 
 def is_read(name: str, stream: IO[bytes] | None) -> bool:

@@ -86,9 +86,10 @@ def train_config(raw: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: unknown keys, or values out of range.
     """
-    kind = current_kind(raw.get("kind", ""))
+    given = raw.get("kind", "")
+    kind = current_kind(given) if isinstance(given, str) else repr(given)
     if kind not in NETWORKS:
-        raise ConfigError(f"kind: got {kind!r}; {did_you_mean(str(kind), NETWORKS)}")
+        raise ConfigError(f"kind: got {kind!r}; {did_you_mean(kind, NETWORKS)}")
     energies = ("graph_energy", "molecule_energy")
     belongs = {"loss": energies, "heads": (*energies, "structure_properties"), "absolute": ("structure_properties",)}
     for name, kinds in belongs.items():

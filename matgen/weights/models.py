@@ -60,6 +60,10 @@ def load(kind: str, path: Path | None = None) -> nn.Module:
     except ConfigError as error:
         raise WeightsError(f"the configuration in {found} does not fit this version: {error}") from error
     values = {name: v.float() if v.is_floating_point() else v for name, v in read(found).items()}
+    if odd := next((name for name, v in values.items() if not v.isfinite().all()), ""):
+        raise WeightsError(
+            f"expected finite numbers in {found}, got others in {odd}; get the file again, or train again"
+        )
     try:
         model.load_state_dict(values)
     except RuntimeError as error:

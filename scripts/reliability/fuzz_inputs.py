@@ -34,7 +34,7 @@ AREAS: dict[str, tuple[Area, int, int]] = {
     "molecules": (molecules, 1500, 100),
     "options": (odd_options, 1500, 50),
     "requests": (requests, 600, 50),
-    "folders": (folders, 300, 25),
+    "folders": (folders, 300, 100),
     "weights": (weights, 200, 10),
     "tables": (tables, 400, 25),
 }
@@ -80,8 +80,8 @@ def main() -> None:
                 for record in tried(area, asked.seed, first, last):
                     if (area, asked.seed, record["number"]) not in done:
                         stream.write(json.dumps(record) + "\n")
+                        stream.flush()
                         records.append(record)
-                stream.flush()
     show(records)
 
 

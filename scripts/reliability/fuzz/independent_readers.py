@@ -5,6 +5,7 @@ sites, sum formula times Z), or because all the others agree with matgen.
 """
 
 import io
+import math
 import re
 import warnings
 from collections import Counter
@@ -148,8 +149,7 @@ def by_operations(text: str) -> Crystal:
     texts = next((c for name in OPERATIONS if (c := column(block, name))), [])
     if not texts:
         raise ValueError("no operations are listed")
-    whole = [gemmi.Op(one).float_seitz() for one in texts]
-    return applied(block, [(np.array(one)[:3, :3], np.array(one)[:3, 3]) for one in whole])
+    return applied(block, seitz([gemmi.Op(one) for one in texts]))
 
 
 def applied(block: Any, operations: Sequence[tuple[np.ndarray, np.ndarray]]) -> Crystal:
@@ -180,7 +180,16 @@ def by_names(text: str) -> list[Crystal]:
         or (not hall and not symbol and as_number and int(as_number) == kind.number)
     ]
     found = (spglib.get_symmetry_from_database(one) for one in meant)
-    return [applied(block, list(zip(one["rotations"], one["translations"], strict=True))) for one in found if one]
+    made = [applied(block, list(zip(one["rotations"], one["translations"], strict=True))) for one in found if one]
+    if hall and not made:  # of no usual setting
+        made = [applied(block, seitz(list(gemmi.symops_from_hall(" ".join(hall.split())))))]
+    return made
+
+
+def seitz(operations: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return rotations (3, 3) and translations (3,) of operations of gemmi."""
+    matrices = [np.array(one.float_seitz()) for one in operations]
+    return [(one[:3, :3], one[:3, 3]) for one in matrices]
 
 
 def value_of(block: Any, name: str) -> str | None:
@@ -208,7 +217,10 @@ def spellings(kind: Any) -> set[str]:
     return names | {f"{one}:{plain(kind.choice)}" for one in names}
 
 
-SAME_PLACE = 0.05
+TOUCHING = 0.1
+"""Å; atoms that are nearer are one, which operations brought there, or a fault of the reader."""
+
+SAME_PLACE = 0.1
 """Å; an operation that moves a site by less leaves it where it is."""
 
 KINDS = ("Hall", "H-M", "number")
@@ -224,8 +236,11 @@ OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz", 
 
 
 def block_of(text: str) -> Any:
-    """Return the first block of a CIF that has a cell."""
-    return next(one for one in gemmi.cif.read_string(text) if one.find_value("_cell_length_a"))
+    """Return the first block of a CIF that has a cell, whatever is repeated, or is no letter of a CIF."""
+    plain_text = text.replace("\u2212", "-").encode("ascii", errors="replace").decode()
+    plain_text = re.sub(r"[\x00-\x08\x0b-\x1f]", " ", plain_text)
+    document = gemmi.cif.read_string(plain_text, check_level=0)
+    return next(one for one in document if one.find_value("_cell_length_a"))
 
 
 def column(block: Any, name: str) -> list[str]:
@@ -293,18 +308,34 @@ class Words:
             return False
         names = {*self.formula, *one.counts}
         alike = all(abs(self.formula.get(x, 0) / total - one.counts.get(x, 0) / n_atoms) < 0.01 for x in names)
-        return alike and (not self.units or abs(n_atoms - self.units * total) < ATOM * n_atoms)
+        return alike and (not self.units or abs(n_atoms - self.n_atoms) < ATOM * n_atoms)
+
+    @property
+    def n_atoms(self) -> float:
+        """Atoms in the cell; some programs give the formula of the cell with the number of its units."""
+        total, whole = sum(self.formula.values()), [round(n) for n in self.formula.values()]
+        of_cell = [float(n) for n in whole] == list(self.formula.values()) and math.gcd(*whole) == self.units != 1
+        return total if of_cell else self.units * total
 
 
 def words_of(text: str) -> Words:
-    """Return the formula and Z of a CIF."""
-    block = block_of(text)
-    formula = gemmi.cif.as_string(block.find_value("_chemical_formula_sum") or "")
+    """Return the formula and Z of a CIF, also of one whose loops are broken."""
+    formula, units = item(text, "_chemical_formula_sum"), item(text, "_cell_formula_units_Z")
     amounts = Composition(re.sub(r"[\s,]", "", formula)).get_el_amt_dict() if formula.strip("?. ") else {}
     if "D" in amounts:
         amounts["H"] = amounts.get("H", 0) + amounts.pop("D")
-    units = block.find_value("_cell_formula_units_Z")
-    return Words(amounts, number(units) if units and units not in "?." else 0.0)
+    return Words(amounts, float(units) if re.fullmatch(r"[\d.]+", units) else 0.0)
+
+
+def item(text: str, name: str) -> str:
+    """Return the first value of an item that stands on its line."""
+    found = re.search(rf"(?im)^{re.escape(name)}[ \t]+('[^'\n]*'|\"[^\"\n]*\"|\S+)", text)
+    return found[1].strip("'\"") if found else ""
+
+
+def atoms_by_multiplicity(text: str) -> float:
+    """Return the number of atoms that the multiplicities of the sites of a CIF add up to; 0 if it has none."""
+    return sum(number(one) for one in block_of(text).find_values("_atom_site_symmetry_multiplicity"))
 
 
 def explained(own: Crystal, others: Mapping[str, Crystal | str], text: str = "") -> dict[str, str]:
@@ -337,6 +368,8 @@ class Evidence:
         named: whether the sites have these atoms by a setting that spglib has under the name in the file.
         bare: the sites of the file, without symmetry; None if it is no CIF.
         whole: whether the sites alone have the group that the file names.
+        group: number of that group; 0 if the file gives none.
+        n_atoms: sum of the multiplicities of the sites; 0 if the file gives none.
     """
 
     own: Crystal
@@ -346,6 +379,8 @@ class Evidence:
     named: bool
     bare: Crystal | None
     whole: bool
+    group: int
+    n_atoms: float
 
     @classmethod
     def of(cls, own: Crystal, like: Sequence[str], text: str, *, lists: bool) -> "Evidence":
@@ -355,17 +390,25 @@ class Evidence:
         named = any(not own.differs(one) for one in _quietly(by_names, text))
         group = next(iter(_quietly(lambda one: [group_of(one)], text)), 0)
         whole = bare is not None and not bare.differs(own) and group in own.groups
-        return cls(own, like, words, lists, named, bare, whole)
+        n_atoms = next(iter(_quietly(lambda one: [atoms_by_multiplicity(one)], text)), 0.0)
+        return cls(own, like, words, lists, named, bare, whole, group, n_atoms)
 
     def explanation(self, name: str, other: Crystal, what: str) -> str:
         """Say why another reader differs."""
         alone = self.bare is not None and not self.bare.differs(other)
+        counted, others = (sum(one.counts.values()) for one in (self.own, other))
+        touching = bool(other.groups and self.own.groups) and other.closest < TOUCHING < self.own.closest
         reasons = {
             "contradicts formula or Z of the file": self.words.fit(self.own) and not self.words.fit(other),
+            "contradicts the multiplicities of the file": counted == self.n_atoms != others,
             "does not apply the listed operations to the listed sites": "operations" in self.like,
             "applies the group of the file to sites that are all atoms, and have it": self.whole,
             "takes the sites alone, and ignores the group that the file names": self.named and not self.lists and alone,
-            "uses another setting than spglib has under the name in the file": self.named and not self.lists,
+            "uses another setting than the name in the file has by spglib, or by Hall's rules": self.named
+            and not self.lists,
+            "has not the group of the number in the file": self.group in self.own.groups
+            and self.group not in other.groups,
+            "leaves atoms on one another": touching,
             f"alone, while {', '.join(self.like)} agree": len(self.like) >= 2,
         }
         reason = next((reason for reason, true in reasons.items() if true), "")
