@@ -27,6 +27,7 @@ from matgen.structures.orderings import MOST_ATOMS, orderings
 from matgen.structures.superlattices import n_superlattices, normal_form, superlattices
 
 ALL = 10_000
+GARNET = [[1 / 8, 0, 1 / 4], [0, 0, 0], [0.97, 0.05, 0.15]]
 FIVE = {"Fe": 0.2, "Mn": 0.2, "Cr": 0.2, "Co": 0.2, "Ni": 0.2}
 FCC = Lattice.from_parameters(2.9, 2.9, 2.9, 60, 60, 60)
 SIMPLE = Lattice.cubic(3.0)
@@ -270,16 +271,20 @@ def test_a_supercell_is_the_smallest_one() -> None:
 @pytest.mark.parametrize(
     ("structure", "reason"),
     [
-        (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"no supercell of up to {MOST_ATOMS} atoms"),
+        (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"more than {MOST_ATOMS} atoms"),
         (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "about .* arrangements .* in supercells of 10 atoms"),
         (
             Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]),
             "2 sites within 1 Å",
         ),
+        (
+            Structure.from_spacegroup("Ia-3d", Lattice.cubic(12), [{"Y": 0.9}, "Al", "O"], GARNET),
+            "supercells of 157 atoms",
+        ),
         (Structure(Lattice.cubic(9), [{"Na": 0.5}] * 3, [[0] * 3, [0.07, 0, 0], [0, 0.07, 0]]), "3 sites"),
         (Structure(SIMPLE, [DummySpecies("X", 0), {"Na": 0.5}], [[0, 0, 0], [0.5] * 3]), "no element"),
     ],
-    ids=["traces", "many", "two positions too full", "three positions too full", "dummies"],
+    ids=["traces", "many", "large", "two positions too full", "three positions too full", "dummies"],
 )
 def test_what_cannot_be_ordered_has_a_reason(structure: Structure, reason: str) -> None:
     with pytest.raises(BrokenStructureError, match=reason):
@@ -327,7 +332,7 @@ def test_each_ordering_is_a_row_with_its_rank_energy_and_number(files: Path) -> 
     assert "eV/atom above the lowest" in second.remarks["file"]
     assert "not ranked by Ewald energy" in rows["cifs/b.cif#order1"].remarks["file"]
     assert "rounded from Co2 Na1.02 O4 to Co2 Na1 O4" in rows["cifs/c.cif#order1"].remarks["file"]
-    assert rows["cifs/d.cif"].error.startswith("disordered: in no supercell")
+    assert rows["cifs/d.cif"].error.startswith("disordered: occupancies Fe:0.999")
     assert "file" not in rows["cifs/e.cif"].remarks
     assert {row.formula for name, row in rows.items() if "a.cif" in name} == {"LiFeO2"}
 

@@ -26,8 +26,8 @@ GROUP, ASSEMBLY = "_atom_site_disorder_group", "_atom_site_disorder_assembly"
 def ordered(one: Found, most: int) -> list[Found]:
     """Return the best orderings of a partially occupied crystal, `matgen.structures.orderings`; another one as it is.
 
-    They are named `file.cif#order1`, `file.cif#order2`, best first. A crystal that cannot be ordered gives an entry with
-    the reason.
+    They are named `file.cif#order1`, `file.cif#order2`, best first. A crystal that cannot be ordered gives an entry
+    with the reason.
 
     Args:
         one: not read yet.

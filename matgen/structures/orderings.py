@@ -21,10 +21,13 @@ from matgen.structures.superlattices import Superlattice, n_superlattices, point
 MOST_ATOMS = 64
 """Atoms of an ordered supercell at most."""
 
+MOST_CELLS = 100
+"""Primitive cells of a supercell whose size is told, though it is not made."""
+
 MOST_POSITIONS = 256
 """Positions, occupied or not, in a supercell at most."""
 
-MOST_ARRANGEMENTS = 100_000
+MOST_ARRANGEMENTS = 300_000
 """Arrangements that are enumerated at most, in superlattices of all shapes."""
 
 MOST_WORK = 500_000
@@ -153,9 +156,11 @@ def _no_supercell(disorder: Disorder, *, blocked: bool) -> str:
     if blocked:
         said = f"sites closer than {SPLIT:g} Å, of which one is occupied at a time, cannot be occupied by {said}"
         return f"disordered: {said}, in the supercells that were tried; correct the occupancies"
+    smallest = next((found for n in range(1, MOST_CELLS + 1) if (found := disorder.counts(n)) is not None), None)
+    needed = f"more than {MOST_CELLS} primitive cells" if smallest is None else f"{_n_atoms(smallest):,} atoms"
     return (
-        f"disordered: in no supercell of up to {MOST_ATOMS} atoms the occupancies {said} are whole numbers of sites "
-        f"(within {TOLERANCE:g}, and no element lost); {ADVICE}"
+        f"disordered: occupancies {said} are whole numbers of sites (within {TOLERANCE:g}, and no element lost) in "
+        f"supercells of {needed} and more; more than {MOST_ATOMS} atoms are not ordered; {ADVICE}"
     )
 
 
