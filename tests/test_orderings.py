@@ -272,14 +272,14 @@ def test_a_supercell_is_the_smallest_one() -> None:
     ("structure", "reason"),
     [
         (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"more than {MOST_ATOMS} atoms"),
-        (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "about .* arrangements .* in supercells of 10 atoms"),
+        (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "arrangements.* in supercells of 10 atoms"),
         (
             Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]),
             "2 sites within 1 Å",
         ),
         (
             Structure.from_spacegroup("Ia-3d", Lattice.cubic(12), [{"Y": 0.9}, "Al", "O"], GARNET),
-            "supercells of 157 atoms",
+            "supercells of 67 atoms",
         ),
         (Structure(Lattice.cubic(9), [{"Na": 0.5}] * 3, [[0] * 3, [0.07, 0, 0], [0, 0.07, 0]]), "3 sites"),
         (Structure(SIMPLE, [DummySpecies("X", 0), {"Na": 0.5}], [[0, 0, 0], [0.5] * 3]), "no element"),

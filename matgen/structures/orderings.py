@@ -134,8 +134,8 @@ def _check_split(disorder: Disorder) -> None:
     for one in cliques(np.arange(len(near)), near):
         if (total := float(amounts[sorted(one)].sum())) > 1 + TOLERANCE * len(one):
             raise BrokenStructureError(
-                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other are positions of one atom, and are occupied "
-                f"{total:.3g} times in sum; correct the occupancies"
+                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other are positions of one atom, and are "
+                f"occupied {total:.3g} times in sum; correct the occupancies"
             )
 
 
@@ -152,7 +152,8 @@ def _n_atoms(counts: tuple[dict[str, int], ...]) -> int:
 
 def _no_supercell(disorder: Disorder, *, blocked: bool) -> str:
     mixed = [amounts for amounts in disorder.amounts if len(amounts) > 1]
-    said = "; ".join(", ".join(f"{one}:{x:.3g}" for one, x in amounts.items() if one) for amounts in mixed[:4])
+    each = dict.fromkeys(", ".join(f"{one}:{x:.3g}" for one, x in amounts.items() if one) for amounts in mixed)
+    said = "; ".join(list(each)[:4])
     if blocked:
         said = f"sites closer than {SPLIT:g} Å, of which one is occupied at a time, cannot be occupied by {said}"
         return f"disordered: {said}, in the supercells that were tried; correct the occupancies"
