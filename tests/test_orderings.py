@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -18,6 +20,7 @@ from pymatgen.io.cif import CifWriter
 import matgen
 from matgen.cli import main
 from matgen.runtime.config import ConfigError
+from matgen.runtime.processes import DIED
 from matgen.screening.config import ScreenConfig, ScreenError, run_info
 from matgen.screening.ordered_input import with_orderings
 from matgen.structures.broken import BrokenStructureError
@@ -348,6 +351,31 @@ def test_two_processes_give_the_same_entries_in_the_same_order(files: Path) -> N
     alone, shared = (list(with_orderings(found([files]), 2, jobs)) for jobs in (1, 2))
     assert [(one.name, digest(one)) for one in alone] == [(one.name, digest(one)) for one in shared]
     assert alone[-1] == list(found([files]))[-1]  # what cannot be read is left to the screening
+    assert {one.name.partition("#")[0] for one in alone} == {one.name for one in found([files])}
+
+
+DEADLY = """
+import os
+import matgen.structures.ordered_pieces as pieces
+
+plain = pieces.orderings
+pieces.orderings = lambda structure, most: os._exit(9) if "Cu" in structure.formula else plain(structure, most)
+"""
+"""An enumeration that ends the process on some crystals."""
+
+
+def test_an_ordering_over_which_the_process_dies_is_a_row(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), str(Path(matgen.__file__).parents[1])])
+    command = [sys.executable, "-m", "matgen", "screen", str(files), "--order", "1", "--out", str(tmp_path / "out")]
+    command += ["--reference", "none", "--known", "none", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    names = ["a.cif#order1", "b.cif", "c.cif#order1", "d.cif", "e.cif", "f.json#order1"]
+    assert [row["name"] for row in rows] == [f"cifs/{name}" for name in names]
+    assert rows[1]["error"] == f"not ordered: {DIED}"
 
 
 def test_structures_in_memory_are_ordered() -> None:

@@ -260,7 +260,7 @@ class _Enumeration:
             logs += math.lgamma(1 + sum(numbers.values())) - sum(math.lgamma(1 + n) for n in numbers.values())
         if logs > math.log(MOST_ARRANGEMENTS) + 1e-9:
             said = f"{math.exp(logs):.2g}" if logs < 300 else f"10^{logs / math.log(10):.0f}"
-            raise TooManyError(f"about {said} arrangements (limit {MOST_ARRANGEMENTS:,})")
+            raise TooManyError(f"at least {said} arrangements (limit {MOST_ARRANGEMENTS:,})")
 
     def _arrangements(self, lattice: Superlattice, most: int) -> Numbers:
         numbers = [
