@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -18,6 +20,7 @@ from pymatgen.io.cif import CifWriter
 import matgen
 from matgen.cli import main
 from matgen.runtime.config import ConfigError
+from matgen.runtime.processes import DIED
 from matgen.screening.config import ScreenConfig, ScreenError, run_info
 from matgen.screening.ordered_input import with_orderings
 from matgen.structures.broken import BrokenStructureError
@@ -27,6 +30,7 @@ from matgen.structures.orderings import MOST_ATOMS, orderings
 from matgen.structures.superlattices import n_superlattices, normal_form, superlattices
 
 ALL = 10_000
+GARNET = [[1 / 8, 0, 1 / 4], [0, 0, 0], [0.97, 0.05, 0.15]]
 FIVE = {"Fe": 0.2, "Mn": 0.2, "Cr": 0.2, "Co": 0.2, "Ni": 0.2}
 FCC = Lattice.from_parameters(2.9, 2.9, 2.9, 60, 60, 60)
 SIMPLE = Lattice.cubic(3.0)
@@ -270,16 +274,20 @@ def test_a_supercell_is_the_smallest_one() -> None:
 @pytest.mark.parametrize(
     ("structure", "reason"),
     [
-        (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"no supercell of up to {MOST_ATOMS} atoms"),
-        (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "about .* arrangements .* in supercells of 10 atoms"),
+        (Structure(SIMPLE, [{"Fe": 0.999, "Mn": 0.001}], [[0, 0, 0]]), f"more than {MOST_ATOMS} atoms"),
+        (Structure(SIMPLE, [FIVE] * 2, [[0] * 3, [0.4] * 3]), "arrangements.* in supercells of 10 atoms"),
         (
             Structure(SIMPLE, [{"Na": 0.8}, {"Na": 0.8}, "Cl"], [[0, 0, 0], [0, 0, 0.1], [0.5, 0.5, 0.5]]),
             "2 sites within 1 Å",
         ),
+        (
+            Structure.from_spacegroup("Ia-3d", Lattice.cubic(12), [{"Y": 0.9}, "Al", "O"], GARNET),
+            "supercells of 67 atoms",
+        ),
         (Structure(Lattice.cubic(9), [{"Na": 0.5}] * 3, [[0] * 3, [0.07, 0, 0], [0, 0.07, 0]]), "3 sites"),
         (Structure(SIMPLE, [DummySpecies("X", 0), {"Na": 0.5}], [[0, 0, 0], [0.5] * 3]), "no element"),
     ],
-    ids=["traces", "many", "two positions too full", "three positions too full", "dummies"],
+    ids=["traces", "many", "large", "two positions too full", "three positions too full", "dummies"],
 )
 def test_what_cannot_be_ordered_has_a_reason(structure: Structure, reason: str) -> None:
     with pytest.raises(BrokenStructureError, match=reason):
@@ -327,7 +335,7 @@ def test_each_ordering_is_a_row_with_its_rank_energy_and_number(files: Path) -> 
     assert "eV/atom above the lowest" in second.remarks["file"]
     assert "not ranked by Ewald energy" in rows["cifs/b.cif#order1"].remarks["file"]
     assert "rounded from Co2 Na1.02 O4 to Co2 Na1 O4" in rows["cifs/c.cif#order1"].remarks["file"]
-    assert rows["cifs/d.cif"].error.startswith("disordered: in no supercell")
+    assert rows["cifs/d.cif"].error.startswith("disordered: occupancies Fe:0.999")
     assert "file" not in rows["cifs/e.cif"].remarks
     assert {row.formula for name, row in rows.items() if "a.cif" in name} == {"LiFeO2"}
 
@@ -343,6 +351,31 @@ def test_two_processes_give_the_same_entries_in_the_same_order(files: Path) -> N
     alone, shared = (list(with_orderings(found([files]), 2, jobs)) for jobs in (1, 2))
     assert [(one.name, digest(one)) for one in alone] == [(one.name, digest(one)) for one in shared]
     assert alone[-1] == list(found([files]))[-1]  # what cannot be read is left to the screening
+    assert {one.name.partition("#")[0] for one in alone} == {one.name for one in found([files])}
+
+
+DEADLY = """
+import os
+import matgen.structures.ordered_pieces as pieces
+
+plain = pieces.orderings
+pieces.orderings = lambda structure, most: os._exit(9) if "Cu" in structure.formula else plain(structure, most)
+"""
+"""An enumeration that ends the process on some crystals."""
+
+
+def test_an_ordering_over_which_the_process_dies_is_a_row(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), str(Path(matgen.__file__).parents[1])])
+    command = [sys.executable, "-m", "matgen", "screen", str(files), "--order", "1", "--out", str(tmp_path / "out")]
+    command += ["--reference", "none", "--known", "none", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    names = ["a.cif#order1", "b.cif", "c.cif#order1", "d.cif", "e.cif", "f.json#order1"]
+    assert [row["name"] for row in rows] == [f"cifs/{name}" for name in names]
+    assert rows[1]["error"] == f"not ordered: {DIED}"
 
 
 def test_structures_in_memory_are_ordered() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from matgen.runtime.processes import in_chunks, in_pool
+from matgen.runtime.processes import apart, in_chunks
 from matgen.structures.files import Found, distinct
 from matgen.structures.ordered_pieces import not_ordered, ordered
 
@@ -25,7 +25,7 @@ def with_orderings(several: Iterable[Found], most: int, jobs: int) -> Iterator[F
     Args:
         several: not read yet.
         most: orderings of each crystal at most.
-        jobs: number of processes; 1 uses this one.
+        jobs: number of processes, never this one: what dies or hangs in them ends nothing else.
     """
     return distinct(_in_order(several, most, jobs))
 
@@ -34,7 +34,7 @@ def _in_order(several: Iterable[Found], most: int, jobs: int) -> Iterator[Found]
     done: dict[int, list[Found]] = {}
     following = 0
     chunks = in_chunks(enumerate(several), CHUNK)
-    for results in in_pool(partial(_each, most=most), chunks, _given_up, jobs, ahead=2, seconds=_seconds):
+    for results in apart(partial(_each, most=most), chunks, _given_up, jobs, ahead=2, seconds=_seconds):
         done.update(results)
         while following in done:
             yield from done.pop(following)

@@ -93,7 +93,7 @@ class Disorder:
         sizes = np.bincount(self.groups) * n_cells
         rounded = [_rounded(amounts, int(size)) for amounts, size in zip(self.amounts, sizes, strict=True)]
         for amounts, numbers, size in zip(self.amounts, rounded, sizes, strict=True):
-            if any(abs(numbers[one] / size - amounts[one]) > TOLERANCE for one in amounts):
+            if any(abs(numbers[one] / size - amounts[one]) > TOLERANCE + 1e-9 for one in amounts):
                 return None
         elements = {one for amounts in self.amounts for one in amounts} - {VACANT}
         return tuple(rounded) if all(any(n.get(one) for n in rounded) for one in elements) else None

@@ -21,10 +21,13 @@ from matgen.structures.superlattices import Superlattice, n_superlattices, point
 MOST_ATOMS = 64
 """Atoms of an ordered supercell at most."""
 
+MOST_CELLS = 100
+"""Primitive cells of a supercell whose size is told, though it is not made."""
+
 MOST_POSITIONS = 256
 """Positions, occupied or not, in a supercell at most."""
 
-MOST_ARRANGEMENTS = 100_000
+MOST_ARRANGEMENTS = 300_000
 """Arrangements that are enumerated at most, in superlattices of all shapes."""
 
 MOST_WORK = 500_000
@@ -131,7 +134,7 @@ def _check_split(disorder: Disorder) -> None:
     for one in cliques(np.arange(len(near)), near):
         if (total := float(amounts[sorted(one)].sum())) > 1 + TOLERANCE * len(one):
             raise BrokenStructureError(
-                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other, of which one is occupied at once, are "
+                f"disordered: {len(one)} sites within {SPLIT:g} Å of each other are positions of one atom, and are "
                 f"occupied {total:.3g} times in sum; correct the occupancies"
             )
 
@@ -149,13 +152,16 @@ def _n_atoms(counts: tuple[dict[str, int], ...]) -> int:
 
 def _no_supercell(disorder: Disorder, *, blocked: bool) -> str:
     mixed = [amounts for amounts in disorder.amounts if len(amounts) > 1]
-    said = "; ".join(", ".join(f"{one}:{x:.3g}" for one, x in amounts.items() if one) for amounts in mixed[:4])
+    each = dict.fromkeys(", ".join(f"{one}:{x:.3g}" for one, x in amounts.items() if one) for amounts in mixed)
+    said = "; ".join(list(each)[:4])
     if blocked:
         said = f"sites closer than {SPLIT:g} Å, of which one is occupied at a time, cannot be occupied by {said}"
         return f"disordered: {said}, in the supercells that were tried; correct the occupancies"
+    smallest = next((found for n in range(1, MOST_CELLS + 1) if (found := disorder.counts(n)) is not None), None)
+    needed = f"more than {MOST_CELLS} primitive cells" if smallest is None else f"{_n_atoms(smallest):,} atoms"
     return (
-        f"disordered: in no supercell of up to {MOST_ATOMS} atoms the occupancies {said} are whole numbers of sites "
-        f"(within {TOLERANCE:g}, and no element lost); {ADVICE}"
+        f"disordered: occupancies {said} are whole numbers of sites (within {TOLERANCE:g}, and no element lost) in "
+        f"supercells of {needed} and more; more than {MOST_ATOMS} atoms are not ordered; {ADVICE}"
     )
 
 
@@ -254,7 +260,7 @@ class _Enumeration:
             logs += math.lgamma(1 + sum(numbers.values())) - sum(math.lgamma(1 + n) for n in numbers.values())
         if logs > math.log(MOST_ARRANGEMENTS) + 1e-9:
             said = f"{math.exp(logs):.2g}" if logs < 300 else f"10^{logs / math.log(10):.0f}"
-            raise TooManyError(f"about {said} arrangements (limit {MOST_ARRANGEMENTS:,})")
+            raise TooManyError(f"at least {said} arrangements (limit {MOST_ARRANGEMENTS:,})")
 
     def _arrangements(self, lattice: Superlattice, most: int) -> Numbers:
         numbers = [
