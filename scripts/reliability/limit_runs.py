@@ -6,7 +6,7 @@
 
 Each run begins in a fresh folder and is disturbed once, at a moment or with a limit drawn from `--seed`:
 
-* `term`, `hup`, `int`: SIGTERM, SIGHUP, SIGINT to its main process, at a moment drawn from its duration;
+* `term`, `hup`, `int`: SIGTERM, SIGHUP, SIGINT to its main process or to all, at a moment of its duration;
 * `full`: it writes to a file system of its own that is a part of what it needs in size;
 * `read-only`: that file system becomes read-only at a moment;
 * `memory`: it may take up to 24 MiB of address space more than it has when it starts;
@@ -48,12 +48,15 @@ Mode = Callable[[Case, random.Random, float, Path], Ended]
 
 
 def by_signal(number: int) -> Mode:
-    """Return the mode that sends a signal to the main process."""
+    """Return the mode that sends a signal to the main process, or to all as terminals and queues do."""
 
     def disturbed(case: Case, draw: random.Random, took: float, place: Path) -> Ended:
         run = Run(case.command(place / "out"), place / "log")
         if run.runs_after(draw.random() * took):
-            os.kill(run.pid, number)
+            if draw.random() < 0.5:
+                os.kill(run.pid, number)
+            else:
+                run.signal(number)
         return run.end(LONGEST)
 
     return disturbed
