@@ -7,7 +7,7 @@ import typer
 
 from matgen import __version__
 from matgen.cli import data, energy, reference
-from matgen.cli.common import BAD_INPUT, CUT_SHORT, INTERRUPTED, to_stderr, told
+from matgen.cli.common import BAD_INPUT, CUT_SHORT, INTERRUPTED, NO_MEMORY, OUT_OF_MACHINE, to_stderr, told
 from matgen.cli.design import design
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
@@ -20,6 +20,7 @@ from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
 from matgen.runtime.interrupts import signals_as_interrupts
+from matgen.runtime.memory import out_of_memory
 
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -58,6 +59,11 @@ def main() -> None:
             code = BAD_INPUT
         except (typer.Abort, KeyboardInterrupt):
             code = INTERRUPTED
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
+            if not out_of_memory(error):
+                raise
+            to_stderr(NO_MEMORY)
+            code = OUT_OF_MACHINE
     if signals and code == INTERRUPTED:  # by typer before and after what commands guard
         if not told("interrupted"):
             to_stderr(CUT_SHORT)

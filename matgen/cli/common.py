@@ -15,8 +15,10 @@ from matgen.errors import UserError
 INTERRUPTED = 130
 NOTHING_FOUND = 1
 BAD_INPUT = 2
+OUT_OF_MACHINE = 3
 
 CUT_SHORT = "interrupted; run the same command to resume"
+NO_MEMORY = "out of memory; take fewer --jobs or --processes, or smaller inputs, and call it again to resume"
 
 _told: list[str] = []
 
