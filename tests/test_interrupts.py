@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from matgen.runtime.interrupts import SIGNALS, interrupts_held_back, signals_as_interrupts
+from matgen.runtime.memory import out_of_memory
 from matgen.runtime.output import OutputError, append, replace_file, replacing, writing
 
 
@@ -52,6 +53,24 @@ def test_a_full_disk_is_an_error_that_says_so() -> None:
     path = Path("/dev/full")
     with pytest.raises(OutputError, match=r"cannot write to /dev/full: No space left"), writing(path):
         append(path, "line\n")
+
+
+def test_want_of_memory_is_recognised_however_it_is_told() -> None:
+    """By NumPy, PyTorch and the system itself, each as it says so when memory is limited; other errors are not."""
+    program = (
+        "import resource, sys, numpy, torch; from matgen.runtime.memory import out_of_memory\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "most = pages * resource.getpagesize() + 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "makers = (lambda: bytearray(2**30), lambda: numpy.ones(2**30), lambda: torch.ones(2**30))\n"
+        "for make in makers:\n"
+        "    try: make()\n"
+        "    except Exception as error: print(out_of_memory(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True"] * 3, done.stderr
+    assert not out_of_memory(RuntimeError("sizes of tensors differ"))
+    assert not out_of_memory(OSError(2, "No such file"))
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -14,6 +14,7 @@ from matgen.cli.common import (
     BAD_INPUT,
     CUT_SHORT,
     INTERRUPTED,
+    NO_MEMORY,
     NOTHING_FOUND,
     OUT_OF_MACHINE,
     flush,
@@ -34,6 +35,7 @@ from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
 from matgen.runtime.failures import of_a_path, of_the_machine
 from matgen.runtime.interrupts import signals_as_interrupts
+from matgen.runtime.memory import out_of_memory
 from matgen.runtime.plain_text import write_plainly
 from matgen.runtime.silence import silence_packages
 from matgen.runtime.workers import THREADS
@@ -79,19 +81,25 @@ def _exit_code() -> int:
     except BrokenPipeError:  # such as that of `| head`
         code = NOTHING_FOUND
         forget_output()
-    except MemoryError:
-        to_stderr("out of memory; take fewer --jobs or --processes, or smaller inputs, and call it again to resume")
-        code = OUT_OF_MACHINE
-    except OSError as error:
-        if of_a_path(error):
-            to_stderr(f"cannot use the path {str(error.filename)[:80]}: {error.strerror}; name another")
-            sys.exit(BAD_INPUT)
-        if not of_the_machine(error):
-            raise
-        to_stderr(f"cannot go on: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        code = OUT_OF_MACHINE
-        forget_output()
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        code = _code_of_machine(error)
     return code
+
+
+def _code_of_machine(error: Exception) -> int:
+    """Say in a line what the machine or a path lacks; raise what is neither."""
+    if isinstance(error, OSError) and of_a_path(error):
+        to_stderr(f"cannot use the path {str(error.filename)[:80]}: {error.strerror}; name another")
+        return BAD_INPUT
+    if out_of_memory(error):
+        to_stderr(NO_MEMORY)
+        return OUT_OF_MACHINE
+    if not of_the_machine(error):
+        raise error
+    where = getattr(error, "filename", None)
+    to_stderr(f"cannot go on: {getattr(error, 'strerror', None) or error}{f': {where}' if where else ''}")
+    forget_output()
+    return OUT_OF_MACHINE
 
 
 def main() -> None:

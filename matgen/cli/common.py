@@ -23,6 +23,7 @@ LONGEST = 1000
 """Characters of a message; a value that it quotes may have millions."""
 
 CUT_SHORT = "interrupted; run the same command to resume"
+NO_MEMORY = "out of memory; take fewer --jobs or --processes, or smaller inputs, and call it again to resume"
 
 _told: list[str] = []
 

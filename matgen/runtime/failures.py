@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from matgen.runtime.csv_lines import writable
 from matgen.runtime.output import OutputError
 
 T = TypeVar("T")
@@ -41,8 +42,7 @@ def of_a_path(error: OSError) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """Return type and message of an error as one line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-    text = "".join(letter if letter.isprintable() else "�" for letter in text)
+    text = writable(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

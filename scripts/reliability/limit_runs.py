@@ -6,10 +6,10 @@
 
 Each run begins in a fresh folder and is disturbed once, at a moment or with a limit drawn from `--seed`:
 
-* `term`, `hup`, `int`: SIGTERM, SIGHUP, SIGINT to its main process, at a moment drawn from its duration;
+* `term`, `hup`, `int`: SIGTERM, SIGHUP, SIGINT to its main process or to all, at a moment of its duration;
 * `full`: it writes to a file system of its own that is a part of what it needs in size;
 * `read-only`: that file system becomes read-only at a moment;
-* `memory`: it may take some tens of MiB of address space more than it has when it starts;
+* `memory`: it may take up to 24 MiB of address space more than it has when it starts;
 * `worker-killed`, `worker-stopped`: SIGKILL or SIGSTOP to one of its own processes, at a moment.
 
 It must then end within `LONGEST` seconds by itself, without a traceback, and with an exit code other than 1 and a last
@@ -48,12 +48,15 @@ Mode = Callable[[Case, random.Random, float, Path], Ended]
 
 
 def by_signal(number: int) -> Mode:
-    """Return the mode that sends a signal to the main process."""
+    """Return the mode that sends a signal to the main process, or to all as terminals and queues do."""
 
     def disturbed(case: Case, draw: random.Random, took: float, place: Path) -> Ended:
         run = Run(case.command(place / "out"), place / "log")
         if run.runs_after(draw.random() * took):
-            os.kill(run.pid, number)
+            if draw.random() < 0.5:
+                os.kill(run.pid, number)
+            else:
+                run.signal(number)
         return run.end(LONGEST)
 
     return disturbed
@@ -82,7 +85,7 @@ def read_only(case: Case, draw: random.Random, took: float, place: Path) -> Ende
 
 def memory(case: Case, draw: random.Random, took: float, place: Path) -> Ended:  # noqa: ARG001 (a mode)
     """Run with a limit of address space."""
-    more = draw.randint(0, 64) * MIB
+    more = draw.randint(0, 24) * MIB
 
     def limit() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

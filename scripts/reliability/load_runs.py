@@ -44,6 +44,11 @@ def memory(pids: list[int]) -> float:
     return total / 1024
 
 
+def lines(path: Path) -> int:
+    """Return the number of lines of a file, 0 if there is none."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, float | int | str]:
     """Run a design into a folder."""
     words = ["design", "-n", str(options.n), "--relax", "none", "--fast", "--processes", str(options.processes)]
@@ -61,7 +66,6 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, float | int
             most, at_most = max(most, memory(pids)), max(at_most, len(pids))
             time.sleep(LOOK_EVERY)
     wall, used = time.perf_counter() - began, waited[2]
-    found = sum(1 for _ in (folder / "candidates.jsonl").open("rb"))
     files = [path for path in folder.rglob("*") if path.is_file()]
     last = (folder.parent / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
     return {
@@ -70,15 +74,15 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, float | int
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[1], 1),
         "code": os.waitstatus_to_exitcode(waited[1]),
-        "found": found,
-        "rejected": sum(1 for _ in (folder / "rejected.jsonl").open("rb")),
-        "units": len(list((folder / "units").iterdir())),
+        "found": lines(folder / "candidates.jsonl"),
+        "rejected": lines(folder / "rejected.jsonl"),
+        "units": len(list((folder / "units").glob("*.jsonl"))),
         "wall_s": round(wall, 1),
         "cpu_s": round(used.ru_utime + used.ru_stime, 1),
         "peak_mib": round(most),
         "most_processes": at_most,
         "disk_mib": round(sum(path.stat().st_size for path in files) / 2**20, 2),
-        "units_mib": round(sum(p.stat().st_size for p in (folder / "units").iterdir()) / 2**20, 2),
+        "units_mib": round(sum(p.stat().st_size for p in (folder / "units").glob("*.jsonl")) / 2**20, 2),
         "files": len(files),
         "last": last,
     }
