@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliab
 from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
 from fuzz.mutations import COMMON, RARE, mutated
 from matgen.cli.common import to_stderr
+from matgen.screening.assess import check_files
+from matgen.screening.config import ScreenConfig
 from matgen.structures.cif import cif_text
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.models import load
@@ -148,3 +150,5 @@ def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Pa
         save_file(tensors | {name: one}, target, metadata=stored.metadata())
     with pytest.raises(WeightsError, match=f"expected finite numbers in .*, got others in {name}"):
         load("graph_energy", target)
+    with pytest.raises(WeightsError, match="expected finite numbers"):  # before any row is written
+        check_files(ScreenConfig(weights=str(tmp_path), reference="none", known="none"))
