@@ -16,9 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliab
 from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
 from fuzz.mutations import COMMON, RARE, mutated
 from matgen.cli.common import to_stderr
+from matgen.relaxation.symmetric import relax
+from matgen.screening.assess import check_files
+from matgen.screening.config import ScreenConfig
 from matgen.structures.cif import cif_text
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.models import load
+from odd_numbers import OddCalculator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,3 +152,16 @@ def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Pa
         save_file(tensors | {name: one}, target, metadata=stored.metadata())
     with pytest.raises(WeightsError, match=f"expected finite numbers in .*, got others in {name}"):
         load("graph_energy", target)
+    with pytest.raises(WeightsError, match="expected finite numbers"):  # before any row is written
+        check_files(ScreenConfig(weights=str(tmp_path), reference="none", known="none"))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_potential_that_returns_no_number_does_not_converge(place: int, odd: float) -> None:
+    values = [0.0, 0.0, 0.0]
+    values[place] = odd
+    salt = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    _, report = relax(salt, OddCalculator(*values))
+    assert not report.converged
+    assert report.reason.startswith(("exploded", "failed"))

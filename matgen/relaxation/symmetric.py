@@ -1,5 +1,6 @@
 """Relaxation of atoms and cell by any ASE calculator, keeping the initial symmetry."""
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedE
 from matgen.relaxation.calculators import potential_name
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.enthalpy import EnthalpyCalculator
-from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, Progress, failed
+from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, Progress, exploded, failed
 from matgen.structures.candidate import Relaxation
 
 # Measured on 48 crystals of the MP-20 test set with up to 12 atoms, strained and displaced within their symmetry:
@@ -117,9 +118,10 @@ def _minimise(atoms: Atoms, config: RelaxConfig) -> tuple[str, int]:
     optimizer.smax = config.smax
     volume, progress = atoms.get_volume(), Progress(config)
     for done in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
-        if done:
-            return CONVERGED, optimizer.nsteps
-        if failure := progress.failure(optimizer.nsteps, _energy(atoms), atoms.get_volume() / volume):
+        energy, volume_ratio = _energy(atoms), atoms.get_volume() / volume
+        if done:  # by forces and stress alone
+            return CONVERGED if math.isfinite(energy) else exploded(volume_ratio, energy), optimizer.nsteps
+        if failure := progress.failure(optimizer.nsteps, energy, volume_ratio):
             return failure, optimizer.nsteps
     return OUT_OF_STEPS, optimizer.nsteps
 

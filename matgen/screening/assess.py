@@ -53,7 +53,10 @@ def check_files(config: ScreenConfig) -> None:
     Raises:
         UserError: a file is missing, damaged, or does not match the others.
     """
-    screener_of(config).check_files()
+    screener = screener_of(config)
+    screener.check_files()
+    screener.predictor()
+    screener.evaluator()
 
 
 def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
