@@ -63,7 +63,7 @@ class AtWork(AbstractContextManager["AtWork"]):
         """
         self._names |= dict.fromkeys(names)
         with writing(self._path):
-            replace_file(self._path, json.dumps([*self._names, *(self.left - self._names.keys())]) + "\n")
+            replace_file(self._path, json.dumps([*self._names, *(self.left - self._names.keys())]) + "\n", wait=False)
 
     def end(self, names: Iterable[str]) -> None:
         """Note that items are done; it is written with the next that begin."""
