@@ -280,3 +280,22 @@ def test_pipes_sockets_and_devices_in_a_folder_are_rows(tmp_path: Path) -> None:
     }
     (entry,) = read_structures([tmp_path / "a.cif"])
     assert entry.error.startswith("a named pipe, not a file")
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["deflate", "bzip2", "lzma"]
+)
+def test_a_damaged_member_costs_its_own_row(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.cif", salt())
+        start = archive.fp.tell() if archive.fp else 0
+        archive.writestr("b.cif", salt() + "# " + os.urandom(4000).hex())
+        end = archive.fp.tell() if archive.fp else 0
+    data = bytearray(path.read_bytes())
+    data[start + 60 : end - 10] = bytes(255 - one for one in data[start + 60 : end - 10])
+    path.write_bytes(data)
+    (tmp_path / "c.cif").write_text(salt(), encoding="utf-8")
+    entries = list(read_structures([tmp_path]))
+    assert [entry.name.rpartition("/")[2] for entry in entries] == ["a.cif", "b.cif", "c.cif"]
+    assert [bool(entry.error) for entry in entries] == [False, True, False]

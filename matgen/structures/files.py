@@ -8,6 +8,7 @@ order; reading them is expensive and can run in other processes: `found(paths)` 
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import stat
 import struct
@@ -43,7 +44,7 @@ FORMATS_TEXT = (
 )
 """Formats in words, for messages."""
 
-DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
+DAMAGED = (*READER_ERRORS, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
 """What is raised on a damaged or too large file."""
 
 
