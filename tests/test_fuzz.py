@@ -156,6 +156,7 @@ def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Pa
         check_files(ScreenConfig(weights=str(tmp_path), reference="none", known="none"))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of NumPy, on infinity
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_a_potential_that_returns_no_number_does_not_converge(place: int, odd: float) -> None:

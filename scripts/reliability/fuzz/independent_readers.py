@@ -370,6 +370,7 @@ class Evidence:
         whole: whether the sites alone have the group that the file names.
         group: number of that group; 0 if the file gives none.
         n_atoms: sum of the multiplicities of the sites; 0 if the file gives none.
+        n_listed: number of operations that are listed, whether they can be read or not.
     """
 
     own: Crystal
@@ -381,6 +382,7 @@ class Evidence:
     whole: bool
     group: int
     n_atoms: float
+    n_listed: int
 
     @classmethod
     def of(cls, own: Crystal, like: Sequence[str], text: str, *, lists: bool) -> "Evidence":
@@ -391,7 +393,8 @@ class Evidence:
         group = next(iter(_quietly(lambda one: [group_of(one)], text)), 0)
         whole = bare is not None and not bare.differs(own) and group in own.groups
         n_atoms = next(iter(_quietly(lambda one: [atoms_by_multiplicity(one)], text)), 0.0)
-        return cls(own, like, words, lists, named, bare, whole, group, n_atoms)
+        listed = _quietly(lambda one: [len(column(block_of(one), name)) for name in OPERATIONS], text)
+        return cls(own, like, words, lists, named, bare, whole, group, n_atoms, max(listed, default=0))
 
     def explanation(self, name: str, other: Crystal, what: str) -> str:
         """Say why another reader differs."""
@@ -406,6 +409,7 @@ class Evidence:
             "takes the sites alone, and ignores the group that the file names": self.named and not self.lists and alone,
             "uses another setting than the name in the file has by spglib, or by Hall's rules": self.named
             and not self.lists,
+            "takes the sites alone, and applies none of the operations that are listed": alone and self.n_listed > 1,
             "has not the group of the number in the file": self.group in self.own.groups
             and self.group not in other.groups,
             "leaves atoms on one another": touching,
