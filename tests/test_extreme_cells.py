@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from matgen.learning.tables import values_beside
 from matgen.structures.broken import BrokenStructureError
-from matgen.structures.crystal_formats import clean
+from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.files import files_below, read_structures
+from matgen.structures.formats import Piece
+from matgen.structures.molecule_formats import read_molecule_xyz
 
 SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
 
@@ -80,3 +83,17 @@ def test_a_folder_that_may_not_be_looked_into_gets_a_row(tmp_path: Path, monkeyp
     entries = list(read_structures([tmp_path]))
     assert [Path(entry.path).name for entry in entries] == ["salt.cif", "closed"]
     assert entries[1].error == "cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("columns", ["pos:R:3:x:R:99999999999", "pos:R:3:x:R:" + "9" * 30])
+def test_a_frame_that_announces_endless_columns_is_refused_at_once(columns: str) -> None:
+    frame = f'1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:{columns}\nCu 0 0 0\n'
+    with pytest.raises(BrokenStructureError, match="more than 1000 columns"):
+        read_extxyz(frame)
+    with pytest.raises(BrokenStructureError, match="more than 1000 columns"):
+        read_molecule_xyz(frame)
+
+
+def test_the_values_beside_a_damaged_cell_are_none() -> None:
+    assert values_beside(Piece("", "extxyz", '1\nLattice="4 0 0" gap=1\nCu 0 0 0\n')) == {}
+    assert values_beside(Piece("", "extxyz", "1\ngap=1\nCu 0 0 0\n")) == {"gap": 1}

@@ -172,6 +172,9 @@ def values_beside(piece: Piece) -> dict[str, Any]:
     """Return the values stored beside a structure."""
     if isinstance(piece.content, dict):
         return {key: value for key, value in piece.content.items() if not isinstance(value, dict | list)}
-    if piece.form == "extxyz":
+    if piece.form != "extxyz":
+        return {}
+    try:
         return key_val_str_to_dict(piece.content.split("\n", 2)[1])
-    return {}
+    except ValueError:  # a damaged cell, which is the reason that reading the structure gives
+        return {}

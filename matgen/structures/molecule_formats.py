@@ -13,6 +13,7 @@ from rdkit import Chem
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.structures.broken import BrokenStructureError, one_line
+from matgen.structures.crystal_formats import check_columns
 from matgen.structures.told_charge import told_charge
 from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
@@ -29,6 +30,7 @@ def read_molecule_xyz(text: str) -> Placed:
     _, comment, *lines = text.split("\n")
     charge = told_charge(comment)
     if re.search(r"\bProperties\s*=", comment):
+        check_columns(text)
         atoms = next(read_xyz(io.StringIO(text), 0))
         smiles = atoms.info.get("smiles", "")
         atomic_numbers, positions = atoms.numbers, atoms.positions
