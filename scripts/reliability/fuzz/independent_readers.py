@@ -60,7 +60,8 @@ class Crystal:
         """Say what differs; empty if nothing does."""
         names = {*self.counts, *other.counts}
         if any(abs(self.counts.get(x, 0) - other.counts.get(x, 0)) > ATOM * self.counts.get(x, 1) for x in names):
-            same = np.isclose(*(sum(one.counts.values()) / one.volume for one in (self, other)), rtol=ATOM)
+            atoms, others = (sum(one.counts.values()) for one in (self, other))
+            same = np.isclose(atoms * other.volume, others * self.volume, rtol=ATOM)  # which may be flat
             share, shares = ({x: n / sum(c.counts.values()) for x, n in c.counts.items()} for c in (self, other))
             if same and all(abs(share.get(x, 0) - shares.get(x, 0)) < 1e-3 for x in names):
                 return ""  # another cell of the same lattice
