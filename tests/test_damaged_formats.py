@@ -53,3 +53,45 @@ def test_instructions_of_a_res_are_no_atoms(tmp_path: Path) -> None:
     lines = "L.S. 4\nPLAN 20 0.1\nDFIX_2 1 0.5 0.2 0.3\nTREF\n+other.txt\nMOLE 1\nFRAG 17 4 4 4 90 90 90\n"
     lines += "Cs9 1 0.1 0.2 0.3\nFEND\nWGHT 0.1 0.2\nAFIX 0\n"
     assert said(tmp_path / "a.res", f"{SALT}{lines}{ATOMS}END\n") == ["Cs1 Cl1"]
+
+
+# ---------------------------------------------------------------- PDB
+
+
+def cell(edge: float, group: str = "P 1") -> str:
+    return f"CRYST1{edge:9.3f}{edge:9.3f}{edge:9.3f}{90:7.2f}{90:7.2f}{90:7.2f} {group:<11}   1\n"
+
+
+def atom(number: int, symbol: str, place: float, *, element: str | None = None, other: str = " ") -> str:
+    """Return an atom on the diagonal; `other` marks an alternative position."""
+    xyz = f"{place:8.3f}" * 3
+    told = symbol if element is None else element
+    return f"HETATM{number:5d} {symbol:>2}  {other}UNK A   1    {xyz}{1:6.2f}{0:6.2f}          {told:>2}\n"
+
+
+def pair(edge: float) -> str:
+    return atom(1, "CS", 0.0) + atom(2, "CL", edge / 2)
+
+
+FRAMES = {
+    "between": "{0}MODEL        1\n{1}ENDMDL\nREMARK next\n{2}MODEL        2\n{3}ENDMDL\nEND\n",
+    "within": "MODEL        1\n{0}{1}ENDMDL\nMODEL        2\n{2}{3}ENDMDL\n",
+    "without an end": "{0}MODEL        1\n{1}{2}MODEL        2\n{3}",
+    "by END": "{0}{1}END\n{2}{3}END\n",
+    "by the next cell": "{0}{1}{2}{3}",
+}
+
+
+@pytest.mark.parametrize("layout", FRAMES)
+def test_each_model_of_a_pdb_has_the_cell_that_was_told_last(tmp_path: Path, layout: str) -> None:
+    text = FRAMES[layout].format(cell(4.1), pair(4.1), cell(6.0), pair(6.0))
+    found = read(tmp_path / "a.pdb", text)
+    assert [one.crystal and one.crystal.formula for one in found] == ["Cs1 Cl1", "Cs1 Cl1"]
+    assert [one.crystal.lattice.a for one in found if one.crystal] == pytest.approx([4.1, 6.0])
+    assert [one.crystal.frac_coords[1, 0] for one in found if one.crystal] == pytest.approx([0.5, 0.5])
+
+
+def test_models_of_a_pdb_share_a_cell_and_an_empty_one_is_told(tmp_path: Path) -> None:
+    text = f"{cell(4.1)}MODEL        1\n{pair(4.1)}ENDMDL\nMODEL        2\nENDMDL\n{pair(4.1)}"
+    assert said(tmp_path / "a.pdb", text) == ["Cs1 Cl1", "no atoms", "Cs1 Cl1"]
+    assert said(tmp_path / "b.pdb", f"{pair(4.1)}{cell(4.1)}END\n") == ["Cs1 Cl1"]

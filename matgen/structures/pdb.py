@@ -19,20 +19,34 @@ FULL = 0.995
 """Occupancy from which an atom of a molecule is there."""
 
 
+ATOMS = frozenset({"ATOM", "HETATM"})
+ENDS = frozenset({"MODEL", "ENDMDL", "END"})
+OF_CELL = ("CRYST1", "ORIGX", "SCALE", "MTRIX")
+"""Records of the atoms, of what ends those of a model, and of a cell, which holds for all models that follow."""
+
+
 def models(text: str) -> Iterator[str]:
-    """Yield the text of each model, with the records before the first one."""
+    """Yield the text of each model, with the records before the first one and the cell that holds for it.
+
+    Programs write CRYST1 before, within or between models, and frames that only END or the next CRYST1 ends.
+    """
     head: list[str] = []
     model: list[str] | None = None
     found = False
     for line in text.splitlines(keepends=True):
-        if line.startswith("MODEL "):
-            model, found = [], True
-        elif line.startswith("ENDMDL") and model is not None:
+        record = line[:6].rstrip()
+        next_cell = record == "CRYST1" and any(one.startswith("CRYST1") for one in head)
+        if model is not None and (record in ENDS or (next_cell and model)):
             yield "".join([*head, *model])
-            model = None
-        elif model is not None:
+            model, found = None, True
+        if record == "MODEL":
+            model = []
+        elif record.startswith(OF_CELL):
+            head = [*([one for one in head if not one.startswith(OF_CELL)] if next_cell else head), line]
+        elif record in ATOMS or model is not None:
+            model = model or []
             model.append(line)
-        elif not found:
+        elif not found and record not in ENDS:
             head.append(line)
     if model is not None or not found:
         yield "".join([*head, *(model or [])])
