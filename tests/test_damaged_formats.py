@@ -95,3 +95,39 @@ def test_models_of_a_pdb_share_a_cell_and_an_empty_one_is_told(tmp_path: Path) -
     text = f"{cell(4.1)}MODEL        1\n{pair(4.1)}ENDMDL\nMODEL        2\nENDMDL\n{pair(4.1)}"
     assert said(tmp_path / "a.pdb", text) == ["Cs1 Cl1", "no atoms", "Cs1 Cl1"]
     assert said(tmp_path / "b.pdb", f"{pair(4.1)}{cell(4.1)}END\n") == ["Cs1 Cl1"]
+
+
+MATRIX = "MTRIX1{0:4d}  1.000000  0.000000  0.000000     {1:10.5f}    {2}\n" + "".join(
+    f"MTRIX{row}{{0:4d}}  {row == 1:.6f}  {row == 2:.6f}  {row == 3:.6f}        0.00000    {{2}}\n" for row in (2, 3)
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            pair(6.0) + atom(3, "CA", 1.5, element=""),
+            "the element of the atom CA is not told in columns 77 and 78",
+        ),
+        (pair(6.0) + atom(3, "ZZ", 1.5), "the element of the atom ZZ is not told"),
+        (pair(6.0) + atom(3, "CL", 1.5, other="A") + atom(4, "CL", 4.5, other="B"), "alternative positions (A, B)"),
+        (MATRIX.format(1, 0.0, 1) + MATRIX.format(2, 4.0, " ") + pair(6.0), "1 copies by MTRIX are not listed"),
+    ],
+)
+def test_a_pdb_that_leaves_atoms_open_is_refused(tmp_path: Path, body: str, reason: str) -> None:
+    (error,) = said(tmp_path / "a.pdb", cell(6.0) + body)
+    assert reason in error
+
+
+def test_copies_that_a_pdb_lists_and_one_chosen_alternative_are_read(tmp_path: Path) -> None:
+    given = MATRIX.format(1, 0.0, 1) + MATRIX.format(2, 4.0, 1)
+    assert said(tmp_path / "a.pdb", cell(6.0) + given + pair(6.0)) == ["Cs1 Cl1"]
+    assert said(tmp_path / "b.pdb", cell(6.0) + atom(1, "CS", 0.0) + atom(2, "CL", 3.0, other="A")) == ["Cs1 Cl1"]
+
+
+def test_a_pdb_without_a_group_is_read_as_p1_with_a_remark(tmp_path: Path) -> None:
+    (untold,) = read(tmp_path / "a.pdb", cell(6.0, "") + pair(6.0))
+    (told,) = read(tmp_path / "b.pdb", cell(6.0) + pair(6.0))
+    assert untold.crystal == told.crystal
+    assert "nothing about symmetry, and is read as P 1" in untold.note
+    assert told.note == ""
