@@ -131,3 +131,51 @@ def test_a_pdb_without_a_group_is_read_as_p1_with_a_remark(tmp_path: Path) -> No
     assert untold.crystal == told.crystal
     assert "nothing about symmetry, and is read as P 1" in untold.note
     assert told.note == ""
+
+
+# ---------------------------------------------------------------- animated XSF
+
+VECTORS = "PRIMVEC{0}\n{1} 0 0\n0 {1} 0\n0 0 {1}\n"
+STEP = "PRIMCOORD {0}\n2 1\nCs 0 0 0\n17 {1} {1} {1}\n"
+FIXED = "# two steps\nANIMSTEPS 2\n\nCRYSTAL\n" + VECTORS.format("", 4.1) + STEP.format(1, 2.05) + STEP.format(2, 2.0)
+VARIABLE = (
+    "ANIMSTEPS 2\nCRYSTAL\n"
+    + VECTORS.format(" 1", 4.1)
+    + STEP.format(1, 2.05)
+    + VECTORS.format(" 2", 6.0)
+    + STEP.format(2, 3.0)
+)
+
+
+def test_steps_of_an_animation_have_their_cells(tmp_path: Path) -> None:
+    for text, edges, places in ((FIXED, [4.1, 4.1], [2.05, 2.0]), (VARIABLE, [4.1, 6.0], [2.05, 3.0])):
+        crystals = [one.crystal for one in read(tmp_path / "a.axsf", text) if one.crystal]
+        assert [one.lattice.a for one in crystals] == pytest.approx(edges)
+        assert [one.cart_coords[1, 0] for one in crystals] == pytest.approx(places)
+        assert {one.formula for one in crystals} == {"Cs1 Cl1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (FIXED.replace("PRIMCOORD 2", "K 2 0 0\nPRIMCOORD 2"), ["announces 2 atoms and lists 3", "Cs1 Cl1"]),
+        (FIXED + "K 2 0 0\n", ["Cs1 Cl1", "announces 2 atoms and lists 3"]),
+        (FIXED.replace("Cs 0 0 0\n", "", 1), ["damaged: expected CRYSTAL", "Cs1 Cl1"]),
+        (FIXED.replace("17 2.05 2.05", "17 2.05 x"), ["not readable as xsf: ", "Cs1 Cl1"]),
+        (
+            FIXED.replace("ANIMSTEPS 2", "ANIMSTEPS 3"),
+            ["Cs1 Cl1", "Cs1 Cl1", "announces 3 steps (ANIMSTEPS), and holds 2"],
+        ),
+        (
+            FIXED.replace("ANIMSTEPS 2", "ANIMSTEPS 1"),
+            ["Cs1 Cl1", "Cs1 Cl1", "announces 1 steps (ANIMSTEPS), and holds 2"],
+        ),
+        (FIXED.replace("ANIMSTEPS 2", "ANIMSTEPS"), ["Cs1 Cl1", "Cs1 Cl1", "announces no number of steps"]),
+        (VARIABLE.replace(VECTORS.format(" 2", 6.0), ""), ["Cs1 Cl1", "expected a cell (PRIMVEC 2) of this step"]),
+        (FIXED.replace("CRYSTAL", "SLAB"), ["repeats along a and b", "repeats along a and b"]),
+    ],
+)
+def test_a_damaged_step_is_told_beside_those_that_are_whole(tmp_path: Path, text: str, expected: list[str]) -> None:
+    results = said(tmp_path / "a.axsf", text)
+    assert len(results) == len(expected)
+    assert all(part in result for part, result in zip(expected, results, strict=True)), results
