@@ -119,6 +119,10 @@ def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
         (optimade(nsites=6), "has 4 sites, and says 6"),
         (optimade(chemical_formula_reduced="O2Zn"), "its formula is O2Zn"),
         (optimade(dimension_types=[1, 1, 0]), "repeats along three axes"),
+        (optimade(nperiodic_dimensions=2), "repeats along three axes, got nperiodic_dimensions 2"),
+        (optimade(structure_features=["implicit_atoms"]), "no site holds (implicit_atoms)"),
+        (optimade(structure_features=["assemblies"]), "alternatives of each other (assemblies)"),
+        (optimade(assemblies=[{"sites_in_groups": [[0], [1]]}]), "alternatives of each other (assemblies)"),
         (optimade(species=vacancy, species_at_sites=["Zn1", "Zn1", "O", "O"]), "disordered"),
     ]
     for value, reason in cases:
@@ -126,6 +130,23 @@ def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
         (entry,) = read_structures([tmp_path / "x.json"])
         assert entry.structure is None
         assert reason in entry.error, entry.error
+
+
+def test_features_that_change_no_site_are_no_obstacle(tmp_path: Path) -> None:
+    told = optimade(nperiodic_dimensions=3, structure_features=["disorder"], assemblies=None)
+    (tmp_path / "x.json").write_text(json.dumps(told))
+    check(tmp_path / "x.json", 1)
+
+
+@pytest.mark.parametrize("n_told", [4, [4], 8, [8]])
+def test_a_dictionary_of_cdvae_is_held_against_its_number_of_atoms(tmp_path: Path, n_told: int | list[int]) -> None:
+    value = {"frac_coords": CRYSTAL.frac_coords.tolist(), "atom_types": list(CRYSTAL.atomic_numbers)}
+    value |= {"lengths": list(CRYSTAL.lattice.abc), "angles": list(CRYSTAL.lattice.angles), "num_atoms": n_told}
+    (tmp_path / "x.json").write_text(json.dumps(value))
+    (entry,) = read_structures([tmp_path / "x.json"])
+    assert entry.error == (
+        "" if n_told in (4, [4]) else "the structure contradicts its file: it has 4 sites, and says 8"
+    )
 
 
 def test_tables_of_pandas_are_read_in_every_orientation(tmp_path: Path) -> None:

@@ -79,27 +79,58 @@ def crystal_of(value: Mapping[str, Any]) -> Structure | FromFile | Placed | None
     if set(value) >= OPTIMADE:
         return _optimade(value)
     if set(value) >= CDVAE:
-        lattice = Lattice.from_parameters(*value["lengths"], *value["angles"])
-        return Structure(lattice, [Element.from_Z(int(z)) for z in value["atom_types"]], value["frac_coords"])
+        return _cdvae(value)
     if set(value) >= COMPACT:
         return Structure(value["lattice"], value["species"], value["frac_coords"])
     return read_row(value) if set(value) >= ROW else None
 
 
+def _cdvae(value: Mapping[str, Any]) -> FromFile:
+    lattice = Lattice.from_parameters(*value["lengths"], *value["angles"])
+    structure = Structure(lattice, [Element.from_Z(int(z)) for z in value["atom_types"]], value["frac_coords"])
+    told = value.get("num_atoms")
+    return FromFile(structure) if told is None else FromFile(structure, (), _faithful([_count(told, structure)]))
+
+
 def _optimade(value: Mapping[str, Any]) -> FromFile:
-    if list(value.get("dimension_types") or (1, 1, 1)) != [1, 1, 1]:
-        raise BrokenStructureError(
-            "no crystal: expected dimension_types [1, 1, 1], a cell that repeats along three axes"
-        )
+    _check_features(value)
     kinds = {one["name"]: _species(one) for one in value.get("species") or ()}
     names: Sequence[str] = value["species_at_sites"]
     species = [kinds.get(name, {name: 1.0}) for name in names]
     structure = Structure(
         value["lattice_vectors"], species, value["cartesian_site_positions"], coords_are_cartesian=True
     )
-    said = list(_comparisons(value, structure))
-    contradictions = tuple(contradiction for _, contradiction in said if contradiction)
-    return FromFile(structure, (), Faithfulness(tuple(name for name, _ in said), contradictions))
+    return FromFile(structure, (), _faithful(list(_comparisons(value, structure))))
+
+
+def _check_features(value: Mapping[str, Any]) -> None:
+    """Refuse a structure of OPTIMADE that does not repeat along three axes, or whose sites are not the whole of it.
+
+    Raises:
+        BrokenStructureError: it is such a one.
+    """
+    dimension, axes = value.get("nperiodic_dimensions"), list(value.get("dimension_types") or (1, 1, 1))
+    if axes != [1, 1, 1] or dimension not in {None, 3}:
+        raise BrokenStructureError(
+            "no crystal: expected dimension_types [1, 1, 1], a cell that repeats along three axes, "
+            f"got {axes if dimension in {None, 3} else f'nperiodic_dimensions {dimension}'}"
+        )
+    features = value.get("structure_features") or ()
+    if "implicit_atoms" in features:
+        raise BrokenStructureError("it has atoms that no site holds (implicit_atoms); place them")
+    if "assemblies" in features or value.get("assemblies"):
+        raise BrokenStructureError("disordered: its sites are alternatives of each other (assemblies); choose one")
+
+
+def _faithful(said: Sequence[tuple[str, str]]) -> Faithfulness:
+    return Faithfulness(
+        tuple(name for name, _ in said), tuple(contradiction for _, contradiction in said if contradiction)
+    )
+
+
+def _count(told: Any, structure: Structure) -> tuple[str, str]:
+    n_told = told[0] if isinstance(told, list) and len(told) == 1 else told
+    return "number of sites", "" if n_told == len(structure) else f"it has {len(structure)} sites, and says {n_told}"
 
 
 def _species(one: Mapping[str, Any]) -> dict[str, float]:
@@ -120,8 +151,7 @@ def _comparisons(value: Mapping[str, Any], structure: Structure) -> Iterator[tup
     """Yield what is compared, with its contradiction."""
     n_sites, formula = value.get("nsites"), value.get("chemical_formula_reduced")
     if n_sites is not None:
-        said = f"it has {len(structure)} sites, and says {n_sites}"
-        yield "number of sites", "" if n_sites == len(structure) else said
+        yield _count(n_sites, structure)
     if isinstance(formula, str) and structure.is_ordered:
         found = structure.composition.reduced_composition
         same = Composition(formula).reduced_composition.almost_equals(found)

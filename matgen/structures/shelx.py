@@ -91,26 +91,38 @@ def _elements(lines: Sequence[list[str]]) -> list[str]:
 
 
 def _atoms(lines: Sequence[list[str]], n_elements: int) -> Iterator[list[str]]:
-    """Yield the words of each atom: name, number of its element, coordinates, occupancy."""
-    begun = False
+    """Yield the words of each atom behind SFAC: name, number of its element, coordinates, occupancy.
+
+    Raises:
+        BrokenStructureError: a line is neither an instruction nor an atom.
+    """
+    begun = in_fragment = False
     for words in lines:
-        begun = begun or words[0].upper() == "SFAC"
-        if not begun or len(words) < 5 or not words[1].isdigit() or not 1 <= int(words[1]) <= n_elements:
+        word = words[0].upper().partition("_")[0]  # without the residue that it is for
+        begun = begun or word == "SFAC"
+        in_fragment = word != "FEND" and (in_fragment or word == "FRAG")  # its atoms are those of a model
+        if not begun or in_fragment or word.startswith("+") or INSTRUCTION.fullmatch(word):
             continue
-        if INSTRUCTION.fullmatch(words[0].upper()) or not all(
-            re.fullmatch(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)", word) for word in words[2:5]
-        ):
-            continue
+        if len(words) < 5 or not words[1].isdigit() or not all(NUMBER.fullmatch(one) for one in words[2:]):
+            raise BrokenStructureError(
+                "expected an instruction, or an atom with the number of its element and three coordinates, "
+                f"got {' '.join(words)[:60]!r}"
+            )
+        if not 1 <= int(words[1]) <= n_elements:
+            raise BrokenStructureError(f"{words[0]} is of element {words[1]}, and SFAC has {n_elements}")
         yield words
 
 
+NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+
 INSTRUCTION = re.compile(
-    "ABIN|ACTA|AFIX|ANIS|ANSC|ANSR|BASF|BIND|BLOC|BOND|BUMP|CELL|CGLS|CHIV|CONF|CONN|DAMP|DANG|DEFS|DELU|"
-    "DFIX|DISP|EADP|EQIV|EXTI|EXYZ|FEND|FLAT|FMAP|FRAG|FREE|FVAR|GRID|HFIX|HTAB|ISOR|LATT|LAUE|LIST|"
-    "L[.]S[.]|MERG|MORE|MOVE|MPLA|NCSY|NEUT|OMIT|PART|PLAN|PRIG|RESI|RIGU|RTAB|SADI|SAME|SFAC|SHEL|SIMU|"
-    "SIZE|SPEC|STIR|SUMP|SWAT|SYMM|TEMP|TWIN|TWST|UNIT|WGHT|WIGL|WPDB|XNPD|ZERR"
+    "ABIN|ACTA|AFIX|ANIS|ANSC|ANSR|BASF|BEDE|BIND|BLOC|BOND|BUMP|CELL|CGLS|CHIV|CONF|CONN|DAMP|DANG|DEFS|DELU|"
+    "DFIX|DISP|EADP|EGEN|EQIV|ESEL|EXTI|EXYZ|FEND|FIND|FLAT|FMAP|FRAG|FREE|FRES|FVAR|GRID|GROU|HFIX|HOPE|HTAB|ILSF|"
+    "INIT|ISOR|LATT|LAUE|LIST|LONE|L[.]S[.]|MERG|MIND|MOLE|MORE|MOVE|MPLA|NCSY|NEUT|NTRY|OMIT|PART|PATS|PATT|PHAN|"
+    "PLAN|PRIG|PSEE|PSMF|RESI|RIGU|RTAB|SADI|SAME|SEED|SFAC|SHEL|SIMU|SIZE|SKIP|SLIM|SPEC|SPIN|STIR|SUBX|SUMP|SWAT|"
+    "SYMM|TANG|TEMP|TEST|TEXP|TIME|TREF|TWIN|TWST|UNIT|VECT|WEED|WGHT|WIGL|WPDB|XHAB|XNPD|ZERR"
 )
-"""Words that begin no atom."""
+"""Words of SHELXL, SHELXS and SHELXD that begin no atom."""
 
 
 def _operations(lattice: Sequence[str], listed: Sequence[Sequence[str]]) -> list[gemmi.Op]:

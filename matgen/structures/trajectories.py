@@ -8,11 +8,10 @@ atoms are read.
 import io
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ase.io.xsf import iread_xsf
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.formats import Piece
@@ -28,6 +27,14 @@ KEPT = ("numbers", "pbc", "cell")
 
 SCALARS = "fiub"
 """Kinds of arrays that are read: real, integer, boolean."""
+
+
+COORDINATES = frozenset({"PRIMCOORD", "ATOMS"})
+SECTIONS = COORDINATES | {"PRIMVEC", "CONVVEC", "CONVCOORD"}
+"""Words that begin a section, with the number of the step behind them; those of COORDINATES end a step."""
+
+KINDS = frozenset({"CRYSTAL", "SLAB", "POLYMER", "MOLECULE"})
+"""Words that say along which axes the cell repeats."""
 
 
 def frames(data: bytes) -> Iterator[Piece]:
@@ -90,12 +97,52 @@ def _array(data: bytes, told: Mapping[str, Any], order: str, name: str) -> np.nd
 
 def is_animated(text: str) -> bool:
     """Return whether an XSF holds several steps."""
-    lines = (line.strip() for line in io.StringIO(text))
-    return next((line for line in lines if line and not line.startswith("#")), "").startswith("ANIMSTEPS")
+    return next(_lines(text), "").startswith("ANIMSTEPS")
 
 
 def animation(text: str) -> Iterator[Piece]:
-    """Yield the steps of an animated XSF as rows of JSON."""
-    for index, atoms in enumerate(iread_xsf(io.StringIO(text))):
-        row = {"numbers": atoms.numbers.tolist(), "positions": atoms.positions.tolist(), "pbc": atoms.pbc.tolist()}
-        yield Piece(f"#{index}", "json", row | {"cell": atoms.cell.array.tolist()})
+    """Yield the steps of an animated XSF, and the reason why it holds more or fewer than it announces."""
+    announced = next(_lines(text)).split()[1:2]
+    count = 0
+    for step, reason in _steps(text):
+        yield Piece(f"#{count}", None, None, reason) if reason else Piece(f"#{count}", "xsf", step)
+        count += 1
+    if announced != [str(count)]:
+        said = " ".join(announced) or "no number of"
+        yield Piece(f"#{count}", None, None, f"damaged: it announces {said} steps (ANIMSTEPS), and holds {count}")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines that are neither blank nor a comment."""
+    stripped = (line.strip() for line in io.StringIO(text))
+    return (line for line in stripped if line and not line.startswith("#"))
+
+
+def _steps(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the text of each step as an XSF, or the reason why it is none.
+
+    A cell (PRIMVEC) without a number holds for all steps that follow, another one for the step of its number.
+    """
+    kind, cell, cell_of = "", [""], ""
+    for section in _sections(text):
+        word, number = (*section[0].split(), "")[:2]
+        if word in KINDS:
+            kind = word
+        elif word == "PRIMVEC":
+            cell, cell_of = ["PRIMVEC", *section[1:]], number
+        elif word == "PRIMCOORD" and cell_of not in {"", number}:
+            yield "", f"damaged: expected a cell (PRIMVEC {number}) of this step, got that of step {cell_of}"
+        elif word in COORDINATES:
+            head = [kind] if kind not in {"", "MOLECULE"} else []
+            yield "\n".join([*head, *(cell if word == "PRIMCOORD" else []), word, *section[1:]]) + "\n", ""
+
+
+def _sections(text: str) -> Iterator[Sequence[str]]:
+    """Yield the lines of each section; those of densities are a section too."""
+    section: list[str] = []
+    for line in _lines(text):
+        if section and (line.split()[0] in SECTIONS | KINDS or line.startswith("BEGIN_")):
+            yield section
+            section = []
+        section.append(line)
+    yield section
