@@ -13,7 +13,10 @@ from matgen.structures.broken import BrokenStructureError, one_line
 HAS_CELL = re.compile(r"_cell[_.]length_a\b", re.IGNORECASE)
 """The item by which a text, or a block, describes a crystal."""
 
-DETERMINING = ("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_occ", "_sym", "_space_group")
+DETERMINING = (
+    *("_cell_length", "_cell_angle", "_sym", "_space_group"),
+    *("_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract", "_atom_site_occ"),
+)
 """Beginnings of the items that make the crystal."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -78,7 +81,8 @@ def _items(block: Any) -> dict[str, list[str]]:
     for name, values in _named_values(block):
         before = items.get(name)
         if before and any(map(_plain, before)):
-            if before != values and any(map(_plain, values)) and name.startswith(DETERMINING):
+            other = [*map(_plain, values)] != [*map(_plain, before)] and any(map(_plain, values))
+            if other and name.startswith(DETERMINING):
                 raise BrokenStructureError(f"it gives {name} twice, with different values; leave one out")
             continue
         items[name] = values
