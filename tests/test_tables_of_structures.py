@@ -59,6 +59,23 @@ def test_a_cell_holds_a_structure_in_any_notation(tmp_path: Path, column: str, c
     check(tmp_path / "a.csv", 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (cif_text(CRYSTAL) + cif_text(CRYSTAL).replace("Zn", "Cd"), "expected one crystal, got 2, data_"),
+        (Poscar(CRYSTAL).get_str() + Poscar(CRYSTAL).get_str(), "expected one crystal, got 2 POSCARs"),
+    ],
+)
+def test_two_crystals_in_one_cell_or_one_text_of_json_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.csv").write_text(table(",", "structure", text))
+    (tmp_path / "b.json").write_text(json.dumps({"structure": text}))
+    entries = list(read_structures([tmp_path / "a.csv", tmp_path / "b.json"], None))
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry.structure is None
+        assert reason in entry.error, entry.error
+
+
 def test_an_empty_cell_leaves_the_next_column_to_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,canonical_smiles,cif\n1,CCO,\n2,,\n")
     first, second = read_structures([tmp_path / "a.csv"], None)

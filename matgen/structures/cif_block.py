@@ -37,20 +37,23 @@ class CifBlock:
 
     @classmethod
     def of(cls, text: str) -> "CifBlock":
-        """Read the first block of a text that has a cell.
+        """Read the block of a text that has a cell.
 
         Raises:
-            BrokenStructureError: the text is no CIF, or has no cell.
+            BrokenStructureError: the text is no CIF, or has no cell, or several.
         """
         try:
             document = gemmi.cif.read_string(_ascii(text), check_level=0)
         except (ValueError, RuntimeError) as error:
             raise BrokenStructureError(f"not readable as cif: {one_line(error)}") from error
-        blocks = [cls(_items(block)) for block in document]
-        found = next((block for block in blocks if "_cell_length_a" in block.items), None)
-        if found is None:
+        blocks = [(block.name, cls(_items(block))) for block in document]
+        found = [(name, block) for name, block in blocks if "_cell_length_a" in block.items]
+        if not found:
             raise BrokenStructureError("not readable as cif: it has no cell (_cell_length_a)")
-        return found
+        if len(found) > 1:
+            several = ", ".join(f"data_{name}" for name, _ in found)
+            raise BrokenStructureError(f"expected one crystal, got {len(found)}, {several[:80]}; give each on its own")
+        return found[0][1]
 
     def column(self, name: str) -> list[str]:
         """Values of an item; empty text for `.` and `?`."""

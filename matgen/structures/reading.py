@@ -30,7 +30,7 @@ from matgen.structures.molecule_formats import (
 )
 from matgen.structures.pdb import read_pdb
 from matgen.structures.periodic import check_periodic
-from matgen.structures.poscar import is_head, read_poscar
+from matgen.structures.poscar import is_head, parts, read_poscar
 from matgen.structures.pymatgen_warnings import remarks
 from matgen.structures.shelx import read_res
 from matgen.templates.molecular_geometry import Placed
@@ -191,6 +191,8 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
     if HAS_CELL.search(text):
         return read_cif(text)
     if is_head(text.splitlines()[:7]):
+        if (n := len(list(parts(text)))) > 1:
+            raise BrokenStructureError(f"expected one crystal, got {n} POSCARs in one text; give each on its own")
         return read_poscar(text)
     return _read_json(value_of(text))
 
