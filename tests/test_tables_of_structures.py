@@ -130,6 +130,30 @@ def test_the_json_of_other_programs_is_read(tmp_path: Path) -> None:
     check(tmp_path / "ase.json", 2)
 
 
+def test_a_mapping_of_structures_may_hold_other_things_of_which_none_vanishes(tmp_path: Path) -> None:
+    poscar = Poscar(CRYSTAL).get_str()
+    network = {
+        "frac_coords": CRYSTAL.frac_coords.tolist(),
+        "atom_types": list(CRYSTAL.atomic_numbers),
+        "lengths": list(CRYSTAL.lattice.abc),
+        "angles": list(CRYSTAL.lattice.angles),
+    }
+    told = {"version": 2, "about": "two of many", "elements": ["Zn", "O"], "final": True}
+    good = {"a": CRYSTAL.as_dict(), "b": poscar, "c": str(CRYSTAL.as_dict()), "d": network, "e": optimade()}
+    bad = {"failed": None, "settings": {"cutoff": 500}, "more": [CRYSTAL.as_dict()], "cut": "data_x\n_cell_len"}
+    (tmp_path / "x.json").write_text(json.dumps(told | good | bad))
+    entries = {entry.name: entry for entry in read_structures([tmp_path / "x.json"], None)}
+    assert set(entries) == {f"x.json#{name}" for name in good | bad}
+    for name in good:
+        crystal = entries[f"x.json#{name}"].crystal
+        assert crystal is not None, name
+        assert crystal.composition == CRYSTAL.composition
+    for name in bad:
+        assert entries[f"x.json#{name}"].structure is None
+    assert "keys cutoff" in entries["x.json#settings"].error
+    assert "NoneType" in entries["x.json#failed"].error
+
+
 def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:
     vacancy = [{"name": "Zn1", "chemical_symbols": ["Zn", "vacancy"], "concentration": [0.5, 0.5]}]
     cases = [

@@ -16,8 +16,9 @@ from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.cif_reader import read_cif
 from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
-from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
+from matgen.structures.formats import Format, Piece, has_cell, likely_kind
 from matgen.structures.json_crystals import crystal_of
+from matgen.structures.json_keys import HOLDERS
 from matgen.structures.json_text import value_of
 from matgen.structures.molecule_formats import (
     molecule_of,
