@@ -323,6 +323,24 @@ def test_sites_are_read_as_they_are_meant(sites: str, formula: str, remark: str)
     assert remark in remarks
 
 
+@pytest.mark.parametrize(
+    ("loop", "reason"),
+    [
+        ("_atom_site_label\n_atom_site_occupancy\nF1 0.5\nCa1 1.0\n", "gives _atom_site_label twice"),
+        ("_atom_site_label\n_atom_site_type_symbol\nF1 F\nCa1 Ca\n", "gives _atom_site_label twice"),
+        ("_atom_site_type_symbol\nF\nCa\n", "gives _atom_site_type_symbol twice"),
+        ("_atom_site_occupancy\n1.0\n0.5\n1.0\n", "one _atom_site_occupancy for each of its 2 sites, got 3"),
+    ],
+)
+def test_a_second_loop_of_sites_in_another_order_is_refused(loop: str, reason: str) -> None:
+    assert reason in refusal(cif(named("F m -3 m") + FLUORITE + "loop_\n" + loop))
+
+
+def test_a_second_loop_of_the_same_sites_is_read() -> None:
+    loop = "loop_\n_atom_site_label\n_atom_site_occupancy\n'Ca1' 1.0\nF1 1.0\n"
+    assert read_cif(cif(named("F m -3 m") + FLUORITE + loop)).structure.composition.formula == "Ca4 F8"
+
+
 def test_a_label_is_the_element_that_the_formula_has() -> None:
     sites = UNTYPED + "CD1 0.1 0.2 0.3\nHB1 0.4 0.1 0.2\n"
     assert "C or Cd" in refusal(cif(listed("x,y,z") + sites))

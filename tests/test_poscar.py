@@ -98,6 +98,12 @@ def test_elements_are_those_of_the_title_or_beside_the_atoms_or_refused() -> Non
         read_poscar("\n".join(RUTILE.splitlines()[:-2]))
 
 
+@pytest.mark.parametrize("behind", ["", " O", " T T T", " T T T O", " ! O"])
+def test_an_atom_beyond_the_numbers_of_atoms_is_refused(behind: str) -> None:
+    with pytest.raises(BrokenStructureError, match="more coordinates than the 6 atoms"):
+        read_poscar(f"{RUTILE}.25 .25 .25{behind}\n")
+
+
 def test_several_structures_in_one_file_are_all_rows(tmp_path: Path) -> None:
     moving = Poscar(read_poscar(RUTILE).structure, velocities=[[0.1, 0.2, 0.3]] * 6).get_str()
     path = tmp_path / "all.vasp"

@@ -59,6 +59,23 @@ def test_a_cell_holds_a_structure_in_any_notation(tmp_path: Path, column: str, c
     check(tmp_path / "a.csv", 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (cif_text(CRYSTAL) + cif_text(CRYSTAL).replace("Zn", "Cd"), "expected one crystal, got 2, data_"),
+        (Poscar(CRYSTAL).get_str() + Poscar(CRYSTAL).get_str(), "expected one crystal, got 2 POSCARs"),
+    ],
+)
+def test_two_crystals_in_one_cell_or_one_text_of_json_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.csv").write_text(table(",", "structure", text))
+    (tmp_path / "b.json").write_text(json.dumps({"structure": text}))
+    entries = list(read_structures([tmp_path / "a.csv", tmp_path / "b.json"], None))
+    assert len(entries) == 3
+    for entry in entries:
+        assert entry.structure is None
+        assert reason in entry.error, entry.error
+
+
 def test_an_empty_cell_leaves_the_next_column_to_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,canonical_smiles,cif\n1,CCO,\n2,,\n")
     first, second = read_structures([tmp_path / "a.csv"], None)
@@ -111,6 +128,30 @@ def test_the_json_of_other_programs_is_read(tmp_path: Path) -> None:
         for _ in range(2):
             database.write(AseAtomsAdaptor.get_atoms(CRYSTAL, msonable=False))
     check(tmp_path / "ase.json", 2)
+
+
+def test_a_mapping_of_structures_may_hold_other_things_of_which_none_vanishes(tmp_path: Path) -> None:
+    poscar = Poscar(CRYSTAL).get_str()
+    network = {
+        "frac_coords": CRYSTAL.frac_coords.tolist(),
+        "atom_types": list(CRYSTAL.atomic_numbers),
+        "lengths": list(CRYSTAL.lattice.abc),
+        "angles": list(CRYSTAL.lattice.angles),
+    }
+    told = {"version": 2, "about": "two of many", "elements": ["Zn", "O"], "final": True}
+    good = {"a": CRYSTAL.as_dict(), "b": poscar, "c": str(CRYSTAL.as_dict()), "d": network, "e": optimade()}
+    bad = {"failed": None, "settings": {"cutoff": 500}, "more": [CRYSTAL.as_dict()], "cut": "data_x\n_cell_len"}
+    (tmp_path / "x.json").write_text(json.dumps(told | good | bad))
+    entries = {entry.name: entry for entry in read_structures([tmp_path / "x.json"], None)}
+    assert set(entries) == {f"x.json#{name}" for name in good | bad}
+    for name in good:
+        crystal = entries[f"x.json#{name}"].crystal
+        assert crystal is not None, name
+        assert crystal.composition == CRYSTAL.composition
+    for name in bad:
+        assert entries[f"x.json#{name}"].structure is None
+    assert "keys cutoff" in entries["x.json#settings"].error
+    assert "NoneType" in entries["x.json#failed"].error
 
 
 def test_optimade_is_held_against_its_own_words(tmp_path: Path) -> None:

@@ -31,9 +31,6 @@ VECTOR = re.compile(rf"\s*{NUMBER}(?:\s+{NUMBER}){{2}}\s*")
 OF_AIMS = frozenset({"atom", "atom_frac", "lattice_vector", "initial_charge"})
 """Words of a geometry of FHI-aims that make the structure."""
 
-ROW = frozenset({"numbers", "positions"})
-"""Keys of a row of a database or trajectory of ASE."""
-
 
 def of_atoms(atoms: Atoms, charge: float | None = None) -> Structure | Placed:
     """Return the crystal of atoms that repeat along three axes, or the molecule of those that do not repeat.

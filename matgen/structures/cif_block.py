@@ -13,7 +13,10 @@ from matgen.structures.broken import BrokenStructureError, one_line
 HAS_CELL = re.compile(r"_cell[_.]length_a\b", re.IGNORECASE)
 """The item by which a text, or a block, describes a crystal."""
 
-DETERMINING = ("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_occ", "_sym", "_space_group")
+DETERMINING = (
+    *("_cell_length", "_cell_angle", "_sym", "_space_group"),
+    *("_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract", "_atom_site_occ"),
+)
 """Beginnings of the items that make the crystal."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -34,20 +37,23 @@ class CifBlock:
 
     @classmethod
     def of(cls, text: str) -> "CifBlock":
-        """Read the first block of a text that has a cell.
+        """Read the block of a text that has a cell.
 
         Raises:
-            BrokenStructureError: the text is no CIF, or has no cell.
+            BrokenStructureError: the text is no CIF, or has no cell, or several.
         """
         try:
             document = gemmi.cif.read_string(_ascii(text), check_level=0)
         except (ValueError, RuntimeError) as error:
             raise BrokenStructureError(f"not readable as cif: {one_line(error)}") from error
-        blocks = [cls(_items(block)) for block in document]
-        found = next((block for block in blocks if "_cell_length_a" in block.items), None)
-        if found is None:
+        blocks = [(block.name, cls(_items(block))) for block in document]
+        found = [(name, block) for name, block in blocks if "_cell_length_a" in block.items]
+        if not found:
             raise BrokenStructureError("not readable as cif: it has no cell (_cell_length_a)")
-        return found
+        if len(found) > 1:
+            several = ", ".join(f"data_{name}" for name, _ in found)
+            raise BrokenStructureError(f"expected one crystal, got {len(found)}, {several[:80]}; give each on its own")
+        return found[0][1]
 
     def column(self, name: str) -> list[str]:
         """Values of an item; empty text for `.` and `?`."""
@@ -78,7 +84,8 @@ def _items(block: Any) -> dict[str, list[str]]:
     for name, values in _named_values(block):
         before = items.get(name)
         if before and any(map(_plain, before)):
-            if before != values and any(map(_plain, values)) and name.startswith(DETERMINING):
+            other = [*map(_plain, values)] != [*map(_plain, before)] and any(map(_plain, values))
+            if other and name.startswith(DETERMINING):
                 raise BrokenStructureError(f"it gives {name} twice, with different values; leave one out")
             continue
         items[name] = values

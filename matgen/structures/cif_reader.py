@@ -70,7 +70,7 @@ class Choice:
 
 
 def read_cif(text: str) -> FromFile:
-    """Return the first crystal of a CIF, compared with what the file says.
+    """Return the crystal of a CIF, compared with what the file says.
 
     Raises:
         BrokenStructureError: the file does not determine a crystal, or contradicts itself.

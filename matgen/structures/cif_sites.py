@@ -99,6 +99,7 @@ def read_sites(block: CifBlock) -> CifSites:
         raise BrokenStructureError("expected sites with fractional coordinates (_atom_site_fract_x, _y and _z)")
     if n_sites > MOST_SITES:
         raise BrokenStructureError(f"{n_sites} sites; more than {MOST_SITES} are not read")
+    _check_rows(block, n_sites)
     labels = _filled(block.column(LABEL), n_sites)
     types = _filled(block.column(TYPE), n_sites)
     flags = _filled(block.column("_atom_site_calc_flag"), n_sites)
@@ -156,6 +157,13 @@ def _check_groups(block: CifBlock, sites: Sequence[CifSite], labels: Sequence[st
     several = {group.lstrip("-") for group in groups} - {"", "0"}
     if len(several) > 1 and all(site.occupancy > 0.995 for site in sites):
         raise BrokenStructureError("disordered: it lists alternative positions (_atom_site_disorder_group); choose one")
+
+
+def _check_rows(block: CifBlock, n_sites: int) -> None:
+    """Refuse elements, labels and occupancies of a second loop that is of other sites than the coordinates."""
+    for name in (LABEL, TYPE, OCCUPANCY):
+        if (n := len(block.column(name))) not in {0, n_sites}:
+            raise BrokenStructureError(f"expected one {name} for each of its {n_sites} sites, got {n}; use one loop")
 
 
 def _filled(column: list[str], n_sites: int) -> list[str]:

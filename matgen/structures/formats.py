@@ -11,8 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from matgen.structures.candidate import KindName
-from matgen.structures.cif_block import HAS_CELL
-from matgen.structures.poscar import is_head
+from matgen.structures.json_keys import CELL, HOLDERS, MOLECULE, ROW, SITES, is_structure
 
 Format = Literal[
     "cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv",
@@ -54,9 +53,6 @@ NAMES: dict[Format, re.Pattern[str]] = {
     "aims": re.compile(r"(.*[._-])?geometry\.in(\.next_step)?"),
 }
 """Names of files whose suffix tells no format."""
-
-HOLDERS = ("structure", "cif", "final_structure", "initial_structure")
-"""Keys of a JSON object, and columns of a CSV table, that may hold a structure; `smiles` is tried after them."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +101,17 @@ _KINDS: dict[Format, KindName] = {
 
 def _kind_of_json(value: Any) -> KindName | None:
     if isinstance(value, str):
-        crystal = HAS_CELL.search(value) or re.search("[\"']lattice[\"']", value) or is_head(value.splitlines()[:7])
-        return "crystal" if crystal else None
+        return "crystal" if is_structure(value) else None
     if not isinstance(value, dict):
         return None
-    if {"lattice", "lattice_vectors", "lengths"} & set(value) or "lattice_vectors" in (value.get("attributes") or ()):
+    if CELL & set(value) or "lattice_vectors" in (value.get("attributes") or ()):
         return "crystal"
     held = next((key for key in HOLDERS if key in value), None)
-    if held is not None and not {"sites", "cart_coords"} & set(value):
+    if held is not None and not SITES & set(value):
         return _kind_of_json(value[held])
-    if {"numbers", "positions"} <= set(value):
+    if set(value) >= ROW:
         return "crystal" if any(_numbers(value.get("pbc", value.get("cell")))) else "molecule"
-    return "molecule" if {"sites", "cart_coords", "smiles", "inchi"} & set(value) else None
+    return "molecule" if MOLECULE & set(value) else None
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -9,19 +9,11 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
-from matgen.structures.atomic_formats import ROW, read_row
+from matgen.structures.atomic_formats import read_row
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.faithful import Faithfulness, FromFile
-from matgen.structures.formats import HOLDERS
+from matgen.structures.json_keys import CDVAE, COMPACT, HOLDERS, OPTIMADE, ROW, STRUCTURES
 from matgen.templates.molecular_geometry import Placed
-
-OPTIMADE = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
-CDVAE = frozenset({"frac_coords", "atom_types", "lengths", "angles"})
-COMPACT = frozenset({"lattice", "species", "frac_coords"})
-"""Keys by which each is known."""
-
-STRUCTURES = frozenset({"lattice", "sites", "cart_coords", "smiles", "inchi", *HOLDERS}) | OPTIMADE
-"""Keys of an object that is a structure, or holds one."""
 
 PARTS_OF_FULL = 1e-3
 

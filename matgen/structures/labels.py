@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from matgen.runtime.csv_lines import writable
-from matgen.structures.formats import HOLDERS, Piece
+from matgen.structures.formats import Piece
 from matgen.structures.ids import KEYS, PAIR, id_of
+from matgen.structures.json_keys import COMPACT, HOLDERS, STRUCTURES
 
 Label = float | int | str
 
@@ -25,13 +26,7 @@ LONGEST_NAME, LONGEST = 60, 120
 LARGEST = 2**53
 """Integers below it are numbers of a table without rounding."""
 
-STRUCTURE = frozenset(
-    {
-        *HOLDERS,
-        *("lattice", "sites", "species", "cart_coords", "frac_coords", "charge", "smiles", "inchi", "template"),
-        *("properties", "pbc", "type", "user", "ctime", "mtime"),
-    }
-)
+STRUCTURE = STRUCTURES | COMPACT | {"charge", "template", "properties", "pbc", "type", "user", "ctime", "mtime"}
 """Keys of a structure, and of who wrote it, in lower case."""
 
 INNER = ("data", "attributes", "key_value_pairs", "properties")

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import IO, Any
+from typing import IO
 
 from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.csv_pieces import rows, text_of
-from matgen.structures.formats import HOLDERS, Format, Piece
+from matgen.structures.formats import Format, Piece
 from matgen.structures.json_crystals import rows_of
+from matgen.structures.json_keys import named_structures
 from matgen.structures.json_text import is_json_lines, value_of
 from matgen.structures.pdb import models
 from matgen.structures.poscar import parts
@@ -224,18 +225,10 @@ def _values(text: str) -> Iterator[Piece]:
         yield from (Piece(f"#{name}", "json", item) for name, item in wrapped)
     elif isinstance(value, list) and value:
         yield from (Piece(f"#{index}", "json", item) for index, item in enumerate(value))
-    elif isinstance(value, dict) and value and not _is_structure(value) and all(map(_is_structure, value.values())):
-        yield from (Piece(f"#{name}", "json", item) for name, item in value.items())
+    elif isinstance(value, dict) and (named := named_structures(value)):
+        yield from (Piece(f"#{name}", "json", item) for name, item in named)
     else:
         yield Piece("", "json", value)
-
-
-def _is_structure(value: Any) -> bool:
-    """Return whether a JSON value is a structure or holds one, by its keys."""
-    if isinstance(value, str):
-        return HAS_CELL.search(value) is not None
-    keys = {"lattice", "sites", "cart_coords", "smiles", "inchi", *HOLDERS}
-    return isinstance(value, dict) and not keys.isdisjoint(value)
 
 
 _STREAMED: dict[Format, Callable[[io.TextIOWrapper], Iterator[Piece]]] = {

@@ -96,7 +96,7 @@ def read_poscar(text: str) -> FromFile:
         raise BrokenStructureError("the POSCAR does not say whether coordinates are Direct or Cartesian; add that line")
     cartesian = lines[at].strip()[:1].lower() in {"c", "k"}
     rows = _coordinates(lines, at + 1, sum(counts), n_flags=3 * selective)
-    if len(lines) > (after := at + 1 + len(rows)) and _n_numbers(lines[after]) >= 3:
+    if len(lines) > (after := at + 1 + len(rows)) and len(_leading_numbers(lines[after])) >= 3:
         raise BrokenStructureError(f"the POSCAR lists more coordinates than the {len(rows)} atoms that it counts")
     coords = np.array([row.coords for row in rows])
     symbols, remarks = _symbols(lines[0], names, counts, rows)

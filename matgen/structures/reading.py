@@ -16,8 +16,9 @@ from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.cif_reader import read_cif
 from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.faithful import Faithfulness, FromFile
-from matgen.structures.formats import HOLDERS, Format, Piece, has_cell, likely_kind
+from matgen.structures.formats import Format, Piece, has_cell, likely_kind
 from matgen.structures.json_crystals import crystal_of
+from matgen.structures.json_keys import HOLDERS
 from matgen.structures.json_text import value_of
 from matgen.structures.molecule_formats import (
     molecule_of,
@@ -30,7 +31,7 @@ from matgen.structures.molecule_formats import (
 )
 from matgen.structures.pdb import read_pdb
 from matgen.structures.periodic import check_periodic
-from matgen.structures.poscar import is_head, read_poscar
+from matgen.structures.poscar import is_head, parts, read_poscar
 from matgen.structures.pymatgen_warnings import remarks
 from matgen.structures.shelx import read_res
 from matgen.templates.molecular_geometry import Placed
@@ -191,6 +192,8 @@ def _read_text(text: str) -> Structure | Placed | FromFile:
     if HAS_CELL.search(text):
         return read_cif(text)
     if is_head(text.splitlines()[:7]):
+        if (n := len(list(parts(text)))) > 1:
+            raise BrokenStructureError(f"expected one crystal, got {n} POSCARs in one text; give each on its own")
         return read_poscar(text)
     return _read_json(value_of(text))
 
