@@ -14,6 +14,7 @@ from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.files import files_below, read_structures
 from matgen.structures.formats import Piece
 from matgen.structures.molecule_formats import read_molecule_xyz
+from matgen.structures.operations import parsed
 
 SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
 
@@ -97,3 +98,9 @@ def test_a_frame_that_announces_endless_columns_is_refused_at_once(columns: str)
 def test_the_values_beside_a_damaged_cell_are_none() -> None:
     assert values_beside(Piece("", "extxyz", '1\nLattice="4 0 0" gap=1\nCu 0 0 0\n')) == {}
     assert values_beside(Piece("", "extxyz", "1\ngap=1\nCu 0 0 0\n")) == {"gap": 1}
+
+
+def test_a_long_operation_is_refused_at_once() -> None:
+    """A parser of operations takes the third power of their length: thousands of digits would take hours."""
+    with pytest.raises(ValueError, match="is no symmetry operation"):
+        parsed(("x, y, z+" + "1" * 100_000,))

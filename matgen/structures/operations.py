@@ -95,6 +95,10 @@ def products(first: Operations, second: Operations) -> Operations:
     return _distinct(rotations, shifts.reshape(-1, 3))
 
 
+LONGEST = 100
+"""Most characters of an operation."""
+
+
 @lru_cache(maxsize=1024)
 def parsed(texts: Sequence[str]) -> Operations:
     """Parse operations such as `-y, x-y, z+1/3`; the identity is added if it is missing.
@@ -109,6 +113,8 @@ def parsed(texts: Sequence[str]) -> Operations:
 
 
 def _parsed_one(text: str) -> tuple[Numbers, Numbers]:
+    if len(text) > LONGEST:  # the parser takes the third power of the length
+        raise ValueError(f"{text[:20]}… is no symmetry operation of a crystal")
     try:
         op = gemmi.Op(text.replace('"', "").replace("'", ""))
         rotation = np.array(op.rot) / gemmi.Op.DEN
