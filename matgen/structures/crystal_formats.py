@@ -1,14 +1,12 @@
 """Read crystals from an extxyz frame, and refuse what is no ordered crystal of elements."""
 
-import io
-
 import numpy as np
-from ase.io.extxyz import read_xyz
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
 from matgen.structures.broken import BrokenStructureError
+from matgen.structures.extxyz_frame import read_frame
 from matgen.structures.periodic import check_periodic
 
 SMALLEST_VOLUME = 0.1
@@ -25,9 +23,10 @@ def read_extxyz(text: str) -> Structure:
     """Return the crystal of an extxyz frame that has a cell.
 
     Raises:
-        BrokenStructureError: the cell does not repeat along three axes, or an element is unknown.
+        BrokenStructureError: the cell does not repeat along three axes, an element is unknown, atoms are
+            partly there, or it contradicts itself.
     """
-    atoms = next(read_xyz(io.StringIO(text), 0))
+    atoms = read_frame(text)
     if atoms.cell.rank < 3:
         raise BrokenStructureError("no crystal: expected a cell (Lattice=...) that repeats along three axes")
     check_periodic(atoms.pbc)
