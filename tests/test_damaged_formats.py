@@ -179,3 +179,50 @@ def test_a_damaged_step_is_told_beside_those_that_are_whole(tmp_path: Path, text
     results = said(tmp_path / "a.axsf", text)
     assert len(results) == len(expected)
     assert all(part in result for part, result in zip(expected, results, strict=True)), results
+
+
+# ---------------------------------------------------------------- extxyz
+
+LATTICE = 'Lattice="4.1 0 0 0 4.1 0 0 0 4.1"'
+
+
+def frame(comment: str, *rows: str) -> str:
+    return "\n".join([str(len(rows)), comment, *rows]) + "\n"
+
+
+OF_SYMBOLS = "Properties=species:S:1:pos:R:3"
+
+
+@pytest.mark.parametrize(
+    ("comment", "rows", "reason"),
+    [
+        (f"{LATTICE} {OF_SYMBOLS}:occupancy:R:1", ("Cs 0 0 0 0.5", "Cl 2 2 2 1"), "an atom has occupancy 0.5"),
+        (f"{LATTICE} {OF_SYMBOLS}:occ:R:1", ("Cs 0 0 0 nan", "Cl 2 2 2 1"), "disordered: an atom has occ nan"),
+        (f"{LATTICE} {OF_SYMBOLS} occupancy=half", ("Cs 0 0 0", "Cl 2 2 2"), "an atom has occupancy nan"),
+        (f"{LATTICE} {LATTICE.replace('4.1', '6')}", ("Cs 0 0 0", "Cl 2 2 2"), "its comment has Lattice 2 times"),
+        (f"{LATTICE} {OF_SYMBOLS}:Z:I:1", ("Cs 0 0 0 55", "Cl 2 2 2 35"), "an atom is Cl, and its atomic number is 35"),
+        (
+            f"{LATTICE} Properties=Z:I:1:species:S:1:pos:R:3",
+            ("3 Cs 0 0 0", "17 Cl 2 2 2"),
+            "is Cs, and its atomic number is 3",
+        ),
+        (f"{OF_SYMBOLS}:occupancy:R:1", ("H 0 0 0 0.5", "Cl 1.27 0 0 1"), "disordered: an atom has occupancy 0.5"),
+    ],
+)
+def test_an_extxyz_that_is_disordered_or_contradicts_itself_is_refused(
+    tmp_path: Path, comment: str, rows: tuple[str, str], reason: str
+) -> None:
+    (found,) = read(tmp_path / "a.extxyz", frame(comment, *rows))
+    assert reason in found.error
+
+
+def test_an_extxyz_that_agrees_with_itself_is_read(tmp_path: Path) -> None:
+    cases = [
+        (f"{LATTICE} {OF_SYMBOLS}:Z:I:1", "Cs 0 0 0 55", "Cl 2 2 2 17"),
+        (f"{LATTICE} {OF_SYMBOLS}:Z:I:1", "Cs1+ 0 0 0 55", "cl 2 2 2 17"),
+        (f"{LATTICE} Properties=Z:I:1:pos:R:3", "55 0 0 0", "17 2 2 2"),
+        (f"{LATTICE} {OF_SYMBOLS}:occupancy:R:1", "Cs 0 0 0 1.0", "Cl 2 2 2 0.999"),
+        (f'{LATTICE} note="was Lattice = 4 Lattice=5" {OF_SYMBOLS}', "Cs 0 0 0", "Cl 2 2 2"),
+    ]
+    for comment, *rows in cases:
+        assert said(tmp_path / "a.extxyz", frame(comment, *rows)) == ["Cs1 Cl1"], comment

@@ -64,6 +64,16 @@ def test_molecules_of_ase_keep_their_charge() -> None:
     assert [row.candidate.template for row in rows if row.candidate] == ["O", "[OH-]", "[NH4+]", "O"]
 
 
+def test_occupancies_of_ase_are_no_ordered_crystal() -> None:
+    by_atom, by_kind, full = (bulk("NaCl", "rocksalt", a=5.64) for _ in range(3))
+    by_atom.set_array("occupancy", np.array([0.5, 1.0]))
+    by_kind.info["occupancy"] = {"0": {"Na": 0.5, "K": 0.5}, "1": {"Cl": 1.0}}
+    full.info["occupancy"] = {"0": {"Na": 1.0}, "1": {"Cl": 1.0}}
+    full.set_array("occupancies", np.ones(2))
+    rows = screened([by_atom, by_kind, full])
+    assert [row.error.partition(";")[0] for row in rows] == ["disordered: an atom has occupancy 0.5"] * 2 + [""]
+
+
 def test_what_is_neither_is_a_row_with_a_reason() -> None:
     strange = bulk("Cu")
     strange.numbers[0] = 0

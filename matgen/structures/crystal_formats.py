@@ -1,15 +1,12 @@
 """Read crystals from an extxyz frame, and refuse what is no ordered crystal of elements."""
 
-import io
-import re
-
 import numpy as np
-from ase.io.extxyz import read_xyz
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.periodic_table import Element
 from pymatgen.core.structure import Structure
 
 from matgen.structures.broken import BrokenStructureError
+from matgen.structures.extxyz_frame import read_frame
 from matgen.structures.periodic import check_periodic
 
 SMALLEST_VOLUME = 0.1
@@ -17,9 +14,6 @@ SMALLEST_VOLUME = 0.1
 
 FARTHEST = 1e4
 """Cells; an atom further away is a wrong number, and its place within the cell is lost to rounding."""
-
-MOST_COLUMNS = 1000
-"""Of the lines of an extxyz."""
 
 LONGEST, SHORTEST = 2e3, 0.3
 """Å; a vector of a cell beyond these is a wrong number. The neighbours of such atoms would take all memory."""
@@ -29,30 +23,16 @@ def read_extxyz(text: str) -> Structure:
     """Return the crystal of an extxyz frame that has a cell.
 
     Raises:
-        BrokenStructureError: the cell does not repeat along three axes, or an element is unknown.
+        BrokenStructureError: the cell does not repeat along three axes, an element is unknown, atoms are
+            partly there, or it contradicts itself.
     """
-    check_columns(text)
-    atoms = next(read_xyz(io.StringIO(text), 0))
+    atoms = read_frame(text)
     if atoms.cell.rank < 3:
         raise BrokenStructureError("no crystal: expected a cell (Lattice=...) that repeats along three axes")
     check_periodic(atoms.pbc)
     if not atoms.numbers.all():
         raise BrokenStructureError(f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element")
     return Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
-
-
-def check_columns(text: str) -> None:
-    """Refuse a frame whose comment announces more columns than a line has: the reader would make room for each.
-
-    Raises:
-        BrokenStructureError: it does.
-    """
-    announced = re.search(r"\bProperties\s*=\s*[\"']?([^\s\"']*)", text.split("\n", 2)[1], re.IGNORECASE)
-    numbers = (
-        [int(word) for word in announced[1].split(":") if word.isdecimal() and len(word) < 20] if announced else []
-    )
-    if sum(numbers) > MOST_COLUMNS or (announced and re.search(r"\d{20}", announced[1])):
-        raise BrokenStructureError(f"its Properties announce more than {MOST_COLUMNS} columns; correct them")
 
 
 def clean(structure: Structure) -> Structure:

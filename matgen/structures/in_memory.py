@@ -9,6 +9,7 @@ from pymatgen.core.structure import IMolecule, IStructure, Molecule, Structure
 
 from matgen.runtime.failures import guarded
 from matgen.structures.candidate import KindName
+from matgen.structures.extxyz_frame import disordered
 from matgen.structures.formats import Piece
 from matgen.structures.ids import id_among
 from matgen.structures.labels import kept
@@ -46,8 +47,8 @@ def _unfit(atoms: Atoms) -> str:
         return "no atoms"
     if not atoms.numbers.all():
         return f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element"
-    if "occupancy" in atoms.info:
-        return "disordered: its atoms have occupancies; give a Structure of pymatgen, which `order` takes"
+    if reason := disordered(atoms):
+        return reason
     if atoms.pbc.any() and not atoms.pbc.all():
         return "no crystal: expected a cell that repeats along three axes"
     return "its cell has no volume" if atoms.pbc.all() and not atoms.cell.volume else ""

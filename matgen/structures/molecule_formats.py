@@ -3,17 +3,15 @@
 What the text does not give, hydrogens or a geometry, is generated and noted.
 """
 
-import io
 import re
 
 import numpy as np
-from ase.io.extxyz import read_xyz
 from pymatgen.core.structure import Molecule
 from rdkit import Chem
 
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.structures.broken import BrokenStructureError, one_line
-from matgen.structures.crystal_formats import check_columns
+from matgen.structures.extxyz_frame import read_frame
 from matgen.structures.told_charge import told_charge
 from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
@@ -30,8 +28,7 @@ def read_molecule_xyz(text: str) -> Placed:
     _, comment, *lines = text.split("\n")
     charge = told_charge(comment)
     if re.search(r"\bProperties\s*=", comment):
-        check_columns(text)
-        atoms = next(read_xyz(io.StringIO(text), 0))
+        atoms = read_frame(text)
         smiles = atoms.info.get("smiles", "")
         atomic_numbers, positions = atoms.numbers, atoms.positions
         charge = round(float(atoms.get_initial_charges().sum())) if charge is None else charge
