@@ -177,6 +177,35 @@ def test_the_setting_follows_the_cell() -> None:
     assert "do not fit its cell" in refusal(cif(operations("R -3 m:H") + FLUORITE, (4.7,) * 3, (57,) * 3))
 
 
+def test_a_number_alone_is_the_standard_setting_with_a_remark_where_others_agree() -> None:
+    number = "_space_group_IT_number {}\n"
+    zirconia = SITES + "Zr1 Zr 0.275 0.04 0.208\n"
+    cell = (5.15, 5.21, 5.31), (90.0, 99.2, 90.0)
+    made = read_cif(cif(number.format(14) + zirconia, *cell))
+    named_so = read_cif(cif(named("P 1 21/c 1") + zirconia, *cell))
+    assert np.allclose(made.structure.frac_coords, named_so.structure.frac_coords)
+    assert "number 14 alone is read in the standard setting P 1 21/c 1; P 1 21/n 1" in "; ".join(made.remarks)
+    # A symbol tells the setting, and a group of one setting leaves nothing open.
+    assert "standard setting" not in "; ".join(named_so.remarks)
+    assert read_cif(cif(number.format(225) + CONFIRMED + FLUORITE)).remarks == ()
+    # Where the standard setting does not fit the cell, the only one that does is read.
+    turned = SITES + "Zr1 Zr 0.208 0.275 0.04\n"
+    made = read_cif(cif(number.format(4) + turned, (5.31, 5.15, 5.21), (90, 90, 99.2)))
+    assert "read in the setting P 1 1 21" in "; ".join(made.remarks)
+    assert "origin or axes are meant, P 1 1 21/a or" in refusal(
+        cif(number.format(14) + turned, (5.31, 5.15, 5.21), (90, 90, 99.2))
+    )
+
+
+def test_a_symbol_that_is_known_without_its_spaces_alone_is_told() -> None:
+    quartz = SITES + "Si1 Si 0.1 0.2 0.3\n"
+    cell = (4.9, 4.9, 5.4), (90, 90, 120)
+    made = read_cif(cif(named("P 3 2") + quartz, *cell))
+    assert "its space group P 3 2 is read as P 32" in made.remarks
+    for symbol in ("P 32", "P32", "P 3 2 1", "P 3"):
+        assert read_cif(cif(named(symbol) + quartz, *cell)).remarks == (), symbol
+
+
 # ---------------------------------------------------------------- contradictions
 
 CONFIRMED = "_chemical_formula_sum 'Ca F2'\n_cell_formula_units_Z 4\n"

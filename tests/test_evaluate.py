@@ -187,6 +187,23 @@ def test_pairs_by_the_identifiers_of_both(crystals: list[Structure]) -> None:
     assert named.how == "file name of the prediction and id of the true structure"
 
 
+def test_pairs_by_the_folders_of_files_of_one_name(crystals: list[Structure]) -> None:
+    """One folder for each structure is how calculations lie on a disk."""
+    truth = [entry(f"true/{i}/POSCAR", s) for i, s in enumerate(crystals[:4])]
+    order = (2, 0, 3, 1)
+    for name in ("gen/{}/POSCAR", "gen/{}/CONTCAR", "gen/{}/relaxed/a.cif.gz", "all.zip/{}.cif", "{}.cif"):
+        found = paired([entry(name.format(i), crystals[i]) for i in order], truth)
+        assert places(found) == [1, 3, 0, 2], name
+        assert "path" in found.how
+    few = paired([entry(f"gen/{i}/POSCAR", crystals[i]) for i in (3, 1)], truth)
+    assert places(few) == [-1, 1, -1, 0]
+    titled = [replace(entry(f"gen/{i}/POSCAR", crystals[i]), id="relaxed") for i in order]
+    named = [replace(one, id="relaxed") for one in truth]
+    assert places(paired(titled, named)) == [1, 3, 0, 2]  # an identifier of all is none
+    with pytest.raises(EvaluationError, match="got 4 with 'POSCAR'"):
+        paired([entry(f"gen/{i}/POSCAR", crystals[0]) for i in "abcd"], truth)
+
+
 def test_ambiguous_identifiers_are_refused(crystals: list[Structure]) -> None:
     truth = [replace(entry(f"truth.csv#{i}", s), id=f"ex-{i}") for i, s in enumerate(crystals[:4])]
     twice = [replace(entry(f"made.csv#{n}", crystals[i]), id=f"ex-{i}") for n, i in enumerate((0, 1, 1, 2))]

@@ -12,10 +12,14 @@ from matgen.evaluation.crystal_rows import CrystalRow
 from matgen.evaluation.findings import EvaluationError
 from matgen.metrics import Bootstrap, Estimate, match_everyone, match_rate
 from matgen.structures.files import Entry
-from matgen.structures.ids import natural, stem
+from matgen.structures.ids import natural, stem, told_apart
 
-KEYS: dict[str, Callable[[Entry], str]] = {"id": lambda entry: entry.id, "file name": lambda entry: stem(entry.name)}
-"""What an entry may be recognised by."""
+KEYS: dict[str, Callable[[Sequence[Entry]], list[str]]] = {
+    "id": lambda entries: [entry.id for entry in entries],
+    "file name": lambda entries: [stem(entry.name) for entry in entries],
+    "path": lambda entries: told_apart([entry.name for entry in entries]),
+}
+"""What entries may be recognised by."""
 
 MOST_STRANGE = 0.5
 """Share of the smaller side that may find no partner by an identifier; with more, identifiers agree by chance."""
@@ -60,35 +64,34 @@ class Pairing:
 def paired(entries: Sequence[Entry], truth: Sequence[Entry]) -> Pairing:
     """Pair true structures with entries.
 
-    They are paired by the identifiers that both sides carry, or by their file names; if nothing agrees, in natural
-    order (`gen_2` before `gen_10`), if both sides have the same number.
+    They are paired by the identifiers that both sides carry, or by their file names, or by their folders; if nothing
+    agrees, in natural order (`gen_2` before `gen_10`), if both sides have the same number.
 
     Raises:
-        EvaluationError: neither is possible, an identifier occurs twice, few identifiers agree, or a true structure
-            cannot be read.
+        EvaluationError: none is possible, as where each identifier that agrees occurs twice, or few agree, or a true
+            structure cannot be read.
     """
     for entry in truth:
         if entry.structure is None:
             raise EvaluationError(f"expected every true structure to be readable, but {entry.name}: {entry.error}")
     structures = [crystal for crystal in (entry.crystal for entry in truth) if crystal is not None]
-    sides = [{name: _keys(side, key) for name, key in KEYS.items()} for side in (entries, truth)]
+    sides = [{name: key(side) for name, key in KEYS.items()} for side in (entries, truth)]
+    faults = []
     for (ours, found), (theirs, wanted) in sorted(
         product(sides[0].items(), sides[1].items()), key=lambda both: both[0][0] != both[1][0]
     ):
         agreeing = set(filter(None, found)) & set(wanted)
         if not agreeing or "" in wanted:
             continue
-        _check_keys(found, "predictions", agreeing)
-        _check_keys(wanted, "true structures", agreeing)
-        if len(agreeing) < (1 - MOST_STRANGE) * min(len(found), len(wanted)):
-            raise EvaluationError(
-                f"expected predictions and true structures that share their identifiers or have none, got {len(found)} "
-                f"and {len(wanted)} of which {len(agreeing)} agree, such as {min(agreeing)!r}; give both the same ones"
-            )
+        if fault := _fault(found, wanted, agreeing):
+            faults.append(fault)
+            continue
         place = {key: index for index, key in enumerate(found) if key}
         pairs = tuple((true, place.get(key, -1)) for key, true in zip(wanted, structures, strict=True))
         how = ours if ours == theirs else f"{ours} of the prediction and {theirs} of the true structure"
         return Pairing(pairs, how, len(found) - len(agreeing))
+    if faults:
+        raise EvaluationError(faults[0])
     if len(entries) != len(truth):
         raise EvaluationError(
             f"expected predictions named as the true structures, or as many: got {len(entries)} predictions, such as "
@@ -102,26 +105,25 @@ def _natural_order(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(names)), key=names.__getitem__)
 
 
-def _keys(entries: Sequence[Entry], key: Callable[[Entry], str]) -> list[str]:
-    return [key(entry) for entry in entries]
-
-
 def _called(entry: Entry) -> str:
     return f"{entry.name} with id {entry.id}" if entry.id else entry.name
 
 
-def _check_keys(keys: Sequence[str], whose: str, agreeing: set[str]) -> None:
-    """Check that no identifier that agrees occurs twice.
-
-    Raises:
-        EvaluationError: one does.
-    """
-    key, count = Counter(one for one in keys if one in agreeing).most_common(1)[0]
-    if count > 1:
-        raise EvaluationError(
-            f"expected one of the {whose} for each identifier, got {count} with {key!r}; give each its own, or "
-            "evaluate one prediction of each at a time"
-        )
+def _fault(found: Sequence[str], wanted: Sequence[str], agreeing: set[str]) -> str:
+    """Say why predictions and true structures cannot be paired by their keys; empty if they can."""
+    for keys, whose in ((found, "predictions"), (wanted, "true structures")):
+        key, count = Counter(one for one in keys if one in agreeing).most_common(1)[0]
+        if count > 1:
+            return (
+                f"expected one of the {whose} for each identifier, got {count} with {key!r}; give each its own, or "
+                "evaluate one prediction of each at a time"
+            )
+    if len(agreeing) >= (1 - MOST_STRANGE) * min(len(found), len(wanted)):
+        return ""
+    return (
+        f"expected predictions and true structures that share their identifiers or have none, got {len(found)} "
+        f"and {len(wanted)} of which {len(agreeing)} agree, such as {min(agreeing)!r}; give both the same ones"
+    )
 
 
 def _in_order(

@@ -5,7 +5,7 @@ agrees; otherwise the file is refused with the contradiction. Nothing is taken f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pymatgen.core.lattice import Lattice
@@ -117,7 +117,9 @@ class _Reader:
         listed, fault = self._listed()
         told = self.told
         if listed is None and not fault:
-            return self._by_name(told)
+            choice = self._by_name(told)
+            said = filter(None, (choice.remark, told.respaced, self._left_open(told, choice.attempt)))
+            return replace(choice, remark="; ".join(said))
         own = None if listed is None else self._attempt(_name_of(listed), listed)
         if own and not fault and (not told.settings or listed.number in told.numbers):  # type: ignore[union-attr]
             unknown = f"the space group {', '.join(told.unknown)} is unknown" if told.unknown else ""
@@ -158,7 +160,7 @@ class _Reader:
             raise BrokenStructureError(
                 f"its space group {told.words} is unknown, and it lists no symmetry operations; {ADVICE}"
             )
-        attempts = self._attempts(told)
+        attempts = self._attempts(told.settings) or self._attempts(told.open)
         if not attempts:
             return self._all_atoms(told)
         confirmed = [one for one in attempts if one.confirmed]
@@ -173,8 +175,17 @@ class _Reader:
             raise BrokenStructureError(
                 f"its space group {told.words} does not say which origin or axes are meant, {names}; {ADVICE}"
             )
-        several = len(told.settings) > 1 and not told.unknown
+        several = [one.name for one in told.settings] != [attempts[0].name] and not told.unknown
         return Choice(attempts[0], f"read in the setting {attempts[0].name}" if several else "")
+
+    def _left_open(self, told: Told, chosen: Attempt) -> str:
+        """Say that a number alone is read in the standard setting, where another one agrees with the file as well."""
+        atoms = _atoms_key(chosen.atoms)
+        others = [one for one in self._attempts(told.open) if one.agrees and _atoms_key(one.atoms) != atoms]
+        if not others or all(one.name != chosen.name for one in told.settings):
+            return ""
+        names = " or ".join(one.name for one in others)
+        return f"{told.words} alone is read in the standard setting {chosen.name}; {names} would agree with it as well"
 
     def _all_atoms(self, told: Told) -> Choice:
         """Return the sites as they are, if they have the group that is named though its settings do not fit the cell.
@@ -190,7 +201,7 @@ class _Reader:
     def _despite(self, own: Attempt | None, fault: str, told: Told) -> Choice:
         """Choose where the listed operations are no group, or of another group than the one that is named."""
         fault = fault or f"its symmetry operations are of {own.name if own else ''}, and it names {told.words}"
-        named = self._attempts(told)
+        named = self._attempts(told.settings)
         if own and own.agrees:
             # All atoms are listed, and the group is that of the whole.
             same = [one for one in named if one.atoms.n_positions == own.atoms.n_positions and one.agrees]
@@ -203,13 +214,13 @@ class _Reader:
             return Choice(own, "", fault)
         raise BrokenStructureError(f"it contradicts itself: {fault}; correct it, or {ADVICE} of the whole group")
 
-    def _attempts(self, told: Told) -> list[Attempt]:
+    def _attempts(self, allowed: Sequence[Setting]) -> list[Attempt]:
         """Return the atoms by each setting that fits the cell; those of equal atoms once.
 
         Raises:
             BrokenStructureError: in none of them each atom has a position of its own.
         """
-        settings = _usual_axis([one for one in told.settings if one.operations.fit(self.lattice.matrix)])
+        settings = _usual_axis([one for one in allowed if one.operations.fit(self.lattice.matrix)])
         found: dict[object, Attempt] = {}
         fault: BrokenStructureError | None = None
         for setting in settings:

@@ -64,6 +64,9 @@ class Told:
         unknown: symbols that no table knows.
         conflict: says that its symbols and number are of different settings; `settings` are those of the first symbol.
         types_differ: whether these are settings of different types of groups.
+        open: all settings of the number with cells as large, where it alone is told and `settings` are the standard
+            ones; empty otherwise.
+        respaced: says as what a symbol is read that is known only without its spaces, such as `P 3 2`; empty otherwise.
     """
 
     settings: tuple[Setting, ...] = ()
@@ -71,6 +74,8 @@ class Told:
     unknown: tuple[str, ...] = ()
     conflict: str = ""
     types_differ: bool = False
+    open: tuple[Setting, ...] = ()
+    respaced: str = ""
 
     @property
     def numbers(self) -> frozenset[int]:
@@ -111,7 +116,20 @@ def _told(
         else:
             conflict = f"{known[0][0]} and {other} are of different space groups or settings"
             types_differ |= not {one.number for one in settings} & {one.number for one in found}
-    return Told(settings, words, unknown, conflict, types_differ)
+    sizes = {len(one.operations) for one in settings}
+    every = by_number(str(settings[0].number), alone=False) if alone else ()
+    every = tuple(one for one in every if len(one.operations) in sizes)
+    respaced = next(filter(None, (_respaced(symbol, by_symbol(symbol)) for symbol in symbols)), "")
+    return Told(settings, words, unknown, conflict, types_differ, every, respaced)
+
+
+def _respaced(symbol: str, found: tuple[Setting, ...]) -> str:
+    """Say as what a symbol is read whose axes are other ones by its spaces; empty if they are not."""
+    apart = re.search(r"\d\s+\d", symbol)
+    if not found or not apart or " ".join(symbol.split()).lower() in _table():
+        return ""
+    name = found[0].name
+    return "" if " ".join(apart[0].split()) in name else f"its space group {symbol} is read as {name}"
 
 
 def _same(one: Setting, other: Setting) -> bool:

@@ -1,7 +1,8 @@
 """Identifiers that files carry for their structures, and names in natural order."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -70,6 +71,23 @@ def id_in_label(label: str) -> str:
 def stem(name: str) -> str:
     """Return the name of the file of an entry without folder and suffix; empty if the file holds several."""
     return "" if "#" in name else PurePosixPath(name.removesuffix(".gz")).stem
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return the names of entries without suffix, and without the parts at either end of their paths that all share.
+
+    Folders tell files of one name apart: `gen/0/POSCAR` and `gen/1/POSCAR` are `0` and `1`. Empty if nothing does, and
+    where a file holds several.
+    """
+    paths = [(*PurePosixPath(name).parts[:-1], stem(name)) for name in names]
+    head = _n_shared(paths)
+    tail = _n_shared([path[head:][::-1] for path in paths])
+    return ["/".join(path[head : len(path) - tail]) if path[-1] else "" for path in paths]
+
+
+def _n_shared(paths: Sequence[tuple[str, ...]]) -> int:
+    """Return how many parts at the beginning of paths all share."""
+    return len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))))
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
