@@ -342,8 +342,7 @@ def distinct(entries: Iterator[Found]) -> Iterator[Found]:
     """Yield entries with unique names; a number is added to repeated ones."""
     taken: set[str] = set()
     for one in entries:
-        whole = writable(one.name)
-        name, again = whole, 1
+        name, again = (whole := writable(one.name)), 1
         while name in taken:
             again += 1
             name = f"{whole} ({again})"
