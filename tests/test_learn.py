@@ -41,7 +41,7 @@ from matgen.weights.files import WEIGHTS, WeightsError, info, save, weights_file
 from matgen.weights.kinds import NETWORKS
 from matgen.weights.models import load
 from matgen.weights.shipped import shipped_hashes
-from matgen.workflows.learn import FIGURES, KIND, gap_labels, readable_labels, run
+from matgen.workflows.learn import FIGURES, KIND, readable_labels, run
 
 SALTS = [
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -86,7 +86,7 @@ def labelled(structures: list[Structure], gaps: list[float]) -> Labels:
 
 
 def read(model: Ensemble, labels: Labels) -> GapLabels:
-    return gap_labels(model, labels.labels, lambda *_, **__: None)
+    return readable_labels(model, labels, lambda *_, **__: None)[1]
 
 
 def formulas(structures: list[Structure]) -> list[str]:

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,6 +257,16 @@ def test_wasserstein_obeys_the_triangle_inequality() -> None:
     support = np.sort(random.random(9))
     for a, b, c in random.random((30, 3, 9)):
         assert wasserstein(support, a, c) <= wasserstein(support, a, b) + wasserstein(support, b, c) + 1e-12
+
+
+def test_a_profile_that_cannot_be_written_leaves_the_old_one(found: list[Traits], tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    whole = profile("some", found, "textbook")
+    whole.save(path)
+    with pytest.raises(UnicodeEncodeError):
+        profile("\ud800", found).save(path)
+    assert Profile.load(path) == whole
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_a_profile_comes_back_from_its_file(found: list[Traits], tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -16,6 +16,7 @@ from pymatgen.core.structure import Structure
 from scipy.sparse import csr_array
 
 from matgen.metrics.estimate import Bootstrap, Estimate
+from matgen.runtime.output import replace_file
 from matgen.structures.symmetry import SYMPREC
 
 logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of each non-primitive cell
@@ -102,7 +103,7 @@ class Profile:
     def save(self, path: Path) -> None:
         """Write JSON."""
         plain = asdict(self) | {"counts": {name: list(c.items()) for name, c in self.counts.items()}}
-        path.write_text(json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+        replace_file(path, json.dumps(plain, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Self:

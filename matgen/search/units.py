@@ -56,11 +56,6 @@ def size_of_unit(request: Request) -> int:
     return min(MOST_AT_ONCE, request.updated(verify=0).wanted)
 
 
-def round_of_unit(request: Request, number: int) -> int:
-    """Return the round to which a unit belongs: the units of one round propose for all wanted candidates once."""
-    return number // units_per_round(request)
-
-
 def units_per_round(request: Request) -> int:
     """Return the number of units that propose for all wanted candidates once."""
     return -(-request.updated(verify=0).wanted // size_of_unit(request))

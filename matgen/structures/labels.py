@@ -114,4 +114,4 @@ def _label(value: Any) -> Label | None:
         return value if math.isfinite(value) else None
     if not isinstance(value, str) or len(value) > LONGEST:
         return None
-    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(writable(value).split())) or None
+    return " ".join(writable(value).split()) or None

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,11 +136,6 @@ def readable_labels(model: Ensemble, labels: Labels, report: Report) -> tuple[La
     gap = torch.tensor([label.gap for label in kept], dtype=torch.float64)
     skipped = (*labels.skipped, *faults.items())
     return Labels(tuple(kept), skipped), GapLabels(torch.cat(parts, dim=1), gap, torch.ones_like(gap))
-
-
-def gap_labels(model: Ensemble, labels: Sequence[Label], report: Report) -> GapLabels:
-    """Return labels as inputs of the gap heads of a model."""
-    return readable_labels(model, Labels(tuple(labels)), report)[1]
 
 
 def _errors(heads: GapHeads, labels: GapLabels, fit: GapFit | None) -> Errors:
