@@ -104,3 +104,19 @@ def test_a_long_operation_is_refused_at_once() -> None:
     """A parser of operations takes the third power of their length: thousands of digits would take hours."""
     with pytest.raises(ValueError, match="is no symmetry operation"):
         parsed(("x, y, z+" + "1" * 100_000,))
+
+
+@pytest.mark.parametrize("far", ["1e300", "-20000.5", "99999999"])
+def test_a_far_site_of_a_cif_is_refused_before_operations_lose_its_place(far: str, tmp_path: Path) -> None:
+    """Images of 1e300 in a cell are wherever rounding puts them: other numbers of atoms than the group has."""
+    crystal = Structure.from_spacegroup(
+        "I-42d", Lattice.tetragonal(5.4, 10.5), ["Zn", "P"], [[0, 0, 0], [0.26, 0.25, 0.125]]
+    )
+    text = crystal.to(fmt="cif", symprec=0.01)
+    (site,) = [line for line in text.splitlines() if line.strip().startswith("Zn  Zn")]
+    words = site.split()
+    words[3] = far
+    file = tmp_path / "far.cif"
+    file.write_text(text.replace(site, " ".join(words)), encoding="utf-8")
+    (entry,) = read_structures([file])
+    assert "cells away from the origin" in entry.error

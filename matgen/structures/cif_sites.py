@@ -9,6 +9,7 @@ from pymatgen.core.composition import Composition
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.cif_block import CifBlock, as_number
 from matgen.structures.cif_elements import element_of_label, element_of_type, hydrogen, is_element, is_no_atom
+from matgen.structures.periodic import check_near
 
 FRACT = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 LABEL, TYPE, OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
@@ -176,6 +177,7 @@ def _coords(name: str, given: Sequence[str]) -> tuple[float, float, float]:
         bad = given[numbers.index(None)]
         raise BrokenStructureError(f"expected a number as coordinate of the site {name}, got {bad[:40]!r}")
     x, y, z = (_third(number) for number in numbers if number is not None)
+    check_near(max(abs(x), abs(y), abs(z)))  # before operations lose its place
     return x, y, z
 
 

@@ -7,13 +7,10 @@ from pymatgen.core.structure import Structure
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.extxyz_frame import read_frame
-from matgen.structures.periodic import check_periodic
+from matgen.structures.periodic import check_near, check_periodic
 
 SMALLEST_VOLUME = 0.1
 """Å³ per atom; cells below it count as flat. Hydrogen at the highest pressures reached so far has more."""
-
-FARTHEST = 1e4
-"""Cells; an atom further away is a wrong number, and its place within the cell is lost to rounding."""
 
 LONGEST, SHORTEST = 2e3, 0.3
 """Å; a vector of a cell beyond these is a wrong number. The neighbours of such atoms would take all memory."""
@@ -46,8 +43,7 @@ def clean(structure: Structure) -> Structure:
     lattice, coords = structure.lattice.matrix, structure.frac_coords
     if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
         raise BrokenStructureError("coordinates or cell are not finite")
-    if (farthest := float(np.abs(coords).max())) > FARTHEST:
-        raise BrokenStructureError(f"an atom lies {farthest:.3g} cells away from the origin; correct its coordinates")
+    check_near(float(np.abs(coords).max()))
     volume = abs(float(np.linalg.det(lattice)))
     if volume < SMALLEST_VOLUME * len(structure):
         raise BrokenStructureError(f"its cell has no volume: {volume:.2g} Å³ for {len(structure)} atoms")

@@ -21,3 +21,20 @@ def check_periodic(pbc: Iterable[object] | object) -> None:
             "no crystal: expected a cell (Lattice=...) that repeats along three axes, "
             f"got one that repeats along {along}"
         )
+
+
+FARTHEST = 1e4
+"""Cells; an atom further away is a wrong number, and its place within the cell is lost to rounding."""
+
+
+def check_near(farthest: float) -> None:
+    """Refuse an atom too many cells away from the origin.
+
+    Args:
+        farthest: its largest fractional coordinate, without sign.
+
+    Raises:
+        BrokenStructureError: it is too far.
+    """
+    if farthest > FARTHEST:
+        raise BrokenStructureError(f"an atom lies {farthest:.3g} cells away from the origin; correct its coordinates")
