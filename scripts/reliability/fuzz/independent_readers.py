@@ -135,8 +135,17 @@ def by_ase(text: str, form: str = "cif") -> Crystal:
     return crystal(atoms.get_chemical_symbols(), atoms.cell.array, atoms.get_scaled_positions(wrap=False))
 
 
+LONGEST_LINE = 1000
+
+
 def by_pymatgen(text: str) -> Crystal:
-    """Read a CIF by pymatgen."""
+    """Read a CIF by pymatgen, whose parser of operations takes the third power of the length of a line.
+
+    Raises:
+        ValueError: a line is long.
+    """
+    if any(len(line) > LONGEST_LINE for line in text.splitlines()):
+        raise ValueError(f"a line of more than {LONGEST_LINE} characters")
     return of_structure(CifParser(io.StringIO(text), occupancy_tolerance=1.05).parse_structures(primitive=False)[0])
 
 
