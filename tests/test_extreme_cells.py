@@ -100,6 +100,12 @@ def test_the_values_beside_a_damaged_cell_are_none() -> None:
     assert values_beside(Piece("", "extxyz", "1\ngap=1\nCu 0 0 0\n")) == {"gap": 1}
 
 
+def test_an_operation_with_two_signs_is_refused() -> None:
+    """One parser takes the last of them, another both."""
+    with pytest.raises(ValueError, match="two signs"):
+        parsed(("--x, y, z",))
+
+
 def test_a_long_operation_is_refused_at_once() -> None:
     """A parser of operations takes the third power of their length: thousands of digits would take hours."""
     with pytest.raises(ValueError, match="is no symmetry operation"):

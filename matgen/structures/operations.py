@@ -1,5 +1,6 @@
 """Symmetry operations of a crystal as integers: parsed, tested for being a group, and compared with a cell."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -115,6 +116,8 @@ def parsed(texts: Sequence[str]) -> Operations:
 def _parsed_one(text: str) -> tuple[Numbers, Numbers]:
     if len(text) > LONGEST:  # the parser takes the third power of the length
         raise ValueError(f"{text[:20]}… is no symmetry operation of a crystal")
+    if re.search(r"[-+]\s*[-+]", text):  # of which parsers take the last
+        raise ValueError(f"{text} is no symmetry operation of a crystal: it has two signs in a row")
     try:
         op = gemmi.Op(text.replace('"', "").replace("'", ""))
         rotation = np.array(op.rot) / gemmi.Op.DEN
