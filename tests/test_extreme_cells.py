@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from matgen.learning.tables import values_beside
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.crystal_formats import clean, read_extxyz
-from matgen.structures.files import files_below, read_structures
+from matgen.structures.files import files_below, found, one_kind, read_structures
 from matgen.structures.formats import Piece
 from matgen.structures.molecule_formats import read_molecule_xyz
 from matgen.structures.operations import parsed
@@ -126,3 +126,12 @@ def test_a_far_site_of_a_cif_is_refused_before_operations_lose_its_place(far: st
     file.write_text(text.replace(site, " ".join(words)), encoding="utf-8")
     (entry,) = read_structures([file])
     assert "cells away from the origin" in entry.error
+
+
+@pytest.mark.parametrize("text", ["1\r", "1", "2\rC 0 0 0\rO 0 0 1\r", "0\n\n"])
+def test_a_frame_without_lines_is_a_row(text: str, tmp_path: Path) -> None:
+    """Also where the kind is asked for before the file is read."""
+    file = tmp_path / "a.xyz"
+    file.write_bytes(text.encode())
+    assert one_kind(found([file])) in {None, "molecule"}
+    assert [bool(entry.error) for entry in read_structures([file], None)] == [True]

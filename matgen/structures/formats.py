@@ -135,7 +135,8 @@ def pdb_has_cell(text: str) -> bool:
 
 def has_cell(frame: str) -> bool:
     """Return whether the comment line of an (ext)xyz frame gives a cell that is periodic along some axis."""
-    comment = frame.split("\n", 2)[1]
+    _, _, rest = frame.partition("\n")
+    comment = rest.partition("\n")[0]
     aperiodic = re.search(r"""\bpbc\s*=\s*["'{\[]?\s*(F|False|0)\b[\s,]*(F|False|0)\b[\s,]*(F|False|0)\b""", comment)
     return re.search(r"\bLattice\s*=", comment, re.IGNORECASE) is not None and aperiodic is None
 
