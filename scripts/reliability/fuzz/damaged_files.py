@@ -23,7 +23,7 @@ from fuzz.odd_commands import LONG, ROOT, Record, record
 WEIGHTS = ROOT / "matgen" / "weights"
 CRYSTALS = ("NaCl_rock_salt", "Si_diamond", "TiO2_rutile", "CsCl_cscl")
 SCREEN = ("screen", "in", "--reference", "none", "--known", "none", "--jobs", "1", "--json", "--out", "run")
-DESIGN = ("design", "-n", "1", "--formula", "NaCl", "--relax", "none", "--fast", "--budget", "0.5", "--allow-known")
+DESIGN = ("design", "-n", "1", "--formula", "NaCl", "--relax", "none", "--fast", "--budget", "10", "--allow-known")
 DESIGN_OUT = (*DESIGN, "--out", "run", "--json")
 
 
