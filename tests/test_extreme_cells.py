@@ -1,6 +1,7 @@
 """Cells and coordinates that no crystal has are refused at once: their neighbours would take all memory and time."""
 
 import errno
+import json
 import os
 import time
 from pathlib import Path
@@ -9,14 +10,19 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from matgen.learning.tables import values_beside
+from matgen.screening.config import ScreenConfig
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.files import files_below, found, one_kind, read_structures
 from matgen.structures.formats import Piece
 from matgen.structures.molecule_formats import read_molecule_xyz
 from matgen.structures.operations import parsed
+from matgen.structures.run_report import ResumeError
+from matgen.workflows.screen import run
 
 SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
+
+SALT = Path(__file__).resolve().parents[1] / "data" / "textbook" / "NaCl_rock_salt.cif"
 
 
 def test_an_atom_far_outside_its_cell_is_refused_and_one_some_cells_away_is_not() -> None:
@@ -135,3 +141,22 @@ def test_a_frame_without_lines_is_a_row(text: str, tmp_path: Path) -> None:
     file.write_bytes(text.encode())
     assert one_kind(found([file])) in {None, "molecule"}
     assert [bool(entry.error) for entry in read_structures([file], None)] == [True]
+
+
+@pytest.mark.parametrize("part", ["passed", "energies", "number"])
+def test_a_row_of_another_type_in_a_run_folder_is_told(part: str, tmp_path: Path) -> None:
+    """A line that is JSON, and no row that was written, is refused before anything is counted or compared."""
+    out, config = tmp_path / "run", ScreenConfig(relax="none", reference="none", known="none")
+    run([SALT], config, out)
+    record = json.loads((out / "rows.jsonl").read_text(encoding="utf-8"))
+    verdicts = record["candidate"]["verdicts"]
+    name, verdict = next(iter(verdicts.items()))
+    if part == "passed":
+        verdicts[name] = verdict | {"passed": ""}
+    elif part == "number":
+        verdicts[name] = verdict | {"value": {}}
+    else:
+        record["candidate"]["energies"] = {one: {} for one in record["candidate"]["energies"]} or {"graph": {}}
+    (out / "rows.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    with pytest.raises(ResumeError, match="is damaged"):
+        run([SALT], config, out)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matgen.runtime.failures import each
 from matgen.runtime.json_lines import json_line
@@ -68,7 +69,7 @@ class RowFile:
             for line in stream:
                 if not line.endswith(b"\n"):
                     break
-                row = _row(line, self._path)
+                row = _row(line, self._path, check=True)
                 self._places[(row.name, row.digest)] = self._size
                 self._size += len(line)
             stream.truncate(self._size)
@@ -110,8 +111,30 @@ def read_row(path: Path, place: int) -> Row:
         raise ResumeError(f"expected the rows of this run in {path}: {error.strerror}; {ADVICE}") from error
 
 
-def _row(line: bytes, path: Path) -> Row:
+def _row(line: bytes, path: Path, *, check: bool = False) -> Row:
     try:
-        return row_of(json.loads(line))
+        row = row_of(json.loads(line))
+        if check:
+            _check(row)
     except (KeyError, TypeError, ValueError) as reason:
         raise ResumeError(f"{path} is damaged ({reason}); {ADVICE}") from reason
+    return row
+
+
+def _check(row: Row) -> None:
+    """Check that what is counted and compared is of the types that were written.
+
+    Raises:
+        TypeError, ValueError: something is not.
+    """
+    json_line(row_record(row))
+    numbers: dict[str, Any] = {} if row.candidate is None else dict(row.candidate.energies)
+    for name, found in () if row.candidate is None else row.candidate.properties.items():
+        numbers[name] = found.value
+    for name, verdict in row.verdicts.items():
+        if not isinstance(verdict.passed, bool):
+            raise TypeError(f"{name} passed: {verdict.passed!r}")
+        numbers[f"value of {name}"] = verdict.value
+    for name, number in numbers.items():
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise TypeError(f"{name}: {number!r}")
