@@ -22,7 +22,7 @@ from matgen.workflows.screen import run
 
 SALT = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
 
-SALT = Path(__file__).resolve().parents[1] / "data" / "textbook" / "NaCl_rock_salt.cif"
+FILE = Path(__file__).resolve().parents[1] / "data" / "textbook" / "NaCl_rock_salt.cif"
 
 
 def test_an_atom_far_outside_its_cell_is_refused_and_one_some_cells_away_is_not() -> None:
@@ -147,7 +147,7 @@ def test_a_frame_without_lines_is_a_row(text: str, tmp_path: Path) -> None:
 def test_a_row_of_another_type_in_a_run_folder_is_told(part: str, tmp_path: Path) -> None:
     """A line that is JSON, and no row that was written, is refused before anything is counted or compared."""
     out, config = tmp_path / "run", ScreenConfig(relax="none", reference="none", known="none")
-    run([SALT], config, out)
+    run([FILE], config, out)
     record = json.loads((out / "rows.jsonl").read_text(encoding="utf-8"))
     verdicts = record["candidate"]["verdicts"]
     name, verdict = next(iter(verdicts.items()))
@@ -159,4 +159,4 @@ def test_a_row_of_another_type_in_a_run_folder_is_told(part: str, tmp_path: Path
         record["candidate"]["energies"] = {one: {} for one in record["candidate"]["energies"]} or {"graph": {}}
     (out / "rows.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
     with pytest.raises(ResumeError, match="is damaged"):
-        run([SALT], config, out)
+        run([FILE], config, out)
