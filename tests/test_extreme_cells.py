@@ -12,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 from matgen.learning.tables import values_beside
 from matgen.screening.config import ScreenConfig
 from matgen.structures.broken import BrokenStructureError
+from matgen.structures.content import is_recognised
 from matgen.structures.crystal_formats import clean, read_extxyz
 from matgen.structures.files import files_below, found, one_kind, read_structures
 from matgen.structures.formats import Piece
@@ -160,3 +161,11 @@ def test_a_row_of_another_type_in_a_run_folder_is_told(part: str, tmp_path: Path
     (out / "rows.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
     with pytest.raises(ResumeError, match="is damaged"):
         run([FILE], config, out)
+
+
+def test_files_of_the_kernel_are_not_waited_for() -> None:
+    """Some of them are files by their kind, and give their first byte when something happens."""
+    waits = Path("/proc/kmsg")
+    if not waits.exists():
+        pytest.skip("no such file here")
+    assert not is_recognised(waits)

@@ -35,6 +35,8 @@ def is_recognised(file: Path) -> bool:
     try:
         if RESULTS_OF_VASP.fullmatch(file.name) or not file.is_file():
             return False
+        if not file.stat().st_size:  # empty, or a file of the kernel, some of which keep their reader waiting
+            return False
         with file.open("rb", buffering=HEAD) as stream:
             return format_of_stream(stream) is not None
     except OSError:
