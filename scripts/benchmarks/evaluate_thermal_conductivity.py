@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--known", type=int, default=0, metavar="N", help="labelled crystals")
     parser.add_argument("--labels", type=Path, help="of the training data: crystals/aflow_elastic.parquet")
     asked = parser.parse_args()
+    if asked.known and asked.labels is None:
+        parser.error("expected --labels beside --known: the table of the labelled crystals")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     single_thread()
     done = {(line["folder"], line["name"]): line for line in read_lines(asked.out)}
