@@ -44,6 +44,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"generation"}),
     frozenset({"screening"}),
     frozenset({"evaluation", "learning", "search"}),
+    frozenset({"report"}),
     frozenset({"workflows"}),
     frozenset({"cli", "testing"}),
 )
