@@ -10,8 +10,8 @@ from matgen.hull.hull import ReferenceHull
 from matgen.report.decomposition import decomposition
 from matgen.report.predictions import prediction_record
 from matgen.report.remembered import conventional_of, key_of, nearest_of, powder_of
-from matgen.report.structures import lattice, molecule_text, own_file, p1_cif
-from matgen.report.words import check_label, energy_meaning
+from matgen.report.structures import crystal_drawing, lattice, molecule_drawing, own_file, p1_cif
+from matgen.report.words import check_label, energy_label, energy_meaning
 from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.record import formula
@@ -70,9 +70,10 @@ def candidate_record(candidate: Candidate, rank: int, setting: Setting, *, accep
         **_identity(candidate),
         "missing": {},
     }
-    if (file := own_file(candidate, setting.folder)) is not None:
-        record["file"] = file
-    parts = _of_crystal(candidate, setting) if candidate.kind == "crystal" else _of_molecule(candidate)
+    file = own_file(candidate, setting.folder)
+    if file is not None:
+        record["file"] = f"{file.parent.name}/{file.name}"
+    parts = _of_crystal(candidate, setting, file) if candidate.kind == "crystal" else _of_molecule(candidate, file)
     for name, part in parts.items():
         found, reason = guarded(lambda make: (make(), ""), part, lambda _, why: (None, f"Could not be computed: {why}"))
         if found is not None:
@@ -86,7 +87,7 @@ def energy_terms(candidate: Candidate) -> list[dict[str, Any]]:
     """Return the weighted terms of the energy, dimensionless, with what they mean."""
     kind = candidate.kind
     return [
-        {"name": name, "value": value, "meaning": energy_meaning(name, kind)}
+        {"name": name, "label": energy_label(name), "value": value, "meaning": energy_meaning(name, kind)}
         for name, value in candidate.energies.items()
     ]
 
@@ -125,12 +126,17 @@ def _identity(candidate: Candidate) -> dict[str, Any]:
     return found
 
 
-def _of_crystal(candidate: Candidate, setting: Setting) -> dict[str, Part]:
+def _of_crystal(candidate: Candidate, setting: Setting, file: Path | None) -> dict[str, Part]:
     """Return what is computed of a crystal, each part on its own, so that one that fails leaves the others."""
     key = key_of(candidate.crystal)
     group = candidate.space_group.number if candidate.space_group else 1
+
+    def drawing() -> dict[str, Any]:
+        cell = conventional_of(key)
+        return crystal_drawing(cell, _text(file) or p1_cif(cell, candidate.name))
+
     parts: dict[str, Part] = {
-        "structure": lambda: {"format": "cif", "text": p1_cif(conventional_of(key), candidate.name)},
+        "structure": drawing,
         "lattice": lambda: lattice(conventional_of(key)),
         "powder": lambda: powder_of(key),
         "nearest": lambda: nearest_of(key, group),
@@ -141,5 +147,9 @@ def _of_crystal(candidate: Candidate, setting: Setting) -> dict[str, Part]:
     return parts
 
 
-def _of_molecule(candidate: Candidate) -> dict[str, Part]:
-    return {"structure": lambda: molecule_text(candidate)}
+def _of_molecule(candidate: Candidate, file: Path | None) -> dict[str, Part]:
+    return {"structure": lambda: molecule_drawing(candidate, _text(file))}
+
+
+def _text(file: Path | None) -> str | None:
+    return None if file is None else file.read_text(encoding="utf-8", errors="replace")

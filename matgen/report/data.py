@@ -5,10 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from matgen.report.design_run import design_data
+from matgen.report.evaluate_run import evaluate_data
 from matgen.report.folders import Command, RunFolder, run_folder
 from matgen.report.plain import plain
+from matgen.report.screen_run import screen_data
+from matgen.report.verify_run import verify_data
 
-MAKERS: Mapping[Command, Callable[[RunFolder], dict[str, Any]]] = {"design": design_data}
+MAKERS: Mapping[Command, Callable[[RunFolder], dict[str, Any]]] = {
+    "design": design_data,
+    "screen": screen_data,
+    "evaluate": evaluate_data,
+    "verify": verify_data,
+}
 """What makes the data of each command."""
 
 

@@ -6,19 +6,18 @@ from typing import Any
 
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
-from matgen.hull.hull import ReferenceHull
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.hulls import hulls
 from matgen.report.known_hull import hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
+from matgen.report.parts import add_hulls
 from matgen.report.run_record import run_record
 from matgen.report.stages import design_stages, failure
-from matgen.report.targets import read_targets, target_record
+from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.candidate import Candidate
@@ -42,10 +41,13 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     data: dict[str, Any] = {
         "schema": 1,
-        "title": title(run, targets),
+        "title": f"Design of {asked(subject(run), targets)}",
         "command": "design",
         "kind": kind,
         "run": _run(run, found, rejects, candidates, kind),
+        "asked": asked(subject(run), targets),
+        "found": len(candidates),
+        "wanted": run.configuration.get("search", {}).get("n"),
         "targets": [target_record(target) for target in targets],
         "columns": columns(candidates, targets, kind),
         "candidates": [
@@ -63,14 +65,12 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     return data
 
 
-def title(run: RunFolder, targets: Sequence[Target]) -> str:
-    """Return what was asked, as a title."""
-    asked = ", ".join(f"{target_record(target)['label']} {target_record(target)['text']}" for target in targets)
+def subject(run: RunFolder) -> str:
+    """Return what was designed: crystals or molecules, and of which composition, where one was named."""
     composition = run.configuration.get("composition", {})
     formula = composition.get("formula") if isinstance(composition, Mapping) else ""
     what = "molecules" if run.configuration.get("kind") == "molecule" else "crystals"
-    of = f"{what} of {formula}" if formula else what
-    return f"Design of {of}: {asked}" if asked else f"Design of {of}"
+    return f"{what} of {formula}" if formula else what
 
 
 def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -> list[Target]:
@@ -97,20 +97,6 @@ def proposals_in_units(folder: Path) -> int:
         with path.open("rb") as stream:
             total += max(0, sum(1 for _ in stream) - 1)
     return total
-
-
-def add_hulls(
-    data: dict[str, Any], candidates: Sequence[Candidate], hull: ReferenceHull | None, no_hull: str
-) -> None:
-    """Add the hulls of binary and ternary systems, or the reason why there is none."""
-    if hull is None:
-        data["missing"]["hulls"] = no_hull
-        return
-    found = hulls(candidates, hull)
-    if found:
-        data["hulls"] = found
-    else:
-        data["missing"]["hulls"] = "No candidate with an energy is of two or three elements, which a plot can show."
 
 
 def _add_histogram(
@@ -162,8 +148,6 @@ def _run(
         seconds=sum(seconds) if seconds else None,
         options=told_options(_asked(run.configuration), usual),
         potential=", ".join(sorted(potentials)),
-        requested=run.configuration.get("search", {}).get("n"),
-        found=len(candidates),
     )
 
 

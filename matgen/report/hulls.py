@@ -32,9 +32,8 @@ def hulls(candidates: Iterable[Candidate], hull: ReferenceHull) -> list[dict[str
         if system not in found:
             if len(found) == MOST_SYSTEMS:
                 continue
-            found[system] = {"system": list(system), "phases": phases(system, hull), "candidates": [], "points": []}
-        found[system]["candidates"].append(candidate.name)
-        found[system]["points"].append(point)
+            found[system] = {"system": list(system), "phases": phases(system, hull), "candidates": []}
+        found[system]["candidates"].append(point)
     return list(found.values())
 
 

@@ -14,29 +14,32 @@ NOT_RELAXED = "No energy by a potential was computed, so that there is nothing t
 AT_PRESSURE = "The crystals were relaxed at a pressure, and the hull is that of none."
 
 
-def hull_of(candidates: Sequence[Candidate], kind: str, file: Path | None = None) -> tuple[ReferenceHull | None, str]:
+def hull_of(
+    candidates: Sequence[Candidate], kind: str, file: Path | None = None, potential: str = ""
+) -> tuple[ReferenceHull | None, str]:
     """Return the hull of the potential that relaxed candidates, or None and the reason.
 
     Args:
         candidates: or screened structures.
         kind: of them.
         file: of the reference; the shipped one if None.
+        potential: of energies at the geometries as given, where nothing was relaxed.
     """
     if kind == "molecule":
         return None, OF_MOLECULES
     reports = [one.relaxation for one in candidates if one.relaxation is not None]
-    potentials = Counter(report.potential for report in reports)
+    potentials = Counter(report.potential for report in reports) or Counter([potential] if potential else [])
     if not potentials:
         return None, NOT_RELAXED
-    if all(report.pressure for report in reports):
+    if reports and all(report.pressure for report in reports):
         return None, AT_PRESSURE
     try:
         hull = loaded(file)
     except ReferenceFileError as error:
         return None, f"The reference of known phases cannot be read: {error}."
-    potential, _ = potentials.most_common(1)[0]
-    if potential != hull.potential:
-        return None, f"The reference holds energies by {hull.potential}, and the crystals were relaxed by {potential}."
+    used, _ = potentials.most_common(1)[0]
+    if used != hull.potential:
+        return None, f"The reference holds energies by {hull.potential}, and the crystals were relaxed by {used}."
     return hull, ""
 
 

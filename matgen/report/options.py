@@ -55,7 +55,8 @@ def _option(name: str) -> str:
     table, _, last = name.partition(".")
     if table in {"targets", "properties"}:
         return f"--property {last}"
-    return f"--{last.replace('_', '-')}" if last and "." not in last else name
+    plain_name = last or table
+    return name if "." in plain_name else f"--{plain_name.replace('_', '-')}"
 
 
 def _text(value: Any) -> str:

@@ -36,7 +36,7 @@ def prediction_record(name: str, prediction: Prediction, targets: Sequence[Targe
         "met": target.met(prediction.value) if target else None,
         "probability": prediction.probability,
         "text": _words(name.removeprefix(EVALUATOR), prediction.value, asked.zero),
-        "how": asked.note,
+        "source": "evaluator" if name.startswith(EVALUATOR) else "predictor",
     }
 
 

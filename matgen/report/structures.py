@@ -1,8 +1,9 @@
-"""Structures as a page draws them: the conventional cell of a crystal as CIF in P1, a molecule as SDF or XYZ."""
+"""Structures as a page draws them: the conventional cell of a crystal, a molecule with its bonds; and their files."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
@@ -10,7 +11,7 @@ from matgen.structures.candidate import Candidate
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.sdf import sdf_text
 from matgen.structures.symmetry import SYMPREC
-from matgen.templates.molecule import MoleculeTemplate
+from matgen.templates.molecule import MoleculeTemplate, with_positions
 
 MOST_ATOMS = 200
 """Atoms up to which the conventional cell of a crystal is drawn in place of its primitive one."""
@@ -54,20 +55,57 @@ def p1_cif(structure: Structure, name: str = "structure") -> str:
     return "\n".join(lines) + "\n"
 
 
-def lattice(structure: Structure) -> dict[str, float]:
-    """Return lengths, Å, and angles, degrees, of a cell."""
-    a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    values = {"a": a, "b": b, "c": c, "alpha": alpha, "beta": beta, "gamma": gamma}
-    return {name: round(value, 4) for name, value in values.items()}
+def crystal_drawing(cell: Structure, text: str) -> dict[str, Any]:
+    """Return what draws a crystal: cell and positions, Å; and the text of its file.
+
+    Args:
+        cell: that is shown.
+        text: of its file.
+    """
+    return {
+        "format": "cif",
+        "text": text,
+        "cell": [[round(x, 5) for x in row] for row in cell.lattice.matrix.tolist()],
+        "symbols": [site.specie.symbol for site in cell],
+        "positions": _rounded((cell.frac_coords % 1.0) @ cell.lattice.matrix),
+    }
 
 
-def molecule_text(candidate: Candidate) -> dict[str, str]:
-    """Return a molecule as SDF with its bonds, or as XYZ where its graph is not known."""
+def lattice(cell: Structure) -> dict[str, float]:
+    """Return lengths, Å, angles, degrees, volume, Å³, and density, g/cm³, of a cell."""
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    found = {name: round(x, 4) for name, x in zip(names, cell.lattice.parameters, strict=True)}
+    return found | {"volume": round(float(cell.volume), 3), "density": round(float(cell.density), 4)}
+
+
+def molecule_drawing(candidate: Candidate, text: str | None) -> dict[str, Any]:
+    """Return what draws a molecule: positions, Å, bonds with their orders, and the text of its file.
+
+    Args:
+        candidate: a molecule; its atoms are in the order of its graph.
+        text: of its file; None to make one.
+    """
     molecule = candidate.molecule
+    found: dict[str, Any] = {
+        "cell": None,
+        "symbols": [site.specie.symbol for site in molecule],
+        "positions": _rounded(molecule.cart_coords),
+    }
     if not candidate.template:
-        return {"format": "xyz", "text": xyz(molecule, candidate.name)}
+        return found | {"format": "xyz", "text": text or xyz(molecule, candidate.name)}
+    graph = with_positions(MoleculeTemplate(candidate.template), molecule.cart_coords)
+    found["bonds"] = [
+        [bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble()] for bond in graph.GetBonds()
+    ]
     template = MoleculeTemplate(candidate.template)
-    return {"format": "sdf", "text": sdf_text(template, molecule.cart_coords, candidate.name, {})}
+    return found | {
+        "format": "sdf",
+        "text": text or sdf_text(template, molecule.cart_coords, candidate.name, {}),
+    }
+
+
+def _rounded(positions: np.ndarray) -> list[list[float]]:
+    return [[round(x, 3) + 0.0 for x in row] for row in positions.tolist()]
 
 
 def xyz(molecule: Molecule, title: str = "") -> str:
@@ -76,10 +114,8 @@ def xyz(molecule: Molecule, title: str = "") -> str:
     return "\n".join([str(len(molecule)), " ".join(title.split()), *rows]) + "\n"
 
 
-def own_file(candidate: Candidate, folder: Path) -> dict[str, Any] | None:
-    """Return name and text of the file of a candidate in the folder of its run; None if there is none."""
+def own_file(candidate: Candidate, folder: Path) -> Path | None:
+    """Return the file of a candidate in the folder of its run; None if there is none."""
     form = KIND_FORMATS[candidate.kind]
     path = form.folder(folder) / f"{candidate.name}.{form.suffix}"
-    if not path.is_file():
-        return None
-    return {"name": path.name, "text": path.read_text(encoding="utf-8", errors="replace")}
+    return path if path.is_file() else None

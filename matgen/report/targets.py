@@ -1,10 +1,10 @@
 """The targets of a run, in words and as ranges."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matgen.report.words import described, property_label
+from matgen.report.words import described, property_label, within
 from matgen.targets.target import Target, TargetError, parse_target
 
 
@@ -49,3 +49,15 @@ def target_text(target: Target) -> str:
     if math.isinf(target.low):
         return f"at most {target.high:g}{unit}"
     return f"{target.low:g} to {target.high:g}{unit}"
+
+
+def asked(what: str, targets: Sequence[Target]) -> str:
+    """Return what a run asked for as a phrase, such as `crystals with a PBE band gap of 1.5 ± 0.25 eV`."""
+    phrases = []
+    for target in targets:
+        label = within(property_label(target.name))
+        article = "an" if label[0] in "aeio" else "a"
+        phrases.append(f"{article} {label} of {target_text(target)}")
+    *first, last = phrases or [""]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{what} with {listed}" if listed else what

@@ -13,9 +13,13 @@ LABELS = {
     "energy_above_hull": "Energy above hull",
     "gpaw_gap": "Band gap by GPAW",
     "xtb_gap": "Gap by GFN2-xTB",
+    "n_elements": "Number of elements",
     "hhi_production": "Concentration of production (HHI)",
     "hhi_reserve": "Concentration of reserves (HHI)",
     "host_formation_energy": "Energy against the host",
+    "chgnet": "CHGNet",
+    "ewald": "Electrostatics",
+    "template_prior": "Prior",
 }
 """Labels of properties that their names do not give."""
 
@@ -90,6 +94,12 @@ def check_label(name: str) -> str:
     if name.startswith("target_"):
         return f"Target met: {property_label(name.removeprefix('target_'))}"
     return CHECKS.get(name) or _spaced(name)
+
+
+def energy_label(name: str) -> str:
+    """Return the label of a term of the energy."""
+    of = name.removesuffix(_OF_TEMPLATE)
+    return f"{property_label(of)} (template)" if of != name else property_label(name)
 
 
 def energy_meaning(name: str, kind: str) -> str:
