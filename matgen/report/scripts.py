@@ -3,8 +3,8 @@
 import re
 from importlib.resources import files
 
-IMPORT = re.compile(r'^import \{[\w,\s]+\} from "\./(\w+)\.js";\n', re.MULTILINE)
-EXPORT = re.compile(r"^export (?=async |function |const |class )", re.MULTILINE)
+IMPORT = re.compile(r'^import (\{[\w,\s]+\}) from "\./(\w+)\.js";$', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
 class CircularImportError(ValueError):
@@ -18,7 +18,7 @@ def source(name: str) -> str:
 
 def imported(text: str) -> list[str]:
     """Return the names of the modules that a module imports, in the order of its text."""
-    return IMPORT.findall(text)
+    return [name for _, name in IMPORT.findall(text)]
 
 
 def in_order(name: str) -> list[str]:
@@ -41,7 +41,15 @@ def in_order(name: str) -> list[str]:
     return order
 
 
+def scoped(name: str) -> str:
+    """Return a module as one constant: an object of what it exports, whose other names nobody else sees."""
+    text = source(name)
+    exports = EXPORT.findall(text)
+    body = EXPORT.sub("", IMPORT.sub(r"const \1 = \2_module;", text)).strip()
+    return f"const {name}_module = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }};\n}})();"
+
+
 def joined(name: str) -> str:
-    """Return a module and all that it needs as one script, in which imports and exports are plain names."""
-    parts = [EXPORT.sub("", IMPORT.sub("", source(module))).strip() for module in in_order(name)]
-    return "\n\n".join(parts)
+    """Return a module and all that it needs as one script, which leaves no name behind."""
+    modules = "\n\n".join(scoped(module) for module in in_order(name))
+    return f'(() => {{\n"use strict";\n{modules}\n}})();'

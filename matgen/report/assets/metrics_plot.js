@@ -28,16 +28,21 @@ function cells(metric) {
   return [metric.label, number(metric.value, 3), interval, metric.of === undefined ? "" : String(metric.of), metric.text ?? ""];
 }
 
+function labelled(metrics) {
+  return metrics.map((metric) => ({ ...metric, label: metric.label ?? words(metric.name) }));
+}
+
+export function metricsTable(metrics) {
+  return { head: ["figure", "value", "interval", "of", "meaning"], rows: labelled(metrics).map(cells) };
+}
+
 export function metricsFigure(metrics) {
-  const rows = metrics.map((metric) => ({ ...metric, label: metric.label ?? words(metric.name) }));
-  const shares = rows.filter(isShare);
-  const table = () => ({ head: ["figure", "value", "interval", "of", "meaning"], rows: rows.map(cells) });
+  const shares = labelled(metrics).filter(isShare);
   if (!shares.length) return null;
   return figure({
-    title: "Figures of the set",
+    title: "Shares",
     label: shares.map((d) => `${d.label} ${number(100 * d.value, 1)} percent`).join(", "),
     draw: (width) => drawn(shares, width),
     caption: "Dots are shares of the set; lines are their intervals.",
-    table,
   });
 }
