@@ -30,6 +30,7 @@ from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
 from matgen.cli.properties import properties
 from matgen.cli.property import train_property
+from matgen.cli.report import report, serve
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
@@ -64,6 +65,8 @@ app.command()(models)
 app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)
+app.command()(report)
+app.command()(serve)
 
 
 def _exit_code() -> int:

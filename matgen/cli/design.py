@@ -20,6 +20,7 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def design(
@@ -161,6 +162,7 @@ def design(
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
@@ -230,7 +232,7 @@ def design(
         request = _requested(config, options, fast=fast)
         for warning in request.warnings:
             to_stderr(warning)
-        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
+        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json, report=report)
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
@@ -259,7 +261,7 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
     return request
 
 
-def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
+def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool, report: bool) -> None:
     """Run a request and show the result."""
     from matgen.cli.terminal import StageView, console
     from matgen.structures.candidate_files import CandidateFile
@@ -274,7 +276,7 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
         def found(candidate: Any) -> None:
             names.append(candidate.name)
             if as_json and not request.verification.n:
-                typer.echo(json.dumps(to_record(candidate)))
+                typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))
             elif not as_json:
                 view.found(candidate, request.property_targets)
 
@@ -286,31 +288,34 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             interrupted = ""
     if interrupted:
         if as_json and request.verification.n:
-            _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
+            stored = CandidateFile(folder / CANDIDATES).read()
+            _print([one for one in stored if one.name in names], folder, report=report)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     for number, reason in sorted(outcome.reasons.items()):
         to_stderr(f"unit {number} is left out: {reason}")
-    _show(outcome, request, as_json=as_json)
+    _show(outcome, request, as_json=as_json, report=report)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    reported(outcome.folder, wanted=report)
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
 
 
-def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
+def _show(outcome: Any, request: Any, *, as_json: bool, report: bool) -> None:
     """Show the candidates, and the outcome of their verification."""
     from matgen.cli.candidate_tables import candidate_table, energy_table
     from matgen.cli.terminal import console
 
     if as_json and request.verification.n:
-        _print(outcome.candidates)
+        _print(outcome.candidates, outcome.folder, report=report)
     if not as_json and outcome.candidates:
         if any(candidate.energies for candidate in outcome.candidates):
             console().print(energy_table(outcome.candidates))
         console().print(candidate_table(outcome.candidates, request.property_targets))
 
 
-def _print(candidates: Any) -> None:
+def _print(candidates: Any, folder: Path, *, report: bool) -> None:
     from matgen.structures.record import to_record
 
     for candidate in candidates:
-        typer.echo(json.dumps(to_record(candidate)))
+        typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))

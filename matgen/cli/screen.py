@@ -20,6 +20,7 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def screen(
@@ -81,6 +82,7 @@ def screen(
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: screens/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder of another run.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows of the ranking to show.")] = 20,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Screen crystals or molecules: valid, stable, novel, unique, on target? A row for each, and a ranking.
@@ -112,10 +114,12 @@ def screen(
         folder = out or default_folder(config, paths)
         usual = usable_cores() if config.device == "cpu" else min(4, usable_cores())
         running = {"jobs": jobs or usual, "executor": executor, "overwrite": overwrite}
-        _screen(paths, config, folder, running, top=top, as_json=as_json)
+        _screen(paths, config, folder, running, top=top, as_json=as_json, report=report)
 
 
-def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any], *, top: int, as_json: bool) -> None:
+def _screen(
+    paths: list[Path], config: Any, folder: Path, running: dict[str, Any], *, top: int, as_json: bool, report: bool
+) -> None:
     """Run a screening and show its results."""
     from matgen.cli.candidate_tables import ranking_table
     from matgen.cli.tables import summary_table
@@ -127,7 +131,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
 
     def known(row: Any) -> None:
         if as_json:
-            typer.echo(json.dumps(row_record(row)))
+            typer.echo(json.dumps(with_page(row_record(row), folder, wanted=report)))
 
     with StageView(console(stderr=True)) as view:
         try:
@@ -136,6 +140,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
             done = None
     if done is None:
         to_stderr(f"interrupted: finished rows are in {folder / ROWS}; to resume, run {same_command(folder)}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
@@ -149,4 +154,5 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
         f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} screened now, "
         f"in {done.seconds:.0f} s; everything is in {done.folder}"
     )
+    reported(done.folder, wanted=report)
     raise typer.Exit(0 if readable else NOTHING_FOUND)

@@ -29,7 +29,7 @@ def decomposition(composition: Composition, height: float | None, hull: Referenc
     products = [
         {
             "formula": phase.composition.reduced_formula,
-            "name": str(phase.name),
+            "name": str(phase.name),  # type: ignore[attr-defined]  # of a PDEntry
             "fraction": float(share),
             "amount": float(share) * unit.num_atoms / phase.composition.reduced_composition.num_atoms,
         }

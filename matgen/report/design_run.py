@@ -26,6 +26,9 @@ from matgen.structures.renamed import current_name
 from matgen.structures.run_folder import CANDIDATES, REJECTED, all_units
 from matgen.targets.target import Target
 
+Rejected = Mapping[str, Any]
+"""What a report needs of a rejected proposal."""
+
 MOST_IN_FULL = 100
 """Candidates with structure and figures; of others, the table has a row."""
 
@@ -33,7 +36,7 @@ MOST_IN_FULL = 100
 def design_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of a design, finished or not."""
     found: Lines[Candidate] = read_lines(run.path / CANDIDATES, from_record)
-    rejects: Lines[dict[str, Any]] = read_lines(run.path / REJECTED, _rejected)
+    rejects: Lines[Rejected] = read_lines(run.path / REJECTED, _rejected)
     candidates = found.values
     kind = candidates[0].kind if candidates else str(run.configuration.get("kind", "crystal"))
     targets = design_targets(run, candidates, kind)
@@ -80,7 +83,7 @@ def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -
     return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
 
 
-def rejections(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def rejections(records: Sequence[Rejected]) -> dict[str, Any]:
     """Return how many proposals were rejected, and why, the most frequent reason first."""
     counts: dict[str, int] = {}
     for record in records:
@@ -100,7 +103,10 @@ def proposals_in_units(folder: Path) -> int:
 
 
 def _add_histogram(
-    data: dict[str, Any], targets: Sequence[Target], candidates: Sequence[Candidate], rejects: Sequence[Mapping[str, Any]]
+    data: dict[str, Any],
+    targets: Sequence[Target],
+    candidates: Sequence[Candidate],
+    rejects: Sequence[Rejected],
 ) -> None:
     """Add the predictions of each target among all assessed proposals, and among the candidates."""
     found = []
@@ -123,7 +129,7 @@ def _value(record: Mapping[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _rejected(record: dict[str, Any]) -> dict[str, Any]:
+def _rejected(record: dict[str, Any]) -> Rejected:
     """Return what a report needs of a rejected proposal."""
     name = current_name(str(record[REJECTED_BY]))
     return {REJECTED_BY: name, "relaxation": record["relaxation"], "properties": record["properties"]}
@@ -140,7 +146,7 @@ def _run(
         notes.append(f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown.")
     stages = run.report.get("stages", [])
     seconds = [stage.get("seconds", 0.0) for stage in stages if stage.get("name") == "search"]
-    usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))  # type: ignore[arg-type]
+    usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))
     potentials = {one.relaxation.potential for one in candidates if one.relaxation is not None}
     return run_record(
         run,

@@ -46,6 +46,5 @@ def _of_version(run: RunFolder) -> list[str]:
     if version in (None, __version__):
         return []
     return [
-        f"The run was made by version {version}, and this page by {__version__}: "
-        "what that version did not record is left out."
+        f"The run was made by version {version}, and this page by {__version__}: what it did not record is left out."
     ]

@@ -21,7 +21,6 @@ from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
 from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
-from matgen.structures.candidate import Candidate
 from matgen.targets.target import Target
 
 MOST_IN_FULL = 100
