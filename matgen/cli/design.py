@@ -162,6 +162,9 @@ def design(
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the steps of sampler and relaxation, to be played in the report.")
+    ] = False,
     report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
@@ -217,6 +220,7 @@ def design(
         "allow_known": allow_known or None,
         "variety": variety,
         "budget": budget,
+        "record": record or None,
         "verify": verify,
         "verify_minutes": verify_minutes,
         "stages": {

@@ -14,7 +14,7 @@ from matgen.report.histogram import histogram
 from matgen.report.known_hull import hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.stages import design_stages, failure
 from matgen.report.targets import asked, read_targets, target_record
@@ -65,6 +65,9 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     }
     _add_histogram(data, targets, candidates, rejects.values)
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
+    if not any("walk" in one for one in data["candidates"]):
+        data["missing"]["walk"] = "No trajectory was recorded; `matgen design --record` keeps them."
     return data
 
 

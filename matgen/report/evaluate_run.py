@@ -10,7 +10,7 @@ from matgen.report.folders import RELAXED, STRUCTURES, RunFolder
 from matgen.report.known_hull import hull_of
 from matgen.report.lines import read_lines
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.table_rows import packed
 from matgen.structures.candidate import Candidate
@@ -82,6 +82,7 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     if not data["metrics"]:
         data["missing"]["metrics"] = "The evaluation did not come to its end; the same command resumes it."
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
     return data
 
 

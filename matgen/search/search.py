@@ -320,7 +320,7 @@ class Search:
         candidate = replace(one.candidate, family=self.families.add(one.candidate, one.family))
         self.settled.add(one.name)
         self.variety.counts[one.likeness] += 1
-        self.found(self.writer.write(candidate, one.file, wait=False))
+        self.found(self.writer.write(candidate, one.file, trajectory=one.trajectory, wait=False))
 
     def _wait_for_disk(self) -> None:
         """Wait for the decisions on a unit; until then, the unit itself is on the disk, and decides the same again."""

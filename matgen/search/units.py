@@ -21,6 +21,8 @@ from matgen.generation.kinds.base import Kind
 from matgen.generation.propose import units_of_list
 from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
+from matgen.generation.trajectory import Frame, Recorded
+from matgen.relaxation.pool import surface_on
 from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.threads import threads
@@ -28,6 +30,7 @@ from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import Assessment, assessment_of
 from matgen.search.distinct import Distinct, uniqueness_of
 from matgen.search.host_assessment import DefectAssessment
+from matgen.search.recording import relaxation_frames, trajectory_text
 from matgen.search.selection import checked_before_relaxation
 from matgen.search.unit_format import Passed, Unit, rejected_record
 from matgen.search.variety import likeness_and_family
@@ -83,6 +86,7 @@ class UnitMaker:
 
     request: Request
     report: Report = field(default_factory=Silence)
+    _frames: dict[str, list[Frame]] = field(default_factory=dict, init=False)
 
     @cached_property
     def kind(self) -> Kind:
@@ -115,8 +119,12 @@ class UnitMaker:
             return self.assessment.proposals(number, size_of_unit(self.request))
         kind = self.kind
         generator = torch.Generator().manual_seed((self.request.search.seed + number * STRIDE) % 2**63)
-        proposed = generate(kind.request, kind, generator, report, number)
-        return [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
+        recorder = Recorded() if self.request.search.record else None
+        proposed = generate(kind.request, kind, generator, report, number, recorder)
+        found = [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
+        if recorder is not None:
+            self._frames = {one.name: recorder.frames(of.row) for one, of in zip(found, proposed, strict=True)}
+        return found
 
     def assessed(self, proposals: list[Candidate], report: Report) -> list[Record]:
         """Relax and check proposals, best first; return the record of each."""
@@ -149,7 +157,18 @@ class UnitMaker:
         candidate = replace(candidate, verdicts=verdicts)
         if failed:
             return rejected_record(candidate, failed)
-        return passed(self.assessment.afterwards(candidate)).record()
+        one = passed(self.assessment.afterwards(candidate))
+        return replace(one, trajectory=self._trajectory(candidate)).record()
+
+    def _trajectory(self, candidate: Candidate) -> str:
+        """Return the geometries on the way to a candidate as text; empty where they are not recorded."""
+        sampled = self._frames.get(candidate.name)
+        if not sampled:
+            return ""
+        request, report = self.request, candidate.relaxation
+        surface = surface_on(request.resources.device) if report is not None and candidate.kind == "crystal" else None
+        known = surface if surface is not None and report is not None and surface.name == report.potential else None
+        return trajectory_text(sampled, relaxation_frames(candidate, known, request.relaxation.settings))
 
 
 def _unassessed(candidate: Candidate, reason: str) -> Record:

@@ -1,7 +1,8 @@
 """Write candidates to disk as soon as they are found, so that an interrupt loses none.
 
 A folder holds `cif/NAME.cif` (symmetrised) of crystals or `sdf/NAME.sdf` of molecules, `candidates.jsonl` (everything;
-the source of truth), the tables `candidates.csv` and `candidates.extxyz` made from it, and the report `run.json`.
+the source of truth), the tables `candidates.csv` and `candidates.extxyz` made from it, and the report `run.json`; where
+trajectories are recorded, `trajectories/NAME.extxyz` of each.
 """
 
 import re
@@ -27,6 +28,8 @@ from matgen.structures.run_report import (
     new_report,
     write_report,
 )
+from matgen.structures.trajectory_files import FOLDER as TRAJECTORIES
+from matgen.structures.trajectory_files import write_trajectory
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
@@ -86,12 +89,20 @@ class CandidateWriter:
     ) -> None:
         end_report(self.folder, self._report, kind)
 
-    def write(self, candidate: Candidate, file: tuple[str, Verdict] | None = None, *, wait: bool = True) -> Candidate:
+    def write(
+        self,
+        candidate: Candidate,
+        file: tuple[str, Verdict] | None = None,
+        *,
+        trajectory: str = "",
+        wait: bool = True,
+    ) -> Candidate:
         """Write one candidate in all formats.
 
         Args:
             candidate: to write.
             file: text of its own file, and the verdict on that, where they are known (`KindFormat.text`).
+            trajectory: geometries on the way to it, as extxyz; empty for none.
             wait: until it is on the disk, and safe from a power cut; if not, `wait_for_disk` does.
 
         Returns:
@@ -113,6 +124,8 @@ class CandidateWriter:
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
             replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text, wait=wait)
+            if trajectory:
+                write_trajectory(self.folder, candidate.name, trajectory, wait=wait)
             self._file.append(candidate, wait=wait)
             self.candidates.append(candidate)
             self._names.add(candidate.name)
@@ -187,6 +200,8 @@ class CandidateWriter:
         for form in KIND_FORMATS.values():
             for path in form.folder(self.folder).glob(f"*.{form.suffix}"):
                 path.unlink()
+        for path in (self.folder / TRAJECTORIES).glob("*.extxyz"):
+            path.unlink()
 
     def _earlier_report(self) -> dict[str, Any]:
         report = earlier_report(self.folder, self._run)
