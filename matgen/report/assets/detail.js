@@ -2,9 +2,10 @@
 
 import { el } from "./dom.js";
 import { elasticTable } from "./elastic_table.js";
+import { asTable } from "./figure.js";
 import { formula, plural, shown, spaceGroup } from "./format.js";
 import { icon } from "./icons.js";
-import { intervalPlots } from "./interval_plot.js";
+import { intervalPlots, predictionTable } from "./interval_plot.js";
 import { step } from "./keys.js";
 import { phononPlot } from "./phonon_plot.js";
 import { powderPlot } from "./powder_plot.js";
@@ -67,6 +68,7 @@ function blocks(one) {
         el("h4", {}, "Predictions"),
         el("div", { class: "interval-plots" }, intervalPlots(one.predictions)),
         el("p", { class: "quiet" }, "Thick: spread of the data (aleatoric). Thin: total spread, with that of the networks (epistemic). Shaded: the target."),
+        asTable(() => predictionTable(one.predictions), "Predictions"),
       )
     : null;
   const verdicts = one.verdicts?.length ? el("div", { class: "block wide" }, el("h4", {}, "Verdicts"), verdictList(one.verdicts)) : null;

@@ -33,33 +33,53 @@ export function asTable(table, title) {
   return details;
 }
 
-// Draws again when the width changes; on paper and before layout it takes the width it was given.
-export function responsive(draw, label, { width = 560 } = {}) {
-  const box = el("div", { class: "drawing", role: "img", "aria-label": label });
+const PAPER_WIDTH = 440;
+const EXPECTED_HEIGHT = 180; // px, until a figure is drawn
+let paper = false;
+
+// What is made inside `act` is drawn at once and for paper, not when it comes into view.
+export function forPaper(act) {
+  paper = true;
+  try {
+    return act();
+  } finally {
+    paper = false;
+  }
+}
+
+// Draws when it comes into view, and again when its width changes.
+function responsive(draw, label, role) {
+  const box = el("div", { class: "drawing", role, "aria-label": label });
+  if (paper) {
+    box.append(draw(PAPER_WIDTH));
+    return box;
+  }
+  box.style.minHeight = `${EXPECTED_HEIGHT}px`;
   let last = 0;
-  const redraw = (wide) => {
-    const rounded = Math.floor(wide);
-    if (rounded < 40 || rounded === last) return;
-    last = rounded;
-    box.replaceChildren(draw(rounded));
-  };
-  redraw(width);
-  new ResizeObserver(([entry]) => redraw(entry.contentRect.width)).observe(box);
+  const resized = new ResizeObserver(([entry]) => {
+    const width = Math.floor(entry.contentRect.width);
+    if (width < 40 || width === last) return;
+    last = width;
+    box.style.minHeight = "";
+    box.replaceChildren(draw(width));
+  });
+  const seen = new IntersectionObserver(([entry]) => {
+    if (!entry.isIntersecting) return;
+    seen.disconnect();
+    resized.observe(box);
+  }, { rootMargin: "400px" });
+  seen.observe(box);
   return box;
 }
 
 // { title, caption, label, draw(width), table() -> { head, rows }, level }
 export function figure({ title, caption, label, draw, table, level = 3, interactive = false }) {
   const id = freshId("figure");
-  const drawing = responsive(draw, label);
-  if (interactive) {
-    drawing.setAttribute("role", "group");
-  }
   return el(
     "figure",
     { class: "figure", "aria-labelledby": id },
     el(`h${level}`, { id, class: "figure-title" }, title),
-    drawing,
+    responsive(draw, label, interactive ? "group" : "img"),
     caption ? el("figcaption", {}, caption) : null,
     table ? asTable(table, title) : null,
   );

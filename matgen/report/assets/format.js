@@ -2,6 +2,10 @@
 
 import { el } from "./dom.js";
 
+const MONTHS = [
+  "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+
 export function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
@@ -24,8 +28,13 @@ export function share(value) {
   return isNumber(value) ? `${Math.round(100 * value)} %` : "–";
 }
 
+// 10,000
+export function whole(count) {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 export function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+  return `${whole(count)} ${count === 1 ? one : many}`;
 }
 
 export function seconds(value) {
@@ -38,7 +47,7 @@ export function seconds(value) {
 export function date(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return String(text);
-  return time.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+  return `${time.getDate()} ${MONTHS[time.getMonth()]} ${time.getFullYear()}`;
 }
 
 export function words(name) {

@@ -1,7 +1,7 @@
 // How the run was made: command, options, potential, weights.
 
 import { el } from "./dom.js";
-import { date, seconds } from "./format.js";
+import { date, seconds, whole } from "./format.js";
 import { report } from "./report_data.js";
 
 function fact(label, found) {
@@ -41,7 +41,7 @@ export function reasons(rejected) {
       list.map(({ text, count }) => {
         const bar = el("span", { class: "reason-bar", "aria-hidden": "true" });
         bar.style.width = `${(100 * count) / most}%`;
-        return el("li", {}, el("span", { class: "reason-text" }, text), el("span", { class: "number" }, count.toLocaleString("en")), bar);
+        return el("li", {}, el("span", { class: "reason-text" }, text), el("span", { class: "number" }, whole(count)), bar);
       }),
     ),
   );

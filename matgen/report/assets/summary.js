@@ -1,7 +1,7 @@
 // The strip of a few figures under the heading.
 
 import { el } from "./dom.js";
-import { isNumber, number, seconds, share } from "./format.js";
+import { isNumber, number, seconds, share, whole } from "./format.js";
 import { candidates, isAccepted, report, targets, value } from "./report_data.js";
 
 function tile(label, figure, more) {
@@ -17,7 +17,7 @@ function tried() {
   const rejected = report.rejected?.count;
   if (!isNumber(rejected)) return null;
   const all = rejected + candidates.length;
-  return tile("Proposals", all.toLocaleString("en"), `${share(candidates.length / all)} became candidates`);
+  return tile("Proposals", whole(all), `${share(candidates.length / all)} became candidates`);
 }
 
 function atTarget(target) {
