@@ -62,6 +62,5 @@ export function histogram(data) {
 }
 
 export function histograms() {
-  const data = report.histogram;
-  return (Array.isArray(data) ? data : data ? [data] : []).map(histogram).filter(Boolean);
+  return (report.histograms ?? [report.histogram]).filter(Boolean).map(histogram).filter(Boolean);
 }

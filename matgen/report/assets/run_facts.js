@@ -8,11 +8,19 @@ function fact(label, found) {
   return found === null || found === undefined || found === "" ? null : [el("dt", {}, label), el("dd", {}, found)];
 }
 
+function quoted(text) {
+  return /^[\w.,:=/+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function command(run) {
+  const options = (run.options ?? []).flat().map(String).filter((part) => part !== "");
+  return ["matgen", report.command, ...options.map(quoted)].join(" ");
+}
+
 export function runFacts() {
   const run = report.run ?? {};
-  const options = (run.options ?? []).map(([name, set]) => [el("dt", {}, el("code", {}, name)), el("dd", {}, String(set))]);
   return [
-    report.title ? el("p", {}, el("code", { class: "command" }, report.title)) : null,
+    el("p", {}, el("code", { class: "command" }, command(run))),
     el(
       "dl",
       { class: "all-values" },
@@ -22,7 +30,6 @@ export function runFacts() {
       fact("Time", Number.isFinite(run.seconds) ? seconds(run.seconds) : null),
       fact("Potential", run.potential),
       fact("Weights", run.weights?.length ? run.weights.join(", ") : null),
-      options,
     ),
   ];
 }
