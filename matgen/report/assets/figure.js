@@ -35,7 +35,13 @@ export function asTable(table, title) {
 
 const PAPER_WIDTH = 440;
 const EXPECTED_HEIGHT = 180; // px, until a figure is drawn
+const waiting = new Set();
 let paper = false;
+
+// Draw all figures that have not come into view yet: before printing.
+export function drawWaiting() {
+  for (const act of [...waiting]) act();
+}
 
 // What is made inside `act` is drawn at once and for paper, not when it comes into view.
 export function forPaper(act) {
@@ -63,21 +69,27 @@ function responsive(draw, label, role) {
     box.style.minHeight = "";
     box.replaceChildren(draw(width));
   });
-  const seen = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting) return;
+  const start = () => {
+    waiting.delete(begin);
     seen.disconnect();
     resized.observe(box);
-  }, { rootMargin: "400px" });
+  };
+  const begin = () => {
+    start();
+    if (box.isConnected && box.clientWidth) box.replaceChildren(draw(box.clientWidth));
+  };
+  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && start(), { rootMargin: "400px" });
+  waiting.add(begin);
   seen.observe(box);
   return box;
 }
 
-// { title, caption, label, draw(width), table() -> { head, rows }, level }
-export function figure({ title, caption, label, draw, table, level = 3, interactive = false }) {
+// draw: of a width in px to a node; table: without arguments to { head, rows }; interactive: marks in it can be chosen.
+export function figure({ title, caption, label, draw, table, level = 3, interactive = false, wide = false }) {
   const id = freshId("figure");
   return el(
     "figure",
-    { class: "figure", "aria-labelledby": id },
+    { class: wide ? "figure figure-wide" : "figure", "aria-labelledby": id },
     el(`h${level}`, { id, class: "figure-title" }, title),
     responsive(draw, label, interactive ? "group" : "img"),
     caption ? el("figcaption", {}, caption) : null,

@@ -55,6 +55,19 @@ export function words(name) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+// A text as a sentence: a capital letter first, a full stop last.
+export function sentence(text) {
+  const trimmed = String(text).trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+}
+
+const LOWERED = "₀₁₂₃₄₅₆₇₈₉";
+
+// Fe₂(SO₄)₃ as plain text, for drawings.
+export function formulaText(text) {
+  return String(text).replace(/(?<=[A-Za-z)\]])\d+/g, (digits) => [...digits].map((digit) => LOWERED[digit]).join(""));
+}
+
 // Fe2(SO4)3 with its digits lowered; numbers that begin a formula (2H2O) stay.
 export function formula(text) {
   const parts = String(text ?? "").split(/(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)/);

@@ -46,7 +46,7 @@ export function hullOf(one) {
 export function hullChoice() {
   const hulls = (report.hulls ?? []).filter(({ system, phases }) => system.length <= 3 && phases?.length);
   if (!hulls.length) return null;
-  const place = el("div", { class: "figures" });
+  const place = el("div", { class: "figures single" });
   const show = (at) => place.replaceChildren(hullFigure(hulls[at]));
   const list = el("select", { class: "button", on: { change: () => show(Number(list.value)) } }, hulls.map(({ system }, i) => el("option", { value: i }, system.join("–"))));
   show(0);

@@ -59,7 +59,7 @@ function drawn(group, width) {
   });
 }
 
-export function sentence(each) {
+export function inWords(each) {
   const spreads = `± ${number(each.aleatoric, 2)} ± ${number(each.epistemic, 2)}`;
   const chance = isNumber(each.probability) ? `, in the target with ${share(each.probability)}` : "";
   const digits = Math.abs(each.value) < 0.1 ? 3 : 2;
@@ -90,9 +90,9 @@ export function intervalPlots(predictions) {
   return groups(predictions).map((group) =>
     figure({
       title: title(group),
-      label: group.map((each) => `${source(each)}: ${sentence(each)}`).join("; "),
+      label: group.map((each) => `${source(each)}: ${inWords(each)}`).join("; "),
       draw: (width) => drawn(group, width),
-      caption: group.map((each) => el("div", {}, `${source(each)} ${sentence(each)}${each.text ? `; ${each.text}` : ""}`)),
+      caption: group.map((each) => el("div", {}, `${source(each)} ${inWords(each)}${each.text ? `; ${each.text}` : ""}`)),
       level: 5,
     }),
   );

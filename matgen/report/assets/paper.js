@@ -2,7 +2,7 @@
 
 import { candidateDetail } from "./detail.js";
 import { el } from "./dom.js";
-import { forPaper } from "./figure.js";
+import { drawWaiting, forPaper } from "./figure.js";
 import { candidate } from "./report_data.js";
 import { state } from "./store.js";
 
@@ -12,6 +12,7 @@ function open() {
   if (document.getElementById("paper")) return;
   const shown = state.shown.slice(0, MOST).map(candidate).filter((one) => one.structure || one.verdicts?.length);
   const page = (one) => el("article", { class: "detail" }, candidateDetail(one, { still: true }).flat(Infinity).filter(Boolean));
+  drawWaiting();
   const pages = forPaper(() => shown.map(page));
   for (const title of pages.map((page) => page.querySelector("#detail-title"))) title?.removeAttribute("id");
   const rest = state.shown.length - shown.length;

@@ -8,9 +8,9 @@ import { add, scaled } from "./vectors.js";
 
 const point = ([x, y, z]) => ({ x, y, z });
 
-// The colour of lines and letters, as the theme sets it for the stage.
-function ink(viewer) {
-  const [red, green, blue] = getComputedStyle(viewer.getCanvas()).color.match(/\d+/g).map(Number);
+// A colour that the theme gives to an element, as #rrggbb.
+export function hexColour(node, property) {
+  const [red, green, blue] = getComputedStyle(node)[property].match(/\d+/g).map(Number);
   return `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
@@ -36,7 +36,7 @@ function drawAtoms(viewer, structure, atoms, bonded) {
 }
 
 function drawCell(viewer, cell, repeat) {
-  const color = ink(viewer);
+  const color = hexColour(viewer.getCanvas(), "color");
   const boxes = repeat > 1 ? [1, repeat] : [1];
   for (const size of boxes) {
     const corners = cellCorners(cell, size);

@@ -56,8 +56,8 @@ function overview() {
     grid([
       report.map ? mapFigure(report.map) : null,
       ...histograms(),
-      report.stages?.length ? sankeyFigure(report.stages) : null,
       reasons(report.rejected),
+      report.stages?.length ? sankeyFigure(report.stages) : null,
     ]),
     missing("map"),
     missing("histogram"),

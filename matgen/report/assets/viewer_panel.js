@@ -5,7 +5,7 @@ import { el, freshId } from "./dom.js";
 import { element, elementsOf } from "./element_colours.js";
 import { VIEW } from "./projection.js";
 import { icon } from "./icons.js";
-import { drawScene } from "./scene.js";
+import { drawScene, hexColour } from "./scene.js";
 import { sketch } from "./sketch.js";
 import { onTheme } from "./theme.js";
 import { hasWebGL, library } from "./webgl.js";
@@ -51,7 +51,7 @@ function makeStage() {
 }
 
 function startViewer() {
-  shared.viewer = library().createViewer(shared.stage, { backgroundAlpha: 0, antialias: true, disableFog: true });
+  shared.viewer = library().createViewer(shared.stage, { antialias: true, disableFog: true });
   new ResizeObserver(() => shared.viewer.resize()).observe(shared.stage);
   onTheme(() => shared.structure && paint(shared.structure, false));
 }
@@ -64,6 +64,7 @@ export function paint(structure, anew) {
     return;
   }
   if (!shared.viewer) startViewer();
+  shared.viewer.setBackgroundColor(hexColour(shared.stage, "backgroundColor"));
   drawScene(shared.viewer, structure, options);
   if (anew) face();
   shared.viewer.render();
