@@ -19,7 +19,9 @@ CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap")
 """Calculated values, which have a column wherever there are any."""
 
 
-def column(key: str, label: str, *, unit: str = "", digits: int = 2, about: str = "", numeric: bool = True) -> dict[str, Any]:
+def column(
+    key: str, label: str, *, unit: str = "", digits: int = 2, about: str = "", numeric: bool = True
+) -> dict[str, Any]:
     """Return the description of a column."""
     return {"key": key, "label": label, "unit": unit, "digits": digits, "numeric": numeric, "help": about}
 

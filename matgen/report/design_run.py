@@ -100,7 +100,10 @@ def proposals_in_units(folder: Path) -> int:
 
 
 def _add_histogram(
-    data: dict[str, Any], targets: Sequence[Target], candidates: Sequence[Candidate], rejects: Sequence[Mapping[str, Any]]
+    data: dict[str, Any],
+    targets: Sequence[Target],
+    candidates: Sequence[Candidate],
+    rejects: Sequence[Mapping[str, Any]],
 ) -> None:
     """Add the predictions of each target among all assessed proposals, and among the candidates."""
     found = []

@@ -53,7 +53,9 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     rows = csv_rows(run.path / STRUCTURES)
     relaxed = [read_lines(path, from_record) for path in sorted(run.path.glob(RELAXED))]
     structures = {one.name: one for lines in relaxed for one in lines.values}
-    rows = rows or [{"name": one.name, "formula": one.structure.composition.reduced_formula} for one in structures.values()]
+    rows = rows or [
+        {"name": one.name, "formula": one.structure.composition.reduced_formula} for one in structures.values()
+    ]
     kind = str(run.report.get("kind") or next((one.kind for one in structures.values()), "crystal"))
     candidates = [structures[row["name"]] for row in rows[:MOST_IN_FULL] if row["name"] in structures]
     hull, no_hull = hull_of(candidates, kind)

@@ -45,9 +45,7 @@ class Screened:
         if self.candidate is None:
             return ("reads",)
         verdicts = self.candidate["verdicts"].items()
-        return tuple(
-            name for name, one in verdicts if not one["passed"] and not name.startswith(f"target_{EVALUATOR}")
-        )
+        return tuple(name for name, one in verdicts if not one["passed"] and not name.startswith(f"target_{EVALUATOR}"))
 
     @property
     def passed(self) -> bool:

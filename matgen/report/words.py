@@ -109,7 +109,9 @@ def energy_meaning(name: str, kind: str) -> str:
     of = name.removesuffix(_OF_TEMPLATE)
     if of in known_properties(kind):
         whence = "the template alone" if of != name else "the structure"
-        return f"Minus the log probability that the target of {within(property_label(of))} is met, predicted from {whence}"
+        return (
+            f"Minus the log probability that the target of {within(property_label(of))} is met, predicted from {whence}"
+        )
     return "A term of the user, or of an earlier version"
 
 
