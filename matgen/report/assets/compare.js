@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { formula, number, shown, spaceGroup, words } from "./format.js";
 import { icon } from "./icons.js";
-import { sentence } from "./interval_plot.js";
+import { inWords } from "./interval_plot.js";
 import { candidate, columns, value } from "./report_data.js";
 import { sketch } from "./sketch.js";
 import { change, state, subscribe } from "./store.js";
@@ -33,7 +33,7 @@ function verdictCell(one, name) {
 
 function predictionCell(one, name) {
   const found = (one.predictions ?? []).find((each) => each.name === name);
-  return found ? sentence(found) : "–";
+  return found ? inWords(found) : "–";
 }
 
 function group(title, columnsCount, rows) {
@@ -46,7 +46,7 @@ function comparison(all) {
     "table",
     { class: "plain comparison" },
     el("caption", { class: "visually-hidden" }, "Comparison of candidates; rows that differ are marked"),
-    el("thead", {}, el("tr", {}, el("td"), all.map((one) => el("th", { scope: "col" }, el("div", { class: "picture" }, one.structure?.symbols ? sketch(one.structure, `Structure of ${one.formula}`) : null), formula(one.formula), el("code", {}, one.id))))),
+    el("thead", {}, el("tr", {}, el("td"), all.map((one) => el("th", { scope: "col" }, el("div", { class: "picture" }, one.structure?.symbols ? sketch(one.structure, `Structure of ${one.formula}`, "xMinYMid meet") : null), formula(one.formula), el("code", {}, one.id))))),
     el(
       "tbody",
       {},
