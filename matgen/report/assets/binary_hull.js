@@ -1,6 +1,7 @@
 // The convex hull of a binary system: formation energy over composition.
 
 import { plot } from "./figure.js";
+import { formulaText } from "./format.js";
 import { candidateMarks } from "./marks.js";
 
 export function binaryHull({ system, phases }, rows, width) {
@@ -17,7 +18,7 @@ export function binaryHull({ system, phases }, rows, width) {
       Plot.line(onHull, { x: "x", y: "y", stroke: "var(--ink-2)" }),
       Plot.dot(points.filter(({ on }) => !on), { x: "x", y: "y", r: 3, stroke: "var(--ink-3)" }),
       Plot.dot(onHull, { x: "x", y: "y", r: 4, fill: "var(--ink-2)" }),
-      Plot.text(onHull, { x: "x", y: "y", text: "formula", dy: 14, fill: "var(--ink-2)", fontSize: 11 }),
+      Plot.text(onHull, { x: "x", y: "y", text: (d) => formulaText(d.formula), dy: 14, fill: "var(--ink-2)", fontSize: 11 }),
       Plot.dot(rows, { x: (d) => d.x[1], y: "e", r: 0 }),
       Plot.tip(points, Plot.pointer({
         x: "x", y: "y", fill: "var(--surface)", stroke: "var(--line-2)", maxRadius: 14,

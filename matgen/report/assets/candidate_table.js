@@ -1,18 +1,18 @@
 // The candidates as a table that is sorted by its heads.
 
 import { announce, el } from "./dom.js";
-import { formula, isNumber, shown, spaceGroup } from "./format.js";
+import { formula, isNumber, shown, spaceGroup, whole } from "./format.js";
 import { icon } from "./icons.js";
 import { inlineInterval } from "./inline_interval.js";
 import { candidate, candidates, value } from "./report_data.js";
-import { columnTitle, shownColumns } from "./shown_columns.js";
+import { shownColumns } from "./shown_columns.js";
 import { change, select, state, subscribe, toggleCompared } from "./store.js";
 import { badge } from "./verdict_parts.js";
 
 const ROWS = 100;
 
 const FIXED = [
-  { key: "rank", label: "Rank", cell: (one) => el("td", { class: "number" }, one.rank === undefined ? "–" : String(one.rank)) },
+  { key: "rank", label: "Rank", numeric: true, cell: (one) => el("td", { class: "number" }, one.rank === undefined ? "–" : String(one.rank)) },
   { key: "formula", label: "Formula", cell: nameCell },
   { key: "spacegroup", label: "Space group", cell: (one) => el("td", {}, spaceGroup(one.spacegroup)), when: (all) => all.some((one) => one.spacegroup) },
   { key: "accepted", label: "Checks", cell: (one) => el("td", {}, badge(one)) },
@@ -36,7 +36,7 @@ function valueCell(one, column) {
   return el("td", numeric ? { class: "number" } : { class: "text", title: shown(found, column) }, inlineInterval(one, column.key), el("span", {}, shown(found, column)));
 }
 
-function headCell({ key, label, help }) {
+function headCell({ key, label, help, unit, numeric }) {
   const { sort } = state;
   const direction = sort.key === key ? (sort.descending ? "descending" : "ascending") : "none";
   const act = () => {
@@ -46,8 +46,8 @@ function headCell({ key, label, help }) {
   };
   return el(
     "th",
-    { scope: "col", "aria-sort": direction },
-    el("button", { type: "button", class: "sort", "data-sort": key, title: help ?? null, on: { click: act } }, label, icon(direction === "descending" ? "down" : "up")),
+    { scope: "col", "aria-sort": direction, class: numeric ? "number" : null },
+    el("button", { type: "button", class: "sort", "data-sort": key, title: help ?? null, on: { click: act } }, el("span", {}, label, unit ? el("small", {}, unit) : null), icon(direction === "descending" ? "down" : "up")),
   );
 }
 
@@ -90,7 +90,7 @@ function pages(draw) {
     "nav",
     { class: "pages no-print", "aria-label": "Pages of the table" },
     el("button", { type: "button", class: "button", disabled: state.page === 0, on: { click: go(state.page - 1) } }, icon("previous"), "Earlier"),
-    el("span", {}, `${from} to ${to} of ${state.shown.length.toLocaleString("en")}`),
+    el("span", {}, `${from} to ${to} of ${whole(state.shown.length)}`),
     el("button", { type: "button", class: "button", disabled: state.page === last, on: { click: go(state.page + 1) } }, "Later", icon("next")),
   );
 }
@@ -102,7 +102,7 @@ export function candidateTable() {
     const fixed = FIXED.filter(({ when }) => !when || when(candidates));
     const rows = state.shown.slice(state.page * ROWS, (state.page + 1) * ROWS).map(candidate);
     const body = el("tbody", { on: { keydown: arrows } }, rows.map((one) => row(one, columns, fixed)));
-    const heads = [...fixed, ...columns.map((column) => ({ ...column, label: columnTitle(column) }))];
+    const heads = [...fixed, ...columns];
     const scrolled = box.querySelector(".scroll")?.scrollTop ?? 0;
     box.replaceChildren(
       el(

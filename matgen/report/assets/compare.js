@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { formula, number, shown, spaceGroup, words } from "./format.js";
 import { icon } from "./icons.js";
-import { sentence } from "./interval_plot.js";
+import { inWords } from "./interval_plot.js";
 import { candidate, columns, value } from "./report_data.js";
 import { sketch } from "./sketch.js";
 import { change, state, subscribe } from "./store.js";
@@ -33,7 +33,7 @@ function verdictCell(one, name) {
 
 function predictionCell(one, name) {
   const found = (one.predictions ?? []).find((each) => each.name === name);
-  return found ? sentence(found) : "–";
+  return found ? inWords(found) : "–";
 }
 
 function group(title, columnsCount, rows) {

@@ -2,9 +2,11 @@
 
 import { el } from "./dom.js";
 import { elasticTable } from "./elastic_table.js";
+import { asTable } from "./figure.js";
 import { formula, plural, shown, spaceGroup } from "./format.js";
+import { hullOf } from "./hull_figure.js";
 import { icon } from "./icons.js";
-import { intervalPlots } from "./interval_plot.js";
+import { intervalPlots, predictionTable } from "./interval_plot.js";
 import { step } from "./keys.js";
 import { phononPlot } from "./phonon_plot.js";
 import { powderPlot } from "./powder_plot.js";
@@ -58,6 +60,16 @@ function values(one) {
   );
 }
 
+// What the run has to say beside its verdicts, and why a part is missing.
+function notes(one) {
+  const { relaxation, remarks = [], missing = {} } = one;
+  const relaxed = relaxation
+    ? `Relaxed ${relaxation.potential ? `by ${relaxation.potential} ` : ""}in ${plural(relaxation.steps ?? 0, "step")}${relaxation.converged ? "" : "; not converged"}.`
+    : null;
+  const all = [one.template ? `Template ${one.template}.` : null, one.smiles ? `SMILES ${one.smiles}` : null, relaxed, ...remarks, ...Object.values(missing)].filter(Boolean);
+  return all.length ? el("div", { class: "block wide" }, el("h4", {}, "Notes"), all.map((text) => el("p", { class: "quiet" }, text))) : null;
+}
+
 // Each of these is a block or null where the run has nothing to say.
 function blocks(one) {
   const predictions = one.predictions?.length
@@ -67,6 +79,7 @@ function blocks(one) {
         el("h4", {}, "Predictions"),
         el("div", { class: "interval-plots" }, intervalPlots(one.predictions)),
         el("p", { class: "quiet" }, "Thick: spread of the data (aleatoric). Thin: total spread, with that of the networks (epistemic). Shaded: the target."),
+        asTable(() => predictionTable(one.predictions), "Predictions"),
       )
     : null;
   const verdicts = one.verdicts?.length ? el("div", { class: "block wide" }, el("h4", {}, "Verdicts"), verdictList(one.verdicts)) : null;
@@ -74,6 +87,7 @@ function blocks(one) {
     one.energy_terms?.length ? waterfall(one.energy_terms) : null,
     one.powder?.two_theta?.length ? powderPlot(one.powder) : null,
     one.phonons ? phononPlot(one.phonons) : null,
+    hullOf(one),
   ].filter(Boolean);
   return [
     predictions,
@@ -84,6 +98,7 @@ function blocks(one) {
     phononVerdict(one),
     drawn.map((node) => el("div", { class: "block wide" }, node)),
     one.elasticity ? elasticTable(one.elasticity) : null,
+    notes(one),
   ];
 }
 
@@ -92,7 +107,7 @@ function plain(one) {
 }
 
 export function candidateDetail(one, { still = false } = {}) {
-  const hasMore = one.structure || one.verdicts?.length || one.predictions?.length;
+  const hasMore = !one.brief && (one.structure || one.verdicts?.length || one.predictions?.length);
   return [
     el("div", { class: "detail-head" }, el("div", {}, title(one)), still ? null : neighboursInList()),
     hasMore

@@ -33,33 +33,65 @@ export function asTable(table, title) {
   return details;
 }
 
-// Draws again when the width changes; on paper and before layout it takes the width it was given.
-export function responsive(draw, label, { width = 560 } = {}) {
-  const box = el("div", { class: "drawing", role: "img", "aria-label": label });
+const PAPER_WIDTH = 440;
+const EXPECTED_HEIGHT = 180; // px, until a figure is drawn
+const waiting = new Set();
+let paper = false;
+
+// Draw all figures that have not come into view yet: before printing.
+export function drawWaiting() {
+  for (const act of [...waiting]) act();
+}
+
+// What is made inside `act` is drawn at once and for paper, not when it comes into view.
+export function forPaper(act) {
+  paper = true;
+  try {
+    return act();
+  } finally {
+    paper = false;
+  }
+}
+
+// Draws when it comes into view, and again when its width changes.
+function responsive(draw, label, role) {
+  const box = el("div", { class: "drawing", role, "aria-label": label });
+  if (paper) {
+    box.append(draw(PAPER_WIDTH));
+    return box;
+  }
+  box.style.minHeight = `${EXPECTED_HEIGHT}px`;
   let last = 0;
-  const redraw = (wide) => {
-    const rounded = Math.floor(wide);
-    if (rounded < 40 || rounded === last) return;
-    last = rounded;
-    box.replaceChildren(draw(rounded));
+  const resized = new ResizeObserver(([entry]) => {
+    const width = Math.floor(entry.contentRect.width);
+    if (width < 40 || width === last) return;
+    last = width;
+    box.style.minHeight = "";
+    box.replaceChildren(draw(width));
+  });
+  const start = () => {
+    waiting.delete(begin);
+    seen.disconnect();
+    resized.observe(box);
   };
-  redraw(width);
-  new ResizeObserver(([entry]) => redraw(entry.contentRect.width)).observe(box);
+  const begin = () => {
+    start();
+    if (box.isConnected && box.clientWidth) box.replaceChildren(draw(box.clientWidth));
+  };
+  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && start(), { rootMargin: "400px" });
+  waiting.add(begin);
+  seen.observe(box);
   return box;
 }
 
-// { title, caption, label, draw(width), table() -> { head, rows }, level }
-export function figure({ title, caption, label, draw, table, level = 3, interactive = false }) {
+// draw: of a width in px to a node; table: without arguments to { head, rows }; interactive: marks in it can be chosen.
+export function figure({ title, caption, label, draw, table, level = 3, interactive = false, wide = false }) {
   const id = freshId("figure");
-  const drawing = responsive(draw, label);
-  if (interactive) {
-    drawing.setAttribute("role", "group");
-  }
   return el(
     "figure",
-    { class: "figure", "aria-labelledby": id },
+    { class: wide ? "figure figure-wide" : "figure", "aria-labelledby": id },
     el(`h${level}`, { id, class: "figure-title" }, title),
-    drawing,
+    responsive(draw, label, interactive ? "group" : "img"),
     caption ? el("figcaption", {}, caption) : null,
     table ? asTable(table, title) : null,
   );

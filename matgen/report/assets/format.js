@@ -2,6 +2,10 @@
 
 import { el } from "./dom.js";
 
+const MONTHS = [
+  "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+
 export function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
@@ -24,8 +28,13 @@ export function share(value) {
   return isNumber(value) ? `${Math.round(100 * value)} %` : "–";
 }
 
+// 10,000
+export function whole(count) {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 export function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+  return `${whole(count)} ${count === 1 ? one : many}`;
 }
 
 export function seconds(value) {
@@ -38,12 +47,25 @@ export function seconds(value) {
 export function date(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return String(text);
-  return time.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+  return `${time.getDate()} ${MONTHS[time.getMonth()]} ${time.getFullYear()}`;
 }
 
 export function words(name) {
   const text = String(name).replaceAll("_", " ");
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// A text as a sentence: a capital letter first, a full stop last.
+export function sentence(text) {
+  const trimmed = String(text).trim();
+  return trimmed.charAt(0).toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+}
+
+const LOWERED = "₀₁₂₃₄₅₆₇₈₉";
+
+// Fe₂(SO₄)₃ as plain text, for drawings.
+export function formulaText(text) {
+  return String(text).replace(/(?<=[A-Za-z)\]])\d+/g, (digits) => [...digits].map((digit) => LOWERED[digit]).join(""));
 }
 
 // Fe2(SO4)3 with its digits lowered; numbers that begin a formula (2H2O) stay.

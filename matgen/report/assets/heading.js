@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { date, plural } from "./format.js";
-import { candidates, material, report, targets } from "./report_data.js";
+import { candidates, material, report, targets, targetText } from "./report_data.js";
 
 const STATES = {
   finished: null,
@@ -14,7 +14,7 @@ function headline() {
   if (report.headline) return report.headline;
   const count = report.found ?? candidates.length;
   if (report.asked) return `${count === 0 ? "No" : count} ${report.asked}`;
-  if (targets.length) return `${count === 0 ? "No" : count} ${material(count)} with ${targets.map((t) => `${t.label} ${t.text} ${t.unit}`).join(", ")}`;
+  if (targets.length) return `${count === 0 ? "No" : count} ${material(count)} with ${targets.map((t) => `${t.label} ${targetText(t)}`).join(", ")}`;
   return report.title ?? "matgen report";
 }
 
@@ -45,7 +45,7 @@ export function heading() {
     el("h1", {}, headline()),
     outcome() ? el("p", { class: "lead" }, outcome()) : null,
     targets.length
-      ? el("ul", { class: "targets", "aria-label": "Targets" }, targets.map((t) => el("li", {}, el("span", {}, t.label), el("strong", {}, `${t.text} ${t.unit ?? ""}`))))
+      ? el("ul", { class: "targets", "aria-label": "Targets" }, targets.map((t) => el("li", {}, el("span", {}, t.label), el("strong", {}, targetText(t)))))
       : null,
     notes().map((text) => el("p", { class: "note", role: "note" }, text)),
   );

@@ -1,7 +1,7 @@
 // How the target property was spread before and after the search.
 
 import { figure, plot } from "./figure.js";
-import { isNumber, number, plural } from "./format.js";
+import { isNumber, number, plural, sentence } from "./format.js";
 import { report, targetOf } from "./report_data.js";
 
 const LARGEST_BINS = 40;
@@ -51,7 +51,7 @@ export function histogram(data) {
     title: `${label}, before and after`,
     label: `Histogram of ${label} of ${before} proposals and ${after} candidates`,
     draw: (width) => drawn(found, data, width),
-    caption: data.text ?? `Grey: ${plural(before, "proposal")}. Colour: ${plural(after, "candidate")}. Shaded: the target.`,
+    caption: `Grey: before. Colour: after. Shaded: the target. ${data.text ? sentence(data.text) : `${plural(before, "proposal")}, ${plural(after, "candidate")}.`}`,
     table: () => ({
       head: [`${label} (${data.unit ?? ""})`, "before", "after"],
       rows: found.before.map((bin, i) => [
@@ -62,6 +62,5 @@ export function histogram(data) {
 }
 
 export function histograms() {
-  const data = report.histogram;
-  return (Array.isArray(data) ? data : data ? [data] : []).map(histogram).filter(Boolean);
+  return (report.histograms ?? [report.histogram]).filter(Boolean).map(histogram).filter(Boolean);
 }

@@ -6,6 +6,7 @@ const PATHS = {
   passed: "M3 8.5l3.2 3.2L13 5",
   failed: "M4 4l8 8M12 4l-8 8",
   open: "M4 8h8",
+  partly: "M8 3.5v5.5M8 12.2v.3",
   previous: "M10 3L5 8l5 5",
   next: "M6 3l5 5-5 5",
   up: "M4 10l4-4 4 4",

@@ -1,5 +1,6 @@
 // Predictions against the target: value, aleatoric spread (thick), total spread (thin), target band.
 
+import { el } from "./dom.js";
 import { figure, plot } from "./figure.js";
 import { isNumber, number, share } from "./format.js";
 
@@ -58,7 +59,7 @@ function drawn(group, width) {
   });
 }
 
-export function sentence(each) {
+export function inWords(each) {
   const spreads = `± ${number(each.aleatoric, 2)} ± ${number(each.epistemic, 2)}`;
   const chance = isNumber(each.probability) ? `, in the target with ${share(each.probability)}` : "";
   const digits = Math.abs(each.value) < 0.1 ? 3 : 2;
@@ -69,10 +70,11 @@ function title(group) {
   return group[0].label ?? group[0].name;
 }
 
-function table(group) {
+export function predictionTable(predictions) {
   return {
-    head: ["source", "value", "aleatoric", "epistemic", "total", "target", "probability"],
-    rows: group.map((each) => [
+    head: ["property", "source", "value", "aleatoric", "epistemic", "total", "target", "probability"],
+    rows: groups(predictions).flat().map((each) => [
+      each.label ?? each.name,
       source(each),
       `${number(each.value, 3)} ${each.unit}`,
       number(each.aleatoric, 3),
@@ -88,10 +90,9 @@ export function intervalPlots(predictions) {
   return groups(predictions).map((group) =>
     figure({
       title: title(group),
-      label: group.map((each) => `${source(each)}: ${sentence(each)}`).join("; "),
+      label: group.map((each) => `${source(each)}: ${inWords(each)}`).join("; "),
       draw: (width) => drawn(group, width),
-      table: () => table(group),
-      caption: group.map((each) => `${source(each)} ${sentence(each)}${each.text ? `; ${each.text}` : ""}`).join(". ") + ".",
+      caption: group.map((each) => el("div", {}, `${source(each)} ${inWords(each)}${each.text ? `; ${each.text}` : ""}`)),
       level: 5,
     }),
   );

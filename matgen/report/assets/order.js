@@ -1,7 +1,7 @@
 // Which candidates are shown, and in which order.
 
 import { isNumber } from "./format.js";
-import { isAccepted, value, verdictCounts } from "./report_data.js";
+import { isAccepted, passesAll, value, verdictCounts } from "./report_data.js";
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
@@ -9,7 +9,7 @@ export function sortValue(one, key) {
   if (key === "rank") return one.rank ?? null;
   if (key === "formula") return one.formula ?? one.name ?? one.id;
   if (key === "spacegroup") return one.spacegroup?.number ?? null;
-  if (key === "accepted") return isAccepted(one) ? -1 : verdictCounts(one).failed;
+  if (key === "accepted") return verdictCounts(one).failed + (isAccepted(one) ? 0 : 100);
   return value(one, key);
 }
 
@@ -28,11 +28,11 @@ export function matchesText(one, query) {
   return query.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
-// "" for all, "accepted", "not accepted", or "failed: NAME", "passed: NAME", "open: NAME".
+// "" for all, "all passed", "some failed", or "failed: NAME", "passed: NAME", "open: NAME".
 export function matchesVerdict(one, wanted) {
   if (!wanted) return true;
-  if (wanted === "accepted") return isAccepted(one);
-  if (wanted === "not accepted") return !isAccepted(one);
+  if (wanted === "all passed") return passesAll(one);
+  if (wanted === "some failed") return !passesAll(one);
   const [outcome, name] = wanted.split(": ");
   const verdict = (one.verdicts ?? []).find((each) => each.name === name);
   if (!verdict) return false;

@@ -2,6 +2,7 @@
 
 import { candidateDetail } from "./detail.js";
 import { el } from "./dom.js";
+import { drawWaiting, forPaper } from "./figure.js";
 import { candidate } from "./report_data.js";
 import { state } from "./store.js";
 
@@ -10,7 +11,9 @@ const MOST = 100;
 function open() {
   if (document.getElementById("paper")) return;
   const shown = state.shown.slice(0, MOST).map(candidate).filter((one) => one.structure || one.verdicts?.length);
-  const pages = shown.map((one) => el("article", { class: "detail" }, candidateDetail(one, { still: true }).flat(Infinity).filter(Boolean)));
+  const page = (one) => el("article", { class: "detail" }, candidateDetail(one, { still: true }).flat(Infinity).filter(Boolean));
+  drawWaiting();
+  const pages = forPaper(() => shown.map(page));
   for (const title of pages.map((page) => page.querySelector("#detail-title"))) title?.removeAttribute("id");
   const rest = state.shown.length - shown.length;
   document

@@ -4,8 +4,16 @@ function read() {
   return JSON.parse(document.getElementById("data").textContent);
 }
 
+// Rows beyond the candidates that the report holds in full: a list of keys, and a list of values for each row.
+function unpacked(rest, before) {
+  return (rest?.rows ?? []).map((row, i) => {
+    const { id, formula, accepted, ...values } = Object.fromEntries(rest.keys.map((key, at) => [key, row[at]]));
+    return { id, formula, accepted: Boolean(accepted), rank: before + i + 1, values, brief: true };
+  });
+}
+
 export const report = read();
-export const candidates = report.candidates ?? [];
+export const candidates = [...(report.candidates ?? []), ...unpacked(report.rest, report.candidates?.length ?? 0)];
 export const targets = report.targets ?? [];
 
 const byId = new Map(candidates.map((candidate) => [candidate.id, candidate]));
@@ -14,8 +22,11 @@ export function candidate(id) {
   return byId.get(id) ?? null;
 }
 
+// Formula and space group have columns of their own, which show more than their text.
+const OWN = ["rank", "formula", "spacegroup", "accepted"];
+
 export function columns() {
-  return report.columns ?? [];
+  return (report.columns ?? []).filter(({ key }) => !OWN.includes(key));
 }
 
 export function value(one, key) {
@@ -34,6 +45,16 @@ export function verdictCounts(one) {
 
 export function isAccepted(one) {
   return one.accepted ?? verdictCounts(one).failed === 0;
+}
+
+// A candidate may be accepted although a check that decides nothing, such as the evaluator's, failed.
+export function passesAll(one) {
+  return isAccepted(one) && verdictCounts(one).failed === 0;
+}
+
+// 1.5 ± 0.25 eV, whether or not the text names its unit already.
+export function targetText({ text, unit }) {
+  return unit && !text.endsWith(unit) ? `${text} ${unit}` : text;
 }
 
 export function targetOf(key) {

@@ -1,18 +1,26 @@
 // How the run was made: command, options, potential, weights.
 
 import { el } from "./dom.js";
-import { date, seconds } from "./format.js";
+import { date, seconds, whole } from "./format.js";
 import { report } from "./report_data.js";
 
 function fact(label, found) {
   return found === null || found === undefined || found === "" ? null : [el("dt", {}, label), el("dd", {}, found)];
 }
 
+function quoted(text) {
+  return /^[\w.,:=/+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function command(run) {
+  const options = (run.options ?? []).flat().map(String).filter((part) => part !== "");
+  return ["matgen", report.command, ...options.map(quoted)].join(" ");
+}
+
 export function runFacts() {
   const run = report.run ?? {};
-  const options = (run.options ?? []).map(([name, set]) => [el("dt", {}, el("code", {}, name)), el("dd", {}, String(set))]);
   return [
-    report.title ? el("p", {}, el("code", { class: "command" }, report.title)) : null,
+    el("p", {}, el("code", { class: "command" }, command(run))),
     el(
       "dl",
       { class: "all-values" },
@@ -22,7 +30,6 @@ export function runFacts() {
       fact("Time", Number.isFinite(run.seconds) ? seconds(run.seconds) : null),
       fact("Potential", run.potential),
       fact("Weights", run.weights?.length ? run.weights.join(", ") : null),
-      options,
     ),
   ];
 }
@@ -41,7 +48,7 @@ export function reasons(rejected) {
       list.map(({ text, count }) => {
         const bar = el("span", { class: "reason-bar", "aria-hidden": "true" });
         bar.style.width = `${(100 * count) / most}%`;
-        return el("li", {}, el("span", { class: "reason-text" }, text), el("span", { class: "number" }, count.toLocaleString("en")), bar);
+        return el("li", {}, el("span", { class: "reason-text" }, text), el("span", { class: "number" }, whole(count)), bar);
       }),
     ),
   );

@@ -5,33 +5,58 @@ import { figure } from "./figure.js";
 import { plural } from "./format.js";
 
 const NODE = 10;
+const NARROW = 640; // px
+const LINE = 14; // px
 
 function isEnd(name) {
-  return /^(rejected|not |failed)/i.test(name);
+  return /^(rejected|not |failed|left )/i.test(name);
 }
 
-function layout(stages, width, height, labels) {
+// Ends stand at the right margin, where their names have room.
+function layout(stages, width, height, margin, padding) {
   const names = [...new Set(stages.flatMap(({ from, to }) => [from, to]))];
   return d3
     .sankey()
     .nodeId((node) => node.name)
     .nodeWidth(NODE)
-    .nodePadding(16)
-    .nodeAlign(d3.sankeyLeft)
-    .nodeSort(null)
-    .extent([[1, 8], [width - labels, height - 8]])({
+    .nodePadding(padding)
+    .nodeAlign(d3.sankeyJustify)
+    .extent([[1, 24], [width - margin, height - 8]])({
     nodes: names.map((name) => ({ name })),
     links: stages.map(({ from, to, count }) => ({ source: from, target: to, value: count })),
   });
 }
 
+// Words in lines of at most so many letters.
+export function lines(text, most) {
+  return text.split(" ").reduce((found, word) => {
+    const last = found.at(-1);
+    if (last !== undefined && `${last} ${word}`.length <= most) return [...found.slice(0, -1), `${last} ${word}`];
+    return [...found, word];
+  }, []);
+}
+
+function endLabel(node, letters) {
+  const text = lines(`${node.name} ${node.value}`, letters);
+  const top = (node.y0 + node.y1) / 2 - ((text.length - 1) * LINE) / 2;
+  return svg("text", {}, text.map((line, i) => svg("tspan", { x: node.x1 + 6, y: top + i * LINE, dy: "0.35em" }, line)));
+}
+
+// Above its bar, so that it does not lie on what flows out of it.
+function stageLabel(node, narrow) {
+  const text = narrow ? String(node.value) : `${node.name} ${node.value}`;
+  const first = node.x0 < 2 * NODE;
+  return svg("text", { x: first ? node.x0 : (node.x0 + node.x1) / 2, y: node.y0 - 7, "text-anchor": first ? "start" : "middle" }, text);
+}
+
 function drawn(stages, width) {
-  const labels = Math.min(170, width * 0.3);
+  const narrow = width < NARROW;
+  const margin = narrow ? 150 : 270;
   const ends = new Set(stages.map(({ to }) => to)).size;
-  const height = Math.max(200, 26 * ends + 40);
-  const { nodes, links } = layout(stages, width, height, labels);
+  const padding = narrow ? 34 : 24;
+  const height = 120 + (padding + 8) * ends;
+  const { nodes, links } = layout(stages, width, height, margin, padding);
   const path = d3.sankeyLinkHorizontal();
-  const crowded = width < 520;
   return svg(
     "svg",
     { class: "sankey", viewBox: `0 0 ${width} ${height}`, width, height },
@@ -44,14 +69,8 @@ function drawn(stages, width) {
     ),
     nodes.map((node) => {
       const tall = Math.max(1.5, node.y1 - node.y0);
-      const last = !node.sourceLinks.length;
-      const short = crowded && !last ? String(node.value) : `${node.name}  ${node.value}`;
-      return svg(
-        "g",
-        {},
-        svg("rect", { x: node.x0, y: node.y0, width: NODE, height: tall, rx: 2, class: isEnd(node.name) ? "stage stage-out" : "stage" }),
-        svg("text", { x: node.x1 + 6, y: (node.y0 + node.y1) / 2, dy: "0.35em" }, short),
-      );
+      const bar = { x: node.x0, y: node.y0, width: NODE, height: tall, rx: 2, class: isEnd(node.name) ? "stage stage-out" : "stage" };
+      return svg("g", {}, svg("rect", bar), node.sourceLinks.length ? stageLabel(node, narrow) : endLabel(node, narrow ? 22 : 46));
     }),
   );
 }
@@ -68,5 +87,6 @@ export function sankeyFigure(stages) {
     draw: (width) => drawn(flows, width),
     caption: `What became of ${plural(all, "structure")}. The width of a band is a count.`,
     table: () => ({ head: ["from", "to", "count"], rows: flows.map(({ from, to, count }) => [from, to, String(count)]) }),
+    wide: true,
   });
 }

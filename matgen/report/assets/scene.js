@@ -8,8 +8,10 @@ import { add, scaled } from "./vectors.js";
 
 const point = ([x, y, z]) => ({ x, y, z });
 
-function ink() {
-  return getComputedStyle(document.documentElement).colorScheme.includes("dark") ? "#9aa4ad" : "#5d666e";
+// A colour that the theme gives to an element, as #rrggbb.
+export function hexColour(node, property) {
+  const [red, green, blue] = getComputedStyle(node)[property].match(/\d+/g).map(Number);
+  return `#${[red, green, blue].map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
 function drawAtoms(viewer, structure, atoms, bonded) {
@@ -34,7 +36,7 @@ function drawAtoms(viewer, structure, atoms, bonded) {
 }
 
 function drawCell(viewer, cell, repeat) {
-  const color = ink();
+  const color = hexColour(viewer.getCanvas(), "color");
   const boxes = repeat > 1 ? [1, repeat] : [1];
   for (const size of boxes) {
     const corners = cellCorners(cell, size);

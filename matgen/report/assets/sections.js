@@ -7,7 +7,7 @@ import { detail } from "./detail.js";
 import { el } from "./dom.js";
 import { plural } from "./format.js";
 import { histograms } from "./histogram.js";
-import { hullFigure } from "./hull_figure.js";
+import { hullChoice } from "./hull_figure.js";
 import { mapFigure } from "./map_plot.js";
 import { dataTable } from "./figure.js";
 import { metricsFigure, metricsTable } from "./metrics_plot.js";
@@ -56,8 +56,8 @@ function overview() {
     grid([
       report.map ? mapFigure(report.map) : null,
       ...histograms(),
-      report.stages?.length ? sankeyFigure(report.stages) : null,
       reasons(report.rejected),
+      report.stages?.length ? sankeyFigure(report.stages) : null,
     ]),
     missing("map"),
     missing("histogram"),
@@ -66,7 +66,7 @@ function overview() {
 }
 
 function hulls() {
-  return [grid((report.hulls ?? []).map(hullFigure)), missing("hulls"), missing("hull")];
+  return [hullChoice(), missing("hulls")];
 }
 
 function metrics() {

@@ -11,6 +11,7 @@ function products(list) {
       el(
         "li",
         {},
+        isNumber(product.amount) ? `${number(product.amount, product.amount % 1 ? 2 : 0)} ` : "",
         formula(product.formula),
         isNumber(product.fraction) ? el("span", { class: "quiet" }, ` ${share(product.fraction)} of the atoms`) : null,
         product.name ? el("span", { class: "quiet" }, ` ${product.name}`) : null,

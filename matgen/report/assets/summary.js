@@ -1,23 +1,23 @@
 // The strip of a few figures under the heading.
 
 import { el } from "./dom.js";
-import { isNumber, number, seconds, share } from "./format.js";
-import { candidates, isAccepted, report, targets, value } from "./report_data.js";
+import { isNumber, number, seconds, share, whole } from "./format.js";
+import { candidates, passesAll, report, targets, value } from "./report_data.js";
 
 function tile(label, figure, more) {
   return el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, el("span", { class: "figure-large" }, figure), el("span", { class: "more" }, more ?? "")));
 }
 
 function counts() {
-  const accepted = candidates.filter(isAccepted).length;
-  return tile("Candidates", String(candidates.length), `${accepted} pass every check`);
+  const good = candidates.filter(passesAll).length;
+  return tile("Candidates", String(candidates.length), `${good} pass every check`);
 }
 
 function tried() {
   const rejected = report.rejected?.count;
   if (!isNumber(rejected)) return null;
   const all = rejected + candidates.length;
-  return tile("Proposals", all.toLocaleString("en"), `${share(candidates.length / all)} became candidates`);
+  return tile("Proposals", whole(all), `${share(candidates.length / all)} became candidates`);
 }
 
 function atTarget(target) {

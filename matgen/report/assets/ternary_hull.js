@@ -2,6 +2,7 @@
 
 import { convexHull, edges } from "./convex_hull.js";
 import { plot } from "./figure.js";
+import { formulaText } from "./format.js";
 import { candidateMarks } from "./marks.js";
 
 const HEIGHT = Math.sqrt(3) / 2;
@@ -21,8 +22,27 @@ export function tieLines(stable) {
   return edges(lower);
 }
 
+const APART = 26; // px between labels
+
+// Names outside of the triangle's sides, above points within it; where two would overlap, the first is kept.
+function labels(points, width) {
+  const kept = [];
+  for (const point of points)
+    if (kept.every((other) => Math.hypot(point.x - other.x, point.y - other.y) * width > APART)) kept.push(point);
+  const side = ({ fractions: [first, second, third] }) =>
+    third < 1e-3 ? "bottom" : second < 1e-3 ? "left" : first < 1e-3 ? "right" : "inside";
+  const style = {
+    bottom: { dy: 14 }, left: { dx: -9, textAnchor: "end" }, right: { dx: 9, textAnchor: "start" }, inside: { dy: -11 },
+  };
+  return Object.entries(style).map(([name, place]) =>
+    Plot.text(kept.filter((point) => side(point) === name), {
+      x: "x", y: "y", text: (d) => formulaText(d.formula), fill: "var(--ink-2)", fontSize: 11, ...place,
+    }),
+  );
+}
+
 export function ternaryHull({ system, phases }, rows, width) {
-  const placed = (one) => ({ ...one, pure: Math.max(...one.x) === 1, ...inTriangle(one.x) });
+  const placed = (one) => ({ ...one, fractions: one.x, pure: Math.max(...one.x) > 1 - 1e-6, ...inTriangle(one.x) });
   const onHull = phases.filter(({ on_hull: on }) => on);
   const stable = onHull.map(placed);
   const others = phases.filter(({ on_hull: on }) => !on).map(placed);
@@ -33,7 +53,7 @@ export function ternaryHull({ system, phases }, rows, width) {
   const drawing = plot({
     width: wide,
     height: wide * HEIGHT,
-    margin: 34,
+    margin: 40,
     axis: null,
     aspectRatio: 1,
     x: { domain: [0, 1] },
@@ -43,7 +63,7 @@ export function ternaryHull({ system, phases }, rows, width) {
       Plot.link(lines, { x1: "x1", y1: "y1", x2: "x2", y2: "y2", stroke: "var(--ink-3)" }),
       Plot.dot(others, { x: "x", y: "y", r: 2.5, stroke: "var(--ink-3)" }),
       Plot.dot(stable, { x: "x", y: "y", r: 4, fill: "var(--ink-2)" }),
-      Plot.text(stable.filter(({ pure }) => !pure), { x: "x", y: "y", text: "formula", dy: -11, fill: "var(--ink-2)", fontSize: 11 }),
+      labels(stable.filter(({ pure }) => !pure), wide),
       Plot.text(corners.slice(0, 2), { x: "x", y: "y", text: "name", dy: 18, fontWeight: 600, fill: "var(--ink)" }),
       Plot.text(corners.slice(2), { x: "x", y: "y", text: "name", dy: -18, fontWeight: 600, fill: "var(--ink)" }),
       Plot.tip([...stable, ...others], Plot.pointer({

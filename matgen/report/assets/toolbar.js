@@ -35,8 +35,8 @@ function verdictField() {
       "select",
       { id: "verdict-filter", class: "button", on: { change: (event) => change({ verdict: event.target.value, page: 0 }) } },
       option("", "All verdicts"),
-      option("accepted", "All checks passed"),
-      option("not accepted", "Some check failed"),
+      option("all passed", "All checks passed"),
+      option("some failed", "Some check failed"),
       verdictNames().length ? [group("failed", "failed"), group("passed", "passed"), group("open", "not assessed")] : null,
     ),
   );

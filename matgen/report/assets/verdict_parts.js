@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { words } from "./format.js";
 import { icon } from "./icons.js";
-import { isAccepted, verdictCounts } from "./report_data.js";
+import { isAccepted, passesAll, verdictCounts } from "./report_data.js";
 
 export function outcome(passed) {
   if (passed === true) return { name: "passed", text: "passed" };
@@ -13,9 +13,9 @@ export function outcome(passed) {
 
 export function badge(one) {
   const { passed, failed, all } = verdictCounts(one);
-  const good = isAccepted(one);
-  const text = all ? (failed ? `${failed} failed` : `${passed} of ${all}`) : good ? "accepted" : "rejected";
-  return el("span", { class: `badge badge-${good ? "passed" : "failed"}` }, icon(good ? "passed" : "failed"), text);
+  const kind = passesAll(one) ? "passed" : isAccepted(one) ? "partly" : "failed";
+  const text = all ? (failed ? `${failed} failed` : `${passed} of ${all}`) : kind === "passed" ? "accepted" : "rejected";
+  return el("span", { class: `badge badge-${kind}` }, icon(kind), text);
 }
 
 export function verdictList(verdicts) {

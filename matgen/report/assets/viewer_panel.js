@@ -5,7 +5,7 @@ import { el, freshId } from "./dom.js";
 import { element, elementsOf } from "./element_colours.js";
 import { VIEW } from "./projection.js";
 import { icon } from "./icons.js";
-import { drawScene } from "./scene.js";
+import { drawScene, hexColour } from "./scene.js";
 import { sketch } from "./sketch.js";
 import { onTheme } from "./theme.js";
 import { hasWebGL, library } from "./webgl.js";
@@ -18,12 +18,20 @@ const shared = { viewer: null, stage: null, structure: null };
 
 export const options = { repeat: 1, bonds: true, cell: true, polyhedra: "" };
 
+// The direction of the drawings of the page: turned about c, then tilted towards the eye.
+function facing() {
+  const half = (degrees) => (degrees * Math.PI) / 360;
+  const [tilt, turned] = [half(VIEW.tilt - 90), half(-VIEW.turn)];
+  return [
+    Math.sin(tilt) * Math.cos(turned), -Math.sin(tilt) * Math.sin(turned), Math.cos(tilt) * Math.sin(turned), Math.cos(tilt) * Math.cos(turned),
+  ];
+}
+
 function face() {
-  shared.viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
-  shared.viewer.rotate(-90 + VIEW.tilt, "x");
-  shared.viewer.rotate(-VIEW.turn, "vy");
   shared.viewer.zoomTo();
-  shared.viewer.zoom(0.92);
+  const [x, y, z, zoom] = shared.viewer.getView();
+  shared.viewer.setView([x, y, z, zoom, ...facing()]);
+  shared.viewer.zoom(0.9);
 }
 
 function turn(event) {
@@ -43,7 +51,7 @@ function makeStage() {
 }
 
 function startViewer() {
-  shared.viewer = library().createViewer(shared.stage, { backgroundAlpha: 0, antialias: true, disableFog: true });
+  shared.viewer = library().createViewer(shared.stage, { antialias: true, disableFog: true });
   new ResizeObserver(() => shared.viewer.resize()).observe(shared.stage);
   onTheme(() => shared.structure && paint(shared.structure, false));
 }
@@ -56,6 +64,7 @@ export function paint(structure, anew) {
     return;
   }
   if (!shared.viewer) startViewer();
+  shared.viewer.setBackgroundColor(hexColour(shared.stage, "backgroundColor"));
   drawScene(shared.viewer, structure, options);
   if (anew) face();
   shared.viewer.render();
@@ -122,27 +131,23 @@ export function viewerPanel(one) {
   const { structure } = one;
   if (!structure?.symbols?.length) return el("p", { class: "quiet" }, "This run stored no structure for this candidate.");
   if (!shared.stage) makeStage();
-  const works = hasWebGL();
-  queueMicrotask(() => whenVisible(structure));
-  return el(
-    "div",
-    { class: "viewer" },
-    works ? null : el("p", { class: "note" }, NO_WEBGL),
-    shared.stage,
-    legend(structure),
-    works ? controls(structure) : null,
-  );
+  const panel = el("div", { class: "viewer" }, shared.stage, legend(structure));
+  queueMicrotask(() => whenVisible(structure, panel));
+  return panel;
 }
 
-// The library starts when the panel first comes into view.
+// Asking for WebGL starts a process of the browser, and the library takes its time: both wait until the
+// panel comes into view.
 let watcher = null;
 
-function whenVisible(structure) {
+function whenVisible(structure, panel) {
   watcher?.disconnect();
   watcher = new IntersectionObserver(([entry]) => {
     if (!entry.isIntersecting) return;
     watcher.disconnect();
     paint(structure, true);
+    if (hasWebGL()) panel.append(controls(structure));
+    else panel.prepend(el("p", { class: "note" }, NO_WEBGL));
   });
   watcher.observe(shared.stage);
 }
