@@ -1,0 +1,136 @@
+"""Imaginary modes or none: potentials against published DFT phonons.
+
+`python scripts/benchmarks/evaluate_phonons.py --labels df-summary-tol=0.01.csv.gz --crystals crystals/mp24_le20.parquet
+--calculator chgnet`: the labels are the summary of PhononDB (PBEsol) in github.com/janosh/ffonons, data/phonon-db; the
+crystals are those of the Materials Project with the same number.
+
+Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 250 atoms in all displaced supercells
+together, in the order of their number, shuffled with seed 0. The first 40 are for choosing tolerances and settings,
+the next 110 are for the figures.
+
+Each result is appended to a file of JSON lines at once, and not calculated again; forces and force constants are kept
+beside it.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from pymatgen.core import Lattice, Structure
+
+from matgen.phonons.config import PhononConfig
+from matgen.phonons.displacements import displaced, force_constants
+from matgen.phonons.frequencies import at, bands, commensurate, lowest, mesh
+from matgen.phonons.supercell import shortest
+from matgen.relaxation.calculators import calculator_maker
+from matgen.relaxation.symmetric import primitive, relax
+from shared.measurement import read_lines, single_thread
+
+CONFIG = PhononConfig()
+SMALL, WORK = 10, 250
+"""Most atoms of the primitive cell, and of all displaced supercells together."""
+
+FOR_CHOOSING, FOR_FIGURES = 40, 110
+LOOSE = 0.02
+"""Largest force, eV/Å, of a crystal that did not converge tightly and is calculated all the same."""
+
+Line = dict[str, Any]
+
+
+def main() -> None:
+    """Calculate what is not yet calculated, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=Path, required=True, help="summary of DFT phonons")
+    parser.add_argument("--crystals", type=Path, required=True, help="table of the Materials Project")
+    parser.add_argument("--calculator", default="chgnet")
+    parser.add_argument("--out", type=Path, default=Path("results/phonons"))
+    parser.add_argument("-n", type=int, default=FOR_CHOOSING + FOR_FIGURES, help="crystals, of those of the rule")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    single_thread()
+    name = asked.calculator.partition(":")[0]
+    path = asked.out / f"{name}.jsonl"
+    done = {line["name"] for line in read_lines(path)}
+    calculator = calculator_maker(asked.calculator)()
+    with path.open("a", encoding="utf-8") as stream:
+        for line, crystal in chosen(asked.labels, asked.crystals)[: asked.n]:
+            if line["name"] not in done:
+                found = line | calculated(crystal, calculator, asked.out / name / line["name"])
+                stream.write(json.dumps(found) + "\n")
+                stream.flush()
+
+
+def chosen(labels: Path, crystals: Path) -> Sequence[tuple[Line, Structure]]:
+    """Return the crystals of the rule, with their labels."""
+    found = list(labelled(labels, crystals))
+    random.Random(0).shuffle(found)
+    within = ((line, crystal) for line, crystal in found if work(crystal) <= WORK)
+    return [next(within) for _ in range(FOR_CHOOSING + FOR_FIGURES)]
+
+
+def labelled(labels: Path, crystals: Path) -> Iterator[tuple[Line, Structure]]:
+    """Yield small crystals with labels, in the order of their number."""
+    table = pd.read_csv(labels)
+    table = table[table.model == "pbe"].set_index("material_id")
+    columns = ["material_id", "n_atoms", "cell", "Z", "frac"]
+    rows = pq.read_table(crystals, columns=columns, filters=[("n_atoms", "<=", SMALL)]).to_pylist()
+    for row in sorted(rows, key=lambda one: one["material_id"]):
+        if row["material_id"] in table.index:
+            label = table.loc[row["material_id"]]
+            crystal = Structure(Lattice.from_parameters(*row["cell"]), row["Z"], np.array(row["frac"]).reshape(-1, 3))
+            line = {
+                "name": row["material_id"],
+                "formula": crystal.composition.reduced_formula,
+                "dft_thz": float(label.min_freq_thz),
+                "dft_imaginary": bool(label.has_imag_phonon_freq),
+                "dft_at_gamma": bool(label.has_imaginary_gamma_phonon_freq),
+            }
+            yield line, primitive(crystal, CONFIG.symprec)
+
+
+def work(crystal: Structure) -> int:
+    """Atoms of all displaced supercells."""
+    found = displaced(crystal, CONFIG)
+    return len(found.supercell) * len(found.supercells_with_displacements)
+
+
+def calculated(crystal: Structure, calculator: Any, folder: Path) -> Line:
+    """Return the lowest frequencies in THz, or why there are none; keep force constants in a folder."""
+    started = time.process_time()
+    relaxed, report = relax(crystal, calculator, CONFIG.relaxation)
+    found: Line = {"relaxed": report.reason, "max_force": report.max_force, "steps": report.steps}
+    if not report.converged and not report.max_force < LOOSE:
+        return found | {"error": "not relaxed"}
+    cell = primitive(relaxed, CONFIG.symprec)
+    constants = force_constants(cell, calculator, CONFIG)
+    seconds = time.process_time() - started
+    q = commensurate(constants)
+    lows = {
+        "commensurate": lowest(constants, q),
+        "path": lowest(constants, bands(constants).q),
+        "mesh": lowest(constants, mesh(constants, CONFIG.mesh)),
+        "gamma": lowest(constants, q[:1]),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    constants.save(folder.with_suffix(".yaml"), settings={"force_constants": True}, compression=True)
+    return found | {
+        "volume_ratio": relaxed.volume / len(relaxed) / (crystal.volume / len(crystal)),
+        "supercell": len(constants.supercell),
+        "displacements": len(constants.supercells_with_displacements),
+        "length": shortest(constants.supercell.cell),
+        "at_gamma": at(constants, q[:1])[0].tolist(),
+        "lowest": {name: low.thz for name, low in lows.items()},
+        "q": {name: low.q.tolist() for name, low in lows.items()},
+        "cpu_s": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
