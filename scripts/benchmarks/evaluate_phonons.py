@@ -4,9 +4,9 @@
 --calculator chgnet`: the labels are the summary of PhononDB (PBEsol) in github.com/janosh/ffonons, data/phonon-db; the
 crystals are those of the Materials Project with the same number.
 
-Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 250 atoms in all displaced supercells
-together, in the order of their number, shuffled with seed 0. The first 40 are for choosing tolerances and settings,
-the next 110 are for the figures.
+Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 160 atoms in all displaced supercells
+together, in the order of their number, shuffled with seed 0. The first 30 are for choosing tolerances and settings,
+the next 110 are for the figures. Their names are kept in `chosen.json`.
 
 Each result is appended to a file of JSON lines at once, and not calculated again; forces and force constants are kept
 beside it.
@@ -34,10 +34,10 @@ from matgen.relaxation.symmetric import primitive, relax
 from shared.measurement import read_lines, single_thread
 
 CONFIG = PhononConfig()
-SMALL, WORK = 10, 250
+SMALL, WORK = 10, 160
 """Most atoms of the primitive cell, and of all displaced supercells together."""
 
-FOR_CHOOSING, FOR_FIGURES = 40, 110
+FOR_CHOOSING, FOR_FIGURES = 30, 110
 LOOSE = 0.02
 """Largest force, eV/Å, of a crystal that did not converge tightly and is calculated all the same."""
 
@@ -60,19 +60,23 @@ def main() -> None:
     done = {line["name"] for line in read_lines(path)}
     calculator = calculator_maker(asked.calculator)()
     with path.open("a", encoding="utf-8") as stream:
-        for line, crystal in chosen(asked.labels, asked.crystals)[: asked.n]:
+        for line, crystal in chosen(asked.labels, asked.crystals, asked.out / "chosen.json")[: asked.n]:
             if line["name"] not in done:
                 found = line | calculated(crystal, calculator, asked.out / name / line["name"])
                 stream.write(json.dumps(found) + "\n")
                 stream.flush()
 
 
-def chosen(labels: Path, crystals: Path) -> Sequence[tuple[Line, Structure]]:
-    """Return the crystals of the rule, with their labels."""
+def chosen(labels: Path, crystals: Path, kept: Path) -> Sequence[tuple[Line, Structure]]:
+    """Return the crystals of the rule, with their labels; their names are read from a file if it exists."""
     found = list(labelled(labels, crystals))
-    random.Random(0).shuffle(found)
-    within = ((line, crystal) for line, crystal in found if work(crystal) <= WORK)
-    return [next(within) for _ in range(FOR_CHOOSING + FOR_FIGURES)]
+    if not kept.exists():
+        random.Random(0).shuffle(found)
+        within = ((line, crystal) for line, crystal in found if work(crystal) <= WORK)
+        names = [next(within)[0]["name"] for _ in range(FOR_CHOOSING + FOR_FIGURES)]
+        kept.write_text(json.dumps(names) + "\n", encoding="utf-8")
+    of = {line["name"]: (line, crystal) for line, crystal in found}
+    return [of[name] for name in json.loads(kept.read_text(encoding="utf-8"))]
 
 
 def labelled(labels: Path, crystals: Path) -> Iterator[tuple[Line, Structure]]:
