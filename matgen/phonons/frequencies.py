@@ -50,15 +50,17 @@ class Bands:
 
 
 def lowest(constants: Any, q_points: np.ndarray) -> Lowest:
-    """Return the lowest frequency at some wave vectors (n, 3); at Γ the acoustic modes are left out."""
-    frequencies = at(constants, q_points)
-    flat = [_optical(row) if np.abs(q - np.round(q)).max() < ZERO else row for q, row in zip(q_points, frequencies, strict=True)]
-    place = int(np.argmin([row.min(initial=np.inf) for row in flat]))
-    q = q_points[place]
-    _, vectors = np.linalg.eigh(_dynamical_matrix(constants, q))
-    least = flat[place].min(initial=np.inf)
-    mode = int(np.argmin(np.abs(frequencies[place] - least)))
-    shares = (np.abs(vectors[:, mode]) ** 2).reshape(-1, 3).sum(1)
+    """Return the lowest frequency at some wave vectors (n, 3); at Γ the three acoustic modes are left out."""
+    rows = [
+        _optical(row) if np.abs(q - np.round(q)).max() < ZERO else row
+        for q, row in zip(q_points, at(constants, q_points), strict=True)
+    ]
+    place = int(np.argmin([row.min(initial=np.inf) for row in rows]))
+    q, least = q_points[place], rows[place].min(initial=np.inf)
+    constants.run_qpoints([q], with_eigenvectors=True)
+    found = constants.qpoints
+    mode = int(np.argmin(np.abs(found.frequencies[0] - least)))
+    shares = (np.abs(found.eigenvectors[0][:, mode]) ** 2).reshape(-1, 3).sum(1)
     return Lowest(float(least), q, shares)
 
 
@@ -94,7 +96,3 @@ def bands(constants: Any) -> Bands:
 def _optical(frequencies: np.ndarray) -> np.ndarray:
     """Without the three that are closest to zero."""
     return np.delete(frequencies, np.argsort(np.abs(frequencies))[:3])
-
-
-def _dynamical_matrix(constants: Any, q: np.ndarray) -> np.ndarray:
-    return np.asarray(constants.get_dynamical_matrix_at_q(q))
