@@ -8,5 +8,6 @@ print(found.verdict.reason)
 
 from matgen.phonons.calculation import PhononError, Phonons, phonons
 from matgen.phonons.config import PhononConfig
+from matgen.phonons.elasticity import Elasticity, elasticity
 
-__all__ = ["PhononConfig", "PhononError", "Phonons", "phonons"]
+__all__ = ["Elasticity", "PhononConfig", "PhononError", "Phonons", "elasticity", "phonons"]

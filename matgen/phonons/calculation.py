@@ -163,7 +163,7 @@ def phonons(
     phonopy()
     config = config or PhononConfig()
     potential = made(calculator)
-    relaxed, report = relaxed_tightly(_crystal(crystal), potential, config)
+    relaxed, report = relaxed_tightly(crystal_of(crystal), potential, config)
     try:
         constants = force_constants(relaxed, potential, config)
     except SupercellError as error:
@@ -214,7 +214,12 @@ def unjudged(reason: str, name: str = PHONONS, unit: str = "THz") -> Verdict:
     return Verdict(name, passed=False, value=math.nan, unit=unit, reason=f"not judged: {reason}")
 
 
-def _crystal(given: Material | Atoms) -> Structure:
+def crystal_of(given: Material | Atoms) -> Structure:
+    """Return a crystal of pymatgen.
+
+    Raises:
+        PhononError: it is a molecule, or partially occupied.
+    """
     if isinstance(given, Atoms):
         if not given.pbc.all():
             raise PhononError("expected a crystal that repeats along three axes, got atoms that do not")
