@@ -161,17 +161,25 @@ def phonons(
         PhonopyMissingError: phonopy is not installed.
     """
     phonopy()
-    config = config or PhononConfig()
-    potential = made(calculator)
-    relaxed, report = relaxed_tightly(crystal_of(crystal), potential, config)
+    config, potential = config or PhononConfig(), made(calculator)
+    return of_relaxed(*relaxed_tightly(crystal_of(crystal), potential, config), potential, config)
+
+
+def of_relaxed(crystal: Structure, report: Relaxation, calculator: BaseCalculator, config: PhononConfig) -> Phonons:
+    """Return the phonons of a primitive cell that the calculator has relaxed.
+
+    Raises:
+        PhononError: the cell is too large, or the potential gives no forces.
+        PhonopyMissingError: phonopy is not installed.
+    """
     try:
-        constants = force_constants(relaxed, potential, config)
+        constants = force_constants(crystal, calculator, config)
     except SupercellError as error:
         raise PhononError(f"{error}; raise max_atoms") from error
     except RELAXATION_ERRORS as error:
-        raise PhononError(f"{potential_name(potential)} gives no forces: {type(error).__name__}: {error}") from error
+        raise PhononError(f"{potential_name(calculator)} gives no forces: {type(error).__name__}: {error}") from error
     if not np.isfinite(constants.force_constants).all():
-        raise PhononError(f"{potential_name(potential)} gives forces that are not finite")
+        raise PhononError(f"{potential_name(calculator)} gives forces that are not finite")
     if (length := shortest(constants.supercell.cell)) < TOO_SHORT:
         raise PhononError(
             f"images are {length:.1f} Å apart in the largest supercell of {config.max_atoms} atoms, less than "
@@ -180,7 +188,7 @@ def phonons(
     q_points = commensurate(constants)
     several = (lowest(constants, q) for q in (q_points, bands(constants).q, mesh(constants, config.mesh)))
     low = min(several, key=lambda one: one.thz)
-    return Phonons(relaxed, report, constants, config, at(constants, q_points[:1])[0], low)
+    return Phonons(crystal, report, constants, config, at(constants, q_points[:1])[0], low)
 
 
 def made(calculator: str | BaseCalculator | Callable[[], BaseCalculator]) -> BaseCalculator:

@@ -33,7 +33,9 @@ from matgen.relaxation.calculators import calculator_maker
 from matgen.relaxation.symmetric import primitive, relax
 from shared.measurement import read_lines, single_thread
 
-CONFIG = PhononConfig()
+RULE = PhononConfig(length=10.0, max_atoms=120)
+"""Of the displacements whose atoms are counted to choose crystals."""
+
 SMALL, WORK = 10, 160
 """Most atoms of the primitive cell, and of all displaced supercells together."""
 
@@ -51,18 +53,23 @@ def main() -> None:
     parser.add_argument("--crystals", type=Path, required=True, help="table of the Materials Project")
     parser.add_argument("--calculator", default="chgnet")
     parser.add_argument("--out", type=Path, default=Path("results/phonons"))
+    usual = PhononConfig()
+    parser.add_argument("--length", type=float, default=usual.length, help="of the supercell, Å")
+    parser.add_argument("--max-atoms", type=int, default=usual.max_atoms, help="of the supercell")
+    parser.add_argument("--displacement", type=float, default=usual.displacement, help="Å")
     parser.add_argument("-n", type=int, default=FOR_CHOOSING + FOR_FIGURES, help="crystals, of those of the rule")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     single_thread()
     name = asked.calculator.partition(":")[0]
+    config = PhononConfig(length=asked.length, max_atoms=asked.max_atoms, displacement=asked.displacement)
     path = asked.out / f"{name}.jsonl"
     done = {line["name"] for line in read_lines(path)}
     calculator = calculator_maker(asked.calculator)()
     with path.open("a", encoding="utf-8") as stream:
         for line, crystal in chosen(asked.labels, asked.crystals, asked.out / "chosen.json")[: asked.n]:
             if line["name"] not in done:
-                found = line | calculated(crystal, calculator, asked.out / name / line["name"])
+                found = line | calculated(crystal, calculator, config, asked.out / name / line["name"])
                 stream.write(json.dumps(found) + "\n")
                 stream.flush()
 
@@ -96,30 +103,30 @@ def labelled(labels: Path, crystals: Path) -> Iterator[tuple[Line, Structure]]:
                 "dft_imaginary": bool(label.has_imag_phonon_freq),
                 "dft_at_gamma": bool(label.has_imaginary_gamma_phonon_freq),
             }
-            yield line, primitive(crystal, CONFIG.symprec)
+            yield line, primitive(crystal, RULE.symprec)
 
 
 def work(crystal: Structure) -> int:
     """Atoms of all displaced supercells."""
-    found = displaced(crystal, CONFIG)
+    found = displaced(crystal, RULE)
     return len(found.supercell) * len(found.supercells_with_displacements)
 
 
-def calculated(crystal: Structure, calculator: Any, folder: Path) -> Line:
+def calculated(crystal: Structure, calculator: Any, config: PhononConfig, folder: Path) -> Line:
     """Return the lowest frequencies in THz, or why there are none; keep force constants in a folder."""
     started = time.process_time()
-    relaxed, report = relax(crystal, calculator, CONFIG.relaxation)
+    relaxed, report = relax(crystal, calculator, config.relaxation)
     found: Line = {"relaxed": report.reason, "max_force": report.max_force, "steps": report.steps}
     if not report.converged and not report.max_force < LOOSE:
         return found | {"error": "not relaxed"}
-    cell = primitive(relaxed, CONFIG.symprec)
-    constants = force_constants(cell, calculator, CONFIG)
+    cell = primitive(relaxed, config.symprec)
+    constants = force_constants(cell, calculator, config)
     seconds = time.process_time() - started
     q = commensurate(constants)
     lows = {
         "commensurate": lowest(constants, q),
         "path": lowest(constants, bands(constants).q),
-        "mesh": lowest(constants, mesh(constants, CONFIG.mesh)),
+        "mesh": lowest(constants, mesh(constants, config.mesh)),
         "gamma": lowest(constants, q[:1]),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
