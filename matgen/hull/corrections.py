@@ -45,6 +45,17 @@ def correction(structure: Structure, scheme: str) -> float:
     return _mp2020(structure)
 
 
+def check_scheme(name: str) -> str:
+    """Return the scheme of a name that a user gave; `none` is the empty one.
+
+    Raises:
+        CorrectionError: it is no name of one.
+    """
+    if name not in {MP2020, "none"}:
+        raise CorrectionError(f"expected corrections as {MP2020} or none, got {name!r}")
+    return "" if name == "none" else name
+
+
 def _mp2020(structure: Structure) -> float:
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from ase.calculators.calculator import BaseCalculator, Calculator
 
 from matgen.errors import UserError
 from matgen.relaxation.potentials import IN_THE_WHEEL, POTENTIALS, NamedPotential, chgnet
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 CHGNET = "chgnet"
 """The potential that is used where none is named."""
@@ -87,6 +90,18 @@ def check_calculator(name: str) -> None:
         _check_installed(POTENTIALS[name])
     else:
         _parts(name)
+
+
+def corrections_of(name: str) -> str:
+    """Return the corrections that energies of a named potential need before they are compared; empty for none."""
+    return POTENTIALS[name].corrections if name in POTENTIALS else ""
+
+
+def shipped_hull(name: str) -> Path | None:
+    """Return the file of the hull that ships for a named potential; None if none does."""
+    potential = POTENTIALS.get(name)
+    found = PACKAGE / potential.hull if potential is not None and potential.hull else None
+    return found if found is not None and found.is_file() else None
 
 
 def _check_installed(potential: NamedPotential) -> None:

@@ -190,7 +190,7 @@ def _height(row: Row, config: ScreenConfig) -> Row:
         return _no_height(row, "no energy to compare with the known phases")
     hull = reference_hull(config.reference)
     try:
-        found = hull.above_hull(row.candidate.crystal.composition, row.energy, row.potential)
+        found = hull.above_hull_of(row.candidate.crystal, row.energy, row.potential)
     except UnknownChemistryError as error:
         return _no_height(row, str(error))
     passed = is_stable(found.above_hull, config.max_ehull)

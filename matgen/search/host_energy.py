@@ -33,7 +33,7 @@ class RelaxedHost:
     Attributes:
         host: as read.
         structure: the relaxed primitive cell, with the atoms of the first site first.
-        energy: of that cell, eV.
+        energy: of that cell, eV, with the corrections of the hull.
         hull: whose elements are the chemical potentials.
     """
 
@@ -62,7 +62,7 @@ class RelaxedHost:
                 f"expected a host whose symmetry is clear, got {host.name}, which has another one within "
                 f"{config.symprec:g} Å; give it symmetrised"
             )
-        return cls(host, structure, report.energy * len(structure), hull)
+        return cls(host, structure, hull.corrected(structure, report.energy) * len(structure), hull)
 
     def potentials(self, composition: Composition) -> dict[str, float]:
         """Return the chemical potential of each element of a composition, eV per atom."""
@@ -84,7 +84,8 @@ class RelaxedHost:
         put_in = exchanged(composition, self.structure.composition * cells)
         if candidate.relaxation is None:
             return Prediction(math.nan, 0.0, "eV")
-        total = candidate.relaxation.energy * len(candidate.crystal) - cells * self.energy
+        energy = self.hull.corrected(candidate.crystal, candidate.relaxation.energy)
+        total = energy * len(candidate.crystal) - cells * self.energy
         potentials = self.potentials(Composition(dict.fromkeys(put_in, 1)))
         return Prediction((total - sum(n * potentials[z] for z, n in put_in.items())) / changed, 0.0, "eV")
 
