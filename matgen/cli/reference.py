@@ -79,10 +79,10 @@ def info(
     with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
-        from matgen.relaxation.calculators import CHGNET, shipped_hull
+        from matgen.relaxation.calculators import CHGNET, hull_file
         from matgen.workflows.reference import reference_facts
 
-        shipped = shipped_hull(path or CHGNET)
+        shipped = hull_file(path or CHGNET)
         found = vars(reference_facts(shipped or Path(path or "")))
         header = found.pop("header")
         if lacking := header.pop("incomplete", None):

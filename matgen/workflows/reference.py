@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
@@ -27,6 +26,7 @@ from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
 from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.pool import TOGETHER, relaxed_together
+from matgen.relaxation.static import static_energy
 from matgen.runtime.json_lines import append_json_lines
 from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.processes import in_chunks, in_pool
@@ -267,13 +267,6 @@ def phases_together(
 
 def _given_up(crystal: Found | Entry, reason: str) -> PhaseEnergy:
     return PhaseEnergy(crystal.name, "", math.nan, relaxed=False, error=reason, digest=digest(crystal))
-
-
-def static_energy(structure: Structure, calculator: Calculator) -> float:
-    """Return the energy of a structure at the given geometry, eV/atom."""
-    numbers = [site.specie.Z for site in structure]
-    atoms = Atoms(numbers, structure.cart_coords, cell=structure.lattice.matrix, pbc=True, calculator=calculator)
-    return float(atoms.get_potential_energy()) / len(atoms)
 
 
 def reference_of(found: Iterable[PhaseEnergy], potential: str, facts: Mapping[str, Any]) -> Reference:
