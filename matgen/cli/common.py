@@ -44,6 +44,21 @@ WithFiles = Annotated[
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
     ),
 ]
+CalculatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--calculator",
+        help="Potential of crystals: a name (`matgen potentials` lists them) or module:function; with =HULL.parquet, a "
+        "hull of yours for it. Default: chgnet.",
+    ),
+]
+SecondName = Annotated[
+    str | None,
+    typer.Option(
+        "--second-opinion",
+        help="A second potential with a hull, such as sevennet, by which a crystal must be stable, too. Default: none.",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Folder whose weights replace shipped ones: `matgen learn` makes one."),

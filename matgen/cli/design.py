@@ -10,6 +10,8 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -105,8 +107,13 @@ def design(
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     weights: Weights = None,
     relax: Annotated[
-        str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
+        str | None,
+        typer.Option(
+            help="none, potential (crystals, by --calculator) or xtb (molecules). Default: the one of the kind."
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -205,6 +212,8 @@ def design(
         "weights": weights,
         "with_files": None if with_files is None else [str(file) for file in with_files],
         "relax": relax,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,

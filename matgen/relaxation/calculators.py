@@ -3,15 +3,19 @@
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from ase.calculators.calculator import BaseCalculator, Calculator
 
 from matgen.errors import UserError
 from matgen.relaxation.potentials import IN_THE_WHEEL, POTENTIALS, NamedPotential, chgnet
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 CHGNET = "chgnet"
 """The potential that is used where none is named."""
@@ -31,7 +35,7 @@ def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -
     return chgnet(on_isolated_atoms)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def kept_calculator(make: Callable[[], Calculator]) -> Calculator:
     """Return the calculator that `make` makes, once per process: loading takes seconds, and a calculator has state."""
     return make()
@@ -63,30 +67,72 @@ def calculator_maker(name: str) -> Callable[[], Calculator]:
 
     Args:
         name: one of `POTENTIALS`, such as "sevennet", or "module:function", a function without arguments that returns
-            an ASE calculator; the module may be in the current folder.
+            an ASE calculator; the module may be in the current folder. A hull behind `=` is for others to read.
 
     Raises:
         CalculatorError: the name is neither, its package is not installed, or there is no such function.
     """
+    name, _ = with_own_hull(name)
     if name == CHGNET:
         return chgnet_calculator
     if name in POTENTIALS:
         _check_installed(POTENTIALS[name])
     else:
         _function(name)
-    return partial(_make, name)
+    return NamedCalculator(name)
+
+
+@dataclass(frozen=True)
+class NamedCalculator:
+    """Makes the calculator of a name; two of one name are equal, so that a process makes it once."""
+
+    name: str
+
+    def __call__(self) -> Calculator:
+        """Make it.
+
+        Raises:
+            CalculatorError: the function returns something else, or the package does not provide what is called.
+        """
+        return _make(self.name)
 
 
 def check_calculator(name: str) -> None:
     """Check the name of a calculator, without importing its package.
 
     Raises:
-        CalculatorError: it is no name of a calculator, or its package is not installed.
+        CalculatorError: it is no name of a calculator, its package is not installed, or its hull is no file.
     """
+    name, hull = with_own_hull(name)
+    if hull and not Path(hull).is_file():
+        raise CalculatorError(
+            f"expected a file of a hull behind {name}=, got {hull!r}, which is none; `matgen reference build` makes one"
+        )
     if name in POTENTIALS:
         _check_installed(POTENTIALS[name])
     else:
         _parts(name)
+
+
+def with_own_hull(text: str) -> tuple[str, str]:
+    """Split `NAME=HULL.parquet` into the name of a calculator and the file of its hull, which is empty without one."""
+    name, _, hull = text.partition("=")
+    return name, hull
+
+
+def corrections_of(name: str) -> str:
+    """Return the corrections that energies of a named potential need before they are compared; empty for none."""
+    return POTENTIALS[name].corrections if name in POTENTIALS else ""
+
+
+def hull_file(text: str) -> Path | None:
+    """Return the file of the hull of a named potential: the one behind `=`, or the one that ships; None without one."""
+    name, own = with_own_hull(text)
+    if own:
+        return Path(own)
+    potential = POTENTIALS.get(name)
+    found = PACKAGE / potential.hull if potential is not None and potential.hull else None
+    return found if found is not None and found.is_file() else None
 
 
 def _check_installed(potential: NamedPotential) -> None:

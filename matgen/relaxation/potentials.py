@@ -51,6 +51,14 @@ class NamedPotential:
     hull: str = ""
 
     @property
+    def corrections(self) -> str:
+        """Corrections that its energies need before phases are compared; empty for none.
+
+        The Materials Project mixes calculations with and without U; only its corrections make them comparable.
+        """
+        return MP2020 if self.trained_on == "raw" and "PBE+U" in self.functional else ""
+
+    @property
     def installed(self) -> bool:
         """Whether the package is installed; it is not imported."""
         return find_spec(self.package) is not None
@@ -135,7 +143,7 @@ POTENTIALS: dict[str, NamedPotential] = {
         ),
         NamedPotential(
             "sevennet", "SevenNet-l3i5", "sevenn", '"matgen[sevennet]"', "MIT", _PBE_U, "raw", "in the wheel", "run",
-            _sevennet_l3i5,
+            _sevennet_l3i5, "references/sevennet.parquet",
         ),
         NamedPotential(
             "sevennet-0", "SevenNet-0", "sevenn", '"matgen[sevennet]"', "MIT", _PBE_U, "raw", "in the wheel", "run",
