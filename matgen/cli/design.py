@@ -11,6 +11,8 @@ from matgen.cli.common import (
     NOTHING_FOUND,
     BandGap,
     CalculatorName,
+    Elasticity,
+    Phonons,
     SecondName,
     Targets,
     Weights,
@@ -114,6 +116,8 @@ def design(
     ] = None,
     calculator: CalculatorName = None,
     second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -214,6 +218,8 @@ def design(
         "relax": relax,
         "calculator": calculator,
         "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,
@@ -234,11 +240,14 @@ def design(
     }
     options = {name: value for name, value in given.items() if value is not None}
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
         for warning in request.warnings:
             to_stderr(warning)
+        if took := time_text(request.selection.lattice_checks, request.relaxation.calculator):
+            to_stderr(took)
         _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
 
 

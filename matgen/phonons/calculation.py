@@ -11,10 +11,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.cell import Cell
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgen.errors import UserError
+from matgen.phonons.asked import PHONONS
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.displacements import force_constants, phonopy
 from matgen.phonons.frequencies import SAME_LATTICE, Bands, Lowest, at, bands, commensurate, lowest, mesh
@@ -24,9 +25,6 @@ from matgen.relaxation.calculators import calculator_maker, potential_name
 from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.symmetric import primitive, relax
 from matgen.structures.candidate import KindError, Material, Relaxation, Verdict, as_crystal
-
-PHONONS = "phonons"
-"""Name of the verdict."""
 
 LOOSE = 0.02
 """Largest force, eV/Å, of a crystal that is not relaxed tightly and is calculated all the same."""
@@ -242,8 +240,8 @@ def crystal_of(given: Material | Atoms) -> Structure:
 
 
 def _rounded(values: Any) -> Any:
-    found = np.round(np.asarray(values, dtype=float), 4) + 0.0
-    return np.where(np.isfinite(found), found, None).tolist() if found.ndim else float(found)
+    found = np.round(np.asarray(values, dtype=float), 4) + 0.0  # no minus zero
+    return found.tolist()
 
 
 def _fractions(q: np.ndarray) -> str:

@@ -9,24 +9,18 @@ from typing import Any
 import torch
 from ase.calculators.calculator import BaseCalculator
 
-from matgen.phonons.calculation import PHONONS, PhononError, of_relaxed, relaxed_tightly, unjudged
+from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
+from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unjudged
 from matgen.phonons.config import PhononConfig
-from matgen.phonons.elasticity import ELASTICITY
 from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
 from matgen.structures.candidate import Candidate, Verdict
-
-UNITS = {PHONONS: "THz", ELASTICITY: "GPa"}
-"""Checks that may be asked for, and the unit of the value of each verdict."""
-
-SECONDS = {PHONONS: (10, 60), ELASTICITY: (3, 20)}
-"""Usual time for one crystal of up to 20 atoms on one core, s: the quartiles, rounded."""
 
 Found = tuple[Verdict, dict[str, str]]
 """Verdict, and texts of files by folder and suffix."""
 
 
 def with_lattice_checks(
-    candidate: Candidate, calculator: BaseCalculator, asked: Collection[str], config: PhononConfig | None = None
+    candidate: Candidate, calculator: BaseCalculator, asked: Collection[str], pressure: float = 0.0
 ) -> Candidate:
     """Add the verdicts that are asked for, and the files that hold what they follow from.
 
@@ -36,9 +30,10 @@ def with_lattice_checks(
         candidate: a crystal.
         calculator: of the potential.
         asked: names of `UNITS`.
-        config: settings.
+        pressure: at which the crystal is relaxed, GPa.
     """
-    config = config or PhononConfig()
+    usual = PhononConfig()
+    config = replace(usual, relaxation=replace(usual.relaxation, pressure=pressure))
     try:
         with _gradients():
             relaxed = relaxed_tightly(candidate.crystal, calculator, config)
@@ -49,12 +44,6 @@ def with_lattice_checks(
         ELASTICITY: lambda: _elasticity(tensor_of_relaxed(*relaxed, calculator)),
     }
     return _with(candidate, [_guarded(name, make) for name, make in makers.items() if name in asked])
-
-
-def time_text(asked: Collection[str]) -> str:
-    """Say how long the checks that are asked for take; empty if none is."""
-    parts = [f"{name} {low} to {high} s" for name, (low, high) in SECONDS.items() if name in asked]
-    return f"{' and '.join(parts)} for a usual crystal on one core" if parts else ""
 
 
 def _guarded(name: str, make: Callable[[], Found]) -> Found:

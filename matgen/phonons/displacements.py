@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
-from matgen.errors import UserError
+from matgen.phonons.asked import PHONONS, PhonopyMissingError, check_asked
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.supercell import smallest_supercell
 
 SAME = 1e-4
 """Å within which images of an atom are the same, after the cell was symmetrised."""
-
-
-class PhonopyMissingError(UserError, ImportError):
-    """Phonopy is not installed."""
 
 
 def force_constants(crystal: Structure, calculator: BaseCalculator, config: PhononConfig) -> Any:
@@ -61,11 +57,12 @@ def phonopy() -> Any:
     Raises:
         PhonopyMissingError: it is not installed.
     """
+    check_asked([PHONONS])
     try:
         import phonopy as package
         import phonopy.structure.atoms
     except ImportError as error:
-        raise PhonopyMissingError("phonons need phonopy: pip install matgen[phonons]") from error
+        raise PhonopyMissingError(f"phonopy cannot be imported: {error}; run: pip install matgen[phonons]") from error
     return package
 
 

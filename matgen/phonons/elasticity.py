@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from pymatgen.analysis.elasticity import ElasticTensor
-from pymatgen.core import Structure
+from pymatgen.analysis.elasticity.elastic import ElasticTensor
+from pymatgen.core.structure import Structure
 
+from matgen.phonons.asked import ELASTICITY
 from matgen.phonons.calculation import PhononError, crystal_of, made, relaxed_tightly
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.elastic_tensor import (
@@ -23,9 +24,6 @@ from matgen.phonons.elastic_tensor import (
 from matgen.relaxation.calculators import potential_name
 from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.structures.candidate import Material, Relaxation, Verdict
-
-ELASTICITY = "elasticity"
-"""Name of the verdict."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def responses(calculator: BaseCalculator) -> Respond:
                 cell.cart_coords,
                 cell=cell.lattice.matrix,
                 pbc=True,
-                calculator=calculator,  # type: ignore[arg-type]  # ASE's hints are narrower
+                calculator=calculator,
             )
             forces, stress = np.array(atoms.get_forces(), float), atoms.get_stress(voigt=False)
             found.append(Response(forces, np.array(stress, float) * EV_PER_A3))

@@ -1,10 +1,11 @@
 """The smallest supercell that keeps the point group and separates an atom from its images."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import spglib
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
 SHORTER = 0.25
 """Å by which the wanted length is lowered until a supercell fits the limit of atoms."""
@@ -64,7 +65,7 @@ def _compact(rows: np.ndarray, crystal: Structure) -> np.ndarray:
 
 def _rotations(crystal: Structure, symprec: float) -> np.ndarray:
     """Of the point group, on columns of fractional coordinates (n, 3, 3)."""
-    cell = (crystal.lattice.matrix, crystal.frac_coords, crystal.atomic_numbers)
+    cell: Any = (crystal.lattice.matrix, crystal.frac_coords, crystal.atomic_numbers)
     found = spglib.get_symmetry(cell, symprec=symprec)
     return np.eye(3, dtype=int)[None] if found is None else np.unique(found["rotations"], axis=0)
 
