@@ -21,8 +21,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "Physics": ("", "--potential --potential-weight --ewald-weight --pressure"),
     "Checks": (
         "--max-ehull --verify",
-        "--relax --calculator --second-opinion --phonons --elasticity --free --confidence --allow-known "
-        "--verify-minutes",
+        (
+            "--relax --calculator --second-opinion --phonons --elasticity --free --confidence --allow-known "
+            "--verify-minutes"
+        ),
     ),
     "Running": ("--processes", "--executor --threads --device --weights"),
     "Output": ("--out --config", "--overwrite --json --help"),
