@@ -40,7 +40,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"structures", "weights"}),
     frozenset({"datasets"}),
     frozenset({"checks", "energies", "hull", "novelty", "relaxation", "samplers", "training"}),
-    frozenset({"first_principles", "metrics"}),
+    frozenset({"first_principles", "metrics", "phonons"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
     frozenset({"evaluation", "learning", "search"}),

@@ -44,6 +44,34 @@ WithFiles = Annotated[
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
     ),
 ]
+CalculatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--calculator",
+        help="Potential of crystals: a name (`matgen potentials` lists them) or module:function; with =HULL.parquet, a "
+        "hull of yours for it. Default: chgnet.",
+    ),
+]
+SecondName = Annotated[
+    str | None,
+    typer.Option(
+        "--second-opinion",
+        help="A second potential with a hull, such as sevennet, by which a crystal must be stable, too. Default: none.",
+    ),
+]
+Phonons = Annotated[
+    bool,
+    typer.Option(
+        "--phonons",
+        help="A crystal must have no imaginary mode by the calculator; some 10 to 60 s for each. Needs phonopy.",
+    ),
+]
+Elasticity = Annotated[
+    bool,
+    typer.Option(
+        "--elasticity", help="Its elastic tensor by the calculator must be positive; some 3 to 20 s for each."
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Folder whose weights replace shipped ones: `matgen learn` makes one."),

@@ -10,6 +10,10 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    Elasticity,
+    Phonons,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -106,8 +110,15 @@ def design(
     device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
     weights: Weights = None,
     relax: Annotated[
-        str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
+        str | None,
+        typer.Option(
+            help="none, potential (crystals, by --calculator) or xtb (molecules). Default: the one of the kind."
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -207,6 +218,10 @@ def design(
         "weights": weights,
         "with_files": None if with_files is None else [str(file) for file in with_files],
         "relax": relax,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,
@@ -227,11 +242,14 @@ def design(
     }
     options = {name: value for name, value in given.items() if value is not None}
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
         for warning in request.warnings:
             to_stderr(warning)
+        if took := time_text(request.selection.lattice_checks, request.relaxation.calculator):
+            to_stderr(took)
         _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json, report=report)
 
 

@@ -11,7 +11,11 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    Elasticity,
     Gap,
+    Phonons,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -41,11 +45,18 @@ def screen(
     with_files: WithFiles = None,
     relax: Annotated[
         str | None,
-        typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
+        typer.Option(
+            help="none, potential (crystals, by --calculator: seconds for each) or xtb (molecules). Default: none, as "
+            "given."
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
-        typer.Option(help="GPa at which --relax chgnet relaxes crystals; there is no hull then. Default: 0."),
+        typer.Option(help="GPa at which --relax potential relaxes crystals; there is no hull then. Default: 0."),
     ] = None,
     max_ehull: Annotated[
         float | None,
@@ -54,8 +65,8 @@ def screen(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="File of the hull's phases; none for no energies of CHGNet, or of GFN2-xTB for molecules. "
-            "Default: the shipped one."
+            help="File of the hull's phases; none for no energies of a potential, or of GFN2-xTB for molecules. "
+            "Default: the shipped one of the potential."
         ),
     ] = None,
     known: Annotated[
@@ -96,12 +107,17 @@ def screen(
         "known": known,
         "device": device,
         "order": order,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
     }
     given["weights"] = None if weights is None else str(weights)
     given["relaxation"] = None if pressure is None else {"pressure": pressure}
     files = None if with_files is None else [str(file) for file in with_files]
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.runtime.config import from_mapping
         from matgen.runtime.processes import usable_cores
         from matgen.screening.config import ScreenConfig
@@ -112,6 +128,8 @@ def screen(
         options |= {} if files is None else {"with_files": files}
         config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)
+        if took := time_text(config.lattice_checks, config.calculator):
+            to_stderr(took)
         usual = usable_cores() if config.device == "cpu" else min(4, usable_cores())
         running = {"jobs": jobs or usual, "executor": executor, "overwrite": overwrite}
         _screen(paths, config, folder, running, top=top, as_json=as_json, report=report)
