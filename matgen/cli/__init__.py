@@ -23,6 +23,7 @@ from matgen.cli.common import (
     told,
 )
 from matgen.cli.design import design
+from matgen.cli.doctor import doctor
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
 from matgen.cli.learn import learn
@@ -50,6 +51,7 @@ app = typer.Typer(
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
 app.command(cls=GroupedCommand)(design)
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(evidence)
 app.command()(learn)
