@@ -44,9 +44,10 @@ from matgen.runtime.workers import THREADS
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+PROGRAM = "matgen"
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
@@ -72,7 +73,7 @@ def _exit_code() -> int:
     """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = app(prog_name=PROGRAM, standalone_mode=False)
         flush()
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from matgen.cli.completions import properties, property_files
 from matgen.errors import UserError
 
 INTERRUPTED = 130
@@ -35,13 +36,18 @@ Gap = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+    typer.Option(
+        "--property",
+        help="NAME=VALUE, written as for --bandgap; may be given several times.",
+        autocompletion=properties,
+    ),
 ]
 WithFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--with",
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
+        autocompletion=property_files,
     ),
 ]
 Weights = Annotated[
