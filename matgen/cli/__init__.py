@@ -29,6 +29,7 @@ from matgen.cli.evidence import evidence
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
+from matgen.cli.potentials import potentials
 from matgen.cli.properties import properties
 from matgen.cli.property import train_property
 from matgen.cli.screen import screen
@@ -64,6 +65,7 @@ app.add_typer(training, name="train")
 app.add_typer(energy.app, name="energy")
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.command()(potentials)
 app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)

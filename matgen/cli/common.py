@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from matgen.cli.completions import properties, property_files
+from matgen.cli.completions import calculators, properties, property_files
 from matgen.errors import UserError
 
 INTERRUPTED = 130
@@ -48,6 +48,23 @@ WithFiles = Annotated[
         "--with",
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
         autocompletion=property_files,
+    ),
+]
+CalculatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--calculator",
+        help="Potential of crystals: a name (`matgen potentials` lists them) or module:function; with =HULL.parquet, a "
+        "hull of yours for it. Default: chgnet.",
+        autocompletion=calculators,
+    ),
+]
+SecondName = Annotated[
+    str | None,
+    typer.Option(
+        "--second-opinion",
+        help="A second potential with a hull, such as sevennet, by which a crystal must be stable, too. Default: none.",
+        autocompletion=calculators,
     ),
 ]
 Weights = Annotated[

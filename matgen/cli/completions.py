@@ -7,8 +7,20 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 KINDS = ("crystal", "molecule")
 DEVICES = ("cpu", "cuda", "cuda:0", "cuda:1")
-RELAXERS = ("none", "chgnet", "xtb")
-POTENTIALS = ("none", "chgnet")
+RELAXERS = ("none", "potential", "xtb")
+RANKED_BY = ("none", "chgnet")
+CALCULATORS = (
+    "chgnet",
+    "chgnet-r2scan",
+    "sevennet",
+    "sevennet-0",
+    "mace_mp",
+    "mattersim",
+    "orb",
+    "tensornet",
+    "grace",
+)
+"""Names of potentials; `matgen.relaxation.potentials` has what they are."""
 
 
 def kinds(incomplete: str) -> Iterator[str]:
@@ -28,7 +40,12 @@ def relaxers(incomplete: str) -> Iterator[str]:
 
 def potentials(incomplete: str) -> Iterator[str]:
     """Yield potentials that rank."""
-    return _beginning(incomplete, POTENTIALS)
+    return _beginning(incomplete, RANKED_BY)
+
+
+def calculators(incomplete: str) -> Iterator[str]:
+    """Yield names of potentials."""
+    return _beginning(incomplete, CALCULATORS)
 
 
 def properties(incomplete: str) -> Iterator[str]:

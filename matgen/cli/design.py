@@ -10,6 +10,8 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -115,9 +117,12 @@ def design(
     relax: Annotated[
         str | None,
         typer.Option(
-            help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.", autocompletion=relaxers
+            help="none, potential (crystals, by --calculator) or xtb (molecules). Default: the one of the kind.",
+            autocompletion=relaxers,
         ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -217,6 +222,8 @@ def design(
         "weights": weights,
         "with_files": None if with_files is None else [str(file) for file in with_files],
         "relax": relax,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,

@@ -11,7 +11,9 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
     Gap,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -20,7 +22,7 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
-from matgen.cli.completions import devices, executors, kinds
+from matgen.cli.completions import devices, executors, kinds, relaxers
 
 
 def screen(
@@ -44,11 +46,17 @@ def screen(
     with_files: WithFiles = None,
     relax: Annotated[
         str | None,
-        typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
+        typer.Option(
+            help="none, potential (crystals, by --calculator: seconds for each) or xtb (molecules). Default: none, as "
+            "given.",
+            autocompletion=relaxers,
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
     pressure: Annotated[
         float | None,
-        typer.Option(help="GPa at which --relax chgnet relaxes crystals; there is no hull then. Default: 0."),
+        typer.Option(help="GPa at which --relax potential relaxes crystals; there is no hull then. Default: 0."),
     ] = None,
     max_ehull: Annotated[
         float | None,
@@ -57,8 +65,8 @@ def screen(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="File of the hull's phases; none for no energies of CHGNet, or of GFN2-xTB for molecules. "
-            "Default: the shipped one."
+            help="File of the hull's phases; none for no energies of a potential, or of GFN2-xTB for molecules. "
+            "Default: the shipped one of the potential."
         ),
     ] = None,
     known: Annotated[
@@ -102,6 +110,8 @@ def screen(
         "known": known,
         "device": device,
         "order": order,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
     }
     given["weights"] = None if weights is None else str(weights)
     given["relaxation"] = None if pressure is None else {"pressure": pressure}

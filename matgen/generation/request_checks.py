@@ -23,6 +23,8 @@ FOREIGN = {
         "ranking.ewald_weight",
         "selection.max_ehull",
         "relaxation.settings",
+        "relaxation.calculator",
+        "relaxation.second_opinion",
         *(f"host.{name}" for name in ("file", "replace", "insert", "vacancy", "supercell", "start", "keep")),
     ),
 }
@@ -117,7 +119,7 @@ def _check_host(request: "Request") -> None:
                 "expected no targets with point defects, got some: the predictors know no cells as large; replace "
                 "whole sites, or leave the targets out"
             )
-        if request.relaxer != "chgnet":
+        if request.relaxer != "potential":
             raise RequestError(f"expected relax of chgnet for point defects, got {request.relaxation.method!r}")
 
 

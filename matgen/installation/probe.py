@@ -22,6 +22,7 @@ STEPS: dict[str, str] = {
     "PyTorch": "matgen.installation.pytorch:pytorch_finding",
     "weights": "matgen.installation.tables:weights_finding",
     "references": "matgen.installation.tables:references_finding",
+    "potentials": "matgen.installation.potentials:potentials_finding",
     "CHGNet": "matgen.installation.calculations:chgnet_finding",
     "graph energy": "matgen.installation.calculations:graph_energy_finding",
     "GFN2-xTB": "matgen.installation.calculations:xtb_finding",

@@ -39,7 +39,7 @@ def examine(*, check: bool = False) -> Iterator[Finding]:
         yield compared_with_tested(required)
     yield files_finding()
     there = [one.name for one in required if installed(one.name)]
-    yield from _probed(there, ("PyTorch", "weights", "references", *(CALCULATIONS if check else ())))
+    yield from _probed(there, ("PyTorch", "weights", "references", "potentials", *(CALCULATIONS if check else ())))
     yield gpaw_finding()
     yield from extra_findings(extras)
 
