@@ -43,7 +43,7 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"first_principles", "metrics", "phonons"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
-    frozenset({"evaluation", "learning", "search"}),
+    frozenset({"evaluation", "installation", "learning", "search"}),
     frozenset({"report"}),
     frozenset({"workflows"}),
     frozenset({"cli", "testing"}),

@@ -23,6 +23,7 @@ from matgen.cli.common import (
     told,
 )
 from matgen.cli.design import design
+from matgen.cli.doctor import doctor
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
 from matgen.cli.learn import learn
@@ -45,13 +46,15 @@ from matgen.runtime.workers import THREADS
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+PROGRAM = "matgen"
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
 app.command(cls=GroupedCommand)(design)
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(evidence)
 app.command()(learn)
@@ -75,7 +78,7 @@ def _exit_code() -> int:
     """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = app(prog_name=PROGRAM, standalone_mode=False)
         flush()
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from matgen.cli.completions import calculators, properties, property_files
 from matgen.errors import UserError
 
 INTERRUPTED = 130
@@ -35,13 +36,18 @@ Gap = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+    typer.Option(
+        "--property",
+        help="NAME=VALUE, written as for --bandgap; may be given several times.",
+        autocompletion=properties,
+    ),
 ]
 WithFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--with",
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
+        autocompletion=property_files,
     ),
 ]
 CalculatorName = Annotated[
@@ -50,6 +56,7 @@ CalculatorName = Annotated[
         "--calculator",
         help="Potential of crystals: a name (`matgen potentials` lists them) or module:function; with =HULL.parquet, a "
         "hull of yours for it. Default: chgnet.",
+        autocompletion=calculators,
     ),
 ]
 SecondName = Annotated[
@@ -57,6 +64,7 @@ SecondName = Annotated[
     typer.Option(
         "--second-opinion",
         help="A second potential with a hull, such as sevennet, by which a crystal must be stable, too. Default: none.",
+        autocompletion=calculators,
     ),
 ]
 Phonons = Annotated[

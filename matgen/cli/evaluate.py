@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from matgen.cli.common import INTERRUPTED, CalculatorName, same_command, to_stderr, user_errors_as_one_line
+from matgen.cli.completions import relaxers
 from matgen.cli.report import WithReport, reported, with_page
 
 
@@ -30,7 +31,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="none, potential (crystals, by --calculator: needed for stability, S.U.N.) or xtb (molecules). "
-            "Default: by kind."
+            "Default: by kind.",
+            autocompletion=relaxers,
         ),
     ] = None,
     calculator: CalculatorName = None,

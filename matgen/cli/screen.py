@@ -24,6 +24,7 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
+from matgen.cli.completions import devices, executors, kinds, relaxers
 from matgen.cli.report import WithReport, reported, with_page
 
 
@@ -37,7 +38,10 @@ def screen(
         ),
     ],
     kind: Annotated[
-        str | None, typer.Option(help="crystal or molecule; others get a row with a reason. Default: by the files.")
+        str | None,
+        typer.Option(
+            help="crystal or molecule; others get a row with a reason. Default: by the files.", autocompletion=kinds
+        ),
     ] = None,
     bandgap: BandGap = None,
     gap: Gap = None,
@@ -47,7 +51,8 @@ def screen(
         str | None,
         typer.Option(
             help="none, potential (crystals, by --calculator: seconds for each) or xtb (molecules). Default: none, as "
-            "given."
+            "given.",
+            autocompletion=relaxers,
         ),
     ] = None,
     calculator: CalculatorName = None,
@@ -82,13 +87,17 @@ def screen(
     ] = None,
     weights: Weights = None,
     device: Annotated[
-        str | None, typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.")
+        str | None,
+        typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.", autocompletion=devices),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. Default: one per core, at most 4 on a GPU.")
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
+        str,
+        typer.Option(
+            help="Parsl: a Python file that defines `config`, or local.", show_default=False, autocompletion=executors
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: screens/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder of another run.")] = False,
