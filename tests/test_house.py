@@ -43,9 +43,9 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"first_principles", "metrics"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
-    frozenset({"evaluation", "learning", "search"}),
+    frozenset({"evaluation", "interchange", "learning", "search"}),
     frozenset({"workflows"}),
-    frozenset({"cli", "testing"}),
+    frozenset({"cli", "jobflow", "testing"}),
 )
 RANK = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 

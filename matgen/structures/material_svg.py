@@ -101,7 +101,7 @@ def _lines(ends: np.ndarray) -> Iterator[str]:
 def _balls(places: np.ndarray, depths: np.ndarray, radii: np.ndarray, numbers: np.ndarray) -> Iterator[str]:
     """Yield the atoms, those behind first."""
     for index in np.argsort(depths, kind="stable"):
-        red, green, blue = (int(round(255 * part)) for part in jmol_colors[numbers[index]])
+        red, green, blue = (round(255 * float(part)) for part in jmol_colors[numbers[index]])
         x, y = places[index]
         yield (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radii[index]:.1f}" fill="#{red:02x}{green:02x}{blue:02x}" '

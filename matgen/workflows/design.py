@@ -266,7 +266,9 @@ def design_stream(
     out: str | Path | None = None,
     **options: Any,
 ) -> Generator[Candidate, None, Outcome]:
-    """Yield each candidate as soon as it is found: `for candidate in design_stream(band_gap=1.5): ...`.
+    """Yield each candidate as soon as it is found.
+
+    `for candidate in design_stream(band_gap=1.5): print(candidate.name)`
 
     They are the candidates of `design` with the same arguments, in the order in which they are found. Breaking off the
     loop, or `close()`, ends the workers; with `out`, the same call then goes on where it was left, and yields the
