@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pymatgen.analysis.phase_diagram import PhaseDiagram
 from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.ase import AseAtomsAdaptor
+from test_house import ABSENT
 from typer.testing import CliRunner
 
 import matgen
@@ -83,7 +86,7 @@ def design_folder(hull: ReferenceHull, tmp_path_factory: pytest.TempPathFactory)
 def molecule(name: str, smiles: str) -> Candidate:
     template = MoleculeTemplate(smiles)
     placed = embedded(template)
-    found = Molecule(placed.atomic_numbers, placed.positions)
+    found = Molecule(template.graph.elements.tolist(), placed.positions)
     return Candidate(name, found, found, None, template=str(template), verdicts={})
 
 
@@ -259,8 +262,9 @@ def screen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, structure in enumerate(crystals()):
         structure.to(str(place / f"in{index}.cif"), fmt="cif")
     (place / "broken.cif").write_text("data_x\n", encoding="utf-8")
-    matgen.screen(place, reference="none", known="none", out=place / "run")
-    return place / "run"
+    folder = tmp_path_factory.mktemp("screens") / "run"
+    matgen.screen(place, reference="none", known="none", out=folder)
+    return folder
 
 
 def test_a_screening_is_exported_and_screened_again(screen_folder: Path, tmp_path: Path) -> None:
@@ -387,3 +391,11 @@ def test_a_failing_verdict_is_told(hull: ReferenceHull, tmp_path: Path) -> None:
     (one,) = json.loads(exported(folder, "optimade", tmp_path).read_text(encoding="utf-8"))["data"]
     assert one["attributes"]["_matgen_verdicts"]["charge_balance"]["reason"] == bad.reason
     assert one["attributes"]["_matgen_passed"] is False
+
+
+def test_without_jobflow_one_line_says_what_to_install() -> None:
+    code = ABSENT.format(names=("jobflow",)) + "import matgen.jobflow"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    last = answer.stderr.strip().splitlines()[-1]
+    assert last == "ModuleNotFoundError: expected jobflow for matgen.jobflow, found none; pip install 'matgen[jobflow]'"

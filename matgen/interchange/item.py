@@ -3,14 +3,16 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matgen.errors import UserError
 from matgen.runtime.json_lines import read_json_lines
 from matgen.screening.files import ROWS
+from matgen.screening.given_columns import PREFIX
 from matgen.screening.row import Row, cells, row_of
 from matgen.screening.tables import RESULTS
 from matgen.structures.candidate import Candidate, KindName
@@ -85,23 +87,25 @@ def read_run(folder: Path) -> Run:
         ResumeError: its files are damaged.
     """
     calculated = _calculated(folder)
-    without = 0
+    items, without = list[Item](), 0
     if (folder / CANDIDATES).is_file():
         advice = "design anew, or name its CIFs in `matgen screen`"
         candidates = read_json_lines(folder / CANDIDATES, from_record, error=ResumeError, advice=advice)
-        items = [_of_candidate(one, calculated.get(one.name, {})) for one in candidates]
+        items = [item_of(one, calculated.get(one.name, {})) for one in candidates]
     elif tables := [path for path in (folder / f"{RESULTS}.jsonl", folder / ROWS) if path.is_file()]:
         rows = read_json_lines(tables[0], row_of, error=ResumeError, advice="screen anew")
-        items = list(_of_rows(rows, calculated))
+        found = [item_of_row(row, calculated.get(row.name, {})) for row in rows]
+        items = [item for item in found if item is not None]
         without = len(rows) - len(items)
-    else:
+    elif not (folder / REPORT).is_file():
         raise RunFolderError(f"expected a folder of `matgen design` or `matgen screen`, got {folder}; check the path")
     if not items:
         raise RunFolderError(f"expected structures in {folder}, got a run without any; nothing is written")
-    return Run(tuple(items), items[0].candidate.kind, _provenance(folder), without)
+    return Run(tuple(items), items[0].candidate.kind, provenance_of(folder), without)
 
 
-def _of_candidate(candidate: Candidate, calculated: Mapping[str, Any]) -> Item:
+def item_of(candidate: Candidate, calculated: Mapping[str, Any] = MappingProxyType({})) -> Item:
+    """Return a candidate of a design with its columns, and what `matgen verify` calculated."""
     columns = {**_known(candidate_row(candidate)), **calculated}
     report = candidate.relaxation
     if report is None:
@@ -109,17 +113,16 @@ def _of_candidate(candidate: Candidate, calculated: Mapping[str, Any]) -> Item:
     return Item(candidate, columns, report.energy, report.potential, "relaxed", report.pressure, report.work)
 
 
-def _of_rows(rows: Iterable[Row], calculated: Mapping[str, Mapping[str, Any]]) -> Iterator[Item]:
-    for row in rows:
-        candidate = row.candidate
-        if candidate is None:
-            continue
-        given = {f"given_{name}": value for name, value in row.given.items()}
-        whole = cells(row, candidate.kind, _more(candidate)) | given
-        columns = {**_known(whole), **calculated.get(row.name, {})}
-        report = candidate.relaxation
-        pressure, work = (report.pressure, report.work) if report else (0.0, 0.0)
-        yield Item(candidate, columns, row.energy, row.potential, row.geometry, pressure, work)
+def item_of_row(row: Row, calculated: Mapping[str, Any] = MappingProxyType({})) -> Item | None:
+    """Return the structure of a row likewise; None if it has none."""
+    candidate = row.candidate
+    if candidate is None:
+        return None
+    given = {f"{PREFIX}{name}": value for name, value in row.given.items()}
+    whole = cells(row, candidate.kind, _more(candidate)) | given
+    report = candidate.relaxation
+    pressure, work = (report.pressure, report.work) if report else (0.0, 0.0)
+    return Item(candidate, {**_known(whole), **calculated}, row.energy, row.potential, row.geometry, pressure, work)
 
 
 def _more(candidate: Candidate) -> tuple[str, ...]:
@@ -159,7 +162,7 @@ def _read(text: str) -> float | str:
         return text
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def provenance_of(folder: Path) -> dict[str, Any]:
     """Return what identifies the run; nothing of a folder without a report.
 
     Raises:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from matgen.screening.given_columns import PREFIX
 from matgen.screening.row import Row, cells
 from matgen.structures.candidate import KindName
 from matgen.structures.candidate_html import MOST_ROWS, beyond, formula_html, table
@@ -38,8 +39,12 @@ class Rows(list[Row]):
         Raises:
             NoPandasError: pandas is not installed.
         """
+        return data_frame(self.table())
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return the rows of that table as plain dictionaries."""
         whole = []
         for row in self:
-            given = {f"given_{name}": value for name, value in row.given.items()}
+            given = {f"{PREFIX}{name}": value for name, value in row.given.items()}
             whole.append(cells(row, self._kind, self._more) | given)
-        return data_frame(whole)
+        return whole

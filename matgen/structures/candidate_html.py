@@ -35,12 +35,12 @@ def candidate_html(candidate: "Candidate") -> str:
         heads.append(f"<code>{escape(candidate.template)}</code>")
     heads += [f"{len(candidate.structure)} atoms", escape(candidate.name)]
     predicted = [[escape(name), *_prediction(one)] for name, one in candidate.properties.items()]
-    judged = [[_mark(one.passed), escape(name), escape(one.reason)] for name, one in candidate.verdicts.items()]
+    checked = [[_mark(one.passed), escape(name), escape(one.reason)] for name, one in candidate.verdicts.items()]
     parts = [f"<div>{' · '.join(heads)}</div>"]
     if predicted:
         parts.append(table(["property", "value", "± within", "± between models", "P(target)"], predicted))
-    if judged:
-        parts.append(f"<details><summary>{_summary(candidate.verdicts)}</summary>{table([], judged)}</details>")
+    if checked:
+        parts.append(f"<details><summary>{_summary(candidate.verdicts)}</summary>{table([], checked)}</details>")
     picture = material_svg(candidate.structure)
     return f'<div style="display:flex;gap:1em;align-items:flex-start">{picture}<div>{"".join(parts)}</div></div>'
 

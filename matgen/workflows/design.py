@@ -240,19 +240,17 @@ def design(
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; see `matgen.energies.base`.
         out: folder to write to, and to resume from; without it, no files are kept.
         on_candidate: receives each candidate as soon as it is found.
-        **options: properties, and settings of `Request`; `on_progress` (or `report`), which receives the progress of
-            every stage: `on_progress(stage, done, total, **counts)`.
+        **options: the above; `on_progress` (or `report`) is called as `on_progress(stage, done, total, **counts)`.
 
     Returns:
-        A list of candidates with `.structure`, `.energies`, `.properties`, `.verdicts`; notebooks show it as a table,
-        and `.to_dataframe()` returns one.
+        A list, in notebooks a table, of candidates with `.structure`, `.energies`, `.properties`, `.verdicts`.
 
     Raises:
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
     report = _progress(options)
-    request = _asked(kind, fast=fast, n=n, seed=seed, energies=energies, **options)
+    request = request_of(kind, fast=fast, n=n, seed=seed, energies=energies, **options)
     if out is not None:
         return Candidates(run(request, Path(out), report=report, found=on_candidate).candidates)
     with TemporaryDirectory() as folder:
@@ -289,7 +287,7 @@ def design_stream(
         OutputError: the folder cannot be written; raised with the first candidate.
     """
     report = _progress(options)
-    return _streamed(_asked(kind, fast=fast, **options), None if out is None else Path(out), report)
+    return _streamed(request_of(kind, fast=fast, **options), None if out is None else Path(out), report)
 
 
 def _streamed(request: Request, out: Path | None, report: Report | None) -> Generator[Candidate, None, Outcome]:
@@ -314,6 +312,19 @@ def _progress(options: dict[str, Any]) -> Report | None:
     return options.pop("report", options.pop("on_progress", None))
 
 
-def _asked(kind: KindName, *, fast: bool, n: int = 10, seed: int = 0, energies: Any = (), **options: Any) -> Request:
+def request_of(
+    kind: KindName = "crystal",
+    *,
+    fast: bool = False,
+    n: int = 10,
+    seed: int = 0,
+    energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
+    **options: Any,
+) -> Request:
+    """Return the request of the arguments of `design`.
+
+    Raises:
+        ValueError: it cannot be understood or fulfilled; one sentence says why.
+    """
     usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
     return usual.updated(n=n, seed=seed, energies=energies, **asked(options))
