@@ -38,6 +38,12 @@ EMT = "ase.calculators.emt:EMT"
 """A potential of metals that needs no weights."""
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs write into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def memory() -> Any:
     return jobflow.JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
 
