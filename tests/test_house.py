@@ -43,10 +43,10 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"first_principles", "metrics", "phonons"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
-    frozenset({"evaluation", "installation", "learning", "search"}),
+    frozenset({"evaluation", "installation", "interchange", "learning", "search"}),
     frozenset({"report"}),
     frozenset({"workflows"}),
-    frozenset({"cli", "testing"}),
+    frozenset({"cli", "jobflow", "testing"}),
 )
 RANK = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 

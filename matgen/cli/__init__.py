@@ -26,6 +26,7 @@ from matgen.cli.design import design
 from matgen.cli.doctor import doctor
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
+from matgen.cli.export import export
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
@@ -57,6 +58,7 @@ app.command(cls=GroupedCommand)(design)
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(evidence)
+app.command()(export)
 app.command()(learn)
 app.command(cls=BareOptionsCommand)(screen)
 training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")

@@ -178,6 +178,14 @@ class ReferenceHull:
         diagram = self._of(composition, frozenset(without))
         return stability(diagram, composition, energy)
 
+    def phases(self, elements: Iterable[str]) -> list["PDEntry"]:
+        """Return the known phases on the hull of a chemical system, as entries for a `PhaseDiagram` of pymatgen.
+
+        Raises:
+            UnknownChemistryError: an element has no reference phase.
+        """
+        return list(self._of(Composition(dict.fromkeys(elements, 1)), frozenset()).all_entries)
+
     def ceiling(self, composition: Composition, limit: float) -> float:
         """Return the energy, eV/atom, that lies `limit` above the hull; infinite for unknown chemistry."""
         try:

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.structures.candidate_html import candidate_html
 from matgen.structures.pymatgen_warnings import read_electronegativities
 
 read_electronegativities()  # wherever there is a structure, before pymatgen warns
@@ -181,6 +182,10 @@ class Candidate:
             KindError: it is a crystal.
         """
         return as_molecule(self.structure, self.template or self.name)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return candidate_html(self)
 
 
 def kind_of(material: Material) -> KindName:
