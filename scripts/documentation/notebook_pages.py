@@ -6,19 +6,28 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 
+FOLDER = "notebooks"
+
 
 def on_files(files: Files, config: Any) -> Files:
-    """Put a page in the place of each notebook."""
-    for path in sorted((Path(config["docs_dir"]) / "notebooks").glob("*.ipynb")):
-        notebook = f"notebooks/{path.name}"
-        text = f"{converted(path)}\n\nThis page is a notebook: [{path.name}]({path.name})\n"
-        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
-        if notebook not in files.src_uris:
-            files.append(File(notebook, config["docs_dir"], config["site_dir"], config["use_directory_urls"]))
+    """Add a page for each notebook, and its figures."""
+    for path in sorted((Path(config["docs_dir"]) / FOLDER).glob("*.ipynb")):
+        text, figures = converted(path)
+        files.append(File.generated(config, f"{FOLDER}/{path.stem}.md", content=text))
+        for name, content in figures.items():
+            files.append(File.generated(config, f"{FOLDER}/{name}", content=content))
     return files
 
 
-def converted(path: Path) -> str:
-    """Return a notebook as Markdown."""
-    text, _ = MarkdownExporter().from_filename(str(path))
-    return str(text)
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Point links to notebooks to their pages, but for the link of a page to its own notebook."""
+    del files
+    is_notebook = (Path(config["docs_dir"]) / page.file.src_uri).with_suffix(".ipynb").is_file()
+    return markdown if is_notebook else markdown.replace(".ipynb)", ".md)")
+
+
+def converted(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook as Markdown with a link to itself, and its figures by name."""
+    start = {"output_files_dir": "", "unique_key": path.stem}
+    text, resources = MarkdownExporter().from_filename(str(path), resources=start)
+    return f"{text}\n\nThe notebook itself: [{path.name}]({path.name})\n", resources.get("outputs", {})
