@@ -75,7 +75,9 @@ def draw_chain(states: Sequence[Template], terms: dict[str, torch.Tensor]) -> An
     top = sum(shown.values())
     for i, state in enumerate(states):
         if i == 0 or state != states[i - 1]:
-            axis.annotate(formula(state), (i, top[i]), xytext=(2, 4), textcoords="offset points", rotation=40, fontsize=8)
+            axis.annotate(
+                formula(state), (i, top[i]), xytext=(2, 4), textcoords="offset points", rotation=40, fontsize=8
+            )
     axis.set(xlabel="Metropolis–Hastings step", ylabel="energy, weighted terms", xlim=(0, len(states) - 1))
     axis.set_ylim(0, 1.3 * max(top))
     axis.legend(loc="upper right", ncols=2)
@@ -89,7 +91,9 @@ def formula(template: Template) -> str:
 
 def zinc_blende(a: float) -> Structure:
     """Return GaAs with this lattice parameter, Å."""
-    return Structure.from_spacegroup("F-43m", Lattice.cubic(a), ["Ga", "As"], [[0, 0, 0], [0.25] * 3]).get_primitive_structure()
+    return Structure.from_spacegroup(
+        "F-43m", Lattice.cubic(a), ["Ga", "As"], [[0, 0, 0], [0.25] * 3]
+    ).get_primitive_structure()
 
 
 def draw_target(target: float, sigma: float) -> Any:

@@ -73,7 +73,9 @@ def errors(folder: Path) -> Any:
         bars = axis.barh(models, values, color=["C1" if model == "evaluator" else "C0" for model in models])
         axis.bar_label(bars, fmt="%.3f", padding=3)
         axis.axvline(goal, color="0.3", ls="--", lw=1, label=f"goal, {goal:g}")
-        axis.set(title=f"{name.replace('_', ' ')} (a constant: {constant:.2f} {unit})", xlabel=f"mean absolute error, {unit}")
+        axis.set(
+            title=f"{name.replace('_', ' ')} (a constant: {constant:.2f} {unit})", xlabel=f"mean absolute error, {unit}"
+        )
         axis.set_xlim(0, 1.25 * max(values))
         axis.invert_yaxis()
         axis.legend(loc="lower right")

@@ -19,6 +19,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 def commands() -> str:
     """Return the help of every command, as Markdown."""
-    command = [sys.executable, "-m", "typer", "matgen.cli", "utils", "docs", "--name", "matgen", "--title", "Every option"]
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        "matgen.cli",
+        "utils",
+        "docs",
+        "--name",
+        "matgen",
+        "--title",
+        "Every option",
+    ]
     text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     return text.replace("](", "]\\(")  # of a help text, which is no link
