@@ -57,7 +57,7 @@ def test_each_block_of_python_is_named_once() -> None:
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_the_test_that_runs_a_block_reads_its_page(name: str) -> None:
     source = (ROOT / "tests" / ELSEWHERE[name]).read_text(encoding="utf-8")
-    page = Path(name.split("#")[0])
+    page = Path(name.partition("#")[0])
     assert page.name in source or page.stem in source
     assert "exec(" in source or "run_path(" in source
 

@@ -56,7 +56,7 @@ def confirmed(folder: Path) -> Any:
         axis.axhline(target, color="C0", lw=1)
         axis.scatter(range(len(gaps)), gaps, s=16, color=["C1" if gap == 0 else "0.2" for gap in gaps], zorder=3)
         axis.set(title=f"asked for {name}: {near} of {len(series)} within 0.4 eV", xlabel="design", xticks=[])
-        axis.set_ylim(-0.15, max(max(gaps), target + 0.4) + 0.2)
+        axis.set_ylim(-0.15, max(*gaps, target + 0.4) + 0.2)
     axes[0][0].set_ylabel("band gap by GPAW (PBE), eV")
     return figure
 
