@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, same_command, to_stderr, user_errors_as_one_line
+from matgen.cli.common import INTERRUPTED, CalculatorName, same_command, to_stderr, user_errors_as_one_line
+from matgen.cli.completions import relaxers
 from matgen.cli.report import WithReport, reported, with_page
 
 
@@ -29,9 +30,12 @@ def evaluate(
     relax: Annotated[
         str | None,
         typer.Option(
-            help="none, chgnet (crystals: needed for stability, S.U.N.) or xtb (molecules). Default: by kind."
+            help="none, potential (crystals, by --calculator: needed for stability, S.U.N.) or xtb (molecules). "
+            "Default: by kind.",
+            autocompletion=relaxers,
         ),
     ] = None,
+    calculator: CalculatorName = None,
     jobs: Annotated[int, typer.Option(help="Processes that relax.")] = 1,
     device: Annotated[
         str | None, typer.Option(help="Where CHGNet relaxes: cpu, cuda, or cuda:1. Default: cpu.")
@@ -62,6 +66,7 @@ def evaluate(
         from matgen.workflows.evaluate import evaluate as run
 
         named = {"reference": reference, "relax": relax, "csp": csp and str(csp), "device": device}
+        named |= {"calculator": calculator}
         given: dict[str, Any] = {"jobs": jobs, "requested": requested or 0, "bootstrap": bootstrap, "seed": seed}
         given |= {name: value for name, value in named.items() if value is not None}
         config = from_mapping(EvaluationConfig, given)

@@ -7,7 +7,8 @@ from typing import Any
 import ase.io
 from ase import Atoms
 
-from matgen.structures.trajectory_files import thinned, trajectory_file
+from matgen.structures.attached_files import attached_path
+from matgen.structures.trajectory_files import TRAJECTORY, thinned
 
 MOST_FRAMES = 40
 """Frames of a candidate of up to 20 atoms; of a larger one fewer, for the same number of atoms in all."""
@@ -31,7 +32,7 @@ def walk(folder: Path, name: str) -> dict[str, Any] | None:
         folder: of the run.
         name: of the candidate.
     """
-    path = trajectory_file(folder, name)
+    path = attached_path(folder, TRAJECTORY, name)
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8")

@@ -2,38 +2,44 @@
 
 from collections.abc import Sequence
 
+from pymatgen.core.structure import Structure
+
 from matgen.generation.trajectory import Frame
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.path import relaxation_path
-from matgen.structures.candidate import Candidate
+from matgen.relaxation.pool import surface_on
+from matgen.structures.candidate import Candidate, as_crystal
 from matgen.structures.trajectory_files import frame_text, thinned
 
 MOST_SAMPLED, MOST_RELAXED = 32, 24
 """Frames of the sampler and of the relaxation; of more, evenly spaced ones."""
 
 
-def relaxation_frames(candidate: Candidate, surface: CHGNetSurface | None, config: RelaxConfig) -> list[Frame]:
-    """Return the steps of the relaxation of a candidate, which is repeated for it, and its final geometry.
+def relaxation_frames(candidate: Candidate, device: str, config: RelaxConfig) -> list[Frame]:
+    """Return the steps of the relaxation of a candidate by CHGNet, which is repeated for it, and its final geometry.
+
+    Of molecules, and by another potential, the final geometry alone: the steps of these relaxations are not known.
 
     Args:
-        candidate: relaxed.
-        surface: the potential that relaxed it; None for another one, whose steps are not known.
+        candidate: relaxed or not.
+        device: of CHGNet.
         config: thresholds.
     """
-    if candidate.relaxation is None:
+    report = candidate.relaxation
+    if report is None:
         return []
-    path = [] if surface is None or candidate.kind != "crystal" else _path(candidate, surface, config)
-    unit = "eV/atom"
-    last = Frame("relaxation", "relaxed", candidate.structure, candidate.relaxation.enthalpy, unit)
-    return [*path, last]
+    last = Frame("relaxation", "relaxed", candidate.structure, report.enthalpy, "eV/atom")
+    if candidate.kind == "molecule" or report.potential != surface_on(device).name:
+        return [last]
+    return [*_path(as_crystal(candidate.unrelaxed), surface_on(device), config), last]
 
 
-def _path(candidate: Candidate, surface: CHGNetSurface, config: RelaxConfig) -> list[Frame]:
-    steps = relaxation_path(candidate.unrelaxed, surface, config)  # type: ignore[arg-type]  # a crystal
+def _path(structure: Structure, surface: CHGNetSurface, config: RelaxConfig) -> list[Frame]:
+    steps = relaxation_path(structure, surface, config)
     return [
-        Frame("relaxation", f"relaxation step {number}", structure, energy, "eV/atom")
-        for number, (structure, energy) in enumerate(steps)
+        Frame("relaxation", f"relaxation step {number}", found, energy, "eV/atom")
+        for number, (found, energy) in enumerate(steps)
     ]
 
 

@@ -34,7 +34,6 @@ class Passed:
         likeness: what it shares with its repetitions, as text: the layout, or the rings of a molecule.
         family: the same of its family; empty for a molecule.
         file: text of its CIF or SDF, and the verdict on that.
-        trajectory: the geometries on the way to it as extxyz; empty where they are not recorded.
     """
 
     candidate: Candidate
@@ -42,7 +41,6 @@ class Passed:
     likeness: str
     family: str
     file: tuple[str, Verdict]
-    trajectory: str = ""
 
     @property
     def name(self) -> str:
@@ -68,7 +66,7 @@ class Passed:
             "family": self.family,
             "text": text,
             "verdict": asdict(verdict) | {"value": value},
-        } | ({"trajectory": self.trajectory} if self.trajectory else {})
+        }
         return to_record(self.candidate) | {REJECTED_BY: rejected_by, _DECISION: decision}
 
 
@@ -89,7 +87,6 @@ def passed_of(record: Record) -> Passed | None:
         decision["likeness"],
         decision["family"],
         (decision["text"], Verdict(**(fields | {"value": value}))),
-        decision.get("trajectory", ""),
     )
 
 

@@ -22,7 +22,6 @@ from matgen.generation.propose import units_of_list
 from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
 from matgen.generation.trajectory import Frame, Recorded
-from matgen.relaxation.pool import surface_on
 from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.threads import threads
@@ -38,6 +37,7 @@ from matgen.structures.candidate import Candidate, NearestExample, Verdict
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import Record
 from matgen.structures.symmetry import space_group
+from matgen.structures.trajectory_files import TRAJECTORY
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.symmetry import NoTemplateError
 
@@ -157,18 +157,17 @@ class UnitMaker:
         candidate = replace(candidate, verdicts=verdicts)
         if failed:
             return rejected_record(candidate, failed)
-        one = passed(self.assessment.afterwards(candidate))
-        return replace(one, trajectory=self._trajectory(candidate)).record()
+        candidate = self.assessment.afterwards(candidate)
+        failed = checks.deciding_failure(candidate.verdicts)
+        return rejected_record(candidate, failed) if failed else passed(self._with_trajectory(candidate)).record()
 
-    def _trajectory(self, candidate: Candidate) -> str:
-        """Return the geometries on the way to a candidate as text; empty where they are not recorded."""
+    def _with_trajectory(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with the geometries on the way to it, where they are recorded."""
         sampled = self._frames.get(candidate.name)
         if not sampled:
-            return ""
-        request, report = self.request, candidate.relaxation
-        surface = surface_on(request.resources.device) if report is not None and candidate.kind == "crystal" else None
-        known = surface if surface is not None and report is not None and surface.name == report.potential else None
-        return trajectory_text(sampled, relaxation_frames(candidate, known, request.relaxation.settings))
+            return candidate
+        relaxed = relaxation_frames(candidate, self.request.resources.device, self.request.relaxation.settings)
+        return replace(candidate, files={**candidate.files, TRAJECTORY: trajectory_text(sampled, relaxed)})
 
 
 def _unassessed(candidate: Candidate, reason: str) -> Record:

@@ -1,8 +1,7 @@
 """Write candidates to disk as soon as they are found, so that an interrupt loses none.
 
 A folder holds `cif/NAME.cif` (symmetrised) of crystals or `sdf/NAME.sdf` of molecules, `candidates.jsonl` (everything;
-the source of truth), the tables `candidates.csv` and `candidates.extxyz` made from it, and the report `run.json`; where
-trajectories are recorded, `trajectories/NAME.extxyz` of each.
+the source of truth), the tables `candidates.csv` and `candidates.extxyz` made from it, and the report `run.json`.
 """
 
 import re
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.output import append, replace_file, wait_for_disk, writing
+from matgen.structures.attached_files import remove_attached, with_files_written
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.candidate_table import candidate_row, extxyz_frame
@@ -28,8 +28,6 @@ from matgen.structures.run_report import (
     new_report,
     write_report,
 )
-from matgen.structures.trajectory_files import FOLDER as TRAJECTORIES
-from matgen.structures.trajectory_files import write_trajectory
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+-]*")
 
@@ -89,20 +87,12 @@ class CandidateWriter:
     ) -> None:
         end_report(self.folder, self._report, kind)
 
-    def write(
-        self,
-        candidate: Candidate,
-        file: tuple[str, Verdict] | None = None,
-        *,
-        trajectory: str = "",
-        wait: bool = True,
-    ) -> Candidate:
+    def write(self, candidate: Candidate, file: tuple[str, Verdict] | None = None, *, wait: bool = True) -> Candidate:
         """Write one candidate in all formats.
 
         Args:
             candidate: to write.
             file: text of its own file, and the verdict on that, where they are known (`KindFormat.text`).
-            trajectory: geometries on the way to it, as extxyz; empty for none.
             wait: until it is on the disk, and safe from a power cut; if not, `wait_for_disk` does.
 
         Returns:
@@ -124,8 +114,7 @@ class CandidateWriter:
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
             replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text, wait=wait)
-            if trajectory:
-                write_trajectory(self.folder, candidate.name, trajectory, wait=wait)
+            candidate = with_files_written(self.folder, candidate)
             self._file.append(candidate, wait=wait)
             self.candidates.append(candidate)
             self._names.add(candidate.name)
@@ -200,8 +189,7 @@ class CandidateWriter:
         for form in KIND_FORMATS.values():
             for path in form.folder(self.folder).glob(f"*.{form.suffix}"):
                 path.unlink()
-        for path in (self.folder / TRAJECTORIES).glob("*.extxyz"):
-            path.unlink()
+        remove_attached(self.folder)
 
     def _earlier_report(self) -> dict[str, Any]:
         report = earlier_report(self.folder, self._run)

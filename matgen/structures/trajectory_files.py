@@ -2,22 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pymatgen.core.structure import Structure
 
-from matgen.runtime.output import replace_file
 from matgen.structures.candidate import Material
 
-FOLDER = "trajectories"
-"""Folder of the trajectories, in that of a run."""
+TRAJECTORY = "trajectories/extxyz"
+"""Folder and suffix of the trajectory of a candidate, among its further files (`matgen.structures.attached_files`)."""
 
 _UNSAFE = re.compile(r'["\\\n\r]')
-
-
-def trajectory_file(run: Path, name: str) -> Path:
-    """Return the path of the trajectory of a candidate."""
-    return run / FOLDER / f"{name}.extxyz"
 
 
 def frame_text(material: Material, about: Mapping[str, str | float]) -> str:
@@ -34,17 +27,6 @@ def frame_text(material: Material, about: Mapping[str, str | float]) -> str:
     told = " ".join(f"{name}={_quoted(value)}" for name, value in about.items())
     rows = [f"{site.specie.symbol} {site.x:.4f} {site.y:.4f} {site.z:.4f}" for site in material]
     return "\n".join([str(len(material)), f"{lattice}Properties=species:S:1:pos:R:3 {told}", *rows]) + "\n"
-
-
-def write_trajectory(run: Path, name: str, text: str, *, wait: bool = True) -> None:
-    """Write the trajectory of a candidate.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = trajectory_file(run, name)
-    path.parent.mkdir(exist_ok=True)
-    replace_file(path, text, wait=wait)
 
 
 def thinned(n: int, most: int) -> Sequence[int]:
