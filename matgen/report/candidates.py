@@ -1,12 +1,14 @@
 """One candidate, or one screened structure, as plain data of the report."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matgen.hull.hull import ReferenceHull, UnknownChemistryError
+from matgen.report.attached import attached
 from matgen.report.decomposition import decomposition
 from matgen.report.map import place_of
 from matgen.report.predictions import prediction_record
@@ -15,11 +17,15 @@ from matgen.report.structures import crystal_drawing, lattice, molecule_drawing,
 from matgen.report.walk import walk
 from matgen.report.words import check_label, energy_label, energy_meaning
 from matgen.runtime.failures import guarded
+from matgen.screening.second_opinion import SECOND_OPINION
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.record import formula
 from matgen.targets.target import Target
 
 Part = Callable[[], Any]
+
+_POTENTIAL = re.compile(r"\(([^()]+)\)")
+"""The potential in the reason of a verdict on stability, such as `0.05 eV/atom above SrO + TiO2 (CHGNet 0.3.0)`."""
 
 TOO_LARGE = "The conventional cell has too many atoms for a quick pattern; pymatgen's XRDCalculator makes it."
 NO_STOICHIOMETRY = "No known crystal has this stoichiometry."
@@ -84,7 +90,11 @@ def candidate_record(candidate: Candidate, rank: int, setting: Setting, *, accep
             record["missing"][name] = reason or WHY_NONE.get(name, "There is none.")
     if (path := walk(setting.folder, candidate.name)) is not None:
         record["walk"] = path
-    return record | dict(setting.more.get(candidate.name, {}))
+    if (opinion := second_opinion(candidate)) is not None:
+        record["second_opinion"] = opinion
+    beside = attached(setting.folder, candidate.name)
+    record["missing"] |= beside.pop("missing", {})
+    return record | beside | dict(setting.more.get(candidate.name, {}))
 
 
 def energy_terms(candidate: Candidate) -> list[dict[str, Any]]:
@@ -105,6 +115,20 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "value": verdict.value,
         "unit": verdict.unit,
         "reason": verdict.reason,
+    }
+
+
+def second_opinion(candidate: Candidate) -> dict[str, Any] | None:
+    """Return what a second potential says of the stability; None where none was asked."""
+    verdict = candidate.verdicts.get(SECOND_OPINION)
+    if verdict is None:
+        return None
+    named = _POTENTIAL.findall(verdict.reason)
+    return {
+        "potential": named[-1] if named else "a second potential",
+        "e_above_hull": verdict.value,
+        "passed": verdict.passed,
+        "text": verdict.reason,
     }
 
 
