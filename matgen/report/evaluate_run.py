@@ -54,7 +54,7 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     relaxed = [read_lines(path, from_record) for path in sorted(run.path.glob(RELAXED))]
     structures = {one.name: one for lines in relaxed for one in lines.values}
     rows = rows or [{"name": name, "formula": formula(one)} for name, one in structures.items()]
-    kind = str(run.report.get("kind") or next((one.kind for one in structures.values()), "crystal"))
+    kind = run.kind(next((one.kind for one in structures.values()), "crystal"))
     candidates = [structures[row["name"]] for row in rows[:MOST_IN_FULL] if row["name"] in structures]
     hull, no_hull = hull_of(candidates, kind)
     setting = Setting(run.path, kind, hull=hull)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matgen.hull.hull import ReferenceHull
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
@@ -19,8 +20,9 @@ from matgen.report.stages import failure, screen_stages
 from matgen.report.table_rows import packed
 from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
-from matgen.screening.config import SHIPPED, ScreenConfig
+from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.row import Row
+from matgen.structures.candidate import Candidate, KindName
 from matgen.targets.target import Target
 
 MOST_IN_FULL = 100
@@ -33,10 +35,9 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     rows = found.values
     whole = [row.whole() for row in rows[:MOST_IN_FULL]]
     candidates = [row.candidate for row in whole if row.candidate is not None]
-    kind = str(run.configuration.get("kind", candidates[0].kind if candidates else "crystal"))
+    kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
-    reference = run.configuration.get("reference", SHIPPED)
-    hull, no_hull = hull_of(candidates, kind, None if reference == SHIPPED else Path(reference), _potential(whole))
+    hull, no_hull = _hull(run, candidates, kind, _potential(whole))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     shown = columns(candidates, targets, kind)
     rest, left = packed((_short_row(row, shown) for row in rows[MOST_IN_FULL:]), _keys(shown))
@@ -64,11 +65,20 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     return data
 
 
+def _hull(
+    run: RunFolder, candidates: Sequence[Candidate], kind: KindName, potential: str
+) -> tuple[ReferenceHull | None, str]:
+    """Return the hull of the reference of a screening, or None and the reason."""
+    reference = str(run.configuration.get("reference", SHIPPED))
+    if reference == NONE:
+        return None, "The screening asked for no hull."
+    return hull_of(candidates, kind, None if reference == SHIPPED else Path(reference), potential)
+
+
 def _targets(run: RunFolder, rows: Sequence[Screened], kind: str) -> list[Target]:
-    texts = run.configuration.get("properties", {})
     first = next((row.candidate for row in rows if row.candidate), None)
     units = {name: one["unit"] for name, one in first["properties"].items()} if first else {}
-    return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
+    return read_targets(run.table("properties"), kind, units)
 
 
 def _potential(rows: Sequence[Row]) -> str:
