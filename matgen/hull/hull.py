@@ -201,7 +201,7 @@ class ReferenceHull:
         """
         return self._of(composition.element_composition, frozenset())
 
-    def phases(self, elements: Collection[str]) -> list[int]:
+    def rows_of(self, elements: Collection[str]) -> list[int]:
         """Return the rows of the reference with these elements alone, up to its margin above the hull."""
         return [row for part in parts(tuple(sorted(elements))) for row in self._rows.get(part, ())]
 

@@ -44,7 +44,7 @@ def phases(system: tuple[str, ...], hull: ReferenceHull) -> list[dict[str, Any]]
     """
     reference = hull.reference
     diagram = hull.phase_diagram(Composition(dict.fromkeys(system, 1)))
-    rows = sorted(hull.phases(system), key=lambda row: float(reference.above_hull[row]))[:MOST_PHASES]
+    rows = sorted(hull.rows_of(system), key=lambda row: float(reference.above_hull[row]))[:MOST_PHASES]
     return [
         {
             "formula": Composition(reference.formulas[row]).reduced_formula,

@@ -73,11 +73,22 @@ class MapTable:
         with np.load(path, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             arrays = {name: file[name].astype(np.float64) for name in ("mean", "scale", "components", "points")}
-        return cls(header["weights"], header["source"], tuple(header["explained"]), formulas=tuple(header["formulas"]), **arrays)
+        return cls(
+            header["weights"],
+            header["source"],
+            tuple(header["explained"]),
+            formulas=tuple(header["formulas"]),
+            **arrays,
+        )
 
     def save(self, path: Path) -> None:
         """Write the table."""
-        header = {"weights": self.weights, "source": self.source, "explained": self.explained, "formulas": self.formulas}
+        header = {
+            "weights": self.weights,
+            "source": self.source,
+            "explained": self.explained,
+            "formulas": self.formulas,
+        }
         text = np.frombuffer(json.dumps(header, separators=(",", ":")).encode(), dtype=np.uint8)
         small = {"mean": self.mean, "scale": self.scale, "components": self.components}
         arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in small.items()}
