@@ -6,12 +6,13 @@ from typing import Any
 
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
@@ -40,7 +41,8 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     candidates = found.values
     kind = candidates[0].kind if candidates else run.kind("crystal")
     targets = design_targets(run, candidates, kind)
-    hull, no_hull = hull_of(candidates, kind)
+    calculator = str(run.table("relaxation").get("calculator", CHGNET))
+    hull, no_hull = hull_of(candidates, kind, file_of(calculator))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     data: dict[str, Any] = {
         "schema": 1,

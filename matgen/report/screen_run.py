@@ -2,16 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from matgen.hull.hull import ReferenceHull
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
@@ -20,9 +19,8 @@ from matgen.report.stages import failure, screen_stages
 from matgen.report.table_rows import packed
 from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
-from matgen.screening.config import NONE, SHIPPED, ScreenConfig
+from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
-from matgen.structures.candidate import Candidate, KindName
 from matgen.targets.target import Target
 
 MOST_IN_FULL = 100
@@ -37,7 +35,9 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     candidates = [row.candidate for row in whole if row.candidate is not None]
     kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
-    hull, no_hull = _hull(run, candidates, kind, _potential(whole))
+    settings = run.configuration
+    file = file_of(str(settings.get("calculator", CHGNET)), str(settings.get("reference", SHIPPED)))
+    hull, no_hull = hull_of(candidates, kind, file, _potential(whole))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     shown = columns(candidates, targets, kind)
     rest, left = packed((_short_row(row, shown) for row in rows[MOST_IN_FULL:]), _keys(shown))
@@ -63,16 +63,6 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     add_hulls(data, candidates, hull, no_hull)
     add_map(data)
     return data
-
-
-def _hull(
-    run: RunFolder, candidates: Sequence[Candidate], kind: KindName, potential: str
-) -> tuple[ReferenceHull | None, str]:
-    """Return the hull of the reference of a screening, or None and the reason."""
-    reference = str(run.configuration.get("reference", SHIPPED))
-    if reference == NONE:
-        return None, "The screening asked for no hull."
-    return hull_of(candidates, kind, None if reference == SHIPPED else Path(reference), potential)
 
 
 def _targets(run: RunFolder, rows: Sequence[Screened], kind: str) -> list[Target]:
