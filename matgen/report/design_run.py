@@ -14,7 +14,7 @@ from matgen.report.histogram import histogram
 from matgen.report.known_hull import hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.stages import design_stages, failure
 from matgen.report.targets import asked, read_targets, target_record
@@ -26,6 +26,9 @@ from matgen.structures.renamed import current_name
 from matgen.structures.run_folder import CANDIDATES, REJECTED, all_units
 from matgen.targets.target import Target
 
+Rejected = Mapping[str, Any]
+"""What a report needs of a rejected proposal."""
+
 MOST_IN_FULL = 100
 """Candidates with structure and figures; of others, the table has a row."""
 
@@ -33,7 +36,7 @@ MOST_IN_FULL = 100
 def design_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of a design, finished or not."""
     found: Lines[Candidate] = read_lines(run.path / CANDIDATES, from_record)
-    rejects: Lines[dict[str, Any]] = read_lines(run.path / REJECTED, _rejected)
+    rejects: Lines[Rejected] = read_lines(run.path / REJECTED, _rejected)
     candidates = found.values
     kind = candidates[0].kind if candidates else str(run.configuration.get("kind", "crystal"))
     targets = design_targets(run, candidates, kind)
@@ -62,6 +65,9 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     }
     _add_histogram(data, targets, candidates, rejects.values)
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
+    if not any("walk" in one for one in data["candidates"]):
+        data["missing"]["walk"] = "No trajectory was recorded; `matgen design --record` keeps them."
     return data
 
 
@@ -80,7 +86,7 @@ def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -
     return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
 
 
-def rejections(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def rejections(records: Sequence[Rejected]) -> dict[str, Any]:
     """Return how many proposals were rejected, and why, the most frequent reason first."""
     counts: dict[str, int] = {}
     for record in records:
@@ -103,7 +109,7 @@ def _add_histogram(
     data: dict[str, Any],
     targets: Sequence[Target],
     candidates: Sequence[Candidate],
-    rejects: Sequence[Mapping[str, Any]],
+    rejects: Sequence[Rejected],
 ) -> None:
     """Add the predictions of each target among all assessed proposals, and among the candidates."""
     found = []
@@ -126,7 +132,7 @@ def _value(record: Mapping[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _rejected(record: dict[str, Any]) -> dict[str, Any]:
+def _rejected(record: dict[str, Any]) -> Rejected:
     """Return what a report needs of a rejected proposal."""
     name = current_name(str(record[REJECTED_BY]))
     return {REJECTED_BY: name, "relaxation": record["relaxation"], "properties": record["properties"]}
@@ -143,7 +149,7 @@ def _run(
         notes.append(f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown.")
     stages = run.report.get("stages", [])
     seconds = [stage.get("seconds", 0.0) for stage in stages if stage.get("name") == "search"]
-    usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))  # type: ignore[arg-type]
+    usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))
     potentials = {one.relaxation.potential for one in candidates if one.relaxation is not None}
     return run_record(
         run,

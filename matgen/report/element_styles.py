@@ -11,7 +11,7 @@ periodic_table = Late("pymatgen.core.periodic_table")
 
 
 def element_style(symbol: str) -> dict[str, Any]:
-    """Return name, colour (Jmol, #rrggbb), covalent radius (Å, Cordero 2008), Pauling electronegativity, metal or not.
+    """Return name, colour (Jmol), covalent radius (Å, Cordero 2008), electronegativity (Pauling), and whether a metal.
 
     Args:
         symbol: of an element.

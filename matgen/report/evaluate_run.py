@@ -10,11 +10,11 @@ from matgen.report.folders import RELAXED, STRUCTURES, RunFolder
 from matgen.report.known_hull import hull_of
 from matgen.report.lines import read_lines
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.table_rows import packed
 from matgen.structures.candidate import Candidate
-from matgen.structures.record import from_record
+from matgen.structures.record import formula, from_record
 
 MOST_IN_FULL = 100
 """Structures with a drawing and figures, the first."""
@@ -53,9 +53,7 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     rows = csv_rows(run.path / STRUCTURES)
     relaxed = [read_lines(path, from_record) for path in sorted(run.path.glob(RELAXED))]
     structures = {one.name: one for lines in relaxed for one in lines.values}
-    rows = rows or [
-        {"name": one.name, "formula": one.structure.composition.reduced_formula} for one in structures.values()
-    ]
+    rows = rows or [{"name": name, "formula": formula(one)} for name, one in structures.items()]
     kind = str(run.report.get("kind") or next((one.kind for one in structures.values()), "crystal"))
     candidates = [structures[row["name"]] for row in rows[:MOST_IN_FULL] if row["name"] in structures]
     hull, no_hull = hull_of(candidates, kind)
@@ -84,6 +82,7 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     if not data["metrics"]:
         data["missing"]["metrics"] = "The evaluation did not come to its end; the same command resumes it."
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
     return data
 
 

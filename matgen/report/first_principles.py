@@ -14,8 +14,8 @@ from matgen.report.lines import read_lines
 def first_principles(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the part `first_principles` of each candidate that `verified.jsonl` names; the last result counts."""
     found = read_lines(folder / f"{RESULTS}.jsonl", lambda record: (str(record["name"]), result_of(record)))
-    names = {name: result for name, result in found.values}
-    return {name.rpartition("/")[2]: {"first_principles": result_record(one)} for name, one in names.items()}
+    last = dict(found.values)
+    return {name.rpartition("/")[2]: {"first_principles": result_record(one)} for name, one in last.items()}
 
 
 def result_record(result: Result) -> dict[str, Any]:
@@ -64,6 +64,6 @@ def _xtb_words(result: XtbMinimum) -> str:
         return f"The calculation gave no result: {result.reason}."
     kept = "bonds and stereochemistry kept" if result.kept else f"it changed: {result.reason}"
     return (
-        f"Gap {result.gap:.2f} eV on the scale of B3LYP, dipole moment {result.dipole:.2f} D; at the minimum, atoms are "
-        f"{result.rmsd:.2f} Å (root mean square) from the candidate's, {kept}."
+        f"Gap {result.gap:.2f} eV on the scale of B3LYP, dipole moment {result.dipole:.2f} D; at the minimum, atoms "
+        f"are {result.rmsd:.2f} Å (root mean square) from the candidate's, {kept}."
     )

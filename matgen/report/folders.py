@@ -1,4 +1,4 @@
-"""The folder of a run: which command wrote it, and what it holds, whether finished or not, of this version or an older one."""
+"""The folder of a run: which command wrote it, and what it holds, finished or not, of this version or an older one."""
 
 import json
 from dataclasses import dataclass

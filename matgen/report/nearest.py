@@ -1,4 +1,4 @@
-"""The known crystal that a crystal is nearest to, and in words how they differ: formula, structure type, substitution."""
+"""The known crystal that a crystal is nearest to, and in words how they differ: formula, type, substitution."""
 
 from typing import Any
 

@@ -12,20 +12,18 @@ DIGITS = 6
 
 def plain(value: Any) -> Any:
     """Return a value as JSON types: numbers with `DIGITS` significant digits, null where they are not finite."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     match value:
         case bool() | None | str() | int():
             return value
-        case np.bool_() | np.integer():
-            return value.item()
-        case float() | np.floating():
-            return rounded(float(value))
-        case np.ndarray():
-            return plain(value.tolist())
+        case float():
+            return rounded(value)
         case Mapping():
             return {str(key): plain(one) for key, one in value.items()}
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple():
             return [plain(one) for one in value]
-    return str(value)
+    raise TypeError(f"expected JSON types, got {type(value).__name__}")
 
 
 def rounded(value: float, digits: int = DIGITS) -> float | None:

@@ -20,7 +20,8 @@ def key_of(structure: Structure) -> str:
     return json.dumps(material_record(structure))
 
 
-def _structure(key: str) -> Structure:
+def structure_of(key: str) -> Structure:
+    """Return the structure of a text of `key_of`."""
     found = material_of(json.loads(key))
     assert isinstance(found, Structure)  # noqa: S101 (for mypy: keys are of crystals)
     return found
@@ -29,7 +30,7 @@ def _structure(key: str) -> Structure:
 @lru_cache(maxsize=REMEMBERED)
 def conventional_of(key: str) -> Structure:
     """Return the conventional cell of a structure."""
-    return conventional(_structure(key))
+    return conventional(structure_of(key))
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -41,4 +42,4 @@ def powder_of(key: str) -> dict[str, Any] | None:
 @lru_cache(maxsize=REMEMBERED)
 def nearest_of(key: str, space_group: int) -> dict[str, Any] | None:
     """Return the nearest known crystal of a structure."""
-    return nearest(_structure(key), space_group)
+    return nearest(structure_of(key), space_group)

@@ -45,7 +45,5 @@ def _of_version(run: RunFolder) -> list[str]:
     version = run.report.get("version")
     if version in (None, __version__):
         return []
-    return [
-        f"The run was made by version {version}, and this page by {__version__}: "
-        "what that version did not record is left out."
-    ]
+    made = f"The run was made by version {version}, and this page by {__version__}"
+    return [f"{made}: what that version did not record is left out."]

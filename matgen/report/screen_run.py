@@ -12,7 +12,7 @@ from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
 from matgen.report.known_hull import hull_of
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.screened import Screened, screened_rows
 from matgen.report.stages import failure, screen_stages
@@ -21,7 +21,6 @@ from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
 from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
-from matgen.structures.candidate import Candidate
 from matgen.targets.target import Target
 
 MOST_IN_FULL = 100
@@ -61,6 +60,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
         data["rest"] = rest
     _add_histograms(data, targets, rows)
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
     return data
 
 

@@ -69,8 +69,9 @@ class Screened:
             return True, 0, 0.0, 0.0
         height = self.check_value("hull")
         density = self.candidate["energies"].get(DENSITY_ENERGY)
-        known = height is not None and height >= -IMPLAUSIBLE
-        return False, len(self.failed), height if known else math.inf, math.inf if density is None else density
+        if height is None or height < -IMPLAUSIBLE:
+            height = math.inf
+        return False, len(self.failed), height, math.inf if density is None else density
 
     def whole(self) -> Row:
         """Return the row with its structure."""

@@ -23,7 +23,7 @@ from matgen.novelty.fingerprint import Fingerprint
 from matgen.novelty.index_file import FormulaEntries
 
 SAME_TYPE = 0.06
-"""Difference of fingerprints up to which two crystals of one space group and stoichiometry are of one structure type."""
+"""Difference of fingerprints up to which crystals of one space group and stoichiometry are of one structure type."""
 
 MOST_ELEMENTS = 5
 """Elements up to which all ways to assign them are tried."""
