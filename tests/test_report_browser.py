@@ -13,7 +13,9 @@ from report_example import example
 from matgen.report.page import report_html
 from matgen.report.scripts import in_order, scoped
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 REQUIRED = os.environ.get("MATGEN_CHROMIUM") == "required"
 
 if not REQUIRED:
@@ -99,7 +101,9 @@ def colours(locator: Locator) -> int:
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("view", ["Table", "Cards"])
-def test_nothing_is_wider_than_the_window(open_page: Open, data: dict[str, Any], viewport: dict[str, int], view: str) -> None:
+def test_nothing_is_wider_than_the_window(
+    open_page: Open, data: dict[str, Any], viewport: dict[str, int], view: str
+) -> None:
     page = open_page(data, viewport)
     page.get_by_role("button", name=view, exact=True).click()
     for top in range(0, page.evaluate("document.documentElement.scrollHeight"), 700):  # all figures come into view
@@ -219,7 +223,7 @@ def test_the_shown_rows_are_downloaded_as_csv(open_page: Open, data: dict[str, A
     assert [row["id"] for row in rows] == shown_ids(page)
     assert [float(row["band_gap"]) for row in rows] == sorted(one["values"]["band_gap"] for one in data["candidates"])
     (row,) = [row for row in rows if row["id"] == nasty["id"]]
-    assert row["formula"] == "'=1+1,\"x\""  # a spreadsheet would run what starts with =
+    assert row["formula"] == '\'=1+1,"x"'  # a spreadsheet would run what starts with =
 
 
 def test_ten_thousand_rows_are_paged_and_sorted(open_page: Open, data: dict[str, Any]) -> None:
@@ -339,7 +343,9 @@ def test_a_molecule_is_drawn_with_its_bonds(open_page: Open, data: dict[str, Any
         "bonds": [[0, 1, 1], [0, 2, 1]],
     }
     one = {"id": "w", "formula": "H2O", "rank": 1, "accepted": True, "values": {}, "structure": water, "n_atoms": 3}
-    page = open_page({**data, "kind": "molecule", "candidates": [one]}, before="HTMLCanvasElement.prototype.getContext = () => null")
+    page = open_page(
+        {**data, "kind": "molecule", "candidates": [one]}, before="HTMLCanvasElement.prototype.getContext = () => null"
+    )
     page.locator(".detail").scroll_into_view_if_needed()
     assert page.locator(".stage-3d .sketch-bond").count() == 2
     assert page.locator(".stage-3d circle").count() == 3
@@ -497,9 +503,18 @@ def test_four_keys_are_enough(open_page: Open, command: str) -> None:
 
 
 def test_an_interrupted_run_and_missing_parts_are_told(open_page: Open, data: dict[str, Any]) -> None:
-    page = open_page({**data, "run": {"state": "interrupted", "notes": ["An older version made this."]}, "missing": {"map": "No map: no table."}})
+    page = open_page(
+        {
+            **data,
+            "run": {"state": "interrupted", "notes": ["An older version made this."]},
+            "missing": {"map": "No map: no table."},
+        }
+    )
     notes = page.locator(".heading .note").all_inner_texts()
-    assert notes == ["This run was interrupted: the report shows what was there by then.", "An older version made this."]
+    assert notes == [
+        "This run was interrupted: the report shows what was there by then.",
+        "An older version made this.",
+    ]
     assert "No map: no table." in page.locator("main").inner_text()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pymatgen.core import Composition, Lattice, Molecule, Structure
-from report_folders import POTENTIAL, candidate, crystal, design_folder, screen_folder, with_report
+from report_folders import CONFIGURATION, POTENTIAL, candidate, crystal, design_folder, screen_folder, with_report
 
 from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import result_record
@@ -573,3 +573,12 @@ def test_every_way_to_assign_elements_of_equal_counts_is_tried() -> None:
         )
         assert found is not None
         assert found["distance"] < 0.01
+
+
+def test_the_hull_of_a_potential_without_one_is_told(tmp_path: Path) -> None:
+    folder = design_folder(tmp_path, FILES[:1])
+    with_report(folder, configuration=CONFIGURATION | {"relaxation": {"calculator": "mypackage:make"}})
+    data = report_data(folder)
+    assert "hulls" not in data
+    assert "no hull for mypackage:make" in data["missing"]["hulls"]
+    assert "decomposition" not in data["candidates"][0]

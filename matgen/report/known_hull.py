@@ -36,15 +36,17 @@ def hull_of(
     if reports and all(report.pressure for report in reports):
         return None, AT_PRESSURE
     path, why = file
-    if path is None:
-        return None, why
+    return (None, why) if path is None else _of_file(path, potentials.most_common(1)[0][0])
+
+
+def _of_file(path: Path, potential: str) -> tuple[ReferenceHull | None, str]:
+    """Return the hull of a file if it is of a potential."""
     try:
         hull = loaded(path)
     except ReferenceFileError as error:
         return None, f"The reference of known phases cannot be read: {error}."
-    used, _ = potentials.most_common(1)[0]
-    if used != hull.potential:
-        return None, f"The reference holds energies by {hull.potential}, and the crystals were relaxed by {used}."
+    if hull.potential != potential:
+        return None, f"The reference holds energies by {hull.potential}, and the crystals were relaxed by {potential}."
     return hull, ""
 
 
