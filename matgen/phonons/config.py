@@ -33,7 +33,7 @@ class PhononConfig:
     max_atoms_in_doubt: int = 300
     displacement: float = 0.03
     mesh: float = 40.0
-    tolerance: float = 0.1
+    tolerance: float = 0.2
     symprec: float = 0.01
     relaxation: RelaxConfig = field(default=TIGHT)
 
