@@ -1,5 +1,6 @@
 """Phonons by any potential: laws of the lattice, known instabilities, and what is refused."""
 
+import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,9 @@ from ase.spacegroup import crystal
 from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from matgen import screen
+from matgen.generation.errors import RequestError
+from matgen.generation.request import Request
 from matgen.phonons import PhononConfig, PhononError, Phonons, elasticity, phonons
 from matgen.phonons.asked import LatticeError, check_asked, time_text
 from matgen.phonons.checks import with_lattice_checks
@@ -26,9 +30,14 @@ from matgen.phonons.elasticity import Elasticity
 from matgen.phonons.frequencies import at
 from matgen.phonons.supercell import SupercellError, shortest, smallest_supercell
 from matgen.relaxation.calculators import chgnet_calculator
-from matgen.structures.candidate import Candidate, Relaxation
+from matgen.screening.config import ScreenConfig, ScreenError
+from matgen.structures.attached_files import attached_path
+from matgen.structures.candidate import Candidate, Relaxation, SpaceGroup
+from matgen.structures.export import CandidateWriter
+from matgen.structures.record import from_record, to_record
+from matgen.structures.run_report import RunInfo
 
-SMALL = PhononConfig(length=7.0, max_atoms=60, length_in_doubt=7.0, mesh=15.0)
+SMALL = PhononConfig(length=7.0, max_atoms=60, length_if_uncertain=7.0, mesh=15.0)
 """Enough for forces of short range."""
 
 HALF = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.0], [0.5, 0.5, 0.5], [0.25, 0.5, 0.75]])
@@ -89,7 +98,7 @@ def test_tilts_of_octahedra_are_found_in_a_cubic_perovskite(perovskite: Phonons)
 
 
 def test_a_close_packed_crystal_of_argon_is_stable_and_a_body_centred_one_is_not() -> None:
-    config = PhononConfig(length=9.0, max_atoms=32, length_in_doubt=9.0, mesh=15.0)
+    config = PhononConfig(length=9.0, max_atoms=32, length_if_uncertain=9.0, mesh=15.0)
     assert phonons(bulk("Ar", "fcc", a=5.26), argon(), config).stable
     assert not phonons(bulk("Ar", "bcc", a=4.2), argon(), config).stable
 
@@ -303,7 +312,7 @@ def test_a_candidate_gets_verdicts_and_files_or_reasons() -> None:
     assert json.loads(found.files["elasticity/json"])["born_stable"] is True
     silent = with_lattice_checks(candidate(bulk("Si")), EMT(), ["phonons", "elasticity"])
     assert not silent.files
-    assert all("not judged" in verdict.reason for verdict in silent.verdicts.values())
+    assert all("not assessed" in verdict.reason for verdict in silent.verdicts.values())
     assert not any(verdict.passed for verdict in silent.verdicts.values())
 
 
@@ -324,3 +333,55 @@ def test_chgnet_and_its_name_are_the_same_potential() -> None:
     one, other = (phonons(structure, by, SMALL) for by in ("chgnet", chgnet_calculator))
     assert one.gamma == pytest.approx(other.gamma)
     assert one.potential == "CHGNet 0.3.0"
+
+
+# ---------------------------------------------------------------- in screen and design
+
+BY_EMT: dict[str, Any] = {"calculator": "ase.calculators.emt:EMT", "reference": "none", "known": "none"}
+
+
+def test_a_screening_has_verdicts_columns_and_files_and_is_resumed(tmp_path: Path) -> None:
+    what = [bulk("Cu"), bulk("Cu", "bcc", a=2.87)]
+    rows = screen(what, phonons=True, elasticity=True, out=tmp_path, **BY_EMT)
+    assert [row.failed for row in rows] == [(), ("phonons", "elasticity")]
+    with (tmp_path / "results.csv").open(encoding="utf-8") as stream:
+        lines = sorted(csv.DictReader(stream), key=lambda line: line["name"])
+    assert [line["check_phonons"] for line in lines] == ["True", "False"]
+    assert [float(line["lowest_phonon"]) > 0 for line in lines] == [True, False]
+    assert [float(line["least_stiffness"]) > 0 for line in lines] == [True, False]
+    for row in rows:
+        record = json.loads(attached_path(tmp_path, "phonons/json", row.name).read_text(encoding="utf-8"))
+        assert record["text"] == row.verdicts["phonons"].reason
+        phonopy.load(attached_path(tmp_path, "phonons/yaml", row.name), log_level=0)
+    again = screen(what, phonons=True, elasticity=True, out=tmp_path, **BY_EMT)
+    assert [row.verdicts["phonons"] for row in again] == [row.verdicts["phonons"] for row in rows]
+
+
+def test_the_writer_of_candidates_keeps_their_files_and_removes_those_of_another_run(tmp_path: Path) -> None:
+    structure = AseAtomsAdaptor.get_structure(bulk("Cu"))
+    with_files = Candidate("0-Cu", structure, structure, SpaceGroup(225, "Fm-3m"), files={"phonons/json": "{}\n"})
+    with CandidateWriter(tmp_path, RunInfo("1", 0, {}, {})) as writer:
+        assert not writer.write(with_files).files
+    path = attached_path(tmp_path, "phonons/json", "0-Cu")
+    assert path.read_text(encoding="utf-8") == "{}\n"
+    assert from_record(to_record(with_files)).files == with_files.files
+    with CandidateWriter(tmp_path, RunInfo("2", 0, {}, {}), overwrite=True):
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "molecule", "phonons": True}, "only a crystal has one"),
+        ({"relax": "none", "phonons": True}, "a relaxation beside phonons"),
+        ({"formula": "NaCl", "pressure": 5.0, "elasticity": True}, "5 GPa"),
+    ],
+)
+def test_a_design_that_cannot_have_them_says_so(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((RequestError, LatticeError), match=message):
+        Request.of(**options)
+
+
+def test_a_screening_of_molecules_has_none() -> None:
+    with pytest.raises(ScreenError, match="phonons for a molecule"):
+        ScreenConfig(kind="molecule", phonons=True)

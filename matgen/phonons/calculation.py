@@ -1,4 +1,4 @@
-"""Phonons of a crystal by any potential: relaxed, displaced, and judged."""
+"""Phonons of a crystal by any potential: relaxed, displaced, and assessed."""
 
 import math
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class Phonons:
     exact: Lowest
 
     @property
-    def in_doubt(self) -> bool:
+    def uncertain(self) -> bool:
         """Whether modes are imaginary by interpolation alone."""
         return not self.stable and self.exact.thz >= -self.config.tolerance
 
@@ -111,7 +111,7 @@ class Phonons:
         if not self.stable:
             found = f"imaginary mode of {-low.thz:.2f}i THz {where}, in which {_moving(self.crystal, low.shares)}"
         limit = f"tolerance {self.config.tolerance:g} THz"
-        interpolated = ", interpolated" if self.in_doubt else ""
+        interpolated = ", interpolated" if self.uncertain else ""
         how = f"{self.potential}{interpolated}, {len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
         return Verdict(PHONONS, self.stable, low.thz, "THz", f"{found} ({limit}; {how})")
 
@@ -173,15 +173,15 @@ def phonons(
 
 
 def of_relaxed(crystal: Structure, report: Relaxation, calculator: BaseCalculator, config: PhononConfig) -> Phonons:
-    """Return the phonons of a primitive cell that the calculator has relaxed, in a larger supercell where in doubt.
+    """Return the phonons of a primitive cell that the calculator has relaxed, in a larger supercell where the first is uncertain.
 
     Raises:
         PhononError: the cell is too large, or the potential gives no forces.
         PhonopyMissingError: phonopy is not installed.
     """
     found = _in_supercell(crystal, report, calculator, config)
-    larger = replace(config, length=config.length_in_doubt, max_atoms=config.max_atoms_in_doubt)
-    if found.in_doubt and larger.max_atoms > config.max_atoms and larger.length > found.length:
+    larger = replace(config, length=config.length_if_uncertain, max_atoms=config.max_atoms_if_uncertain)
+    if found.uncertain and larger.max_atoms > config.max_atoms and larger.length > found.length:
         return _in_supercell(crystal, report, calculator, larger)
     return found
 
@@ -233,9 +233,9 @@ def relaxed_tightly(
     return primitive(relaxed, config.symprec), report
 
 
-def unjudged(reason: str, name: str = PHONONS, unit: str = "THz") -> Verdict:
+def unassessed(reason: str, name: str = PHONONS, unit: str = "THz") -> Verdict:
     """Return the verdict on a crystal without phonons."""
-    return Verdict(name, passed=False, value=math.nan, unit=unit, reason=f"not judged: {reason}")
+    return Verdict(name, passed=False, value=math.nan, unit=unit, reason=f"not assessed: {reason}")
 
 
 def crystal_of(given: Material | Atoms) -> Structure:

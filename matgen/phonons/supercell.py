@@ -65,7 +65,7 @@ def _reduced(cell: np.ndarray) -> np.ndarray:
 
 
 def _compact(rows: np.ndarray, crystal: Structure) -> np.ndarray:
-    """The same sublattice by its shortest vectors, right-handed, as columns."""
+    """The same sublattice by its shortest vectors, of positive volume, as columns."""
     matrix = crystal.lattice.matrix
     short = np.round(_reduced(rows @ matrix) @ np.linalg.inv(matrix)).astype(int)
     return (short if np.linalg.det(short) > 0 else -short).T

@@ -136,8 +136,8 @@ def calculated(crystal: Structure, calculator: Any, config: PhononConfig, kept: 
         found |= {"relaxed": report.reason, "max_force": report.max_force, "steps": report.steps}
         found["volume_ratio"] = cell.volume / len(cell) / (crystal.volume / len(crystal))
         found |= in_supercell(cell, calculator, config, kept)
-        larger = replace(config, length=config.length_in_doubt, max_atoms=config.max_atoms_in_doubt)
-        if in_doubt(found):
+        larger = replace(config, length=config.length_if_uncertain, max_atoms=config.max_atoms_if_uncertain)
+        if uncertain(found):
             found["larger"] = in_supercell(cell, calculator, larger, kept.with_name(f"{kept.name}-larger"))
     except PhononError as error:
         found["error"] = str(error)
@@ -169,7 +169,7 @@ def in_supercell(cell: Structure, calculator: Any, config: PhononConfig, kept: P
 # ---------------------------------------------------------------- figures
 
 
-def in_doubt(line: Line, tolerance: float = PhononConfig().tolerance) -> bool:
+def uncertain(line: Line, tolerance: float = PhononConfig().tolerance) -> bool:
     """Return whether modes are imaginary at interpolated wave vectors alone."""
     return least(line, larger=False) < -tolerance <= line["lowest"]["commensurate"]
 
