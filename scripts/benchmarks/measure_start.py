@@ -1,8 +1,8 @@
 """CPU time until `matgen --help` answers, and the imports that take most of it.
 
-`python scripts/benchmarks/measure_start.py --runs 10 --limit 0.5` runs `python -m matgen --help` so many times and prints
-user and system time of the fastest and of the median run, then the slowest imports by `python -X importtime`. It ends
-with 1 if the median is above the limit. `--words 'design --help'` measures another call.
+`python scripts/benchmarks/measure_start.py --runs 10 --limit 0.5` runs `python -m matgen --help` so many times and
+prints user and system time of the fastest and of the median run, then the slowest imports by `python -X importtime`. It
+ends with 1 if the median is above the limit. `--words 'design --help'` measures another call.
 """
 
 import argparse
