@@ -24,7 +24,7 @@ from matgen.structures.reading import READERS
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "matgen"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((REPOSITORY / "scripts").rglob("*.py"))
 
@@ -57,7 +57,9 @@ def resolves(dotted: str) -> bool:
     for n in range(len(parts), 0, -1):
         try:
             found: Any = importlib.import_module(".".join(parts[:n]))
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            if error.name == "jobflow":  # which is optional
+                return (PACKAGE / "jobflow" / "__init__.py").is_file()
             continue
         for part in parts[n:]:
             found = getattr(found, part, None)

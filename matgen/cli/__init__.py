@@ -26,12 +26,14 @@ from matgen.cli.design import design
 from matgen.cli.doctor import doctor
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
+from matgen.cli.export import export
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
 from matgen.cli.potentials import potentials
 from matgen.cli.properties import properties
 from matgen.cli.property import train_property
+from matgen.cli.report import report, serve
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
@@ -56,6 +58,7 @@ app.command(cls=GroupedCommand)(design)
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(evidence)
+app.command()(export)
 app.command()(learn)
 app.command(cls=BareOptionsCommand)(screen)
 training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")
@@ -69,6 +72,8 @@ app.command()(potentials)
 app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)
+app.command()(report)
+app.command()(serve)
 
 
 def _exit_code() -> int:

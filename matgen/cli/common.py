@@ -67,6 +67,19 @@ SecondName = Annotated[
         autocompletion=calculators,
     ),
 ]
+Phonons = Annotated[
+    bool,
+    typer.Option(
+        "--phonons",
+        help="A crystal must have no imaginary mode by the calculator; some 10 to 60 s for each. Needs phonopy.",
+    ),
+]
+Elasticity = Annotated[
+    bool,
+    typer.Option(
+        "--elasticity", help="Its elastic tensor by the calculator must be positive; some 3 to 20 s for each."
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Folder whose weights replace shipped ones: `matgen learn` makes one."),

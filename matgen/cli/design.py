@@ -11,6 +11,8 @@ from matgen.cli.common import (
     NOTHING_FOUND,
     BandGap,
     CalculatorName,
+    Elasticity,
+    Phonons,
     SecondName,
     Targets,
     Weights,
@@ -23,6 +25,7 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 from matgen.cli.completions import devices, executors, kinds, potentials, relaxers
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def design(
@@ -123,6 +126,8 @@ def design(
     ] = None,
     calculator: CalculatorName = None,
     second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -178,6 +183,7 @@ def design(
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
@@ -224,6 +230,8 @@ def design(
         "relax": relax,
         "calculator": calculator,
         "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,
@@ -244,12 +252,15 @@ def design(
     }
     options = {name: value for name, value in given.items() if value is not None}
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
         for warning in request.warnings:
             to_stderr(warning)
-        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
+        if took := time_text(request.selection.lattice_checks, request.relaxation.calculator):
+            to_stderr(took)
+        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json, report=report)
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
@@ -278,7 +289,7 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
     return request
 
 
-def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
+def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool, report: bool) -> None:
     """Run a request and show the result."""
     from matgen.cli.announcement import Remaining, announcement, candidates_in
     from matgen.cli.terminal import StageView, console
@@ -299,7 +310,7 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
         def found(candidate: Any) -> None:
             names.append(candidate.name)
             if as_json and not request.verification.n:
-                typer.echo(json.dumps(to_record(candidate)))
+                typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))
             elif not as_json:
                 view.found(candidate, request.property_targets, remaining())
 
@@ -311,31 +322,34 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             interrupted = ""
     if interrupted:
         if as_json and request.verification.n:
-            _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
+            stored = CandidateFile(folder / CANDIDATES).read()
+            _print([one for one in stored if one.name in names], folder, report=report)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     for number, reason in sorted(outcome.reasons.items()):
         to_stderr(f"unit {number} is left out: {reason}")
-    _show(outcome, request, as_json=as_json)
+    _show(outcome, request, as_json=as_json, report=report)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    reported(outcome.folder, wanted=report)
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
 
 
-def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
+def _show(outcome: Any, request: Any, *, as_json: bool, report: bool) -> None:
     """Show the candidates, and the outcome of their verification."""
     from matgen.cli.candidate_tables import candidate_table, energy_table
     from matgen.cli.terminal import console
 
     if as_json and request.verification.n:
-        _print(outcome.candidates)
+        _print(outcome.candidates, outcome.folder, report=report)
     if not as_json and outcome.candidates:
         if any(candidate.energies for candidate in outcome.candidates):
             console().print(energy_table(outcome.candidates))
         console().print(candidate_table(outcome.candidates, request.property_targets))
 
 
-def _print(candidates: Any) -> None:
+def _print(candidates: Any, folder: Path, *, report: bool) -> None:
     from matgen.structures.record import to_record
 
     for candidate in candidates:
-        typer.echo(json.dumps(to_record(candidate)))
+        typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))

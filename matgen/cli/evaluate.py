@@ -8,6 +8,7 @@ import typer
 
 from matgen.cli.common import INTERRUPTED, CalculatorName, same_command, to_stderr, user_errors_as_one_line
 from matgen.cli.completions import relaxers
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def evaluate(
@@ -51,6 +52,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(envvar="MATGEN_DATA", help="Folder of the training tables, for named data sets.")
     ] = None,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON object on standard output.")] = False,
 ) -> None:
     """Evaluate a set of crystals or molecules: validity, novelty, stability, distances, matches."""
@@ -76,9 +78,10 @@ def evaluate(
                 found = None
         if found is None:
             to_stderr(f"interrupted: relaxations are in {folder}; to resume, run {same_command(folder)}")
+            reported(folder, wanted=report)
             raise typer.Exit(INTERRUPTED)
         if as_json:
-            typer.echo(json.dumps(to_document(found), ensure_ascii=False))
+            typer.echo(json.dumps(with_page(to_document(found), folder, wanted=report), ensure_ascii=False))
         else:
             console().print(estimate_table(found.estimates, f"{found.about['requested']} requested"))
             if found.shares is not None:
@@ -86,3 +89,4 @@ def evaluate(
         for note in found.notes:
             to_stderr(note)
         to_stderr(f"everything is in {folder}")
+        reported(folder, wanted=report)

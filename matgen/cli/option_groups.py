@@ -21,10 +21,13 @@ GROUPS: dict[str, tuple[str, str]] = {
     "Physics": ("", "--potential --potential-weight --ewald-weight --pressure"),
     "Checks": (
         "--max-ehull --verify",
-        "--relax --calculator --second-opinion --free --confidence --allow-known --verify-minutes",
+        (
+            "--relax --calculator --second-opinion --phonons --elasticity --free --confidence --allow-known "
+            "--verify-minutes"
+        ),
     ),
     "Running": ("--processes", "--executor --threads --device --weights"),
-    "Output": ("--out --config", "--overwrite --json --help"),
+    "Output": ("--out --config", "--overwrite --report --json --help"),
 }
 """Groups of options in the order of the help: those that `--help` shows, and those that only `--help all` shows too."""
 

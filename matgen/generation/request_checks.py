@@ -8,6 +8,7 @@ from matgen.generation.host_plan import DefectPlan
 from matgen.generation.keywords import TABLES
 from matgen.generation.relaxation_settings import RELAXERS
 from matgen.generation.template_constraints import MOST
+from matgen.phonons.asked import check_asked
 from matgen.templates.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ FOREIGN = {
         "ranking.potential_weight",
         "ranking.ewald_weight",
         "selection.max_ehull",
+        "selection.phonons",
+        "selection.elasticity",
         "relaxation.settings",
         "relaxation.calculator",
         "relaxation.second_opinion",
@@ -67,6 +70,7 @@ def check_request(request: "Request") -> None:
     _check_kind(request)
     _check_size(request)
     _check_host(request)
+    _check_lattice(request)
     _check_verification(request)
     _check_between(request)
 
@@ -89,6 +93,20 @@ def _check_kind(request: "Request") -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_lattice(request: "Request") -> None:
+    """Check that phonons and elastic tensors can be had of what is proposed."""
+    asked = request.selection.lattice_checks
+    if not asked:
+        return
+    if request.relaxer == "none":
+        raise RequestError(f"expected a relaxation beside {' and '.join(asked)}, got none: leave --relax out")
+    if isinstance(request.host_plan, DefectPlan):
+        raise RequestError(
+            f"expected no {' or '.join(asked)} with point defects, whose cells are too large; leave it out"
+        )
+    check_asked(asked, request.relaxation.pressure)
 
 
 def _check_host(request: "Request") -> None:

@@ -178,12 +178,32 @@ class ReferenceHull:
         diagram = self._of(composition, frozenset(without))
         return stability(diagram, composition, energy)
 
+    def phases(self, elements: Iterable[str]) -> list["PDEntry"]:
+        """Return the known phases on the hull of a chemical system, as entries for a `PhaseDiagram` of pymatgen.
+
+        Raises:
+            UnknownChemistryError: an element has no reference phase.
+        """
+        return list(self._of(Composition(dict.fromkeys(elements, 1)), frozenset()).all_entries)
+
     def ceiling(self, composition: Composition, limit: float) -> float:
         """Return the energy, eV/atom, that lies `limit` above the hull; infinite for unknown chemistry."""
         try:
             return limit - self.above_hull(composition, 0.0, self.potential).above_hull
         except UnknownChemistryError:
             return math.inf
+
+    def phase_diagram(self, composition: Composition) -> "PhaseDiagram":
+        """Return pymatgen's phase diagram of the elements of a composition, with the phases on the hull alone.
+
+        Raises:
+            UnknownChemistryError: an element has no reference phase.
+        """
+        return self._of(composition.element_composition, frozenset())
+
+    def phases(self, elements: Collection[str]) -> list[int]:
+        """Return the rows of the reference with these elements alone, up to its margin above the hull."""
+        return [row for part in parts(tuple(sorted(elements))) for row in self._rows.get(part, ())]
 
     def _of(self, composition: Composition, without: frozenset[str]) -> "PhaseDiagram":
         elements = tuple(sorted(element.symbol for element in composition.elements))

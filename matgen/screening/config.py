@@ -14,6 +14,7 @@ from matgen.generation.relaxation_settings import RELAXERS
 from matgen.hull import reference
 from matgen.hull.hull import MARGIN
 from matgen.novelty import index_file, molecules
+from matgen.phonons.asked import ELASTICITY, PHONONS, check_asked
 from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import check_least, to_mapping
@@ -68,6 +69,8 @@ class ScreenConfig:
         order: ordered supercells that stand for a partially occupied crystal, at most; 0 to refuse it.
         calculator: potential of crystals, by name or import path.
         second_opinion: a second potential, by which a crystal must be stable, too; empty for none.
+        phonons: whether a crystal must have no imaginary mode by the calculator; needs phonopy.
+        elasticity: whether its elastic tensor by the calculator must be positive.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
@@ -83,6 +86,8 @@ class ScreenConfig:
     order: int = 0
     calculator: str = CHGNET
     second_opinion: str = ""
+    phonons: bool = False
+    elasticity: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -121,6 +126,7 @@ class ScreenConfig:
         if self.second_opinion and (self.second_opinion == self.calculator or self.reference == NONE):
             got = f"{self.second_opinion} for both" if self.reference != NONE else "no energies at all"
             raise ScreenError(f"expected a second opinion beside a first one of another potential, got {got}")
+        check_asked(self.lattice_checks, self.relaxation.pressure)
 
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
@@ -135,6 +141,8 @@ class ScreenConfig:
             ("relaxation", RelaxConfig()),
             ("calculator", CHGNET),
             ("second_opinion", ""),
+            (PHONONS, False),
+            (ELASTICITY, False),
         )
         for name, usual in usual_values:
             if getattr(self, name) != usual:
@@ -156,6 +164,11 @@ class ScreenConfig:
                 f"expected no reference or max_ehull beside {asked}: enthalpies cannot be compared with the hull of "
                 "0 GPa; leave them out"
             )
+
+    @property
+    def lattice_checks(self) -> tuple[str, ...]:
+        """Names of the checks on the lattice that are asked for: phonons, elasticity."""
+        return tuple(name for name in (PHONONS, ELASTICITY) if getattr(self, name))
 
     @property
     def has_hull(self) -> bool:
@@ -218,7 +231,7 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     del configuration["with_files"]
     if not config.order:
         del configuration["order"]  # which earlier versions did not have
-    for name, usual in (("calculator", CHGNET), ("second_opinion", "")):
+    for name, usual in (("calculator", CHGNET), ("second_opinion", ""), (PHONONS, False), (ELASTICITY, False)):
         if configuration[name] == usual:
             del configuration[name]  # likewise
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")

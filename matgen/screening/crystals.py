@@ -20,7 +20,9 @@ from matgen.generation.predictors import Predictor, by_structure
 from matgen.hull.hull import UnknownChemistryError, describe, is_stable
 from matgen.nn.ensemble import Ensemble
 from matgen.novelty.crystals import KnownIndex, novel_verdict, shipped_index
-from matgen.relaxation.calculators import calculator_maker
+from matgen.phonons.asked import UNITS
+from matgen.phonons.checks import with_lattice_checks
+from matgen.relaxation.calculators import calculator_maker, kept_calculator
 from matgen.relaxation.pool import relaxed_together
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
@@ -47,6 +49,9 @@ OVERLAP = "not assessed, since atoms overlap"
 
 TOO_CLOSE = 0.5
 """Closest contact of which potential and networks say anything, in least distances allowed."""
+
+UNSTABLE = ("relaxed", "hull", "second_opinion")
+"""Checks without which phonons are not worth their time."""
 
 NEAR = "atoms overlap, so that energies and predictions are of a crystal that is not possible as given"
 
@@ -137,6 +142,19 @@ class CrystalScreener:
             rows = self._static(list(rows))
         rows = [_no_height(row, OVERLAP) if self._overlaps(row) else _height(row, self.config) for row in rows]
         return [self._second(row) for row in rows] if self.config.second_opinion else rows
+
+    def on_the_lattice(self, row: Row) -> Row:
+        """Add the verdicts on phonons and elasticity that are asked for, unless it is unstable in another way."""
+        if row.candidate is None:
+            return row
+        asked = self.config.lattice_checks
+        before = [name for name in UNSTABLE if name in row.verdicts and not row.verdicts[name].passed]
+        if self._overlaps(row) or before:
+            why = OVERLAP if self._overlaps(row) else f"not calculated, since it fails {', '.join(before)}"
+            return row.with_verdicts(*(skipped(name, UNITS[name], why) for name in asked))
+        calculator = kept_calculator(calculator_maker(self.config.calculator))
+        pressure = self.config.relaxation.pressure
+        return replace(row, candidate=with_lattice_checks(row.candidate, calculator, asked, pressure))
 
     def compared(self, row: Row) -> Row:
         """Check that it is none of the known crystals."""

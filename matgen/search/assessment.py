@@ -17,7 +17,8 @@ from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull
 from matgen.novelty.crystals import shipped_index
 from matgen.novelty.molecules import shipped_molecules
-from matgen.relaxation.calculators import calculator_maker
+from matgen.phonons.checks import with_lattice_checks
+from matgen.relaxation.calculators import calculator_maker, kept_calculator
 from matgen.relaxation.pool import Relaxed, RelaxingPotential, processes_worth_starting, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
@@ -143,7 +144,7 @@ class CrystalAssessment:
         return _predicted(self.predictor, self.evaluator, candidate, self.request)
 
     def afterwards(self, candidate: Candidate) -> Candidate:
-        """Add the second opinion, and whether it relaxes back after random displacements."""
+        """Add the second opinion, whether it relaxes back after random displacements, and phonons and elasticity."""
         if self.potential is None:
             return candidate
         if self.second is not None:
@@ -152,7 +153,12 @@ class CrystalAssessment:
             if not verdict.passed:
                 return candidate
         verdict = is_minimum(candidate, self.potential, self.request.relaxation.settings)
-        return replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
+        candidate = replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
+        asked, relaxation = self.request.selection.lattice_checks, self.request.relaxation
+        if not asked:
+            return candidate
+        calculator = kept_calculator(calculator_maker(relaxation.calculator))
+        return with_lattice_checks(candidate, calculator, asked, relaxation.pressure)
 
 
 @dataclass
