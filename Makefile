@@ -2,6 +2,7 @@
 # make molecules propose molecules with a 5 eV HOMO–LUMO gap (likewise)
 # make test      run the tests (likewise)
 # make lint      ruff, its formatter and mypy
+# make docs      build the documentation into build/site (likewise); a warning is an error
 # make train     train the models; needs MATGEN_DATA, see data/README.md
 #
 # PYTHON=python3.12 picks the interpreter; ARGS="-n 20 --seed 1" is passed to the command;
@@ -16,8 +17,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: design molecules test lint train clean
+.PHONY: design molecules test lint docs train clean
 
 design: $(INSTALLED)
 	$(BIN)/matgen design --bandgap 1.5 $(ARGS)
@@ -32,6 +34,9 @@ lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 train: $(INSTALLED)
 	for config in matgen/configs/*.toml; do $(BIN)/matgen train $$config $(ARGS) || exit; done
@@ -52,4 +57,8 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 
 $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP) install --constraint constraints.txt --editable '.[plot,dev]'
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(PIP) install --constraint constraints.txt --editable '.[plot,docs]'
 	@touch $@

@@ -24,7 +24,7 @@ from matgen.structures.reading import READERS
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "matgen"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((REPOSITORY / "scripts").rglob("*.py"))
 

@@ -20,7 +20,7 @@ from matgen.chemistry.elements import ATOMIC_NUMBERS
 from reports.design import baseline, shares
 from shared.measurement import Measurement, Task, read_lines
 from shared.options import parser
-from shared.page import filled
+from shared.page import fill_page, filled, page_with
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = [
@@ -74,8 +74,21 @@ def test_a_page_is_filled_at_its_places_and_nowhere_else() -> None:
         filled(page, {"c": "x"})
 
 
-def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+def test_places_are_filled_on_the_page_of_a_folder_that_has_them(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.md", tmp_path / "two.md"
+    one.write_text("<!-- a -->old<!-- /a -->", encoding="utf-8")
+    two.write_text("<!-- b -->old<!-- /b --> <!-- c --><!-- /c -->", encoding="utf-8")
+    fill_page(tmp_path, {"b": "new", "a": "newer"})
+    assert one.read_text(encoding="utf-8") == "<!-- a -->newer<!-- /a -->"
+    assert two.read_text(encoding="utf-8") == "<!-- b -->new<!-- /b --> <!-- c --><!-- /c -->"
+    with pytest.raises(ValueError, match="found none"):
+        fill_page(tmp_path, {"d": "x"})
+    one.write_text("<!-- c --><!-- /c -->", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"found one\.md, two\.md"):
+        fill_page(tmp_path, {"c": "x"})
+
+
+def test_the_pages_of_results_have_a_place_for_everything_that_is_measured() -> None:
     places = (
         "round_trip",
         "prior",
@@ -88,8 +101,9 @@ def test_the_results_page_has_a_place_for_everything_that_is_measured() -> None:
         "novelty",
         "samples",
     )
-    places += ("verify", "relaxation", "metrics", "baselines")
+    places += ("verify", "relaxation", "metrics", "baselines", "gaps", "properties")
     for place in (*places, *(f"bar {place}" for place in places), "bar sound"):
+        page = page_with(ROOT / "docs" / "results", place).read_text(encoding="utf-8")
         assert page.count(f"<!-- {place} -->") == page.count(f"<!-- /{place} -->") == 1, place
 
 

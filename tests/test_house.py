@@ -40,10 +40,11 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"structures", "weights"}),
     frozenset({"datasets"}),
     frozenset({"checks", "energies", "hull", "novelty", "relaxation", "samplers", "training"}),
-    frozenset({"first_principles", "metrics"}),
+    frozenset({"first_principles", "metrics", "phonons"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
-    frozenset({"evaluation", "interchange", "learning", "search"}),
+    frozenset({"evaluation", "installation", "interchange", "learning", "search"}),
+    frozenset({"report"}),
     frozenset({"workflows"}),
     frozenset({"cli", "jobflow", "testing"}),
 )

@@ -209,14 +209,3 @@ def test_terms_are_in_every_file(tmp_path: Path) -> None:
     assert found
     for candidate in found:
         assert candidate.energies["atoms"] == len(candidate.structure)
-
-
-@needs_weights
-@pytest.mark.slow
-def test_the_energy_that_the_readme_shows_works(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-    source = page.split("```python\n")[2].split("```")[0]
-    quick = source.replace("n=10", 'n=1, relax="none", max_atoms=4')
-    assert quick != source
-    exec(compile(quick, "README.md", "exec"), {})  # noqa: S102 (our own page)
-    assert "Verdict(" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """The domain of the models: whether a structure is like their training data.
 
-The graph energy per atom separates real crystals from wrong ones (docs/results.md, "Graph energy: real against wrong
-crystals"). Its quantiles over crystals of the validation split, which trained nothing, tell how common a value is;
-values above 98 % of them are out of domain. `scripts/build/build_domain.py` computes `domain.json`.
+The graph energy per atom separates real crystals from wrong ones (docs/results/geometry.md, "Graph energy: real
+against wrong crystals"). Its quantiles over crystals of the validation split, which trained nothing, tell how common a
+value is; values above 98 % of them are out of domain. `scripts/build/build_domain.py` computes `domain.json`.
 """
 
 import json

@@ -143,6 +143,7 @@ class Candidate:
         family: name of the best candidate of the run with the same Wyckoff layout and on each site an element of the
             same chemical group (`templates.families`); its own name if it is the best; empty if not determined.
         nearest_example: None if the request names no examples.
+        files: texts of further files about it, by folder and suffix, such as `phonons/json`, until they are written.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Candidate:
     relaxation: Relaxation | None = None
     family: str = ""
     nearest_example: NearestExample | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> KindName:

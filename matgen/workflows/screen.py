@@ -103,7 +103,8 @@ def screen(
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
         options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
-            with_files, order (several rows for a partially occupied crystal, in place of one).
+            with_files, order (several rows for a partially occupied crystal, in place of one), calculator,
+            second_opinion.
 
     Returns:
         A list of rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons);

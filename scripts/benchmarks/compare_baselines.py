@@ -114,7 +114,7 @@ def report(found: Mapping[str, Mapping[str, list[Record]]], picture: Path) -> tu
             figures[race][method]["advantage"] = {"over": best, **asdict(times)}
             bars.append(f"{FOUND[race]}: {WORDS[method]} {times.shown(1, 1)} × {WORDS[best]}")
     plot({FOUND[race]: by_method for race, by_method in figures.items()}, picture)
-    text.append(f"![Hits of each method per CPU-hour](figures/{picture.name})\n")
+    text.append(f"![Hits of each method per CPU-hour](../figures/{picture.name})\n")
     return figures, {"baselines": "\n\n".join(text), "bar baselines": "; ".join(bars) or "–"}
 
 

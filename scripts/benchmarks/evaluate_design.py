@@ -171,7 +171,7 @@ def main() -> None:
     )
     line = "\n\nWithout a target, within ±0.25 eV of the same targets by the evaluator: "
     line += ", ".join(f"{share} of {name}" for name, share in without["evaluator"].items()) + "."
-    line += "\n\n![Predicted gaps of proposals and candidates, with and without a target](figures/gaps.png)\n"
+    line += "\n\n![Predicted gaps of proposals and candidates, with and without a target](../figures/gaps.png)\n"
     suns = (f"{name}: {percent(f['sun'], f['requested'])} of {f['requested']}" for name, f in figures.items())
     places = {"design": markdown(figures) + line, "bar design": met, "bar returned": "; ".join(suns)}
     measurement.finish({"runs": figures, "baseline": without}, places | {"bar sound": soundness(figures)})

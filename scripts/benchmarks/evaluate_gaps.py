@@ -1,6 +1,6 @@
 """How often first principles confirm a band-gap target: designs calculated by `matgen verify`, by series.
 
-`python scripts/benchmarks/evaluate_gaps.py SERIES=FOLDER... --document docs/results.md`: each folder holds a run of
+`python scripts/benchmarks/evaluate_gaps.py SERIES=FOLDER... --document docs/results`: each folder holds a run of
 `matgen design --bandgap X` and its `verified.jsonl`. The first 30 calculated candidates of each series count; one that
 did not converge counts as a miss. Writes all of them to docs/verified_designs.csv, and keeps the series there that are
 not named. Does not need GPAW.

@@ -1,6 +1,6 @@
 """Errors and coverage of the property models on the rows of MP-20 test, as JSON and as a Markdown table.
 
-`python scripts/benchmarks/evaluate_properties.py TABLE --document docs/properties.md docs/results.md`: TABLE is written
+`python scripts/benchmarks/evaluate_properties.py TABLE --document docs/properties.md docs/results`: TABLE is written
 by `matgen data prepare`. The template model reads the template; the graph network (at the predictor's noise level), the
 evaluator and the structure ensemble, which selection and ranking use, read the true structure. All as shipped (float16,
 calibrated). For the shipped weights on the test split, the errors of the predictor are written for `matgen properties`.

@@ -229,7 +229,7 @@ def main() -> None:
         figures["designs"] = {"outcome": outcome(rows), "against_gpaw": against, "on_target": on_target(rows)}
         figures["designs"]["passed_over"] = passed
     plot(parts, options.figure)
-    picture = f"\n\n![Gaps by predictor, evaluator and table against gaps by GPAW](figures/{options.figure.name})\n"
+    picture = f"\n\n![Gaps by predictor, evaluator and table against gaps by GPAW](../figures/{options.figure.name})\n"
     measurement.finish(figures | {"rows": parts}, {"verify": markdown(figures) + picture, "bar verify": bar(figures)})
 
 

@@ -4,6 +4,22 @@ from pathlib import Path
 from typing import Any
 
 
+def style() -> None:
+    """Draw from now on in the manner of the figures of the documentation: small type, no upper and right frame."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "axes.prop_cycle": mpl.cycler(color=["#1f6f8b", "#d1683a", "#6b8e3d", "#7a5c99"]),
+        }
+    )
+
+
 def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Any, Any]:
     """Return a figure and an array of axes (rows, columns); options are those of `matplotlib.pyplot.subplots`."""
     import matplotlib as mpl

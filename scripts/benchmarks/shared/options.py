@@ -26,7 +26,7 @@ def parser(description: str | None, name: str, n: int, processes: int = 2) -> ar
         "--table", type=Path, default=Path("cache/crystals.npz"), help="table written by `matgen data prepare`"
     )
     found.add_argument("--out", type=Path, default=Path("results") / f"{name}.json", help="record to write")
-    found.add_argument("--document", type=Path, help="page whose marked places are filled, such as docs/results.md")
+    found.add_argument("--document", type=Path, help="page or folder whose marked places are filled: docs/results")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--n", type=int, default=n, help=f"sample size; the published figures use {n}")
     found.add_argument("--processes", type=int, default=processes, help="number of processes, each with one thread")

@@ -7,12 +7,29 @@ from typing import Any
 
 
 def fill_page(page: Path, places: Mapping[str, str]) -> None:
-    """Replace the text at the marked places of a page.
+    """Replace the text at the marked places of a page; of a folder, each place on the one page that has it.
 
     Raises:
-        ValueError: a place that the page lacks.
+        ValueError: a place that no page has, or more than one.
     """
-    page.write_text(filled(page.read_text(encoding="utf-8"), places), encoding="utf-8")
+    if not page.is_dir():
+        page.write_text(filled(page.read_text(encoding="utf-8"), places), encoding="utf-8")
+        return
+    for name, text in places.items():
+        fill_page(page_with(page, name), {name: text})
+
+
+def page_with(folder: Path, name: str) -> Path:
+    """Return the page of a folder that has a place.
+
+    Raises:
+        ValueError: no page has it, or more than one.
+    """
+    found = [page for page in sorted(folder.glob("*.md")) if f"<!-- {name} -->" in page.read_text(encoding="utf-8")]
+    if len(found) != 1:
+        names = ", ".join(page.name for page in found) or "none"
+        raise ValueError(f"expected one page of {folder} with a place <!-- {name} -->, found {names}")
+    return found[0]
 
 
 def filled(page: str, places: Mapping[str, str]) -> str:

@@ -1,0 +1,94 @@
+"""Every block of Python on a page is run: here, or by the test of its subject; a new block must be named."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pages import PAGES, ROOT, Block, blocks
+
+SMALL = 'n=1, relax="none", max_atoms=4, fast=True, processes=1'
+
+HERE = {
+    "README.md#0": {"n=10": SMALL},
+    "docs/howto/own_potential.md#0": {},
+    "docs/howto/own_property.md#0": {},
+    "docs/howto/screen_many.md#0": {"data/textbook": "data/oxides"},
+    "docs/howto/verdicts.md#0": {},
+    "docs/molecules.md#0": {"n=10": "n=1, max_atoms=5, fast=True, processes=1"},
+    "docs/molecules.md#1": {"n=5": "n=1, max_atoms=4, fast=True, processes=1"},
+    "docs/screen.md#0": {"structures/": "data/oxides", "jobs=2": "jobs=1"},
+    "docs/tutorial.md#0": {},
+}
+"""Blocks that are run here, with what is replaced to make them quick."""
+
+ELSEWHERE = {
+    "CONTRIBUTING.md#0": "test_house.py",
+    "CONTRIBUTING.md#1": "test_house.py",
+    "CONTRIBUTING.md#2": "test_house.py",
+    "docs/architecture.md#0": "test_architecture.py",
+    "docs/architecture.md#1": "test_architecture.py",
+    "docs/architecture.md#2": "test_architecture.py",
+    "docs/electrostatics.md#0": "test_electrostatic.py",
+    "docs/evidence.md#0": "test_evidence.py",
+    "docs/hosts.md#0": "test_host_designs.py",
+    "docs/likeness.md#0": "test_likeness.py",
+    "docs/pressure.md#0": "test_pressure.py",
+    "docs/properties.md#0": "test_computed.py",
+    "docs/rules.md#0": "test_rules_in_design.py",
+    "scripts/README.md#0": "test_evaluation.py",
+}
+"""Blocks that the test of their subject runs."""
+
+COMPILED = {
+    "docs/screen.md#1": "needs a cluster with Slurm",
+    "docs/training.md#0": "trains for hours",
+}
+"""Blocks that cannot be run, with the reason; their syntax is checked."""
+
+PYTHON = {block.name: block for page in PAGES for block in blocks(page) if block.language == "python"}
+
+
+def test_each_block_of_python_is_named_once() -> None:
+    named = [*HERE, *ELSEWHERE, *COMPILED]
+    assert len(named) == len(set(named))
+    assert set(named) == set(PYTHON), "name each block of Python in HERE, ELSEWHERE or COMPILED of this file"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_test_that_runs_a_block_reads_its_page(name: str) -> None:
+    source = (ROOT / "tests" / ELSEWHERE[name]).read_text(encoding="utf-8")
+    page = Path(name.partition("#")[0])
+    assert page.name in source or page.stem in source
+    assert "exec(" in source or "run_path(" in source
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_blocks_that_cannot_be_run_compile(name: str) -> None:
+    compile(PYTHON[name].source, name, "exec")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_blocks_run(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = PYTHON[name].source
+    for whole, small in HERE[name].items():
+        assert whole in source
+        source = source.replace(whole, small)
+    (tmp_path / "data" / "oxides").mkdir(parents=True)
+    (tmp_path / "data" / "textbook").symlink_to(ROOT / "data" / "textbook")
+    for file in ("MgO_rock_salt.cif", "TiO2_rutile.cif", "Cu2O_cuprite.cif"):
+        (tmp_path / "data" / "oxides" / file).symlink_to(ROOT / "data" / "textbook" / file)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(source, name, "exec"), names)  # noqa: S102 (our own pages)
+    printed = capsys.readouterr().out
+    assert printed or names.get("found"), "it shows nothing"
+
+
+TOML = [block for page in PAGES for block in blocks(page) if block.language == "toml"]
+
+
+@pytest.mark.parametrize("block", TOML, ids=lambda block: block.name)
+def test_blocks_of_toml_can_be_read(block: Block) -> None:
+    assert tomllib.loads(block.source)
