@@ -14,6 +14,7 @@ HERE = {
     "docs/howto/own_property.md#0": {},
     "docs/howto/screen_many.md#0": {"data/textbook": "data/oxides"},
     "docs/howto/verdicts.md#0": {},
+    "docs/hull.md#0": {},
     "docs/molecules.md#0": {"n=10": "n=1, max_atoms=5, fast=True, processes=1"},
     "docs/molecules.md#1": {"n=5": "n=1, max_atoms=4, fast=True, processes=1"},
     "docs/screen.md#0": {"structures/": "data/oxides", "jobs=2": "jobs=1"},
