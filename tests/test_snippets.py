@@ -1,15 +1,17 @@
 """Every block of Python on a page is run: here, or by the test of its subject; a new block must be named."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
-from pages import PAGES, ROOT, Block, blocks
+from pages import FENCE, PAGES, ROOT, Block, blocks, text_of
 
 SMALL = 'n=1, relax="none", max_atoms=4, fast=True, processes=1'
 
 HERE = {
     "README.md#0": {"n=10": SMALL},
+    "docs/evaluate.md#0": {},
     "docs/howto/own_potential.md#0": {},
     "docs/howto/own_property.md#0": {},
     "docs/howto/screen_many.md#0": {"data/textbook": "data/oxides"},
@@ -17,6 +19,7 @@ HERE = {
     "docs/hull.md#0": {},
     "docs/molecules.md#0": {"n=10": "n=1, max_atoms=5, fast=True, processes=1"},
     "docs/molecules.md#1": {"n=5": "n=1, max_atoms=4, fast=True, processes=1"},
+    "docs/novelty.md#0": {},
     "docs/screen.md#0": {"structures/": "data/oxides", "jobs=2": "jobs=1"},
     "docs/tutorial.md#0": {},
 }
@@ -53,6 +56,11 @@ def test_each_block_of_python_is_named_once() -> None:
     named = [*HERE, *ELSEWHERE, *COMPILED]
     assert len(named) == len(set(named))
     assert set(named) == set(PYTHON), "name each block of Python in HERE, ELSEWHERE or COMPILED of this file"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_is_in_blocks_that_name_it(page: str) -> None:
+    assert not re.search(r"^ {4,}(?:from [\w.]+ )?import \w", FENCE.sub("", text_of(page)), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
