@@ -6,15 +6,15 @@ Importing this package loads no heavy dependency, so that `matgen --help` is fas
 from typing import Any
 
 __version__ = "0.3.0"
-__all__ = ["__version__", "design", "screen"]
+__all__ = ["__version__", "design", "design_stream", "screen"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `design` and `screen` on first use."""
-    if name == "design":
-        from matgen.workflows.design import design
+    """Load `design`, `design_stream` and `screen` on first use."""
+    if name in {"design", "design_stream"}:
+        from matgen.workflows import design
 
-        return design
+        return getattr(design, name)
     if name == "screen":
         from matgen.workflows.screen import screen
 

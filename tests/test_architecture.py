@@ -57,7 +57,9 @@ def resolves(dotted: str) -> bool:
     for n in range(len(parts), 0, -1):
         try:
             found: Any = importlib.import_module(".".join(parts[:n]))
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            if error.name == "jobflow":  # which is optional
+                return (PACKAGE / "jobflow" / "__init__.py").is_file()
             continue
         for part in parts[n:]:
             found = getattr(found, part, None)

@@ -40,12 +40,13 @@ RANKS: tuple[frozenset[str], ...] = (
     frozenset({"structures", "weights"}),
     frozenset({"datasets"}),
     frozenset({"checks", "energies", "hull", "novelty", "relaxation", "samplers", "training"}),
-    frozenset({"first_principles", "metrics"}),
+    frozenset({"first_principles", "metrics", "phonons"}),
     frozenset({"generation"}),
     frozenset({"screening"}),
-    frozenset({"evaluation", "learning", "search"}),
+    frozenset({"evaluation", "installation", "interchange", "learning", "search"}),
+    frozenset({"report"}),
     frozenset({"workflows"}),
-    frozenset({"cli", "testing"}),
+    frozenset({"cli", "jobflow", "testing"}),
 )
 RANK = {package: rank for rank, packages in enumerate(RANKS) for package in packages}
 

@@ -31,11 +31,12 @@ from matgen.relaxation.symmetric import relax
 from matgen.runtime.config import ConfigError
 from matgen.runtime.processes import TRIES, Chunk
 from matgen.screening.assess import LARGEST, assess
-from matgen.screening.config import NONE, SHIPPED, ScreenConfig, ScreenError, run_info
-from matgen.screening.crystals import _height, primitive_cell, reference_hull
+from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
+from matgen.screening.crystals import _height, primitive_cell
 from matgen.screening.domain import LIMIT, domain
 from matgen.screening.energies import StaticEnergies
 from matgen.screening.files import Journal
+from matgen.screening.hulls import hull_of
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.ranking import Counts, merit
@@ -215,7 +216,7 @@ def test_the_limit_on_the_hull_is_the_one_asked_for(some: list[Structure]) -> No
 
 def test_an_energy_too_far_below_the_hull_fails() -> None:
     """Otherwise a search over a potential would end where the potential fails."""
-    hull = reference_hull(SHIPPED)
+    hull = hull_of()
     crystal = block(["Na", "Cl"], 4.0, [[0, 0, 0], [0.5, 0.5, 0.5]])
     candidate = Candidate("one", crystal, crystal, SpaceGroup(221, "Pm-3m"))
     row = Row("one", "", 0, "", candidate=candidate, potential=hull.potential).with_verdicts(min_distance(candidate))

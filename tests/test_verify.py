@@ -26,7 +26,7 @@ from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import CalculationFile, Plan, calculated
 from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig, from_record, key, to_record
 from matgen.first_principles.gpaw_interpreter import VARIABLE, WORKER, Interpreter, MissingGpawError, find_interpreter
-from matgen.first_principles.gpaw_processes import calculate_many, log_name
+from matgen.first_principles.gpaw_processes import calculate_many
 from matgen.first_principles.gpaw_worker import (
     SETTLED,
     converging,
@@ -38,6 +38,7 @@ from matgen.first_principles.gpaw_worker import (
 )
 from matgen.first_principles.subjects import SelectionError, Subject, chosen, passed_over, subjects
 from matgen.runtime.config import ConfigError
+from matgen.runtime.file_names import file_name
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import ResumeError, RunInfo
@@ -239,9 +240,9 @@ def test_the_key_of_the_thorough_settings_is_that_of_results_before_there_were_q
 
 def test_logs_of_different_names_lie_in_different_files() -> None:
     names = ["a/b", "a_b", "a b", "a#1", "0001-GaAs"]
-    assert len({log_name(name) for name in names}) == len(names)
-    assert all("/" not in log_name(name) for name in names)
-    assert log_name("0001-GaAs") == "0001-GaAs"
+    assert len({file_name(name) for name in names}) == len(names)
+    assert all("/" not in file_name(name) for name in names)
+    assert file_name("0001-GaAs") == "0001-GaAs"
 
 
 # ---------------------------------------------------------------- finding an interpreter

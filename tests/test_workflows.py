@@ -44,7 +44,8 @@ from matgen.weights.files import WEIGHTS, WeightsError, info, save
 from matgen.weights.kinds import KINDS, NETWORKS, USED_BY
 from matgen.weights.models import load
 from matgen.workflows.data import TABLES, files, prepare_table, table_facts
-from matgen.workflows.design import StageClock, default_folder, identity, run
+from matgen.workflows.design import default_folder, identity, run
+from matgen.workflows.design_steps import StageClock
 from matgen.workflows.train import planned
 
 SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)

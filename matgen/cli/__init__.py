@@ -23,13 +23,17 @@ from matgen.cli.common import (
     told,
 )
 from matgen.cli.design import design
+from matgen.cli.doctor import doctor
 from matgen.cli.evaluate import evaluate
 from matgen.cli.evidence import evidence
+from matgen.cli.export import export
 from matgen.cli.learn import learn
 from matgen.cli.models import models
 from matgen.cli.option_groups import GroupedCommand
+from matgen.cli.potentials import potentials
 from matgen.cli.properties import properties
 from matgen.cli.property import train_property
+from matgen.cli.report import report, serve
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
@@ -43,15 +47,18 @@ from matgen.runtime.workers import THREADS
 # typer vendors click or uses the installed one; in both cases this is the base class of usage errors.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+PROGRAM = "matgen"
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Inverse design of crystals and molecules: property targets in, candidate structures with verdicts out.",
 )
 app.command(cls=GroupedCommand)(design)
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(evidence)
+app.command()(export)
 app.command()(learn)
 app.command(cls=BareOptionsCommand)(screen)
 training = typer.Typer(cls=TrainCommands, help="Train a model, or a property of your own.")
@@ -61,16 +68,19 @@ app.add_typer(training, name="train")
 app.add_typer(energy.app, name="energy")
 app.add_typer(data.app, name="data")
 app.command()(models)
+app.command()(potentials)
 app.command()(properties)
 app.add_typer(reference.app, name="reference")
 app.command()(verify)
+app.command()(report)
+app.command()(serve)
 
 
 def _exit_code() -> int:
     """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = app(prog_name=PROGRAM, standalone_mode=False)
         flush()
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown

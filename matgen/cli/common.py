@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from matgen.cli.completions import calculators, properties, property_files
 from matgen.errors import UserError
 
 INTERRUPTED = 130
@@ -35,13 +36,48 @@ Gap = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--property", help="NAME=VALUE, written as for --bandgap; may be given several times."),
+    typer.Option(
+        "--property",
+        help="NAME=VALUE, written as for --bandgap; may be given several times.",
+        autocompletion=properties,
+    ),
 ]
 WithFiles = Annotated[
     list[Path] | None,
     typer.Option(
         "--with",
         help="Property file, as `matgen train property` writes it, or shipped; may be given several times.",
+        autocompletion=property_files,
+    ),
+]
+CalculatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--calculator",
+        help="Potential of crystals: a name (`matgen potentials` lists them) or module:function; with =HULL.parquet, a "
+        "hull of yours for it. Default: chgnet.",
+        autocompletion=calculators,
+    ),
+]
+SecondName = Annotated[
+    str | None,
+    typer.Option(
+        "--second-opinion",
+        help="A second potential with a hull, such as sevennet, by which a crystal must be stable, too. Default: none.",
+        autocompletion=calculators,
+    ),
+]
+Phonons = Annotated[
+    bool,
+    typer.Option(
+        "--phonons",
+        help="A crystal must have no imaginary mode by the calculator; some 10 to 60 s for each. Needs phonopy.",
+    ),
+]
+Elasticity = Annotated[
+    bool,
+    typer.Option(
+        "--elasticity", help="Its elastic tensor by the calculator must be positive; some 3 to 20 s for each."
     ),
 ]
 Weights = Annotated[

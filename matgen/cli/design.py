@@ -10,6 +10,10 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    Elasticity,
+    Phonons,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -20,10 +24,14 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
+from matgen.cli.completions import devices, executors, kinds, potentials, relaxers
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def design(
-    kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: crystal.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="crystal or molecule. Default: crystal.", autocompletion=kinds)
+    ] = None,
     bandgap: BandGap = None,
     gap: Annotated[
         str | None, typer.Option(help="HOMO–LUMO gap in eV (B3LYP), written as --bandgap; of a molecule.")
@@ -99,14 +107,27 @@ def design(
         int | None, typer.Option(help="That work side by side; the candidates are the same for any number. Default: 2.")
     ] = None,
     executor: Annotated[
-        str | None, typer.Option(help="Parsl in place of processes: a Python file that defines `config`, or local.")
+        str | None,
+        typer.Option(
+            help="Parsl in place of processes: a Python file that defines `config`, or local.", autocompletion=executors
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Of each process. Default: 1.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where models run: cpu, cuda, or cuda:1. Default: cpu.", autocompletion=devices)
+    ] = None,
     weights: Weights = None,
     relax: Annotated[
-        str | None, typer.Option(help="none, chgnet (crystals) or xtb (molecules). Default: the one of the kind.")
+        str | None,
+        typer.Option(
+            help="none, potential (crystals, by --calculator) or xtb (molecules). Default: the one of the kind.",
+            autocompletion=relaxers,
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
         typer.Option(
@@ -124,7 +145,8 @@ def design(
         str | None,
         typer.Option(
             help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
-            "each of some 30 geometries per candidate and round. Default: none."
+            "each of some 30 geometries per candidate and round. Default: none.",
+            autocompletion=potentials,
         ),
     ] = None,
     potential_weight: Annotated[float | None, typer.Option(help="Weight of that term. Default: 1.")] = None,
@@ -161,6 +183,7 @@ def design(
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
 ) -> None:
@@ -205,6 +228,10 @@ def design(
         "weights": weights,
         "with_files": None if with_files is None else [str(file) for file in with_files],
         "relax": relax,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
         "relaxation": {"settings": {"keep_symmetry": False}} if free else None,
         "pressure": pressure,
         "ewald_weight": ewald_weight,
@@ -225,12 +252,15 @@ def design(
     }
     options = {name: value for name, value in given.items() if value is not None}
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.workflows.design import default_folder
 
         request = _requested(config, options, fast=fast)
         for warning in request.warnings:
             to_stderr(warning)
-        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json)
+        if took := time_text(request.selection.lattice_checks, request.relaxation.calculator):
+            to_stderr(took)
+        _design(request, out or default_folder(request), overwrite=overwrite, as_json=as_json, report=report)
 
 
 def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> Any:
@@ -259,9 +289,11 @@ def _requested(config: Path | None, options: dict[str, Any], *, fast: bool) -> A
     return request
 
 
-def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> None:
+def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool, report: bool) -> None:
     """Run a request and show the result."""
+    from matgen.cli.announcement import Remaining, announcement, candidates_in
     from matgen.cli.terminal import StageView, console
+    from matgen.installation.machine import cores
     from matgen.structures.candidate_files import CandidateFile
     from matgen.structures.record import to_record
     from matgen.structures.run_folder import CANDIDATES
@@ -269,14 +301,18 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
 
     screen = console(stderr=True)
     names: list[str] = []
+    remaining = Remaining(request.search.n, 0 if overwrite else candidates_in(folder))
+    if not as_json:
+        told = announcement(request, folder, cores(), anew=overwrite)
+        screen.print(told, highlight=False, markup=False, soft_wrap=True)
     with StageView(screen) as view:
 
         def found(candidate: Any) -> None:
             names.append(candidate.name)
             if as_json and not request.verification.n:
-                typer.echo(json.dumps(to_record(candidate)))
+                typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))
             elif not as_json:
-                view.found(candidate, request.property_targets)
+                view.found(candidate, request.property_targets, remaining())
 
         try:
             outcome = run(request, folder, report=view, found=found, overwrite=overwrite)
@@ -286,31 +322,34 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool) -> No
             interrupted = ""
     if interrupted:
         if as_json and request.verification.n:
-            _print(one for one in CandidateFile(folder / CANDIDATES).read() if one.name in names)
+            stored = CandidateFile(folder / CANDIDATES).read()
+            _print([one for one in stored if one.name in names], folder, report=report)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     for number, reason in sorted(outcome.reasons.items()):
         to_stderr(f"unit {number} is left out: {reason}")
-    _show(outcome, request, as_json=as_json)
+    _show(outcome, request, as_json=as_json, report=report)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
+    reported(outcome.folder, wanted=report)
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
 
 
-def _show(outcome: Any, request: Any, *, as_json: bool) -> None:
+def _show(outcome: Any, request: Any, *, as_json: bool, report: bool) -> None:
     """Show the candidates, and the outcome of their verification."""
     from matgen.cli.candidate_tables import candidate_table, energy_table
     from matgen.cli.terminal import console
 
     if as_json and request.verification.n:
-        _print(outcome.candidates)
+        _print(outcome.candidates, outcome.folder, report=report)
     if not as_json and outcome.candidates:
         if any(candidate.energies for candidate in outcome.candidates):
             console().print(energy_table(outcome.candidates))
         console().print(candidate_table(outcome.candidates, request.property_targets))
 
 
-def _print(candidates: Any) -> None:
+def _print(candidates: Any, folder: Path, *, report: bool) -> None:
     from matgen.structures.record import to_record
 
     for candidate in candidates:
-        typer.echo(json.dumps(to_record(candidate)))
+        typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))

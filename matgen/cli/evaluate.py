@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from matgen.cli.common import INTERRUPTED, same_command, to_stderr, user_errors_as_one_line
+from matgen.cli.common import INTERRUPTED, CalculatorName, same_command, to_stderr, user_errors_as_one_line
+from matgen.cli.completions import relaxers
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def evaluate(
@@ -28,9 +30,12 @@ def evaluate(
     relax: Annotated[
         str | None,
         typer.Option(
-            help="none, chgnet (crystals: needed for stability, S.U.N.) or xtb (molecules). Default: by kind."
+            help="none, potential (crystals, by --calculator: needed for stability, S.U.N.) or xtb (molecules). "
+            "Default: by kind.",
+            autocompletion=relaxers,
         ),
     ] = None,
+    calculator: CalculatorName = None,
     jobs: Annotated[int, typer.Option(help="Processes that relax.")] = 1,
     device: Annotated[
         str | None, typer.Option(help="Where CHGNet relaxes: cpu, cuda, or cuda:1. Default: cpu.")
@@ -47,6 +52,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(envvar="MATGEN_DATA", help="Folder of the training tables, for named data sets.")
     ] = None,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON object on standard output.")] = False,
 ) -> None:
     """Evaluate a set of crystals or molecules: validity, novelty, stability, distances, matches."""
@@ -60,6 +66,7 @@ def evaluate(
         from matgen.workflows.evaluate import evaluate as run
 
         named = {"reference": reference, "relax": relax, "csp": csp and str(csp), "device": device}
+        named |= {"calculator": calculator}
         given: dict[str, Any] = {"jobs": jobs, "requested": requested or 0, "bootstrap": bootstrap, "seed": seed}
         given |= {name: value for name, value in named.items() if value is not None}
         config = from_mapping(EvaluationConfig, given)
@@ -71,9 +78,10 @@ def evaluate(
                 found = None
         if found is None:
             to_stderr(f"interrupted: relaxations are in {folder}; to resume, run {same_command(folder)}")
+            reported(folder, wanted=report)
             raise typer.Exit(INTERRUPTED)
         if as_json:
-            typer.echo(json.dumps(to_document(found), ensure_ascii=False))
+            typer.echo(json.dumps(with_page(to_document(found), folder, wanted=report), ensure_ascii=False))
         else:
             console().print(estimate_table(found.estimates, f"{found.about['requested']} requested"))
             if found.shares is not None:
@@ -81,3 +89,4 @@ def evaluate(
         for note in found.notes:
             to_stderr(note)
         to_stderr(f"everything is in {folder}")
+        reported(folder, wanted=report)

@@ -19,9 +19,15 @@ GROUPS: dict[str, tuple[str, str]] = {
     "Molecules": ("--gap --smiles", "--fragment --dipole --smarts --avoid --charge"),
     "Search": ("-n --budget", "--seed --variety --fast --no-moves --no-diffusion --no-mala"),
     "Physics": ("", "--potential --potential-weight --ewald-weight --pressure"),
-    "Checks": ("--max-ehull --verify", "--relax --free --confidence --allow-known --verify-minutes"),
+    "Checks": (
+        "--max-ehull --verify",
+        (
+            "--relax --calculator --second-opinion --phonons --elasticity --free --confidence --allow-known "
+            "--verify-minutes"
+        ),
+    ),
     "Running": ("--processes", "--executor --threads --device --weights"),
-    "Output": ("--out --config", "--overwrite --json --help"),
+    "Output": ("--out --config", "--overwrite --report --json --help"),
 }
 """Groups of options in the order of the help: those that `--help` shows, and those that only `--help all` shows too."""
 

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from matgen.cli.common import WithFiles, user_errors_as_one_line
+from matgen.cli.completions import kinds
 
 
 def properties(
-    kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: both.")] = None,
+    kind: Annotated[str | None, typer.Option(help="crystal or molecule. Default: both.", autocompletion=kinds)] = None,
     with_files: WithFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per property on standard output.")] = False,
 ) -> None:

@@ -15,7 +15,8 @@ def build(
     paths: Annotated[list[Path], typer.Argument(help="Crystals: files, folders, zips; with one of each pure element.")],
     out: Annotated[Path, typer.Option(help="Reference to write (.parquet).")] = Path("reference.parquet"),
     calculator: Annotated[
-        str, typer.Option(help="chgnet, or module:function that returns an ASE calculator.")
+        str,
+        typer.Option(help="Name (`matgen potentials` lists them), or module:function that returns an ASE calculator."),
     ] = "chgnet",
     relax: Annotated[
         bool, typer.Option("--relax/--as-they-are", help="Relax each crystal, or use its energy as given.")
@@ -23,6 +24,13 @@ def build(
     margin: Annotated[
         float, typer.Option(min=0.0, help="Keep phases up to this energy above the hull, eV/atom.")
     ] = 0.1,
+    corrections: Annotated[
+        str | None,
+        typer.Option(
+            help="MP2020 (of the Materials Project, for a potential that learned its raw energies), or none. Default: "
+            "what a named potential needs, else none."
+        ),
+    ] = None,
     source: Annotated[str, typer.Option(help="Source of the crystals, for the header.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
@@ -30,10 +38,12 @@ def build(
     with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import StageView, console
-        from matgen.relaxation.calculators import calculator_maker
+        from matgen.hull.corrections import check_scheme
+        from matgen.relaxation.calculators import calculator_maker, corrections_of
         from matgen.structures.files import found
         from matgen.workflows.reference import build_reference
 
+        needed = corrections_of(calculator) if corrections is None else check_scheme(corrections)
         with StageView(console(stderr=True)) as view:
             try:
                 built = build_reference(
@@ -42,7 +52,7 @@ def build(
                     calculator_maker(calculator),
                     relaxing=relax,
                     margin=margin,
-                    source=source or ", ".join(map(str, paths)),
+                    facts={"source": source or ", ".join(map(str, paths)), "corrections": needed},
                     jobs=jobs,
                     report=view,
                 )
@@ -61,15 +71,22 @@ def build(
 @app.command("info")
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="A reference. Default: the shipped one.", show_default=False)
+        str | None,
+        typer.Argument(help="A reference, or the name of a potential that one ships for.", show_default="chgnet"),
     ] = None,
 ) -> None:
     """Show the content of a reference, its potential and its source."""
     with user_errors_as_one_line():
         from matgen.cli.tables import rows_table
         from matgen.cli.terminal import console
+        from matgen.relaxation.calculators import CHGNET, hull_file
         from matgen.workflows.reference import reference_facts
 
-        found = vars(reference_facts(path))
+        shipped = hull_file(path or CHGNET)
+        found = vars(reference_facts(shipped or Path(path or "")))
         header = found.pop("header")
-        console().print(rows_table(str(path or "the shipped reference"), found | header))
+        if lacking := header.pop("incomplete", None):
+            header["chemical systems that lack phases"] = len(lacking)
+            header["phases that they lack"] = sum(lacking.values())
+        name = f"the shipped reference of {path or CHGNET}" if shipped else str(path)
+        console().print(rows_table(name, found | header))

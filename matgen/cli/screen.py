@@ -11,7 +11,11 @@ from matgen.cli.common import (
     INTERRUPTED,
     NOTHING_FOUND,
     BandGap,
+    CalculatorName,
+    Elasticity,
     Gap,
+    Phonons,
+    SecondName,
     Targets,
     Weights,
     WithFiles,
@@ -20,6 +24,8 @@ from matgen.cli.common import (
     to_stderr,
     user_errors_as_one_line,
 )
+from matgen.cli.completions import devices, executors, kinds, relaxers
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def screen(
@@ -32,7 +38,10 @@ def screen(
         ),
     ],
     kind: Annotated[
-        str | None, typer.Option(help="crystal or molecule; others get a row with a reason. Default: by the files.")
+        str | None,
+        typer.Option(
+            help="crystal or molecule; others get a row with a reason. Default: by the files.", autocompletion=kinds
+        ),
     ] = None,
     bandgap: BandGap = None,
     gap: Gap = None,
@@ -40,11 +49,19 @@ def screen(
     with_files: WithFiles = None,
     relax: Annotated[
         str | None,
-        typer.Option(help="none, chgnet (crystals: seconds for each) or xtb (molecules). Default: none, as given."),
+        typer.Option(
+            help="none, potential (crystals, by --calculator: seconds for each) or xtb (molecules). Default: none, as "
+            "given.",
+            autocompletion=relaxers,
+        ),
     ] = None,
+    calculator: CalculatorName = None,
+    second_opinion: SecondName = None,
+    phonons: Phonons = False,
+    elasticity: Elasticity = False,
     pressure: Annotated[
         float | None,
-        typer.Option(help="GPa at which --relax chgnet relaxes crystals; there is no hull then. Default: 0."),
+        typer.Option(help="GPa at which --relax potential relaxes crystals; there is no hull then. Default: 0."),
     ] = None,
     max_ehull: Annotated[
         float | None,
@@ -53,8 +70,8 @@ def screen(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="File of the hull's phases; none for no energies of CHGNet, or of GFN2-xTB for molecules. "
-            "Default: the shipped one."
+            help="File of the hull's phases; none for no energies of a potential, or of GFN2-xTB for molecules. "
+            "Default: the shipped one of the potential."
         ),
     ] = None,
     known: Annotated[
@@ -70,17 +87,22 @@ def screen(
     ] = None,
     weights: Weights = None,
     device: Annotated[
-        str | None, typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.")
+        str | None,
+        typer.Option(help="Where networks and CHGNet run: cpu, cuda, or cuda:1. Default: cpu.", autocompletion=devices),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. Default: one per core, at most 4 on a GPU.")
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="Parsl: a Python file that defines `config`, or local.", show_default=False)
+        str,
+        typer.Option(
+            help="Parsl: a Python file that defines `config`, or local.", show_default=False, autocompletion=executors
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to resume. Default: screens/....")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder of another run.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Rows of the ranking to show.")] = 20,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Screen crystals or molecules: valid, stable, novel, unique, on target? A row for each, and a ranking.
@@ -94,12 +116,17 @@ def screen(
         "known": known,
         "device": device,
         "order": order,
+        "calculator": calculator,
+        "second_opinion": second_opinion,
+        "phonons": phonons or None,
+        "elasticity": elasticity or None,
     }
     given["weights"] = None if weights is None else str(weights)
     given["relaxation"] = None if pressure is None else {"pressure": pressure}
     files = None if with_files is None else [str(file) for file in with_files]
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
+        from matgen.phonons.asked import time_text
         from matgen.runtime.config import from_mapping
         from matgen.runtime.processes import usable_cores
         from matgen.screening.config import ScreenConfig
@@ -110,12 +137,16 @@ def screen(
         options |= {} if files is None else {"with_files": files}
         config = from_mapping(ScreenConfig, options)
         folder = out or default_folder(config, paths)
+        if took := time_text(config.lattice_checks, config.calculator):
+            to_stderr(took)
         usual = usable_cores() if config.device == "cpu" else min(4, usable_cores())
         running = {"jobs": jobs or usual, "executor": executor, "overwrite": overwrite}
-        _screen(paths, config, folder, running, top=top, as_json=as_json)
+        _screen(paths, config, folder, running, top=top, as_json=as_json, report=report)
 
 
-def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any], *, top: int, as_json: bool) -> None:
+def _screen(
+    paths: list[Path], config: Any, folder: Path, running: dict[str, Any], *, top: int, as_json: bool, report: bool
+) -> None:
     """Run a screening and show its results."""
     from matgen.cli.candidate_tables import ranking_table
     from matgen.cli.tables import summary_table
@@ -127,7 +158,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
 
     def known(row: Any) -> None:
         if as_json:
-            typer.echo(json.dumps(row_record(row)))
+            typer.echo(json.dumps(with_page(row_record(row), folder, wanted=report)))
 
     with StageView(console(stderr=True)) as view:
         try:
@@ -136,6 +167,7 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
             done = None
     if done is None:
         to_stderr(f"interrupted: finished rows are in {folder / ROWS}; to resume, run {same_command(folder)}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         for table in (ranking_table(done.rows, config.targets, top), summary_table(done.summary)):
@@ -149,4 +181,5 @@ def _screen(paths: list[Path], config: Any, folder: Path, running: dict[str, Any
         f"{done.summary['passed']} of {done.summary['structures']} structures pass; {done.new} screened now, "
         f"in {done.seconds:.0f} s; everything is in {done.folder}"
     )
+    reported(done.folder, wanted=report)
     raise typer.Exit(0 if readable else NOTHING_FOUND)

@@ -14,6 +14,7 @@ from matgen.metrics import Estimate
 from matgen.metrics.shares import Shares
 from matgen.weights.files import ModelInfo
 from matgen.workflows.learn import Learned
+from matgen.workflows.potentials import PotentialFacts
 from matgen.workflows.properties import DescribedProperty
 from matgen.workflows.verify import Verified
 
@@ -86,6 +87,26 @@ def model_table(models: Iterable[ModelInfo]) -> Table:
 
 def _figures(figures: Mapping[str, Any]) -> str:
     return "\n".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+
+
+def potential_table(potentials: Iterable[PotentialFacts]) -> Table:
+    """Make a table of the potentials that are known by name."""
+    table = Table(title="potentials of crystals: --calculator NAME", title_justify="left")
+    for heading in ("name", "weights", "installed", "hull", "learned", "licence"):
+        table.add_column(heading, overflow="fold")
+    for one in potentials:
+        installed = one.version or f"no: pip install {one.install}"
+        if one.source != "in the wheel":
+            installed += "; weights need network"
+        table.add_row(
+            one.name,
+            one.weights + ("" if one.checked == "run" else " (not run here)"),
+            escape(installed),
+            f"{one.hull:,} phases" if one.hull else "none: stability not judged",
+            f"{one.functional}, {one.learned}",
+            one.licence,
+        )
+    return table
 
 
 def property_table(properties: Iterable[DescribedProperty]) -> Table:

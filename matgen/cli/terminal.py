@@ -59,10 +59,11 @@ class StageView(AbstractContextManager["StageView"]):
             self._tasks[stage] = self._progress.add_task(stage, total=total, counts="")
         self._progress.update(self._tasks[stage], completed=done, total=total, counts=text)
 
-    def found(self, candidate: Candidate, targets: Sequence[Target]) -> None:
-        """Print a new candidate above the bars, with its prediction of the first target property."""
+    def found(self, candidate: Candidate, targets: Sequence[Target], remark: str = "") -> None:
+        """Print a new candidate above the bars, with its prediction of the first target property, and a remark."""
         predicted = prediction_text(candidate.properties.get(shown_properties(targets, candidate.kind)[0]))
-        self._progress.console.print(f"  found {candidate.name}  {identity_text(candidate)}  {predicted}", markup=False)
+        told = f"  found {candidate.name}  {identity_text(candidate)}  {predicted}  {f'({remark})' if remark else ''}"
+        self._progress.console.print(told.rstrip(), markup=False)
 
     def _print_last(self) -> None:
         if self._last and not self.console.is_terminal:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from matgen.cli.common import BAD_INPUT, INTERRUPTED, to_stderr, user_errors_as_one_line
+from matgen.cli.completions import training_configs
 from matgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ class TrainCommands(TyperGroup):
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="TOML file, or the name of a shipped one such as template_prior.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="TOML file, or the name of a shipped one such as template_prior.", autocompletion=training_configs
+        ),
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Prepared table: file or folder of shards, instead of that in the file.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from matgen.cli.common import INTERRUPTED, NOTHING_FOUND, to_stderr, user_errors_as_one_line
+from matgen.cli.report import WithReport, reported, with_page
 
 
 def verify(
@@ -47,6 +48,7 @@ def verify(
         Path | None, typer.Option(help="Folder for the results. Default: that of the designs, else verified/.")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Repeat failed calculations.")] = False,
+    report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per structure on standard output.")] = False,
 ) -> None:
     """Calculate crystals from first principles (GPAW, PBE): gap, energy, moment; relax molecules by GFN2-xTB."""
@@ -70,10 +72,10 @@ def verify(
         plan: Any = MoleculePlan(jobs=jobs, retry=retry)
         if kind_of_all(every) == "crystal":
             plan = Plan(find_interpreter(python), config, minutes, jobs, retry)
-        _verify(every, picked, out or default_folder(paths), plan, as_json=as_json)
+        _verify(every, picked, out or default_folder(paths), plan, as_json=as_json, report=report)
 
 
-def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) -> None:
+def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool, report: bool) -> None:
     """Run the calculations and show their results."""
     from matgen.cli.tables import verified_table
     from matgen.cli.terminal import StageView, console
@@ -86,7 +88,7 @@ def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) 
         def found(one: Any) -> None:
             done.append(one)
             if as_json:
-                typer.echo(json.dumps(to_record(one)))
+                typer.echo(json.dumps(with_page(to_record(one), folder, wanted=report)))
 
         try:
             outcome = run(every, picked, folder, plan, report=view, found=found)
@@ -95,8 +97,10 @@ def _verify(every: Any, picked: Any, folder: Path, plan: Any, *, as_json: bool) 
     if outcome is None:
         again = shlex.join(["matgen", *sys.argv[1:]])
         to_stderr(f"interrupted: {len(done)} of {len(picked)} results are in {folder}; to resume, run {again}")
+        reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     if not as_json and outcome.verified:
         console().print(verified_table(outcome.verified))
     to_stderr(f"{outcome.converged} of {len(picked)} calculated by {plan.method}; see {outcome.table}")
+    reported(folder, wanted=report)
     raise typer.Exit(0 if outcome.converged else NOTHING_FOUND)

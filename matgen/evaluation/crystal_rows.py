@@ -143,7 +143,7 @@ def _above_hull(outcome: Outcome[Structure], hull: ReferenceHull) -> float:
     """Return the energy above the hull, eV/atom; NaN if the hull lacks one of the elements."""
     report = outcome.report
     try:
-        return hull.above_hull(outcome.structure.composition, report.energy, report.potential).above_hull
+        return hull.above_hull_of(outcome.structure, report.energy, report.potential).above_hull
     except UnknownChemistryError:
         return math.nan
 

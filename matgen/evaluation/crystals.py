@@ -19,7 +19,8 @@ from matgen.evaluation.relaxations import Outcome, crystal_relaxer, relaxations
 from matgen.hull.hull import PotentialMismatchError, ReferenceHull
 from matgen.metrics.shares import shares_of_structures
 from matgen.novelty.crystals import KnownIndex, shipped_index
-from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.calculators import calculator_maker, kept_calculator, potential_name
+from matgen.screening.hulls import hull_of, no_hull
 from matgen.structures.files import Entry
 from matgen.structures.on_access import OnAccess
 
@@ -44,7 +45,8 @@ def evaluate_crystals(
     entries, requested, bootstrap = task.entries, task.requested, task.bootstrap
     # Load everything that may be missing before any long computation.
     known = shipped_index() if known is None else known
-    hull = None if task.config.relax == "none" else _matching(hull or ReferenceHull.load())
+    relaxing = task.config.relax != "none"
+    hull = _matching(hull or hull_of(task.config.calculator), task.config.calculator) if relaxing else None
     pairs = None if truth is None else paired(entries, truth)
     task.report("reference", 0, 1)
     reference = crystals_to_compare(task.config.reference, task.data)
@@ -54,6 +56,7 @@ def evaluate_crystals(
     rows = _completed(task, rows, valid, hull, known)
     task.report("count", 0, 1)
     potential = "" if hull is None else hull.potential
+    relaxed_by = potential_name(kept_calculator(calculator_maker(task.config.calculator))) if relaxing else ""
     apart, left_out = set_figures(valid.values(), reference, requested, bootstrap)
     estimates = [
         *validity_figures(rows, requested, bootstrap),
@@ -64,6 +67,7 @@ def evaluate_crystals(
     ]
     task.report("count", 1, 1)
     unmeasured = "" if potential else "stability and S.U.N. need energies: relax with chgnet"
+    unmeasured = no_hull(relaxed_by) if relaxed_by and not potential else unmeasured
     how_paired = "" if pairs is None else pairs.note
     notes = tuple(filter(None, (reference.note, unmeasured, low_energy_note(rows), left_out, how_paired)))
     shares = shares_of_structures(filter(None, (entry.crystal for entry in entries)), "the crystals that can be read")
@@ -78,7 +82,11 @@ def _completed(
     outcomes: dict[str, Outcome[Structure]] = {}
     if hull is not None:
         outcomes = relaxations(
-            valid, crystal_relaxer(device=task.config.device), task.report, task.folder, task.config.jobs
+            valid,
+            crystal_relaxer(None, calculator_maker(task.config.calculator), task.config.device),
+            task.report,
+            task.folder,
+            task.config.jobs,
         )
         rows = relaxed_rows(rows, task.entries, outcomes, hull)
     names = [row.name for row in rows]
@@ -109,13 +117,13 @@ class _Crystals(Mapping[str, Structure]):
         return len(self._places)
 
 
-def _matching(hull: ReferenceHull) -> ReferenceHull:
+def _matching(hull: ReferenceHull | None, calculator: str) -> ReferenceHull | None:
     """Return the hull if it is of the potential that relaxes.
 
     Raises:
         PotentialMismatchError: it is of another.
     """
-    name = potential_name(chgnet_calculator())
-    if hull.potential != name:
+    name = potential_name(kept_calculator(calculator_maker(calculator)))
+    if hull is not None and hull.potential != name:
         raise PotentialMismatchError(f"expected a hull of {name}, which relaxes here, got one of {hull.potential}")
     return hull

@@ -11,6 +11,7 @@ from matgen.evaluation.molecule_rows import MoleculeRow
 from matgen.generation.relaxation_settings import RELAXERS
 from matgen.metrics import Bootstrap, Estimate, Profile
 from matgen.metrics.shares import Shares
+from matgen.relaxation.calculators import CHGNET, check_calculator
 from matgen.runtime.config import ConfigError, check_least
 from matgen.runtime.devices import find_device
 from matgen.runtime.progress import Report
@@ -34,22 +35,24 @@ class EvaluationConfig:
             molecules.
         csp: path to the true structures that entries are to reproduce; for crystals only.
         relax: potential that relaxes, and whose hull is used for crystals; with none, stability is not measured. Empty
-            for the default: CHGNet for crystals, GFN2-xTB for molecules.
+            for the default: the calculator for crystals, GFN2-xTB for molecules.
         jobs: processes that relax.
         requested: number of structures requested from the generator; 0 for the number of entries.
         bootstrap: number of resampled sets for each interval.
         seed: of the resampling.
-        device: where CHGNet relaxes: `cpu`, `cuda`, `cuda:1`.
+        device: where CHGNet relaxes: `cpu`, `cuda`, `cuda:1`; other potentials stay on the CPU.
+        calculator: potential that relaxes crystals, by name or import path.
     """
 
     reference: str = ""
     csp: Path | None = None
-    relax: Literal["none", "chgnet", "xtb", ""] = ""
+    relax: Literal["none", "chgnet", "xtb", "potential", ""] = ""
     jobs: int = 1
     requested: int = 0
     bootstrap: int = 1000
     seed: int = 0
     device: str = "cpu"
+    calculator: str = CHGNET
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -57,9 +60,17 @@ class EvaluationConfig:
         Raises:
             ConfigError: an unknown potential, or a number out of its range.
             DeviceError: a device that is not there.
+            CalculatorError: a potential that is not known, or not installed.
         """
-        if self.relax not in {"none", "chgnet", "xtb", ""}:
-            raise ConfigError(f"expected relax as none, chgnet (crystals) or xtb (molecules), got {self.relax!r}")
+        if self.relax not in {"none", "chgnet", "potential", "xtb", ""}:
+            raise ConfigError(
+                f"expected relax as none, chgnet or potential (crystals) or xtb (molecules), got {self.relax!r}"
+            )
+        check_calculator(self.calculator)
+        if self.relax in {CHGNET, "xtb"} and self.calculator != CHGNET:
+            raise ConfigError(
+                f"expected relax as potential beside the calculator {self.calculator}, got {self.relax}; leave one out"
+            )
         check_least(self, 1, "jobs", "bootstrap")
         check_least(self, 0, "requested", "seed")
         find_device(self.device)
@@ -75,6 +86,8 @@ class EvaluationConfig:
             raise EvaluationError(f"expected relax as {' or '.join(RELAXERS[kind])} for a {kind}, got {self.relax!r}")
         if self.csp is not None and kind == "molecule":
             raise EvaluationError("expected crystals to pair with true structures, got molecules; leave out csp")
+        if self.calculator != CHGNET and kind == "molecule":
+            raise EvaluationError(f"expected no calculator for molecules, got {self.calculator}; leave it out")
         return replace(self, reference=self.reference or REFERENCES[kind], relax=self.relax or usual)
 
 

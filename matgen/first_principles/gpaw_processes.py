@@ -1,6 +1,5 @@
 """GPAW in processes of its own, each with a time limit."""
 
-import hashlib
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from pymatgen.core.structure import Structure
 from matgen.first_principles.gpaw import OUT_OF_TIME, FirstPrinciples, FirstPrinciplesConfig, failed, from_record
 from matgen.first_principles.gpaw_interpreter import WORKER, Interpreter, environment, last_line
 from matgen.relaxation.symmetric import primitive
+from matgen.runtime.file_names import file_name
 
 
 def calculate_many(
@@ -58,7 +58,7 @@ def calculate_many(
 
         def submit(number: int) -> None:
             for name, structure in islice(source, number):
-                log = None if logs is None else logs / f"{log_name(name)}.txt"
+                log = None if logs is None else logs / f"{file_name(name)}.txt"
                 call = (processes, structure, interpreter, settings, 60 * minutes, log)
                 at_work[threads.submit(calculated_by, *call)] = name
 
@@ -67,12 +67,6 @@ def calculate_many(
             for future in wait(at_work, return_when=FIRST_COMPLETED).done:
                 submit(1)  # before the yield, so that no process waits for the reader
                 yield at_work.pop(future), future.result()
-
-
-def log_name(name: str) -> str:
-    """Return a file name for the log of a crystal; different names give different file names."""
-    plain = "".join(letter if letter.isalnum() or letter in "._+-" else "_" for letter in name)
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 class Processes:

@@ -9,7 +9,8 @@ from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean
 from matgen.runtime.json_lines import read_json_lines
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.files import Entry, MixedKindsError, files_below, read_structures
+from matgen.structures.files import Entry, MixedKindsError, files_below, given, read, read_structures
+from matgen.structures.in_memory import InMemory
 from matgen.structures.record import from_record
 from matgen.structures.renamed import current_names
 from matgen.structures.run_folder import CANDIDATES, CANDIDATES_TABLE
@@ -62,6 +63,17 @@ def subjects(paths: Sequence[Path]) -> list[Subject]:
     found = [one for folder in designs for one in _candidates(folder, prefix=len(designs) > 1 or bool(others))]
     entries = read_structures(others, None) if others else iter(())
     found += [_subject(entry) for entry in entries if Path(entry.path).name not in OWN_FILES]
+    kind_of_all(found)
+    return found
+
+
+def subjects_in_memory(structures: Iterable[InMemory]) -> list[Subject]:
+    """Return structures of pymatgen or ASE as subjects, in their order, named as `matgen.structures.files.given` does.
+
+    Raises:
+        MixedKindsError: there are both crystals and molecules.
+    """
+    found = [_subject(read(one, None)) for one in given(structures)]
     kind_of_all(found)
     return found
 

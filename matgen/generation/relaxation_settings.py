@@ -5,11 +5,13 @@ from typing import Literal
 
 from matgen.energies.base import Sum
 from matgen.energies.pressure import PressureVolume
+from matgen.generation.errors import RequestError
 from matgen.generation.potential_term import POTENTIAL_KT
+from matgen.relaxation.calculators import CHGNET, check_calculator
 from matgen.relaxation.config import RelaxConfig
 
-RELAXERS: dict[str, tuple[Literal["chgnet", "xtb", "none"], ...]] = {
-    "crystal": ("chgnet", "none"),
+RELAXERS: dict[str, tuple[Literal["chgnet", "potential", "xtb", "none"], ...]] = {
+    "crystal": ("chgnet", "potential", "none"),
     "molecule": ("xtb", "none"),
 }
 """Methods that relax candidates of each kind, the usual one first."""
@@ -20,12 +22,41 @@ class RelaxationConfig:
     """What relaxes candidates, and when a relaxation ends.
 
     Attributes:
-        method: potential, or `none`; `usual` for CHGNet (crystals) or GFN2-xTB (molecules). Flat keyword `relax`.
+        method: `potential` (the calculator), `none`, or a name; `usual` for the calculator (crystals) or GFN2-xTB
+            (molecules). Flat keyword `relax`.
+        calculator: potential that relaxes crystals, and whose hull they are compared with: a name, or module:function.
+        second_opinion: a second potential, by which a crystal must be stable, too; empty for none.
         settings: of a relaxation of crystals. Their pressure (flat keyword `pressure`, GPa) is also a term.
     """
 
-    method: Literal["usual", "none", "chgnet", "xtb"] = field(default="usual", metadata={"keyword": "relax"})
+    method: Literal["usual", "none", "chgnet", "xtb", "potential"] = field(
+        default="usual", metadata={"keyword": "relax"}
+    )
+    calculator: str = CHGNET
+    second_opinion: str = ""
     settings: RelaxConfig = field(default_factory=RelaxConfig, metadata={"keyword": None})
+
+    def __post_init__(self) -> None:
+        """Check the potentials.
+
+        Raises:
+            RequestError: two potentials that contradict each other, or no first opinion beside a second one.
+            CalculatorError: a potential that is not known, or not installed.
+        """
+        for name in filter(None, (self.calculator, self.second_opinion)):
+            check_calculator(name)
+        if self.method in {CHGNET, "xtb"} and self.calculator != CHGNET:
+            raise RequestError(
+                f"expected relax of potential or none beside the calculator {self.calculator}, got {self.method}; "
+                "leave one of them out"
+            )
+        if not self.second_opinion:
+            return
+        if self.second_opinion == self.calculator or self.method == "none" or self.pressure:
+            why = (
+                "no relaxation" if self.method == "none" else "a pressure" if self.pressure else "the same as the first"
+            )
+            raise RequestError(f"expected a second opinion beside a hull by another potential, got {why}")
 
     @property
     def pressure(self) -> float:

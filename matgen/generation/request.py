@@ -27,6 +27,7 @@ from matgen.generation.request_checks import check_request
 from matgen.generation.sampler_settings import SamplerConfig, Stages
 from matgen.generation.search_settings import ResourceConfig, SearchConfig, SelectionConfig, VerificationConfig
 from matgen.generation.template_constraints import MOST, crystal_rules, molecule_rules
+from matgen.relaxation.calculators import CHGNET
 from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.renamed import TERMS
 from matgen.targets.learned import OF_NON_METALS
@@ -240,9 +241,9 @@ class Request:
 
     @cached_property
     def relaxer(self) -> str:
-        """What relaxes candidates: `chgnet`, `xtb` or `none`."""
-        method = self.relaxation.method
-        return RELAXERS[self.kind][0] if method == "usual" else method
+        """What relaxes candidates: `potential` (the calculator of crystals), `xtb` or `none`."""
+        method = RELAXERS[self.kind][0] if self.relaxation.method == "usual" else self.relaxation.method
+        return "potential" if method == CHGNET else method
 
     @cached_property
     def rules(self) -> TemplateRules | MoleculeRules:

@@ -8,6 +8,7 @@ from matgen.generation.host_plan import DefectPlan
 from matgen.generation.keywords import TABLES
 from matgen.generation.relaxation_settings import RELAXERS
 from matgen.generation.template_constraints import MOST
+from matgen.phonons.asked import check_asked
 from matgen.templates.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ FOREIGN = {
         "ranking.potential_weight",
         "ranking.ewald_weight",
         "selection.max_ehull",
+        "selection.phonons",
+        "selection.elasticity",
         "relaxation.settings",
+        "relaxation.calculator",
+        "relaxation.second_opinion",
         *(f"host.{name}" for name in ("file", "replace", "insert", "vacancy", "supercell", "start", "keep")),
     ),
 }
@@ -65,6 +70,7 @@ def check_request(request: "Request") -> None:
     _check_kind(request)
     _check_size(request)
     _check_host(request)
+    _check_lattice(request)
     _check_verification(request)
     _check_between(request)
 
@@ -87,6 +93,20 @@ def _check_kind(request: "Request") -> None:
         fault = request.molecule_rules.why_not(template)
         if fault:
             raise RequestError(f"expected a graph that keeps the rules, got {request.graph.smiles}: {fault}")
+
+
+def _check_lattice(request: "Request") -> None:
+    """Check that phonons and elastic tensors can be had of what is proposed."""
+    asked = request.selection.lattice_checks
+    if not asked:
+        return
+    if request.relaxer == "none":
+        raise RequestError(f"expected a relaxation beside {' and '.join(asked)}, got none: leave --relax out")
+    if isinstance(request.host_plan, DefectPlan):
+        raise RequestError(
+            f"expected no {' or '.join(asked)} with point defects, whose cells are too large; leave it out"
+        )
+    check_asked(asked, request.relaxation.pressure)
 
 
 def _check_host(request: "Request") -> None:
@@ -117,7 +137,7 @@ def _check_host(request: "Request") -> None:
                 "expected no targets with point defects, got some: the predictors know no cells as large; replace "
                 "whole sites, or leave the targets out"
             )
-        if request.relaxer != "chgnet":
+        if request.relaxer != "potential":
             raise RequestError(f"expected relax of chgnet for point defects, got {request.relaxation.method!r}")
 
 

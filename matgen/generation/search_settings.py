@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from matgen.generation.errors import RequestError
+from matgen.phonons.asked import ELASTICITY, PHONONS
 from matgen.runtime.devices import find_device
 
 
@@ -50,12 +51,16 @@ class SelectionConfig:
         allow_known: keep known candidates; they are always kept where a formula or a graph is named.
         variety: factor on `sampler.variety`, the cost of each repetition of a layout, or of the rings of a molecule;
             above 0, at most three in ten crystals share a layout unless the request leaves few (`Request.most_alike`).
+        phonons: whether a crystal must have no imaginary mode, by the potential that relaxes it; needs phonopy.
+        elasticity: whether its elastic tensor by the same potential must be positive.
     """
 
     confidence: float = 0.55
     max_ehull: float = 0.1
     allow_known: bool = False
     variety: float = 1.0
+    phonons: bool = False
+    elasticity: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -69,6 +74,11 @@ class SelectionConfig:
             raise RequestError(f"expected a confidence from 0 to below 1, got {self.confidence}; 0 asks for none")
         if not self.max_ehull > -math.inf:
             raise RequestError(f"expected max_ehull in eV/atom, got {self.max_ehull:g}; inf lets everything pass")
+
+    @property
+    def lattice_checks(self) -> tuple[str, ...]:
+        """Names of the checks on the lattice that are asked for: phonons, elasticity."""
+        return tuple(name for name in (PHONONS, ELASTICITY) if getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ own potential only. The phase diagram is pymatgen's: S. P. Ong et al., Chem. Mat
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pymatgen.core.composition import Composition
+from pymatgen.core.structure import Structure
 
 from matgen.errors import UserError
+from matgen.hull.corrections import correction
 from matgen.hull.reference import Reference, elements_of
 from matgen.structures.candidate import Candidate, Verdict
 
@@ -37,6 +39,9 @@ IMPLAUSIBLE = 0.3
 REFUTED = 0.25
 """A phase is no reference if first principles put it this much further above the hull than the potential, eV/atom."""
 
+CORRECTIONS, INCOMPLETE = "corrections", "incomplete"
+"""Fields of the header: the corrections that all energies contain; known phases without an energy, by system."""
+
 REMEMBERED = 512
 """Phase diagrams cached by each hull."""
 
@@ -48,7 +53,7 @@ class PotentialMismatchError(UserError, ValueError):
 
 
 class UnknownChemistryError(UserError, ValueError):
-    """An element without a reference phase."""
+    """A chemical system that the reference does not cover: an element without a phase, or phases without an energy."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,38 @@ class ReferenceHull:
         """Symbols of the elements that have a reference phase."""
         return self._elements
 
+    @property
+    def corrections(self) -> str:
+        """Name of the corrections that the energies of this hull contain, and raw ones need; empty for none."""
+        return str(self.reference.facts.get(CORRECTIONS, ""))
+
+    @cached_property
+    def _incomplete(self) -> dict[Elements, int]:
+        """Number of known phases without an energy, by chemical system."""
+        found: Mapping[str, int] = self.reference.facts.get(INCOMPLETE, {})
+        return {tuple(system.split("-")): n for system, n in found.items()}
+
+    def corrected(self, structure: Structure, energy: float) -> float:
+        """Return the raw energy of a crystal by the potential, eV/atom, with the corrections of this hull."""
+        return energy + correction(structure, self.corrections)
+
+    def above_hull_of(
+        self, structure: Structure, energy: float, potential: str, *, without: Collection[str] = ()
+    ) -> Stability:
+        """Return the stability of a crystal relative to the known phases.
+
+        Args:
+            structure: ordered.
+            energy: eV/atom, as the potential of the hull gives it; corrections are added here.
+            potential: of the energy, name and version.
+            without: names of phases to leave out of the hull.
+
+        Raises:
+            PotentialMismatchError: the energy is of another potential.
+            UnknownChemistryError: the reference does not cover the chemical system.
+        """
+        return self.above_hull(structure.composition, self.corrected(structure, energy), potential, without=without)
+
     def above_hull(
         self, composition: Composition, energy: float, potential: str, *, without: Collection[str] = ()
     ) -> Stability:
@@ -122,13 +159,15 @@ class ReferenceHull:
 
         Args:
             composition: of any size; oxidation states are dropped.
-            energy: eV/atom, by the potential of the hull, preferably at its minimum.
+            energy: eV/atom, by the potential of the hull, preferably at its minimum; with the corrections of the hull
+                (`above_hull_of` adds them).
             potential: of the energy, name and version.
             without: names of phases to leave out of the hull.
 
         Raises:
             PotentialMismatchError: the energy is of another potential.
-            UnknownChemistryError: an element has no reference phase, or all of them are left out.
+            UnknownChemistryError: an element has no reference phase, all of them are left out, or known phases have no
+                energy.
         """
         if potential != self.potential:
             raise PotentialMismatchError(
@@ -139,12 +178,32 @@ class ReferenceHull:
         diagram = self._of(composition, frozenset(without))
         return stability(diagram, composition, energy)
 
+    def phases(self, elements: Iterable[str]) -> list["PDEntry"]:
+        """Return the known phases on the hull of a chemical system, as entries for a `PhaseDiagram` of pymatgen.
+
+        Raises:
+            UnknownChemistryError: an element has no reference phase.
+        """
+        return list(self._of(Composition(dict.fromkeys(elements, 1)), frozenset()).all_entries)
+
     def ceiling(self, composition: Composition, limit: float) -> float:
         """Return the energy, eV/atom, that lies `limit` above the hull; infinite for unknown chemistry."""
         try:
             return limit - self.above_hull(composition, 0.0, self.potential).above_hull
         except UnknownChemistryError:
             return math.inf
+
+    def phase_diagram(self, composition: Composition) -> "PhaseDiagram":
+        """Return pymatgen's phase diagram of the elements of a composition, with the phases on the hull alone.
+
+        Raises:
+            UnknownChemistryError: an element has no reference phase.
+        """
+        return self._of(composition.element_composition, frozenset())
+
+    def rows_of(self, elements: Collection[str]) -> list[int]:
+        """Return the rows of the reference with these elements alone, up to its margin above the hull."""
+        return [row for part in parts(tuple(sorted(elements))) for row in self._rows.get(part, ())]
 
     def _of(self, composition: Composition, without: frozenset[str]) -> "PhaseDiagram":
         elements = tuple(sorted(element.symbol for element in composition.elements))
@@ -154,6 +213,12 @@ class ReferenceHull:
                 f"expected elements that the reference has a phase of, got {', '.join(missing)} in {formula}; build a "
                 "reference with `matgen reference build` that holds them"
             )
+        for part in parts(elements) if self._incomplete else ():
+            if lacking := self._incomplete.get(part):
+                raise UnknownChemistryError(
+                    f"the hull of {self.potential} has no energy of {lacking} known phase{'s' * (lacking > 1)} of "
+                    f"{'-'.join(part)}, so that nothing is said of {composition.reduced_formula}"
+                )
         return self._diagram(elements, without) if without else self._remembered(elements)
 
     def _diagram(self, elements: Elements, without: frozenset[str] = frozenset()) -> "PhaseDiagram":
@@ -248,9 +313,8 @@ def hull_verdict(candidate: Candidate, hull: ReferenceHull, limit: float = MARGI
     if report is None or not math.isfinite(report.energy):
         reason = "no relaxed energy to compare with the known phases"
         return Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason=reason)
-    composition = candidate.structure.composition
     try:
-        found = hull.above_hull(composition, report.energy, report.potential)
+        found = hull.above_hull_of(candidate.crystal, report.energy, report.potential)
     except UnknownChemistryError as error:
         return Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason=str(error))
     passed = is_stable(found.above_hull, limit)

@@ -1,18 +1,24 @@
 """Potentials as ASE calculators, and their names."""
 
-import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from ase.calculators.calculator import BaseCalculator, Calculator
 
 from matgen.errors import UserError
+from matgen.relaxation.potentials import IN_THE_WHEEL, POTENTIALS, NamedPotential, chgnet
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+CHGNET = "chgnet"
+"""The potential that is used where none is named."""
 
 
 class CalculatorError(UserError, ValueError):
@@ -26,20 +32,24 @@ def chgnet_calculator(on_isolated_atoms: Literal["error", "ignore"] = "error") -
         on_isolated_atoms: whether an atom without neighbours is an error, as in a relaxation, or accepted, as a sampler
             that passes through such geometries needs.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints a greeting
-        from chgnet.model.dynamics import CHGNetCalculator
-
-        return CHGNetCalculator(use_device="cpu", on_isolated_atoms=on_isolated_atoms)
+    return chgnet(on_isolated_atoms)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def kept_calculator(make: Callable[[], Calculator]) -> Calculator:
     """Return the calculator that `make` makes, once per process: loading takes seconds, and a calculator has state."""
     return make()
 
 
-def potential_name(calculator: Calculator) -> str:
-    """Return name and version of a calculator, such as "CHGNet 0.3.0"."""
+def potential_name(calculator: BaseCalculator) -> str:
+    """Return name and version of a calculator, such as "CHGNet 0.3.0".
+
+    It is the calculator's own `potential_name`, where it has one; else the name of its class with its `version`, or
+    with that of its package. Set `calculator.potential_name` on one of yours whose weights these do not tell apart.
+    """
+    given = getattr(calculator, "potential_name", None)
+    if isinstance(given, str) and given:
+        return given
     kind = type(calculator)
     own = getattr(calculator, "version", None)
     name = kind.__name__.removesuffix("Calculator")
@@ -56,22 +66,95 @@ def calculator_maker(name: str) -> Callable[[], Calculator]:
     """Return a function that makes the named calculator, and can be sent to other processes.
 
     Args:
-        name: "chgnet", or "module:function", a function without arguments that returns an ASE calculator; the module
-            may be in the current folder.
+        name: one of `POTENTIALS`, such as "sevennet", or "module:function", a function without arguments that returns
+            an ASE calculator; the module may be in the current folder. A hull behind `=` is for others to read.
 
     Raises:
-        CalculatorError: the name is not that of a function.
+        CalculatorError: the name is neither, its package is not installed, or there is no such function.
     """
-    made = _function(name)
-    return made if made is chgnet_calculator else partial(_make, name)
+    name, _ = with_own_hull(name)
+    if name == CHGNET:
+        return chgnet_calculator
+    if name in POTENTIALS:
+        _check_installed(POTENTIALS[name])
+    else:
+        _function(name)
+    return NamedCalculator(name)
+
+
+@dataclass(frozen=True)
+class NamedCalculator:
+    """Makes the calculator of a name; two of one name are equal, so that a process makes it once."""
+
+    name: str
+
+    def __call__(self) -> Calculator:
+        """Make it.
+
+        Raises:
+            CalculatorError: the function returns something else, or the package does not provide what is called.
+        """
+        return _make(self.name)
+
+
+def check_calculator(name: str) -> None:
+    """Check the name of a calculator, without importing its package.
+
+    Raises:
+        CalculatorError: it is no name of a calculator, its package is not installed, or its hull is no file.
+    """
+    name, hull = with_own_hull(name)
+    if hull and not Path(hull).is_file():
+        raise CalculatorError(
+            f"expected a file of a hull behind {name}=, got {hull!r}, which is none; `matgen reference build` makes one"
+        )
+    if name in POTENTIALS:
+        _check_installed(POTENTIALS[name])
+    else:
+        _parts(name)
+
+
+def with_own_hull(text: str) -> tuple[str, str]:
+    """Split `NAME=HULL.parquet` into the name of a calculator and the file of its hull, which is empty without one."""
+    name, _, hull = text.partition("=")
+    return name, hull
+
+
+def corrections_of(name: str) -> str:
+    """Return the corrections that energies of a named potential need before they are compared; empty for none."""
+    return POTENTIALS[name].corrections if name in POTENTIALS else ""
+
+
+def hull_file(text: str) -> Path | None:
+    """Return the file of the hull of a named potential: the one behind `=`, or the one that ships; None without one."""
+    name, own = with_own_hull(text)
+    if own:
+        return Path(own)
+    potential = POTENTIALS.get(name)
+    found = PACKAGE / potential.hull if potential is not None and potential.hull else None
+    return found if found is not None and found.is_file() else None
+
+
+def _check_installed(potential: NamedPotential) -> None:
+    if not potential.installed:
+        raise CalculatorError(
+            f"{potential.name} needs the package {potential.package}, which is not installed; "
+            f"run: pip install {potential.install}"
+        )
+
+
+def _parts(name: str) -> tuple[str, str]:
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise CalculatorError(
+            f'expected a calculator as one of {", ".join(POTENTIALS)}, or as "module:function", got {name!r}; '
+            "`matgen potentials` lists them"
+        )
+    return module, function
 
 
 def _function(name: str) -> Callable[[], Calculator]:
-    if name == "chgnet":
-        return chgnet_calculator
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
-        raise CalculatorError(f'expected "chgnet" or "module:function" as the calculator, got {name!r}')
+    module, function = _parts(name)
     here = os.getcwd()  # noqa: PTH109 (sys.path holds strings)
     if here not in sys.path:
         sys.path.append(here)
@@ -88,9 +171,25 @@ def _make(name: str) -> Calculator:
     """Make a calculator and check its type.
 
     Raises:
-        CalculatorError: the function returns something else.
+        CalculatorError: the function returns something else, or the package does not provide what is called.
     """
-    made = _function(name)()
+    known = POTENTIALS.get(name)
+    if known is None:
+        made = _function(name)()
+    else:
+        try:
+            made = known.make()
+        except (ImportError, OSError) as error:  # OSError: weights that cannot be downloaded
+            reason = " ".join(str(error).split())
+            advice = (
+                ""
+                if known.weights == IN_THE_WHEEL
+                else "; its weights are downloaded at first use, which needs network"
+            )
+            raise CalculatorError(
+                f"cannot make {name}: {reason}{advice}; try: pip install --upgrade {known.install}"
+            ) from error
+        made.potential_name = known.title  # type: ignore[attr-defined]  # read by `potential_name`
     if not isinstance(made, BaseCalculator):
         raise CalculatorError(f"expected an ASE calculator from {name!r}, got {type(made).__name__}")
     return made

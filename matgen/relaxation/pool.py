@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Molecule, Structure
 
-from matgen.relaxation.calculators import chgnet_calculator, kept_calculator
+from matgen.relaxation.calculators import CHGNET, calculator_maker, chgnet_calculator, kept_calculator, potential_name
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
@@ -72,6 +72,48 @@ def batching(device: str) -> Batching:
 def surface_on(device: str = "cpu") -> CHGNetSurface:
     """Return CHGNet on a device, once per process: loading takes a second."""
     return CHGNetSurface(device)
+
+
+@dataclass(frozen=True)
+class RelaxingPotential:
+    """A potential that relaxes single structures: CHGNet in free parameters, any other by ASE.
+
+    Attributes:
+        calculator: its name.
+        device: where CHGNet runs; others run on the CPU.
+    """
+
+    calculator: str = CHGNET
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """Name and version."""
+        return surface_on(self.device).name if self._free else potential_name(self._by_ase)
+
+    @property
+    def _free(self) -> bool:
+        return calculator_maker(self.calculator) is chgnet_calculator
+
+    @property
+    def _by_ase(self) -> Calculator:
+        return kept_calculator(calculator_maker(self.calculator))
+
+    def relax(
+        self, structure: Structure, config: RelaxConfig, *, fixed_cell: bool = False
+    ) -> tuple[Structure, Relaxation] | None:
+        """Relax a structure in the cell as it is given; None if CHGNet cannot describe it.
+
+        Args:
+            structure: initial.
+            config: thresholds.
+            fixed_cell: relax the atoms alone.
+        """
+        if not self._free:
+            return relax(structure, self._by_ase, config, as_given=True, fixed_cell=fixed_cell)
+        tasks = [(0, structure, math.inf)]
+        found = list(relax_batch(tasks, surface_on(self.device), config, fixed_cell=fixed_cell))
+        return found[0][1:] if found else None
 
 
 def relaxed_together(

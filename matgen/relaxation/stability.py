@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 from pymatgen.core.structure import Structure
 
-from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
-from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.pool import RelaxingPotential
 from matgen.structures.candidate import Candidate, Verdict
 
 IS_MINIMUM = "is_minimum"
@@ -29,13 +28,13 @@ SAME_ENERGY = 0.003
 
 
 def is_minimum(
-    candidate: Candidate, surface: CHGNetSurface, config: RelaxConfig | None = None, seed: int = 0
+    candidate: Candidate, potential: RelaxingPotential, config: RelaxConfig | None = None, seed: int = 0
 ) -> Verdict:
     """Relax a relaxed crystal again from displaced atoms, without symmetry, and compare energies.
 
     Args:
-        candidate: relaxed by the surface's potential.
-        surface: the potential.
+        candidate: relaxed by the potential.
+        potential: relaxes again.
         config: thresholds of the relaxation.
         seed: of the displacement.
 
@@ -44,11 +43,11 @@ def is_minimum(
     """
     displaced = _displaced(candidate.crystal, np.random.default_rng(seed))
     free = replace(config or RelaxConfig(), keep_symmetry=False)
-    found = list(relax_batch([(0, displaced, math.inf)], surface, free))
-    if candidate.relaxation is None or candidate.relaxation.potential != surface.name or not found:
-        reason = f"not known: not relaxed by {surface.name}, or outside its domain"
+    found = potential.relax(displaced, free)
+    if candidate.relaxation is None or candidate.relaxation.potential != potential.name or found is None:
+        reason = f"not known: not relaxed by {potential.name}, or outside its domain"
         return Verdict(IS_MINIMUM, passed=False, value=math.nan, unit="eV/atom", reason=reason)
-    _, _, report = found[0]
+    _, report = found
     lower = candidate.relaxation.enthalpy - report.enthalpy
     if not math.isfinite(lower):
         reason = f"not known: no energies to compare; without symmetry the relaxation ended {report.reason}"

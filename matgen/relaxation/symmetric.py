@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.constraints import FixSymmetry
 from ase.filters import FrechetCellFilter
-from ase.optimize import CellAwareBFGS
+from ase.optimize import BFGS, CellAwareBFGS
 from ase.units import GPa
 from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
@@ -42,7 +42,12 @@ def primitive(structure: Structure, symprec: float) -> Structure:
 
 
 def relax(
-    structure: Structure, calculator: Calculator, config: RelaxConfig | None = None
+    structure: Structure,
+    calculator: Calculator,
+    config: RelaxConfig | None = None,
+    *,
+    as_given: bool = False,
+    fixed_cell: bool = False,
 ) -> tuple[Structure, Relaxation]:
     """Relax atoms and cell together, in the primitive cell.
 
@@ -52,24 +57,27 @@ def relax(
         structure: initial structure.
         calculator: any ASE calculator that gives forces and stress.
         config: thresholds; the defaults if left out.
+        as_given: relax the cell that is given, not its primitive one.
+        fixed_cell: relax the atoms alone.
 
     Returns:
-        The final primitive cell, and the report.
+        The final cell, and the report.
     """
     config = config or RelaxConfig()
     started = time.perf_counter()
-    failure = _unfit(structure, calculator)
+    failure = _unfit(structure, calculator, needs_stress=not fixed_cell)
     if not failure:
         try:
             with _quiet():
-                return _relaxed(primitive(structure, config.symprec), calculator, config, started)
+                cell = structure if as_given else primitive(structure, config.symprec)
+                return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell)
         except RELAXATION_ERRORS as error:
             failure = f"{type(error).__name__}: {error}"
     return structure, failed(failure, potential_name(calculator), time.perf_counter() - started)
 
 
 def _relaxed(
-    initial: Structure, calculator: Calculator, config: RelaxConfig, started: float
+    initial: Structure, calculator: Calculator, config: RelaxConfig, started: float, *, fixed_cell: bool
 ) -> tuple[Structure, Relaxation]:
     atoms = Atoms(
         list(initial.atomic_numbers), initial.cart_coords, cell=initial.lattice.matrix, pbc=True, calculator=calculator
@@ -79,7 +87,7 @@ def _relaxed(
     if config.keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=config.symprec))
     energy_before = _energy(atoms) - _work(atoms, config)
-    reason, steps = _minimise(atoms, config)
+    reason, steps = _minimise(atoms, config, fixed_cell=fixed_cell)
     report = Relaxation(
         converged=reason == CONVERGED,
         reason=reason,
@@ -87,7 +95,7 @@ def _relaxed(
         energy=_energy(atoms) - _work(atoms, config),
         energy_before=energy_before,
         max_force=float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
-        max_stress=float(np.abs(atoms.get_stress()).max()),
+        max_stress=math.nan if fixed_cell else float(np.abs(atoms.get_stress()).max()),
         seconds=time.perf_counter() - started,
         potential=potential_name(calculator),
         pressure=config.pressure,
@@ -106,16 +114,9 @@ def _work(atoms: Atoms, config: RelaxConfig) -> float:
     return config.pressure * GPa * float(atoms.get_volume()) / len(atoms)
 
 
-def _minimise(atoms: Atoms, config: RelaxConfig) -> tuple[str, int]:
+def _minimise(atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool) -> tuple[str, int]:
     """Minimise the energy, or the enthalpy; return why it ended, and the number of steps."""
-    optimizer = CellAwareBFGS(
-        FrechetCellFilter(atoms, exp_cell_factor=1.0),  # type: ignore[arg-type]  # ASE's hints are narrower
-        logfile=None,  # type: ignore[arg-type]
-        bulk_modulus=BULK_MODULUS,
-        alpha=ATOM_STIFFNESS,
-        maxstep=MAX_STEP,
-    )
-    optimizer.smax = config.smax
+    optimizer = _optimizer(atoms, config, fixed_cell=fixed_cell)
     volume, progress = atoms.get_volume(), Progress(config)
     for done in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
         energy, volume_ratio = _energy(atoms), atoms.get_volume() / volume
@@ -126,11 +127,26 @@ def _minimise(atoms: Atoms, config: RelaxConfig) -> tuple[str, int]:
     return OUT_OF_STEPS, optimizer.nsteps
 
 
-def _unfit(structure: Structure, calculator: Calculator) -> str:
+def _optimizer(atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool) -> BFGS:
+    """Return the optimizer of the atoms, and of the cell unless it is fixed."""
+    if fixed_cell:
+        return BFGS(atoms, logfile=None, alpha=ATOM_STIFFNESS, maxstep=MAX_STEP)
+    optimizer = CellAwareBFGS(
+        FrechetCellFilter(atoms, exp_cell_factor=1.0),  # type: ignore[arg-type]  # ASE's hints are narrower
+        logfile=None,  # type: ignore[arg-type]
+        bulk_modulus=BULK_MODULUS,
+        alpha=ATOM_STIFFNESS,
+        maxstep=MAX_STEP,
+    )
+    optimizer.smax = config.smax
+    return optimizer
+
+
+def _unfit(structure: Structure, calculator: Calculator, *, needs_stress: bool) -> str:
     """Why the structure cannot be relaxed; empty if it can."""
     if not (np.isfinite(structure.frac_coords).all() and np.isfinite(structure.lattice.matrix).all()):
         return "coordinates are not finite"
-    if "stress" not in calculator.implemented_properties:
+    if needs_stress and "stress" not in calculator.implemented_properties:
         return f"{potential_name(calculator)} gives no stress, which relaxing a cell needs"
     return ""
 

@@ -71,6 +71,8 @@ def assess(chunk: Sequence[Found], config: ScreenConfig) -> list[Row]:
         if config.has_hull:
             name, unit = ENERGY[config.kind]
             rows = together(screener.with_energies, rows, _failing(name, unit))
+        if config.lattice_checks:
+            rows = each(screener.on_the_lattice, rows, _failing(config.lattice_checks[0], ""))
         return rows if config.known == NONE else each(screener.compared, rows, _failing("novel", ""))
 
 

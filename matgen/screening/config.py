@@ -14,6 +14,8 @@ from matgen.generation.relaxation_settings import RELAXERS
 from matgen.hull import reference
 from matgen.hull.hull import MARGIN
 from matgen.novelty import index_file, molecules
+from matgen.phonons.asked import ELASTICITY, PHONONS, check_asked
+from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import check_least, to_mapping
 from matgen.structures.candidate import KindName
@@ -53,8 +55,8 @@ class ScreenConfig:
 
     Attributes:
         properties: targets by property: 1.5, "1.2:1.8", ">3", "<=0.05".
-        relax: potential that relaxes structures first, `chgnet`, or `xtb` for molecules; with `none`, the energy is
-            that of the geometry as given.
+        relax: what relaxes structures first: `potential` (the calculator), `chgnet`, or `xtb` for molecules; with
+            `none`, the energy is that of the geometry as given.
         max_ehull: greatest energy above the hull at which a crystal passes, eV/atom.
         reference: file of the hull's phases; `shipped`, or `none` for no energies by a potential. Molecules have no
             hull: one of the two words.
@@ -65,10 +67,14 @@ class ScreenConfig:
         device: where the networks and CHGNet's relaxations run: `cpu`, `cuda`, `cuda:1`; a worker must have it.
         with_files: property files whose properties are predicted too, or `shipped`.
         order: ordered supercells that stand for a partially occupied crystal, at most; 0 to refuse it.
+        calculator: potential of crystals, by name or import path.
+        second_opinion: a second potential, by which a crystal must be stable, too; empty for none.
+        phonons: whether a crystal must have no imaginary mode by the calculator; needs phonopy.
+        elasticity: whether its elastic tensor by the calculator must be positive.
     """
 
     properties: dict[str, float | str] = field(default_factory=dict)
-    relax: Literal["none", "chgnet", "xtb"] = "none"
+    relax: Literal["none", "chgnet", "xtb", "potential"] = "none"
     max_ehull: float = MARGIN
     reference: str = SHIPPED
     known: str = SHIPPED
@@ -78,12 +84,17 @@ class ScreenConfig:
     device: str = "cpu"
     with_files: tuple[str, ...] = ()
     order: int = 0
+    calculator: str = CHGNET
+    second_opinion: str = ""
+    phonons: bool = False
+    elasticity: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
             ScreenError: an unknown word, or a file that does not exist.
+            CalculatorError: a potential that is not known, or not installed.
             ConfigError: a number out of its range.
             TargetError: a target that cannot be parsed or met.
         """
@@ -92,6 +103,7 @@ class ScreenConfig:
         if self.relax not in RELAXERS[self.kind]:
             expected = " or ".join(reversed(RELAXERS[self.kind]))
             raise ScreenError(f"expected relax as {expected} for a {self.kind}, got {self.relax!r}")
+        self._check_potentials()
         check_least(self, 0, "max_ehull", "order")
         for name in FILES[self.kind]:
             value = getattr(self, name)
@@ -103,6 +115,19 @@ class ScreenConfig:
             self._check_pressure()
         _ = self.targets, self.property_files
 
+    def _check_potentials(self) -> None:
+        for name in filter(None, (self.calculator, self.second_opinion)):
+            check_calculator(name)
+        if self.relax == CHGNET != self.calculator:
+            raise ScreenError(
+                f"expected relax as potential or none beside the calculator {self.calculator}, got {self.relax!r}; "
+                "leave --calculator out, or give --relax potential"
+            )
+        if self.second_opinion and (self.second_opinion == self.calculator or self.reference == NONE):
+            got = f"{self.second_opinion} for both" if self.reference != NONE else "no energies at all"
+            raise ScreenError(f"expected a second opinion beside a first one of another potential, got {got}")
+        check_asked(self.lattice_checks, self.relaxation.pressure)
+
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
             raise ScreenError(f"expected reference as {SHIPPED} or {NONE} for a molecule, got {self.reference}")
@@ -111,14 +136,24 @@ class ScreenConfig:
             raise ScreenError(f"expected no pressure for a molecule, got {asked}; only a crystal has one")
         if self.order:
             raise ScreenError(f"expected no order for a molecule, got {self.order}; only a crystal has sites to order")
-        for name, usual in (("max_ehull", MARGIN), ("relaxation", RelaxConfig())):
+        usual_values = (
+            ("max_ehull", MARGIN),
+            ("relaxation", RelaxConfig()),
+            ("calculator", CHGNET),
+            ("second_opinion", ""),
+            (PHONONS, False),
+            (ELASTICITY, False),
+        )
+        for name, usual in usual_values:
             if getattr(self, name) != usual:
                 raise ScreenError(f"expected no {name} for a molecule, got {getattr(self, name)!r}; leave it out")
 
     def _check_pressure(self) -> None:
         asked = f"a pressure of {self.relaxation.pressure:g} GPa"
-        if self.relax != "chgnet":
+        if self.relax == "none":
             raise ScreenError(f"expected relax as chgnet beside {asked}, got {self.relax!r}; give --relax chgnet")
+        if self.second_opinion:
+            raise ScreenError(f"expected no second opinion beside {asked}: no hull is one of a pressure; leave it out")
         if self.properties:
             raise ScreenError(
                 f"expected no targets beside {asked}, got {', '.join(self.properties)}: the models know properties at "
@@ -129,6 +164,11 @@ class ScreenConfig:
                 f"expected no reference or max_ehull beside {asked}: enthalpies cannot be compared with the hull of "
                 "0 GPa; leave them out"
             )
+
+    @property
+    def lattice_checks(self) -> tuple[str, ...]:
+        """Names of the checks on the lattice that are asked for: phonons, elasticity."""
+        return tuple(name for name in (PHONONS, ELASTICITY) if getattr(self, name))
 
     @property
     def has_hull(self) -> bool:
@@ -176,6 +216,11 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     """
     shipped = FILES[config.kind]
     named = {name: getattr(config, name) for name in shipped}
+    if named.get("reference") == SHIPPED and config.calculator != CHGNET:
+        own = hull_file(config.calculator)
+        named["reference"] = NONE if own is None else str(own)
+    if second := config.second_opinion and hull_file(config.second_opinion):
+        named["second_opinion"] = str(second)
     paths_of = {
         name: shipped[name] if value == SHIPPED else Path(value) for name, value in named.items() if value != NONE
     }
@@ -186,6 +231,9 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     del configuration["with_files"]
     if not config.order:
         del configuration["order"]  # which earlier versions did not have
+    for name, usual in (("calculator", CHGNET), ("second_opinion", ""), (PHONONS, False), (ELASTICITY, False)):
+        if configuration[name] == usual:
+            del configuration[name]  # likewise
     check_weights(folder_of(config.weights), MODELS[config.kind], f"a screening of {config.kind}s")
     files = {kind: weights_file(kind, folder_of(config.weights)) for kind in MODELS[config.kind]}
     hashes |= hashes_of(config.property_files)

@@ -17,15 +17,20 @@ from matgen.checks.crystals import charge_balance, density, min_distance
 from matgen.checks.verdicts import converged
 from matgen.chemistry.elements import known_elements
 from matgen.generation.predictors import Predictor, by_structure
-from matgen.hull.hull import PotentialMismatchError, ReferenceHull, UnknownChemistryError, describe, is_stable
+from matgen.hull.hull import UnknownChemistryError, describe, is_stable
 from matgen.nn.ensemble import Ensemble
 from matgen.novelty.crystals import KnownIndex, novel_verdict, shipped_index
+from matgen.phonons.asked import UNITS
+from matgen.phonons.checks import with_lattice_checks
+from matgen.relaxation.calculators import calculator_maker, kept_calculator
 from matgen.relaxation.pool import relaxed_together
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
 from matgen.screening.energies import StaticEnergies
+from matgen.screening.hulls import hull_of, no_hull
 from matgen.screening.row import GIVEN, RELAXED, Row
 from matgen.screening.screener import skipped
+from matgen.screening.second_opinion import SecondOpinion
 from matgen.structures.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.structures.conversion import described
 from matgen.structures.symmetry import NO_SYMMETRY, TIGHT, space_group, within
@@ -44,6 +49,9 @@ OVERLAP = "not assessed, since atoms overlap"
 
 TOO_CLOSE = 0.5
 """Closest contact of which potential and networks say anything, in least distances allowed."""
+
+UNSTABLE = ("relaxed", "hull", "second_opinion")
+"""Checks without which phonons are not worth their time."""
 
 NEAR = "atoms overlap, so that energies and predictions are of a crystal that is not possible as given"
 
@@ -83,11 +91,12 @@ class CrystalScreener:
         return OVERLAP if contact.distance < TOO_CLOSE * contact.limit else ""
 
     def relaxed(self, rows: Sequence[Row]) -> list[Row]:
-        """Relax by CHGNet, many structures at once."""
+        """Relax by the potential; by CHGNet many structures at once."""
         found = [row.with_verdicts(skipped("relaxed", "eV/Å", OVERLAP)) if self._overlaps(row) else row for row in rows]
         initial_geometries = [(i, row.candidate.crystal, math.inf) for i, row in enumerate(found) if row.candidate]
         initial_geometries = [one for one in initial_geometries if not self._overlaps(found[one[0]])]
-        for result in relaxed_together(initial_geometries, config=self.config.relaxation, device=self.config.device):
+        by = calculator_maker(self.config.calculator)
+        for result in relaxed_together(initial_geometries, by, self.config.relaxation, self.config.device):
             row = found[result.index]
             if row.candidate is not None:
                 moved = replace(row.candidate, structure=result.structure, relaxation=result.report)
@@ -128,10 +137,24 @@ class CrystalScreener:
         return Verdict("in_domain", passed, energy, "", reason)
 
     def with_energies(self, rows: Sequence[Row]) -> list[Row]:
-        """Add the energy by CHGNet and the energy above the hull."""
+        """Add the energy by the potential and the energy above the hull; a second one, if it is asked for."""
         if self.config.relax == NONE:
             rows = self._static(list(rows))
-        return [_no_height(row, OVERLAP) if self._overlaps(row) else _height(row, self.config) for row in rows]
+        rows = [_no_height(row, OVERLAP) if self._overlaps(row) else _height(row, self.config) for row in rows]
+        return [self._second(row) for row in rows] if self.config.second_opinion else rows
+
+    def on_the_lattice(self, row: Row) -> Row:
+        """Add the verdicts on phonons and elasticity that are asked for, unless it is unstable in another way."""
+        if row.candidate is None:
+            return row
+        asked = self.config.lattice_checks
+        before = [name for name in UNSTABLE if name in row.verdicts and not row.verdicts[name].passed]
+        if self._overlaps(row) or before:
+            why = OVERLAP if self._overlaps(row) else f"not calculated, since it fails {', '.join(before)}"
+            return row.with_verdicts(*(skipped(name, UNITS[name], why) for name in asked))
+        calculator = kept_calculator(calculator_maker(self.config.calculator))
+        pressure = self.config.relaxation.pressure
+        return replace(row, candidate=with_lattice_checks(row.candidate, calculator, asked, pressure))
 
     def compared(self, row: Row) -> Row:
         """Check that it is none of the known crystals."""
@@ -145,6 +168,8 @@ class CrystalScreener:
         Raises:
             ReferenceFileError, KnownFileError: a file contains no reference, or no known structures.
             PotentialMismatchError: the hull is of another potential than the one that computes energies.
+            CalculatorError: a potential cannot be made.
+            SecondOpinionError: none can be had of a potential.
             WeightsError, DomainError: weights are missing, damaged, or not those of the domain.
         """
         domain()
@@ -152,17 +177,22 @@ class CrystalScreener:
             known_index(self.config.known)
         if not self.config.has_hull:
             return
-        hull, potential = reference_hull(self.config.reference), _potential().potential
-        if hull.potential != potential:
-            raise PotentialMismatchError(
-                f"expected a reference by {potential}, whose energies are compared with it, got one by {hull.potential}"
-            )
+        hull_of(self.config.calculator, self.config.reference)
+        if self.config.second_opinion:
+            SecondOpinion(self.config.second_opinion, self.config.max_ehull).check()
 
     def _overlaps(self, row: Row) -> bool:
         return row.candidate is None or bool(self.unfit(row.candidate))
 
+    def _second(self, row: Row) -> Row:
+        """Add the second opinion on a crystal that has a first one."""
+        if row.candidate is None or not math.isfinite(row.energy):
+            return row
+        second = SecondOpinion(self.config.second_opinion, self.config.max_ehull)
+        return row.with_verdicts(second.verdict(row.candidate))
+
     def _static(self, rows: list[Row]) -> list[Row]:
-        potential = _potential()
+        potential = _potential(self.config.calculator)
         some = {i: row.candidate.crystal for i, row in enumerate(rows) if row.candidate and not self._overlaps(row)}
         for index, energy in zip(some, potential(list(some.values())), strict=True):
             row = replace(rows[index], potential=potential.potential, geometry=GIVEN)
@@ -188,9 +218,11 @@ def _height(row: Row, config: ScreenConfig) -> Row:
         return row
     if not math.isfinite(row.energy):
         return _no_height(row, "no energy to compare with the known phases")
-    hull = reference_hull(config.reference)
+    hull = hull_of(config.calculator, config.reference)
+    if hull is None:
+        return row.with_remarks(hull=no_hull(row.potential))
     try:
-        found = hull.above_hull(row.candidate.crystal.composition, row.energy, row.potential)
+        found = hull.above_hull_of(row.candidate.crystal, row.energy, row.potential)
     except UnknownChemistryError as error:
         return _no_height(row, str(error))
     passed = is_stable(found.above_hull, config.max_ehull)
@@ -219,18 +251,8 @@ def _evaluator(weights: str, device: str) -> Ensemble:
 
 
 @cache
-def _potential() -> StaticEnergies:
-    return StaticEnergies()
-
-
-@cache
-def reference_hull(name: str) -> ReferenceHull:
-    """Load the hull of a file, or the shipped one.
-
-    Raises:
-        ReferenceFileError: the file contains none.
-    """
-    return ReferenceHull.load(None if name == SHIPPED else Path(name))
+def _potential(calculator: str) -> StaticEnergies:
+    return StaticEnergies(calculator)
 
 
 @cache

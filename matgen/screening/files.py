@@ -7,6 +7,7 @@ and status), while it is written to `at_work.json` (a note in case the process d
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from matgen.screening.ranking import Counts
 from matgen.screening.row import Row
 from matgen.screening.stored_rows import Key, RowFile
 from matgen.screening.tables import KINDS, RESULTS, write_tables
+from matgen.structures.attached_files import remove_attached, with_files_written
 from matgen.structures.candidate import KindName
 from matgen.structures.run_folder import REPORT
 from matgen.structures.run_report import (
@@ -106,7 +108,14 @@ class Journal(AbstractContextManager["Journal"]):
         Raises:
             OutputError: the disk is full, or the folder was removed.
         """
-        return self._rows.append(rows)
+        with writing(self.folder):
+            return self._rows.append([self._without_files(row) for row in rows])
+
+    def _without_files(self, row: Row) -> Row:
+        """Write the further files about a structure; a row of the journal says that they are there."""
+        if row.candidate is None:
+            return row
+        return replace(row, candidate=with_files_written(self.folder, row.candidate, row.name))
 
     def finish(
         self, ranked: Iterable[Row], passed_over: dict[str, int], given: GivenColumns
@@ -134,3 +143,4 @@ class Journal(AbstractContextManager["Journal"]):
             tables = [self.folder / f"{RESULTS}.{suffix}" for suffix in KINDS]
             for path in (self.folder / REPORT, self.folder / ROWS, self.folder / NOTE, *tables):
                 path.unlink(missing_ok=True)
+            remove_attached(self.folder)

@@ -94,6 +94,10 @@ class MoleculeScreener:
         """Add the energy and the gap by GFN2-xTB."""
         return [self._with_energies(row, row.candidate) if row.candidate else row for row in rows]
 
+    def on_the_lattice(self, row: Row) -> Row:
+        """Return the row unchanged: a molecule has no lattice, and its configuration asks for none."""
+        return row
+
     def compared(self, row: Row) -> Row:
         """Check that its connectivity is none of the known ones."""
         candidate = row.candidate

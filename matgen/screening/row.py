@@ -24,7 +24,7 @@ the row holds, as given or relaxed."""
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
         *("reads", "faithful", "min_distance", "density", "charge_balance", "in_domain"),
-        *("relaxed", "hull", "novel", "unique"),
+        *("relaxed", "hull", "second_opinion", "phonons", "elasticity", "novel", "unique"),
     ),
     "molecule": (
         *("reads", "sanitised", "graph_kept", "stereo", "posebusters", "in_domain"),
@@ -180,7 +180,15 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
     return columns | {"path": row.path, "index": row.index}
 
 
-_STABILITY: dict[KindName, dict[str, str]] = {"crystal": {"e_above_hull": "hull"}, "molecule": {"strain": "strain"}}
+_STABILITY: dict[KindName, dict[str, str]] = {
+    "crystal": {
+        "e_above_hull": "hull",
+        "second_e_above_hull": "second_opinion",
+        "lowest_phonon": "phonons",
+        "least_stiffness": "elasticity",
+    },
+    "molecule": {"strain": "strain"},
+}
 """Columns on the stability of the structure, and the checks whose values they contain."""
 
 

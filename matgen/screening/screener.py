@@ -63,6 +63,10 @@ class Screener(Protocol):
         """Add the energy of the final structure by a potential, and what follows from it."""
         ...
 
+    def on_the_lattice(self, row: Row) -> Row:
+        """Add the verdicts on phonons and elasticity that the configuration asks for."""
+        ...
+
     def compared(self, row: Row) -> Row:
         """Add the verdict on novelty."""
         ...

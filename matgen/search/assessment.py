@@ -17,12 +17,15 @@ from matgen.generation.request import Request
 from matgen.hull.hull import ReferenceHull
 from matgen.novelty.crystals import shipped_index
 from matgen.novelty.molecules import shipped_molecules
-from matgen.relaxation.chgnet_surface import CHGNetSurface
-from matgen.relaxation.pool import Relaxed, processes_worth_starting, relax_many
+from matgen.phonons.checks import with_lattice_checks
+from matgen.relaxation.calculators import calculator_maker, kept_calculator
+from matgen.relaxation.pool import Relaxed, RelaxingPotential, processes_worth_starting, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import electronic, estimated_gap
+from matgen.screening.hulls import hull_of
 from matgen.screening.row import XTB_GAP
+from matgen.screening.second_opinion import SecondOpinion
 from matgen.search.host_assessment import host_assessment
 from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
@@ -70,21 +73,36 @@ class Assessment(Protocol):
 
 @dataclass
 class CrystalAssessment:
-    """Crystals: relaxed by CHGNet, compared with its hull."""
+    """Crystals: relaxed by the potential of the request, compared with its hull, if it has one.
+
+    Attributes:
+        request: what is asked.
+        predictor: of properties.
+        evaluator: of properties.
+        candidate_checks: of a relaxed candidate.
+        hull: of the potential; None if there is none.
+        potential: that relaxes; None if nothing does.
+        second: second opinion on stability; None if none is asked for.
+    """
 
     request: Request
     predictor: Predictor
     evaluator: StatePredictor
     candidate_checks: CandidateChecks
     hull: ReferenceHull | None = None
-    displacement_surface: CHGNetSurface | None = None
+    potential: RelaxingPotential | None = None
+    second: SecondOpinion | None = None
 
     @classmethod
     def of(cls, request: Request) -> "CrystalAssessment":
         """Make it with the shipped models and references."""
         relaxed = request.relaxer != "none"
         # Enthalpies at a pressure cannot be compared with the energies of the hull.
-        hull = ReferenceHull.load() if relaxed and not request.relaxation.pressure else None
+        calculator, second = request.relaxation.calculator, request.relaxation.second_opinion
+        hull = hull_of(calculator) if relaxed and not request.relaxation.pressure else None
+        opinion = SecondOpinion(second, request.selection.max_ehull) if second else None
+        if opinion is not None:
+            opinion.check()
         return cls(
             request,
             predictor=Predictor(
@@ -93,7 +111,8 @@ class CrystalAssessment:
             evaluator=_model("evaluator", request),
             candidate_checks=CandidateChecks.of(request, hull, shipped_index()),
             hull=hull,
-            displacement_surface=CHGNetSurface(request.resources.device) if relaxed else None,
+            potential=RelaxingPotential(calculator, request.resources.device) if relaxed else None,
+            second=opinion,
         )
 
     def relaxed(self, candidates: Sequence[Candidate]) -> Generator[Candidate]:
@@ -106,6 +125,7 @@ class CrystalAssessment:
         ceilings = None if self.hull is None else [self.hull.ceiling(s.composition, limit) for s in initial_geometries]
         results = relax_many(
             initial_geometries,
+            calculator_maker(self.request.relaxation.calculator),
             config=self.request.relaxation.settings,
             n_jobs=processes_worth_starting(initial_geometries, self.request.resources.processes),
             ceilings=ceilings,
@@ -124,11 +144,21 @@ class CrystalAssessment:
         return _predicted(self.predictor, self.evaluator, candidate, self.request)
 
     def afterwards(self, candidate: Candidate) -> Candidate:
-        """Add whether it relaxes back after random displacements."""
-        if self.displacement_surface is None:
+        """Add the second opinion, whether it relaxes back after random displacements, and phonons and elasticity."""
+        if self.potential is None:
             return candidate
-        verdict = is_minimum(candidate, self.displacement_surface, self.request.relaxation.settings)
-        return replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
+        if self.second is not None:
+            verdict = self.second.verdict(candidate)
+            candidate = replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
+            if not verdict.passed:
+                return candidate
+        verdict = is_minimum(candidate, self.potential, self.request.relaxation.settings)
+        candidate = replace(candidate, verdicts=candidate.verdicts | {verdict.name: verdict})
+        asked, relaxation = self.request.selection.lattice_checks, self.request.relaxation
+        if not asked:
+            return candidate
+        calculator = kept_calculator(calculator_maker(relaxation.calculator))
+        return with_lattice_checks(candidate, calculator, asked, relaxation.pressure)
 
 
 @dataclass

@@ -14,14 +14,15 @@ from matgen.checks.crystals import density, min_distance, parses
 from matgen.checks.verdicts import Check, converged
 from matgen.generation.host_plan import DefectPlan, HeldPlan
 from matgen.generation.request import Request
-from matgen.hull.hull import ReferenceHull, hull_verdict
-from matgen.relaxation.chgnet_surface import CHGNetSurface
+from matgen.hull.hull import hull_verdict
 from matgen.relaxation.config import RelaxConfig
-from matgen.relaxation.free_parameters import relax_batch
 from matgen.relaxation.outcome import RELAXATION_ERRORS, failed
+from matgen.relaxation.pool import RelaxingPotential
+from matgen.screening.hulls import hull_of, no_hull
 from matgen.search.host_energy import HOST_ENERGY, RelaxedHost, exchanged, potentials_text
 from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.structures.hosts import HostError
 from matgen.structures.point_defects import PointDefect, point_defects
 from matgen.structures.symmetry import space_group
 from matgen.templates.wyckoff import multiplicities
@@ -114,7 +115,7 @@ class ReplacedAssessment:
 
 @dataclass
 class DefectAssessment:
-    """Point defects: relaxed by CHGNet, with their energy of formation.
+    """Point defects: relaxed by the potential of the request, with their energy of formation.
 
     In a supercell the cell is that of the relaxed host, and all atoms relax: first within the symmetry of the defect,
     then from random displacements without any, which is kept if its energy is lower. In the primitive cell, the cell
@@ -124,14 +125,14 @@ class DefectAssessment:
         request: what is asked.
         plan: the defects.
         host: relaxed.
-        surface: the potential.
+        potential: that relaxes.
         defects: in the relaxed host.
     """
 
     request: Request
     plan: DefectPlan
     host: RelaxedHost
-    surface: CHGNetSurface
+    potential: RelaxingPotential
     defects: list[PointDefect] = field(init=False)
     candidate_checks: CandidateChecks = field(init=False)
     _by_label: dict[str, PointDefect] = field(init=False)
@@ -197,12 +198,10 @@ class DefectAssessment:
     ) -> tuple[Structure, Relaxation]:
         """Relax a structure; a failure is reported."""
         try:
-            found = list(relax_batch([(0, structure, math.inf)], self.surface, settings, fixed_cell=fixed_cell))
+            found = self.potential.relax(structure, settings, fixed_cell=fixed_cell)
         except RELAXATION_ERRORS as error:
-            return structure, failed(f"{type(error).__name__}: {error}", self.surface.name)
-        if not found:
-            return structure, failed("an atom has no neighbours", self.surface.name)
-        return found[0][1], found[0][2]
+            return structure, failed(f"{type(error).__name__}: {error}", self.potential.name)
+        return found or (structure, failed("an atom has no neighbours", self.potential.name))
 
     def _verdict(self, candidate: Candidate) -> Verdict:
         defect, share = self._of(candidate)
@@ -244,14 +243,20 @@ def host_assessment(request: Request, crystals: WholeAssessment | None) -> Repla
         crystals: assesses any crystal; None if the plan has point defects, which need no predictors.
 
     Raises:
-        HostError: the host does not relax.
+        HostError: the host does not relax, or the potential has no hull.
     """
     plan = request.host_plan
     if plan is None or request.relaxer == "none" or (isinstance(plan, HeldPlan) and not plan.replaced):
         return None
-    surface, hull = CHGNetSurface(request.resources.device), ReferenceHull.load()
-    host = RelaxedHost.of(plan.host, surface, request.relaxation.settings, hull)
+    calculator = request.relaxation.calculator
+    potential, hull = RelaxingPotential(calculator, request.resources.device), hull_of(calculator)
+    if hull is None:
+        raise HostError(
+            "expected a potential with a hull, whose elements are the chemical potentials of what is put in and taken "
+            f"out, got {potential.name}; {no_hull(potential.name)}"
+        )
+    host = RelaxedHost.of(plan.host, potential, request.relaxation.settings, hull)
     if isinstance(plan, DefectPlan):
-        return DefectAssessment(request, plan, host, surface)
+        return DefectAssessment(request, plan, host, potential)
     assert crystals is not None  # noqa: S101 (for mypy: replaced sites are assessed as crystals)
     return ReplacedAssessment(crystals, plan, host)

@@ -16,9 +16,8 @@ from pymatgen.core.composition import Composition
 from pymatgen.core.structure import Structure
 
 from matgen.hull.hull import ReferenceHull
-from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
-from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.pool import RelaxingPotential
 from matgen.structures.candidate import Candidate, Prediction
 from matgen.structures.hosts import Host, HostError
 
@@ -33,7 +32,7 @@ class RelaxedHost:
     Attributes:
         host: as read.
         structure: the relaxed primitive cell, with the atoms of the first site first.
-        energy: of that cell, eV.
+        energy: of that cell, eV, with the corrections of the hull.
         hull: whose elements are the chemical potentials.
     """
 
@@ -43,26 +42,26 @@ class RelaxedHost:
     hull: ReferenceHull
 
     @classmethod
-    def of(cls, host: Host, surface: CHGNetSurface, config: RelaxConfig, hull: ReferenceHull) -> "RelaxedHost":
+    def of(cls, host: Host, potential: RelaxingPotential, config: RelaxConfig, hull: ReferenceHull) -> "RelaxedHost":
         """Relax a host.
 
         Raises:
             HostError: its relaxation does not converge, or leaves its symmetry.
         """
-        found = list(relax_batch([(0, host.structure, math.inf)], surface, config))
-        if not found or not found[0][2].converged:
-            why = found[0][2].reason if found else "it cannot be described"
+        found = potential.relax(host.structure, config)
+        if found is None or not found[1].converged:
+            why = found[1].reason if found else "it cannot be described"
             raise HostError(
-                f"expected a host that {surface.name} relaxes, got {host.name}, whose relaxation ended {why}; its "
+                f"expected a host that {potential.name} relaxes, got {host.name}, whose relaxation ended {why}; its "
                 "energy is needed as that of the host"
             )
-        _, structure, report = found[0]
+        structure, report = found
         if structure.atomic_numbers != host.structure.atomic_numbers:
             raise HostError(
                 f"expected a host whose symmetry is clear, got {host.name}, which has another one within "
                 f"{config.symprec:g} Å; give it symmetrised"
             )
-        return cls(host, structure, report.energy * len(structure), hull)
+        return cls(host, structure, hull.corrected(structure, report.energy) * len(structure), hull)
 
     def potentials(self, composition: Composition) -> dict[str, float]:
         """Return the chemical potential of each element of a composition, eV per atom."""
@@ -84,7 +83,8 @@ class RelaxedHost:
         put_in = exchanged(composition, self.structure.composition * cells)
         if candidate.relaxation is None:
             return Prediction(math.nan, 0.0, "eV")
-        total = candidate.relaxation.energy * len(candidate.crystal) - cells * self.energy
+        energy = self.hull.corrected(candidate.crystal, candidate.relaxation.energy)
+        total = energy * len(candidate.crystal) - cells * self.energy
         potentials = self.potentials(Composition(dict.fromkeys(put_in, 1)))
         return Prediction((total - sum(n * potentials[z] for z, n in put_in.items())) / changed, 0.0, "eV")
 

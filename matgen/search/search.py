@@ -6,10 +6,11 @@ decided on in the order of their numbers, so that the candidates do not depend o
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from matgen.generation.acceptance import confidence_of_round
 from matgen.generation.host_plan import DefectPlan
@@ -149,17 +150,18 @@ class Search:
         return most_units(self.request)
 
     def take(self, unit: Unit, report: Report) -> None:
-        """Decide on the proposals of the next unit, best first, until enough are found.
+        """Decide on the proposals of the next unit, best first, until enough are found."""
+        deque(self.taking(unit, report), maxlen=0)
 
-        Args:
-            unit: the next one.
-            report: hears the progress of calculations, if any are awaited.
-        """
+    def taking(self, unit: Unit, report: Report) -> Generator[Self]:
+        """Do as `take`, and yield this search after each decision; `report` hears of calculations that are awaited."""
         self.begin(unit.number)
+        yield self
         for record in unit.proposals:
             if self.complete or self.variety.exhausted:
                 break
             self._take(record)
+            yield self
             self.await_verdicts(report)
         self._wait_for_disk()
 
@@ -187,7 +189,7 @@ class Search:
                 self._decide(one)
 
     def _take_deferred(self, lacking: int) -> int:
-        """Decide on the most probable until `lacking` of them are kept, and return how many were."""
+        """Decide on the most probable until `lacking` of them are kept; return how many were."""
         before = len(self.writer.candidates)
         while len(self.writer.candidates) - before < lacking:
             one = self.deferred.most_probable(self.confidence)
@@ -293,12 +295,7 @@ class Search:
         return Outcome(folder, self.request.wanted, candidates, proposals, rejected, ending.reason, seconds, given_up)
 
     def report(self, report: Report, at_work: int) -> None:
-        """Report the progress.
-
-        Args:
-            report: hears it.
-            at_work: number of units that workers are making.
-        """
+        """Report the progress, and the number of units that workers are making."""
         counts = {"units": self.units, "at_work": at_work, "waiting": len(self.deferred)}
         counts |= {f"not_{name}": count for name, count in self.tally.most_common()}
         if self.verification is not None:

@@ -20,6 +20,7 @@ from matgen.hull.hull import ReferenceHull, hull_verdict
 from matgen.novelty.crystals import POSSIBLE_MATCH, KnownIndex, novel_verdict
 from matgen.novelty.molecules import KnownMolecules, novel_molecule
 from matgen.relaxation.stability import IS_MINIMUM
+from matgen.screening.hulls import no_hull
 from matgen.screening.uniqueness import Uniqueness
 from matgen.search.copies import NO_COPY, no_copy
 from matgen.search.distinct import Distinct
@@ -77,11 +78,15 @@ class CandidateChecks:
         checks |= _rule_checks(request.composition)
         if hull is not None:
             checks["hull"] = partial(hull_verdict, hull=hull, limit=request.selection.max_ehull)
+        elif request.relaxer != "none" and not request.relaxation.pressure:
+            checks["hull"] = unjudged
         if known is not None:
             checks["novel"] = partial(novel_verdict, known=known, tolerance=POSSIBLE_MATCH)
         if request.examples:
             checks[NO_COPY] = partial(no_copy, examples=request.examples)
         advisory = {*(f"target_{name}" for name in checked), IS_MINIMUM, PREFERENCES}
+        if hull is None:
+            advisory.add("hull")
         if request.composition.formula:  # a named formula settles its charges, and may be known
             advisory |= {"charge_balance", "novel", KNOWN_CHEMISTRY}
             checks[KNOWN_CHEMISTRY] = known_chemistry
@@ -133,6 +138,12 @@ def _by_evaluator(targets: Mapping[str, Interval], request: Request) -> dict[str
 
 def _targets(targets: Mapping[str, Interval]) -> dict[str, Check]:
     return {f"target_{name}": partial(target_met, name=name, target=target) for name, target in targets.items()}
+
+
+def unjudged(candidate: Candidate) -> Verdict:
+    """Return the verdict on stability by a potential without a hull, which decides nothing."""
+    potential = "the potential" if candidate.relaxation is None else candidate.relaxation.potential
+    return Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason=no_hull(potential))
 
 
 def _rule_checks(composition: CompositionConstraints) -> dict[str, Check]:

@@ -149,7 +149,9 @@ class UnitMaker:
         candidate = replace(candidate, verdicts=verdicts)
         if failed:
             return rejected_record(candidate, failed)
-        return passed(self.assessment.afterwards(candidate)).record()
+        candidate = self.assessment.afterwards(candidate)
+        failed = checks.deciding_failure(candidate.verdicts)
+        return rejected_record(candidate, failed) if failed else passed(candidate).record()
 
 
 def _unassessed(candidate: Candidate, reason: str) -> Record:

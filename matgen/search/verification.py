@@ -12,10 +12,11 @@ from matgen.checks.targets import Interval, target_met
 from matgen.first_principles.calculations import CalculationFile, Plan
 from matgen.first_principles.gpaw import FirstPrinciples, FirstPrinciplesConfig
 from matgen.first_principles.gpaw_interpreter import find_interpreter
-from matgen.first_principles.gpaw_processes import Processes, calculated_by, log_name
+from matgen.first_principles.gpaw_processes import Processes, calculated_by
 from matgen.first_principles.subjects import RESULTS
 from matgen.generation.acceptance import intervals
 from matgen.generation.request import Request
+from matgen.runtime.file_names import file_name
 from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.output import writing
 from matgen.structures.candidate import Candidate, Prediction, Verdict
@@ -106,7 +107,7 @@ class Verification:
         earlier = self._earlier(candidate)
         if earlier is not None:
             return earlier
-        log = self.folder / "gpaw" / f"{log_name(candidate.name)}.txt"
+        log = self.folder / "gpaw" / f"{file_name(candidate.name)}.txt"
         call = (candidate.crystal, self.plan.interpreter, self.plan.config, 60 * self.plan.minutes, log)
         found = calculated_by(self._processes, *call)
         with self._lock:

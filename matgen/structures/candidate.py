@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 from pymatgen.core.structure import Molecule, Structure
 
 from matgen.errors import UserError
+from matgen.structures.candidate_html import candidate_html
 from matgen.structures.pymatgen_warnings import read_electronegativities
 
 read_electronegativities()  # wherever there is a structure, before pymatgen warns
@@ -142,6 +143,7 @@ class Candidate:
         family: name of the best candidate of the run with the same Wyckoff layout and on each site an element of the
             same chemical group (`templates.families`); its own name if it is the best; empty if not determined.
         nearest_example: None if the request names no examples.
+        files: texts of further files about it, by folder and suffix, such as `phonons/json`, until they are written.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Candidate:
     relaxation: Relaxation | None = None
     family: str = ""
     nearest_example: NearestExample | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> KindName:
@@ -179,6 +182,10 @@ class Candidate:
             KindError: it is a crystal.
         """
         return as_molecule(self.structure, self.template or self.name)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return candidate_html(self)
 
 
 def kind_of(material: Material) -> KindName:

@@ -3,6 +3,7 @@
 import io
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import ase.io
@@ -70,8 +71,13 @@ def prediction_columns(name: str, prediction: Prediction | None) -> dict[str, fl
 
 def extxyz_frame(candidate: Candidate) -> str:
     """Return a candidate as one extxyz frame, with the columns of the table in its comment line."""
+    return frame_text(candidate, candidate_row(candidate))
+
+
+def frame_text(candidate: Candidate, columns: Mapping[str, Any]) -> str:
+    """Return a candidate as one extxyz frame, with these columns in its comment line."""
     frame = KIND_FORMATS[candidate.kind].frame(candidate)
-    for name, value in candidate_row(candidate).items():
+    for name, value in columns.items():
         if value is None:  # which would read back as True
             continue
         escaped = value.replace("\\", "\\\\") if isinstance(value, str) else value  # a SMILES contains F/C=C\\F

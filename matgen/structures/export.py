@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.output import append, replace_file, wait_for_disk, writing
+from matgen.structures.attached_files import remove_attached, with_files_written
 from matgen.structures.candidate import Candidate, KindName, Verdict
 from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.candidate_table import candidate_row, extxyz_frame
@@ -113,6 +114,7 @@ class CandidateWriter:
         candidate = replace(candidate, verdicts={**candidate.verdicts, self._format.suffix: verdict})
         with writing(self.folder):
             replace_file(self._format.folder(self.folder) / f"{candidate.name}.{self._format.suffix}", text, wait=wait)
+            candidate = with_files_written(self.folder, candidate)
             self._file.append(candidate, wait=wait)
             self.candidates.append(candidate)
             self._names.add(candidate.name)
@@ -187,6 +189,7 @@ class CandidateWriter:
         for form in KIND_FORMATS.values():
             for path in form.folder(self.folder).glob(f"*.{form.suffix}"):
                 path.unlink()
+        remove_attached(self.folder)
 
     def _earlier_report(self) -> dict[str, Any]:
         report = earlier_report(self.folder, self._run)

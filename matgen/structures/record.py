@@ -32,6 +32,7 @@ def to_record(candidate: Candidate) -> Record:
         "structure": material_record(candidate.structure),
         "unrelaxed": material_record(candidate.unrelaxed),
     }
+    record |= {"files": dict(candidate.files)} if candidate.files else {}
     return record if nearest is None else record | {"nearest_example": asdict(nearest)}
 
 
@@ -56,6 +57,7 @@ def from_record(record: Record) -> Candidate:
         relaxation=None if relaxation is None else Relaxation(**_numbers(relaxation)),
         family=record.get("family", ""),
         nearest_example=NearestExample(**nearest) if (nearest := record.get("nearest_example")) else None,
+        files=dict(record.get("files", {})),
     )
 
 

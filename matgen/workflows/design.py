@@ -2,10 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,25 +14,23 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
 from matgen.generation.request_checks import asked
-from matgen.metrics.shares import shares_of_structures, training_shares
 from matgen.runtime.at_work import NOTE
 from matgen.runtime.config import to_mapping
 from matgen.runtime.folder_lock import FolderLock
-from matgen.runtime.parsl_workers import ParslWorkers
 from matgen.runtime.progress import Report, Silence
-from matgen.runtime.workers import Here, LocalProcesses, Workers
-from matgen.search.ordered_units import OrderedUnits
+from matgen.runtime.workers import Workers
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import RejectedFile
-from matgen.search.search import LONGEST_WAIT, Search
-from matgen.search.units import UnitMaker
+from matgen.search.search import Search
 from matgen.search.verification import Verification
 from matgen.structures.candidate import Candidate, KindName
+from matgen.structures.candidate_list import Candidates
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_folder import all_rounds, all_units
 from matgen.structures.run_report import ADVICE, ResumeError, RunInfo
 from matgen.weights.property_sets import hashes_of
 from matgen.weights.shipped import folder_of, shipped_hashes
+from matgen.workflows.design_steps import steps, workers_of
 from matgen.workflows.folder_name import readable, short_hash
 
 EFFORT = {
@@ -48,9 +45,6 @@ EFFORT = {
 decisions, except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`.
 Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the limit on each Wyckoff layout.
 """
-
-PARSL = "parsl"
-"""Folder of Parsl's logs, in that of a run."""
 
 
 def run(
@@ -76,6 +70,18 @@ def run(
         ResumeError: the folder holds another run.
         ParslError, WorkerError: workers that cannot be started, or that die over every unit.
     """
+    return _to_the_end(running(request, folder, report=report, found=found, overwrite=overwrite))
+
+
+def running(
+    request: Request,
+    folder: Path,
+    *,
+    report: Report | None = None,
+    found: Callable[[Candidate], None] = lambda _: None,
+    overwrite: bool = False,
+) -> Generator[Search, None, Outcome]:
+    """Do as `run`, and yield the search after each decision; closing the generator interrupts the run."""
     started = time.perf_counter()
     verification = Verification.of(request, folder)
     if not overwrite:
@@ -89,27 +95,7 @@ def run(
             for file in (folder / NOTE, RejectedFile(folder).path, *all_units(folder), *all_rounds(folder)):
                 file.unlink(missing_ok=True)
         with verification or nullcontext():
-            return searched(request, writer, workers, verification, report or Silence(), found, started)
-
-
-def workers_of(request: Request, folder: Path, report: Report) -> Workers:
-    """Return the workers that make the units of a run.
-
-    Args:
-        request: what is asked, and on what it runs.
-        folder: of the run.
-        report: hears the progress within a unit, if this process makes it.
-
-    Raises:
-        ParslError: Parsl is not installed, or its file defines no configuration.
-        WorkerError: the energies of the user cannot be sent to another process.
-    """
-    resources = request.resources
-    if resources.executor:
-        return ParslWorkers(UnitMaker(request), resources.executor, resources.processes, folder / PARSL)
-    if resources.processes == 1:
-        return Here(UnitMaker(request, report))
-    return LocalProcesses(UnitMaker(request), resources.processes, resources.threads)
+            return (yield from steps(request, writer, workers, verification, report or Silence(), found, started))
 
 
 def searched(
@@ -121,51 +107,17 @@ def searched(
     found: Callable[[Candidate], None],
     started: float,
 ) -> Outcome:
-    """Decide on one unit after the other, until enough candidates are found and confirmed.
-
-    Args:
-        request: what is asked.
-        writer: stores the candidates.
-        workers: make units; they are closed.
-        verification: calculates candidates; None without.
-        report: hears the progress.
-        found: receives each candidate.
-        started: when the budget began, on the clock of `time.perf_counter`.
-    """
-    clock = StageClock(writer, report)
-    deadline = started + 60 * request.search.budget
-    with closing(clock):
-        with closing(workers):
-            search = Search.resumed(request, writer, found, deadline, verification)
-            alone = partial(LocalProcesses, UnitMaker(request), 1, request.resources.threads)
-            units = OrderedUnits(writer.folder, workers, search.limit, alone if isinstance(workers, Here) else None)
-            with closing(units), units.note:
-                _search(search, units, clock)
-        search.await_verdicts(clock, to_the_end=True)
-        while search.fill_up() and not search.late:
-            search.await_verdicts(clock, to_the_end=True)
-        search.dismiss()
-        _conclude(search)
-    given_up = tuple(sorted(units.given_up))
-    if given_up:
-        writer.note("given_up", given_up)
-        writer.note("reasons", {str(number): units.given_up[number] for number in given_up})
-    outcome = search.outcome(writer.folder, time.perf_counter() - started, given_up)
-    return replace(outcome, reasons=units.given_up)
+    """Take all `steps`, and return what the run came to."""
+    return _to_the_end(steps(request, writer, workers, verification, report, found, started))
 
 
-def _search(search: Search, units: OrderedUnits, clock: "StageClock") -> None:
-    """Take units in order until the search is over."""
-    while True:
-        search.await_verdicts(clock)
-        if search.over or units.spent:
-            return
-        search.report(clock, units.at_work)
-        unit = units.next(search.ahead, min(search.deadline - time.perf_counter(), LONGEST_WAIT))
-        if unit is not None:
-            search.take(unit, clock)
-            clock.add(unit.seconds)
-            search.report(clock, units.at_work)
+def _to_the_end(generator: Generator[Search, None, Outcome]) -> Outcome:
+    with closing(generator):
+        while True:
+            try:
+                next(generator)
+            except StopIteration as end:
+                return end.value
 
 
 def _check_no_rounds(folder: Path) -> None:
@@ -251,9 +203,9 @@ def design(
     fast: bool = False,
     energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
     out: str | Path | None = None,
-    report: Report | None = None,
+    on_candidate: Callable[[Candidate], None] = lambda _: None,
     **options: Any,
-) -> list[Candidate]:
+) -> Candidates:
     """Return candidates that meet targets: `design(band_gap=1.5, n=10)`, `design(band_gap=(1.2, 1.8), include=["O"])`.
 
     Molecules likewise: `design(kind="molecule", gap=(5, 6), dipole="<2", smarts=["[OX2H]"])`. Options are properties,
@@ -287,55 +239,92 @@ def design(
         fast: leave the geometry to the relaxation: more candidates in the same time.
         energies: `[2.0 * RoomyCell(15.0), BlackBox(function, name="mine")]`, or a sum; see `matgen.energies.base`.
         out: folder to write to, and to resume from; without it, no files are kept.
-        report: receives the progress of every stage.
-        **options: properties, and settings of `Request`.
+        on_candidate: receives each candidate as soon as it is found.
+        **options: the above; `on_progress` (or `report`) is called as `on_progress(stage, done, total, **counts)`.
 
     Returns:
-        Candidates with `.structure`, `.energies`, `.properties`, `.verdicts`.
+        A list, in notebooks a table, of candidates with `.structure`, `.energies`, `.properties`, `.verdicts`.
 
     Raises:
         ValueError: the request cannot be understood or fulfilled; one sentence says why.
         OutputError: the folder cannot be written.
     """
-    usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
-    request = usual.updated(n=n, seed=seed, energies=energies, **asked(options))
+    report = _progress(options)
+    request = request_of(kind, fast=fast, n=n, seed=seed, energies=energies, **options)
     if out is not None:
-        return list(run(request, Path(out), report=report).candidates)
+        return Candidates(run(request, Path(out), report=report, found=on_candidate).candidates)
     with TemporaryDirectory() as folder:
-        return list(run(request, Path(folder), report=report).candidates)
+        return Candidates(run(request, Path(folder), report=report, found=on_candidate).candidates)
 
 
-class StageClock:
-    """Forwards progress reports, and records time and last counts of each stage in run.json."""
+def design_stream(
+    *,
+    kind: KindName = "crystal",
+    fast: bool = False,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Generator[Candidate, None, Outcome]:
+    """Yield each candidate as soon as it is found.
 
-    def __init__(self, writer: CandidateWriter, report: Report) -> None:
-        self._writer, self._report = writer, report
-        self._stage, self._since = "", 0.0
-        self._counts: dict[str, Any] = {}
+    `for candidate in design_stream(band_gap=1.5): print(candidate.name)`
 
-    def __call__(self, stage: str, done: int, total: int, **counts: float) -> None:
-        """Record and forward a report."""
-        if stage != self._stage:
-            self.close()
-            self._stage, self._since = stage, time.perf_counter()
-        self._counts = {"done": done, "total": total, **counts}
-        self._report(stage, done, total, **counts)
+    They are the candidates of `design` with the same arguments, in the order in which they are found. Breaking off the
+    loop, or `close()`, ends the workers; with `out`, the same call then goes on where it was left, and yields the
+    candidates of before first. The budget does not run while the caller works on a candidate. What is known at the
+    end only is in `design`, and in the folder: the order by energy of a formula, families, the verdict of GPAW.
 
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Record the times of the stages of a unit, wherever it was made."""
-        self._writer.stages((stage, time, {}) for stage, time in seconds.items())
+    Args:
+        kind: as in `design`.
+        fast: as in `design`.
+        out: as in `design`.
+        **options: all others of `design`, but `on_candidate`.
 
-    def close(self) -> None:
-        """End the current stage."""
-        if self._stage:
-            self._writer.stage(self._stage, time.perf_counter() - self._since, **self._counts)
-        self._stage = ""
+    Returns:
+        The outcome of the run, as the value of the generator.
+
+    Raises:
+        ValueError: the request cannot be understood or fulfilled; one sentence says why. Raised at once.
+        OutputError: the folder cannot be written; raised with the first candidate.
+    """
+    report = _progress(options)
+    return _streamed(request_of(kind, fast=fast, **options), None if out is None else Path(out), report)
 
 
-def _conclude(search: Search) -> None:
-    """Record the best candidate of each family, and in run.json the shares of the candidates."""
-    writer = search.writer
-    writer.revise([replace(one, family=search.families.best(one.name)) for one in writer.candidates])
-    if writer.kind == "crystal":
-        found = shares_of_structures((one.crystal for one in writer.candidates), "the candidates of this run")
-        writer.note("shares", {"found": asdict(found), "training": asdict(training_shares())})
+def _streamed(request: Request, out: Path | None, report: Report | None) -> Generator[Candidate, None, Outcome]:
+    waiting: deque[Candidate] = deque()
+    with (
+        TemporaryDirectory() if out is None else nullcontext(out) as folder,
+        closing(running(request, Path(folder), report=report, found=waiting.append)) as searches,
+    ):
+        while True:
+            try:
+                search = next(searches)
+            except StopIteration as end:
+                return end.value
+            while waiting:
+                since = time.perf_counter()
+                yield waiting.popleft()
+                search.deadline += time.perf_counter() - since
+
+
+def _progress(options: dict[str, Any]) -> Report | None:
+    """Take what receives the progress out of the options; `report` is its name of before."""
+    return options.pop("report", options.pop("on_progress", None))
+
+
+def request_of(
+    kind: KindName = "crystal",
+    *,
+    fast: bool = False,
+    n: int = 10,
+    seed: int = 0,
+    energies: Energy | TemplateEnergy | Iterable[Energy | TemplateEnergy] = (),
+    **options: Any,
+) -> Request:
+    """Return the request of the arguments of `design`.
+
+    Raises:
+        ValueError: it cannot be understood or fulfilled; one sentence says why.
+    """
+    usual = Request.of(kind=kind, **preset_of(kind, fast=fast))
+    return usual.updated(n=n, seed=seed, energies=energies, **asked(options))

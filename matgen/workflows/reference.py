@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.calculators.calculator import Calculator
 from pymatgen.core.structure import Structure
 
 from matgen.errors import UserError
 from matgen.first_principles.records import with_nulls
-from matgen.hull.hull import MARGIN, ON_HULL, near_hull
+from matgen.hull.corrections import correction
+from matgen.hull.hull import CORRECTIONS, MARGIN, ON_HULL, near_hull
 from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import chgnet_calculator, kept_calculator, potential_name
 from matgen.relaxation.outcome import RELAXATION_ERRORS
 from matgen.relaxation.pool import TOGETHER, relaxed_together
+from matgen.relaxation.static import static_energy
 from matgen.runtime.json_lines import append_json_lines
 from matgen.runtime.output import make_folder, replace_file, writing
 from matgen.runtime.processes import in_chunks, in_pool
@@ -48,6 +49,7 @@ class PhaseEnergy:
         relaxed: whether the energy is at a minimum of the potential.
         error: why there is no energy, or no minimum; empty otherwise.
         digest: of the content of the crystal, which distinguishes crystals of the same name.
+        correction: to be added to the energy, eV/atom.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PhaseEnergy:
     relaxed: bool
     error: str
     digest: str = ""
+    correction: float = 0.0
 
     @property
     def stands(self) -> bool:
@@ -119,7 +122,7 @@ def build_reference(
     *,
     relaxing: bool = True,
     margin: float = MARGIN,
-    source: str = "",
+    facts: Mapping[str, str] | None = None,
     jobs: int = 1,
     report: Report | None = None,
 ) -> Built:
@@ -131,7 +134,8 @@ def build_reference(
         make_calculator: makes an ASE calculator; one per process.
         relaxing: relax each crystal; otherwise its energy is taken at the given geometry.
         margin: eV/atom above the hull up to which phases are kept.
-        source: of the crystals, in words, for the header.
+        facts: fields of the header: `source` of the crystals, in words; `corrections`, the name of those that are added
+            to every energy.
         jobs: number of processes.
         report: receives the progress.
 
@@ -143,13 +147,21 @@ def build_reference(
         raise ReferenceBuildError(f"expected a file name that ends in .parquet, got {out}")
     make_folder(out.parent, "--out")
     potential = potential_name(make_calculator())
+    header = {name: value for name, value in (facts or {}).items() if value}
     lines = phase_energies(
-        crystals, out.with_suffix(".jsonl"), make_calculator, potential, relaxing=relaxing, jobs=jobs, report=report
+        crystals,
+        out.with_suffix(".jsonl"),
+        make_calculator,
+        potential,
+        relaxing=relaxing,
+        corrections=header.get(CORRECTIONS, ""),
+        jobs=jobs,
+        report=report,
     )
     found = [line for line in lines if line.stands]
     failures = Counter(line.failure for line in lines if not line.stands)
-    facts = {"source": source, "made": datetime.now(UTC).date().isoformat(), "crystals": len(found)}
-    everything = reference_of(found, potential, facts)
+    made = {"made": datetime.now(UTC).date().isoformat(), "crystals": len(found)}
+    everything = reference_of(found, potential, {"source": "", **header, **made})
     lacking = lacking_elements(everything)
     kept = near_hull(everything, margin)
     if not len(kept):
@@ -170,6 +182,7 @@ def phase_energies(
     potential: str,
     *,
     relaxing: bool,
+    corrections: str = "",
     jobs: int = 1,
     report: Report | None = None,
 ) -> list[PhaseEnergy]:
@@ -183,6 +196,7 @@ def phase_energies(
         make_calculator: makes an ASE calculator; one per process.
         potential: its name and version.
         relaxing: relax each crystal; otherwise its energy is taken at the given geometry.
+        corrections: name of those that are added to every energy; empty for none.
         jobs: number of processes.
         report: receives the progress.
 
@@ -191,13 +205,14 @@ def phase_energies(
         OutputError: it cannot be written.
     """
     report = report or Silence()
-    identity = {"potential": potential, "relaxing": relaxing}
+    identity: dict[str, Any] = {"potential": potential, "relaxing": relaxing}
+    identity |= {CORRECTIONS: corrections} if corrections else {}
     done = _earlier(path, identity)
     keys = [(crystal.name, digest(crystal)) for crystal in crystals]
     waiting = [crystal for crystal, key in zip(crystals, keys, strict=True) if key not in done]
     ready = len(crystals) - len(waiting)
     report("energies", ready, len(crystals))
-    work = partial(phases_together, make_calculator=make_calculator, relaxing=relaxing)
+    work = partial(phases_together, make_calculator=make_calculator, relaxing=relaxing, corrections=corrections)
     size = TOGETHER if relaxing and make_calculator is chgnet_calculator else 1
     for lines in in_pool(work, in_chunks(waiting, min(size, -(-len(waiting) // jobs) or 1)), _given_up, jobs, ahead=2):
         append_json_lines(path, [with_nulls(asdict(line), ["energy"]) for line in lines])
@@ -208,9 +223,13 @@ def phase_energies(
 
 
 def phases_together(
-    crystals: Sequence[Found | Entry], make_calculator: Callable[[], Calculator], *, relaxing: bool
+    crystals: Sequence[Found | Entry],
+    make_calculator: Callable[[], Calculator],
+    *,
+    relaxing: bool,
+    corrections: str = "",
 ) -> list[PhaseEnergy]:
-    """Return the energy of each crystal of a chunk, or the error why there is none."""
+    """Return the energy of each crystal of a chunk, with its correction, or the error why there is none."""
     lines: list[PhaseEnergy] = []
     sound: dict[int, Structure] = {}
     for index, crystal in enumerate(crystals):
@@ -228,7 +247,13 @@ def phases_together(
         for found in relaxed_together(initial_geometries, make_calculator):
             final = found.report
             error = "" if final.converged else final.reason
-            lines[found.index] = replace(lines[found.index], energy=final.energy, relaxed=final.converged, error=error)
+            lines[found.index] = replace(
+                lines[found.index],
+                energy=final.energy,
+                relaxed=final.converged,
+                error=error,
+                correction=correction(found.structure, corrections),
+            )
         return lines
     for index, structure in sound.items():
         try:
@@ -236,19 +261,12 @@ def phases_together(
         except RELAXATION_ERRORS as reason:
             lines[index] = replace(lines[index], error=f"{type(reason).__name__}: {reason}")
         else:
-            lines[index] = replace(lines[index], energy=energy)
+            lines[index] = replace(lines[index], energy=energy, correction=correction(structure, corrections))
     return lines
 
 
 def _given_up(crystal: Found | Entry, reason: str) -> PhaseEnergy:
     return PhaseEnergy(crystal.name, "", math.nan, relaxed=False, error=reason, digest=digest(crystal))
-
-
-def static_energy(structure: Structure, calculator: Calculator) -> float:
-    """Return the energy of a structure at the given geometry, eV/atom."""
-    numbers = [site.specie.Z for site in structure]
-    atoms = Atoms(numbers, structure.cart_coords, cell=structure.lattice.matrix, pbc=True, calculator=calculator)
-    return float(atoms.get_potential_energy()) / len(atoms)
 
 
 def reference_of(found: Iterable[PhaseEnergy], potential: str, facts: Mapping[str, Any]) -> Reference:
@@ -258,7 +276,7 @@ def reference_of(found: Iterable[PhaseEnergy], potential: str, facts: Mapping[st
         potential,
         tuple(line.name for line in found),
         tuple(line.formula for line in found),
-        np.array([line.energy for line in found], dtype=np.float64),
+        np.array([line.energy + line.correction for line in found], dtype=np.float64),
         np.full(len(found), math.inf),
         np.array([line.relaxed for line in found], dtype=bool),
         facts,

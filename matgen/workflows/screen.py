@@ -20,6 +20,7 @@ from matgen.screening.ordered_input import with_orderings
 from matgen.screening.ordered_rows import OrderedRows
 from matgen.screening.parsl_workers import on_parsl
 from matgen.screening.row import Row
+from matgen.screening.row_list import Rows
 from matgen.screening.workers import Workers, here, processes
 from matgen.structures.candidate import KindName
 from matgen.structures.files import Found, found, given, one_kind
@@ -92,7 +93,7 @@ def screen(
     out: str | Path | None = None,
     report: Report | None = None,
     **options: Any,
-) -> list[Row]:
+) -> Rows:
     """Return a row of verdicts for each structure, in order: `screen("cifs", properties={"band_gap": 1.5})`.
 
     Args:
@@ -103,10 +104,12 @@ def screen(
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
         options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
-            with_files, order (several rows for a partially occupied crystal, in place of one).
+            with_files, order (several rows for a partially occupied crystal, in place of one), calculator,
+            second_opinion.
 
     Returns:
-        Rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons).
+        A list of rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons);
+        notebooks show it as a table, and `.to_dataframe()` returns one.
 
     Raises:
         ConfigError: an unknown option.
@@ -129,7 +132,8 @@ def screen(
         pool = _Pool.of(jobs, executor, folder, config.device)
         done = _run(entries, named, config, folder, pool, report, in_order.append, overwrite=False)
         ranks = {row.name: row.rank for row in done.rows}
-    return [replace(row, rank=ranks[row.name]) for row in in_order]
+    ranked = (replace(row, rank=ranks[row.name]) for row in in_order)
+    return Rows(ranked, config.kind, config.more_properties)
 
 
 def _several(what: str | Path | InMemory | Iterable[str | Path | InMemory]) -> list[str | Path | InMemory]:

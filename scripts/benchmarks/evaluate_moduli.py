@@ -2,9 +2,10 @@
 
 `python scripts/benchmarks/evaluate_moduli.py --known 60 none k50 k150`: folders that `matgen design` wrote, of targets
 for moduli or thermal conductivity, and of none. Each candidate is relaxed by CHGNet in its primitive cell; its tensor
-is calculated by linear response (`shared/elasticity.py`), K and G are averages of Voigt, Reuss and Hill, the Debye
-temperature follows from them, and the conductivity from Slack's formula (`matgen/targets/slack.py`). A crystal without
-a positive tensor counts as a miss; how many of these hit the target by their response to pressure is given beside.
+is calculated by linear response (`matgen/phonons/elastic_tensor.py`), K and G are averages of Voigt, Reuss and Hill,
+the Debye temperature follows from them, and the conductivity from Slack's formula (`matgen/targets/slack.py`). A
+crystal without a positive tensor counts as a miss; how many of these hit the target by their response to pressure is
+given beside.
 
 CHGNet's moduli are too small, as its energy surface is too soft (Deng et al., npj Comput. Mater. 11, 9, 2025). With
 --known, crystals of the test split with labels are calculated too, and the median of CHGNet's modulus over the label is
@@ -14,7 +15,6 @@ Each result is appended to a file of JSON lines at once, and not calculated agai
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +25,14 @@ from typing import Any
 import torch
 from pymatgen.core import Structure
 
-from matgen.relaxation.calculators import chgnet_calculator
+from matgen.phonons.elastic_tensor import TIGHT, ElasticityError, elastic_tensor, is_positive
+from matgen.phonons.elasticity import responses
 from matgen.relaxation.symmetric import relax
 from matgen.screening.crystals import primitive_cell
 from matgen.targets.slack import debye_temperature, slack_conductivity
 from shared.crystals import crystals, true_structures
-from shared.designs import Line, designs
-from shared.elasticity import TIGHT, ElasticityError, chgnet_responses, elastic_tensor, is_positive
-from shared.measurement import read_lines, single_thread
+from shared.designs import Line, designs, kept_results
+from shared.measurement import single_thread
 from shared.page import table
 
 SMALL = 10
@@ -52,22 +52,9 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("cache/crystals.npz"))
     parser.add_argument("--print", action="store_true", help="calculate nothing: print the figures of what there is")
     asked = parser.parse_args()
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
     single_thread()
-    done = {(line["folder"], line["name"]): line for line in read_lines(asked.out)}
     wanted = [*labelled(asked.table, asked.known), *(one for folder in asked.folders for one in designs(folder))]
-    calculator = None
-    with asked.out.open("a", encoding="utf-8") as stream:
-        for line, crystal in wanted:
-            key = line["folder"], line["name"]
-            if key in done or asked.print:
-                continue
-            calculator = calculator or chgnet_calculator()
-            done[key] = line | calculated(crystal, calculator)
-            stream.write(json.dumps(done[key]) + "\n")
-            stream.flush()
-    keys = [(line["folder"], line["name"]) for line, _ in wanted]
-    print(figures([done[key] for key in keys if key in done]))
+    print(figures(kept_results(asked.out, wanted, calculated, calculate=not asked.print)))
 
 
 def labelled(path: Path, n: int) -> Iterator[tuple[Line, Structure]]:
@@ -94,7 +81,7 @@ def calculated(crystal: Structure, calculator: Any) -> Line:
     if not report.converged:
         return found | {"error": "not relaxed"}
     try:
-        tensor = elastic_tensor(relaxed, chgnet_responses(calculator.model))
+        tensor = elastic_tensor(relaxed, responses(calculator))
         if is_positive(tensor):
             found |= {"K": float(tensor.k_vrh), "G": float(tensor.g_vrh)}
         else:

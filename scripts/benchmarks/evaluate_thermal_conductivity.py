@@ -14,7 +14,6 @@ Each result is appended to a file of JSON lines at once, and not calculated agai
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -27,14 +26,13 @@ import pyarrow.parquet as pq
 import torch
 from pymatgen.core import Lattice, Structure
 
-from matgen.relaxation.calculators import chgnet_calculator
+from matgen.phonons.elastic_tensor import TIGHT, strained
 from matgen.relaxation.symmetric import relax
 from matgen.screening.crystals import primitive_cell
 from matgen.targets.slack import conductivity_of, debye_temperature
 from shared.debye import POISSON, EquationOfStateError, debye_crystal, fitted
-from shared.designs import Line, designs
-from shared.elasticity import TIGHT, strained
-from shared.measurement import read_lines, single_thread
+from shared.designs import Line, designs, kept_results
+from shared.measurement import single_thread
 from shared.page import table
 
 STRAINS = np.linspace(-0.03, 0.03, 9)
@@ -64,21 +62,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.known and asked.labels is None:
         parser.error("expected --labels beside --known: the table of the labelled crystals")
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
     single_thread()
-    done = {(line["folder"], line["name"]): line for line in read_lines(asked.out)}
     wanted = [*labelled(asked.labels, asked.known), *(one for folder in asked.folders for one in designs(folder))]
-    calculator = None
-    with asked.out.open("a", encoding="utf-8") as stream:
-        for line, crystal in wanted:
-            key = line["folder"], line["name"]
-            if key in done:
-                continue
-            calculator = calculator or chgnet_calculator()
-            done[key] = line | calculated(crystal, calculator)
-            stream.write(json.dumps(done[key]) + "\n")
-            stream.flush()
-    print(figures([done[line["folder"], line["name"]] for line, _ in wanted]))
+    print(figures(kept_results(asked.out, wanted, calculated)))
 
 
 def labelled(path: Path, n: int) -> Iterator[tuple[Line, Structure]]:

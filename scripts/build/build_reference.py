@@ -35,8 +35,9 @@ from matgen.datasets.named import row_structure
 from matgen.hull.hull import MARGIN, REFUTED, ReferenceHull, near_hull
 from matgen.hull.reference import Reference
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
+from matgen.relaxation.static import static_energy
 from matgen.structures.files import Entry
-from matgen.workflows.reference import PhaseEnergy, phase_energies, static_energy
+from matgen.workflows.reference import PhaseEnergy, phase_energies
 
 TARGET = Path(__file__).resolve().parents[2] / "matgen" / "references" / "chgnet.parquet"
 TABLES = ("mp24_le20.parquet", "mp24_gt20_on_hull.parquet")

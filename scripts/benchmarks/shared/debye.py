@@ -16,8 +16,8 @@ from numpy.polynomial import Polynomial
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+from matgen.phonons.elastic_tensor import EV_PER_A3
 from matgen.targets.slack import conductivity_of, debye_temperature
-from shared.elasticity import EV_PER_A3
 
 POISSON = 0.25
 """Assumed ratio, of a Cauchy solid."""

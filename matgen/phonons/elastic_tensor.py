@@ -10,11 +10,10 @@ some of both to be calculated: the others are their images.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from pymatgen.analysis.elasticity import ElasticTensor
-from pymatgen.core import Structure
+from pymatgen.analysis.elasticity.elastic import ElasticTensor
+from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matgen.relaxation.config import RelaxConfig
@@ -97,9 +96,14 @@ def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
     return ElasticTensor.from_voigt((tensor + tensor.T) / 2 / np.outer(FACTORS, FACTORS))
 
 
+def eigenvalues(tensor: np.ndarray) -> np.ndarray:
+    """Stiffness against any strain, rising (6,): of a tensor in Voigt's notation (6, 6), symmetrised, by Mandel's."""
+    return np.linalg.eigvalsh((tensor + tensor.T) / 2 * np.outer(FACTORS, FACTORS))
+
+
 def is_positive(tensor: ElasticTensor) -> bool:
     """Return whether any strain costs energy."""
-    return bool(np.linalg.eigvalsh(np.array(tensor.voigt) * np.outer(FACTORS, FACTORS)).min() > 0)
+    return bool(eigenvalues(np.array(tensor.voigt))[0] > 0)
 
 
 def operations(crystal: Structure) -> list[Operation]:
@@ -203,15 +207,3 @@ def inverse(constants: np.ndarray) -> np.ndarray:
     if len(hard) and values[hard].min() <= SOFT:
         raise ElasticityError(f"a mode at the zone centre has the force constant {values[hard].min():.3g} eV/Å²")
     return (vectors[:, hard] / values[hard]) @ vectors[:, hard].T if len(hard) else np.zeros_like(constants)
-
-
-def chgnet_responses(model: Any, atoms: int = 48) -> Respond:
-    """Return what calculates forces and stresses by CHGNet, as many structures at once as have so many atoms."""
-
-    def respond(cells: Sequence[Structure]) -> list[Response]:
-        graphs = [model.graph_converter(one) for one in cells]
-        found = model.predict_graph(graphs, task="efs", batch_size=max(1, atoms // len(cells[0])))
-        found = [found] if isinstance(found, dict) else found
-        return [Response(one["f"].astype(float), one["s"].astype(float)) for one in found]
-
-    return respond

@@ -1,0 +1,1 @@
+"""Results of runs in the formats of other programs: databases of ASE, OPTIMADE, entries of pymatgen, plain files."""

@@ -1,0 +1,79 @@
+"""Verdicts on the phonons and the elastic tensor of a candidate, and the files that hold them."""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from ase.calculators.calculator import BaseCalculator
+
+from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
+from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unjudged
+from matgen.phonons.config import PhononConfig
+from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
+from matgen.structures.candidate import Candidate, Verdict
+
+Found = tuple[Verdict, dict[str, str]]
+"""Verdict, and texts of files by folder and suffix."""
+
+
+def with_lattice_checks(
+    candidate: Candidate, calculator: BaseCalculator, asked: Collection[str], pressure: float = 0.0
+) -> Candidate:
+    """Add the verdicts that are asked for, and the files that hold what they follow from.
+
+    The crystal is relaxed tightly once for all. What cannot be calculated fails with the reason.
+
+    Args:
+        candidate: a crystal.
+        calculator: of the potential.
+        asked: names of `UNITS`.
+        pressure: at which the crystal is relaxed, GPa.
+    """
+    usual = PhononConfig()
+    config = replace(usual, relaxation=replace(usual.relaxation, pressure=pressure))
+    try:
+        with _gradients():
+            relaxed = relaxed_tightly(candidate.crystal, calculator, config)
+    except PhononError as error:
+        return _with(candidate, [(unjudged(str(error), name, UNITS[name]), {}) for name in UNITS if name in asked])
+    makers: dict[str, Callable[[], Found]] = {
+        PHONONS: lambda: _phonons(of_relaxed(*relaxed, calculator, config)),
+        ELASTICITY: lambda: _elasticity(tensor_of_relaxed(*relaxed, calculator)),
+    }
+    return _with(candidate, [_guarded(name, make) for name, make in makers.items() if name in asked])
+
+
+def _guarded(name: str, make: Callable[[], Found]) -> Found:
+    try:
+        with _gradients():
+            return make()
+    except PhononError as error:
+        return unjudged(str(error), name, UNITS[name]), {}
+
+
+def _phonons(found: Any) -> Found:
+    return found.verdict, {f"{PHONONS}/json": _json(found.record), f"{PHONONS}/yaml": found.yaml}
+
+
+def _elasticity(found: Any) -> Found:
+    return found.verdict, {f"{ELASTICITY}/json": _json(found.record)}
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _with(candidate: Candidate, several: list[Found]) -> Candidate:
+    verdicts = {verdict.name: verdict for verdict, _ in several}
+    files = {of: text for _, own in several for of, text in own.items()}
+    return replace(candidate, verdicts={**candidate.verdicts, **verdicts}, files={**candidate.files, **files})
+
+
+@contextmanager
+def _gradients() -> Iterator[None]:
+    """Let potentials take derivatives, even where predictions are made without."""
+    with torch.enable_grad():
+        yield

@@ -1,0 +1,52 @@
+// What was asked, in words, and what came out.
+
+import { el } from "./dom.js";
+import { date, plural } from "./format.js";
+import { candidates, material, report, targets, targetText } from "./report_data.js";
+
+const STATES = {
+  finished: null,
+  interrupted: "This run was interrupted: the report shows what was there by then.",
+  running: "This run is still working: the report shows what is there so far.",
+};
+
+function headline() {
+  if (report.headline) return report.headline;
+  const count = report.found ?? candidates.length;
+  if (report.asked) return `${count === 0 ? "No" : count} ${report.asked}`;
+  if (targets.length) return `${count === 0 ? "No" : count} ${material(count)} with ${targets.map((t) => `${t.label} ${targetText(t)}`).join(", ")}`;
+  return report.title ?? "matgen report";
+}
+
+function outcome() {
+  const parts = [];
+  const found = report.found ?? candidates.length;
+  if (report.wanted) parts.push(`${plural(found, "candidate")} found of ${report.wanted} asked for`);
+  const rejected = report.rejected?.count;
+  if (rejected) {
+    const [first] = report.rejected.reasons ?? [];
+    parts.push(`${plural(rejected, "proposal")} rejected${first ? `, most often: ${first.text} (${first.count})` : ""}`);
+  }
+  return parts.length ? `${parts.join("; ")}.` : "";
+}
+
+function notes() {
+  const run = report.run ?? {};
+  return [STATES[run.state], ...(run.notes ?? [])].filter(Boolean);
+}
+
+export function heading() {
+  const run = report.run ?? {};
+  const about = [report.command ? `matgen ${report.command}` : null, run.created ? date(run.created) : null, run.state].filter(Boolean);
+  return el(
+    "div",
+    { class: "heading" },
+    el("p", { class: "eyebrow" }, about.join(" · ")),
+    el("h1", {}, headline()),
+    outcome() ? el("p", { class: "lead" }, outcome()) : null,
+    targets.length
+      ? el("ul", { class: "targets", "aria-label": "Targets" }, targets.map((t) => el("li", {}, el("span", {}, t.label), el("strong", {}, targetText(t)))))
+      : null,
+    notes().map((text) => el("p", { class: "note", role: "note" }, text)),
+  );
+}

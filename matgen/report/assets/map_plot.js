@@ -1,0 +1,52 @@
+// Candidates among known materials.
+
+import { figure, plot } from "./figure.js";
+import { number, plural, share } from "./format.js";
+import { candidateMarks } from "./marks.js";
+import { candidate, candidates, material } from "./report_data.js";
+
+function axis(i, { method, explained }) {
+  const name = /pca/i.test(method ?? "") ? `component ${i + 1}` : `axis ${i + 1}`;
+  return explained?.[i] === undefined ? name : `${name} (${share(explained[i])} of the variance)`;
+}
+
+function drawn(map, rows, width) {
+  const known = (map.known ?? []).map(([x, y, formula]) => ({ x, y, formula }));
+  const path = (map.path ?? []).map(candidate).filter((one) => one?.map).map((one) => ({ x: one.map[0], y: one.map[1] }));
+  const drawing = plot({
+    width,
+    height: Math.max(280, Math.min(440, 0.7 * width)),
+    marginLeft: 40,
+    marginBottom: 38,
+    x: { label: axis(0, map), labelAnchor: "right", ticks: 4, nice: true },
+    y: { label: axis(1, map), ticks: 4, nice: true },
+    marks: [
+      Plot.dot(known, { x: "x", y: "y", r: 2, fill: "var(--ink-3)", fillOpacity: 0.5 }),
+      Plot.dot(rows, { x: "x", y: "y", r: 0 }), // so that the axes hold them
+      path.length > 1 ? Plot.line(path, { x: "x", y: "y", stroke: "var(--accent)", strokeDasharray: "4 3", strokeWidth: 1.5 }) : null,
+      Plot.tip(known, Plot.pointer({
+        x: "x", y: "y", title: "formula", fill: "var(--surface)", stroke: "var(--line-2)", maxRadius: 12,
+      })),
+    ],
+  });
+  return candidateMarks(drawing, rows);
+}
+
+export function mapFigure(map) {
+  const rows = candidates
+    .filter((one) => Array.isArray(one.map))
+    .map((one) => ({ id: one.id, formula: one.formula, x: one.map[0], y: one.map[1] }));
+  if (!rows.length && !map.known?.length) return null;
+  const known = map.known?.length ?? 0;
+  return figure({
+    title: "Among known materials",
+    label: `Map of ${rows.length} candidates among ${known} known ${material(known)}`,
+    draw: (width) => drawn(map, rows, width),
+    caption: `${map.method ?? "Map"}. Grey: ${plural(known, "known material")}. Choose a candidate with a click, or with Tab and the arrow keys.`,
+    table: () => ({
+      head: ["candidate", axis(0, map), axis(1, map)],
+      rows: rows.map((row) => [row.formula, number(row.x, 2), number(row.y, 2)]),
+    }),
+    interactive: true,
+  });
+}

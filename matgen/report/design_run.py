@@ -1,0 +1,162 @@
+"""The folder of `matgen design` as plain data."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matgen.generation.presets import preset_of
+from matgen.generation.request import Request
+from matgen.report.candidates import Setting, candidate_record
+from matgen.report.columns import columns, values
+from matgen.report.first_principles import first_principles
+from matgen.report.folders import RunFolder
+from matgen.report.histogram import histogram
+from matgen.report.known_hull import hull_of
+from matgen.report.lines import Lines, read_lines
+from matgen.report.options import told_options
+from matgen.report.parts import add_hulls
+from matgen.report.run_record import run_record
+from matgen.report.stages import design_stages, failure
+from matgen.report.targets import asked, read_targets, target_record
+from matgen.runtime.config import to_mapping
+from matgen.search.unit_format import REJECTED_BY
+from matgen.structures.candidate import Candidate
+from matgen.structures.record import from_record
+from matgen.structures.renamed import current_name
+from matgen.structures.run_folder import CANDIDATES, REJECTED, all_units
+from matgen.targets.target import Target
+
+Rejected = Mapping[str, Any]
+"""What a report needs of a rejected proposal."""
+
+MOST_IN_FULL = 100
+"""Candidates with structure and figures; of others, the table has a row."""
+
+
+def design_data(run: RunFolder) -> dict[str, Any]:
+    """Return the report of a design, finished or not."""
+    found: Lines[Candidate] = read_lines(run.path / CANDIDATES, from_record)
+    rejects: Lines[Rejected] = read_lines(run.path / REJECTED, _rejected)
+    candidates = found.values
+    kind = candidates[0].kind if candidates else str(run.configuration.get("kind", "crystal"))
+    targets = design_targets(run, candidates, kind)
+    hull, no_hull = hull_of(candidates, kind)
+    setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
+    data: dict[str, Any] = {
+        "schema": 1,
+        "title": f"Design of {asked(subject(run), targets)}",
+        "command": "design",
+        "kind": kind,
+        "run": _run(run, found, rejects, candidates, kind),
+        "asked": asked(subject(run), targets),
+        "found": len(candidates),
+        "wanted": run.configuration.get("search", {}).get("n"),
+        "targets": [target_record(target) for target in targets],
+        "columns": columns(candidates, targets, kind),
+        "candidates": [
+            candidate_record(one, rank, setting) | {"values": values(one)}
+            for rank, one in enumerate(candidates[:MOST_IN_FULL], start=1)
+        ],
+        "rejected": rejections(rejects.values),
+        "stages": design_stages(
+            rejects.values, len(candidates), proposals_in_units(run.path), over=run.state == "finished"
+        ),
+        "missing": {},
+    }
+    _add_histogram(data, targets, candidates, rejects.values)
+    add_hulls(data, candidates, hull, no_hull)
+    return data
+
+
+def subject(run: RunFolder) -> str:
+    """Return what was designed: crystals or molecules, and of which composition, where one was named."""
+    composition = run.configuration.get("composition", {})
+    formula = composition.get("formula") if isinstance(composition, Mapping) else ""
+    what = "molecules" if run.configuration.get("kind") == "molecule" else "crystals"
+    return f"{what} of {formula}" if formula else what
+
+
+def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -> list[Target]:
+    """Return the targets of a design."""
+    texts = run.configuration.get("targets", {})
+    units = {name: one.unit for candidate in candidates for name, one in candidate.properties.items()}
+    return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
+
+
+def rejections(records: Sequence[Rejected]) -> dict[str, Any]:
+    """Return how many proposals were rejected, and why, the most frequent reason first."""
+    counts: dict[str, int] = {}
+    for record in records:
+        text = failure(str(record[REJECTED_BY]))
+        counts[text] = counts.get(text, 0) + 1
+    reasons = [{"text": text, "count": n} for text, n in sorted(counts.items(), key=lambda item: -item[1])]
+    return {"count": len(records), "reasons": reasons}
+
+
+def proposals_in_units(folder: Path) -> int:
+    """Return the number of proposals of all finished units; the first line of each file is about the unit itself."""
+    total = 0
+    for path in all_units(folder):
+        with path.open("rb") as stream:
+            total += max(0, sum(1 for _ in stream) - 1)
+    return total
+
+
+def _add_histogram(
+    data: dict[str, Any],
+    targets: Sequence[Target],
+    candidates: Sequence[Candidate],
+    rejects: Sequence[Rejected],
+) -> None:
+    """Add the predictions of each target among all assessed proposals, and among the candidates."""
+    found = []
+    for target in targets:
+        kept = [one.properties[target.name].value for one in candidates if target.name in one.properties]
+        others = [_value(record, target.name) for record in rejects]
+        words = ("predictions for assessed proposals", "for candidates")
+        one = histogram(target, [*kept, *others], kept, words)
+        found += [one] if one is not None else []
+    if found:
+        data["histogram"], data["histograms"] = found[0], found
+    else:
+        why = "No proposal has a prediction of a target." if targets else "The run had no target of a property."
+        data["missing"]["histogram"] = why
+
+
+def _value(record: Mapping[str, Any], name: str) -> float | None:
+    prediction = record.get("properties", {}).get(name)
+    value = prediction.get("value") if isinstance(prediction, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _rejected(record: dict[str, Any]) -> Rejected:
+    """Return what a report needs of a rejected proposal."""
+    name = current_name(str(record[REJECTED_BY]))
+    return {REJECTED_BY: name, "relaxation": record["relaxation"], "properties": record["properties"]}
+
+
+def _run(
+    run: RunFolder, found: Lines[Candidate], rejects: Lines[Any], candidates: Sequence[Candidate], kind: str
+) -> dict[str, Any]:
+    """Return the part on the run itself."""
+    notes = [*found.notes, *rejects.notes]
+    if not candidates:
+        notes.append("No candidate was found; the counts below say why proposals were rejected.")
+    if len(candidates) > MOST_IN_FULL:
+        notes.append(f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown.")
+    stages = run.report.get("stages", [])
+    seconds = [stage.get("seconds", 0.0) for stage in stages if stage.get("name") == "search"]
+    usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))
+    potentials = {one.relaxation.potential for one in candidates if one.relaxation is not None}
+    return run_record(
+        run,
+        tuple(notes),
+        seconds=sum(seconds) if seconds else None,
+        options=told_options(_asked(run.configuration), usual),
+        potential=", ".join(sorted(potentials)),
+    )
+
+
+def _asked(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a reader knows as options: the sampler's are many, and explained elsewhere."""
+    return {name: value for name, value in configuration.items() if name not in {"sampler", "resources", "stages"}}

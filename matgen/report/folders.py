@@ -1,0 +1,102 @@
+"""The folder of a run: which command wrote it, and what it holds, finished or not, of this version or an older one."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from matgen.errors import UserError
+from matgen.first_principles.subjects import RESULTS as VERIFIED
+from matgen.screening.files import ROWS
+from matgen.structures.run_folder import CANDIDATES, REPORT
+
+Command = Literal["design", "screen", "evaluate", "verify"]
+
+EVALUATION, STRUCTURES, RELAXED = "evaluation.json", "structures.csv", "relaxed_*.jsonl"
+"""What `matgen evaluate` writes: figures and rows at the end, relaxations as they are done."""
+
+EXPECTED = (
+    f"a folder of `matgen design` or `matgen screen` (it holds {REPORT}), of `matgen evaluate` ({EVALUATION}) or of "
+    f"`matgen verify` ({VERIFIED}.jsonl)"
+)
+
+
+class NoRunError(UserError, ValueError):
+    """A path that is no folder of a run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that a command wrote.
+
+    Attributes:
+        path: of the folder.
+        command: that wrote it.
+        report: content of `run.json`, or of `evaluation.json`; empty if there is none, or if it cannot be read.
+        notes: what is to be known of the folder, in plain sentences.
+    """
+
+    path: Path
+    command: Command
+    report: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """How the run ended, or `running`, or `unfinished` where nothing tells."""
+        if self.command == "verify":
+            return "finished" if (self.path / f"{VERIFIED}.csv").is_file() else "unfinished"
+        if self.command == "evaluate":
+            return "finished" if self.report else "unfinished"
+        return str(self.report.get("status", "unfinished"))
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All settings of a design or a screening; empty where none are known."""
+        return _mapping(self.report.get("configuration"))
+
+
+def run_folder(path: Path) -> RunFolder:
+    """Recognise the folder of a run.
+
+    Raises:
+        NoRunError: the path is none.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.is_file() else "does not exist"
+        raise NoRunError(f"expected {EXPECTED}, got {path}, which {what}")
+    report, notes = _read(path / REPORT)
+    configuration = _mapping(report.get("configuration"))
+    if (path / ROWS).exists() or "screen" in configuration:
+        return RunFolder(path, "screen", report, notes)
+    if (path / CANDIDATES).exists() or "search" in configuration or (path / REPORT).exists():
+        return RunFolder(path, "design", report, notes)
+    if (path / EVALUATION).exists() or any(path.glob(RELAXED)):
+        figures, notes = _read(path / EVALUATION)
+        return RunFolder(path, "evaluate", figures, notes)
+    if (path / f"{VERIFIED}.jsonl").exists() or (path / f"{VERIFIED}.csv").exists():
+        return RunFolder(path, "verify", {})
+    raise NoRunError(f"expected {EXPECTED}, got {path}, which holds none of these files")
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a folder is that of a run."""
+    files = (path / name for name in (REPORT, CANDIDATES, ROWS, EVALUATION, f"{VERIFIED}.jsonl", f"{VERIFIED}.csv"))
+    return any(file.is_file() for file in files) or any(path.glob(RELAXED))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a JSON object and notes on it; an empty one if there is none."""
+    if not path.is_file():
+        return {}, ()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return {}, (f"{path.name} cannot be read ({error}): settings and state of the run are unknown.",)
+    if not isinstance(found, dict):
+        return {}, (f"{path.name} holds no JSON object: settings and state of the run are unknown.",)
+    return found, ()
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,103 @@
+"""Rows of a screening as its folder holds them: all of them quickly, and some of them whole."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matgen.generation.predictors import EVALUATOR
+from matgen.hull.hull import IMPLAUSIBLE
+from matgen.report.lines import Lines, read_lines
+from matgen.screening.files import ROWS
+from matgen.screening.row import DENSITY_ENERGY, Row, row_of
+from matgen.screening.tables import RESULTS
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A row as its record holds it; making a structure of each would take longer than all else.
+
+    Attributes:
+        record: of the row.
+    """
+
+    record: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.record["name"])
+
+    @property
+    def candidate(self) -> Mapping[str, Any] | None:
+        """The record of its structure; None for a broken file."""
+        return self.record["candidate"]
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula; empty for a broken file."""
+        return str(self.candidate["formula"]) if self.candidate else ""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the failed checks that decide, as `Row.failed`."""
+        if self.candidate is None:
+            return ("reads",)
+        verdicts = self.candidate["verdicts"].items()
+        return tuple(name for name, one in verdicts if not one["passed"] and not name.startswith(f"target_{EVALUATOR}"))
+
+    @property
+    def passed(self) -> bool:
+        """Whether no deciding check fails."""
+        return not self.failed
+
+    def check_value(self, name: str) -> float | None:
+        """Return the value of a check; None where there is none."""
+        verdict = self.candidate["verdicts"].get(name) if self.candidate else None
+        return verdict["value"] if verdict else None
+
+    def property_value(self, name: str) -> float | None:
+        """Return the predicted value of a property; None where there is none."""
+        predicted = self.candidate["properties"].get(name) if self.candidate else None
+        return predicted["value"] if predicted else None
+
+    @property
+    def merit(self) -> tuple[bool, int, float, float]:
+        """Key by which rows are sorted before the screening ranks them, as `matgen.screening.ranking.merit`."""
+        if self.candidate is None:
+            return True, 0, 0.0, 0.0
+        height = self.check_value("hull")
+        density = self.candidate["energies"].get(DENSITY_ENERGY)
+        if height is None or height < -IMPLAUSIBLE:
+            height = math.inf
+        return False, len(self.failed), height, math.inf if density is None else density
+
+    def whole(self) -> Row:
+        """Return the row with its structure."""
+        return row_of(dict(self.record))
+
+
+def screened_rows(folder: Path) -> tuple[Lines[Screened], bool]:
+    """Return the rows of a screening, best first, and whether they are those of the final ranking."""
+    ranked = folder / f"{RESULTS}.jsonl"
+    final = ranked.is_file() and ranked.stat().st_mtime >= _modified(folder / ROWS)
+    found = read_lines(ranked if final else folder / ROWS, _screened)
+    if not final:
+        found.values = sorted(_last_of_each(found.values), key=lambda row: row.merit)
+    return found, final
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime if path.is_file() else 0.0
+
+
+def _screened(record: dict[str, Any]) -> Screened:
+    row = Screened(record)
+    _ = row.merit, row.name  # which say at once whether the record is one
+    return row
+
+
+def _last_of_each(rows: list[Screened]) -> Iterator[Screened]:
+    """Yield the last row of each name: a file that was changed is screened anew."""
+    yield from {row.name: row for row in rows}.values()
