@@ -171,7 +171,7 @@ def test_serve_lists_runs_and_shows_their_pages(runs: Path) -> None:
         status, page = asked(connection, "/run/one")
         assert status == 200
         assert "NaCl" in page
-        assert 'http-equiv="refresh"' not in page
+        assert '<meta http-equiv="refresh"' not in page
         assert asked(connection, "/run/deep/%3Cb%3Etwo")[0] == 200
 
 
@@ -217,7 +217,7 @@ def test_serve_makes_a_page_again_when_its_run_has_grown(runs: Path) -> None:
     with_report(runs / "one", status="running")
     with served(runs) as connection:
         first = asked(connection, "/run/one")[1]
-        assert 'http-equiv="refresh"' in first
+        assert '<meta http-equiv="refresh"' in first
         assert asked(connection, "/run/one")[1] == first
         with (runs / "one" / CANDIDATES).open(encoding="utf-8") as stream:
             record = json.loads(stream.readline()) | {"name": "grown"}

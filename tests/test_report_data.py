@@ -265,7 +265,7 @@ def test_targets_of_another_version_are_left_out() -> None:
 def test_rows_beyond_the_first_stay_within_their_size() -> None:
     rows = [
         {"id": f"file{i}.cif", "formula": "NaCl", "accepted": True, "values": {"gap": 1.23456789}}
-        for i in range(40_000)
+        for i in range(60_000)
     ]
     found, left = packed(rows, ["gap", "nothing"])
     assert found["keys"] == ["id", "formula", "accepted", "gap", "nothing"]

@@ -23,15 +23,16 @@ from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
 from matgen.targets.target import Target
 
-MOST_IN_FULL = 100
-"""Rows with structure and figures, the best; of others, the table has a row."""
+MOST_IN_FULL, FEWER, MANY = 100, 60, 5000
+"""Rows with structure and figures, the best; fewer of more than `MANY`, so that the table has room for the others."""
 
 
 def screen_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of a screening, finished or not."""
     found, ranked = screened_rows(run.path)
     rows = found.values
-    whole = [row.whole() for row in rows[:MOST_IN_FULL]]
+    n_full = MOST_IN_FULL if len(rows) <= MANY else FEWER
+    whole = [row.whole() for row in rows[:n_full]]
     candidates = [row.candidate for row in whole if row.candidate is not None]
     kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
@@ -40,7 +41,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     hull, no_hull = hull_of(candidates, kind, file, _potential(whole))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     shown = columns(candidates, targets, kind)
-    rest, left = packed((_short_row(row, shown) for row in rows[MOST_IN_FULL:]), _keys(shown))
+    rest, left = packed((_short_row(row, shown) for row in rows[n_full:]), _keys(shown))
     passed = sum(row.passed for row in rows)
     things = "molecules" if kind == "molecule" else "crystals"
     data: dict[str, Any] = {
@@ -49,7 +50,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
         "headline": f"{len(rows)} structures screened, {passed} pass every check",
         "command": "screen",
         "kind": kind,
-        "run": _run(run, [*found.notes, *_notes(rows, left, ranked=ranked)], whole),
+        "run": _run(run, [*found.notes, *_notes(rows, n_full, left, ranked=ranked)], whole),
         "targets": [target_record(target) for target in targets],
         "columns": shown,
         "candidates": [_record(row, rank, setting) for rank, row in enumerate(whole, start=1)],
@@ -139,14 +140,14 @@ def _add_histograms(data: dict[str, Any], targets: Sequence[Target], rows: Seque
         data["missing"]["histogram"] = why
 
 
-def _notes(rows: Sequence[Screened], left: int, *, ranked: bool) -> list[str]:
+def _notes(rows: Sequence[Screened], n_full: int, left: int, *, ranked: bool) -> list[str]:
     notes = []
     if not rows:
         notes.append("No structure has been screened yet.")
     elif not ranked:
         notes.append("The final ranking is not made yet: rows are sorted as they are, and repetitions are not marked.")
-    if len(rows) > MOST_IN_FULL:
-        notes.append(f"The best {MOST_IN_FULL} of {len(rows)} structures are shown in full, the others in the table.")
+    if len(rows) > n_full:
+        notes.append(f"The best {n_full} of {len(rows)} structures are shown in full, the others in the table.")
     if left:
         notes.append(f"The last {left} rows do not fit into this page; results.csv has all.")
     return notes
