@@ -90,7 +90,7 @@ def open_page(browsers: Browsers, tmp_path: Path) -> Iterator[Open]:
         context.close()
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "blob:", "data:"))] == []
-    assert len([url for url in requests if url.startswith("file:")]) == len(contexts)
+    assert {url.split("#")[0] for url in requests if url.startswith("file:")} <= {(tmp_path / "report.html").as_uri()}
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,7 @@ def test_every_figure_has_a_table_that_says_the_same(open_page: Open, data: dict
 
 
 def test_a_powder_peak_of_rock_salt_is_labelled(open_page: Open, data: dict[str, Any]) -> None:
-    salt = next(one for one in example(73)["candidates"] if one["name"].startswith("NaCl"))
-    page = open_page({**data, "candidates": [salt]})
+    page = open_page({**data, "candidates": example(2, "NaCl*")["candidates"][:1]})
     figure = page.locator("figure", has_text="Powder pattern")
     assert "(2 0 0) at 31.7" in figure.locator("figcaption").inner_text()
 
@@ -196,8 +195,8 @@ def test_missing_values_come_last_in_both_directions(open_page: Open, data: dict
 
 def test_words_filter_by_formula_and_name(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(data)
-    page.locator("#search").fill("zincblende")
-    names = {one["id"] for one in data["candidates"] if "zincblende" in one["name"]}
+    page.locator("#search").fill("wurtzite")
+    names = {one["id"] for one in data["candidates"] if "wurtzite" in one["name"]}
     assert names
     assert set(shown_ids(page)) == names
     assert f"{len(names)} of 12" in page.locator("#section-candidates").inner_text()
@@ -265,7 +264,6 @@ def test_choosing_a_row_shows_the_candidate_and_names_it_in_the_address(open_pag
     assert page.evaluate("document.activeElement.id") == "detail-title"
     page.reload()
     assert page.locator("#detail-title").inner_text().replace("\n", "") == other["formula"]
-    page.context.set_extra_http_headers({})
 
 
 def test_two_to_four_are_compared(open_page: Open, data: dict[str, Any]) -> None:
@@ -600,8 +598,8 @@ def test_a_cell_of_rock_salt_is_drawn_with_the_atoms_on_its_faces(bare: Page) ->
 
 
 def test_titanium_in_strontium_titanate_has_an_octahedron_and_strontium_a_cuboctahedron(open_page: Open) -> None:
-    data = example(73)
-    perovskite = next(one for one in data["candidates"] if one["formula"] == "SrTiO3")
+    data = example(2, "SrTiO3*")
+    perovskite = data["candidates"][0]
     page = open_page({**data, "candidates": [perovskite]})
     structure = json.dumps(perovskite["structure"])
     for symbol, corners, faces in (("Ti", 6, 8), ("Sr", 12, 14)):
