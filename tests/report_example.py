@@ -147,9 +147,9 @@ def hull_of(system: list[str], one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def example(n: int = 12) -> dict[str, Any]:
-    """A report of a design with n candidates."""
-    paths = sorted(TEXTBOOK.glob("*.cif"))
+def example(n: int = 12, pattern: str = "*.cif") -> dict[str, Any]:
+    """A report of a design with n candidates, from the textbook files of this pattern in turn."""
+    paths = sorted(TEXTBOOK.glob(pattern))
     candidates = [candidate(i, paths[i % len(paths)]) for i in range(n)]
     candidates[0] = with_all(candidates[0])
     before = [0.05 * i for i in range(80)]

@@ -20,7 +20,7 @@ import { stillPanel, viewerPanel } from "./viewer_panel.js";
 import { waterfall } from "./waterfall.js";
 
 function title(one) {
-  const size = one.n_atoms ? `${plural(one.n_atoms, "atom")}${one.lattice ? " in the cell" : ""}` : null;
+  const size = one.n_atoms ? `${plural(one.n_atoms, "atom")}${one.lattice ? " in the primitive cell" : ""}` : null;
   const named = one.name && one.name !== one.formula && one.name !== one.id ? one.name : null;
   return [
     el("h3", { id: "detail-title", tabindex: -1 }, formula(one.formula ?? one.name ?? one.id)),

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { date, plural } from "./format.js";
-import { candidates, material, report, targets, targetText } from "./report_data.js";
+import { candidates, found, material, report, targets, targetText } from "./report_data.js";
 
 const STATES = {
   finished: null,
@@ -20,12 +20,11 @@ function headline() {
 
 function outcome() {
   const parts = [];
-  const found = report.found ?? candidates.length;
-  if (report.wanted) parts.push(`${plural(found, "candidate")} found of ${report.wanted} asked for`);
+  if (report.wanted) parts.push(`${plural(report.found ?? candidates.length, "candidate")} found of ${report.wanted} asked for`);
   const rejected = report.rejected?.count;
   if (rejected) {
     const [first] = report.rejected.reasons ?? [];
-    parts.push(`${plural(rejected, "proposal")} rejected${first ? `, most often: ${first.text} (${first.count})` : ""}`);
+    parts.push(`${found ? `${plural(rejected, "proposal")} rejected` : `${rejected} did not pass`}${first ? `, most often: ${first.text} (${first.count})` : ""}`);
   }
   return parts.length ? `${parts.join("; ")}.` : "";
 }

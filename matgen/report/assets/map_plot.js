@@ -1,13 +1,20 @@
 // Candidates among known materials.
 
 import { figure, plot } from "./figure.js";
-import { number, plural, share } from "./format.js";
+import { isNumber, number, share, whole } from "./format.js";
 import { candidateMarks } from "./marks.js";
 import { candidate, candidates, material } from "./report_data.js";
 
 function axis(i, { method, explained }) {
   const name = /pca/i.test(method ?? "") ? `component ${i + 1}` : `axis ${i + 1}`;
   return explained?.[i] === undefined ? name : `${name} (${share(explained[i])} of the variance)`;
+}
+
+// Most of the points: a few far ones would press all others together.
+function middle(known, rows, key) {
+  const all = d3.sort(known.map((d) => d[key]));
+  const ends = [d3.quantileSorted(all, 0.005), d3.quantileSorted(all, 0.995), ...rows.map((row) => row[key])];
+  return d3.extent(ends.filter(isNumber));
 }
 
 function drawn(map, rows, width) {
@@ -18,10 +25,10 @@ function drawn(map, rows, width) {
     height: Math.max(280, Math.min(440, 0.7 * width)),
     marginLeft: 40,
     marginBottom: 38,
-    x: { label: axis(0, map), labelAnchor: "right", ticks: 4, nice: true },
-    y: { label: axis(1, map), ticks: 4, nice: true },
+    x: { domain: middle(known, rows, "x"), label: axis(0, map), labelAnchor: "right", ticks: 4, nice: true },
+    y: { domain: middle(known, rows, "y"), label: axis(1, map), ticks: 4, nice: true },
     marks: [
-      Plot.dot(known, { x: "x", y: "y", r: 2, fill: "var(--ink-3)", fillOpacity: 0.5 }),
+      Plot.dot(known, { x: "x", y: "y", r: 2, fill: "var(--ink-3)", fillOpacity: 0.5, clip: true }),
       Plot.dot(rows, { x: "x", y: "y", r: 0 }), // so that the axes hold them
       path.length > 1 ? Plot.line(path, { x: "x", y: "y", stroke: "var(--accent)", strokeDasharray: "4 3", strokeWidth: 1.5 }) : null,
       Plot.tip(known, Plot.pointer({
@@ -42,7 +49,7 @@ export function mapFigure(map) {
     title: "Among known materials",
     label: `Map of ${rows.length} candidates among ${known} known ${material(known)}`,
     draw: (width) => drawn(map, rows, width),
-    caption: `${map.method ?? "Map"}. Grey: ${plural(known, "known material")}. Choose a candidate with a click, or with Tab and the arrow keys.`,
+    caption: `${map.method ?? "Map"}. Grey: ${whole(known)} known ${material(known)}; the farthest hundredth may lie outside. ${map.hint ?? ""} Choose a point with a click, or with Tab and the arrow keys.`,
     table: () => ({
       head: ["candidate", axis(0, map), axis(1, map)],
       rows: rows.map((row) => [row.formula, number(row.x, 2), number(row.y, 2)]),

@@ -61,6 +61,14 @@ export function targetOf(key) {
   return targets.find((target) => target.name === key) ?? null;
 }
 
+// A design finds candidates among proposals; the other commands are given structures.
+export const found = report.command === "design";
+
+export function things(count) {
+  const one = found ? "candidate" : "structure";
+  return count === 1 ? one : `${one}s`;
+}
+
 export function material(count) {
   const one = report.kind === "molecule" ? "molecule" : "crystal";
   return count === 1 ? one : `${one}s`;

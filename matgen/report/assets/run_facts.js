@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { date, seconds, whole } from "./format.js";
-import { report } from "./report_data.js";
+import { found, report } from "./report_data.js";
 
 function fact(label, found) {
   return found === null || found === undefined || found === "" ? null : [el("dt", {}, label), el("dd", {}, found)];
@@ -41,7 +41,7 @@ export function reasons(rejected) {
   return el(
     "div",
     { class: "figure" },
-    el("h3", { class: "figure-title" }, "Why proposals were rejected"),
+    el("h3", { class: "figure-title" }, found ? "Why proposals were rejected" : "Why structures did not pass"),
     el(
       "ul",
       { class: "reasons" },

@@ -5,13 +5,13 @@ import { candidateTable } from "./candidate_table.js";
 import { compareStrip } from "./compare.js";
 import { detail } from "./detail.js";
 import { el } from "./dom.js";
-import { plural } from "./format.js";
+import { whole } from "./format.js";
 import { histograms } from "./histogram.js";
 import { hullChoice } from "./hull_figure.js";
 import { mapFigure } from "./map_plot.js";
 import { dataTable } from "./figure.js";
 import { metricsFigure, metricsTable } from "./metrics_plot.js";
-import { candidates, report } from "./report_data.js";
+import { candidates, found, report, things } from "./report_data.js";
 import { reasons, runFacts } from "./run_facts.js";
 import { sankeyFigure } from "./sankey.js";
 import { state, subscribe } from "./store.js";
@@ -33,7 +33,7 @@ function candidateSection() {
   cards.append(candidateCards());
   const say = () => {
     const [shown, all] = [state.shown.length, candidates.length];
-    count.textContent = shown === all ? `All ${plural(all, "candidate")}` : shown ? `${shown} of ${plural(all, "candidate")}` : "No candidate fits these filters.";
+    count.textContent = shown === all ? `All ${whole(all)} ${things(all)}` : shown ? `${whole(shown)} of ${whole(all)} ${things(all)}` : `No ${things(1)} fits these filters.`;
   };
   const view = () => {
     table.hidden = state.view !== "table";
@@ -76,7 +76,7 @@ function metrics() {
 
 const SECTIONS = [
   { id: "section-metrics", short: "Figures", title: "Figures of the set", make: metrics },
-  { id: "section-candidates", short: "Candidates", title: "Candidates", make: candidateSection },
+  { id: "section-candidates", short: found ? "Candidates" : "Structures", title: found ? "Candidates" : "Structures", make: candidateSection },
   { id: "section-overview", short: "Overview", title: "The whole run", make: overview },
   { id: "section-hulls", short: "Hulls", title: "Stability among known phases", make: hulls },
   { id: "section-run", short: "Run", title: "How this was made", make: runFacts },

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { isNumber, number, seconds, share, whole } from "./format.js";
-import { candidates, passesAll, report, targets, value } from "./report_data.js";
+import { candidates, found, passesAll, report, targets, value } from "./report_data.js";
 
 function tile(label, figure, more) {
   return el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, el("span", { class: "figure-large" }, figure), el("span", { class: "more" }, more ?? "")));
@@ -10,27 +10,27 @@ function tile(label, figure, more) {
 
 function counts() {
   const good = candidates.filter(passesAll).length;
-  return tile("Candidates", String(candidates.length), `${good} pass every check`);
+  return tile(found ? "Candidates" : "Structures", whole(candidates.length), `${good} pass every check`);
 }
 
 function tried() {
   const rejected = report.rejected?.count;
-  if (!isNumber(rejected)) return null;
+  if (!found || !isNumber(rejected)) return null;
   const all = rejected + candidates.length;
   return tile("Proposals", whole(all), `${share(candidates.length / all)} became candidates`);
 }
 
 function atTarget(target) {
-  const found = candidates.map((one) => value(one, target.name)).filter(isNumber);
-  if (!found.length) return null;
-  return tile(target.label, `${number(d3.median(found), 2)} ${target.unit ?? ""}`, `median; from ${number(d3.min(found), 2)} to ${number(d3.max(found), 2)}`);
+  const known = candidates.map((one) => value(one, target.name)).filter(isNumber);
+  if (!known.length) return null;
+  return tile(target.label, `${number(d3.median(known), 2)} ${target.unit ?? ""}`, `median; from ${number(d3.min(known), 2)} to ${number(d3.max(known), 2)}`);
 }
 
 function stability() {
-  const found = candidates.map((one) => one.decomposition?.e_above_hull ?? value(one, "e_above_hull")).filter(isNumber);
-  if (!found.length) return null;
-  const stable = found.filter((energy) => energy <= 0).length;
-  return tile("On or below the hull", `${stable} of ${found.length}`, `lowest ${number(d3.min(found), 3)} eV/atom`);
+  const energies = candidates.map((one) => one.decomposition?.e_above_hull ?? value(one, "e_above_hull")).filter(isNumber);
+  if (!energies.length) return null;
+  const stable = energies.filter((energy) => energy <= 0).length;
+  return tile("On or below the hull", `${stable} of ${energies.length}`, `lowest ${number(d3.min(energies), 3)} eV/atom`);
 }
 
 function effort() {
