@@ -28,7 +28,6 @@ from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
 
-
 FEW = 4
 """Structures of a chunk with phonons or elasticity, which take so long that an interrupt should lose few."""
 
