@@ -173,7 +173,7 @@ def phonons(
 
 
 def of_relaxed(crystal: Structure, report: Relaxation, calculator: BaseCalculator, config: PhononConfig) -> Phonons:
-    """Return the phonons of a primitive cell that the calculator has relaxed, in a larger supercell where the first is uncertain.
+    """Return the phonons of a relaxed primitive cell, in a larger supercell where the first one leaves it uncertain.
 
     Raises:
         PhononError: the cell is too large, or the potential gives no forces.

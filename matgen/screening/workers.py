@@ -15,7 +15,7 @@ Workers = Callable[[Iterable[Chunk[Found]], ScreenConfig], Iterator[list[Row]]]
 
 
 START, EACH, EACH_RELAXED = 300.0, 60.0, 1800.0
-"""Seconds that a worker has to load the networks, and for each structure as given or relaxed, before it is stopped."""
+"""Seconds that a worker has to load the networks, and for each structure as given, or with a relaxation or phonons."""
 
 
 def given_up(found: Found, reason: str) -> Row:
@@ -25,7 +25,8 @@ def given_up(found: Found, reason: str) -> Row:
 
 def seconds_for(n: int, config: ScreenConfig) -> float:
     """Return the time in which so many structures must be done, s."""
-    return START + n * (EACH if config.relax == NONE else EACH_RELAXED)
+    quick = config.relax == NONE and not config.lattice_checks
+    return START + n * (EACH if quick else EACH_RELAXED)
 
 
 def here(chunks: Iterable[Chunk[Found]], config: ScreenConfig) -> Iterator[list[Row]]:

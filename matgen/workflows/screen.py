@@ -28,6 +28,9 @@ from matgen.structures.passed_over import files_passed_over
 from matgen.structures.run_report import identity
 from matgen.workflows.folder_name import folder_name
 
+FEW = 4
+"""Structures of a chunk with phonons or elasticity, which take so long that an interrupt should lose few."""
+
 
 @dataclass(frozen=True)
 class Screening:
@@ -186,6 +189,7 @@ def _run(
     with Journal(folder, run_info(config, named), kind=config.kind, more=more, overwrite=overwrite) as journal:
         ordered = OrderedRows(journal, report or Silence(), known)
         size = batching(config.device).slots if config.relax != NONE else BATCH
+        size = min(size, FEW) if config.lattice_checks else size
         waiting = journal.at_work.noted(unknown_chunks(ordered, chunks(entries, size, pool.jobs)))
         for some in pool.workers(waiting, config):
             ordered.put(journal.write(some))
