@@ -14,7 +14,8 @@ from matgen.screening.config import ScreenConfig
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.content import is_recognised
 from matgen.structures.crystal_formats import clean, read_extxyz
-from matgen.structures.files import files_below, found, one_kind, read_structures
+from matgen.structures.files import found, one_kind, read_structures
+from matgen.structures.folder_walk import files_below
 from matgen.structures.formats import Piece
 from matgen.structures.molecule_formats import read_molecule_xyz
 from matgen.structures.operations import parsed

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "reliability"))
 
-from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.compared_crystals import of_structure
+from fuzz.explanations import explained
+from fuzz.independent_readers import CIF_READERS, by_others
 from fuzz.mutations import COMMON, RARE, mutated
 from matgen.cli.common import to_stderr
 from matgen.relaxation.symmetric import relax

@@ -162,3 +162,26 @@ def test_labels_of_molecules(tmp_path: Path, name: str) -> None:
     first, second = read_structures([tmp_path / name], None)
     assert (first.template, first.given) == ("CCO", {"batch": 702, "logp": -0.31})
     assert second.given == {"batch": "007", "logp": "x"}
+
+
+def res(title: str) -> str:
+    """Rock salt as AIRSS writes it."""
+    return (
+        f"TITL {title}\nREM\nCELL 1.54180 2.97692 2.97692 2.97692 60 60 60\nLATT -1\nSFAC Mg O\n"
+        "Mg 1 0.0 0.0 0.0 1.0\nO 2 0.5 0.5 0.5 1.0\nEND\n"
+    )
+
+
+def test_the_title_of_airss_becomes_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.res").write_text(res("MgO-1-2 10.0 18.65 -11.25e0 0.00 -0.01 2 (Fm-3m) n - 17"), encoding="utf-8")
+    numbers = {"pressure": 10.0, "volume": 18.65, "enthalpy": -11.25, "spin": 0.0, "absolute_spin": -0.01}
+    found = one(tmp_path / "a.res").given
+    assert found == numbers | {"title": "MgO-1-2", "n_ions": 2, "symmetry": "Fm-3m", "copies": 17}
+
+
+@pytest.mark.parametrize(
+    "title", ["", "MgO in Fm-3m", "MgO 10.0 18.65 -11.25", "x 1 2 3 4 5 6 7 (P1) n", "x " + "9" * 200_000]
+)
+def test_other_titles_of_res_files_are_no_labels(title: str, tmp_path: Path) -> None:
+    (tmp_path / "a.res").write_text(res(title), encoding="utf-8")
+    assert one(tmp_path / "a.res").given == {}

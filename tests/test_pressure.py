@@ -223,6 +223,12 @@ def test_screening_at_a_pressure_has_no_hull_and_ranks_each_formula_by_enthalpy(
     ):
         with pytest.raises(ScreenError, match=complaint):
             ScreenConfig(relaxation=pressed, **options)  # type: ignore[arg-type]
+    for named in (
+        {"max_ehull": 0.1},
+        {"reference": "shipped"},
+    ):  # the defaults, which say nothing unless they are given
+        with pytest.raises(ScreenError, match=f"expected no {next(iter(named))} beside a pressure of 40 GPa"):
+            screen([B1], relax="chgnet", relaxation={"pressure": 40.0}, **named)
     rows = screen([B1, B2, POTASSIUM], relax="chgnet", relaxation={"pressure": 40.0})
     shown = [cells(row) for row in rows]
     assert [one["pressure"] for one in shown] == [40.0] * 3

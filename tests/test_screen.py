@@ -29,6 +29,7 @@ from matgen.novelty.crystals import KnownIndex
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.relaxation.symmetric import relax
 from matgen.runtime.config import ConfigError
+from matgen.runtime.devices import DeviceError
 from matgen.runtime.processes import TRIES, Chunk
 from matgen.screening.assess import LARGEST, assess
 from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
@@ -659,3 +660,11 @@ def test_workers_here_are_workers(folder: Path) -> None:
     entries = list(found([folder]))
     parts: Iterator[list[Row]] = here([Chunk(tuple(entries[:3])), Chunk(tuple(entries[3:]))], CHEAP)
     assert [row.name for rows in parts for row in rows] == [entry.name for entry in entries]
+
+
+@pytest.mark.parametrize("device", ["-inf", "gpu", "cuda:", "cuda:x", "", "cpu "])
+def test_a_device_that_no_machine_has_is_refused_beside_an_executor(device: str, tmp_path: Path) -> None:
+    """Workers may have a GPU that this machine lacks, but none has a device of such a name."""
+    with pytest.raises(DeviceError, match="expected a device as cpu, cuda, or cuda:1"):
+        matgen.screen(tmp_path, device=device, kind="crystal", executor="local", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

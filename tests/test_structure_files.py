@@ -20,7 +20,10 @@ from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
+from typer.testing import CliRunner
 
+from matgen.cli import app
+from matgen.structures import folder_walk
 from matgen.structures.candidate import Candidate
 from matgen.structures.cif import cif_text, read_cif
 from matgen.structures.files import Entry, MissingPathError, found, read, read_structures
@@ -324,3 +327,28 @@ def test_a_path_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path
         read_structures([tmp_path / "a.cif", tmp_path / "b.cif"])
     (tmp_path / "bare").mkdir()
     assert "holds no file" in one(tmp_path / "bare").error
+
+
+def test_a_folder_of_hardly_any_structure_is_not_searched_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_walk, "OTHERS", 50)
+    (tmp_path / "a").mkdir()
+    for index in range(60):
+        (tmp_path / "a" / f"{index}.log").write_text("no structure", encoding="utf-8")
+    with pytest.raises(folder_walk.TooManyOthersError, match=r"where 0 of the first 51 files may hold one; name the"):
+        list(folder_walk.files_below(tmp_path))
+    answer = CliRunner().invoke(app, ["screen", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert answer.exit_code == 2
+    assert "expected a folder of structures" in answer.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_calculations_with_many_files_each_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_walk, "OTHERS", 50)
+    for run in range(8):
+        (tmp_path / f"{run}").mkdir()
+        (tmp_path / f"{run}" / "POSCAR").write_text("", encoding="utf-8")
+        for index in range(15):
+            (tmp_path / f"{run}" / f"{index}.log").write_text("no structure", encoding="utf-8")
+    assert len(list(folder_walk.files_below(tmp_path))) == 8

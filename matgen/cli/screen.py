@@ -127,15 +127,14 @@ def screen(
     properties = requested(bandgap, targets or [], gap=gap)
     with user_errors_as_one_line():
         from matgen.phonons.asked import time_text
-        from matgen.runtime.config import from_mapping
         from matgen.runtime.processes import usable_cores
-        from matgen.screening.config import ScreenConfig
+        from matgen.screening.config import config_of
         from matgen.workflows.screen import default_folder, kind_of_files
 
         options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         options |= {"properties": properties, "kind": kind or kind_of_files(paths)}
         options |= {} if files is None else {"with_files": files}
-        config = from_mapping(ScreenConfig, options)
+        config = config_of(options)
         folder = out or default_folder(config, paths)
         if took := time_text(config.lattice_checks, config.calculator):
             to_stderr(took)

@@ -9,7 +9,8 @@ from matgen.errors import UserError
 from matgen.runtime.config import did_you_mean
 from matgen.runtime.json_lines import read_json_lines
 from matgen.structures.candidate import KindName, Material, kind_of
-from matgen.structures.files import Entry, MixedKindsError, files_below, given, read, read_structures
+from matgen.structures.files import Entry, MixedKindsError, given, read, read_structures
+from matgen.structures.folder_walk import files_below
 from matgen.structures.in_memory import InMemory
 from matgen.structures.record import from_record
 from matgen.structures.renamed import current_names

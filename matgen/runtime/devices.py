@@ -1,5 +1,6 @@
 """Devices of tensors. New tensors are created on the device of their inputs, so little code needs a device argument."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, wraps
@@ -17,6 +18,16 @@ CPU = torch.device("cpu")
 
 class DeviceError(UserError, ValueError):
     """A device that does not exist, or on which the models cannot run."""
+
+
+def check_device_name(name: str) -> None:
+    """Check that a name may be one of a device of some machine: `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    if re.fullmatch(r"cpu|cuda(:\d{1,4})?", name) is None:
+        raise DeviceError(f"expected a device as cpu, cuda, or cuda:1, got {name!r}; choose one of these")
 
 
 def find_device(name: str) -> torch.device:

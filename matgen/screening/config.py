@@ -1,6 +1,7 @@
 """Settings of a screening, and what makes up its identity."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from matgen.novelty import index_file, molecules
 from matgen.phonons.asked import ELASTICITY, PHONONS, check_asked
 from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file
 from matgen.relaxation.config import RelaxConfig
-from matgen.runtime.config import check_least, to_mapping
+from matgen.runtime.config import check_least, from_mapping, to_mapping
 from matgen.structures.candidate import KindName
 from matgen.structures.run_report import RunInfo
 from matgen.targets.properties import Property
@@ -205,6 +206,23 @@ class ScreenConfig:
     def target_intervals(self) -> dict[str, Interval]:
         """The interval in which each property with a target must lie, by name."""
         return intervals(self.targets)
+
+
+def config_of(options: Mapping[str, Any]) -> ScreenConfig:
+    """Return the settings of options that were given, which say more than settings: a default may be among them.
+
+    Raises:
+        ScreenError: a limit above the hull is given at a pressure, where there is no hull.
+        ConfigError: an unknown option, or one out of its range.
+    """
+    config = from_mapping(ScreenConfig, dict(options))
+    pressure = config.relaxation.pressure
+    if pressure and (given := [name for name in ("max_ehull", "reference") if options.get(name, NONE) != NONE]):
+        raise ScreenError(
+            f"expected no {' or '.join(given)} beside a pressure of {pressure:g} GPa: enthalpies cannot be compared "
+            "with the hull of 0 GPa; leave it out"
+        )
+    return config
 
 
 def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:

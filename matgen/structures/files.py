@@ -28,8 +28,9 @@ from matgen.runtime.csv_lines import writable
 from matgen.structures.archives import is_archive, members
 from matgen.structures.broken import READER_ERRORS, BrokenStructureError
 from matgen.structures.candidate import KindName, Material, as_crystal, as_molecule, kind_of
-from matgen.structures.content import HEAD, format_of_stream, is_recognised
+from matgen.structures.content import HEAD, format_of_stream
 from matgen.structures.faithful import Faithfulness
+from matgen.structures.folder_walk import files_below, is_known, without_gz
 from matgen.structures.formats import Piece, format_of, likely_kind
 from matgen.structures.ids import id_in_label, id_of
 from matgen.structures.in_memory import InMemory, pieces_in_memory
@@ -133,6 +134,7 @@ def read_structures(paths: Iterable[Path], kind: KindName | None = "crystal") ->
 
     Raises:
         MissingPathError: a path does not exist; raised before anything is read.
+        TooManyOthersError: a folder of very many files of which hardly any holds a structure.
     """
     return (read(one, kind) for one in found(paths))
 
@@ -235,25 +237,6 @@ def _labels(named: list[Path]) -> list[str]:
             depth[i] += 1
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files of known formats, by name or content, in alphabetical order; at the end folders that are closed."""
-    closed: list[Path] = []
-    for root, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(root) / name for name in sorted(files) if not name.startswith("."))
-        yield from (file for file in paths if _known(file.name) or is_recognised(file))
-    yield from closed
-
-
-def _known(name: str) -> bool:
-    plain = name.lower().removesuffix(".gz")
-    return not name.startswith(".") and (is_archive(name) or is_archive(plain) or format_of(_plain(name)) is not None)
-
-
-def _plain(name: str) -> str:
-    return name[:-3] if name.lower().endswith(".gz") else name
-
-
 def _of_file(file: Path, label: str) -> Iterator[Found]:
     if reason := not_regular(file):
         yield _broken(reason, label, str(file))
@@ -308,14 +291,14 @@ def is_read(name: str, stream: IO[bytes] | None) -> bool:
     """Return whether a member of an archive holds structures by its name, or else by its content."""
     if name.startswith(("__MACOSX/", ".")) or "/." in name or stream is None:
         return False
-    return _known(name.rpartition("/")[2]) or format_of_stream(stream) is not None
+    return is_known(name.rpartition("/")[2]) or format_of_stream(stream) is not None
 
 
 def _of_stream(
     name: str, stream: IO[bytes], label: str, path: str, size: int, packed: int = 0, *, in_archive: bool = False
 ) -> Iterator[Found]:
     """Yield the structures of a file, up to where it is damaged or too large."""
-    form = format_of(_plain(name)) or format_of_stream(stream)
+    form = format_of(without_gz(name)) or format_of_stream(stream)
     if form is None:
         yield _broken(f"expected {FORMATS_TEXT}; name and content of this file tell none", label, path)
         return

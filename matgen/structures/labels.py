@@ -33,6 +33,14 @@ INNER = ("data", "attributes", "key_value_pairs", "properties")
 """Keys of objects whose own keys are labels too."""
 
 NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d{0,14})(?:\.\d{0,17})?|\.\d{1,17})(?:[eE][-+]?\d{1,3})?")
+VALUE = r"[-+]?(?:\d{1,15}(?:\.\d{0,17})?|\.\d{1,17})(?:[eE][-+]?\d{1,3})?"
+AIRSS_TITLE = re.compile(
+    rf"(?mi)^TITL[ \t]+(?P<title>\S+)[ \t]+(?P<pressure>{VALUE})[ \t]+(?P<volume>{VALUE})[ \t]+(?P<enthalpy>{VALUE})"
+    rf"[ \t]+(?P<spin>{VALUE})[ \t]+(?P<absolute_spin>{VALUE})[ \t]+(?P<n_ions>\d+)[ \t]+\((?P<symmetry>[^()\s]+)\)"
+    r"[ \t]+n[ \t]+-[ \t]+(?P<copies>\d+)"
+)
+"""Title that AIRSS writes; https://airss-docs.github.io, "The SHELX res format". Others are free text."""
+
 SDF_FIELD = re.compile(r"(?m)^>[^\n<]{0,80}<([^>\n]{1,200})>[^\n]*\n([^\n]*)")
 
 
@@ -46,6 +54,8 @@ def labels_of(piece: Piece) -> dict[str, Label]:
         pairs = list(_of_object(content))
     elif piece.form == "extxyz" and isinstance(content, str) and content.count("\n"):
         pairs = [(name, _read(text.strip("\"'"))) for name, text in PAIR.findall(content.split("\n", 2)[1][:10_000])]
+    elif piece.form == "res" and isinstance(content, str):
+        pairs = list(_of_airss(content))
     elif piece.form == "sdf" and isinstance(content, str):
         pairs = [(name, _read(text)) for name, text in SDF_FIELD.findall(content)]
     return kept(pairs, id_of(piece))
@@ -76,6 +86,12 @@ def kept(pairs: Iterable[tuple[Any, Any]], own_id: str) -> dict[str, Label]:
         if len(found) == MOST:
             break
     return found
+
+
+def _of_airss(text: str) -> Iterator[tuple[str, Any]]:
+    """Yield what the title of a RES file of AIRSS says: pressure (GPa), volume (Å³), enthalpy (eV) of the cell, ..."""
+    if found := AIRSS_TITLE.search(text):
+        yield from ((name, _read(value)) for name, value in found.groupdict().items() if value is not None)
 
 
 def _of_object(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

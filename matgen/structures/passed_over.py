@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from matgen.structures.archives import is_archive, members
-from matgen.structures.files import DAMAGED, files_below, is_read, not_regular
+from matgen.structures.files import DAMAGED, is_read, not_regular
+from matgen.structures.folder_walk import files_below
 
 HIDDEN, NO_SUFFIX = "hidden", "no suffix"
 

@@ -9,12 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from matgen.relaxation.pool import batching
-from matgen.runtime.config import from_mapping
-from matgen.runtime.devices import find_device
+from matgen.runtime.devices import check_device_name, find_device
 from matgen.runtime.processes import Chunk, in_chunks
 from matgen.runtime.progress import Report, Silence
 from matgen.screening.assess import BATCH, check_files
-from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
+from matgen.screening.config import NONE, ScreenConfig, ScreenError, config_of, run_info
 from matgen.screening.files import Journal
 from matgen.screening.ordered_input import with_orderings
 from matgen.screening.ordered_rows import OrderedRows
@@ -123,7 +122,7 @@ def screen(
         raise ScreenError("expected paths, or crystals, or molecules, got a mixture; screen them one after the other")
     paths = [Path(str(item)) for item in several] if not structures else []
     kind = {} if "kind" in options else {"kind": kinds.pop() if kinds else kind_of_files(paths)}
-    config = from_mapping(ScreenConfig, options | kind)
+    config = config_of(options | kind)
     entries = given(structures) if structures else found(paths)
     named = ["structures of a program"] if structures else [str(path) for path in several]
     with TemporaryDirectory() as scratch:
@@ -211,6 +210,7 @@ class _Pool:
         if jobs < 1:
             raise ScreenError(f"expected jobs of at least 1, got {jobs}")
         if executor:
+            check_device_name(device)  # its workers may have one that this machine lacks
             return cls(on_parsl(executor, jobs, folder / "parsl"), jobs)
         find_device(device)
         return cls(here if jobs == 1 else processes(jobs), jobs)

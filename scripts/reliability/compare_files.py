@@ -22,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from pymatgen.core import Structure
 
 from compare_readers import DIALECTS, SAME
-from fuzz.independent_readers import CIF_READERS, by_others, explained, of_structure
+from fuzz.compared_crystals import of_structure
+from fuzz.explanations import explained
+from fuzz.independent_readers import CIF_READERS, by_others
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.files import found
 from matgen.structures.formats import Piece

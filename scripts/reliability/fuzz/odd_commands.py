@@ -171,6 +171,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "screen": ("salt.cif",),
     "evaluate": ("salt.cif",),
     "evidence": ("salt.cif",),
+    "export": ("folder",),
     "learn": ("table.csv",),
     "train model": ("template_prior",),
     "verify": ("salt.cif",),
@@ -184,6 +185,7 @@ BASES: dict[str, tuple[str, ...]] = {
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     "evidence": ("--formula", "NaCl"),
+    "export": ("--format", "extxyz"),
     "learn": ("--out", "new"),
     "train property": ("--table", "table.csv", "--column", "value"),
     "energy pack": ("--out", "packed.safetensors"),

@@ -29,17 +29,15 @@ from rdkit.Chem import AllChem
 
 from compare_readers import DIALECTS
 from fuzz.calls import Answer, called
+from fuzz.compared_crystals import Crystal, crystal, of_structure
+from fuzz.explanations import explained
 from fuzz.independent_readers import (
     CIF_READERS,
     POSCAR_READERS,
     XYZ_READERS,
-    Crystal,
     atoms_by_lines,
     by_others,
-    crystal,
-    explained,
     molecule_by_rdkit,
-    of_structure,
 )
 from fuzz.mutations import mutated
 from matgen.structures.candidate import KindName
