@@ -12,8 +12,8 @@ from threading import Thread
 from matgen.installation.finding import Finding
 from matgen.installation.probe import failed
 
-LONGEST = 180.0
-"""Seconds after which a step is given up; importing from a cold network disk takes a minute."""
+LONGEST = 600.0
+"""Seconds after which a step is given up; importing from a cold network disk, or on a busy machine, takes minutes."""
 
 
 def probed(steps: Sequence[str], longest: float = LONGEST) -> Iterator[Finding]:
