@@ -30,7 +30,12 @@ ELSEWHERE = {
     "docs/architecture.md#2": "test_architecture.py",
     "docs/electrostatics.md#0": "test_electrostatic.py",
     "docs/evidence.md#0": "test_evidence.py",
+    "docs/first_path.md#0": "test_first_path.py",
+    "docs/first_path.md#1": "test_first_path.py",
+    "docs/first_path.md#2": "test_first_path.py",
     "docs/hosts.md#0": "test_host_designs.py",
+    "docs/interchange.md#0": "test_first_path.py",
+    "docs/interchange.md#1": "test_first_path.py",
     "docs/likeness.md#0": "test_likeness.py",
     "docs/pressure.md#0": "test_pressure.py",
     "docs/properties.md#0": "test_computed.py",
@@ -59,7 +64,7 @@ def test_the_test_that_runs_a_block_reads_its_page(name: str) -> None:
     source = (ROOT / "tests" / ELSEWHERE[name]).read_text(encoding="utf-8")
     page = Path(name.partition("#")[0])
     assert page.name in source or page.stem in source
-    assert "exec(" in source or "run_path(" in source
+    assert any(call in source for call in ("exec(", "run_path(", '"-c"'))
 
 
 @pytest.mark.parametrize("name", COMPILED)
