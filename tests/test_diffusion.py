@@ -245,6 +245,6 @@ def test_progress_is_reported() -> None:
         still(templates),
         schedule=Schedule(karras_levels(1.0, 0.1, 3)),
         generator=torch.Generator().manual_seed(8),
-        progress=lambda done, total: calls.append((done, total)),
+        progress=lambda done, total, _: calls.append((done, total)),
     )
     assert calls == [(1, 3), (2, 3), (3, 3)]

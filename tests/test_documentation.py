@@ -1,6 +1,7 @@
 """Pages: each is in the site, short, and agrees with the command line, the scripts and the tables of results."""
 
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from test_cli import called
 
 from matgen import cli
 
-sys.path.insert(0, str(ROOT / "scripts" / "documentation"))
+for folder in ("documentation", "benchmarks"):
+    sys.path.insert(0, str(ROOT / "scripts" / folder))
 
 NAVIGATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
 LANGUAGES = {"", "console", "python", "text", "toml"}
@@ -57,12 +59,15 @@ def words_of(line: str) -> list[str]:
 @pytest.mark.parametrize(("page", "line"), SHOWN, ids=lambda text: text[:60])
 def test_each_command_of_a_page_is_understood(page: str, line: str) -> None:
     command, words = typer.main.get_command(cli.app), words_of(line)
-    while hasattr(command, "commands") and words[:1] != ["--version"]:
+    if words[0].startswith("--"):  # of the program itself, such as --version
+        assert words[0] in {name for option in command.params for name in option.opts}
+        return
+    while hasattr(command, "commands"):
         plain = command.name == "train" and words[0] not in command.commands  # `model` need not be said
         name = "model" if plain else words.pop(0)
         assert name in command.commands, f"{page}: {name}"
         command = command.commands[name]
-    if "--help" not in words and "--version" not in words:
+    if "--help" not in words:
         command.make_context("matgen", words)  # raises on an option or argument that does not exist
 
 
@@ -169,3 +174,13 @@ def test_links_are_those_of_the_site() -> None:
         == "[a](hull.md#b) [c](https://d.e/f.md)"
     )
     assert relinked("[a](../README.md)", "tutorial.md") == "[a](README.md)"
+
+
+def test_the_figures_of_the_short_page_are_drawn_from_its_tables(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra plot")
+    script = runpy.run_path(str(ROOT / "scripts" / "benchmarks" / "plot_results.py"))
+    assert "matgen design --fast" in script["rows_of"](ROOT / "docs/results", "designs.md", "*Version 0.3", 0)[2][0]
+    assert script["interval_in"]("886 (614 to 1165)") == (614, 1165)
+    for name, draw in script["FIGURES"].items():
+        script["save"](draw(ROOT / "docs" / "results"), tmp_path / f"{name}.png")
+        assert (ROOT / "docs" / "figures" / f"results-{name}.png").is_file()

@@ -17,6 +17,7 @@ from matgen.hull.hull import ReferenceHull
 from matgen.relaxation.chgnet_surface import CHGNetSurface
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.free_parameters import relax_batch
+from matgen.relaxation.pool import RelaxingPotential
 from matgen.search.distinct import Distinct
 from matgen.search.host_energy import RelaxedHost, exchanged
 from matgen.structures.candidate import Candidate, Relaxation
@@ -190,8 +191,8 @@ def hull() -> ReferenceHull:
 
 
 @pytest.fixture(scope="module")
-def magnesia(surface: CHGNetSurface, hull: ReferenceHull) -> RelaxedHost:
-    return RelaxedHost.of(host("MgO_rock_salt"), surface, RelaxConfig(), hull)
+def magnesia(hull: ReferenceHull) -> RelaxedHost:
+    return RelaxedHost.of(host("MgO_rock_salt"), RelaxingPotential(), RelaxConfig(), hull)
 
 
 def of_energy(structure: Structure, energy: float) -> Candidate:

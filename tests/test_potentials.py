@@ -220,7 +220,7 @@ def test_a_crystal_is_screened_by_any_calculator_and_its_own_hull(emt_hull: Path
     assert relaxed.energy < row.energy
 
 
-def test_without_a_hull_stability_is_not_judged() -> None:
+def test_without_a_hull_stability_is_not_assessed() -> None:
     (row,) = screen(alloy(3.1), calculator=EMT_NAME, known=NONE)
     assert math.isfinite(row.energy)
     assert "hull" not in row.verdicts
@@ -280,7 +280,7 @@ def offered(crystal: Structure, *, first: bool | None) -> Candidate:
         (3.1, False, "only the second calls it stable"),
         (4.5, True, "only the first calls it stable"),
         (4.5, False, "both call it unstable"),
-        (3.1, None, "only the second potential judges"),
+        (3.1, None, "only the second potential says"),
     ],
 )
 def test_a_second_opinion_says_who_agrees(
@@ -327,7 +327,7 @@ def argon() -> LennardJones:
     return LennardJones(sigma=2.5, epsilon=0.1, rc=6.0)
 
 
-def test_agreement_is_symmetric_where_both_judge() -> None:
+def test_agreement_is_symmetric_where_both_say_something() -> None:
     assert {agreement(one, other) for one in (True, False) for other in (True, False)} == {
         "both call it stable",
         "both call it unstable",

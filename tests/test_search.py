@@ -18,8 +18,7 @@ from matgen.generation.propose import STEPS_BETWEEN_LOOKS
 from matgen.generation.request import Request
 from matgen.generation.sampler_settings import SamplerConfig
 from matgen.novelty.crystals import KnownIndex
-from matgen.relaxation.chgnet_surface import CHGNetSurface
-from matgen.relaxation.pool import relax_many
+from matgen.relaxation.pool import RelaxingPotential, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.runtime.progress import Silence
 from matgen.runtime.workers import Here
@@ -171,18 +170,18 @@ def test_the_novelty_term_penalises_known_formulas_only() -> None:
 
 def test_a_saddle_does_not_fall_back_and_a_minimum_does() -> None:
     """Body-centred copper shears towards the face-centred one; rock-salt magnesia stays what it is."""
-    surface = CHGNetSurface()
+    potential = RelaxingPotential()
     magnesia = rock_salt(4.2, "Mg", "O")
     copper = Structure(Lattice.cubic(2.87), ["Cu", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     verdicts = []
     for structure in (magnesia, copper):
         (outcome,) = relax_many([structure])
         candidate = Candidate("a", outcome.structure, structure, space_group(structure), relaxation=outcome.report)
-        verdicts.append(is_minimum(candidate, surface))
+        verdicts.append(is_minimum(candidate, potential))
     assert verdicts[0].passed
     assert verdicts[0].value < 0.003
     assert not verdicts[1].passed
-    unrelaxed = is_minimum(offered("b", magnesia), surface)
+    unrelaxed = is_minimum(offered("b", magnesia), potential)
     assert not unrelaxed.passed
     assert math.isnan(unrelaxed.value)
 

@@ -25,8 +25,8 @@ def announcement(request: Any, folder: Path, cores: int, *, anew: bool = False) 
     found = 0 if anew else candidates_in(folder)
     expected = expected_time(request, cores, found)
     n, processes, minutes = request.search.n, expected.processes, request.search.budget
-    wished = " and ".join(map(target_text, request.property_targets))
-    what = f"{n} {request.kind}{'s' if n > 1 else ''}{f' with {wished}' if wished else ''}"
+    targets = " and ".join(map(target_text, request.property_targets))
+    what = f"{n} {request.kind}{'s' if n > 1 else ''}{f' with {targets}' if targets else ''}"
     if found:
         what += f", of which {found} are there"
     workers = f"{processes} process{'es' if processes > 1 else ''}"

@@ -7,7 +7,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 KINDS = ("crystal", "molecule")
 DEVICES = ("cpu", "cuda", "cuda:0", "cuda:1")
-RELAXERS = ("none", "potential", "xtb")
+RELAXERS = ("none", "potential", "chgnet", "xtb")
 RANKED_BY = ("none", "chgnet")
 CALCULATORS = (
     "chgnet",

@@ -25,6 +25,7 @@ from matgen.cli.common import (
     user_errors_as_one_line,
 )
 from matgen.cli.completions import devices, executors, kinds, potentials, relaxers
+from matgen.cli.design_output import print_candidates, show
 from matgen.cli.report import WithReport, reported, with_page
 
 
@@ -183,6 +184,9 @@ def design(
     no_moves: Annotated[bool, typer.Option("--no-moves", help="Leave out Metropolis moves on templates.")] = False,
     no_diffusion: Annotated[bool, typer.Option("--no-diffusion", help="Leave out diffusion of the geometry.")] = False,
     no_mala: Annotated[bool, typer.Option("--no-mala", help="Leave out Langevin refinement.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the steps of sampler and relaxation, to be played in the report.")
+    ] = False,
     report: WithReport = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per candidate on standard output.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this; options take precedence.")] = None,
@@ -242,6 +246,7 @@ def design(
         "allow_known": allow_known or None,
         "variety": variety,
         "budget": budget,
+        "record": record or None,
         "verify": verify,
         "verify_minutes": verify_minutes,
         "stages": {
@@ -323,33 +328,13 @@ def _design(request: Any, folder: Path, *, overwrite: bool, as_json: bool, repor
     if interrupted:
         if as_json and request.verification.n:
             stored = CandidateFile(folder / CANDIDATES).read()
-            _print([one for one in stored if one.name in names], folder, report=report)
+            print_candidates([one for one in stored if one.name in names], folder, report=report)
         to_stderr(f"{interrupted}; to go on, run {same_command(folder)}")
         reported(folder, wanted=report)
         raise typer.Exit(INTERRUPTED)
     for number, reason in sorted(outcome.reasons.items()):
         to_stderr(f"unit {number} is left out: {reason}")
-    _show(outcome, request, as_json=as_json, report=report)
+    show(outcome, request, as_json=as_json, report=report)
     to_stderr(f"{outcome.reason}, in {outcome.seconds:.0f} s; everything is in {outcome.folder}")
     reported(outcome.folder, wanted=report)
     raise typer.Exit(0 if outcome.candidates else NOTHING_FOUND)
-
-
-def _show(outcome: Any, request: Any, *, as_json: bool, report: bool) -> None:
-    """Show the candidates, and the outcome of their verification."""
-    from matgen.cli.candidate_tables import candidate_table, energy_table
-    from matgen.cli.terminal import console
-
-    if as_json and request.verification.n:
-        _print(outcome.candidates, outcome.folder, report=report)
-    if not as_json and outcome.candidates:
-        if any(candidate.energies for candidate in outcome.candidates):
-            console().print(energy_table(outcome.candidates))
-        console().print(candidate_table(outcome.candidates, request.property_targets))
-
-
-def _print(candidates: Any, folder: Path, *, report: bool) -> None:
-    from matgen.structures.record import to_record
-
-    for candidate in candidates:
-        typer.echo(json.dumps(with_page(to_record(candidate), folder, wanted=report)))

@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, str]] = {
         ),
     ),
     "Running": ("--processes", "--executor --threads --device --weights"),
-    "Output": ("--out --config", "--overwrite --report --json --help"),
+    "Output": ("--out --config", "--overwrite --record --report --json --help"),
 }
 """Groups of options in the order of the help: those that `--help` shows, and those that only `--help all` shows too."""
 

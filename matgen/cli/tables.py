@@ -102,7 +102,7 @@ def potential_table(potentials: Iterable[PotentialFacts]) -> Table:
             one.name,
             one.weights + ("" if one.checked == "run" else " (not run here)"),
             escape(installed),
-            f"{one.hull:,} phases" if one.hull else "none: stability not judged",
+            f"{one.hull:,} phases" if one.hull else "none: stability not assessed",
             f"{one.functional}, {one.learned}",
             one.licence,
         )

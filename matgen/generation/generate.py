@@ -12,6 +12,7 @@ from matgen.generation.propose import propose
 from matgen.generation.rank import Proposed, rank
 from matgen.generation.request import Request
 from matgen.generation.shape import shape
+from matgen.generation.trajectory import Recorder
 from matgen.runtime.progress import Report
 
 
@@ -21,6 +22,7 @@ def generate(
     generator: torch.Generator,
     report: Report,
     unit: int = 0,
+    recorder: Recorder | None = None,
 ) -> list[Proposed]:
     """Return proposals for a request, one geometry for each template, lowest energy first.
 
@@ -30,10 +32,11 @@ def generate(
         generator: of all random numbers.
         report: receives the progress of every stage.
         unit: number of the unit of work.
+        recorder: receives the geometries on the way to each proposal; None for nothing.
     """
     request.terms.to(kind.device)
     templates = propose(request, kind, generator, report, unit)
     if not templates:
         return []
-    batch, geometry = shape(templates, request, kind, generator, report)
+    batch, geometry = shape(templates, request, kind, generator, report, recorder)
     return rank(batch, geometry, request, kind, report)

@@ -33,6 +33,7 @@ class Proposed:
         total: their sum.
         properties: predictions of the predictor, by property.
         nearest: name of the nearest example, and its distance; None without examples.
+        row: place in the batch that was ranked, by which a recorder knows it.
     """
 
     template: Template
@@ -42,6 +43,7 @@ class Proposed:
     total: float
     properties: dict[str, Prediction]
     nearest: tuple[str, float] | None = None
+    row: int = 0
 
 
 def rank(
@@ -82,6 +84,7 @@ def rank(
             total=float(total[i]),
             properties=predictions[i] | computed_predictions(crystals[i], request.property_targets, moments=False),
             nearest=nearest[i],
+            row=i,
         )
         for i in total.argsort().tolist()
     ]

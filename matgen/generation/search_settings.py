@@ -18,6 +18,7 @@ class SearchConfig:
         over_generation: chains of templates per candidate wanted.
         rounds: most rounds of proposals while too few candidates survive; a round proposes for all `n` once.
         budget: minutes after which nothing more is sampled, relaxed or checked, however few were found.
+        record: keep the geometries that the sampler and the relaxation pass through on the way to each candidate.
     """
 
     n: int = 10
@@ -25,6 +26,7 @@ class SearchConfig:
     over_generation: int = 5
     rounds: int = 50
     budget: float = 10.0
+    record: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings.

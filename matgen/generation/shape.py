@@ -18,6 +18,7 @@ from matgen.generation.total_energy import (
     state_energy,
     template_energy,
 )
+from matgen.generation.trajectory import NotRecorded, Recorder
 from matgen.runtime.progress import Report
 from matgen.samplers.diffusion import Schedule, diffuse, energy_score, settled
 from matgen.samplers.hybrid import RefineSchedule, refine
@@ -36,6 +37,7 @@ def shape(
     kind: Kind,
     generator: torch.Generator,
     report: Report,
+    recorder: Recorder | None = None,
 ) -> tuple[TemplateBatch, Geometry]:
     """Return geometries for the most promising templates, one each.
 
@@ -47,14 +49,16 @@ def shape(
         kind: crystals or molecules.
         generator: of all random numbers.
         report: receives the progress.
+        recorder: receives the geometries on the way; None for nothing.
     """
+    recorder = recorder or NotRecorded()
     begun = _begun(templates, request, kind, generator, report)
     parts = []
     owners = begun.owner.unique()
     size = CHUNK if kind.device.type == "cpu" else CHUNK_ON_GPU
     for first in range(0, len(owners), size):
         chosen = torch.isin(begun.owner, owners[first : first + size]).nonzero().ravel()
-        parts.append(_shaped(begun.select(chosen), request, kind, generator))
+        parts.append(_shaped(begun.select(chosen), request, kind, generator, recorder))
         report("refine", min(first + size, len(owners)), len(owners))
     return concatenated(parts) if parts else (TemplateBatch.of([]), Geometry(torch.zeros(0, 6), torch.zeros(0, 3)))
 
@@ -109,41 +113,67 @@ def _places(owner: Tensor, energy: Tensor) -> Tensor:
 
 
 def _shaped(
-    begun: InitialGeometries, request: Request, kind: Kind, generator: torch.Generator
+    begun: InitialGeometries, request: Request, kind: Kind, generator: torch.Generator, recorder: Recorder
 ) -> tuple[TemplateBatch, Geometry]:
     """Diffuse and refine geometries, and return the lowest of each owner."""
     batch, geometry = begun.templates, begun.geometry
+    recorder.frame("initial", "initial geometry", batch, geometry)
     if request.stages.diffusion:
-        steering = guidance(request, kind)
-        sigma = torch.where(begun.from_prototype, request.sampler.prototype_noise, request.sampler.sampled_noise)
-        ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.sampled_noise, request.sampler.levels)
-        geometry = diffuse(
-            denoiser_score(kind.graph, batch),
-            batch,
-            renoise(batch, geometry, sigma, generator),
-            schedule=Schedule(
-                ramp.to(sigma)[:, None] * sigma,
-                churn=request.sampler.churn,
-                corrector_steps=request.sampler.corrector_steps,
-            ),
-            generator=generator,
-            guidance=energy_score(steering, batch) if steering.terms() else None,
-        )
-    energy = state_energy(request, kind)
-    level = geometry.lattice.new_full((batch.n_systems,), request.sampler.refine_sigma)
+        geometry = _diffused(begun, request, kind, generator, recorder)
     if request.stages.mala:
-        batch, geometry, _ = refine(
-            energy,
-            batch,
-            geometry,
-            level,
-            schedule=RefineSchedule(request.sampler.refine_rounds, request.sampler.refine_steps),
-            generator=generator,
-            template_energy=template_energy(request, kind),
-            substitution=kind.substitution() if request.stages.moves else None,
-        )
-        geometry = _finished(batch, geometry, request, kind, generator)
-    return _lowest(batch, geometry, begun.owner, request, kind)
+        batch, geometry = _refined(batch, geometry, request, kind, generator, recorder)
+    return _lowest(batch, geometry, begun.owner, request, kind, recorder)
+
+
+def _diffused(
+    begun: InitialGeometries, request: Request, kind: Kind, generator: torch.Generator, recorder: Recorder
+) -> Geometry:
+    """Noise initial geometries, those that are samples more than those of prototypes, and denoise them."""
+    batch, steering = begun.templates, guidance(request, kind)
+    sigma = torch.where(begun.from_prototype, request.sampler.prototype_noise, request.sampler.sampled_noise)
+    ramp = karras_levels(1.0, request.sampler.lowest / request.sampler.sampled_noise, request.sampler.levels)
+    noised = renoise(batch, begun.geometry, sigma, generator)
+    recorder.frame("diffusion", "noise added", batch, noised)
+    return diffuse(
+        denoiser_score(kind.graph, batch),
+        batch,
+        noised,
+        schedule=Schedule(
+            ramp.to(sigma)[:, None] * sigma,
+            churn=request.sampler.churn,
+            corrector_steps=request.sampler.corrector_steps,
+        ),
+        generator=generator,
+        guidance=energy_score(steering, batch) if steering.terms() else None,
+        progress=lambda done, n, found: recorder.frame("diffusion", f"noise level {done} of {n}", batch, found),
+    )
+
+
+def _refined(
+    batch: TemplateBatch,
+    geometry: Geometry,
+    request: Request,
+    kind: Kind,
+    generator: torch.Generator,
+    recorder: Recorder,
+) -> tuple[TemplateBatch, Geometry]:
+    """Refine geometries and elements together, and remove the noise of that."""
+    batch, geometry, report = refine(
+        state_energy(request, kind),
+        batch,
+        geometry,
+        geometry.lattice.new_full((batch.n_systems,), request.sampler.refine_sigma),
+        schedule=RefineSchedule(request.sampler.refine_rounds, request.sampler.refine_steps),
+        generator=generator,
+        template_energy=template_energy(request, kind),
+        substitution=kind.substitution() if request.stages.moves else None,
+    )
+    for number, step in enumerate(report.path, start=1):
+        stage = "substitution" if step.energy is None else "langevin"
+        recorder.frame(stage, f"{stage} step {number}", step.templates, step.geometry, step.energy)
+    geometry = _finished(batch, geometry, request, kind, generator)
+    recorder.frame("denoising", "remaining noise removed", batch, geometry)
+    return batch, geometry
 
 
 def _finished(
@@ -159,11 +189,12 @@ def _finished(
 
 
 def _lowest(
-    batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, kind: Kind
+    batch: TemplateBatch, geometry: Geometry, owner: Tensor, request: Request, kind: Kind, recorder: Recorder
 ) -> tuple[TemplateBatch, Geometry]:
     """Return the geometry of each owner that ranks best: substitution may have given them different elements."""
     total, _ = _ranking(batch, geometry, request, kind)
     best = (_places(owner, total) == 0).nonzero().ravel()
+    recorder.keep(best)
     return batch.select(best), geometry.select(batch, best)
 
 

@@ -193,18 +193,6 @@ class ReferenceHull:
         except UnknownChemistryError:
             return math.inf
 
-    def phase_diagram(self, composition: Composition) -> "PhaseDiagram":
-        """Return pymatgen's phase diagram of the elements of a composition, with the phases on the hull alone.
-
-        Raises:
-            UnknownChemistryError: an element has no reference phase.
-        """
-        return self._of(composition.element_composition, frozenset())
-
-    def rows_of(self, elements: Collection[str]) -> list[int]:
-        """Return the rows of the reference with these elements alone, up to its margin above the hull."""
-        return [row for part in parts(tuple(sorted(elements))) for row in self._rows.get(part, ())]
-
     def _of(self, composition: Composition, without: frozenset[str]) -> "PhaseDiagram":
         elements = tuple(sorted(element.symbol for element in composition.elements))
         if missing := sorted(set(elements) - self.elements):

@@ -18,13 +18,13 @@ FOR: dict[str, str] = {
     "plot": "figures of `evaluate`, `verify` and `learn`",
     "qm9": "the molecules that the shipped models were trained on",
     "parsl": "design and screen on a cluster, --executor",
-    "sevennet": "SevenNet as a second potential",
     "phonons": "phonons and elastic constants, --phonons",
     "jobflow": "workflows of atomate2 and jobflow",
 }
 """What the extras are for."""
 
-OF_DEVELOPERS = frozenset({"dev", "docs"})
+NOT_SHOWN = frozenset({"dev", "docs", "sevennet"})
+"""Extras of developers, and one that is told among the potentials."""
 
 
 def requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
@@ -111,7 +111,7 @@ def compared_with_tested(required: list[Requirement]) -> Finding:
 def extra_findings(extras: dict[str, list[Requirement]]) -> Iterator[Finding]:
     """Yield a finding for each extra that users may want."""
     for extra, needed in extras.items():
-        if extra in OF_DEVELOPERS:
+        if extra in NOT_SHOWN:
             continue
         purpose = FOR.get(extra, f"the extra {extra}")
         lacking = [one for one in needed if fault(one)]

@@ -1,8 +1,8 @@
-"""Phonons of a crystal by any potential: relaxed, displaced, and judged."""
+"""Phonons of a crystal by any potential: relaxed, displaced, and assessed."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -51,6 +51,7 @@ class Phonons:
         config: settings.
         gamma: frequencies at Γ (3 n_atoms,), THz.
         lowest: lowest frequency of all wave vectors considered, without the three acoustic modes at Γ.
+        exact: the same of the wave vectors that the supercell repeats, at which nothing is interpolated.
     """
 
     crystal: Structure
@@ -59,6 +60,12 @@ class Phonons:
     config: PhononConfig
     gamma: np.ndarray
     lowest: Lowest
+    exact: Lowest
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether modes are imaginary by interpolation alone."""
+        return not self.stable and self.exact.thz >= -self.config.tolerance
 
     @property
     def potential(self) -> str:
@@ -104,7 +111,8 @@ class Phonons:
         if not self.stable:
             found = f"imaginary mode of {-low.thz:.2f}i THz {where}, in which {_moving(self.crystal, low.shares)}"
         limit = f"tolerance {self.config.tolerance:g} THz"
-        how = f"{self.potential}, {len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
+        interpolated = ", interpolated" if self.uncertain else ""
+        how = f"{self.potential}{interpolated}, {len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
         return Verdict(PHONONS, self.stable, low.thz, "THz", f"{found} ({limit}; {how})")
 
     @property
@@ -121,6 +129,7 @@ class Phonons:
             "stable": self.stable,
             "lowest_thz": _rounded(self.lowest.thz),
             "q": _rounded(self.lowest.q),
+            "lowest_exact_thz": _rounded(self.exact.thz) if np.isfinite(self.exact.thz) else None,
             "shares": _rounded(self.lowest.shares),
             "tolerance_thz": self.config.tolerance,
             "gamma_thz": _rounded(self.gamma),
@@ -164,12 +173,20 @@ def phonons(
 
 
 def of_relaxed(crystal: Structure, report: Relaxation, calculator: BaseCalculator, config: PhononConfig) -> Phonons:
-    """Return the phonons of a primitive cell that the calculator has relaxed.
+    """Return the phonons of a primitive cell that the calculator has relaxed, in a larger supercell where the first is uncertain.
 
     Raises:
         PhononError: the cell is too large, or the potential gives no forces.
         PhonopyMissingError: phonopy is not installed.
     """
+    found = _in_supercell(crystal, report, calculator, config)
+    larger = replace(config, length=config.length_if_uncertain, max_atoms=config.max_atoms_if_uncertain)
+    if found.uncertain and larger.max_atoms > config.max_atoms and larger.length > found.length:
+        return _in_supercell(crystal, report, calculator, larger)
+    return found
+
+
+def _in_supercell(crystal: Structure, report: Relaxation, calculator: BaseCalculator, config: PhononConfig) -> Phonons:
     try:
         constants = force_constants(crystal, calculator, config)
     except SupercellError as error:
@@ -184,9 +201,10 @@ def of_relaxed(crystal: Structure, report: Relaxation, calculator: BaseCalculato
             f"{TOO_SHORT:g} Å; raise max_atoms"
         )
     q_points = commensurate(constants)
-    several = (lowest(constants, q) for q in (q_points, bands(constants).q, mesh(constants, config.mesh)))
-    low = min(several, key=lambda one: one.thz)
-    return Phonons(crystal, report, constants, config, at(constants, q_points[:1])[0], low)
+    exact = lowest(constants, q_points)
+    others = (lowest(constants, q) for q in (bands(constants).q, mesh(constants, config.mesh)))
+    low = min(exact, *others, key=lambda one: one.thz)
+    return Phonons(crystal, report, constants, config, at(constants, q_points[:1])[0], low, exact)
 
 
 def made(calculator: str | BaseCalculator | Callable[[], BaseCalculator]) -> BaseCalculator:
@@ -215,9 +233,9 @@ def relaxed_tightly(
     return primitive(relaxed, config.symprec), report
 
 
-def unjudged(reason: str, name: str = PHONONS, unit: str = "THz") -> Verdict:
+def unassessed(reason: str, name: str = PHONONS, unit: str = "THz") -> Verdict:
     """Return the verdict on a crystal without phonons."""
-    return Verdict(name, passed=False, value=math.nan, unit=unit, reason=f"not judged: {reason}")
+    return Verdict(name, passed=False, value=math.nan, unit=unit, reason=f"not assessed: {reason}")
 
 
 def crystal_of(given: Material | Atoms) -> Structure:

@@ -10,7 +10,7 @@ import torch
 from ase.calculators.calculator import BaseCalculator
 
 from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
-from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unjudged
+from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unassessed
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
 from matgen.structures.candidate import Candidate, Verdict
@@ -38,7 +38,7 @@ def with_lattice_checks(
         with _gradients():
             relaxed = relaxed_tightly(candidate.crystal, calculator, config)
     except PhononError as error:
-        return _with(candidate, [(unjudged(str(error), name, UNITS[name]), {}) for name in UNITS if name in asked])
+        return _with(candidate, [(unassessed(str(error), name, UNITS[name]), {}) for name in UNITS if name in asked])
     makers: dict[str, Callable[[], Found]] = {
         PHONONS: lambda: _phonons(of_relaxed(*relaxed, calculator, config)),
         ELASTICITY: lambda: _elasticity(tensor_of_relaxed(*relaxed, calculator)),
@@ -51,7 +51,7 @@ def _guarded(name: str, make: Callable[[], Found]) -> Found:
         with _gradients():
             return make()
     except PhononError as error:
-        return unjudged(str(error), name, UNITS[name]), {}
+        return unassessed(str(error), name, UNITS[name]), {}
 
 
 def _phonons(found: Any) -> Found:

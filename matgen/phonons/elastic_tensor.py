@@ -10,13 +10,16 @@ some of both to be calculated: the others are their images.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pymatgen.analysis.elasticity.elastic import ElasticTensor
 from pymatgen.core.structure import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matgen.relaxation.config import RelaxConfig
+
+if TYPE_CHECKING:  # it loads sympy
+    from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
 STRAIN, MOVE = 0.01, 0.03
 """Half the differences: length of the strain, and displacement of an atom in Å.
@@ -75,12 +78,14 @@ class Operation:
     image: np.ndarray
 
 
-def elastic_tensor(crystal: Structure, respond: Respond) -> ElasticTensor:
+def elastic_tensor(crystal: Structure, respond: Respond) -> "ElasticTensor":
     """Return the elastic tensor of a relaxed crystal, GPa, positive or not.
 
     Raises:
         ElasticityError: a mode at the zone centre is not positive.
     """
+    from pymatgen.analysis.elasticity.elastic import ElasticTensor
+
     group = operations(crystal)
     modes, atoms = independent_strains(group), independent_atoms(group, len(crystal))
     cells = [strained(crystal, sign * STRAIN * basis(mode)) for mode in modes for sign in (1, -1)]
@@ -101,7 +106,7 @@ def eigenvalues(tensor: np.ndarray) -> np.ndarray:
     return np.linalg.eigvalsh((tensor + tensor.T) / 2 * np.outer(FACTORS, FACTORS))
 
 
-def is_positive(tensor: ElasticTensor) -> bool:
+def is_positive(tensor: "ElasticTensor") -> bool:
     """Return whether any strain costs energy."""
     return bool(eigenvalues(np.array(tensor.voigt))[0] > 0)
 

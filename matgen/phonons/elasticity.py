@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from pymatgen.analysis.elasticity.elastic import ElasticTensor
 from pymatgen.core.structure import Structure
 
 from matgen.phonons.asked import ELASTICITY
@@ -53,12 +52,18 @@ class Elasticity:
     @property
     def bulk(self) -> float:
         """Bulk modulus, GPa: mean of Voigt's and Reuss's."""
-        return float(ElasticTensor.from_voigt(self.tensor).k_vrh)
+        return float(self._tensor.k_vrh)
 
     @property
     def shear(self) -> float:
         """Shear modulus, GPa, likewise; without meaning where the crystal is not stable."""
-        return float(ElasticTensor.from_voigt(self.tensor).g_vrh)
+        return float(self._tensor.g_vrh)
+
+    @property
+    def _tensor(self) -> Any:
+        from pymatgen.analysis.elasticity.elastic import ElasticTensor
+
+        return ElasticTensor.from_voigt(self.tensor)
 
     @property
     def verdict(self) -> Verdict:

@@ -1,5 +1,6 @@
 """The smallest supercell that keeps the point group and separates an atom from its images."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from pymatgen.core.structure import Structure
 SHORTER = 0.25
 """Å by which the wanted length is lowered until a supercell fits the limit of atoms."""
 
-HALF = 0.5
+ROUNDING = 1e-6
 
 
 class SupercellError(ValueError):
@@ -35,14 +36,21 @@ def smallest_supercell(crystal: Structure, length: float, max_atoms: int, sympre
     most = max_atoms // len(crystal)
     if not most:
         raise SupercellError(f"its primitive cell has {len(crystal)} atoms, at most {max_atoms} fit the supercell")
-    rotations = _rotations(crystal, symprec)
-    kept = [_invariant(_sublattices(size), rotations) for size in range(1, most + 1)]
+    rotations, matrix = _rotations(crystal, symprec), crystal.lattice.matrix
+    kept: dict[int, np.ndarray] = {}
     while True:
-        for cells in kept:
-            apart = _without(cells, _vectors(crystal.lattice.matrix, length))
+        for size in range(least_size(crystal.volume, length), most + 1):
+            if size not in kept:
+                kept[size] = _invariant(_sublattices(size), rotations)
+            apart = _without(kept[size], _vectors(matrix, length))
             if len(apart):
-                return _compact(max(apart, key=lambda rows: shortest(rows @ crystal.lattice.matrix)), crystal)
+                return _compact(max(apart, key=lambda rows: shortest(rows @ matrix)), crystal)
         length -= SHORTER
+
+
+def least_size(volume: float, length: float) -> int:
+    """Cells that a supercell has at least: no lattice of vectors of a length is denser than close packing."""
+    return max(1, math.ceil(length**3 / math.sqrt(2) / volume - ROUNDING))
 
 
 def shortest(cell: np.ndarray) -> float:
@@ -57,7 +65,7 @@ def _reduced(cell: np.ndarray) -> np.ndarray:
 
 
 def _compact(rows: np.ndarray, crystal: Structure) -> np.ndarray:
-    """The same sublattice by its shortest vectors, right-handed, as columns."""
+    """The same sublattice by its shortest vectors, of positive volume, as columns."""
     matrix = crystal.lattice.matrix
     short = np.round(_reduced(rows @ matrix) @ np.linalg.inv(matrix)).astype(int)
     return (short if np.linalg.det(short) > 0 else -short).T

@@ -7,7 +7,7 @@ independently; they share the calls of the network and of the optimizer.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -41,6 +41,7 @@ def relax_batch(
     slots: int = 16,
     *,
     fixed_cell: bool = False,
+    watch: Callable[[Minimisation], None] = lambda _: None,
 ) -> Iterator[Result]:
     """Relax structures, up to `slots` at a time, and yield each result once it is ready.
 
@@ -53,6 +54,7 @@ def relax_batch(
         config: thresholds.
         slots: crystals that are relaxed at once.
         fixed_cell: relax the atoms in the cell that is given, whatever its stress.
+        watch: is called with the state of all relaxations after each step.
     """
     config = config or RelaxConfig()
     waiting = _described(tasks, config, surface.heaviest)
@@ -67,6 +69,7 @@ def relax_batch(
             continue
         point, isolated = _points(running, surface, config.pressure, fixed_cell=fixed_cell)
         running = running.updated(point, config)
+        watch(running)
         left_out = (isolated & (running.steps == 0)).tolist()
         reasons = ["left out" if left else why for left, why in zip(left_out, running.ends(config), strict=True)]
         ended = [i for i, why in enumerate(reasons) if why and not left_out[i]]

@@ -1,23 +1,31 @@
 """One candidate, or one screened structure, as plain data of the report."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matgen.hull.hull import ReferenceHull
+from matgen.hull.hull import ReferenceHull, UnknownChemistryError
+from matgen.report.attached import attached
 from matgen.report.decomposition import decomposition
+from matgen.report.map import place_of
 from matgen.report.predictions import prediction_record
 from matgen.report.remembered import conventional_of, key_of, nearest_of, powder_of
 from matgen.report.structures import crystal_drawing, lattice, molecule_drawing, own_file, p1_cif
+from matgen.report.walk import walk
 from matgen.report.words import check_label, energy_label, energy_meaning
 from matgen.runtime.failures import guarded
+from matgen.screening.second_opinion import SECOND_OPINION
 from matgen.structures.candidate import Candidate, Verdict
 from matgen.structures.record import formula
 from matgen.targets.target import Target
 
 Part = Callable[[], Any]
+
+_POTENTIAL = re.compile(r"\(([^()]+)\)")
+"""The potential in the reason of a verdict on stability, such as `0.05 eV/atom above SrO + TiO2 (CHGNet 0.3.0)`."""
 
 TOO_LARGE = "The conventional cell has too many atoms for a quick pattern; pymatgen's XRDCalculator makes it."
 NO_STOICHIOMETRY = "No known crystal has this stoichiometry."
@@ -80,7 +88,13 @@ def candidate_record(candidate: Candidate, rank: int, setting: Setting, *, accep
             record[name] = found
         else:
             record["missing"][name] = reason or WHY_NONE.get(name, "There is none.")
-    return record | dict(setting.more.get(candidate.name, {}))
+    if (path := walk(setting.folder, candidate.name)) is not None:
+        record["walk"] = path
+    if (opinion := second_opinion(candidate)) is not None:
+        record["second_opinion"] = opinion
+    beside = attached(setting.folder, candidate.name)
+    record["missing"] |= beside.pop("missing", {})
+    return record | beside | dict(setting.more.get(candidate.name, {}))
 
 
 def energy_terms(candidate: Candidate) -> list[dict[str, Any]]:
@@ -104,10 +118,35 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def second_opinion(candidate: Candidate) -> dict[str, Any] | None:
+    """Return what a second potential says of the stability; None where none was asked."""
+    verdict = candidate.verdicts.get(SECOND_OPINION)
+    if verdict is None:
+        return None
+    named = _POTENTIAL.findall(verdict.reason)
+    return {
+        "potential": named[-1] if named else "a second potential",
+        "e_above_hull": verdict.value,
+        "passed": verdict.passed,
+        "text": verdict.reason,
+    }
+
+
 def hull_height(candidate: Candidate) -> float | None:
     """Return the energy above the hull, eV/atom, that its verdict records; None if there is none."""
     verdict = candidate.verdicts.get("hull")
     return verdict.value if verdict is not None and math.isfinite(verdict.value) else None
+
+
+def energy_above(candidate: Candidate, hull: ReferenceHull) -> float | None:
+    """Return the energy above a hull, eV/atom, of what its potential relaxed without pressure; None for others."""
+    report = candidate.relaxation
+    if report is None or report.potential != hull.potential or report.pressure or not math.isfinite(report.energy):
+        return None
+    try:
+        return hull.above_hull(candidate.crystal.composition, report.energy, report.potential).above_hull
+    except UnknownChemistryError:
+        return None
 
 
 def _identity(candidate: Candidate) -> dict[str, Any]:
@@ -140,9 +179,12 @@ def _of_crystal(candidate: Candidate, setting: Setting, file: Path | None) -> di
         "lattice": lambda: lattice(conventional_of(key)),
         "powder": lambda: powder_of(key),
         "nearest": lambda: nearest_of(key, group),
+        "map": lambda: list(place_of(key)),
     }
-    hull, height = setting.hull, hull_height(candidate)
+    hull = setting.hull
     if hull is not None:
+        height = hull_height(candidate)
+        height = energy_above(candidate, hull) if height is None else height
         parts["decomposition"] = lambda: decomposition(candidate.crystal.composition, height, hull)
     return parts
 

@@ -5,6 +5,7 @@ from typing import Any
 from pymatgen.core.composition import Composition
 
 from matgen.hull.hull import ReferenceHull, UnknownChemistryError
+from matgen.report.phase_diagrams import diagram_of
 
 LEAST = 1e-6
 """Share of the atoms below which a phase is none of the mixture: the error of the linear programme."""
@@ -21,7 +22,7 @@ def decomposition(composition: Composition, height: float | None, hull: Referenc
         hull: of known phases.
     """
     try:
-        diagram = hull.phase_diagram(composition)
+        diagram = diagram_of(hull, composition)
     except UnknownChemistryError:
         return None
     unit = composition.element_composition.reduced_composition

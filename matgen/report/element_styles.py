@@ -11,9 +11,10 @@ periodic_table = Late("pymatgen.core.periodic_table")
 
 
 def element_style(symbol: str) -> dict[str, Any]:
-    """Return colour (Jmol, #rrggbb), covalent radius (Å, Cordero 2008), name and whether it is a metal.
+    """Return name, colour (Jmol), covalent radius (Å, Cordero 2008), electronegativity (Pauling), and whether a metal.
 
-    The symbol must be one of an element.
+    Args:
+        symbol: of an element.
     """
     z = ase_data.atomic_numbers[symbol]
     red, green, blue = (round(255 * float(share)) for share in jmol.jmol_colors[z])
@@ -21,6 +22,7 @@ def element_style(symbol: str) -> dict[str, Any]:
         "name": ase_data.atomic_names[z],
         "colour": f"#{red:02x}{green:02x}{blue:02x}",
         "radius": round(float(ase_data.covalent_radii[z]), 3),
+        "electronegativity": periodic_table.Element(symbol).data.get("X"),
         "metal": bool(periodic_table.Element(symbol).is_metal),
     }
 

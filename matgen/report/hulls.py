@@ -6,6 +6,7 @@ from typing import Any
 from pymatgen.core.composition import Composition
 
 from matgen.hull.hull import ON_HULL, ReferenceHull, UnknownChemistryError, entry
+from matgen.report.phase_diagrams import diagram_of, rows_of, system_of
 from matgen.structures.candidate import Candidate
 
 SIZES = (2, 3)
@@ -25,7 +26,7 @@ def hulls(candidates: Iterable[Candidate], hull: ReferenceHull) -> list[dict[str
     """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for candidate in candidates:
-        system = tuple(sorted({element.symbol for element in candidate.crystal.composition.elements}))
+        system = system_of(candidate.crystal.composition)
         point = _point(candidate, system, hull) if len(system) in SIZES else None
         if point is None:
             continue
@@ -43,8 +44,8 @@ def phases(system: tuple[str, ...], hull: ReferenceHull) -> list[dict[str, Any]]
     `x` is the share of each element, `e` the formation energy, eV/atom.
     """
     reference = hull.reference
-    diagram = hull.phase_diagram(Composition(dict.fromkeys(system, 1)))
-    rows = sorted(hull.rows_of(system), key=lambda row: float(reference.above_hull[row]))[:MOST_PHASES]
+    diagram = diagram_of(hull, Composition(dict.fromkeys(system, 1)))
+    rows = sorted(rows_of(hull, system), key=lambda row: float(reference.above_hull[row]))[:MOST_PHASES]
     return [
         {
             "formula": Composition(reference.formulas[row]).reduced_formula,

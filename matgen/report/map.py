@@ -24,7 +24,7 @@ from matgen.structures.conversion import state_of
 from matgen.weights.files import info
 from matgen.weights.models import load
 
-SHIPPED = Path(str(files("matgen") / "references" / "map.npz"))
+SHIPPED = Path(str(files("matgen") / "report" / "map.npz"))
 """The table."""
 
 NETWORK = "structure_properties"

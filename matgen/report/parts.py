@@ -1,10 +1,12 @@
-"""Parts of a report that designs and screenings share."""
+"""Parts of a report that several commands share: hulls, map, and why trajectories are missing."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from matgen.hull.hull import ReferenceHull
 from matgen.report.hulls import hulls
+from matgen.report.map import map_record
+from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate
 
 
@@ -25,3 +27,22 @@ def add_hulls(data: dict[str, Any], candidates: Sequence[Candidate], hull: Refer
         data["hulls"] = found
     else:
         data["missing"]["hulls"] = "No candidate with an energy is of two or three elements, which a plot can show."
+
+
+def add_map(data: dict[str, Any]) -> None:
+    """Add the known crystals of the map, if a candidate has a place on it, or the reason why there is no map.
+
+    Args:
+        data: of the report, with its candidates.
+    """
+    if data["kind"] == "molecule":
+        data["missing"]["map"] = "The map is of crystals."
+    elif not any("map" in one for one in data["candidates"]):
+        whys = (one.get("missing", {}).get("map") for one in data["candidates"])
+        data["missing"]["map"] = next(filter(None, whys), "There is no candidate to place on it.")
+    else:
+        found, reason = guarded(lambda make: (make(), ""), map_record, lambda _, why: (None, why))
+        if found is None:
+            data["missing"]["map"] = f"The map could not be made: {reason}"
+        else:
+            data["map"] = found

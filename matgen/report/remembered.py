@@ -21,6 +21,7 @@ def key_of(structure: Structure) -> str:
 
 
 def structure_of(key: str) -> Structure:
+    """Return the structure of a text of `key_of`."""
     found = material_of(json.loads(key))
     assert isinstance(found, Structure)  # noqa: S101 (for mypy: keys are of crystals)
     return found

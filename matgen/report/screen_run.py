@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.options import told_options
-from matgen.report.parts import add_hulls
+from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.screened import Screened, screened_rows
 from matgen.report.stages import failure, screen_stages
@@ -33,10 +33,11 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     rows = found.values
     whole = [row.whole() for row in rows[:MOST_IN_FULL]]
     candidates = [row.candidate for row in whole if row.candidate is not None]
-    kind = str(run.configuration.get("kind", candidates[0].kind if candidates else "crystal"))
+    kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
-    reference = run.configuration.get("reference", SHIPPED)
-    hull, no_hull = hull_of(candidates, kind, None if reference == SHIPPED else Path(reference), _potential(whole))
+    settings = run.configuration
+    file = file_of(str(settings.get("calculator", CHGNET)), str(settings.get("reference", SHIPPED)))
+    hull, no_hull = hull_of(candidates, kind, file, _potential(whole))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     shown = columns(candidates, targets, kind)
     rest, left = packed((_short_row(row, shown) for row in rows[MOST_IN_FULL:]), _keys(shown))
@@ -60,14 +61,14 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
         data["rest"] = rest
     _add_histograms(data, targets, rows)
     add_hulls(data, candidates, hull, no_hull)
+    add_map(data)
     return data
 
 
 def _targets(run: RunFolder, rows: Sequence[Screened], kind: str) -> list[Target]:
-    texts = run.configuration.get("properties", {})
     first = next((row.candidate for row in rows if row.candidate), None)
     units = {name: one["unit"] for name, one in first["properties"].items()} if first else {}
-    return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
+    return read_targets(run.table("properties"), kind, units)
 
 
 def _potential(rows: Sequence[Row]) -> str:

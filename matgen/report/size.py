@@ -1,4 +1,4 @@
-"""What is left out of a page that would be too large: trajectories first, those of the last candidates before others."""
+"""What is left out of a page that would be too large: trajectories, those of the last candidates first."""
 
 import json
 from typing import Any

@@ -58,7 +58,7 @@ def diffuse(
     generator: torch.Generator,
     guidance: Score | None = None,
     max_guidance: float = 5.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, Geometry], None] | None = None,
 ) -> Geometry:
     """Return geometries at σ = 0 from noised ones.
 
@@ -74,7 +74,7 @@ def diffuse(
         generator: source of all randomness.
         guidance: score to add, such as that of property targets.
         max_guidance: longest guidance, in units of √n_free / σ, the typical length of the score.
-        progress: called after each level with the number of finished levels and of all.
+        progress: called after each level with the number of finished levels and of all, and with the geometries.
 
     Returns:
         Geometries at σ = 0, coords in [0, 1).
@@ -91,7 +91,7 @@ def diffuse(
         heun = schedule.heun and bool((lower > 0).all())
         geometry = _predict(total, templates, geometry, higher, lower, heun=heun)
         if progress is not None:
-            progress(done, len(sigmas))
+            progress(done, len(sigmas), geometry)
     return geometry
 
 

@@ -55,11 +55,28 @@ class RefineReport:
         mala: acceptance of the Langevin steps in the last round (n_systems,).
         substitution: share of accepted substitutions over all rounds (n_systems,).
         energy: total energy before and after (2, n_systems).
+        path: what the systems were after every step.
     """
 
     mala: Tensor
     substitution: Tensor
     energy: Tensor
+    path: tuple["RefineStep", ...] = ()
+
+
+@dataclass(frozen=True)
+class RefineStep:
+    """The systems after one step of a refinement.
+
+    Attributes:
+        templates: the discrete halves.
+        geometry: their free parameters.
+        energy: of states (n_systems,); None after a substitution, whose step has none of its own.
+    """
+
+    templates: TemplateBatch
+    geometry: Geometry
+    energy: Tensor | None
 
 
 def refine(
@@ -89,6 +106,7 @@ def refine(
     before = energy(expand(templates, geometry), sigma).detach()
     accepted = torch.zeros_like(sigma)
     report: LangevinReport | None = None
+    path: list[RefineStep] = []
     for turn in range(schedule.rounds):
         fixed = templates
 
@@ -106,15 +124,18 @@ def refine(
             adapt_steps=adapt,
         )
         sizes = report.step_size
+        steps = zip(report.path[1:], report.energy[1:], strict=True)
+        path += [RefineStep(templates, passed, value) for passed, value in steps]
         if substitution is not None:
             templates, accept = _substituted(
                 energy, template_energy, substitution, templates, geometry, sigma, generator
             )
             accepted = accepted + accept
+            path.append(RefineStep(templates, geometry, None))
     after = energy(expand(templates, geometry), sigma).detach()
     acceptance = report.acceptance if report is not None else torch.full_like(sigma, torch.nan)
     share = accepted / max(schedule.rounds, 1)
-    return templates, geometry, RefineReport(acceptance, share, torch.stack([before, after]))
+    return templates, geometry, RefineReport(acceptance, share, torch.stack([before, after]), tuple(path))
 
 
 def _substituted(

@@ -39,11 +39,13 @@ class LangevinReport:
         acceptance: mean acceptance probability over the steps after adaptation (n_systems,); NaN if there were none.
         step_size: the h that these steps used (n_systems,), Å².
         energy: before the first and after every step (steps + 1, n_systems).
+        path: geometries before the first and after every step.
     """
 
     acceptance: Tensor
     step_size: Tensor
     energy: Tensor
+    path: tuple[Geometry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,16 @@ def mala(
     here = _evaluated(landscape, geometry, scale)
     _check_finite(here)
     h = torch.as_tensor(step_size).to(here.energy).expand(templates.n_systems)
-    accepted, trace = torch.zeros_like(here.energy), [here.energy]
+    accepted, trace, path = torch.zeros_like(here.energy), [here.energy], [here.geometry]
     for step in range(steps):
         here, probability = _step(landscape, templates, here, scale, h, generator)
         trace.append(here.energy)
+        path.append(here.geometry)
         if step < adapt_steps:
             h = (h.log() + _gain(step) * (probability - TARGET_ACCEPTANCE)).exp().clamp(max=MAX_STEP)
         else:
             accepted = accepted + probability
-    return here.geometry, LangevinReport(accepted / (steps - adapt_steps), h, torch.stack(trace))
+    return here.geometry, LangevinReport(accepted / (steps - adapt_steps), h, torch.stack(trace), tuple(path))
 
 
 def langevin_step(

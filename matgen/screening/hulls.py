@@ -36,6 +36,6 @@ def hull_of(calculator: str = CHGNET, reference: str = SHIPPED) -> ReferenceHull
 def no_hull(potential: str) -> str:
     """Say that nothing is said about stability, and what to do."""
     return (
-        f"stability is not judged: there is no hull for {potential}, and energies of another potential cannot be "
+        f"stability is not assessed: there is no hull for {potential}, and energies of another potential cannot be "
         "compared; build one with `matgen reference build`"
     )

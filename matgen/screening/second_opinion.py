@@ -71,9 +71,9 @@ class SecondOpinion:
         except UnknownChemistryError as error:
             return _unknown(str(error))
         stable = is_stable(found.above_hull, self.limit)
-        judged = first is not None and math.isfinite(first.value)
-        agreed = agreement(first.passed if first is not None and judged else None, stable)
-        passed = stable and (not judged or (first is not None and first.passed))
+        known = first is not None and math.isfinite(first.value)
+        agreed = agreement(first.passed if first is not None and known else None, stable)
+        passed = stable and (not known or (first is not None and first.passed))
         reason = f"{agreed}: {describe(found, self.potential, self.limit)}"
         return Verdict(SECOND_OPINION, passed, found.above_hull, "eV/atom", reason)
 
@@ -89,7 +89,7 @@ class SecondOpinion:
 def agreement(first: bool | None, second: bool) -> str:  # noqa: FBT001 (two verdicts)
     """Say which of two potentials call a crystal stable."""
     if first is None:
-        return "only the second potential judges"
+        return "only the second potential says"
     if first == second:
         return "both call it stable" if first else "both call it unstable"
     return "only the first calls it stable" if first else "only the second calls it stable"

@@ -21,6 +21,7 @@ from matgen.generation.kinds.base import Kind
 from matgen.generation.propose import units_of_list
 from matgen.generation.rank import Proposed
 from matgen.generation.request import Request
+from matgen.generation.trajectory import Frame, Recorded
 from matgen.runtime.failures import guarded
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.threads import threads
@@ -28,6 +29,7 @@ from matgen.screening.uniqueness import Uniqueness
 from matgen.search.assessment import Assessment, assessment_of
 from matgen.search.distinct import Distinct, uniqueness_of
 from matgen.search.host_assessment import DefectAssessment
+from matgen.search.recording import relaxation_frames, trajectory_text
 from matgen.search.selection import checked_before_relaxation
 from matgen.search.unit_format import Passed, Unit, rejected_record
 from matgen.search.variety import likeness_and_family
@@ -35,6 +37,7 @@ from matgen.structures.candidate import Candidate, NearestExample, Verdict
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import Record
 from matgen.structures.symmetry import space_group
+from matgen.structures.trajectory_files import TRAJECTORY
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.symmetry import NoTemplateError
 
@@ -83,6 +86,7 @@ class UnitMaker:
 
     request: Request
     report: Report = field(default_factory=Silence)
+    _frames: dict[str, list[Frame]] = field(default_factory=dict, init=False)
 
     @cached_property
     def kind(self) -> Kind:
@@ -115,8 +119,12 @@ class UnitMaker:
             return self.assessment.proposals(number, size_of_unit(self.request))
         kind = self.kind
         generator = torch.Generator().manual_seed((self.request.search.seed + number * STRIDE) % 2**63)
-        proposed = generate(kind.request, kind, generator, report, number)
-        return [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
+        recorder = Recorded() if self.request.search.record else None
+        proposed = generate(kind.request, kind, generator, report, number, recorder)
+        found = [as_candidate(one, number, rank) for rank, one in enumerate(proposed)]
+        if recorder is not None:
+            self._frames = {one.name: recorder.frames(of.row) for one, of in zip(found, proposed, strict=True)}
+        return found
 
     def assessed(self, proposals: list[Candidate], report: Report) -> list[Record]:
         """Relax and check proposals, best first; return the record of each."""
@@ -151,7 +159,15 @@ class UnitMaker:
             return rejected_record(candidate, failed)
         candidate = self.assessment.afterwards(candidate)
         failed = checks.deciding_failure(candidate.verdicts)
-        return rejected_record(candidate, failed) if failed else passed(candidate).record()
+        return rejected_record(candidate, failed) if failed else passed(self._with_trajectory(candidate)).record()
+
+    def _with_trajectory(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with the geometries on the way to it, where they are recorded."""
+        sampled = self._frames.get(candidate.name)
+        if not sampled:
+            return candidate
+        relaxed = relaxation_frames(candidate, self.request.resources.device, self.request.relaxation.settings)
+        return replace(candidate, files={**candidate.files, TRAJECTORY: trajectory_text(sampled, relaxed)})
 
 
 def _unassessed(candidate: Candidate, reason: str) -> Record:

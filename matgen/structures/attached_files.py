@@ -7,7 +7,7 @@ from matgen.runtime.file_names import file_name
 from matgen.runtime.output import replace_file
 from matgen.structures.candidate import Candidate
 
-FOLDERS = ("phonons", "elasticity")
+FOLDERS = ("phonons", "elasticity", "trajectories")
 """Folders that such files may be in."""
 
 

@@ -34,15 +34,16 @@ from matgen.workflows.design_steps import steps, workers_of
 from matgen.workflows.folder_name import readable, short_hash
 
 EFFORT = {
-    "search": ("budget", "rounds"),
+    "search": ("budget", "rounds", "record"),
     "resources": ("processes", "executor"),
     "verification": ("n", "minutes"),
 }
 """Settings that may differ when the folder of a run is resumed: they do not make it another run.
 
 `budget` and `rounds` say when the search ends; what fills up the number then stays in the folder. `processes` and
-`executor` say who makes the units of work, which are decided on in the same order. These change neither samples nor
-decisions, except with `verification`: which candidates are refuted by when depends on the clock and on its `minutes`.
+`executor` say who makes the units of work, which are decided on in the same order; `record` only watches. These change
+neither samples nor decisions, except with `verification`: which candidates are refuted by when depends on the clock and
+on its `minutes`.
 Above `search.n`, `verification.n` also raises `Request.wanted`, and with it the limit on each Wyckoff layout.
 """
 
@@ -217,7 +218,7 @@ def design(
     * symmetry of crystals: `space_groups`; `like`, files to resemble, and `like_weight` (1);
     * a `host`, changed by `replace`, `insert`, `vacancy`; a `start`; what to `keep` of them; of molecules a `fragment`;
     * graph of molecules: `smiles`, to keep; `smarts`, patterns to hold; `avoid`, patterns not to hold; `charge`, e;
-    * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5);
+    * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5); `record` trajectories;
     * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);
       `allow_known`; `variety` (1), factor on the cost of repeating a Wyckoff layout, or the rings of a molecule;
     * verification by GPAW: `verify`, how many candidates to confirm; refuted ones are replaced, and listed last;

@@ -33,6 +33,7 @@ TERMS = {
     "novelty": "novelty",
     "closed_shell": "closed shells",
     "charge_balance": "charge balance",
+    "energy_above_hull_template": "stability",
 }
 """Names in the sum and in the figure, from the bottom up."""
 

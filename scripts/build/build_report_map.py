@@ -1,6 +1,7 @@
-"""Write matgen/references/map.npz: two principal components of embeddings, and the places of known crystals.
+"""Write matgen/report/map.npz: two principal components of embeddings, and the places of known crystals.
 
-`python scripts/build/build_report_map.py`: a sample of the training split of the prepared table (`matgen data prepare`).
+`python scripts/build/build_report_map.py`: a sample of the training split of the prepared table (`matgen data
+prepare`).
 """
 
 import argparse

@@ -5,7 +5,7 @@ import { formula, shown, spaceGroup } from "./format.js";
 import { candidate, targets, value } from "./report_data.js";
 import { shownColumns } from "./shown_columns.js";
 import { sketch } from "./sketch.js";
-import { select, state, subscribe, toggleCompared } from "./store.js";
+import { state, subscribe, toggleCompared } from "./store.js";
 import { badge } from "./verdict_parts.js";
 
 const CARDS = 100;
@@ -59,8 +59,7 @@ export function candidateCards() {
     for (const node of list.children) node.classList.toggle("selected", node.dataset.id === state.selected);
   };
   list.addEventListener("click", (event) => {
-    const node = event.target.closest(".card");
-    if (node && !event.target.closest("input, label")) select(node.dataset.id);
+    if (!event.target.closest("input, label, a")) event.target.closest(".card")?.querySelector(".card-link").click();
   });
   subscribe(["shown", "columns"], () => state.view === "cards" && draw());
   subscribe(["view"], () => state.view === "cards" && draw());

@@ -46,7 +46,7 @@ function comparison(all) {
     "table",
     { class: "plain comparison" },
     el("caption", { class: "visually-hidden" }, "Comparison of candidates; rows that differ are marked"),
-    el("thead", {}, el("tr", {}, el("td"), all.map((one) => el("th", { scope: "col" }, el("div", { class: "picture" }, one.structure?.symbols ? sketch(one.structure, `Structure of ${one.formula}`) : null), formula(one.formula), el("code", {}, one.id))))),
+    el("thead", {}, el("tr", {}, el("td"), all.map((one) => el("th", { scope: "col" }, el("div", { class: "picture" }, one.structure?.symbols ? sketch(one.structure, `Structure of ${one.formula}`, "xMinYMid meet") : null), formula(one.formula), el("code", {}, one.id))))),
     el(
       "tbody",
       {},

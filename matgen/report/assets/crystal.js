@@ -4,7 +4,11 @@ import { element } from "./element_colours.js";
 import { add, cartesian, cross, dot, fractional, length, subtract } from "./vectors.js";
 
 const ON_FACE = 1e-3; // of a cell vector
-const BOND = 1.15; // of the sum of the covalent radii
+const BOND = { usual: 1.15, large: 1.1 }; // of the sum of the covalent radii
+const LARGE = 1.9; // Å: atoms of larger radius are ringed by many at about one distance, which are drawn if they are close
+const COORDINATED = 1.3; // of that sum, and of the distance of the nearest neighbour: for polyhedra
+
+const DIFFERENT = 0.3; // Pauling: electronegativities of cation and anion
 
 function wrapped(x) {
   const inside = x - Math.floor(x);
@@ -36,8 +40,10 @@ export function bondRule(structure) {
   const limits = new Map();
   for (const a of symbols)
     for (const b of symbols) {
-      const joined = allMetals || !(element(a).metal && element(b).metal);
-      limits.set(`${a} ${b}`, joined ? BOND * (element(a).radius + element(b).radius) : 0);
+      const [one, other] = [element(a), element(b)];
+      const joined = allMetals || !(one.metal && other.metal);
+      const factor = Math.max(one.radius, other.radius) > LARGE ? BOND.large : BOND.usual;
+      limits.set(`${a} ${b}`, joined ? factor * (one.radius + other.radius) : 0);
     }
   return (a, b) => limits.get(`${a} ${b}`);
 }
@@ -65,11 +71,18 @@ export const CELL_EDGES = [
   [0, 1], [0, 2], [0, 4], [1, 3], [1, 5], [2, 3], [2, 6], [3, 7], [4, 5], [4, 6], [5, 7], [6, 7],
 ];
 
-// Positions of the neighbours of an atom, images in other cells included: those that the bond rule joins to it.
+// Elements that attract electrons more than this one; where an electronegativity is unknown there are none.
+function moreElectronegative(symbol, symbols) {
+  const { electronegativity } = element(symbol);
+  return new Set(symbols.filter((other) => element(other).electronegativity > (electronegativity ?? Infinity) + DIFFERENT));
+}
+
+// Positions of the neighbours that coordinate an atom, images in other cells included.
 export function neighbours(structure, centre) {
   const { cell, symbols, positions } = structure;
-  const limit = bondRule(structure);
-  const longest = Math.max(...symbols.map((symbol) => limit(centre.symbol, symbol)));
+  const around = moreElectronegative(centre.symbol, symbols);
+  const limit = (symbol) => (around.has(symbol) ? COORDINATED * (element(centre.symbol).radius + element(symbol).radius) : 0);
+  const longest = Math.max(...symbols.map(limit));
   const [a, b, c] = cell;
   const volume = Math.abs(dot(a, cross(b, c)));
   const heights = [cross(b, c), cross(c, a), cross(a, b)].map((area) => volume / length(area));
@@ -88,17 +101,19 @@ export function neighbours(structure, centre) {
         for (const z of images[2]) {
           const image = add(position, cartesian([x, y, z], cell));
           const distance = length(subtract(image, centre.position));
-          if (distance > 0.1 && distance < limit(centre.symbol, symbols[index])) found.push(image);
+          if (distance > 0.1 && distance < limit(symbols[index])) found.push({ image, distance });
         }
   });
-  return found;
+  const nearest = Math.min(...found.map(({ distance }) => distance));
+  return found.filter(({ distance }) => distance < COORDINATED * nearest).map(({ image }) => image);
 }
 
-// Elements around which polyhedra make sense: metals bonded to other elements, the smallest first.
+// Elements around which polyhedra make sense: those with more electronegative neighbours, the smallest first.
 export function polyhedraCentres(structure) {
   if (!structure.cell) return [];
   const symbols = [...new Set(structure.symbols)];
-  const metals = symbols.filter((symbol) => element(symbol).metal);
-  if (metals.length === symbols.length) return [];
-  return metals.sort((a, b) => element(a).radius - element(b).radius);
+  if (symbols.every((symbol) => element(symbol).metal)) return [];
+  return symbols
+    .filter((symbol) => moreElectronegative(symbol, symbols).size > 0)
+    .sort((a, b) => element(a).radius - element(b).radius);
 }

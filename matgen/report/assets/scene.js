@@ -4,7 +4,9 @@ import { atomsShown, bondsShown, CELL_EDGES, cellCorners, neighbours } from "./c
 import { convexHull, edges, triangles } from "./convex_hull.js";
 import { element, elementsOf } from "./element_colours.js";
 import { drawnRadius } from "./sketch.js";
-import { add, scaled } from "./vectors.js";
+import { add, length, scaled } from "./vectors.js";
+
+const BEYOND = 0.9; // Å from the end of a cell vector to its letter
 
 const point = ([x, y, z]) => ({ x, y, z });
 
@@ -45,8 +47,8 @@ function drawCell(viewer, cell, repeat) {
       shape.addCylinder({ start: point(corners[i]), end: point(corners[j]), radius: size === 1 ? 0.035 : 0.02, color });
   }
   ["a", "b", "c"].forEach((name, axis) => {
-    const place = scaled(cell[axis], 1.06);
-    const style = { position: point(place), fontSize: 13, fontColor: color, showBackground: false, inFront: true };
+    const place = scaled(cell[axis], 1 + BEYOND / length(cell[axis]));
+    const style = { position: point(place), fontSize: 15, bold: true, fontColor: color, showBackground: false, inFront: true };
     viewer.addLabel(name, { ...style, alignment: "center" });
   });
 }

@@ -25,7 +25,7 @@ export function drawnRadius(symbol, molecule) {
   return molecule ? 0.16 : 0.16 + 0.26 * element(symbol).radius;
 }
 
-export function sketch(structure, label) {
+export function sketch(structure, label, align = "xMidYMid meet") {
   const atoms = atomsShown(structure, 1).slice(0, MOST_ATOMS);
   const molecule = !structure.cell;
   const places = atoms.map((atom) => projected(atom.position));
@@ -47,7 +47,7 @@ export function sketch(structure, label) {
   const box = [left, top, Math.max(...xs) + 1 - left, Math.max(...ys) + 1 - top].map((x) => x.toFixed(2)).join(" ");
   return svg(
     "svg",
-    { class: "sketch", viewBox: box, role: "img", "aria-label": label, preserveAspectRatio: "xMidYMid meet" },
+    { class: "sketch", viewBox: box, role: "img", "aria-label": label, preserveAspectRatio: align },
     svg("defs", {}, [...fills].map(([symbol, id]) => shade(symbol, id))),
     svg("g", { class: "sketch-cell" }, corners.length ? CELL_EDGES.map(([i, j]) => line(corners[i], corners[j], {})) : []),
     drawn.map(({ node }) => node),

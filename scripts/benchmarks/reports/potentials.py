@@ -62,12 +62,12 @@ def figures_of(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, An
     """Return counts of both parts, by method and limit, and how the potentials agree."""
     figures: dict[str, Any] = {}
     for part, lines in parts.items():
-        judged = [line for line in lines if line["second"] is not None]
-        label, first, second = (np.array([line[key] for line in judged]) for key in ("label", "first", "second"))
+        assessed = [line for line in lines if line["second"] is not None]
+        label, first, second = (np.array([line[key] for line in assessed]) for key in ("label", "first", "second"))
         found = {name: height(first, second) for name, height in METHODS.items()}
         figures[part] = {
             "rows": len(lines),
-            "judged": len(judged),
+            "assessed": len(assessed),
             "methods": {name: sorted_out(label, height) for name, height in found.items()},
             "limits": {
                 name: {str(limit): sorted_out(label, height, limit) for limit in LIMITS}
@@ -153,7 +153,7 @@ def limit_table(figures: Mapping[str, Any]) -> str:
 
 def in_words(figures: Mapping[str, Any]) -> str:
     """Return what was left out, in a sentence."""
-    lacking = {part: one["rows"] - one["judged"] for part, one in figures.items()}
+    lacking = {part: one["rows"] - one["assessed"] for part, one in figures.items()}
     return (
         f"Of {figures['reported']['rows']} rows to report on, {lacking['reported']} lie in chemical systems of which "
         f"SevenNet's hull lacks phases, and were left out; of {figures['chosen on']['rows']} to choose limits on, "
