@@ -247,10 +247,11 @@ def test_what_verify_calculated_is_exported(design_folder: Path, tmp_path: Path)
     folder.mkdir()
     for name in ("candidates.jsonl", "run.json"):
         (folder / name).write_bytes((design_folder / name).read_bytes())
-    (folder / "verified.csv").write_text("name,gpaw_gap,gpaw_reason\n5-0-one,1.25,converged\n", encoding="utf-8")
+    table = "name,gpaw_gap,gpaw_converged,gpaw_reason\n5-0-one,1.25,True,settled\n"
+    (folder / "verified.csv").write_text(table, encoding="utf-8")
     with ase.db.connect(str(exported(folder, "ase-db", tmp_path))) as database:
-        (row,) = database.select(gpaw_gap=1.25)
-    assert (row.name, row.gpaw_reason) == ("5-0-one", "converged")
+        (row,) = database.select(gpaw_gap=1.25, gpaw_converged=True)
+    assert (row.name, row.gpaw_reason) == ("5-0-one", "settled")
 
 
 # ---------------------------------------------------------------- a screening, and back into one

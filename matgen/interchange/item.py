@@ -155,7 +155,10 @@ def _calculated(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read(text: str) -> float | str:
+def _read(text: str) -> float | str | bool:
+    """Return what a cell of a table says."""
+    if text in {"True", "False"}:
+        return text == "True"
     try:
         return float(text)
     except ValueError:
