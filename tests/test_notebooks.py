@@ -46,4 +46,4 @@ def test_notebooks_run(path: Path, kernel: Any) -> None:
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     nbclient.NotebookClient(notebook, km=kernel, timeout=1200).execute()  # raises what a cell raises
     shown = [one for cell in notebook.cells for one in cell.get("outputs", [])]
-    assert len(shown) >= 3
+    assert len(shown) >= 2
