@@ -358,6 +358,7 @@ def test_a_molecule_is_drawn_with_its_bonds(open_page: Open, data: dict[str, Any
     one = {"id": "w", "formula": "H2O", "rank": 1, "accepted": True, "values": {}, "structure": water, "n_atoms": 3}
     page = open_page({**data, "kind": "molecule", "candidates": [one]})
     page.locator(".detail").scroll_into_view_if_needed()
+    page.locator(".stage-3d svg.sketch").wait_for()
     assert page.locator(".stage-3d .sketch-bond").count() == 2
     assert page.locator(".stage-3d circle").count() == 3
 
