@@ -6,12 +6,13 @@ from typing import Any
 
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
@@ -20,7 +21,7 @@ from matgen.report.stages import design_stages, failure
 from matgen.report.targets import asked, read_targets, target_record
 from matgen.runtime.config import to_mapping
 from matgen.search.unit_format import REJECTED_BY
-from matgen.structures.candidate import Candidate
+from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.record import from_record
 from matgen.structures.renamed import current_name
 from matgen.structures.run_folder import CANDIDATES, REJECTED, all_units
@@ -38,9 +39,10 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     found: Lines[Candidate] = read_lines(run.path / CANDIDATES, from_record)
     rejects: Lines[Rejected] = read_lines(run.path / REJECTED, _rejected)
     candidates = found.values
-    kind = candidates[0].kind if candidates else str(run.configuration.get("kind", "crystal"))
+    kind = candidates[0].kind if candidates else run.kind("crystal")
     targets = design_targets(run, candidates, kind)
-    hull, no_hull = hull_of(candidates, kind)
+    calculator = str(run.table("relaxation").get("calculator", CHGNET))
+    hull, no_hull = hull_of(candidates, kind, file_of(calculator))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     data: dict[str, Any] = {
         "schema": 1,
@@ -50,7 +52,7 @@ def design_data(run: RunFolder) -> dict[str, Any]:
         "run": _run(run, found, rejects, candidates, kind),
         "asked": asked(subject(run), targets),
         "found": len(candidates),
-        "wanted": run.configuration.get("search", {}).get("n"),
+        "wanted": run.table("search").get("n"),
         "targets": [target_record(target) for target in targets],
         "columns": columns(candidates, targets, kind),
         "candidates": [
@@ -73,17 +75,15 @@ def design_data(run: RunFolder) -> dict[str, Any]:
 
 def subject(run: RunFolder) -> str:
     """Return what was designed: crystals or molecules, and of which composition, where one was named."""
-    composition = run.configuration.get("composition", {})
-    formula = composition.get("formula") if isinstance(composition, Mapping) else ""
-    what = "molecules" if run.configuration.get("kind") == "molecule" else "crystals"
+    formula = run.table("composition").get("formula")
+    what = "molecules" if run.kind("crystal") == "molecule" else "crystals"
     return f"{what} of {formula}" if formula else what
 
 
 def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -> list[Target]:
     """Return the targets of a design."""
-    texts = run.configuration.get("targets", {})
     units = {name: one.unit for candidate in candidates for name, one in candidate.properties.items()}
-    return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
+    return read_targets(run.table("targets"), kind, units)
 
 
 def rejections(records: Sequence[Rejected]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _rejected(record: dict[str, Any]) -> Rejected:
 
 
 def _run(
-    run: RunFolder, found: Lines[Candidate], rejects: Lines[Any], candidates: Sequence[Candidate], kind: str
+    run: RunFolder, found: Lines[Candidate], rejects: Lines[Any], candidates: Sequence[Candidate], kind: KindName
 ) -> dict[str, Any]:
     """Return the part on the run itself."""
     notes = [*found.notes, *rejects.notes]
@@ -147,8 +147,9 @@ def _run(
         notes.append("No candidate was found; the counts below say why proposals were rejected.")
     if len(candidates) > MOST_IN_FULL:
         notes.append(f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown.")
-    stages = run.report.get("stages", [])
-    seconds = [stage.get("seconds", 0.0) for stage in stages if stage.get("name") == "search"]
+    stages = run.report.get("stages")
+    known = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
+    seconds = [stage.get("seconds", 0.0) for stage in known if stage.get("name") == "search"]
     usual = to_mapping(Request.of(kind=kind, **preset_of(kind)))
     potentials = {one.relaxation.potential for one in candidates if one.relaxation is not None}
     return run_record(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import column
 from matgen.report.csv_rows import csv_rows
 from matgen.report.folders import RELAXED, STRUCTURES, RunFolder
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.lines import read_lines
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
@@ -54,9 +55,11 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     relaxed = [read_lines(path, from_record) for path in sorted(run.path.glob(RELAXED))]
     structures = {one.name: one for lines in relaxed for one in lines.values}
     rows = rows or [{"name": name, "formula": formula(one)} for name, one in structures.items()]
-    kind = str(run.report.get("kind") or next((one.kind for one in structures.values()), "crystal"))
+    kind = run.kind(next((one.kind for one in structures.values()), "crystal"))
     candidates = [structures[row["name"]] for row in rows[:MOST_IN_FULL] if row["name"] in structures]
-    hull, no_hull = hull_of(candidates, kind)
+    settings = run.report.get("settings")
+    calculator = settings.get("calculator", CHGNET) if isinstance(settings, Mapping) else CHGNET
+    hull, no_hull = hull_of(candidates, kind, file_of(calculator))
     setting = Setting(run.path, kind, hull=hull)
     shown = _columns(rows)
     keys = [one["key"] for one in shown if one["key"] != "formula"]

@@ -3,11 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from matgen.errors import UserError
 from matgen.first_principles.subjects import RESULTS as VERIFIED
 from matgen.screening.files import ROWS
+from matgen.structures.candidate import KindName
 from matgen.structures.run_folder import CANDIDATES, REPORT
 
 Command = Literal["design", "screen", "evaluate", "verify"]
@@ -54,6 +55,15 @@ class RunFolder:
     def configuration(self) -> dict[str, Any]:
         """All settings of a design or a screening; empty where none are known."""
         return _mapping(self.report.get("configuration"))
+
+    def table(self, name: str) -> dict[str, Any]:
+        """A table of the settings; empty where there is none."""
+        return _mapping(self.configuration.get(name))
+
+    def kind(self, otherwise: KindName) -> KindName:
+        """Return the kind of the materials that the settings name, or another where they name none."""
+        named = self.configuration.get("kind", self.report.get("kind"))
+        return next((kind for kind in get_args(KindName) if kind == named), otherwise)
 
 
 def run_folder(path: Path) -> RunFolder:

@@ -45,7 +45,7 @@ def _calculator() -> XRDCalculator:
 
 
 def _indices(families: list[dict[str, Any]]) -> str:
-    """Return the indices of a peak, of hexagonal crystals with three axes in place of four."""
+    """Return the indices of a peak in one order, of hexagonal crystals with three axes in place of four."""
     some = [tuple(family["hkl"]) for family in families]
     three = [(hkl[0], hkl[1], hkl[3]) if len(hkl) == 4 else hkl for hkl in some]
-    return ", ".join(f"({h} {k} {l})" for h, k, l in three)  # noqa: E741 (Miller indices)
+    return ", ".join(f"({h} {k} {l})" for h, k, l in sorted(three, reverse=True))  # noqa: E741 (Miller indices)

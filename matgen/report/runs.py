@@ -89,7 +89,7 @@ def _count(run: RunFolder) -> str:
     path = run.path
     match run.command:
         case "design":
-            wanted = run.configuration.get("search", {}).get("n")
+            wanted = run.table("search").get("n")
             found = _lines(path / CANDIDATES)
             return f"{found} of {wanted} candidates" if wanted else f"{found} candidates"
         case "screen":

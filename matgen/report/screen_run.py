@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
-from matgen.report.known_hull import hull_of
+from matgen.report.known_hull import file_of, hull_of
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
@@ -23,23 +23,25 @@ from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
 from matgen.targets.target import Target
 
-MOST_IN_FULL = 100
-"""Rows with structure and figures, the best; of others, the table has a row."""
+MOST_IN_FULL, FEWER, MANY = 100, 60, 5000
+"""Rows with structure and figures, the best; fewer of more than `MANY`, so that the table has room for the others."""
 
 
 def screen_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of a screening, finished or not."""
     found, ranked = screened_rows(run.path)
     rows = found.values
-    whole = [row.whole() for row in rows[:MOST_IN_FULL]]
+    n_full = MOST_IN_FULL if len(rows) <= MANY else FEWER
+    whole = [row.whole() for row in rows[:n_full]]
     candidates = [row.candidate for row in whole if row.candidate is not None]
-    kind = str(run.configuration.get("kind", candidates[0].kind if candidates else "crystal"))
+    kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
-    reference = run.configuration.get("reference", SHIPPED)
-    hull, no_hull = hull_of(candidates, kind, None if reference == SHIPPED else Path(reference), _potential(whole))
+    settings = run.configuration
+    file = file_of(str(settings.get("calculator", CHGNET)), str(settings.get("reference", SHIPPED)))
+    hull, no_hull = hull_of(candidates, kind, file, _potential(whole))
     setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
     shown = columns(candidates, targets, kind)
-    rest, left = packed((_short_row(row, shown) for row in rows[MOST_IN_FULL:]), _keys(shown))
+    rest, left = packed((_short_row(row, shown) for row in rows[n_full:]), _keys(shown))
     passed = sum(row.passed for row in rows)
     things = "molecules" if kind == "molecule" else "crystals"
     data: dict[str, Any] = {
@@ -48,7 +50,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
         "headline": f"{len(rows)} structures screened, {passed} pass every check",
         "command": "screen",
         "kind": kind,
-        "run": _run(run, [*found.notes, *_notes(rows, left, ranked=ranked)], whole),
+        "run": _run(run, [*found.notes, *_notes(rows, n_full, left, ranked=ranked)], whole),
         "targets": [target_record(target) for target in targets],
         "columns": shown,
         "candidates": [_record(row, rank, setting) for rank, row in enumerate(whole, start=1)],
@@ -65,10 +67,9 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
 
 
 def _targets(run: RunFolder, rows: Sequence[Screened], kind: str) -> list[Target]:
-    texts = run.configuration.get("properties", {})
     first = next((row.candidate for row in rows if row.candidate), None)
     units = {name: one["unit"] for name, one in first["properties"].items()} if first else {}
-    return read_targets(texts, kind, units) if isinstance(texts, Mapping) else []
+    return read_targets(run.table("properties"), kind, units)
 
 
 def _potential(rows: Sequence[Row]) -> str:
@@ -139,14 +140,14 @@ def _add_histograms(data: dict[str, Any], targets: Sequence[Target], rows: Seque
         data["missing"]["histogram"] = why
 
 
-def _notes(rows: Sequence[Screened], left: int, *, ranked: bool) -> list[str]:
+def _notes(rows: Sequence[Screened], n_full: int, left: int, *, ranked: bool) -> list[str]:
     notes = []
     if not rows:
         notes.append("No structure has been screened yet.")
     elif not ranked:
         notes.append("The final ranking is not made yet: rows are sorted as they are, and repetitions are not marked.")
-    if len(rows) > MOST_IN_FULL:
-        notes.append(f"The best {MOST_IN_FULL} of {len(rows)} structures are shown in full, the others in the table.")
+    if len(rows) > n_full:
+        notes.append(f"The best {n_full} of {len(rows)} structures are shown in full, the others in the table.")
     if left:
         notes.append(f"The last {left} rows do not fit into this page; results.csv has all.")
     return notes
