@@ -27,7 +27,7 @@ if not REQUIRED:
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH; MATGEN_CHROMIUM=required makes this an error", allow_module_level=True)
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, sync_playwright  # noqa: E402 (after the skip)
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright  # noqa: E402 (after the skip)
 
 FLAT = ("--no-sandbox", "--disable-gpu", "--disable-3d-apis")
 """Without WebGL, which most tests do without: a renderer in software makes everything slow."""
@@ -37,6 +37,8 @@ WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PATIENCE = 60_000  # ms: a software renderer on a busy machine
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=PATIENCE)
 
 
 class Browsers:
@@ -320,15 +322,15 @@ def test_the_trajectory_plays_and_pauses(open_page: Open, data: dict[str, Any]) 
     slider.fill("0")
     assert player.locator("output").inner_text() == "1 of 3 · step 0 · energy 3.00"
     player.get_by_role("button").click()
-    page.wait_for_function("document.querySelector('.trajectory input').value === '2'")
+    expect(slider).to_have_value("2")
     assert player.locator("output").inner_text() == "3 of 3 · step 2 · energy 1.00"
 
 
 def test_the_file_is_copied_or_shown(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(data)
     page.get_by_role("button", name="Copy CIF").click()
-    page.wait_for_function("document.querySelector('.copied').textContent.length > 0")
     place = page.locator(".copied")
+    expect(place).not_to_be_empty()
     if place.locator("textarea").count():
         assert place.locator("textarea").input_value() == data["candidates"][0]["structure"]["text"]
     else:
