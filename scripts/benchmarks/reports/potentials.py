@@ -1,15 +1,14 @@
 """Figures and tables of stability by two potentials."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from matgen.hull.hull import IMPLAUSIBLE, MARGIN
 from shared.page import table
 
-Z95 = 1.959964
 NARROW = 0.3
 """Labels up to here are called near the limit, eV/atom."""
 
@@ -26,20 +25,12 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """Height that is compared with the limit, by method."""
 
 
-def wilson(part: int, whole: int) -> tuple[float, float]:
-    """Return Wilson's interval of 95 % of a share."""
-    if not whole:
-        return 0.0, 1.0
-    share, z2 = part / whole, Z95**2
-    centre = (share + z2 / (2 * whole)) / (1 + z2 / whole)
-    half = Z95 / (1 + z2 / whole) * math.sqrt(share * (1 - share) / whole + z2 / (4 * whole**2))
-    return centre - half, centre + half
-
-
 def share(part: int, whole: int) -> str:
     """Return a share with its interval and its denominator."""
-    low, high = wilson(part, whole)
-    return f"{100 * part / whole:.1f} % ({100 * low:.0f}–{100 * high:.0f}) of {whole}" if whole else "none"
+    if not whole:
+        return "none"
+    interval = binomtest(part, whole).proportion_ci(method="wilson")
+    return f"{100 * part / whole:.1f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f}) of {whole}"
 
 
 def sorted_out(label: np.ndarray, height: np.ndarray, limit: float = MARGIN) -> dict[str, Any]:
