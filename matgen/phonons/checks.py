@@ -15,8 +15,7 @@ from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
 from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unassessed
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
-from matgen.relaxation.outcome import Relaxation
-from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.candidate import Candidate, Relaxation, Verdict
 
 Found = tuple[Verdict, dict[str, str]]
 """Verdict, and texts of files by folder and suffix."""
