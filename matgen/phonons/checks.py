@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from ase.calculators.calculator import BaseCalculator
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 
 from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
 from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unassessed
