@@ -162,6 +162,18 @@ def test_a_zip_is_read_with_its_folders(tmp_path: Path) -> None:
     assert entries["bit.zip/many.extxyz#1"].structure is not None
 
 
+def test_deep_nesting_is_no_crash_where_a_package_has_raised_the_limit_of_recursion(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.setrecursionlimit(10**6)\n"
+        "from pathlib import Path; from matgen.structures.files import read_structures\n"
+        "print([entry.error for entry in read_structures([Path(sys.argv[1])])], sys.getrecursionlimit())"
+    )
+    path = written(tmp_path / "deep.json", "[" * 100_000)
+    answer = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert "nested too deeply" in answer.stdout
+    assert answer.stdout.strip().endswith("1000000")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

@@ -13,6 +13,7 @@ from pymatgen.core.structure import Structure
 from matgen.phonons.asked import PHONONS, PhonopyMissingError, check_asked
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.supercell import smallest_supercell
+from matgen.runtime.recursion import recursion_limited
 
 SAME = 1e-4
 """Å within which images of an atom are the same, after the cell was symmetrised."""
@@ -79,7 +80,7 @@ def _atoms(cell: Any) -> Atoms:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings about what a user cannot change."""
-    with warnings.catch_warnings():
+    """Silence warnings about what a user cannot change, and keep the limit of recursion."""
+    with warnings.catch_warnings(), recursion_limited():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

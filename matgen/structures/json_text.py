@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from matgen.runtime.recursion import recursion_limited
 from matgen.structures.broken import BrokenStructureError, one_line
 
 PRINTED = re.compile(r"\s*[\[(]?\s*\{\s*'")
@@ -22,7 +23,8 @@ def value_of(text: str) -> Any:
         BrokenStructureError: it is neither JSON nor a literal of Python.
     """
     try:
-        return _printed(text) if PRINTED.match(text) else json.loads(text)
+        with recursion_limited():
+            return _printed(text) if PRINTED.match(text) else json.loads(text)
     except RecursionError as error:
         raise BrokenStructureError(TOO_DEEP) from error
     except BrokenStructureError:
@@ -34,7 +36,8 @@ def value_of(text: str) -> Any:
 def is_json_lines(text: str) -> bool:
     """Return whether a text is a JSON value that more text follows, as in JSON lines."""
     try:
-        json.loads(text)
+        with recursion_limited():
+            json.loads(text)
     except json.JSONDecodeError as error:
         return error.msg == "Extra data"
     except (ValueError, RecursionError):
