@@ -352,6 +352,31 @@ def test_bands_are_drawn_band_by_band_within_their_size(tmp_path: Path) -> None:
     assert "cannot be read" in attached(tmp_path, "one")["missing"]["phonons"]
 
 
+TENSOR = {"tensor_gpa": [[1.0] * 6] * 6, "bulk": 1.0, "shear": None, "born_stable": True, "text": "stable"}
+
+
+@pytest.mark.parametrize(
+    ("part", "record"),
+    [
+        ("elasticity", [1]),
+        ("elasticity", TENSOR | {"tensor_gpa": [[1.0] * 6]}),
+        ("elasticity", {"tensor_gpa": [[1.0] * 6] * 6}),
+        ("phonons", {"bands": {"x": [], "frequencies": [], "ticks": []}, "dos": {}}),
+        ("phonons", [1]),
+    ],
+)
+def test_a_file_of_another_format_is_told(tmp_path: Path, part: str, record: object) -> None:
+    path = attached_path(tmp_path, f"{part}/json", "one")
+    path.parent.mkdir()
+    path.write_text(json.dumps(TENSOR), encoding="utf-8")
+    if part == "elasticity":
+        assert attached(tmp_path, "one") == {part: TENSOR}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    found = attached(tmp_path, "one")
+    assert list(found) == ["missing"]
+    assert "cannot be read" in found["missing"][part]
+
+
 def test_the_last_result_of_first_principles_counts(tmp_path: Path) -> None:
     failed, found = gpaw.failed("out of time"), FirstPrinciples(1.25, 1.5, -3.0, 0.0, {"xc": "PBE"}, seconds=9.0)
     lines = [json.dumps({"name": "a", "key": str(i)} | result_record(one)) for i, one in enumerate((failed, found))]
@@ -465,6 +490,24 @@ def test_a_structure_that_cannot_be_analysed_leaves_the_others(tmp_path: Path) -
     assert len(data["candidates"]) == 2
     assert data["candidates"][1]["missing"] == {}
     json.dumps(data, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "linked", "x" * 400, "ABSOLUTE"])
+def test_no_file_outside_the_folder_is_read(tmp_path: Path, name: str) -> None:
+    folder = design_folder(tmp_path / "run", FILES[:1])
+    secret = tmp_path / "secret.cif"
+    secret.write_text("what nobody else may read", encoding="utf-8")
+    name = name.replace("ABSOLUTE", str(tmp_path / "secret"))
+    for link in ("cif/linked.cif", "elasticity/linked.json", "trajectories/linked.extxyz"):
+        (folder / link).parent.mkdir(exist_ok=True)
+        (folder / link).symlink_to(secret)
+    path = folder / "candidates.jsonl"
+    record = json.loads(path.read_text(encoding="utf-8")) | {"name": name}
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    (one,) = report_data(folder)["candidates"]
+    assert "nobody" not in json.dumps(one)
+    assert not {"file", "elasticity", "walk"} & set(one)
+    assert one["structure"]["text"].startswith("data_")
 
 
 @pytest.mark.parametrize("made", ["nothing", "file", "empty"])
