@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from report_folders import CONFIGURATION, POTENTIAL, candidate, crystal, design_
 from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import result_record
 from matgen.first_principles.gpaw import FirstPrinciples
-from matgen.hull.hull import ReferenceHull
+from matgen.hull.corrections import MP2020
+from matgen.hull.hull import CORRECTIONS, ReferenceHull
 from matgen.novelty.crystals import KnownIndex
 from matgen.report.attached import MOST_NUMBERS, attached
+from matgen.report.candidates import energy_above, verdict_record
 from matgen.report.data import report_data
 from matgen.report.decomposition import decomposition
 from matgen.report.evaluate_run import metric
@@ -38,6 +41,8 @@ from matgen.report.walk import MOST_FRAMES, walk
 from matgen.screening.row import Row
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.attached_files import attached_path
+from matgen.structures.candidate import Verdict
+from matgen.structures.candidate_html import candidate_html
 from matgen.structures.trajectory_files import TRAJECTORY, frame_text, thinned
 
 FILES = ("NaCl_rock_salt.cif", "SrTiO3_perovskite.cif", "GaAs_zinc_blende.cif")
@@ -70,6 +75,16 @@ def test_decomposition_says_on_which_side_of_the_hull_a_crystal_is(hull: Referen
     assert "0.050 eV/atom above" in texts[0]
     assert "0.050 eV/atom below" in texts[1]
     assert "not known" in texts[2]
+
+
+@pytest.mark.parametrize("formula", ["KTlS", "NaCl"])
+def test_an_energy_far_below_the_hull_is_called_implausible(formula: str, hull: ReferenceHull) -> None:
+    found = decomposition(Composition(formula), -0.45, hull)
+    assert found is not None
+    assert found["implausible"]
+    assert found["text"].startswith("Implausible: 0.450 eV/atom below")
+    assert "may be made" not in found["text"]
+    assert "implausible" not in (decomposition(Composition(formula), -0.2, hull) or {})
 
 
 def test_an_element_without_a_phase_has_no_decomposition(hull: ReferenceHull) -> None:
@@ -121,6 +136,33 @@ def test_points_of_candidates_stand_above_the_hull_by_their_energy(hull: Referen
     (point,) = found["candidates"]
     on_hull = next(one["e"] for one in found["phases"] if one["formula"] == "NaCl" and one["on_hull"])
     assert point["e"] - point["e_above_hull"] == pytest.approx(on_hull, abs=2e-4)
+
+
+def test_energies_are_corrected_as_those_of_the_hull_are(hull: ReferenceHull) -> None:
+    corrected = ReferenceHull(replace(hull.reference, facts={**hull.reference.facts, CORRECTIONS: MP2020}))
+    oxide = candidate("MgO_rock_salt.cif", energy=-5.0)
+    (raw,), (point,) = (hulls([oxide], one)[0]["candidates"] for one in (hull, corrected))
+    shift = 0.5 * -0.687  # the correction of an oxide's oxygen, eV (Wang et al. 2021), per atom
+    assert point["e_above_hull"] - raw["e_above_hull"] == pytest.approx(shift, abs=1e-3)
+    assert energy_above(oxide, corrected) == pytest.approx(point["e_above_hull"], abs=1e-4)
+
+
+def test_what_could_not_be_assessed_is_neither_passed_nor_failed() -> None:
+    unknown = Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason="no hull for mine")
+    bare = candidate("NaCl_rock_salt.cif")
+    records = {
+        one.name: verdict_record(one)["passed"]
+        for one in (
+            unknown,
+            Verdict("novel", passed=True, value=math.inf, unit="", reason=""),
+            Verdict("density", passed=False, value=3.0, unit="", reason=""),
+            Verdict("no_copy", passed=False, value=math.nan, unit="", reason="is the example a"),
+        )
+    }
+    assert records == {"hull": None, "novel": True, "density": False, "no_copy": False}
+    card = candidate_html(replace(bare, verdicts={"hull": unknown}))
+    assert "? not assessed: hull" in card
+    assert "✗" not in card
 
 
 def test_a_known_crystal_is_its_own_nearest() -> None:

@@ -18,7 +18,7 @@ def attached_path(folder: Path, of: str, name: str) -> Path:
 
 
 def inside(folder: Path, path: Path) -> Path | None:
-    """Return the path of a file that lies in a folder; None if there is none, or if its name or a link leads out of it."""
+    """Return the path of a file that lies in a folder; None if there is none, or if it lies elsewhere."""
     try:
         return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
     except (OSError, ValueError, RuntimeError):  # a name that is too long, or a circle of links
