@@ -22,16 +22,22 @@ def csv_rows(path: Path, numbers: Collection[str] = (), truths: Collection[str] 
     found = Lines[dict[str, Any]]()
     if not path.is_file():
         return found
-    nameless = 0
+    nameless, garbled = 0, False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         for row in csv.DictReader(line.replace("\0", "") for line in stream):
             cells = {column: _cell(text, column, numbers, truths) for column, text in row.items() if column}
+            garbled = garbled or any("\N{REPLACEMENT CHARACTER}" in str(cell) for cell in cells.values())
             if cells.get("name"):
                 found.values.append(cells)
             else:
                 nameless += 1
+    if garbled:
+        found.notes.append(
+            f"{path.name} is not UTF-8: letters that cannot be read are shown as \N{REPLACEMENT CHARACTER}."
+        )
     if nameless:
-        found.notes.append(f"{nameless} row{'s' * (nameless > 1)} of {path.name} without a name are left out.")
+        rows, are = ("row", "is") if nameless == 1 else ("rows", "are")
+        found.notes.append(f"{nameless} {rows} of {path.name} without a name {are} left out.")
     return found
 
 

@@ -66,13 +66,14 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     rest, left = packed(map(_table_row, rows[MOST_IN_FULL:]), keys)
     things = "molecules" if kind == "molecule" else "crystals"
     metrics, no_metrics = _metrics(run)
+    notes = [*table.notes, *(note for lines in relaxed for note in lines.notes), *no_metrics]
     data: dict[str, Any] = {
         "schema": 1,
         "title": f"Evaluation of {len(rows)} {things}",
         "headline": _headline(run, len(rows), things),
         "command": "evaluate",
         "kind": kind,
-        "run": _run(run, [note for lines in (table, *relaxed) for note in lines.notes] + no_metrics, len(rows), left),
+        "run": _run(run, notes, len(rows), left),
         "columns": shown,
         "candidates": [
             _record(row, rank, structures.get(str(row["name"])), setting)

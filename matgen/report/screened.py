@@ -109,12 +109,9 @@ def _modified(path: Path) -> float:
 
 def _screened(record: dict[str, Any]) -> Screened:
     row = Screened(record)
-    _ = (
-        row.merit,
-        row.name,
-        row.formula,
-        row.candidate and row.candidate["structure"],
-    )  # which say at once whether the record is one
+    _ = row.name, row.merit, row.formula  # which say at once whether the record is one
+    if row.candidate is not None:
+        _ = row.candidate["structure"], row.candidate["properties"]
     return row
 
 
