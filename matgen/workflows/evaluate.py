@@ -19,7 +19,6 @@ from matgen.metrics import Estimate
 from matgen.metrics.shares import Shares, training_shares
 from matgen.novelty.crystals import KnownIndex
 from matgen.novelty.molecules import KnownMolecules
-from matgen.runtime.command_line import command_line
 from matgen.runtime.config import to_mapping
 from matgen.runtime.csv_lines import csv_lines
 from matgen.runtime.folder_lock import FolderLock
@@ -184,8 +183,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        told = {"command_line": command_line()} if command_line() else {}
-        text = json.dumps(told | to_document(evaluation), indent=1, ensure_ascii=False)
+        text = json.dumps(to_document(evaluation), indent=1, ensure_ascii=False)
         columns = list(asdict(evaluation.structures[0]))
         replace_file(folder / "structures.csv", csv_lines(columns, map(asdict, evaluation.structures)))
         replace_file(folder / "evaluation.json", text + "\n")
