@@ -2,8 +2,8 @@
 
 Left out are, and nothing else:
 
-* of `run.json` the entries `started`, `command_line` (another folder, more processes), `stages` (their times and how often each
-  stage was seen), and `taken_up`;
+* of `run.json` the entries `started`, `command_line` (of another folder), `stages` (their times and how often each was
+  seen), and `taken_up`;
 * of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
 * logs of GPAW, which hold dates and times;
