@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def test_screen_ends_with_a_report_unless_told_not_to(
     assert called(monkeypatch, *usual, "--out", str(tmp_path / "one")) == 0
     said = capsys.readouterr()
     page = tmp_path / "one" / "report.html"
+    command = json.loads((tmp_path / "one" / "run.json").read_text(encoding="utf-8"))["command_line"]
+    assert shlex.split(command) == ["matgen", *usual, "--out", str(tmp_path / "one")]
     assert f"the report is {page}" in said.err
     assert {json.loads(line)["report"] for line in said.out.splitlines()} == {str(page)}
     assert "MgO" in page.read_text(encoding="utf-8")
@@ -185,6 +188,8 @@ def test_serve_lists_runs_and_shows_their_pages(runs: Path) -> None:
         "/run/..%5coutside",
         "/run//etc",
         "/run/%00",
+        "/run/" + "x" * 5000,
+        "/run/" + "x/" * 5000,
         "/run/link",
         "/run/one/candidates.jsonl",
         "/run/one/cif",

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from report_folders import CONFIGURATION, POTENTIAL, candidate, crystal, design_
 from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import result_record
 from matgen.first_principles.gpaw import FirstPrinciples
-from matgen.hull.hull import ReferenceHull
+from matgen.hull.corrections import MP2020
+from matgen.hull.hull import CORRECTIONS, ReferenceHull
 from matgen.novelty.crystals import KnownIndex
 from matgen.report.attached import MOST_NUMBERS, attached
-from matgen.report.data import report_data
+from matgen.report.candidates import energy_above, verdict_record
+from matgen.report.csv_rows import csv_rows
+from matgen.report.data import DamagedRunError, report_data
 from matgen.report.decomposition import decomposition
 from matgen.report.evaluate_run import metric
 from matgen.report.first_principles import first_principles
@@ -29,15 +33,18 @@ from matgen.report.map import place, shipped_map
 from matgen.report.nearest import nearest
 from matgen.report.plain import plain
 from matgen.report.powder import powder
+from matgen.report.predictions import prediction_record
 from matgen.report.stages import design_stages, screen_stages
 from matgen.report.structure_types import StructureTypes, counts_of
 from matgen.report.structures import conventional, p1_cif
 from matgen.report.table_rows import MOST_BYTES, packed
-from matgen.report.targets import asked, read_targets, target_record
+from matgen.report.targets import asked, read_targets, target_record, unread_targets
 from matgen.report.walk import MOST_FRAMES, walk
 from matgen.screening.row import Row
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.attached_files import attached_path
+from matgen.structures.candidate import Prediction, Verdict
+from matgen.structures.candidate_html import candidate_html
 from matgen.structures.trajectory_files import TRAJECTORY, frame_text, thinned
 
 FILES = ("NaCl_rock_salt.cif", "SrTiO3_perovskite.cif", "GaAs_zinc_blende.cif")
@@ -70,6 +77,16 @@ def test_decomposition_says_on_which_side_of_the_hull_a_crystal_is(hull: Referen
     assert "0.050 eV/atom above" in texts[0]
     assert "0.050 eV/atom below" in texts[1]
     assert "not known" in texts[2]
+
+
+@pytest.mark.parametrize("formula", ["KTlS", "NaCl"])
+def test_an_energy_far_below_the_hull_is_called_implausible(formula: str, hull: ReferenceHull) -> None:
+    found = decomposition(Composition(formula), -0.45, hull)
+    assert found is not None
+    assert found["implausible"]
+    assert found["text"].startswith("Implausible: 0.450 eV/atom below")
+    assert "may be made" not in found["text"]
+    assert "implausible" not in (decomposition(Composition(formula), -0.2, hull) or {})
 
 
 def test_an_element_without_a_phase_has_no_decomposition(hull: ReferenceHull) -> None:
@@ -121,6 +138,33 @@ def test_points_of_candidates_stand_above_the_hull_by_their_energy(hull: Referen
     (point,) = found["candidates"]
     on_hull = next(one["e"] for one in found["phases"] if one["formula"] == "NaCl" and one["on_hull"])
     assert point["e"] - point["e_above_hull"] == pytest.approx(on_hull, abs=2e-4)
+
+
+def test_energies_are_corrected_as_those_of_the_hull_are(hull: ReferenceHull) -> None:
+    corrected = ReferenceHull(replace(hull.reference, facts={**hull.reference.facts, CORRECTIONS: MP2020}))
+    oxide = candidate("MgO_rock_salt.cif", energy=-5.0)
+    (raw,), (point,) = (hulls([oxide], one)[0]["candidates"] for one in (hull, corrected))
+    shift = 0.5 * -0.687  # the correction of an oxide's oxygen, eV (Wang et al. 2021), per atom
+    assert point["e_above_hull"] - raw["e_above_hull"] == pytest.approx(shift, abs=1e-3)
+    assert energy_above(oxide, corrected) == pytest.approx(point["e_above_hull"], abs=1e-4)
+
+
+def test_what_could_not_be_assessed_is_neither_passed_nor_failed() -> None:
+    unknown = Verdict("hull", passed=False, value=math.nan, unit="eV/atom", reason="no hull for mine")
+    bare = candidate("NaCl_rock_salt.cif")
+    records = {
+        one.name: verdict_record(one)["passed"]
+        for one in (
+            unknown,
+            Verdict("novel", passed=True, value=math.inf, unit="", reason=""),
+            Verdict("density", passed=False, value=3.0, unit="", reason=""),
+            Verdict("no_copy", passed=False, value=math.nan, unit="", reason="is the example a"),
+        )
+    }
+    assert records == {"hull": None, "novel": True, "density": False, "no_copy": False}
+    card = candidate_html(replace(bare, verdicts={"hull": unknown}))
+    assert "? not assessed: hull" in card
+    assert "✗" not in card
 
 
 def test_a_known_crystal_is_its_own_nearest() -> None:
@@ -258,6 +302,8 @@ def test_targets_in_words(text: str, words: str, low: float | None, high: float 
 
 def test_targets_of_another_version_are_left_out() -> None:
     assert read_targets({"band_gap": "about two"}, "crystal", {}) == []
+    (note,) = unread_targets({"band_gap": "about two"}, "crystal", [])
+    assert "band_gap = about two" in note
     (own,) = read_targets({"my_column": "1:2"}, "crystal", {"my_column": "K"})
     assert target_record(own)["text"] == "1 to 2 K"
 
@@ -352,13 +398,62 @@ def test_bands_are_drawn_band_by_band_within_their_size(tmp_path: Path) -> None:
     assert "cannot be read" in attached(tmp_path, "one")["missing"]["phonons"]
 
 
+TENSOR = {"tensor_gpa": [[1.0] * 6] * 6, "bulk": 1.0, "shear": None, "born_stable": True, "text": "stable"}
+
+
+@pytest.mark.parametrize(
+    ("part", "record"),
+    [
+        ("elasticity", [1]),
+        ("elasticity", TENSOR | {"tensor_gpa": [[1.0] * 6]}),
+        ("elasticity", {"tensor_gpa": [[1.0] * 6] * 6}),
+        ("phonons", {"bands": {"x": [], "frequencies": [], "ticks": []}, "dos": {}}),
+        ("phonons", [1]),
+    ],
+)
+def test_a_file_of_another_format_is_told(tmp_path: Path, part: str, record: object) -> None:
+    path = attached_path(tmp_path, f"{part}/json", "one")
+    path.parent.mkdir()
+    path.write_text(json.dumps(TENSOR), encoding="utf-8")
+    if part == "elasticity":
+        assert attached(tmp_path, "one") == {part: TENSOR}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    found = attached(tmp_path, "one")
+    assert list(found) == ["missing"]
+    assert "cannot be read" in found["missing"][part]
+
+
 def test_the_last_result_of_first_principles_counts(tmp_path: Path) -> None:
     failed, found = gpaw.failed("out of time"), FirstPrinciples(1.25, 1.5, -3.0, 0.0, {"xc": "PBE"}, seconds=9.0)
     lines = [json.dumps({"name": "a", "key": str(i)} | result_record(one)) for i, one in enumerate((failed, found))]
     (tmp_path / "verified.jsonl").write_text("\n".join([*lines, '{"name": "cut']), encoding="utf-8")
-    one = first_principles(tmp_path)["a"]["first_principles"]
+    found_of = first_principles(tmp_path)
+    assert set(found_of) == {"a"}
+    one = found_of["a"]["first_principles"]
     assert one["bandgap"] == 1.25
+    assert "By PBE at" in one["text"]
     assert "a gap of 1.25 eV" in one["text"]
+
+
+def test_results_are_found_by_whole_names_and_name_their_functional(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    names = ("run/a", "other/a", "files/b.cif")
+    lines = [
+        {"name": name, "key": name}
+        | result_record(FirstPrinciples(float(i), 1.5, -3.0, 0.0, {"xc": "PBE", "hubbard_u": {"Fe": 5.3}}))
+        for i, name in enumerate(names)
+    ]
+    (folder / "verified.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    found = first_principles(folder)
+    assert {name: one["first_principles"]["bandgap"] for name, one in found.items()} == {
+        "a": 0.0,
+        "run/a": 0.0,
+        "other/a": 1.0,
+        "files/b.cif": 2.0,
+    }
+    assert found["a"]["first_principles"]["functional"] == "PBE+U"
+    assert found["files/b.cif"]["first_principles"]["text"].startswith("By PBE+U at")
 
 
 # ---------------------------------------------------------------- folders
@@ -392,12 +487,48 @@ def test_the_report_of_a_design(tmp_path: Path) -> None:
     assert [one["system"] for one in data["hulls"]] == [["Cl", "Na"], ["O", "Sr", "Ti"], ["As", "Ga"]]
 
 
+def test_candidates_beyond_the_first_are_rows_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matgen.report.design_run.MOST_IN_FULL", 1)
+    folder = design_folder(tmp_path, FILES)
+    with_report(folder, configuration=CONFIGURATION | {"targets": {"band_gap": "1.5", "gap": "about two"}})
+    data = report_data(folder)
+    assert [one["formula"] for one in data["candidates"]] == ["NaCl"]
+    assert [row[:3] for row in data["rest"]["rows"]] == [
+        ["SrTiO3_perovskite", "SrTiO3", 1],
+        ["GaAs_zinc_blende", "GaAs", 1],
+    ]
+    assert data["rest"]["rows"][0][data["rest"]["keys"].index("band_gap")] == 1.4
+    assert any("first 1 of 3 candidates" in note for note in data["run"]["notes"])
+    assert any("gap = about two" in note for note in data["run"]["notes"])
+
+
 def test_spreads_are_told_apart(tmp_path: Path) -> None:
     data = report_data(design_folder(tmp_path, FILES[:1]))
     own, evaluated = data["candidates"][0]["predictions"]
     assert (own["epistemic"], own["aleatoric"]) == (0.3, pytest.approx(0.4))
     assert (own["source"], evaluated["source"]) == ("predictor", "evaluator")
     assert own["low"] == evaluated["low"] == 1.25
+    for name in ("gpaw_gap", "host_formation_energy"):
+        record = prediction_record(name, Prediction(1.2, 0.0, "eV"), (), "crystal")
+        assert record["source"] == "calculated"
+
+
+def test_the_second_potential_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    folder = design_folder(tmp_path, FILES[:1])
+    path = folder / "candidates.jsonl"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    reason = "both call it stable: 0.020 eV/atom above A (EMT (ase 3.26.0)), limit 0.1"
+    record["verdicts"]["second_opinion"] = record["verdicts"]["hull"] | {"name": "second_opinion", "reason": reason}
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    with_report(folder, configuration=CONFIGURATION | {"relaxation": {"second_opinion": "sevennet"}})
+    assert report_data(folder)["candidates"][0]["second_opinion"]["potential"] == "sevennet"
+
+
+def test_the_command_of_a_run_is_told_where_it_is_recorded(tmp_path: Path) -> None:
+    folder = design_folder(tmp_path, ())
+    assert "command_line" not in report_data(folder)["run"]
+    with_report(folder, command_line="matgen design --bandgap 1.5 --out 'a b'")
+    assert report_data(folder)["run"]["command_line"] == "matgen design --bandgap 1.5 --out 'a b'"
 
 
 def test_the_report_does_not_change_when_it_is_made_again(tmp_path: Path) -> None:
@@ -467,6 +598,24 @@ def test_a_structure_that_cannot_be_analysed_leaves_the_others(tmp_path: Path) -
     json.dumps(data, allow_nan=False)
 
 
+@pytest.mark.parametrize("name", ["../../secret", "linked", "x" * 400, "ABSOLUTE"])
+def test_no_file_outside_the_folder_is_read(tmp_path: Path, name: str) -> None:
+    folder = design_folder(tmp_path / "run", FILES[:1])
+    secret = tmp_path / "secret.cif"
+    secret.write_text("what nobody else may read", encoding="utf-8")
+    name = name.replace("ABSOLUTE", str(tmp_path / "secret"))
+    for link in ("cif/linked.cif", "elasticity/linked.json", "trajectories/linked.extxyz"):
+        (folder / link).parent.mkdir(exist_ok=True)
+        (folder / link).symlink_to(secret)
+    path = folder / "candidates.jsonl"
+    record = json.loads(path.read_text(encoding="utf-8")) | {"name": name}
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    (one,) = report_data(folder)["candidates"]
+    assert "nobody" not in json.dumps(one)
+    assert not {"file", "elasticity", "walk"} & set(one)
+    assert one["structure"]["text"].startswith("data_")
+
+
 @pytest.mark.parametrize("made", ["nothing", "file", "empty"])
 def test_what_is_no_run_is_refused(tmp_path: Path, made: str) -> None:
     path = tmp_path / "there"
@@ -514,6 +663,62 @@ def test_a_row_that_is_screened_again_counts_once(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     path.write_text(text + text.splitlines()[0] + "\n", encoding="utf-8")
     assert len(report_data(folder)["candidates"]) == 4
+
+
+def test_energies_of_structures_as_given_have_a_point(tmp_path: Path) -> None:
+    salt = replace(candidate("NaCl_rock_salt.cif", "salt"), relaxation=None)
+    row = Row("salt", "salt", 0, "d", n_atoms=2, candidate=salt, energy=-3.3, potential=POTENTIAL, geometry="as given")
+    folder = screen_folder(tmp_path, [row, replace(row, name="other", potential="mine", candidate=None, error="x")])
+    (point,) = report_data(folder)["hulls"][0]["candidates"]
+    assert point["id"] == "salt"
+    assert point["e_above_hull"] == pytest.approx(
+        ReferenceHull.load().above_hull(Composition("NaCl"), -3.3, POTENTIAL).above_hull, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("damage", [{"structure": None}, {"structure": {"lattice": 3}}, {"structure": ...}])
+def test_a_damaged_row_of_a_screening_is_told(tmp_path: Path, damage: dict[str, Any]) -> None:
+    folder = screen_folder(tmp_path, rows(3))
+    path = folder / "rows.jsonl"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records[1]["candidate"] = {k: v for k, v in (records[1]["candidate"] | damage).items() if v is not ...}
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    data = report_data(folder)
+    assert data["headline"].startswith("2 structures screened")
+    assert any("1 line of rows.jsonl cannot be read and is left out" in note for note in data["run"]["notes"])
+
+
+def test_tables_are_read_by_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "structures.csv"
+    path.write_text("name,formula,energy,novel\nNaN,InF,inf,True\n0_001,True,1.5,maybe\n,NaCl,,\n", encoding="utf-8")
+    found = csv_rows(path, ["energy"], ["novel"])
+    assert found.values == [
+        {"name": "NaN", "formula": "InF", "energy": None, "novel": True},
+        {"name": "0_001", "formula": "True", "energy": 1.5, "novel": None},
+    ]
+    assert found.notes == ["1 row of structures.csv without a name is left out."]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("structures.csv", "name,formula\nè.cif,NaCl\n".encode("latin-1"), "structures.csv is not UTF-8"),
+        ("structures.csv", b"formula\nNaCl\n", "1 row of structures.csv without a name"),
+        ("evaluation.json", b'{"figures": [{"name": "valid"}]}', "1 of 1 figures of evaluation.json"),
+        ("verified.csv", b"formula\nNaCl\n", "1 row of verified.csv without a name"),
+    ],
+)
+def test_damaged_tables_are_told(tmp_path: Path, file: str, content: bytes, told: str) -> None:
+    if file == "structures.csv":
+        (tmp_path / "evaluation.json").write_text("{}", encoding="utf-8")
+    (tmp_path / file).write_bytes(content)
+    assert told in " ".join(report_data(tmp_path)["run"]["notes"])
+
+
+def test_a_run_that_cannot_be_shown_names_its_files(tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text('{"figures": [], "settings": 3}', encoding="utf-8")
+    with pytest.raises(DamagedRunError, match=r"damaged run: expected evaluation\.json"):
+        report_data(tmp_path)
 
 
 def test_the_figures_of_an_evaluation(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from matgen.cli.report import report, serve
 from matgen.cli.screen import screen
 from matgen.cli.train import TrainCommands, train
 from matgen.cli.verify import verify
+from matgen.runtime.command_line import of_command
 from matgen.runtime.failures import of_a_path, of_the_machine
 from matgen.runtime.interrupts import signals_as_interrupts
 from matgen.runtime.memory import out_of_memory
@@ -80,7 +81,8 @@ def _exit_code() -> int:
     """Run the command of the command line; say in a line why it ends, if it fails."""
     try:
         _check_words(sys.argv[1:])
-        code = app(prog_name=PROGRAM, standalone_mode=False)
+        with of_command(PROGRAM, sys.argv[1:]):
+            code = app(prog_name=PROGRAM, standalone_mode=False)
         flush()
     except UsageError as error:
         if message := error.format_message():  # type: ignore[attr-defined]  # empty after help was shown

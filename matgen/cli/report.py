@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from matgen.cli.common import to_stderr, user_errors_as_one_line
-
-PAGE = "report.html"
+from matgen.structures.run_folder import PAGE
 
 WithReport = Annotated[
     bool, typer.Option("--report/--no-report", help=f"Write {PAGE}, a page of the results, into the folder.")

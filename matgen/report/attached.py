@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from matgen.structures.attached_files import attached_path
+from matgen.runtime.failures import reason_of
+from matgen.structures.attached_files import attached_path, inside
 
 FILES = ("phonons", "elasticity")
 """Names of the parts, of their folders, and of their keys in a report."""
@@ -22,14 +23,14 @@ def attached(folder: Path, name: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for part in FILES:
-        path = attached_path(folder, f"{part}/json", name)
-        if not path.is_file():
+        path = inside(folder, attached_path(folder, f"{part}/json", name))
+        if path is None:
             continue
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            found[part] = _phonons(record) if part == "phonons" else record
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            found.setdefault("missing", {})[part] = f"{path.name} cannot be read: {error}"
+            found[part] = _phonons(record) if part == "phonons" else _elasticity(record)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            found.setdefault("missing", {})[part] = f"{part}/{path.name} cannot be read: {reason_of(error)}"
     return found
 
 
@@ -48,3 +49,14 @@ def _phonons(record: dict[str, Any]) -> dict[str, Any]:
     names = ("stable", "lowest_thz", "tolerance_thz", "potential", "supercell_atoms", "at_300_K", "text")
     told = {name: record[name] for name in names if name in record}
     return told | {"bands": drawn, "dos": {name: dos[name] for name in ("frequency", "density")}}
+
+
+def _elasticity(record: dict[str, Any]) -> dict[str, Any]:
+    """Return an elastic tensor.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    if [len(row) for row in record["tensor_gpa"]] != [6] * 6:
+        raise ValueError("expected 6 rows of 6 numbers, GPa, as tensor_gpa")
+    return dict(record) | {name: record[name] for name in ("bulk", "shear", "born_stable", "text")}

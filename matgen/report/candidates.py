@@ -1,7 +1,6 @@
 """One candidate, or one screened structure, as plain data of the report."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +23,6 @@ from matgen.targets.target import Target
 
 Part = Callable[[], Any]
 
-_POTENTIAL = re.compile(r"\(([^()]+)\)")
-"""The potential in the reason of a verdict on stability, such as `0.05 eV/atom above SrO + TiO2 (CHGNet 0.3.0)`."""
-
 TOO_LARGE = "The conventional cell has too many atoms for a quick pattern; pymatgen's XRDCalculator makes it."
 NO_STOICHIOMETRY = "No known crystal has this stoichiometry."
 NO_PHASES = "An element has no phase in the hull of this potential."
@@ -43,6 +39,7 @@ class Setting:
         kind: of the candidates.
         targets: of the run.
         hull: of known phases; None where there is none.
+        second: the potential of the second opinion, as it was asked for; empty where none was.
         more: further fields of a candidate by its name, such as those from first principles.
     """
 
@@ -50,6 +47,7 @@ class Setting:
     kind: str
     targets: tuple[Target, ...] = ()
     hull: ReferenceHull | None = None
+    second: str = ""
     more: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -90,7 +88,7 @@ def candidate_record(candidate: Candidate, rank: int, setting: Setting, *, accep
             record["missing"][name] = reason or WHY_NONE.get(name, "There is none.")
     if (path := walk(setting.folder, candidate.name)) is not None:
         record["walk"] = path
-    if (opinion := second_opinion(candidate)) is not None:
+    if (opinion := second_opinion(candidate, setting.second)) is not None:
         record["second_opinion"] = opinion
     beside = attached(setting.folder, candidate.name)
     record["missing"] |= beside.pop("missing", {})
@@ -107,27 +105,26 @@ def energy_terms(candidate: Candidate) -> list[dict[str, Any]]:
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as plain data."""
+    """Return a verdict as plain data; `passed` is null where nothing was assessed."""
     return {
         "name": verdict.name,
         "label": check_label(verdict.name),
-        "passed": verdict.passed,
+        "passed": verdict.passed if verdict.assessed else None,
         "value": verdict.value,
         "unit": verdict.unit,
         "reason": verdict.reason,
     }
 
 
-def second_opinion(candidate: Candidate) -> dict[str, Any] | None:
-    """Return what a second potential says of the stability; None where none was asked."""
+def second_opinion(candidate: Candidate, potential: str = "") -> dict[str, Any] | None:
+    """Return what a second potential, of this name, says of the stability; None where none was asked."""
     verdict = candidate.verdicts.get(SECOND_OPINION)
     if verdict is None:
         return None
-    named = _POTENTIAL.findall(verdict.reason)
     return {
-        "potential": named[-1] if named else "a second potential",
+        "potential": potential or "a second potential",
         "e_above_hull": verdict.value,
-        "passed": verdict.passed,
+        "passed": verdict.passed if verdict.assessed else None,
         "text": verdict.reason,
     }
 
@@ -144,7 +141,7 @@ def energy_above(candidate: Candidate, hull: ReferenceHull) -> float | None:
     if report is None or report.potential != hull.potential or report.pressure or not math.isfinite(report.energy):
         return None
     try:
-        return hull.above_hull(candidate.crystal.composition, report.energy, report.potential).above_hull
+        return hull.above_hull_of(candidate.crystal, report.energy, report.potential).above_hull
     except UnknownChemistryError:
         return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matgen.generation.predictors import EVALUATOR
 from matgen.report.candidates import hull_height
-from matgen.report.words import described, property_label
+from matgen.report.words import CALCULATED, described, property_label
 from matgen.structures.candidate import Candidate
 from matgen.structures.record import formula
 from matgen.targets.properties import COMPUTED_PROPERTIES
@@ -14,9 +14,6 @@ from matgen.targets.target import Target
 
 SHOWN_WITHOUT_TARGET = {"crystal": "band_gap", "molecule": "gap"}
 """The property that has a column where no target names one."""
-
-CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap")
-"""Calculated values, which have a column wherever there are any."""
 
 
 def column(

@@ -4,7 +4,7 @@ from typing import Any
 
 from pymatgen.core.composition import Composition
 
-from matgen.hull.hull import ReferenceHull, UnknownChemistryError
+from matgen.hull.hull import IMPLAUSIBLE, ReferenceHull, UnknownChemistryError
 from matgen.report.phase_diagrams import diagram_of
 
 LEAST = 1e-6
@@ -37,7 +37,8 @@ def decomposition(composition: Composition, height: float | None, hull: Referenc
         for phase, share in sorted(mixture.items(), key=lambda item: -item[1])
         if share > LEAST
     ]
-    return {"e_above_hull": height, "products": products, "text": _words(unit, height, products)}
+    found = {"e_above_hull": height, "products": products, "text": _words(unit, height, products)}
+    return found | ({"implausible": True} if height is not None and height < -IMPLAUSIBLE else {})
 
 
 def equation(unit: Composition, products: list[dict[str, Any]]) -> str:
@@ -57,6 +58,11 @@ def _words(unit: Composition, height: float | None, products: list[dict[str, Any
     rival = f"the known form of {names} ({products[0]['name']})" if alone else f"the mixture {names}"
     if height is None:
         return f"Competes with {rival}; its own energy is not known."
+    if height < -IMPLAUSIBLE:
+        return (
+            f"Implausible: {-height:.3f} eV/atom below {rival}; so far below ({IMPLAUSIBLE:g}) the potential or the "
+            "reference is wrong."
+        )
     if alone:
         side = "above" if height >= 0 else "below"
         return f"{abs(height):.3f} eV/atom {side} {rival}."

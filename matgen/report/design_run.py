@@ -18,13 +18,15 @@ from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
 from matgen.report.stages import design_stages, failure
-from matgen.report.targets import asked, read_targets, target_record
+from matgen.report.table_rows import packed
+from matgen.report.targets import asked, read_targets, target_record, unread_targets
 from matgen.runtime.config import to_mapping
+from matgen.screening.second_opinion import SECOND_OPINION
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.record import from_record
 from matgen.structures.renamed import current_name
-from matgen.structures.run_folder import CANDIDATES, REJECTED, all_units
+from matgen.structures.run_folder import CANDIDATES, CANDIDATES_TABLE, REJECTED, all_units
 from matgen.targets.target import Target
 
 Rejected = Mapping[str, Any]
@@ -43,18 +45,22 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     targets = design_targets(run, candidates, kind)
     calculator = str(run.table("relaxation").get("calculator", CHGNET))
     hull, no_hull = hull_of(candidates, kind, file_of(calculator))
-    setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
+    shown = columns(candidates, targets, kind)
+    rest, left = packed(map(_table_row, candidates[MOST_IN_FULL:]), [one["key"] for one in shown[1:]])
+    notes = [*found.notes, *rejects.notes, *unread_targets(run.table("targets"), kind, targets)]
+    second = str(run.table("relaxation").get(SECOND_OPINION, ""))
+    setting = Setting(run.path, kind, tuple(targets), hull, second, first_principles(run.path))
     data: dict[str, Any] = {
         "schema": 1,
         "title": f"Design of {asked(subject(run), targets)}",
         "command": "design",
         "kind": kind,
-        "run": _run(run, found, rejects, candidates, kind),
+        "run": _run(run, notes, candidates, left, kind),
         "asked": asked(subject(run), targets),
         "found": len(candidates),
         "wanted": run.table("search").get("n"),
         "targets": [target_record(target) for target in targets],
-        "columns": columns(candidates, targets, kind),
+        "columns": shown,
         "candidates": [
             candidate_record(one, rank, setting) | {"values": values(one)}
             for rank, one in enumerate(candidates[:MOST_IN_FULL], start=1)
@@ -65,6 +71,8 @@ def design_data(run: RunFolder) -> dict[str, Any]:
         ),
         "missing": {},
     }
+    if rest["rows"]:
+        data["rest"] = rest
     _add_histogram(data, targets, candidates, rejects.values)
     add_hulls(data, candidates, hull, no_hull)
     add_map(data)
@@ -138,15 +146,24 @@ def _rejected(record: dict[str, Any]) -> Rejected:
     return {REJECTED_BY: name, "relaxation": record["relaxation"], "properties": record["properties"]}
 
 
+def _table_row(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate that is not shown in full."""
+    found = values(candidate)
+    return {"id": candidate.name, "formula": found["formula"], "accepted": True, "values": found}
+
+
 def _run(
-    run: RunFolder, found: Lines[Candidate], rejects: Lines[Any], candidates: Sequence[Candidate], kind: KindName
+    run: RunFolder, notes: list[str], candidates: Sequence[Candidate], left: int, kind: KindName
 ) -> dict[str, Any]:
     """Return the part on the run itself."""
-    notes = [*found.notes, *rejects.notes]
     if not candidates:
         notes.append("No candidate was found; the counts below say why proposals were rejected.")
     if len(candidates) > MOST_IN_FULL:
-        notes.append(f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown.")
+        notes.append(
+            f"The first {MOST_IN_FULL} of {len(candidates)} candidates are shown in full, the others in the table."
+        )
+    if left:
+        notes.append(f"The last {left} candidates do not fit into this page; {CANDIDATES_TABLE} has all.")
     stages = run.report.get("stages")
     known = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
     seconds = [stage.get("seconds", 0.0) for stage in known if stage.get("name") == "search"]

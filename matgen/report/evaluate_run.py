@@ -7,7 +7,7 @@ from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import column
 from matgen.report.csv_rows import csv_rows
-from matgen.report.folders import RELAXED, STRUCTURES, RunFolder
+from matgen.report.folders import EVALUATION, RELAXED, STRUCTURES, RunFolder
 from matgen.report.known_hull import file_of, hull_of
 from matgen.report.lines import read_lines
 from matgen.report.options import told_options
@@ -51,10 +51,10 @@ TEXTS = {"formula": "Formula", "smiles": "SMILES", "known": "Matches", "error": 
 
 def evaluate_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of an evaluation, finished or not."""
-    rows = csv_rows(run.path / STRUCTURES)
+    table = csv_rows(run.path / STRUCTURES, NUMBERS, CHECKS)
     relaxed = [read_lines(path, from_record) for path in sorted(run.path.glob(RELAXED))]
     structures = {one.name: one for lines in relaxed for one in lines.values}
-    rows = rows or [{"name": name, "formula": formula(one)} for name, one in structures.items()]
+    rows = table.values or [{"name": name, "formula": formula(one)} for name, one in structures.items()]
     kind = run.kind(next((one.kind for one in structures.values()), "crystal"))
     candidates = [structures[row["name"]] for row in rows[:MOST_IN_FULL] if row["name"] in structures]
     settings = run.report.get("settings")
@@ -65,19 +65,21 @@ def evaluate_data(run: RunFolder) -> dict[str, Any]:
     keys = [one["key"] for one in shown if one["key"] != "formula"]
     rest, left = packed(map(_table_row, rows[MOST_IN_FULL:]), keys)
     things = "molecules" if kind == "molecule" else "crystals"
+    metrics, no_metrics = _metrics(run)
+    notes = [*table.notes, *(note for lines in relaxed for note in lines.notes), *no_metrics]
     data: dict[str, Any] = {
         "schema": 1,
         "title": f"Evaluation of {len(rows)} {things}",
         "headline": _headline(run, len(rows), things),
         "command": "evaluate",
         "kind": kind,
-        "run": _run(run, [note for lines in relaxed for note in lines.notes], len(rows), left),
+        "run": _run(run, notes, len(rows), left),
         "columns": shown,
         "candidates": [
             _record(row, rank, structures.get(str(row["name"])), setting)
             for rank, row in enumerate(rows[:MOST_IN_FULL], start=1)
         ],
-        "metrics": [metric(one) for one in run.report.get("figures", [])],
+        "metrics": metrics,
         "missing": {},
     }
     if rest["rows"]:
@@ -102,6 +104,19 @@ def metric(figure: Mapping[str, Any]) -> dict[str, Any]:
         "share": figure["share"],
         "text": figure["how"],
     }
+
+
+def _metrics(run: RunFolder) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the figures of an evaluation, and a note on those that cannot be read."""
+    given = run.report.get("figures", [])
+    found = []
+    for one in given if isinstance(given, list) else []:
+        try:
+            found.append(metric(one))
+        except (KeyError, TypeError):
+            continue
+    lost = len(given) - len(found)
+    return found, [f"{lost} of {len(given)} figures of {EVALUATION} cannot be read and are left out."] * bool(lost)
 
 
 def _headline(run: RunFolder, n: int, things: str) -> str:

@@ -1,6 +1,7 @@
 """What first principles, or GFN2-xTB for molecules, say of the structures of a folder."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from matgen.report.lines import read_lines
 
 
 def first_principles(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the part `first_principles` of each candidate that `verified.jsonl` names; the last result counts."""
+    """Return the part `first_principles` of each structure that `verified.jsonl` names; the last result counts.
+
+    Candidates that were verified together with those of other folders have the name of their folder before their own.
+    """
     found = read_lines(folder / f"{RESULTS}.jsonl", lambda record: (str(record["name"]), result_of(record)))
     last = dict(found.values)
-    return {name.rpartition("/")[2]: {"first_principles": result_record(one)} for name, one in last.items()}
+    known = {name.removeprefix(f"{folder.resolve().name}/"): one for name, one in last.items()} | last
+    return {name: {"first_principles": result_record(one)} for name, one in known.items()}
 
 
 def result_record(result: Result) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def _by_gpaw(result: FirstPrinciples) -> dict[str, Any]:
     found: dict[str, Any] = {
         "code": "GPAW",
         "version": settings.get("gpaw"),
-        "functional": settings.get("xc", "PBE"),
+        "functional": functional(settings),
         "converged": result.converged,
         "seconds": result.seconds,
         "text": _gpaw_words(result),
@@ -39,13 +44,19 @@ def _by_gpaw(result: FirstPrinciples) -> dict[str, Any]:
     return found
 
 
+def functional(settings: Mapping[str, Any]) -> str:
+    """Return the functional of a calculation, with `+U` where an element has a Hubbard U."""
+    return str(settings.get("xc", "PBE")) + "+U" * bool(settings.get("hubbard_u"))
+
+
 def _gpaw_words(result: FirstPrinciples) -> str:
     if not result.converged:
         return f"The calculation gave no result: {result.reason}."
     kind = "a metal" if result.gap <= 0 or math.isnan(result.gap) else f"a gap of {result.gap:.2f} eV"
     moment = result.magnetic_moment
     magnetic = f", magnetic moment {moment:.1f} μB per cell" if abs(moment) > 0.1 else ""
-    return f"By PBE at the geometry of the candidate: {kind}{magnetic}. PBE gaps are about a third below experiment."
+    by = functional(result.settings)
+    return f"By {by} at the geometry of the candidate: {kind}{magnetic}. PBE gaps are about a third below experiment."
 
 
 def _by_xtb(result: XtbMinimum) -> dict[str, Any]:

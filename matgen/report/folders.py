@@ -1,6 +1,7 @@
 """The folder of a run: which command wrote it, and what it holds, finished or not, of this version or an older one."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +16,14 @@ Command = Literal["design", "screen", "evaluate", "verify"]
 
 EVALUATION, STRUCTURES, RELAXED = "evaluation.json", "structures.csv", "relaxed_*.jsonl"
 """What `matgen evaluate` writes: figures and rows at the end, relaxations as they are done."""
+
+FILES: Mapping[Command, tuple[str, ...]] = {
+    "screen": (ROWS,),
+    "design": (CANDIDATES, REPORT),
+    "evaluate": (EVALUATION, RELAXED),
+    "verify": (f"{VERIFIED}.jsonl", f"{VERIFIED}.csv"),
+}
+"""Files by which the folder of a command is known, or patterns of them; the first command that fits wrote it."""
 
 EXPECTED = (
     f"a folder of `matgen design` or `matgen screen` (it holds {REPORT}), of `matgen evaluate` ({EVALUATION}) or of "
@@ -75,24 +84,26 @@ def run_folder(path: Path) -> RunFolder:
     if not path.is_dir():
         what = "is a file" if path.is_file() else "does not exist"
         raise NoRunError(f"expected {EXPECTED}, got {path}, which {what}")
-    report, notes = _read(path / REPORT)
-    configuration = _mapping(report.get("configuration"))
-    if (path / ROWS).exists() or "screen" in configuration:
-        return RunFolder(path, "screen", report, notes)
-    if (path / CANDIDATES).exists() or "search" in configuration or (path / REPORT).exists():
-        return RunFolder(path, "design", report, notes)
-    if (path / EVALUATION).exists() or any(path.glob(RELAXED)):
-        figures, notes = _read(path / EVALUATION)
-        return RunFolder(path, "evaluate", figures, notes)
-    if (path / f"{VERIFIED}.jsonl").exists() or (path / f"{VERIFIED}.csv").exists():
-        return RunFolder(path, "verify", {})
-    raise NoRunError(f"expected {EXPECTED}, got {path}, which holds none of these files")
+    command = _command(path)
+    if command is None:
+        raise NoRunError(f"expected {EXPECTED}, got {path}, which holds none of these files")
+    if command == "verify":
+        return RunFolder(path, command, {})
+    report, notes = _read(path / (EVALUATION if command == "evaluate" else REPORT))
+    if command == "design" and "screen" in _mapping(report.get("configuration")):
+        command = "screen"  # which has no row yet
+    return RunFolder(path, command, report, notes)
 
 
 def is_run(path: Path) -> bool:
     """Return whether a folder is that of a run."""
-    files = (path / name for name in (REPORT, CANDIDATES, ROWS, EVALUATION, f"{VERIFIED}.jsonl", f"{VERIFIED}.csv"))
-    return any(file.is_file() for file in files) or any(path.glob(RELAXED))
+    return _command(path) is not None
+
+
+def _command(path: Path) -> Command | None:
+    """Return the command that wrote a folder, by its files alone."""
+    found = {name: any(one.is_file() for file in files for one in path.glob(file)) for name, files in FILES.items()}
+    return next((name for name, there in found.items() if there), None)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

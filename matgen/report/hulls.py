@@ -1,6 +1,7 @@
 """Hulls of the binary and ternary systems of candidates: known phases and candidates by composition and energy."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymatgen.core.composition import Composition
@@ -19,15 +20,22 @@ MOST_PHASES = 150
 """Phases of a plot, those on the hull first."""
 
 
-def hulls(candidates: Iterable[Candidate], hull: ReferenceHull) -> list[dict[str, Any]]:
+def hulls(
+    candidates: Iterable[Candidate], hull: ReferenceHull, as_given: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Return the hulls of the systems of two or three elements that candidates belong to, in the order of these.
 
-    Only candidates that the potential of the hull relaxed have a point.
+    Args:
+        candidates: of which those with an energy by the potential of the hull have a point.
+        hull: of known phases.
+        as_given: energies of structures that were not relaxed, eV/atom, by name.
     """
+    given = as_given or {}
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for candidate in candidates:
         system = system_of(candidate.crystal.composition)
-        point = _point(candidate, system, hull) if len(system) in SIZES else None
+        energy = _energy(candidate, hull, given)
+        point = _point(candidate, energy, system, hull) if len(system) in SIZES and math.isfinite(energy) else None
         if point is None:
             continue
         if system not in found:
@@ -64,14 +72,19 @@ def shares(composition: Composition, system: tuple[str, ...]) -> list[float]:
     return [round(float(composition.get_atomic_fraction(symbol)), 5) for symbol in system]
 
 
-def _point(candidate: Candidate, system: tuple[str, ...], hull: ReferenceHull) -> dict[str, Any] | None:
-    """Return the place of a candidate in its system; None without an energy that can be compared."""
+def _energy(candidate: Candidate, hull: ReferenceHull, given: Mapping[str, float]) -> float:
+    """Return the raw energy of a candidate, eV/atom; NaN without one that can be compared with the hull."""
     report = candidate.relaxation
-    if report is None or report.potential != hull.potential or report.pressure:
-        return None
+    if report is None:
+        return given.get(candidate.name, math.nan)
+    return report.energy if report.potential == hull.potential and not report.pressure else math.nan
+
+
+def _point(candidate: Candidate, energy: float, system: tuple[str, ...], hull: ReferenceHull) -> dict[str, Any] | None:
+    """Return the place of a candidate with a raw energy, eV/atom, in its system; None where the hull does not reach."""
     composition = candidate.crystal.composition
     try:
-        found = hull.above_hull(composition, report.energy, report.potential)
+        found = hull.above_hull_of(candidate.crystal, energy, hull.potential)
     except UnknownChemistryError:
         return None
     place = {"id": candidate.name, "formula": composition.reduced_formula, "x": shares(composition, system)}

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 """Exceptions of a record of another format."""
 
 
@@ -40,9 +40,14 @@ def read_lines(path: Path, decode: Callable[[dict[str, Any]], T]) -> Lines[T]:
         except UNREADABLE as error:
             failed, reason = failed + 1, reason or f"{type(error).__name__}: {error}"
     if failed:
-        lines = "line" if failed == 1 else "lines"
-        found.notes.append(f"{failed} {lines} of {path.name} cannot be read and are left out ({reason}).")
+        found.notes.append(left_out(failed, path.name, reason))
     return found
+
+
+def left_out(n: int, name: str, reason: str) -> str:
+    """Return a note on lines of a file that cannot be read, and why the first of them cannot."""
+    lines, are = ("line", "is") if n == 1 else ("lines", "are")
+    return f"{n} {lines} of {name} cannot be read and {are} left out ({reason})."
 
 
 def _complete(path: Path) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Parts of a report that several commands share: hulls, map, and why trajectories are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matgen.hull.hull import ReferenceHull
@@ -10,7 +10,13 @@ from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate
 
 
-def add_hulls(data: dict[str, Any], candidates: Sequence[Candidate], hull: ReferenceHull | None, no_hull: str) -> None:
+def add_hulls(
+    data: dict[str, Any],
+    candidates: Sequence[Candidate],
+    hull: ReferenceHull | None,
+    no_hull: str,
+    as_given: Mapping[str, float] | None = None,
+) -> None:
     """Add the hulls of binary and ternary systems, or the reason why there is none.
 
     Args:
@@ -18,11 +24,12 @@ def add_hulls(data: dict[str, Any], candidates: Sequence[Candidate], hull: Refer
         candidates: or screened structures.
         hull: of known phases.
         no_hull: why there is none.
+        as_given: energies of structures that were not relaxed, eV/atom, by name.
     """
     if hull is None:
         data["missing"]["hulls"] = no_hull
         return
-    found = hulls(candidates, hull)
+    found = hulls(candidates, hull, as_given)
     if found:
         data["hulls"] = found
     else:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matgen.generation.predictors import EVALUATOR
-from matgen.report.words import described, property_label
+from matgen.report.words import CALCULATED, described, property_label
 from matgen.structures.candidate import Prediction
 from matgen.targets.target import Target
 
@@ -36,8 +36,15 @@ def prediction_record(name: str, prediction: Prediction, targets: Sequence[Targe
         "met": target.met(prediction.value) if target else None,
         "probability": prediction.probability,
         "text": _words(name.removeprefix(EVALUATOR), prediction.value, asked.zero),
-        "source": "evaluator" if name.startswith(EVALUATOR) else "predictor",
+        "source": _source(name),
     }
+
+
+def _source(name: str) -> str:
+    """Return what a value is from: a calculation, the evaluator, or the predictor."""
+    if name in CALCULATED:
+        return "calculated"
+    return "evaluator" if name.startswith(EVALUATOR) else "predictor"
 
 
 def _words(name: str, value: float, zero: float) -> str | None:

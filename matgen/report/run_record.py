@@ -25,7 +25,9 @@ def run_record(run: RunFolder, notes: tuple[str, ...] = (), **more: Any) -> dict
     """
     state = run.state
     told = [*run.notes, *_of_state(state), *_of_version(run), *notes]
+    line = run.report.get("command_line")
     return {
+        **({"command_line": line} if isinstance(line, str) and line else {}),
         "created": run.report.get("started"),
         "version": run.report.get("version", "unknown"),
         "state": STATES.get(state, "failed" if state.startswith("failed") else "interrupted"),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matgen.first_principles.subjects import RESULTS
-from matgen.report.folders import EVALUATION, RELAXED, STRUCTURES, NoRunError, RunFolder, is_run, run_folder
+from matgen.report.folders import FILES, RELAXED, STRUCTURES, NoRunError, RunFolder, is_run, run_folder
 from matgen.screening.files import ROWS
 from matgen.screening.tables import RESULTS as RANKED
-from matgen.structures.run_folder import CANDIDATES, REJECTED, REPORT
+from matgen.structures.run_folder import CANDIDATES, REJECTED
 
 DEEPEST = 4
 """Levels of folders below the given one in which runs are looked for."""
@@ -18,7 +18,8 @@ DEEPEST = 4
 INSIDE = frozenset({"cif", "sdf", "units", "gpaw", "parsl", "trajectories", "phonons"})
 """Folders within that of a run, which hold none."""
 
-WATCHED = (REPORT, CANDIDATES, REJECTED, ROWS, f"{RANKED}.jsonl", EVALUATION, STRUCTURES, f"{RESULTS}.jsonl", "units")
+WATCHED = (*(file for files in FILES.values() for file in files), REJECTED, f"{RANKED}.jsonl", STRUCTURES, "units")
+"""Files of a run that its page is made of, or patterns of them."""
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -60,7 +61,7 @@ def listed(root: Path, path: Path) -> Listed | None:
 
 def signature(folder: Path) -> Signature:
     """Return what changes when the files of a run do."""
-    paths = [folder / name for name in WATCHED] + sorted(folder.glob(RELAXED))
+    paths = [path for name in WATCHED for path in sorted(folder.glob(name))]
     found = []
     for path in paths:
         try:

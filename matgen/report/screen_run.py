@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matgen.hull.hull import ReferenceHull
 from matgen.relaxation.calculators import CHGNET
 from matgen.report.candidates import Setting, candidate_record
 from matgen.report.columns import columns, values
@@ -14,13 +15,14 @@ from matgen.report.known_hull import file_of, hull_of
 from matgen.report.options import told_options
 from matgen.report.parts import add_hulls, add_map
 from matgen.report.run_record import run_record
-from matgen.report.screened import Screened, screened_rows
+from matgen.report.screened import Screened, screened_rows, whole_rows
 from matgen.report.stages import failure, screen_stages
 from matgen.report.table_rows import packed
-from matgen.report.targets import asked, read_targets, target_record
+from matgen.report.targets import asked, read_targets, target_record, unread_targets
 from matgen.runtime.config import to_mapping
 from matgen.screening.config import SHIPPED, ScreenConfig
 from matgen.screening.row import Row
+from matgen.screening.second_opinion import SECOND_OPINION
 from matgen.targets.target import Target
 
 MOST_IN_FULL, FEWER, MANY = 100, 60, 5000
@@ -30,18 +32,20 @@ MOST_IN_FULL, FEWER, MANY = 100, 60, 5000
 def screen_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of a screening, finished or not."""
     found, ranked = screened_rows(run.path)
-    rows = found.values
-    n_full = MOST_IN_FULL if len(rows) <= MANY else FEWER
-    whole = [row.whole() for row in rows[:n_full]]
+    n_full = MOST_IN_FULL if len(found.values) <= MANY else FEWER
+    whole, rows, damaged = whole_rows(found.values, n_full)
     candidates = [row.candidate for row in whole if row.candidate is not None]
     kind = run.kind(candidates[0].kind if candidates else "crystal")
     targets = _targets(run, rows, kind)
     settings = run.configuration
     file = file_of(str(settings.get("calculator", CHGNET)), str(settings.get("reference", SHIPPED)))
     hull, no_hull = hull_of(candidates, kind, file, _potential(whole))
-    setting = Setting(run.path, kind, tuple(targets), hull, first_principles(run.path))
+    second = str(settings.get(SECOND_OPINION, ""))
+    setting = Setting(run.path, kind, tuple(targets), hull, second, first_principles(run.path))
     shown = columns(candidates, targets, kind)
-    rest, left = packed((_short_row(row, shown) for row in rows[n_full:]), _keys(shown))
+    rest, left = packed((_short_row(row, shown) for row in rows[len(whole) :]), _keys(shown))
+    unread = unread_targets(run.table("properties"), kind, targets)
+    notes = [*found.notes, *damaged, *unread, *_notes(rows, len(whole), left, ranked=ranked)]
     passed = sum(row.passed for row in rows)
     things = "molecules" if kind == "molecule" else "crystals"
     data: dict[str, Any] = {
@@ -50,7 +54,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
         "headline": f"{len(rows)} structures screened, {passed} pass every check",
         "command": "screen",
         "kind": kind,
-        "run": _run(run, [*found.notes, *_notes(rows, n_full, left, ranked=ranked)], whole),
+        "run": _run(run, notes, whole),
         "targets": [target_record(target) for target in targets],
         "columns": shown,
         "candidates": [_record(row, rank, setting) for rank, row in enumerate(whole, start=1)],
@@ -61,7 +65,7 @@ def screen_data(run: RunFolder) -> dict[str, Any]:
     if rest["rows"]:
         data["rest"] = rest
     _add_histograms(data, targets, rows)
-    add_hulls(data, candidates, hull, no_hull)
+    add_hulls(data, candidates, hull, no_hull, _as_given(whole, hull))
     add_map(data)
     return data
 
@@ -75,6 +79,14 @@ def _targets(run: RunFolder, rows: Sequence[Screened], kind: str) -> list[Target
 def _potential(rows: Sequence[Row]) -> str:
     """Return the potential of the energies, which may be those of structures as given."""
     return next((row.potential for row in rows if row.potential), "")
+
+
+def _as_given(rows: Sequence[Row], hull: ReferenceHull | None) -> dict[str, float]:
+    """Return the energies of structures as given by the potential of the hull, eV/atom, by name."""
+    if hull is None:
+        return {}
+    given = [row for row in rows if row.candidate is not None and row.candidate.relaxation is None]
+    return {row.candidate.name: row.energy for row in given if row.candidate and row.potential == hull.potential}
 
 
 def _record(row: Row, rank: int, setting: Setting) -> dict[str, Any]:

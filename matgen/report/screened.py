@@ -1,14 +1,14 @@
 """Rows of a screening as its folder holds them: all of them quickly, and some of them whole."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matgen.generation.predictors import EVALUATOR
 from matgen.hull.hull import IMPLAUSIBLE
-from matgen.report.lines import Lines, read_lines
+from matgen.report.lines import UNREADABLE, Lines, left_out, read_lines
 from matgen.screening.files import ROWS
 from matgen.screening.row import DENSITY_ENERGY, Row, row_of
 from matgen.screening.tables import RESULTS
@@ -88,13 +88,30 @@ def screened_rows(folder: Path) -> tuple[Lines[Screened], bool]:
     return found, final
 
 
+def whole_rows(rows: Sequence[Screened], most: int) -> tuple[list[Row], list[Screened], list[str]]:
+    """Return the first rows with their structures, all rows but damaged ones among these, and notes on the damaged."""
+    whole: list[Row] = []
+    damaged: set[str] = set()
+    reason = ""
+    for row in rows[:most]:
+        try:
+            whole.append(row.whole())
+        except UNREADABLE as error:
+            damaged.add(row.name)
+            reason = reason or f"{type(error).__name__}: {error}"
+    kept = [row for row in rows if row.name not in damaged]
+    return whole, kept, [left_out(len(damaged), ROWS, reason)] if damaged else []
+
+
 def _modified(path: Path) -> float:
     return path.stat().st_mtime if path.is_file() else 0.0
 
 
 def _screened(record: dict[str, Any]) -> Screened:
     row = Screened(record)
-    _ = row.merit, row.name  # which say at once whether the record is one
+    _ = row.name, row.merit, row.formula  # which say at once whether the record is one
+    if row.candidate is not None:
+        _ = row.candidate["structure"], row.candidate["properties"]
     return row
 
 

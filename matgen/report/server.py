@@ -62,10 +62,9 @@ class Pages:
             return None
         try:
             folder = (self.root / path).resolve()
-        except (OSError, ValueError, RuntimeError):
+            return folder if folder.is_relative_to(self.root) and is_run(folder) else None
+        except (OSError, ValueError, RuntimeError):  # such as that of a name that is too long
             return None
-        inside = folder == self.root or self.root in folder.parents
-        return folder if inside and is_run(folder) else None
 
     def page(self, folder: Path) -> str:
         """Return the page of a run; one that goes on loads itself again."""

@@ -7,6 +7,7 @@ import numpy as np
 from pymatgen.core.structure import Molecule, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
+from matgen.structures.attached_files import inside
 from matgen.structures.candidate import Candidate
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.sdf import sdf_text
@@ -115,7 +116,6 @@ def xyz(molecule: Molecule, title: str = "") -> str:
 
 
 def own_file(candidate: Candidate, folder: Path) -> Path | None:
-    """Return the file of a candidate in the folder of its run; None if there is none."""
+    """Return the file of a candidate in the folder of its run; None if there is none, or it lies elsewhere."""
     form = KIND_FORMATS[candidate.kind]
-    path = form.folder(folder) / f"{candidate.name}.{form.suffix}"
-    return path if path.is_file() else None
+    return inside(folder, form.folder(folder) / f"{candidate.name}.{form.suffix}")

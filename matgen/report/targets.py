@@ -9,7 +9,7 @@ from matgen.targets.target import Target, TargetError, parse_target
 
 
 def read_targets(texts: Mapping[str, Any], kind: str, units: Mapping[str, str]) -> list[Target]:
-    """Return the targets that `run.json` records; those that this version cannot parse are left out.
+    """Return the targets that `run.json` records; `unread_targets` names those that are not understood.
 
     Args:
         texts: of the targets, by property.
@@ -24,6 +24,16 @@ def read_targets(texts: Mapping[str, Any], kind: str, units: Mapping[str, str]) 
         except TargetError:
             continue
     return found
+
+
+def unread_targets(texts: Mapping[str, Any], kind: str, targets: Sequence[Target]) -> list[str]:
+    """Return a sentence on each target of a run that `read_targets` does not understand."""
+    known = {target.name for target in targets}
+    return [
+        f"The target {name} = {text} is not understood by this version, and is left out."
+        for name, text in texts.items()
+        if described(name, kind).name not in known
+    ]
 
 
 def target_record(target: Target) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from matgen.structures.symmetry import space_group
 MOST_IN_FULL = 100
 """Structures that are shown."""
 
+PREDICTED = ("band_gap", "gap")
+"""Columns of the predicted gap, of crystals and of molecules."""
+
 Verified = tuple[str, Result, Material | None]
 """Name, result, and the structure, which is recorded where there is a result."""
 
@@ -29,11 +32,12 @@ def verify_data(run: RunFolder) -> dict[str, Any]:
     """Return the report of results from first principles, or by GFN2-xTB."""
     found = read_lines(run.path / f"{RESULTS}.jsonl", _verified)
     last = {name: (name, result, material) for name, result, material in found.values}
-    known = {str(row["name"]): row for row in csv_rows(run.path / f"{RESULTS}.csv") if row.get("name")}
+    table = csv_rows(run.path / f"{RESULTS}.csv", ("n_atoms", *PREDICTED))
+    known = {row["name"]: row for row in table.values}
     done = list(last.values())
     kind = next((kind_of(material) for _, _, material in done if material is not None), "crystal")
     converged = sum(result.converged for _, result, _ in done)
-    notes = list(found.notes)
+    notes = [*found.notes, *table.notes]
     if len(done) > MOST_IN_FULL:
         notes.append(f"The first {MOST_IN_FULL} of {len(done)} results are shown; {RESULTS}.csv has all.")
     if not done:
@@ -78,7 +82,7 @@ def _record(one: Verified, rank: int, known: Mapping[str, Mapping[str, Any]]) ->
         "formula": row.get("formula") or (material.composition.reduced_formula if material is not None else ""),
         "n_atoms": len(material) if material is not None else row.get("n_atoms"),
         "calculated_gap": calculated.get("bandgap"),
-        "predicted_gap": row.get("band_gap") if "band_gap" in row else row.get("gap"),
+        "predicted_gap": next((row[name] for name in PREDICTED if name in row), None),
         "energy": calculated.get("energy"),
         "seconds": result.seconds,
         "failed": "" if result.converged else result.reason,

@@ -7,7 +7,7 @@ from typing import Any
 import ase.io
 from ase import Atoms
 
-from matgen.structures.attached_files import attached_path
+from matgen.structures.attached_files import attached_path, inside
 from matgen.structures.trajectory_files import TRAJECTORY, thinned
 
 MOST_FRAMES = 40
@@ -32,8 +32,8 @@ def walk(folder: Path, name: str) -> dict[str, Any] | None:
         folder: of the run.
         name: of the candidate.
     """
-    path = attached_path(folder, TRAJECTORY, name)
-    if not path.is_file():
+    path = inside(folder, attached_path(folder, TRAJECTORY, name))
+    if path is None:
         return None
     text = path.read_text(encoding="utf-8")
     read = ase.io.read(io.StringIO(text), index=":", format="extxyz")

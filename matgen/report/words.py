@@ -23,6 +23,9 @@ LABELS = {
 }
 """Labels of properties that their names do not give."""
 
+CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap")
+"""Calculated values, which no network predicts; they have a column wherever there are any."""
+
 CHECKS = {
     "reads": "File can be read",
     "faithful": "Agrees with what its file says",

@@ -5,9 +5,7 @@ from pathlib import Path
 from matgen.report.data import report_data
 from matgen.report.page import report_html
 from matgen.runtime.output import replace_file, writing
-
-PAGE = "report.html"
-"""Name of the page in the folder of a run."""
+from matgen.structures.run_folder import PAGE
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:

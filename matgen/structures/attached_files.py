@@ -17,6 +17,14 @@ def attached_path(folder: Path, of: str, name: str) -> Path:
     return folder / where / f"{file_name(name)}.{suffix}"
 
 
+def inside(folder: Path, path: Path) -> Path | None:
+    """Return the path of a file that lies in a folder; None if there is none, or if it lies elsewhere."""
+    try:
+        return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError, RuntimeError):  # a name that is too long, or a circle of links
+        return None
+
+
 def with_files_written(folder: Path, candidate: Candidate, name: str = "") -> Candidate:
     """Write the files of a candidate into the folder of its run, and return it without their texts.
 

@@ -49,6 +49,15 @@ class Prediction:
         return math.sqrt(max(self.spread**2 - self.epistemic**2, 0.0))
 
 
+FAIL_WITHOUT_VALUE = frozenset(
+    {
+        *("reads", "parses", "cif", "sdf", "rules", "no_copy"),
+        *("known_chemistry", "graph_kept", "stereo", "posebusters"),
+    }
+)
+"""Checks that fail without a value; of others, a failed verdict without a value was not assessed."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Result of one check of one candidate.
@@ -66,6 +75,11 @@ class Verdict:
     value: float
     unit: str
     reason: str
+
+    @property
+    def assessed(self) -> bool:
+        """Whether the check came to an answer: it passed, or has a value that fails, or is one of those without."""
+        return self.passed or not math.isnan(self.value) or self.name in FAIL_WITHOUT_VALUE
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matgen.structures.material_svg import material_svg
 from matgen.templates.molecule import MoleculeTemplate
@@ -35,7 +35,7 @@ def candidate_html(candidate: "Candidate") -> str:
         heads.append(f"<code>{escape(candidate.template)}</code>")
     heads += [f"{len(candidate.structure)} atoms", escape(candidate.name)]
     predicted = [[escape(name), *_prediction(one)] for name, one in candidate.properties.items()]
-    checked = [[_mark(one.passed), escape(name), escape(one.reason)] for name, one in candidate.verdicts.items()]
+    checked = [[_mark(one), escape(name), escape(one.reason)] for name, one in candidate.verdicts.items()]
     parts = [f"<div>{' · '.join(heads)}</div>"]
     if predicted:
         parts.append(table(["property", "value", "± within", "± between models", "P(target)"], predicted))
@@ -91,13 +91,15 @@ def _spread(one: "Prediction | None") -> str:
     return "" if one is None else f"{one.value:.4g} ± {one.spread:.2g} {escape(one.unit)}"
 
 
-def _mark(passed: Any) -> str:
-    return "✓" if passed else "✗"
+def _mark(one: "Verdict") -> str:
+    return "✓" if one.passed else "✗" if one.assessed else "?"
 
 
 def _summary(verdicts: Mapping[str, "Verdict"]) -> str:
-    """Say which checks failed, or that all passed."""
-    failed = [escape(name) for name, one in verdicts.items() if not one.passed]
+    """Say which checks failed and which were not assessed, or that all passed."""
     if not verdicts:
         return "no checks"
-    return f"✗ {', '.join(failed)}" if failed else f"✓ all {len(verdicts)} checks"
+    failed = [escape(name) for name, one in verdicts.items() if one.assessed and not one.passed]
+    unknown = [escape(name) for name, one in verdicts.items() if not one.assessed]
+    told = [f"✗ {', '.join(failed)}"] * bool(failed) + [f"? not assessed: {', '.join(unknown)}"] * bool(unknown)
+    return "; ".join(told) or f"✓ all {len(verdicts)} checks"

@@ -8,6 +8,9 @@ CANDIDATES, CANDIDATES_TABLE, CANDIDATES_FRAMES = "candidates.jsonl", "candidate
 REJECTED = "rejected.jsonl"
 """Rejected proposals."""
 
+PAGE = "report.html"
+"""Name of the page for people in the folder of a run."""
+
 REPORT = "run.json"
 """Report of a run; a screening writes one too."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matgen.errors import UserError
+from matgen.runtime.command_line import command_line
 from matgen.runtime.output import replace_file, writing
 from matgen.structures.run_folder import REPORT
 
@@ -36,8 +37,9 @@ class RunInfo:
 
 
 def new_report(run: RunInfo) -> dict[str, Any]:
-    """Return the report of a run that starts now."""
-    return {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds"), **identity(run)}
+    """Return the report of a run that starts now; the command line, if there is one, identifies nothing."""
+    told = {"command_line": command_line()} if command_line() else {}
+    return {"status": "running", "started": datetime.now(UTC).isoformat(timespec="seconds"), **told, **identity(run)}
 
 
 def end_report(folder: Path, report: dict[str, Any], error: type[BaseException] | None) -> None:

@@ -2,7 +2,8 @@
 
 Left out are, and nothing else:
 
-* of `run.json` the entries `started`, `stages` (their times and how often each stage was seen), and `taken_up`;
+* of `run.json` the entries `started`, `command_line` (of another folder), `stages` (their times and how often each was
+  seen), and `taken_up`;
 * of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
 * logs of GPAW, which hold dates and times;
@@ -21,7 +22,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-OF_REPORT = ("started", "stages", "taken_up")
+OF_REPORT = ("started", "command_line", "stages", "taken_up")
 OF_TIME = frozenset({"seconds", "cpu", "minutes"})
 
 
