@@ -29,7 +29,7 @@ if not REQUIRED:
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH; MATGEN_CHROMIUM=required makes this an error", allow_module_level=True)
 
-from playwright.sync_api import Browser, Locator, Page, Playwright, sync_playwright  # noqa: E402 (after the skip)
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright  # noqa: E402 (after the skip)
 
 FLAT = ("--no-sandbox", "--disable-gpu", "--disable-3d-apis")
 """Without WebGL, which most tests do without: a renderer in software makes everything slow."""
@@ -40,6 +40,8 @@ ASSETS = files("matgen.report") / "assets"
 PATIENCE = 60_000  # ms: a software renderer on a busy machine
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=PATIENCE)
 
 
 class Browsers:
@@ -323,7 +325,7 @@ def test_the_trajectory_plays_and_pauses(open_page: Open, data: dict[str, Any]) 
     slider.fill("0")
     assert player.locator("output").inner_text() == "1 of 3 · step 0 · energy 3.00"
     player.get_by_role("button").click()
-    page.wait_for_function("document.querySelector('.trajectory input').value === '2'")
+    expect(slider).to_have_value("2")
     assert player.locator("output").inner_text() == "3 of 3 · step 2 · energy 1.00"
 
 
@@ -360,8 +362,8 @@ def test_what_was_calculated_has_no_spread(open_page: Open, data: dict[str, Any]
 def test_the_file_is_copied_or_shown(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(data)
     page.get_by_role("button", name="Copy CIF").click()
-    page.wait_for_function("document.querySelector('.copied').textContent.length > 0")
     place = page.locator(".copied")
+    expect(place).not_to_be_empty()
     if place.locator("textarea").count():
         assert place.locator("textarea").input_value() == data["candidates"][0]["structure"]["text"]
     else:
@@ -391,6 +393,7 @@ def test_a_molecule_is_drawn_with_its_bonds(open_page: Open, data: dict[str, Any
     one = {"id": "w", "formula": "H2O", "rank": 1, "accepted": True, "values": {}, "structure": water, "n_atoms": 3}
     page = open_page({**data, "kind": "molecule", "candidates": [one]})
     page.locator(".detail").scroll_into_view_if_needed()
+    page.locator(".stage-3d svg.sketch").wait_for()
     assert page.locator(".stage-3d .sketch-bond").count() == 2
     assert page.locator(".stage-3d circle").count() == 3
 
@@ -419,7 +422,7 @@ def test_the_counts_of_the_stages_are_those_of_the_run(open_page: Open, data: di
     figure = page.locator("figure", has_text="From stage to stage")
     figure.scroll_into_view_if_needed()
     figure.locator("svg.sankey").wait_for()
-    texts = " ".join(figure.locator("svg text").all_inner_texts())
+    texts = " ".join(figure.locator("svg text").all_text_contents())
     for said in ("proposed 42", "relaxed 22", "candidates 12", "rejected: known 10"):
         assert said in texts
 
@@ -514,6 +517,10 @@ def test_every_control_is_reached_by_tab_and_seen(open_page: Open, data: dict[st
     seen = set()
     for _ in range(controls + 40):
         page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            if len(seen) >= controls:
+                break
+            continue
         place, outline = page.evaluate(
             """() => {
               const one = document.activeElement;
@@ -523,8 +530,6 @@ def test_every_control_is_reached_by_tab_and_seen(open_page: Open, data: dict[st
         )
         assert not outline.startswith("none") or "rgb" in outline
         seen.add(place)
-        if page.evaluate("document.activeElement === document.body") and len(seen) > 20:
-            break
     assert len(seen) >= controls
 
 

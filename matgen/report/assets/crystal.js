@@ -71,10 +71,10 @@ export const CELL_EDGES = [
   [0, 1], [0, 2], [0, 4], [1, 3], [1, 5], [2, 3], [2, 6], [3, 7], [4, 5], [4, 6], [5, 7], [6, 7],
 ];
 
-// Elements that attract electrons more than this one; where an electronegativity is unknown there are none.
+// Elements, metals excepted, that attract electrons more than this one; none where an electronegativity is unknown.
 function moreElectronegative(symbol, symbols) {
   const { electronegativity } = element(symbol);
-  return new Set(symbols.filter((other) => element(other).electronegativity > (electronegativity ?? Infinity) + DIFFERENT));
+  return new Set(symbols.filter((other) => !element(other).metal && element(other).electronegativity > (electronegativity ?? Infinity) + DIFFERENT));
 }
 
 // Positions of the neighbours that coordinate an atom, images in other cells included.
