@@ -286,9 +286,13 @@ class NotFinite(Calculator):
         (Molecule(["H", "H"], [[0, 0, 0], [0, 0, 0.7]]), EMT(), "a molecule has vibrations"),
         (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), EMT(), "repeats along three axes"),
         (Structure(Lattice.cubic(3.6), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]]), EMT(), "partial occupancies"),
+        (Structure(Lattice.cubic(20.0), ["Cu"], [[0, 0, 0]]), EMT(), "do not act on each other"),
+        (Structure(Lattice.cubic(3.6), ["Cu", "Cu"], [[0, 0, 0], [0.001, 0, 0]]), EMT(), "closer than 0.5 Å"),
+        (Structure(Lattice.cubic(3.6), ["Cu"], [[np.nan, 0, 0]]), EMT(), "not finite"),
+        (None, EMT(), "got NoneType"),
     ],
 )
-def test_what_has_no_phonons_is_told(structure: Structure, calculator: Calculator, message: str) -> None:
+def test_what_has_no_phonons_is_told(structure: Any, calculator: Calculator, message: str) -> None:
     with pytest.raises(PhononError, match=message):
         phonons(structure, calculator, SMALL)
 

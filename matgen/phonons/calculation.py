@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.cell import Cell
-from pymatgen.core.structure import Structure
+from pymatgen.core.structure import Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from matgen.errors import UserError
@@ -29,8 +29,14 @@ from matgen.structures.candidate import KindError, Material, Relaxation, Verdict
 LOOSE = 0.02
 """Largest force, eV/Å, of a crystal that is not relaxed tightly and is calculated all the same."""
 
+OVERLAP = 0.5
+"""Distance, Å, below which two atoms are one."""
+
 TOO_SHORT = 5.0
 """Length, Å, of a supercell that says nothing: forces reach an atom from its own image."""
+
+HALFWAY = np.eye(3) / 2
+"""Wave vectors at which neighbours move against each other."""
 
 MOVES = 0.1
 """Share of an element in a mode from which it is named."""
@@ -200,6 +206,8 @@ def _in_supercell(crystal: Structure, report: Relaxation, calculator: BaseCalcul
             f"images are {length:.1f} Å apart in the largest supercell of {config.max_atoms} atoms, less than "
             f"{TOO_SHORT:g} Å; raise max_atoms"
         )
+    if at(constants, HALFWAY).max() < config.tolerance:
+        raise PhononError(f"no mode is above {config.tolerance:g} THz: its atoms do not act on each other")
     q_points = commensurate(constants)
     exact = lowest(constants, q_points)
     others = (lowest(constants, q) for q in (bands(constants).q, mesh(constants, config.mesh)))
@@ -227,6 +235,8 @@ def relaxed_tightly(
             f"expected a calculator with forces and stress, got {potential_name(calculator)} without "
             f"{' and '.join(sorted(lacking))}"
         )
+    if not crystal.is_valid(tol=OVERLAP):
+        raise PhononError(f"atoms are closer than {OVERLAP:g} Å")
     relaxed, report = relax(crystal, calculator, config.relaxation)  # type: ignore[arg-type]  # ASE's hints are narrower
     if not report.converged and not report.max_force < LOOSE:
         raise PhononError(f"it does not relax: {report.reason} ({report.potential})")
@@ -248,6 +258,8 @@ def crystal_of(given: Material | Atoms) -> Structure:
         if not given.pbc.all():
             raise PhononError("expected a crystal that repeats along three axes, got atoms that do not")
         given = AseAtomsAdaptor.get_structure(given)
+    if not isinstance(given, Structure | Molecule):
+        raise PhononError(f"expected a crystal of pymatgen or ASE, got {type(given).__name__}")
     try:
         crystal = as_crystal(given)
     except KindError as error:
