@@ -44,6 +44,14 @@ def test_figures_of_pages_are_small_and_used() -> None:
         assert figure.stat().st_size <= 150_000, figure.name
 
 
+def test_packages_are_installed_by_their_own_names_in_quotes() -> None:
+    """`matgen[…]` would bring whatever an index has by this name; zsh takes bare brackets and `>` for its own."""
+    sources = [path.relative_to(ROOT).as_posix() for path in (ROOT / "matgen").rglob("*.py")]
+    bare = re.compile(r"""matgen\[[a-z]|pip install matgen(?![\w-])|pip install (?:-\S+ )*(?!git)[\w-]+[\[><=]""")
+    found = {page: match.group() for page in (*PAGES, *sources) if (match := bare.search(text_of(page)))}
+    assert not found
+
+
 # ---------------------------------------------------------------- the command line
 
 

@@ -25,7 +25,7 @@ CHROMIUM = next(
 REQUIRED = os.environ.get("MATGEN_CHROMIUM") == "required"
 
 if not REQUIRED:
-    pytest.importorskip("playwright", reason="playwright is not installed: pip install matgen[dev]")
+    pytest.importorskip("playwright", reason='playwright is not installed: pip install "playwright>=1.49"')
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH; MATGEN_CHROMIUM=required makes this an error", allow_module_level=True)
 
