@@ -5,7 +5,7 @@ Importing this package loads no heavy dependency, so that `matgen --help` is fas
 
 from typing import Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["__version__", "design", "design_stream", "screen"]
 
 

@@ -23,7 +23,7 @@ from matgen import screen
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.phonons import PhononConfig, PhononError, Phonons, elasticity, phonons
-from matgen.phonons.asked import LatticeError, check_asked, time_text
+from matgen.phonons.asked import UNITS, LatticeError, check_asked, time_text
 from matgen.phonons.checks import with_lattice_checks
 from matgen.phonons.elastic_tensor import eigenvalues
 from matgen.phonons.elasticity import Elasticity
@@ -318,6 +318,18 @@ def test_a_candidate_gets_verdicts_and_files_or_reasons() -> None:
     assert not silent.files
     assert all("not assessed" in verdict.reason for verdict in silent.verdicts.values())
     assert not any(verdict.passed for verdict in silent.verdicts.values())
+
+
+def test_phonons_in_the_given_cell_keep_it_and_the_elastic_tensor_does_not() -> None:
+    strained = bulk("Cu", a=3.7)  # 3.59 by EMT
+    free, kept = (with_lattice_checks(candidate(strained), EMT(), UNITS, keep_cell=keep) for keep in (False, True))
+    low = {keep: json.loads(one.files["phonons/json"]) for keep, one in ((False, free), (True, kept))}
+    assert max(low[True]["dos"]["frequency"]) < 0.95 * max(low[False]["dos"]["frequency"])
+    assert "in the given cell" in kept.verdicts["phonons"].reason
+    assert "in the given cell" not in free.verdicts["phonons"].reason
+    assert kept.files["elasticity/json"] == free.files["elasticity/json"]
+    found = phonons(strained, EMT(), PhononConfig(keep_cell=True))
+    assert found.crystal.volume == pytest.approx(strained.cell.volume)
 
 
 def test_a_pressure_rules_out_an_elastic_tensor() -> None:

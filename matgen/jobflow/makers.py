@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from jobflow import Flow, Maker, Response, job
+from jobflow.core.flow import Flow
+from jobflow.core.job import Response, job
+from jobflow.core.maker import Maker
 from pymatgen.core.structure import Molecule, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 

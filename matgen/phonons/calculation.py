@@ -118,7 +118,9 @@ class Phonons:
             found = f"imaginary mode of {-low.thz:.2f}i THz {where}, in which {_moving(self.crystal, low.shares)}"
         limit = f"tolerance {self.config.tolerance:g} THz"
         interpolated = ", interpolated" if self.uncertain else ""
-        how = f"{self.potential}{interpolated}, {len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
+        cell = ", in the given cell" if self.config.keep_cell else ""
+        supercell = f"{len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
+        how = f"{self.potential}{cell}{interpolated}, {supercell}"
         return Verdict(PHONONS, self.stable, low.thz, "THz", f"{found} ({limit}; {how})")
 
     @property
@@ -140,6 +142,7 @@ class Phonons:
             "tolerance_thz": self.config.tolerance,
             "gamma_thz": _rounded(self.gamma),
             "potential": self.potential,
+            "cell_given": self.config.keep_cell,
             "supercell": np.asarray(self.constants.supercell_matrix).round().astype(int).tolist(),
             "supercell_atoms": len(self.constants.supercell),
             "length": _rounded(self.length),
@@ -225,19 +228,25 @@ def made(calculator: str | BaseCalculator | Callable[[], BaseCalculator]) -> Bas
 def relaxed_tightly(
     crystal: Structure, calculator: BaseCalculator, config: PhononConfig
 ) -> tuple[Structure, Relaxation]:
-    """Return the symmetrised primitive cell at the minimum of a potential, and the report.
+    """Return the symmetrised primitive cell at the minimum of a potential, or in the cell given, and the report.
 
     Raises:
         PhononError: the potential lacks forces or stress, or the crystal does not relax.
     """
-    if lacking := {"forces", "stress"}.difference(calculator.implemented_properties):
+    needed = {"forces"} if config.keep_cell else {"forces", "stress"}
+    if lacking := needed.difference(calculator.implemented_properties):
         raise PhononError(
-            f"expected a calculator with forces and stress, got {potential_name(calculator)} without "
+            f"expected a calculator with {' and '.join(sorted(needed))}, got {potential_name(calculator)} without "
             f"{' and '.join(sorted(lacking))}"
         )
     if not crystal.is_valid(tol=OVERLAP):
         raise PhononError(f"atoms are closer than {OVERLAP:g} Å")
-    relaxed, report = relax(crystal, calculator, config.relaxation)  # type: ignore[arg-type]  # ASE's hints are narrower
+    relaxed, report = relax(
+        crystal,
+        calculator,  # type: ignore[arg-type]  # ASE's hints are narrower
+        config.relaxation,
+        fixed_cell=config.keep_cell,
+    )
     if not report.converged and not report.max_force < LOOSE:
         raise PhononError(f"it does not relax: {report.reason} ({report.potential})")
     return primitive(relaxed, config.symprec), report

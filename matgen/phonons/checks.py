@@ -4,44 +4,56 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
 from ase.calculators.calculator import BaseCalculator
+from pymatgen.core.structure import Structure
 
 from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
 from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unassessed
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
-from matgen.structures.candidate import Candidate, Verdict
+from matgen.structures.candidate import Candidate, Relaxation, Verdict
 
 Found = tuple[Verdict, dict[str, str]]
 """Verdict, and texts of files by folder and suffix."""
 
 
 def with_lattice_checks(
-    candidate: Candidate, calculator: BaseCalculator, asked: Collection[str], pressure: float = 0.0
+    candidate: Candidate,
+    calculator: BaseCalculator,
+    asked: Collection[str],
+    pressure: float = 0.0,
+    *,
+    keep_cell: bool = False,
 ) -> Candidate:
     """Add the verdicts that are asked for, and the files that hold what they follow from.
 
-    The crystal is relaxed tightly once for all. What cannot be calculated fails with the reason.
+    The crystal is relaxed tightly before. What cannot be calculated fails with the reason.
 
     Args:
         candidate: a crystal.
         calculator: of the potential.
         asked: names of `UNITS`.
         pressure: at which the crystal is relaxed, GPa.
+        keep_cell: phonons in the cell as it is. An elastic tensor is one of a cell without stress.
     """
     usual = PhononConfig()
-    config = replace(usual, relaxation=replace(usual.relaxation, pressure=pressure))
-    try:
-        with _gradients():
-            relaxed = relaxed_tightly(candidate.crystal, calculator, config)
-    except PhononError as error:
-        return _with(candidate, [(unassessed(str(error), name, UNITS[name]), {}) for name in UNITS if name in asked])
+    free = replace(usual, relaxation=replace(usual.relaxation, pressure=pressure))
+
+    @cache
+    def relaxed(config: PhononConfig) -> tuple[Structure, Relaxation]:
+        return relaxed_tightly(candidate.crystal, calculator, config)
+
+    def lattice_vibrations() -> Found:
+        config = replace(free, keep_cell=keep_cell)
+        return _phonons(of_relaxed(*relaxed(config), calculator, config))
+
     makers: dict[str, Callable[[], Found]] = {
-        PHONONS: lambda: _phonons(of_relaxed(*relaxed, calculator, config)),
-        ELASTICITY: lambda: _elasticity(tensor_of_relaxed(*relaxed, calculator)),
+        PHONONS: lattice_vibrations,
+        ELASTICITY: lambda: _elasticity(tensor_of_relaxed(*relaxed(free), calculator)),
     }
     return _with(candidate, [_guarded(name, make) for name, make in makers.items() if name in asked])
 

@@ -25,6 +25,8 @@ class PhononConfig:
         tolerance: frequency, THz, below whose negative a mode counts as imaginary.
         symprec: tolerance of the symmetry, Å.
         relaxation: thresholds of the relaxation before.
+        keep_cell: relax the atoms alone. Potentials err in volumes by some per cent, which softens modes; the cell of a
+            calculation from first principles, or of a measurement, is nearer to the truth.
     """
 
     length: float = 10.0
@@ -36,6 +38,7 @@ class PhononConfig:
     tolerance: float = 0.2
     symprec: float = 0.01
     relaxation: RelaxConfig = field(default=TIGHT)
+    keep_cell: bool = False
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a number is out of range."""

@@ -153,8 +153,9 @@ class CrystalScreener:
             why = OVERLAP if self._overlaps(row) else f"not calculated, since it fails {', '.join(before)}"
             return row.with_verdicts(*(skipped(name, UNITS[name], why) for name in asked))
         calculator = kept_calculator(calculator_maker(self.config.calculator))
-        pressure = self.config.relaxation.pressure
-        return replace(row, candidate=with_lattice_checks(row.candidate, calculator, asked, pressure))
+        pressure, given = self.config.relaxation.pressure, self.config.relax == NONE
+        checked = with_lattice_checks(row.candidate, calculator, asked, pressure, keep_cell=given)
+        return replace(row, candidate=checked)
 
     def compared(self, row: Row) -> Row:
         """Check that it is none of the known crystals."""

@@ -20,6 +20,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,21 +66,23 @@ def main() -> None:
     parser.add_argument("--calculator", help="calculate by this one; without, print the figures of what there is")
     parser.add_argument("--out", type=Path, default=Path("results/phonons"))
     parser.add_argument("--displacement", type=float, default=PhononConfig().displacement, help="Å")
+    parser.add_argument("--keep-cell", action="store_true", help="relax the atoms alone")
+    parser.add_argument("--tolerance", type=float, help="THz; default: the one that agrees best on those for choosing")
     parser.add_argument("--part", default="0:1", metavar="I:N", help="of N processes side by side, this is number I")
     asked = parser.parse_args()
     if asked.calculator is None:
         names = json.loads((asked.out / "chosen.json").read_text(encoding="utf-8"))
         found = {path.stem: {line["name"]: line for line in read_lines(path)} for path in asked.out.glob("*.jsonl")}
         results = {name: [lines[one] for one in names if one in lines] for name, lines in found.items()}
-        print(figures(results, asked.labels))
+        print(figures(results, asked.labels, asked.tolerance))
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     single_thread()
-    name = asked.calculator.partition(":")[0]
+    name = asked.calculator.partition(":")[0] + ("-given-cell" if asked.keep_cell else "")
     path = asked.out / f"{name}.jsonl"
     done = {line["name"] for line in read_lines(path)}
     calculator = calculator_maker(asked.calculator)()
-    config = PhononConfig(displacement=asked.displacement)
+    config = PhononConfig(displacement=asked.displacement, keep_cell=asked.keep_cell)
     part, parts = map(int, asked.part.split(":"))
     with path.open("a", encoding="utf-8") as stream:
         for line, crystal in chosen(asked.labels, asked.crystals, asked.out / "chosen.json")[part::parts]:
@@ -180,20 +183,19 @@ def least(line: Line, *, larger: bool = True) -> float:
     return min(last["lowest"].values()) if "lowest" in last else math.nan
 
 
-def figures(results: dict[str, list[Line]], labels: Path) -> str:
-    """Return the tables as Markdown: the tolerance by the crystals for choosing, and what it gives on the others."""
+def figures(results: dict[str, list[Line]], labels: Path, fixed: float | None) -> str:
+    """Return the tables as Markdown, at a fixed tolerance or the one that agrees best on the crystals for choosing."""
     choosing = {name: lines[:FOR_CHOOSING] for name, lines in results.items()}
     rows = [
         (name, *(f"{sum(agreeing(lines, t))} of {len(agreeing(lines, t))}" for t in TOLERANCES))
         for name, lines in choosing.items()
     ]
-    tolerance = max(TOLERANCES, key=lambda t: sum(sum(agreeing(lines, t)) for lines in choosing.values()))
+    tolerance = fixed or max(TOLERANCES, key=lambda t: sum(sum(agreeing(lines, t)) for lines in choosing.values()))
     parts = [table(("for choosing", *(f"{t:g} THz" for t in TOLERANCES)), rows), f"Tolerance: {tolerance:g} THz."]
     tested = {name: lines[FOR_CHOOSING:] for name, lines in results.items()}
     heads = ("potential", "agrees", "by the published flag", *CONFUSION, "median CPU s per crystal")
     parts.append(table(heads, [(name, *_cells(lines, tolerance)) for name, lines in tested.items()]))
-    if len(tested) == 2:
-        parts.append(_both(*tested.values(), tolerance))
+    parts += [f"{a}, {b}: {_both(tested[a], tested[b], tolerance)}" for a, b in combinations(tested, 2)]
     parts.append(table(("other crystals", "agrees", "by the published flag"), peers(labels, tolerance)))
     return "\n\n".join(parts)
 
@@ -228,7 +230,7 @@ def _both(one: Sequence[Line], other: Sequence[Line], tolerance: float) -> str:
     pairs = [(line, of[line["name"]]) for line in one if line["name"] in of]
     same = [(a, b) for a, b in pairs if (least(a) < -tolerance) == (least(b) < -tolerance)]
     right = agreeing([a for a, _ in same], tolerance)
-    return f"Both say the same of {len(same)} of {len(pairs)} crystals, and are right in {share(right)} of these."
+    return f"both say the same of {len(same)} of {len(pairs)} crystals, and are right in {share(right)} of these."
 
 
 def peers(labels: Path, tolerance: float) -> Iterator[Sequence[str]]:
