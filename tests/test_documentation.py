@@ -157,7 +157,8 @@ NUMBER = re.compile(r"(?<![\w.,])\d+(?:\.\d+)? ?(?:%|eV|meV|Å)|(?<![\w.,])\d+\.
 
 @pytest.mark.parametrize("page", ["docs/results.md", "docs/limits.md"])
 def test_each_figure_of_the_short_pages_stands_in_a_table(page: str) -> None:
-    tables = [*(ROOT / "docs" / "results").glob("*.md"), ROOT / "docs" / "properties.md"]
+    others = (ROOT / "docs" / f"{name}.md" for name in ("properties", "potentials", "phonons"))
+    tables = [*(ROOT / "docs" / "results").glob("*.md"), *others]
     known = " ".join(path.read_text(encoding="utf-8") for path in tables)
     text = re.sub(r"\]\([^)]*\)|`[^`]*`", "", text_of(page))
     missing = {
