@@ -227,7 +227,7 @@ def design(
       `calculator` (chgnet) of crystals, as `--calculator`; `second_opinion`, a potential that must agree on stability;
     * ranking: `potential`, none or chgnet, whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges;
-    * resources: `device`; `processes` (2), or 1: this one; `executor`, a Parsl file; `threads` (1); `weights`, a folder.
+    * resources: `device`; `processes` (2), 1 is this one; `executor`, a Parsl file; `threads`; `weights`, a folder.
 
     Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
     guidance, refinement, the choice among geometries and ranking; those of templates to proposal, substitutions and
