@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def test_packages_are_installed_by_their_own_names_in_quotes() -> None:
     bare = re.compile(r"""matgen\[[a-z]|pip install matgen(?![\w-])|pip install (?:-\S+ )*(?!git)[\w-]+[\[><=]""")
     found = {page: match.group() for page in (*PAGES, *sources) if (match := bare.search(text_of(page)))}
     assert not found
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        extras = tomllib.load(stream)["project"]["optional-dependencies"]
+    told = [one for extra, needed in extras.items() if extra not in {"dev", "docs"} for one in needed]
+    assert [one for one in told if f'pip install "{one}"' not in text_of("docs/install.md")] == []
 
 
 # ---------------------------------------------------------------- the command line
