@@ -122,6 +122,7 @@ def test_versions_of_the_tests_are_known_and_others_are_named(monkeypatch: pytes
     found = requirements.compared_with_tested(wanted)
     assert found.state == "note"
     assert f"1 of 2 differ, which is fine unless something fails: numpy 0.1 (tested: {pins['numpy']})" in found.text
+    assert found.advice.endswith(f"constraints.txt numpy=={pins['numpy']}")
     monkeypatch.setattr(requirements, "tested", dict)
     assert "not known" in requirements.compared_with_tested(wanted).text
 

@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_figures_of_pages_are_small_and_used() -> None:
     for figure in sorted((ROOT / "docs" / "figures").glob("results-*.png")):
         assert figure.name in text
         assert figure.stat().st_size <= 150_000, figure.name
+
+
+def test_packages_are_installed_by_their_own_names_in_quotes() -> None:
+    """`matgen[…]` would bring whatever an index has by this name; zsh takes bare brackets and `>` for its own."""
+    sources = [path.relative_to(ROOT).as_posix() for path in (ROOT / "matgen").rglob("*.py")]
+    bare = re.compile(r"""matgen\[[a-z]|pip install matgen(?![\w-])|pip install (?:-\S+ )*(?!git)[\w-]+[\[><=]""")
+    found = {page: match.group() for page in (*PAGES, *sources) if (match := bare.search(text_of(page)))}
+    assert not found
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        extras = tomllib.load(stream)["project"]["optional-dependencies"]
+    told = [one for extra, needed in extras.items() if extra not in {"dev", "docs"} for one in needed]
+    assert [one for one in told if f'pip install "{one}"' not in text_of("docs/install.md")] == []
 
 
 # ---------------------------------------------------------------- the command line
@@ -149,7 +162,8 @@ NUMBER = re.compile(r"(?<![\w.,])\d+(?:\.\d+)? ?(?:%|eV|meV|Å)|(?<![\w.,])\d+\.
 
 @pytest.mark.parametrize("page", ["docs/results.md", "docs/limits.md"])
 def test_each_figure_of_the_short_pages_stands_in_a_table(page: str) -> None:
-    tables = [*(ROOT / "docs" / "results").glob("*.md"), ROOT / "docs" / "properties.md"]
+    others = (ROOT / "docs" / f"{name}.md" for name in ("properties", "potentials", "phonons"))
+    tables = [*(ROOT / "docs" / "results").glob("*.md"), *others]
     known = " ".join(path.read_text(encoding="utf-8") for path in tables)
     text = re.sub(r"\]\([^)]*\)|`[^`]*`", "", text_of(page))
     missing = {

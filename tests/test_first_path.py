@@ -58,11 +58,11 @@ def designed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_extra_that_is_installed_exists() -> None:
+def test_the_package_that_is_installed_is_the_one_of_the_extra() -> None:
     pip, apt = commands(section(1))
-    (extra,) = re.findall(r"^pip install 'matgen\[(\w+)\]'$", pip)
+    (package,) = re.findall(r'^pip install -c constraints.txt \. "(.+)"$', pip)
     with (REPOSITORY / "pyproject.toml").open("rb") as stream:
-        assert extra in tomllib.load(stream)["project"]["optional-dependencies"]
+        assert [package] == tomllib.load(stream)["project"]["optional-dependencies"]["jobflow"]
     assert apt == "apt install gpaw gpaw-data"
 
 

@@ -399,4 +399,4 @@ def test_without_jobflow_one_line_says_what_to_install() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     last = answer.stderr.strip().splitlines()[-1]
-    assert last == "ModuleNotFoundError: expected jobflow for matgen.jobflow, found none; pip install 'matgen[jobflow]'"
+    assert last == 'ModuleNotFoundError: expected jobflow for matgen.jobflow, found none; pip install "jobflow>=0.2"'

@@ -39,9 +39,7 @@ from matgen.workflows.reference import build_reference
 from matgen.workflows.screen import screen
 
 EMT_NAME = "ase.calculators.emt:EMT"
-SEVENN = pytest.mark.skipif(
-    find_spec("sevenn") is None, reason="needs the package sevenn: pip install matgen[sevennet]"
-)
+SEVENN = pytest.mark.skipif(find_spec("sevenn") is None, reason='needs the package sevenn: pip install "sevenn>=0.13"')
 
 
 def rock_salt(one: str, other: str, a: float) -> Structure:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 from report_example import example
 
+from matgen.hull.hull import IMPLAUSIBLE
 from matgen.report.page import report_html
 from matgen.report.scripts import in_order, scoped
 
@@ -23,7 +25,7 @@ CHROMIUM = next(
 REQUIRED = os.environ.get("MATGEN_CHROMIUM") == "required"
 
 if not REQUIRED:
-    pytest.importorskip("playwright", reason="playwright is not installed: pip install matgen[dev]")
+    pytest.importorskip("playwright", reason='playwright is not installed: pip install "playwright>=1.49"')
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH; MATGEN_CHROMIUM=required makes this an error", allow_module_level=True)
 
@@ -34,6 +36,7 @@ FLAT = ("--no-sandbox", "--disable-gpu", "--disable-3d-apis")
 
 SOLID = ("--no-sandbox", "--disable-gpu-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+ASSETS = files("matgen.report") / "assets"
 PATIENCE = 60_000  # ms: a software renderer on a busy machine
 
 Open = Callable[..., Page]
@@ -159,7 +162,7 @@ def test_every_figure_has_a_table_that_says_the_same(open_page: Open, data: dict
     for i in range(figures.count()):
         figure = figures.nth(i)
         figure.locator("> details > summary").click()
-        assert figure.locator("tbody tr").count() >= 2, figure.inner_text()
+        expect(figure.locator("tbody tr").nth(1)).to_be_attached()  # at least two rows, made once it is open
         assert figure.locator(".drawing").get_attribute("aria-label")
         figure.locator(".drawing svg").first.wait_for()
 
@@ -326,6 +329,36 @@ def test_the_trajectory_plays_and_pauses(open_page: Open, data: dict[str, Any]) 
     assert player.locator("output").inner_text() == "3 of 3 · step 2 · energy 1.00"
 
 
+def test_energies_of_two_units_are_never_one_line(open_page: Open, data: dict[str, Any]) -> None:
+    """The sampler's energy has no unit, that of the relaxation after it is in eV/atom."""
+    first, *others = data["candidates"]
+    frame = {**first["walk"]["frames"][0], "stage": "langevin", "label": ""}
+    energies = [(-50.0, "dimensionless"), (-52.135, "dimensionless"), (-5.0, "eV/atom"), (-5.09, "eV/atom")]
+    frames = [{**frame, "energy": energy, "unit": unit} for energy, unit in energies]
+    page = open_page({**data, "candidates": [{**first, "walk": {"frames": frames}}, *others]})
+    player = page.locator(".trajectory")
+    player.scroll_into_view_if_needed()
+    assert player.locator("output").inner_text() == "4 of 4 · energy −5.09 eV/atom"
+    assert "energy (eV/atom)" in player.locator(".drawing").text_content()
+    assert player.locator(".drawing [aria-label=line] path").get_attribute("d").count("L") == 1
+    player.locator("input[type=range]").fill("1")
+    assert player.locator("output").inner_text() == "2 of 4 · energy −52.13 dimensionless"
+    assert "energy (dimensionless)" in player.locator(".drawing").text_content()
+    assert evaluated(page, "trajectory", f"m.alike({json.dumps(frames)}, 2).map((row) => row.frame)") == [2, 3]
+
+
+def test_what_was_calculated_has_no_spread(open_page: Open, data: dict[str, Any]) -> None:
+    first, *others = data["candidates"]
+    gap = {"name": "gpaw_gap", "label": "GPAW gap", "unit": "eV", "value": 1.4, "source": "calculated"}
+    without = {"aleatoric": None, "epistemic": None, "low": None, "high": None, "probability": None, "text": None}
+    page = open_page({**data, "candidates": [{**first, "predictions": [{**gap, **without}]}, *others]})
+    block = page.locator(".block", has=page.locator("h4", has_text="Predictions"))
+    assert block.locator("figcaption").inner_text() == "calculated 1.40 eV"
+    assert "spread" not in block.inner_text()
+    block.scroll_into_view_if_needed()
+    block.locator("figure svg").wait_for()
+
+
 def test_the_file_is_copied_or_shown(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(data)
     page.get_by_role("button", name="Copy CIF").click()
@@ -392,6 +425,57 @@ def test_the_counts_of_the_stages_are_those_of_the_run(open_page: Open, data: di
     texts = " ".join(figure.locator("svg text").all_text_contents())
     for said in ("proposed 42", "relaxed 22", "candidates 12", "rejected: known 10"):
         assert said in texts
+
+
+def tile(page: Page, label: str) -> str:
+    return page.locator(".tile", has=page.get_by_text(label, exact=True)).locator("dd").inner_text()
+
+
+def test_the_tile_of_proposals_says_what_the_stages_say(open_page: Open, data: dict[str, Any]) -> None:
+    """Rejected ones and those shown are fewer than were proposed where some were never decided on, or are not shown."""
+    stages = [*data["stages"], {"from": "proposed", "to": "left when enough were found", "count": 21}]
+    page = open_page({**data, "stages": stages, "candidates": data["candidates"][:5]})
+    assert tile(page, "Proposals").startswith("63")
+    assert tile(page, "Candidates").startswith("12")
+    label = page.locator("figure", has_text="From stage to stage").locator(".drawing").get_attribute("aria-label")
+    assert label.startswith("63 at the start")
+
+
+def test_an_implausible_energy_is_not_counted_as_stable(open_page: Open, data: dict[str, Any]) -> None:
+    heights = (-0.45, -0.01, 0.02)
+    some = [
+        {**one, "decomposition": {"e_above_hull": height}}
+        for one, height in zip(data["candidates"], heights, strict=False)
+    ]
+    page = open_page({**data, "candidates": some})
+    said = tile(page, "On or below the hull")
+    assert said.startswith("1 of 3")
+    assert "lowest −0.010 eV/atom; 1 implausible, more than 0.3 eV/atom below it" in said
+    limit = (ASSETS / "summary.js").read_text(encoding="utf-8")
+    assert f"const IMPLAUSIBLE = {IMPLAUSIBLE:g};" in limit
+
+
+def test_the_command_is_shown_as_it_was_given_or_else_the_settings(open_page: Open, data: dict[str, Any]) -> None:
+    section = open_page(data).locator("#section-run")
+    assert section.locator("code.command").count() == 0
+    assert section.locator(".settings dt").all_inner_texts() == ["--bandgap", "-n"]
+    assert section.locator(".settings dd").all_inner_texts() == ["1.5", "12"]
+    given = "matgen design --bandgap 1.5 --rule 'Li implies O'"
+    page = open_page({**data, "run": {**data["run"], "command_line": given}})
+    assert page.locator("#section-run code.command").inner_text() == given
+    assert page.locator(".settings").count() == 0
+
+
+def test_runs_of_one_title_keep_their_own_choices(open_page: Open, data: dict[str, Any], tmp_path: Path) -> None:
+    page = open_page(data)
+    page.locator("#search").fill("wurtzite")
+    kept = page.evaluate("Object.keys(sessionStorage)")
+    assert [(tmp_path / "report.html").as_uri().removeprefix("file://") in key for key in kept] == [True]
+    for text in ("no JSON {", "null"):
+        page.evaluate("([key, text]) => sessionStorage.setItem(key, text)", [kept[0], text])
+        page.goto("about:blank")
+        page.go_back()
+        assert len(shown_ids(page)) == 12
 
 
 # ---------------------------------------------------------------- keys, colours, paper

@@ -145,8 +145,9 @@ def design(
     potential: Annotated[
         str | None,
         typer.Option(
-            help="none or chgnet: rank by its energy per atom over 0.1 eV, too. Needs --formula; takes some 60 ms for "
-            "each of some 30 geometries per candidate and round. Default: none.",
+            help="none or chgnet: rank proposals by CHGNet's energy per atom over 0.1 eV, too, whatever --calculator "
+            "relaxes them. Needs --formula; takes some 60 ms for each of some 30 geometries per candidate and round. "
+            "Default: none.",
             autocompletion=potentials,
         ),
     ] = None,

@@ -76,7 +76,7 @@ def qm9_folder() -> Path:
     """
     spec = find_spec("qm9pack")
     if spec is None or not spec.submodule_search_locations:
-        raise QM9Error("expected the package qm9pack, which holds QM9 (104 MB); pip install 'matgen[qm9]'")
+        raise QM9Error('expected the package qm9pack, which holds QM9 (104 MB); pip install "qm9pack>=1.0.3"')
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 

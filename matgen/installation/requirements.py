@@ -98,14 +98,16 @@ def compared_with_tested(required: list[Requirement]) -> Finding:
     """Compare the versions of required packages with those of the tests."""
     pins = tested()
     if not pins:
-        return Finding("tested versions", "note", f"not known: {CONSTRAINTS} is absent", install(PACKAGE))
+        return Finding("tested versions", "note", f"not known: {CONSTRAINTS} is absent")
     found = {one.name: installed(one.name) for one in required}
     pairs = {name: (here, pins.get(canonicalize_name(name), here)) for name, here in found.items() if here}
-    others = [f"{name} {here} (tested: {pin})" for name, (here, pin) in pairs.items() if here.partition("+")[0] != pin]
+    others = {name: pair for name, pair in pairs.items() if pair[0].partition("+")[0] != pair[1]}
     if not others:
         return Finding("tested versions", "ok", f"all {len(pairs)} required packages have the version of the tests")
-    text = f"{len(others)} of {len(pairs)} differ, which is fine unless something fails: {', '.join(others)}"
-    return Finding("tested versions", "note", text, install(PACKAGE, options=f"-c {constraints_file()}"))
+    listed = ", ".join(f"{name} {here} (tested: {pin})" for name, (here, pin) in others.items())
+    text = f"{len(others)} of {len(pairs)} differ, which is fine unless something fails: {listed}"
+    advice = install(*(f"{name}=={pin}" for name, (_, pin) in others.items()), options=f"-c {constraints_file()}")
+    return Finding("tested versions", "note", text, advice)
 
 
 def extra_findings(extras: dict[str, list[Requirement]]) -> Iterator[Finding]:

@@ -6,14 +6,14 @@
     relax = EachMaker(RelaxMaker()).make(design.output.structures)
 
 Every job gives pymatgen structures, `ComputedStructureEntry` and plain dictionaries, which any store of jobflow holds.
-The makers take what is JSON: options by name, structures, files by path. They need `pip install 'matgen[jobflow]'`.
+The makers take what is JSON: options by name, structures, files by path. They need `pip install "jobflow>=0.2"`.
 """
 
 try:
     import jobflow  # noqa: F401 (the installed package: a name in this package never stands for it)
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "expected jobflow for matgen.jobflow, found none; pip install 'matgen[jobflow]'", name="jobflow"
+        'expected jobflow for matgen.jobflow, found none; pip install "jobflow>=0.2"', name="jobflow"
     ) from error
 
 from matgen.jobflow.documents import DesignDocument, RelaxDocument, ScreenDocument, VerifyDocument

@@ -89,7 +89,8 @@ class RelaxMaker(Maker):
 
     Attributes:
         name: of the job.
-        calculator: of crystals: `chgnet`, or `module:function`, a function that returns an ASE calculator.
+        calculator: of crystals: a name that `matgen potentials` lists, or `module:function`, a function that returns
+            an ASE calculator.
         settings: of crystals, as in `matgen.relaxation.config.RelaxConfig`: `{"fmax": 0.01, "keep_symmetry": False}`.
     """
 

@@ -36,7 +36,7 @@ def check_asked(asked: Collection[str], pressure: float = 0.0) -> None:
     """
     if PHONONS in asked and find_spec("phonopy") is None:
         raise PhonopyMissingError(
-            "phonons need the package phonopy, which is not installed; run: pip install matgen[phonons]"
+            'phonons need the package phonopy, which is not installed; run: pip install "phonopy>=4.10"'
         )
     if ELASTICITY in asked and pressure:
         raise LatticeError(

@@ -35,6 +35,9 @@ OVERLAP = 0.5
 TOO_SHORT = 5.0
 """Length, Å, of a supercell that says nothing: forces reach an atom from its own image."""
 
+MORE_ATOMS = "no option raises this limit; in Python, phonons(crystal, config=PhononConfig(max_atoms=200)) does"
+"""What to do about a cell that is too large; `matgen.phonons` has both names."""
+
 HALFWAY = np.eye(3) / 2
 """Wave vectors at which neighbours move against each other."""
 
@@ -199,7 +202,7 @@ def _in_supercell(crystal: Structure, report: Relaxation, calculator: BaseCalcul
     try:
         constants = force_constants(crystal, calculator, config)
     except SupercellError as error:
-        raise PhononError(f"{error}; raise max_atoms") from error
+        raise PhononError(f"{error}; {MORE_ATOMS}") from error
     except RELAXATION_ERRORS as error:
         raise PhononError(f"{potential_name(calculator)} gives no forces: {type(error).__name__}: {error}") from error
     if not np.isfinite(constants.force_constants).all():
@@ -207,7 +210,7 @@ def _in_supercell(crystal: Structure, report: Relaxation, calculator: BaseCalcul
     if (length := shortest(constants.supercell.cell)) < TOO_SHORT:
         raise PhononError(
             f"images are {length:.1f} Å apart in the largest supercell of {config.max_atoms} atoms, less than "
-            f"{TOO_SHORT:g} Å; raise max_atoms"
+            f"{TOO_SHORT:g} Å; {MORE_ATOMS}"
         )
     if at(constants, HALFWAY).max() < config.tolerance:
         raise PhononError(f"no mode is above {config.tolerance:g} THz: its atoms do not act on each other")

@@ -63,7 +63,7 @@ def phonopy() -> Any:
         import phonopy as package
         import phonopy.structure.atoms
     except ImportError as error:
-        raise PhonopyMissingError(f"phonopy cannot be imported: {error}; run: pip install matgen[phonons]") from error
+        raise PhonopyMissingError(f'phonopy cannot be imported: {error}; run: pip install "phonopy>=4.10"') from error
     return package
 
 

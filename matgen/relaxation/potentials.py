@@ -142,11 +142,11 @@ POTENTIALS: dict[str, NamedPotential] = {
             "in the wheel", "run", _chgnet_r2scan,
         ),
         NamedPotential(
-            "sevennet", "SevenNet-l3i5", "sevenn", '"matgen[sevennet]"', "MIT", _PBE_U, "raw", "in the wheel", "run",
+            "sevennet", "SevenNet-l3i5", "sevenn", '"sevenn>=0.13"', "MIT", _PBE_U, "raw", "in the wheel", "run",
             _sevennet_l3i5, "references/sevennet.parquet",
         ),
         NamedPotential(
-            "sevennet-0", "SevenNet-0", "sevenn", '"matgen[sevennet]"', "MIT", _PBE_U, "raw", "in the wheel", "run",
+            "sevennet-0", "SevenNet-0", "sevenn", '"sevenn>=0.13"', "MIT", _PBE_U, "raw", "in the wheel", "run",
             _sevennet_0,
         ),
         NamedPotential(

@@ -1,6 +1,6 @@
 """Workers on Parsl: threads, processes, or the nodes of a cluster, as a `parsl.config.Config` defines.
 
-Parsl (Babuji et al., HPDC 2019) is an extra: `pip install matgen[parsl]`. Workers need matgen installed.
+Parsl (Babuji et al., HPDC 2019) is an extra: `pip install "parsl>=2025.1"`. Workers need matgen installed.
 """
 
 import math
@@ -169,7 +169,7 @@ def _parsl() -> Any:
     try:
         import parsl
     except ImportError as error:
-        raise ParslError("expected Parsl for --executor, found none; pip install matgen[parsl]") from error
+        raise ParslError('expected Parsl for --executor, found none; pip install "parsl>=2025.1"') from error
     return parsl
 
 

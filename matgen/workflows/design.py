@@ -221,13 +221,13 @@ def design(
     * search: `budget` (10 minutes); `rounds` (50); `over_generation` (5); `record` trajectories;
     * selection: `confidence` (0.55), least probability that each target is met; `max_ehull` (0.1 eV/atom);
       `allow_known`; `variety` (1), factor on the cost of repeating a Wyckoff layout, or the rings of a molecule;
-    * verification by GPAW: `verify`, how many candidates to confirm; refuted ones are replaced, and listed last;
-      `verify_minutes` (10), limit of each calculation;
-    * relaxation: `relax`, one of usual, none, chgnet (crystals), xtb (molecules); `pressure`, GPa, with a formula;
-    * ranking: `potential` (chgnet), whose energy per atom, over 0.1 eV, ranks proposals of one formula;
+      `phonons` and `elasticity`, True to reject crystals with imaginary modes, or that a strain makes lower;
+    * verification by GPAW: `verify`, how many to confirm, refuted ones last; `verify_minutes` (10), limit of each;
+    * relaxation: `relax`, one of usual, none, potential (crystals), xtb (molecules); `pressure`, GPa, with a formula;
+      `calculator` (chgnet) of crystals, as `--calculator`; `second_opinion`, a potential that must agree on stability;
+    * ranking: `potential`, none or chgnet, whose energy per atom, over 0.1 eV, ranks proposals of one formula;
       `potential_weight` (1); `ewald_weight` (0), of the electrostatic energy of formal charges;
-    * resources: `device`; `processes` (2), with 1 all happens in this one; `executor`, a file with a Parsl
-      configuration; `threads` (1); `weights`, a folder such as `matgen learn` writes.
+    * resources: `device`; `processes` (2), 1 is this one; `executor`, a Parsl file; `threads`; `weights`, a folder.
 
     Energies are added to the total energy as they are, one number per system, whatever its size: those of states to
     guidance, refinement, the choice among geometries and ranking; those of templates to proposal, substitutions and

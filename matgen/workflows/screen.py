@@ -106,8 +106,9 @@ def screen(
         out: folder to write and to resume; None to write no files.
         report: hears the progress.
         options: any field of `ScreenConfig`: properties, relax, max_ehull, reference, known, relaxation, kind, device,
-            with_files, order (several rows for a partially occupied crystal, in place of one), calculator,
-            second_opinion.
+            with_files, order (several rows for a partially occupied crystal, in place of one), calculator (the
+            potential: a name, "module:function", or either with "=HULL.parquet"), second_opinion (another one, by
+            which a crystal must be stable, too), phonons and elasticity (True to require them).
 
     Returns:
         A list of rows with `row.rank` (1 is best), `row.passed` (no check fails) and `row.verdicts` (with reasons);

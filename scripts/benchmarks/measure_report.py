@@ -1,8 +1,8 @@
 """Size of a report and time to its first view in a headless browser.
 
 `python scripts/benchmarks/measure_report.py FOLDER`: the page of a run, opened from disk without network; with
-`--copies 100` its candidates are repeated until there are so many. Needs playwright (`pip install matgen[dev]`) and a
-Chromium.
+`--copies 100` its candidates are repeated until there are so many. Needs a Chromium, and playwright
+(`pip install "playwright>=1.49"`).
 
     python scripts/benchmarks/measure_report.py designs/mine --copies 100
 """

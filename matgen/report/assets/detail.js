@@ -6,7 +6,7 @@ import { asTable } from "./figure.js";
 import { formula, plural, shown, spaceGroup } from "./format.js";
 import { hullOf } from "./hull_figure.js";
 import { icon } from "./icons.js";
-import { intervalPlots, predictionTable } from "./interval_plot.js";
+import { hasSpread, intervalPlots, predictionTable } from "./interval_plot.js";
 import { step } from "./keys.js";
 import { phononPlot } from "./phonon_plot.js";
 import { powderPlot } from "./powder_plot.js";
@@ -78,7 +78,7 @@ function blocks(one) {
         { class: "block wide" },
         el("h4", {}, "Predictions"),
         el("div", { class: "interval-plots" }, intervalPlots(one.predictions)),
-        el("p", { class: "quiet" }, "Thick: spread of the data (aleatoric). Thin: total spread, with that of the networks (epistemic). Shaded: the target."),
+        one.predictions.some(hasSpread) ? el("p", { class: "quiet" }, "Thick: spread of the data (aleatoric). Thin: total spread, with that of the networks (epistemic). Shaded: the target.") : null,
         asTable(() => predictionTable(one.predictions), "Predictions"),
       )
     : null;

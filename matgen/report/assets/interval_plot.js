@@ -10,6 +10,11 @@ export function totalSpread({ aleatoric, epistemic }) {
   return Math.hypot(aleatoric ?? 0, epistemic ?? 0);
 }
 
+// What was calculated has none.
+export function hasSpread({ aleatoric, epistemic }) {
+  return isNumber(aleatoric) || isNumber(epistemic);
+}
+
 // Predictions of one quantity stand on one axis.
 export function groups(predictions) {
   const found = new Map();
@@ -60,10 +65,10 @@ function drawn(group, width) {
 }
 
 export function inWords(each) {
-  const spreads = `± ${number(each.aleatoric, 2)} ± ${number(each.epistemic, 2)}`;
+  const spreads = [each.aleatoric, each.epistemic].filter(isNumber).map((spread) => `± ${number(spread, 2)}`);
   const chance = isNumber(each.probability) ? `, in the target with ${share(each.probability)}` : "";
   const digits = Math.abs(each.value) < 0.1 ? 3 : 2;
-  return `${number(each.value, digits)} ${spreads} ${each.unit}${chance}`;
+  return [number(each.value, digits), ...spreads, each.unit].filter(Boolean).join(" ") + chance;
 }
 
 function title(group) {
@@ -79,7 +84,7 @@ export function predictionTable(predictions) {
       `${number(each.value, 3)} ${each.unit}`,
       number(each.aleatoric, 3),
       number(each.epistemic, 3),
-      number(totalSpread(each), 3),
+      hasSpread(each) ? number(totalSpread(each), 3) : "–",
       isNumber(each.low) || isNumber(each.high) ? `${number(each.low, 2)} to ${number(each.high, 2)}` : "none",
       share(each.probability),
     ]),

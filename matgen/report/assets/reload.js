@@ -2,7 +2,7 @@
 
 import { remember, remembered } from "./dom.js";
 
-const KEY = "matgen report scroll";
+const KEY = `matgen report scroll: ${location.pathname}`;
 
 export function keepPlace() {
   if (!document.querySelector('meta[http-equiv="refresh"]')) return;

@@ -8,19 +8,18 @@ function fact(label, found) {
   return found === null || found === undefined || found === "" ? null : [el("dt", {}, label), el("dd", {}, found)];
 }
 
-function quoted(text) {
-  return /^[\w.,:=/+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
+// The command as it was given; of a run that did not keep it the settings, which are no command.
 function command(run) {
-  const options = (run.options ?? []).flat().map(String).filter((part) => part !== "");
-  return ["matgen", report.command, ...options.map(quoted)].join(" ");
+  if (run.command_line) return el("p", {}, el("code", { class: "command" }, run.command_line));
+  if (!run.options?.length) return null;
+  const settings = run.options.map(([name, ...texts]) => [el("dt", {}, name), el("dd", {}, texts.join(" "))]);
+  return [el("h3", {}, "Settings other than the usual"), el("dl", { class: "all-values settings" }, settings)];
 }
 
 export function runFacts() {
   const run = report.run ?? {};
   return [
-    el("p", {}, el("code", { class: "command" }, command(run))),
+    command(run),
     el(
       "dl",
       { class: "all-values" },

@@ -75,12 +75,21 @@ function drawn(stages, width) {
   );
 }
 
-export function sankeyFigure(stages) {
-  const flows = stages.filter(({ count, from, to }) => count > 0 && from !== to);
-  if (!flows.length) return null;
+function flowing(stages) {
+  return stages.filter(({ count, from, to }) => count > 0 && from !== to);
+}
+
+// How many there were before the first stage.
+export function atStart(stages) {
+  const flows = flowing(stages);
   const inflow = new Set(flows.map(({ to }) => to));
-  const start = flows.filter(({ from }) => !inflow.has(from));
-  const all = start.reduce((sum, { count }) => sum + count, 0);
+  return flows.filter(({ from }) => !inflow.has(from)).reduce((sum, { count }) => sum + count, 0);
+}
+
+export function sankeyFigure(stages) {
+  const flows = flowing(stages);
+  if (!flows.length) return null;
+  const all = atStart(flows);
   return figure({
     title: "From stage to stage",
     label: `${all} at the start; ${flows.map(({ from, to, count }) => `${from} to ${to}: ${count}`).join("; ")}`,

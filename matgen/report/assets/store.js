@@ -3,7 +3,7 @@
 import { remember, remembered } from "./dom.js";
 import { candidate, candidates, report } from "./report_data.js";
 
-const KEY = `matgen report: ${report.title ?? ""}`;
+const KEY = `matgen report: ${location.pathname} ${report.title ?? ""}`; // `matgen serve` shows many runs, some of one title
 const listeners = [];
 
 export const state = {
@@ -46,9 +46,17 @@ function fromAddress() {
   }
 }
 
+function before() {
+  try {
+    return JSON.parse(remembered("sessionStorage", KEY)) ?? {};
+  } catch {
+    return {}; // what another program wrote there is no choice of the reader
+  }
+}
+
 // After a reload the reader finds what was chosen before; the address has the last word.
 export function restore() {
-  const kept = JSON.parse(remembered("sessionStorage", KEY) ?? "{}");
+  const kept = before();
   for (const key of KEPT) if (kept[key] !== undefined) state[key] = kept[key];
   state.compared = state.compared.filter(candidate);
   state.selected = fromAddress() ?? candidate(state.selected)?.id ?? candidates[0]?.id ?? null;

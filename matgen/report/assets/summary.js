@@ -3,21 +3,28 @@
 import { el } from "./dom.js";
 import { isNumber, number, seconds, share, whole } from "./format.js";
 import { candidates, found, passesAll, report, targets, value } from "./report_data.js";
+import { atStart } from "./sankey.js";
+
+const IMPLAUSIBLE = 0.3; // eV/atom below the hull from which the potential is in error: matgen.hull.hull.IMPLAUSIBLE
 
 function tile(label, figure, more) {
   return el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, el("span", { class: "figure-large" }, figure), el("span", { class: "more" }, more ?? "")));
 }
 
+// The page may hold fewer than were found.
+function nCandidates() {
+  return report.found ?? candidates.length;
+}
+
 function counts() {
   const good = candidates.filter(passesAll).length;
-  return tile(found ? "Candidates" : "Structures", whole(candidates.length), `${good} pass every check`);
+  return tile(found ? "Candidates" : "Structures", whole(nCandidates()), `${good} pass every check`);
 }
 
 function tried() {
-  const rejected = report.rejected?.count;
-  if (!found || !isNumber(rejected)) return null;
-  const all = rejected + candidates.length;
-  return tile("Proposals", whole(all), `${share(candidates.length / all)} became candidates`);
+  const all = atStart(report.stages ?? []);
+  if (!found || !all) return null;
+  return tile("Proposals", whole(all), `${share(nCandidates() / all)} became candidates`);
 }
 
 function atTarget(target) {
@@ -29,8 +36,14 @@ function atTarget(target) {
 function stability() {
   const energies = candidates.map((one) => one.decomposition?.e_above_hull ?? value(one, "e_above_hull")).filter(isNumber);
   if (!energies.length) return null;
-  const stable = energies.filter((energy) => energy <= 0).length;
-  return tile("On or below the hull", `${stable} of ${energies.length}`, `lowest ${number(d3.min(energies), 3)} eV/atom`);
+  const plausible = energies.filter((energy) => energy >= -IMPLAUSIBLE);
+  const stable = plausible.filter((energy) => energy <= 0).length;
+  const implausible = energies.length - plausible.length;
+  const more = [
+    plausible.length ? `lowest ${number(d3.min(plausible), 3)} eV/atom` : null,
+    implausible ? `${implausible} implausible, more than ${IMPLAUSIBLE} eV/atom below it` : null,
+  ];
+  return tile("On or below the hull", `${stable} of ${energies.length}`, more.filter(Boolean).join("; "));
 }
 
 function effort() {

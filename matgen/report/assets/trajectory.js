@@ -19,18 +19,27 @@ export function wholeFrames(frames) {
   });
 }
 
+// The sampler's energy has no unit, that of a relaxation is in eV/atom: a line joins frames of one unit only.
+export function alike(frames, at) {
+  const rows = frames.map(({ energy, unit }, frame) => ({ frame, energy, unit: unit ?? "" })).filter(({ energy }) => isNumber(energy));
+  const near = rows.findLast(({ frame }) => frame <= at) ?? rows[0];
+  return rows.filter(({ unit }) => unit === near.unit);
+}
+
 function energyPlot(frames, at, width) {
-  const rows = frames.map(({ energy, stage }, frame) => ({ frame, energy, stage })).filter(({ energy }) => isNumber(energy));
-  if (rows.length < 2) return "";
+  const rows = alike(frames, at);
+  if (!rows.length) return "";
+  const [{ unit }] = rows;
   return plot({
     width,
     height: 110,
     marginLeft: 44,
     marginBottom: 24,
-    x: { label: "frame", ticks: 4 },
-    y: { label: "energy", ticks: 3, grid: true },
+    x: { label: "frame", ticks: 4, domain: [0, frames.length - 1] },
+    y: { label: unit ? `energy (${unit})` : "energy", ticks: 3, grid: true },
     marks: [
       Plot.line(rows, { x: "frame", y: "energy", stroke: "var(--accent)" }),
+      rows.length < 2 ? Plot.dot(rows, { x: "frame", y: "energy", fill: "var(--accent)" }) : null,
       Plot.ruleX([at], { stroke: "var(--ink-2)" }),
     ],
   });
@@ -49,7 +58,7 @@ export function trajectory(one) {
   let timer = null;
   const describe = (at) => {
     const frame = frames[at];
-    const parts = [`${at + 1} of ${frames.length}`, frame.label ?? frame.stage, isNumber(frame.energy) ? `energy ${number(frame.energy, 2)}` : null];
+    const parts = [`${at + 1} of ${frames.length}`, frame.label ?? frame.stage, isNumber(frame.energy) ? `energy ${number(frame.energy, 2)} ${frame.unit ?? ""}`.trim() : null];
     text.textContent = parts.filter(Boolean).join(" · ");
     slider.setAttribute("aria-valuetext", text.textContent);
     chart.replaceChildren(energyPlot(frames, at, Math.max(240, chart.clientWidth || 360)));
