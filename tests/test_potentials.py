@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -14,6 +17,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from typer.testing import CliRunner
 
 from matgen.cli import app
+from matgen.evaluation.findings import EvaluationConfig
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.hull.corrections import MP2020, CorrectionError, correction
@@ -33,8 +37,10 @@ from matgen.relaxation.potentials import POTENTIALS
 from matgen.relaxation.symmetric import relax
 from matgen.screening.config import NONE, ScreenConfig, ScreenError
 from matgen.screening.second_opinion import SECOND_OPINION, SecondOpinion, SecondOpinionError, agreement
+from matgen.search.assessment import CrystalAssessment
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.files import Entry
+from matgen.workflows.evaluate import evaluate
 from matgen.workflows.reference import build_reference
 from matgen.workflows.screen import screen
 
@@ -106,6 +112,44 @@ def test_a_calculator_is_made_once_per_process_by_its_name() -> None:
 def test_a_wrong_name_is_told_plainly(name: str, why: str) -> None:
     with pytest.raises(CalculatorError, match=why):
         (check_calculator(name), calculator_maker(name)())
+
+
+UNUSABLE = {
+    "absent:make": ("cannot import absent", ""),
+    "half_written:make": ("SyntaxError", "def make(:\n"),
+    "asks_for_weights:make": ("missing 1 required positional argument: 'weights'", "def make(weights): ...\n"),
+    "raises:make": ("cannot make raises:make: KeyError: 'cutoff'", "def make(): return {}['cutoff']\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_calculator_that_cannot_be_made_ends_a_run_before_its_first_row(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why, code = UNUSABLE[name]
+    if code:
+        (tmp_path / f"{name.partition(':')[0]}.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "out"
+    for options in ({}, {"relax": "potential", "reference": NONE}, {"phonons": True, "reference": NONE}):
+        with pytest.raises(CalculatorError, match=re.escape(why)):
+            screen(alloy(), calculator=name, out=out, known=NONE, **options)
+        assert not out.exists()
+    with pytest.raises(CalculatorError, match=re.escape(why)):
+        CrystalAssessment.of(Request.of(calculator=name))
+    rock_salt("Mg", "O", 4.2).to(str(tmp_path / "mgo.cif"))
+    with pytest.raises(CalculatorError, match=re.escape(why)):
+        evaluate([tmp_path / "mgo.cif"], EvaluationConfig(calculator=name))
+
+
+def test_the_command_says_in_a_line_that_a_calculator_cannot_be_imported(tmp_path: Path) -> None:
+    rock_salt("Mg", "O", 4.2).to(str(tmp_path / "mgo.cif"))
+    command = [sys.executable, "-m", "matgen", "screen", "mgo.cif", "--calculator", "absent:make", "--out", "out"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith("matgen: cannot import absent")
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", [name for name, one in POTENTIALS.items() if not one.installed])

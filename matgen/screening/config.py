@@ -176,6 +176,11 @@ class ScreenConfig:
         """Whether energies are computed and compared with a hull; at a pressure there is none."""
         return self.reference != NONE and not self.relaxation.pressure
 
+    @property
+    def uses_potential(self) -> bool:
+        """Whether crystals are relaxed, or their energy or lattice is computed, by the calculator."""
+        return self.kind == "crystal" and (self.has_hull or self.relax != NONE or bool(self.lattice_checks))
+
     @cached_property
     def targets(self) -> tuple[Target, ...]:
         """The parsed targets."""
