@@ -40,6 +40,7 @@ from matgen.screening.second_opinion import SECOND_OPINION, SecondOpinion, Secon
 from matgen.search.assessment import CrystalAssessment
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.files import Entry
+from matgen.workflows.design import default_folder, identity
 from matgen.workflows.evaluate import evaluate
 from matgen.workflows.reference import build_reference
 from matgen.workflows.screen import screen
@@ -332,7 +333,7 @@ def test_a_second_opinion_says_who_agrees(
 ) -> None:
     opinion = SecondOpinion(f"{EMT_NAME}={emt_hull}", 0.1)
     found = opinion.verdict(offered(alloy(edge), first=first))
-    assert found.passed is (edge == 3.1 and first is not False)
+    assert found.passed is (edge == 3.1 and first is True)
     assert found.reason.startswith(said)
     assert (found.value <= 0.1) is (edge == 3.1)
 
@@ -351,8 +352,21 @@ def test_a_second_opinion_needs_a_hull_and_another_potential() -> None:
         ScreenConfig(second_opinion="chgnet")
     with pytest.raises(RequestError, match="the same as the first"):
         Request.of(second_opinion="chgnet")
+    own = f"chgnet={hull_file('chgnet')}"
+    with pytest.raises(ScreenError, match="for both"):
+        ScreenConfig(second_opinion=own)
+    with pytest.raises(RequestError, match="the same as the first"):
+        Request.of(second_opinion=own)
     with pytest.raises(RequestError, match="no relaxation"):
         Request.of(second_opinion=EMT_NAME, relax="none")
+
+
+def test_a_second_opinion_needs_a_first_one_that_says_something() -> None:
+    for options in ({"calculator": EMT_NAME}, {"calculator": "chgnet-r2scan"}):
+        with pytest.raises(ScreenError, match=f"got {options['calculator']} without a hull; name its file as"):
+            ScreenConfig(second_opinion="chgnet", **options)
+        with pytest.raises(RequestError, match=f"got {options['calculator']} without a hull; name its file as"):
+            Request.of(second_opinion="chgnet", **options)
 
 
 def test_a_screening_tells_both_opinions_in_columns(emt_hull: Path, tmp_path: Path) -> None:
@@ -365,6 +379,17 @@ def test_a_screening_tells_both_opinions_in_columns(emt_hull: Path, tmp_path: Pa
     table = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8").splitlines()
     cells = dict(zip(table[0].split(","), table[1].split(","), strict=False))
     assert float(cells["second_e_above_hull"]) == pytest.approx(row.verdicts[SECOND_OPINION].value, abs=1e-6)
+
+
+def test_a_hull_that_changed_makes_another_run(emt_hull: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.parquet"
+    for options in ({"calculator": f"{EMT_NAME}={mine}"}, {"second_opinion": f"{EMT_NAME}={mine}"}):
+        mine.write_bytes(emt_hull.read_bytes())
+        before = default_folder(Request.of(**options))
+        assert default_folder(Request.of(**options)) == before
+        mine.write_bytes(emt_hull.read_bytes() + b" ")
+        assert default_folder(Request.of(**options)) != before
+    assert "hulls" not in identity(Request.of()).configuration["relaxation"]
 
 
 def argon() -> LennardJones:

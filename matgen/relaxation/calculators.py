@@ -134,6 +134,16 @@ def corrections_of(name: str) -> str:
     return POTENTIALS[name].corrections if name in POTENTIALS else ""
 
 
+def corrections_of_title(title: str) -> str:
+    """Return likewise the corrections for name and version of a potential, such as "SevenNet-l3i5"."""
+    return next((one.corrections for one in POTENTIALS.values() if one.title == title), "")
+
+
+def same_potential(one: str, other: str) -> bool:
+    """Return whether two texts name one potential, whatever the hulls behind `=`."""
+    return with_own_hull(one)[0] == with_own_hull(other)[0]
+
+
 def hull_file(text: str) -> Path | None:
     """Return the file of the hull of a named potential: the one behind `=`, or the one that ships; None without one."""
     name, own = with_own_hull(text)
