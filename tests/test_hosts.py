@@ -299,6 +299,7 @@ STO, MGO, LCO = (str(TEXTBOOK / f"{n}.cif") for n in ("SrTiO3_perovskite", "MgO_
         ({"host": STO, "vacancy": ["O"], "keep": "Sr"}, "expected no --keep for point defects"),
         ({"host": STO, "vacancy": ["O"], "band_gap": 1.5}, "expected no targets with point defects"),
         ({"host": STO, "vacancy": ["O"], "relax": "none"}, "expected relax of chgnet for point defects"),
+        ({"host": STO, "vacancy": ["O"], "second_opinion": "chgnet-r2scan"}, "expected no second opinion with point"),
         ({"host": STO, "vacancy": ["O"], "supercell": -1.0}, "expected a supercell of at least 0"),
         ({"host": STO, "vacancy": ["O"], "supercell": 50.0}, "expected a supercell of at most 300 atoms"),
         ({"host": str(TEXTBOOK / "Sr.cif"), "vacancy": ["O"]}, "which is not there"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,8 +23,10 @@ from typer.testing import CliRunner
 import matgen
 from matgen.cli import app
 from matgen.hull.hull import ReferenceHull, hull_verdict
-from matgen.interchange.item import RunFolderError, read_run
+from matgen.hull.reference import ReferenceFileError
+from matgen.interchange.item import Run, RunFolderError, read_run
 from matgen.interchange.plain_files import file_names
+from matgen.relaxation.calculators import hull_file
 from matgen.runtime.output import OutputError
 from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
 from matgen.structures.export import CandidateWriter
@@ -43,6 +46,12 @@ def hull() -> ReferenceHull:
     return ReferenceHull.load()
 
 
+@pytest.fixture(scope="module")
+def corrected_hull() -> ReferenceHull:
+    """The hull of SevenNet, whose raw energies need corrections."""
+    return ReferenceHull.load(hull_file("sevennet"))
+
+
 def crystals() -> list[Structure]:
     """A cubic crystal, and a triclinic one whose sites have no round coordinates."""
     sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
@@ -57,7 +66,7 @@ def crystals() -> list[Structure]:
 
 def with_energy(name: str, structure: Structure, hull: ReferenceHull, pressure: float = 0.0) -> Candidate:
     """A relaxed candidate at `HEIGHT` above the hull."""
-    energy = hull.ceiling(structure.composition, HEIGHT)
+    energy = hull.ceiling(structure.composition, HEIGHT) - hull.corrected(structure, 0.0)
     work = 0.05 if pressure else 0.0
     report = Relaxation(True, "converged", 7, energy, energy + 0.1, 0.01, 0.001, 1.0, hull.potential, pressure, work)
     candidate = Candidate(
@@ -137,6 +146,7 @@ def test_the_database_of_ase_has_energies_properties_and_provenance(design_folde
     for row, item in zip(rows, run_of.items, strict=True):
         assert row.energy == pytest.approx(item.candidate.relaxation.energy * len(item.candidate.crystal), abs=1e-9)
         assert row.calculator == "chgnet"
+        assert row.energy_of_terms == pytest.approx(sum(item.candidate.energies.values()))
         assert row.key_value_pairs["e_above_hull" if "e_above_hull" in row.key_value_pairs else "check_hull"]
         whole = row.data["matgen"]
         assert whole["provenance"]["version"] == "0.9"
@@ -202,24 +212,54 @@ def test_optimade_has_the_required_attributes_and_ours(design_folder: Path, tmp_
         assert all(name.startswith("_matgen_") and name == name.lower() for name in others)
         assert attributes["_matgen_verdicts"]["hull"]["passed"] is True
         assert attributes["_matgen_predictions"]["band_gap"]["probability"] is None  # NaN is no JSON
+        assert set(answer["meta"]["_matgen_units"]) >= {"_matgen_energy_of_potential", "_matgen_energies"}
     titanate = answer["data"][0]["attributes"]
     assert titanate["chemical_formula_reduced"] == "O3SrTi"
     assert titanate["chemical_formula_anonymous"] == "A3BC"
     assert sum(titanate["elements_ratios"]) == pytest.approx(1.0)
 
 
+def heights(path: Path, run_of: Run, hull: ReferenceHull) -> list[float]:
+    """Energies above the hull by pymatgen, eV/atom, checked against those that the run tells."""
+    found = []
+    for entry, item in zip(loadfn(path), run_of.items, strict=True):
+        assert isinstance(entry, ComputedStructureEntry)
+        assert entry.parameters["potential"] == hull.potential
+        diagram = PhaseDiagram([*hull.phases(item.candidate.crystal.composition.chemical_system_set), entry])
+        found.append(diagram.get_e_above_hull(entry))
+        assert found[-1] == pytest.approx(item.candidate.verdicts["hull"].value, abs=1e-9)
+    return found
+
+
 def test_entries_give_the_height_above_the_hull_that_the_run_tells(
     design_folder: Path, hull: ReferenceHull, tmp_path: Path
 ) -> None:
-    entries = loadfn(exported(design_folder, "entries", tmp_path))
-    for entry, item in zip(entries, read_run(design_folder).items, strict=True):
-        assert isinstance(entry, ComputedStructureEntry)
-        assert entry.correction == 0.0
-        assert entry.parameters["potential"] == hull.potential
-        diagram = PhaseDiagram([*hull.phases(item.candidate.crystal.composition.chemical_system_set), entry])
-        told = item.candidate.verdicts["hull"].value
-        assert diagram.get_e_above_hull(entry) == pytest.approx(told, abs=1e-9)
-        assert told == pytest.approx(HEIGHT, abs=1e-6)
+    path = exported(design_folder, "entries", tmp_path)
+    assert heights(path, read_run(design_folder), hull) == pytest.approx([HEIGHT] * 2, abs=1e-6)
+    assert [entry.correction for entry in loadfn(path)] == [0.0, 0.0]
+
+
+def test_entries_have_the_corrections_of_the_hull(corrected_hull: ReferenceHull, tmp_path: Path) -> None:
+    """Those of a named potential, and those of a hull of one's own; raw energies would lie 0.34 eV/atom too high."""
+    magnesia = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    candidate = with_energy("x", magnesia, corrected_hull)
+    for folder, calculator in (("named", "sevennet"), ("own", f"my:potential={hull_file('sevennet')}")):
+        with CandidateWriter(tmp_path / folder, RunInfo("0", 0, {"relaxation": {"calculator": calculator}})) as writer:
+            writer.write(candidate)
+        path = run(tmp_path / folder, "entries", tmp_path / f"{folder}.json").path
+        assert heights(path, read_run(tmp_path / folder), corrected_hull) == pytest.approx([HEIGHT], abs=1e-6)
+        (entry,) = loadfn(path)
+        assert entry.correction_per_atom == pytest.approx(-0.687 / 2, abs=1e-3)
+        assert entry.parameters["corrections"].startswith("MP2020;")
+
+
+def test_a_hull_that_is_gone_is_told(hull: ReferenceHull, tmp_path: Path) -> None:
+    with CandidateWriter(
+        tmp_path / "run", RunInfo("0", 0, {"relaxation": {"calculator": "a:b=gone.parquet"}})
+    ) as writer:
+        writer.write(with_energy("x", crystals()[0], hull))
+    with pytest.raises(ReferenceFileError, match=r"gone\.parquet"):
+        exported(tmp_path / "run", "entries", tmp_path)
 
 
 def test_at_a_pressure_the_energy_of_an_entry_is_the_enthalpy(hull: ReferenceHull, tmp_path: Path) -> None:
@@ -282,6 +322,20 @@ def test_a_screening_is_exported_and_screened_again(screen_folder: Path, tmp_pat
         for name, found in row.candidate.properties.items():
             # The same cell to eight decimals: networks return the same to rounding.
             assert found.value == pytest.approx(same.properties[name].value, rel=1e-3, abs=1e-3), name
+
+
+def test_an_unfinished_screening_gives_the_last_row_of_each_name(screen_folder: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (screen_folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["candidate"]]
+    anew = rows[0] | {"digest": "another", "id": "changed"}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "results.jsonl").write_text(json.dumps(rows[1]) + "\n", encoding="utf-8")  # of the earlier screening
+    os.utime(folder / "results.jsonl", (0, 0))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, anew]), encoding="utf-8")
+    items = read_run(folder).items
+    assert sorted(item.name for item in items) == sorted(row["name"] for row in rows)
+    assert sum(item.columns.get("id") == "changed" for item in items) == 1
 
 
 def test_only_those_that_pass_and_the_first(screen_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -14,6 +17,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from typer.testing import CliRunner
 
 from matgen.cli import app
+from matgen.evaluation.findings import EvaluationConfig
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
 from matgen.hull.corrections import MP2020, CorrectionError, correction
@@ -33,8 +37,11 @@ from matgen.relaxation.potentials import POTENTIALS
 from matgen.relaxation.symmetric import relax
 from matgen.screening.config import NONE, ScreenConfig, ScreenError
 from matgen.screening.second_opinion import SECOND_OPINION, SecondOpinion, SecondOpinionError, agreement
+from matgen.search.assessment import CrystalAssessment
 from matgen.structures.candidate import Candidate, SpaceGroup, Verdict
 from matgen.structures.files import Entry
+from matgen.workflows.design import default_folder, identity
+from matgen.workflows.evaluate import evaluate
 from matgen.workflows.reference import build_reference
 from matgen.workflows.screen import screen
 
@@ -104,6 +111,44 @@ def test_a_calculator_is_made_once_per_process_by_its_name() -> None:
 def test_a_wrong_name_is_told_plainly(name: str, why: str) -> None:
     with pytest.raises(CalculatorError, match=why):
         (check_calculator(name), calculator_maker(name)())
+
+
+UNUSABLE = {
+    "absent:make": ("cannot import absent", ""),
+    "half_written:make": ("SyntaxError", "def make(:\n"),
+    "asks_for_weights:make": ("missing 1 required positional argument: 'weights'", "def make(weights): ...\n"),
+    "raises:make": ("cannot make raises:make: KeyError: 'cutoff'", "def make(): return {}['cutoff']\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_calculator_that_cannot_be_made_ends_a_run_before_its_first_row(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why, code = UNUSABLE[name]
+    if code:
+        (tmp_path / f"{name.partition(':')[0]}.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "out"
+    for options in ({}, {"relax": "potential", "reference": NONE}, {"phonons": True, "reference": NONE}):
+        with pytest.raises(CalculatorError, match=re.escape(why)):
+            screen(alloy(), calculator=name, out=out, known=NONE, **options)
+        assert not out.exists()
+    with pytest.raises(CalculatorError, match=re.escape(why)):
+        CrystalAssessment.of(Request.of(calculator=name))
+    rock_salt("Mg", "O", 4.2).to(str(tmp_path / "mgo.cif"))
+    with pytest.raises(CalculatorError, match=re.escape(why)):
+        evaluate([tmp_path / "mgo.cif"], EvaluationConfig(calculator=name))
+
+
+def test_the_command_says_in_a_line_that_a_calculator_cannot_be_imported(tmp_path: Path) -> None:
+    rock_salt("Mg", "O", 4.2).to(str(tmp_path / "mgo.cif"))
+    command = [sys.executable, "-m", "matgen", "screen", "mgo.cif", "--calculator", "absent:make", "--out", "out"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith("matgen: cannot import absent")
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", [name for name, one in POTENTIALS.items() if not one.installed])
@@ -286,7 +331,7 @@ def test_a_second_opinion_says_who_agrees(
 ) -> None:
     opinion = SecondOpinion(f"{EMT_NAME}={emt_hull}", 0.1)
     found = opinion.verdict(offered(alloy(edge), first=first))
-    assert found.passed is (edge == 3.1 and first is not False)
+    assert found.passed is (edge == 3.1 and first is True)
     assert found.reason.startswith(said)
     assert (found.value <= 0.1) is (edge == 3.1)
 
@@ -305,8 +350,21 @@ def test_a_second_opinion_needs_a_hull_and_another_potential() -> None:
         ScreenConfig(second_opinion="chgnet")
     with pytest.raises(RequestError, match="the same as the first"):
         Request.of(second_opinion="chgnet")
+    own = f"chgnet={hull_file('chgnet')}"
+    with pytest.raises(ScreenError, match="for both"):
+        ScreenConfig(second_opinion=own)
+    with pytest.raises(RequestError, match="the same as the first"):
+        Request.of(second_opinion=own)
     with pytest.raises(RequestError, match="no relaxation"):
         Request.of(second_opinion=EMT_NAME, relax="none")
+
+
+def test_a_second_opinion_needs_a_first_one_that_says_something() -> None:
+    for options in ({"calculator": EMT_NAME}, {"calculator": "chgnet-r2scan"}):
+        with pytest.raises(ScreenError, match=f"got {options['calculator']} without a hull; name its file as"):
+            ScreenConfig(second_opinion="chgnet", **options)
+        with pytest.raises(RequestError, match=f"got {options['calculator']} without a hull; name its file as"):
+            Request.of(second_opinion="chgnet", **options)
 
 
 def test_a_screening_tells_both_opinions_in_columns(emt_hull: Path, tmp_path: Path) -> None:
@@ -319,6 +377,17 @@ def test_a_screening_tells_both_opinions_in_columns(emt_hull: Path, tmp_path: Pa
     table = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8").splitlines()
     cells = dict(zip(table[0].split(","), table[1].split(","), strict=False))
     assert float(cells["second_e_above_hull"]) == pytest.approx(row.verdicts[SECOND_OPINION].value, abs=1e-6)
+
+
+def test_a_hull_that_changed_makes_another_run(emt_hull: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.parquet"
+    for options in ({"calculator": f"{EMT_NAME}={mine}"}, {"second_opinion": f"{EMT_NAME}={mine}"}):
+        mine.write_bytes(emt_hull.read_bytes())
+        before = default_folder(Request.of(**options))
+        assert default_folder(Request.of(**options)) == before
+        mine.write_bytes(emt_hull.read_bytes() + b" ")
+        assert default_folder(Request.of(**options)) != before
+    assert "hulls" not in identity(Request.of()).configuration["relaxation"]
 
 
 def argon() -> LennardJones:

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from matgen.report.targets import asked
 from matgen.search.expected_time import expected_time
 from matgen.structures.run_folder import CANDIDATES
-from matgen.targets.target import Target
 
 FEWEST = 3
 """New candidates from which the pace is estimated."""
@@ -25,8 +25,7 @@ def announcement(request: Any, folder: Path, cores: int, *, anew: bool = False) 
     found = 0 if anew else candidates_in(folder)
     expected = expected_time(request, cores, found)
     n, processes, minutes = request.search.n, expected.processes, request.search.budget
-    targets = " and ".join(map(target_text, request.property_targets))
-    what = f"{n} {request.kind}{'s' if n > 1 else ''}{f' with {targets}' if targets else ''}"
+    what = asked(f"{n} {request.kind}{'s' if n > 1 else ''}", request.property_targets)
     if found:
         what += f", of which {found} are there"
     workers = f"{processes} process{'es' if processes > 1 else ''}"
@@ -78,15 +77,3 @@ def candidates_in(folder: Path) -> int:
         return (folder / CANDIDATES).read_text(encoding="utf-8").count("\n")
     except (OSError, UnicodeDecodeError):  # which the run tells
         return 0
-
-
-def target_text(target: Target) -> str:
-    """Return a target in words: a PBE band gap of 1.25 to 1.75 eV."""
-    name, unit = target.name.replace("_", " "), target.asked.unit
-    if target.name == "band_gap":
-        name = "PBE band gap"
-    low, high = target.window
-    words = {(False, True): f"of {low:g} or more", (True, False): f"of {high:g} or less"}
-    between = f"of {low:g} to {high:g}"
-    article = "an" if name[0] in "aeiou" else "a"
-    return f"{article} {name} {words.get((math.isinf(low), math.isinf(high)), between)} {unit}".rstrip()

@@ -81,8 +81,8 @@ class EvaluationConfig:
         Raises:
             EvaluationError: a setting that this kind does not have.
         """
-        usual, *others = RELAXERS[kind]
-        if self.relax not in {"", usual, *others}:
+        usual = "potential" if self.calculator != CHGNET else RELAXERS[kind][0]
+        if self.relax and self.relax not in RELAXERS[kind]:
             raise EvaluationError(f"expected relax as {' or '.join(RELAXERS[kind])} for a {kind}, got {self.relax!r}")
         if self.csp is not None and kind == "molecule":
             raise EvaluationError("expected crystals to pair with true structures, got molecules; leave out csp")

@@ -7,7 +7,7 @@ from matgen.energies.base import Sum
 from matgen.energies.pressure import PressureVolume
 from matgen.generation.errors import RequestError
 from matgen.generation.potential_term import POTENTIAL_KT
-from matgen.relaxation.calculators import CHGNET, check_calculator
+from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file, same_potential
 from matgen.relaxation.config import RelaxConfig
 
 RELAXERS: dict[str, tuple[Literal["chgnet", "potential", "xtb", "none"], ...]] = {
@@ -50,13 +50,20 @@ class RelaxationConfig:
                 f"expected relax of potential or none beside the calculator {self.calculator}, got {self.method}; "
                 "leave one of them out"
             )
-        if not self.second_opinion:
-            return
-        if self.second_opinion == self.calculator or self.method == "none" or self.pressure:
-            why = (
-                "no relaxation" if self.method == "none" else "a pressure" if self.pressure else "the same as the first"
-            )
+        if self.second_opinion and (why := self._no_first_opinion()):
             raise RequestError(f"expected a second opinion beside a hull by another potential, got {why}")
+
+    def _no_first_opinion(self) -> str:
+        """Say why no other potential than the second one says anything about stability; empty if one does."""
+        if self.method == "none":
+            return "no relaxation"
+        if self.pressure:
+            return "a pressure"
+        if same_potential(self.second_opinion, self.calculator):
+            return "the same as the first"
+        if hull_file(self.calculator) is None:
+            return f"{self.calculator} without a hull; name its file as {self.calculator}=HULL.parquet"
+        return ""
 
     @property
     def pressure(self) -> float:

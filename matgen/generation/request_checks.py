@@ -96,8 +96,13 @@ def _check_kind(request: "Request") -> None:
 
 
 def _check_lattice(request: "Request") -> None:
-    """Check that phonons and elastic tensors can be had of what is proposed."""
+    """Check that a second opinion, phonons and elastic tensors can be had of what is proposed."""
     asked = request.selection.lattice_checks
+    if request.relaxation.second_opinion and isinstance(request.host_plan, DefectPlan):
+        raise RequestError(
+            "expected no second opinion with point defects, which are ranked by their energy of formation and not by "
+            f"the hull, got {request.relaxation.second_opinion}; leave it out"
+        )
     if not asked:
         return
     if request.relaxer == "none":

@@ -20,7 +20,7 @@ SUFFIXES = {".db": "db", ".json": "json"}
 WORD = re.compile(r"[_a-zA-Z]")
 """Begin of a key."""
 
-RENAMED = {"energy": "energy_total", "charge": "net_charge"}
+RENAMED = {"energy": "energy_of_terms", "charge": "net_charge"}
 """Columns whose names ASE has for itself."""
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from matgen.errors import UserError
 from matgen.runtime.json_lines import read_json_lines
-from matgen.screening.files import ROWS
 from matgen.screening.given_columns import PREFIX
+from matgen.screening.ranking import merit
 from matgen.screening.row import Row, cells, row_of
-from matgen.screening.tables import RESULTS
+from matgen.screening.run_rows import last_of_each, newest_rows
 from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.candidate_table import candidate_row
 from matgen.structures.record import from_record
@@ -92,8 +92,11 @@ def read_run(folder: Path) -> Run:
         advice = "design anew, or name its CIFs in `matgen screen`"
         candidates = read_json_lines(folder / CANDIDATES, from_record, error=ResumeError, advice=advice)
         items = [item_of(one, calculated.get(one.name, {})) for one in candidates]
-    elif tables := [path for path in (folder / f"{RESULTS}.jsonl", folder / ROWS) if path.is_file()]:
-        rows = read_json_lines(tables[0], row_of, error=ResumeError, advice="screen anew")
+    elif (newest := newest_rows(folder))[0].is_file():
+        path, final = newest
+        rows = read_json_lines(path, row_of, error=ResumeError, advice="screen anew")
+        if not final:
+            rows = sorted(last_of_each(rows), key=merit)
         found = [item_of_row(row, calculated.get(row.name, {})) for row in rows]
         items = [item for item in found if item is not None]
         without = len(rows) - len(items)

@@ -22,6 +22,16 @@ VERSION = "1.2.0"
 
 PREFIX = "_matgen_"
 
+UNITS = {
+    f"{PREFIX}energy_of_potential": "eV/atom",
+    f"{PREFIX}ev_per_atom": "eV/atom",
+    f"{PREFIX}enthalpy": "eV/atom",
+    f"{PREFIX}pressure": "GPa",
+    f"{PREFIX}energy": "1",
+    f"{PREFIX}energies": "1",
+}
+"""Units of what does not name its own, as predictions and verdicts do; 1 for the terms of the energy and their sum."""
+
 
 def optimade_response(items: Sequence[Item], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer that holds these crystals, as JSON types.
@@ -49,6 +59,7 @@ def optimade_response(items: Sequence[Item], provenance: Mapping[str, Any]) -> d
                 "prefix": "matgen",
             },
             f"{PREFIX}provenance": _json(provenance),
+            f"{PREFIX}units": UNITS,
         },
     }
 

@@ -1,7 +1,7 @@
 """Makers of jobs: dataclasses whose `make` returns a job of jobflow."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,14 +19,14 @@ from matgen.first_principles.calculations import MoleculePlan, Plan
 from matgen.first_principles.gpaw import FirstPrinciplesConfig
 from matgen.first_principles.gpaw_interpreter import find_interpreter
 from matgen.first_principles.subjects import kind_of_all, subjects_in_memory
-from matgen.interchange.entries import entry_of
+from matgen.interchange.entries import entry_of, scheme_of
 from matgen.interchange.item import Item, item_of, item_of_row, provenance_of
 from matgen.jobflow.documents import DesignDocument, Material, RelaxDocument, ScreenDocument, VerifyDocument
 from matgen.relaxation.calculators import calculator_maker, kept_calculator
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.symmetric import relax
 from matgen.relaxation.xtb import relax_molecule
-from matgen.runtime.config import from_mapping
+from matgen.runtime.config import from_mapping, to_mapping
 from matgen.structures.candidate import Candidate, KindName, Relaxation
 from matgen.structures.candidate_table import candidate_row
 from matgen.structures.record import to_record
@@ -73,7 +73,7 @@ class DesignMaker(Maker):
             provenance = provenance_of(Path(folder))
         return DesignDocument(
             structures=[one.structure for one in outcome.candidates],
-            entries=_entries(map(item_of, outcome.candidates)),
+            entries=_entries(map(item_of, outcome.candidates), to_mapping(request.relaxation)),
             rows=[candidate_row(one) for one in outcome.candidates],
             candidates=[to_record(one) for one in outcome.candidates],
             reason=outcome.reason,
@@ -114,7 +114,7 @@ class RelaxMaker(Maker):
             raise NoEnergyError(f"expected a structure that relaxes, got {structure.formula}: {report.reason}")
         return RelaxDocument(
             structure=final,
-            entry=_entry(final, report),
+            entry=_entry(final, report, self.calculator),
             energy=report.energy * len(final),
             energy_per_atom=report.energy,
             converged=report.converged,
@@ -155,7 +155,7 @@ class ScreenMaker(Maker):
         items = [item for item in map(item_of_row, ranked) if item is not None]
         return ScreenDocument(
             structures=[item.candidate.structure for item in items],
-            entries=_entries(items),
+            entries=_entries(items, self.options),
             passed=[item.name for item in items],
             rows=rows.table(),
         )
@@ -234,12 +234,14 @@ def _kept(folder: str) -> AbstractContextManager[str]:
     return nullcontext(folder) if folder else TemporaryDirectory()
 
 
-def _entries(items: Iterable[Item]) -> list[ComputedStructureEntry]:
-    return [entry_of(item) for item in items if item.candidate.kind == "crystal" and math.isfinite(item.energy)]
+def _entries(items: Iterable[Item], settings: Mapping[str, Any]) -> list[ComputedStructureEntry]:
+    """Return the entries of crystals with an energy, with the corrections of the hull that the settings name."""
+    some = [item for item in items if item.candidate.kind == "crystal" and math.isfinite(item.energy)]
+    return [entry_of(item, scheme_of(settings)) for item in some]
 
 
-def _entry(final: Material, report: Relaxation) -> ComputedStructureEntry | None:
+def _entry(final: Material, report: Relaxation, calculator: str) -> ComputedStructureEntry | None:
     if not isinstance(final, Structure):
         return None
     candidate = Candidate(final.composition.reduced_formula, final, final, space_group(final), relaxation=report)
-    return entry_of(item_of(candidate))
+    return entry_of(item_of(candidate), scheme_of({"calculator": calculator}))

@@ -41,6 +41,15 @@ def kept_calculator(make: Callable[[], Calculator]) -> Calculator:
     return make()
 
 
+def calculator_of(name: str) -> Calculator:
+    """Return the named calculator, made once per process; called before any work, it finds what cannot be made.
+
+    Raises:
+        CalculatorError: the name is none of a calculator, or it cannot be made.
+    """
+    return kept_calculator(calculator_maker(name))
+
+
 def potential_name(calculator: BaseCalculator) -> str:
     """Return name and version of a calculator, such as "CHGNet 0.3.0".
 
@@ -92,7 +101,7 @@ class NamedCalculator:
         """Make it.
 
         Raises:
-            CalculatorError: the function returns something else, or the package does not provide what is called.
+            CalculatorError: it cannot be made.
         """
         return _make(self.name)
 
@@ -123,6 +132,16 @@ def with_own_hull(text: str) -> tuple[str, str]:
 def corrections_of(name: str) -> str:
     """Return the corrections that energies of a named potential need before they are compared; empty for none."""
     return POTENTIALS[name].corrections if name in POTENTIALS else ""
+
+
+def corrections_of_title(title: str) -> str:
+    """Return likewise the corrections for name and version of a potential, such as "SevenNet-l3i5"."""
+    return next((one.corrections for one in POTENTIALS.values() if one.title == title), "")
+
+
+def same_potential(one: str, other: str) -> bool:
+    """Return whether two texts name one potential, whatever the hulls behind `=`."""
+    return with_own_hull(one)[0] == with_own_hull(other)[0]
 
 
 def hull_file(text: str) -> Path | None:
@@ -160,8 +179,10 @@ def _function(name: str) -> Callable[[], Calculator]:
         sys.path.append(here)
     try:
         found = getattr(import_module(module), function, None)
-    except ImportError as error:
-        raise CalculatorError(f"cannot import {module} for the calculator {name!r}: {error}; install it") from error
+    except Exception as error:  # whatever somebody's module raises
+        raise CalculatorError(
+            f"cannot import {module} for the calculator {name!r}: {_told(error)}; install or correct it"
+        ) from error
     if not callable(found):
         raise CalculatorError(f"expected a function {function} in {module}, found none; check the calculator {name!r}")
     return found
@@ -171,25 +192,29 @@ def _make(name: str) -> Calculator:
     """Make a calculator and check its type.
 
     Raises:
-        CalculatorError: the function returns something else, or the package does not provide what is called.
+        CalculatorError: it fails, or returns something else.
     """
     known = POTENTIALS.get(name)
-    if known is None:
-        made = _function(name)()
-    else:
-        try:
-            made = known.make()
-        except (ImportError, OSError) as error:  # OSError: weights that cannot be downloaded
-            reason = " ".join(str(error).split())
-            advice = (
-                ""
-                if known.weights == IN_THE_WHEEL
-                else "; its weights are downloaded at first use, which needs network"
-            )
-            raise CalculatorError(
-                f"cannot make {name}: {reason}{advice}; try: pip install --upgrade {known.install}"
-            ) from error
+    make = known.make if known else _function(name)
+    try:
+        made = make()
+    except Exception as error:  # whatever somebody's function raises, or a version of a package with another interface
+        raise CalculatorError(f"cannot make {name}: {_told(error)}; {_advice(known)}") from error
+    if known:
         made.potential_name = known.title  # type: ignore[attr-defined]  # read by `potential_name`
     if not isinstance(made, BaseCalculator):
         raise CalculatorError(f"expected an ASE calculator from {name!r}, got {type(made).__name__}")
     return made
+
+
+def _told(error: Exception) -> str:
+    """Return an exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _advice(known: NamedPotential | None) -> str:
+    """Say what to do about a calculator that cannot be made."""
+    if known is None:
+        return "give a function that makes it without arguments"
+    network = "" if known.weights == IN_THE_WHEEL else "its weights are downloaded at first use, which needs network; "
+    return f"{network}try: pip install --upgrade {known.install}"

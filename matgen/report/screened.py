@@ -1,7 +1,7 @@
 """Rows of a screening as its folder holds them: all of them quickly, and some of them whole."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from matgen.hull.hull import IMPLAUSIBLE
 from matgen.report.lines import UNREADABLE, Lines, left_out, read_lines
 from matgen.screening.files import ROWS
 from matgen.screening.row import DENSITY_ENERGY, Row, row_of
-from matgen.screening.tables import RESULTS
+from matgen.screening.run_rows import last_of_each, newest_rows
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,10 @@ class Screened:
 
 def screened_rows(folder: Path) -> tuple[Lines[Screened], bool]:
     """Return the rows of a screening, best first, and whether they are those of the final ranking."""
-    ranked = folder / f"{RESULTS}.jsonl"
-    final = ranked.is_file() and ranked.stat().st_mtime >= _modified(folder / ROWS)
-    found = read_lines(ranked if final else folder / ROWS, _screened)
+    path, final = newest_rows(folder)
+    found = read_lines(path, _screened)
     if not final:
-        found.values = sorted(_last_of_each(found.values), key=lambda row: row.merit)
+        found.values = sorted(last_of_each(found.values), key=lambda row: row.merit)
     return found, final
 
 
@@ -103,18 +102,9 @@ def whole_rows(rows: Sequence[Screened], most: int) -> tuple[list[Row], list[Scr
     return whole, kept, [left_out(len(damaged), ROWS, reason)] if damaged else []
 
 
-def _modified(path: Path) -> float:
-    return path.stat().st_mtime if path.is_file() else 0.0
-
-
 def _screened(record: dict[str, Any]) -> Screened:
     row = Screened(record)
     _ = row.name, row.merit, row.formula  # which say at once whether the record is one
     if row.candidate is not None:
         _ = row.candidate["structure"], row.candidate["properties"]
     return row
-
-
-def _last_of_each(rows: list[Screened]) -> Iterator[Screened]:
-    """Yield the last row of each name: a file that was changed is screened anew."""
-    yield from {row.name: row for row in rows}.values()

@@ -16,7 +16,7 @@ from matgen.hull import reference
 from matgen.hull.hull import MARGIN
 from matgen.novelty import index_file, molecules
 from matgen.phonons.asked import ELASTICITY, PHONONS, check_asked
-from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file
+from matgen.relaxation.calculators import CHGNET, check_calculator, hull_file, same_potential
 from matgen.relaxation.config import RelaxConfig
 from matgen.runtime.config import check_least, from_mapping, to_mapping
 from matgen.structures.candidate import KindName
@@ -124,10 +124,19 @@ class ScreenConfig:
                 f"expected relax as potential or none beside the calculator {self.calculator}, got {self.relax!r}; "
                 "leave --calculator out, or give --relax potential"
             )
-        if self.second_opinion and (self.second_opinion == self.calculator or self.reference == NONE):
-            got = f"{self.second_opinion} for both" if self.reference != NONE else "no energies at all"
-            raise ScreenError(f"expected a second opinion beside a first one of another potential, got {got}")
+        if self.second_opinion and (why := self._no_first_opinion()):
+            raise ScreenError(f"expected a second opinion beside a first one of another potential, got {why}")
         check_asked(self.lattice_checks, self.relaxation.pressure)
+
+    def _no_first_opinion(self) -> str:
+        """Say why no other potential than the second one says anything about stability; empty if one does."""
+        if self.reference == NONE:
+            return "no energies at all"
+        if same_potential(self.second_opinion, self.calculator):
+            return f"{self.second_opinion} for both"
+        if self.reference == SHIPPED and hull_file(self.calculator) is None:
+            return f"{self.calculator} without a hull; name its file as {self.calculator}=HULL.parquet"
+        return ""
 
     def _check_no_hull(self) -> None:
         if self.reference not in {SHIPPED, NONE}:
@@ -175,6 +184,11 @@ class ScreenConfig:
     def has_hull(self) -> bool:
         """Whether energies are computed and compared with a hull; at a pressure there is none."""
         return self.reference != NONE and not self.relaxation.pressure
+
+    @property
+    def uses_potential(self) -> bool:
+        """Whether crystals are relaxed, or their energy or lattice is computed, by the calculator."""
+        return self.kind == "crystal" and (self.has_hull or self.relax != NONE or bool(self.lattice_checks))
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -242,7 +256,7 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     paths_of = {
         name: shipped[name] if value == SHIPPED else Path(value) for name, value in named.items() if value != NONE
     }
-    hashes = {name: _digest(path) for name, path in paths_of.items()}
+    hashes = {name: file_digest(path) for name, path in paths_of.items()}
     configuration: dict[str, Any] = {"screen": paths} | to_mapping(config)
     del configuration["weights"]  # represented by their hashes
     del configuration["device"]  # results differ by rounding only
@@ -258,7 +272,12 @@ def run_info(config: ScreenConfig, paths: list[str]) -> RunInfo:
     return RunInfo(__version__, 0, configuration, {k: weights_hash(k, path) for k, path in files.items()} | hashes)
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        ScreenError: it cannot be read.
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -22,7 +22,7 @@ from matgen.nn.ensemble import Ensemble
 from matgen.novelty.crystals import KnownIndex, novel_verdict, shipped_index
 from matgen.phonons.asked import UNITS
 from matgen.phonons.checks import with_lattice_checks
-from matgen.relaxation.calculators import calculator_maker, kept_calculator
+from matgen.relaxation.calculators import calculator_maker, calculator_of
 from matgen.relaxation.pool import relaxed_together
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
 from matgen.screening.domain import domain
@@ -152,7 +152,7 @@ class CrystalScreener:
         if self._overlaps(row) or before:
             why = OVERLAP if self._overlaps(row) else f"not calculated, since it fails {', '.join(before)}"
             return row.with_verdicts(*(skipped(name, UNITS[name], why) for name in asked))
-        calculator = kept_calculator(calculator_maker(self.config.calculator))
+        calculator = calculator_of(self.config.calculator)
         pressure, given = self.config.relaxation.pressure, self.config.relax == NONE
         checked = with_lattice_checks(row.candidate, calculator, asked, pressure, keep_cell=given)
         return replace(row, candidate=checked)
@@ -164,7 +164,7 @@ class CrystalScreener:
         return row.with_verdicts(novel_verdict(row.candidate, known_index(self.config.known)))
 
     def check_files(self) -> None:
-        """Load domain, known structures and hull.
+        """Load domain, known structures, potential and hull.
 
         Raises:
             ReferenceFileError, KnownFileError: a file contains no reference, or no known structures.
@@ -176,6 +176,8 @@ class CrystalScreener:
         domain()
         if self.config.known != NONE:
             known_index(self.config.known)
+        if self.config.uses_potential:
+            calculator_of(self.config.calculator)
         if not self.config.has_hull:
             return
         hull_of(self.config.calculator, self.config.reference)

@@ -57,7 +57,7 @@ class SecondOpinion:
     def verdict(self, candidate: Candidate) -> Verdict:
         """Return whether both potentials put a crystal below the limit; the value is its height by the second, eV/atom.
 
-        It fails where the second has no energy: nobody then agrees with the first.
+        It fails where either says nothing: nobody then agrees with the other.
 
         Args:
             candidate: with the verdict `hull` of the first potential, if there is one.
@@ -71,9 +71,9 @@ class SecondOpinion:
         except UnknownChemistryError as error:
             return _unknown(str(error))
         stable = is_stable(found.above_hull, self.limit)
-        known = first is not None and math.isfinite(first.value)
-        agreed = agreement(first.passed if first is not None and known else None, stable)
-        passed = stable and (not known or (first is not None and first.passed))
+        said = first.passed if first is not None and math.isfinite(first.value) else None
+        agreed = agreement(said, stable)
+        passed = stable and said is True
         reason = f"{agreed}: {describe(found, self.potential, self.limit)}"
         return Verdict(SECOND_OPINION, passed, found.above_hull, "eV/atom", reason)
 

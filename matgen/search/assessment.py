@@ -18,7 +18,7 @@ from matgen.hull.hull import ReferenceHull
 from matgen.novelty.crystals import shipped_index
 from matgen.novelty.molecules import shipped_molecules
 from matgen.phonons.checks import with_lattice_checks
-from matgen.relaxation.calculators import calculator_maker, kept_calculator
+from matgen.relaxation.calculators import calculator_maker, calculator_of
 from matgen.relaxation.pool import Relaxed, RelaxingPotential, processes_worth_starting, relax_many
 from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
@@ -95,10 +95,17 @@ class CrystalAssessment:
 
     @classmethod
     def of(cls, request: Request) -> "CrystalAssessment":
-        """Make it with the shipped models and references."""
+        """Make it with the shipped models and references.
+
+        Raises:
+            CalculatorError: a potential cannot be made.
+            SecondOpinionError: none can be had of a potential.
+        """
         relaxed = request.relaxer != "none"
         # Enthalpies at a pressure cannot be compared with the energies of the hull.
         calculator, second = request.relaxation.calculator, request.relaxation.second_opinion
+        if relaxed:
+            calculator_of(calculator)
         hull = hull_of(calculator) if relaxed and not request.relaxation.pressure else None
         opinion = SecondOpinion(second, request.selection.max_ehull) if second else None
         if opinion is not None:
@@ -157,8 +164,7 @@ class CrystalAssessment:
         asked, relaxation = self.request.selection.lattice_checks, self.request.relaxation
         if not asked:
             return candidate
-        calculator = kept_calculator(calculator_maker(relaxation.calculator))
-        return with_lattice_checks(candidate, calculator, asked, relaxation.pressure)
+        return with_lattice_checks(candidate, calculator_of(relaxation.calculator), asked, relaxation.pressure)
 
 
 @dataclass

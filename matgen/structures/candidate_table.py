@@ -81,7 +81,7 @@ def frame_text(candidate: Candidate, columns: Mapping[str, Any]) -> str:
         if value is None:  # which would read back as True
             continue
         escaped = value.replace("\\", "\\\\") if isinstance(value, str) else value  # a SMILES contains F/C=C\\F
-        frame.info["energy_total" if name == "energy" else name] = escaped
+        frame.info["energy_of_terms" if name == "energy" else name] = escaped
     text = io.StringIO()
     ase.io.write(text, frame, format="extxyz")
     return text.getvalue()

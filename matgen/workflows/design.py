@@ -14,11 +14,13 @@ from matgen.energies.base import Energy, TemplateEnergy
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
 from matgen.generation.request_checks import asked
+from matgen.relaxation.calculators import with_own_hull
 from matgen.runtime.at_work import NOTE
 from matgen.runtime.config import to_mapping
 from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.progress import Report, Silence
 from matgen.runtime.workers import Workers
+from matgen.screening.config import file_digest
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import RejectedFile
 from matgen.search.search import Search
@@ -159,8 +161,12 @@ def identity(request: Request) -> RunInfo:
 
 
 def digests_of_files(request: Request) -> dict[str, dict[str, Any]]:
-    """Return what the files named in the tables `like` and `between` hold; nothing where none are named."""
+    """Return what the files named in the tables `like`, `between` and `relaxation` hold; nothing if none are named."""
     found: dict[str, dict[str, Any]] = {"like": {}, "between": {}}
+    relaxation = request.relaxation
+    hulls = [with_own_hull(text)[1] for text in (relaxation.calculator, relaxation.second_opinion)]
+    if any(hulls):
+        found["relaxation"] = {"hulls": [file_digest(Path(hull)) if hull else "" for hull in hulls]}
     if request.like.examples:
         found["like"] = {"digests": [example.digest for example in request.examples]}
     if request.between.requests:

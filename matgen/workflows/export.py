@@ -14,7 +14,7 @@ from monty.json import MontyEncoder
 
 from matgen.errors import UserError
 from matgen.interchange.ase_database import SUFFIXES, write_database
-from matgen.interchange.entries import entry_of
+from matgen.interchange.entries import entry_of, scheme_of
 from matgen.interchange.item import Item, Run, read_run
 from matgen.interchange.optimade import optimade_response
 from matgen.interchange.plain_files import (
@@ -62,8 +62,10 @@ def _optimade(path: Path, items: Sequence[Item], provenance: Mapping[str, Any]) 
     replace_file(path, json.dumps(optimade_response(items, provenance), allow_nan=False) + "\n")
 
 
-def _entries(path: Path, items: Sequence[Item], _: Mapping[str, Any]) -> None:
-    replace_file(path, json.dumps(list(map(entry_of, items)), cls=MontyEncoder) + "\n")
+def _entries(path: Path, items: Sequence[Item], provenance: Mapping[str, Any]) -> None:
+    settings = provenance.get("configuration", {})
+    scheme = scheme_of(settings.get("relaxation", {}) | settings)  # of a design, and of a screening
+    replace_file(path, json.dumps([entry_of(item, scheme) for item in items], cls=MontyEncoder) + "\n")
 
 
 def _text(of: Callable[[Sequence[Item]], str]) -> Callable[[Path, Sequence[Item], Mapping[str, Any]], None]:
