@@ -193,6 +193,7 @@ def test_the_command_writes_what_it_prints(
     options = ["--relax", "none", "--bootstrap", "50", "--out", str(out), "--json"]
     assert called(monkeypatch, "evaluate", str(folder), *options) == 0
     printed = json.loads(capsys.readouterr().out)
+    assert Path(printed.pop("report")).is_file()
     assert printed == json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert (printed["kind"], printed["reference"]["name"]) == ("molecule", "QM9 test")
     novel = next(figure for figure in printed["figures"] if figure["name"] == "valid and novel")

@@ -30,7 +30,7 @@ WORDS = frozenset({"reason", "path", "digest", "structure", "unrelaxed", "second
 
 def results(command: list[str], folder: Path) -> list[list[Any]]:
     """Every value that a command prints, line by line, without the names of the fields."""
-    program = [sys.executable, "-m", "matgen.cli", *command, "--out", str(folder), "--json"]
+    program = [sys.executable, "-m", "matgen.cli", *command, "--out", str(folder), "--json", "--no-report"]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(program, capture_output=True, text=True, check=False, env=environment, cwd=HERE)
     assert answer.returncode == 0, answer.stderr[-2000:]

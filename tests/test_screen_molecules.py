@@ -287,7 +287,7 @@ def test_a_mixed_folder_is_refused_unless_a_kind_is_named(folder: Path, tmp_path
 def test_settings_that_molecules_do_not_have_are_refused_at_once() -> None:
     with pytest.raises(ScreenError, match="expected relax as none or xtb for a molecule"):
         ScreenConfig(kind="molecule", relax="chgnet")
-    with pytest.raises(ScreenError, match="expected relax as none or chgnet for a crystal"):
+    with pytest.raises(ScreenError, match="expected relax as none or potential or chgnet for a crystal"):
         ScreenConfig(relax="xtb")
     with pytest.raises(ScreenError, match="expected no max_ehull for a molecule"):
         ScreenConfig(kind="molecule", max_ehull=0.2)

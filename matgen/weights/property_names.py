@@ -17,8 +17,8 @@ RESERVED = frozenset(
         "gpaw_gap graph graph_prior host host_formation_energy id inchikey include index insert keep kind "
         "least_stiffness like like_weight likeness lowest_phonon max_atoms max_ehull n n_atoms n_atoms_primitive "
         "n_heavy name nearest_example net_charge nonbonded novelty out over_generation passed path phonons potential "
-        "potential_weight prefer preferences pressure processes rank ranking reason relax relaxation relaxation_steps "
-        "remarks replace report repulsion resources rounds rules sampler search second_e_above_hull second_opinion "
+        "potential_weight prefer preferences pressure processes rank ranking reason record relax relaxation "
+        "relaxation_steps remarks replace report repulsion resources rounds rules sampler search second_e_above_hull second_opinion "
         "seed selection smarts smiles space_group space_group_symbol space_groups stages start stereo strain "
         "supercell symmetry targets template template_prior threads tight_space_group vacancy variety verification "
         "verify verify_minutes weights with_files xtb_gap",

@@ -6,7 +6,7 @@ Left out are, and nothing else:
   seen), and `taken_up`;
 * of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
-* logs of GPAW, which hold dates and times;
+* logs of GPAW, which hold dates and times, and `report.html`, which shows what the other files hold, with date and time;
 * with several processes, the order of the lines of `rows.jsonl`, and `units`, which hold more if some ran ahead.
 
 Tables in Parquet are compared by schema and values, all else byte by byte. A file too many is a difference.
@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
+PAGE = "report.html"
 OF_REPORT = ("started", "command_line", "stages", "taken_up")
 OF_TIME = frozenset({"seconds", "cpu", "minutes"})
 
@@ -30,6 +31,7 @@ def content(folder: Path, *, ordered: bool = True) -> dict[str, str]:
     """Return a hash of each file below a folder, by its path; `ordered` is told by `Case`."""
     left_out = {"gpaw"} if ordered else {"gpaw", "units"}
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name not in left_out)
+    files = [path for path in files if path.name != PAGE]
     return {
         str(path.relative_to(folder)): hashlib.sha256(essence(path, ordered=ordered)).hexdigest()[:16] for path in files
     }
