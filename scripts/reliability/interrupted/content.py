@@ -6,7 +6,8 @@ Left out are, and nothing else:
   seen), and `taken_up`;
 * of units of work, candidates and results of `verify` the entries `seconds` and `cpu`;
 * of `metrics.jsonl` the `minutes`; of a checkpoint its `seconds`, and the bytes around its tensors;
-* logs of GPAW, which hold dates and times, and `report.html`, which shows what the other files hold, with date and time;
+* logs of GPAW, which hold dates and times;
+* `report.html`, which shows what the other files hold, with date and time;
 * with several processes, the order of the lines of `rows.jsonl`, and `units`, which hold more if some ran ahead.
 
 Tables in Parquet are compared by schema and values, all else byte by byte. A file too many is a difference.
