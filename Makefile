@@ -56,7 +56,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(PIP) install --constraint constraints.txt --editable '.[plot,dev]'
+	$(PIP) install --constraint constraints.txt --editable '.[plot,dev,docs]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

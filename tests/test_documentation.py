@@ -179,6 +179,7 @@ SETTINGS = {"0.07", "16 %"}
 
 
 def test_links_are_those_of_the_site() -> None:
+    pytest.importorskip("mkdocs", reason="needs mkdocs, of the extra docs")
     from outside_pages import relinked
 
     assert relinked("[a](../CHANGELOG.md#x) [b](cli.md)", "hull.md") == "[a](changelog.md#x) [b](cli.md)"

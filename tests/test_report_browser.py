@@ -495,6 +495,7 @@ def test_keys_are_told_work_and_can_be_turned_off(open_page: Open, data: dict[st
     page.keyboard.press("?")
     assert "Next candidate" in page.locator("dialog[open]").inner_text()
     page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")  # keys act on the page again once it is closed
     page.keyboard.press("j")
     assert page.locator("tr.selected").get_attribute("data-id") == data["candidates"][1]["id"]
     page.keyboard.press("/")
@@ -505,6 +506,7 @@ def test_keys_are_told_work_and_can_be_turned_off(open_page: Open, data: dict[st
     page.keyboard.press("?")
     page.locator("#use-keys").uncheck()
     page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")  # keys act on the page again once it is closed
     page.keyboard.press("j")
     assert page.locator("tr.selected").get_attribute("data-id") == data["candidates"][1]["id"]
 

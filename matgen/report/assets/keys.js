@@ -57,8 +57,11 @@ export function showKeys() {
   if (!dialog.open) dialog.showModal();
 }
 
+// A checkbox takes no letters; that of the dialog may still have the focus just after it was closed.
+const TAKES_LETTERS = "input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable]";
+
 function typing(target) {
-  return target.closest("input, select, textarea, [contenteditable]") !== null;
+  return target instanceof Element && target.closest(TAKES_LETTERS) !== null;
 }
 
 export function listenToKeys() {
