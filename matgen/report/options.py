@@ -1,7 +1,9 @@
 """The settings of a run that differ from the usual ones, as a reader knows them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from matgen.structures.run_report import dotted_settings
 
 OPTIONS = {
     "targets.band_gap": "--bandgap",
@@ -31,22 +33,14 @@ def told_options(configuration: Mapping[str, Any], usual: Mapping[str, Any]) -> 
         configuration: of a run.
         usual: settings where no option is given.
     """
-    before = dict(_settings(usual))
+    before = dict(dotted_settings(usual))
     found = []
-    for name, value in _settings(configuration):
+    for name, value in dotted_settings(configuration):
         differs = name not in before or before[name] != value
         if name in WITHOUT or not (differs or name in ALWAYS) or value in ("", [], {}, None):
             continue
         found.append([_option(name), _text(value)])
     return found
-
-
-def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value
 
 
 def _option(name: str) -> str:

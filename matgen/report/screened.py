@@ -1,16 +1,14 @@
 """Rows of a screening as its folder holds them: all of them quickly, and some of them whole."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matgen.generation.predictors import EVALUATOR
-from matgen.hull.hull import IMPLAUSIBLE
 from matgen.report.lines import UNREADABLE, Lines, left_out, read_lines
 from matgen.screening.files import ROWS
-from matgen.screening.row import DENSITY_ENERGY, Row, row_of
+from matgen.screening.ranking import merit_of
+from matgen.screening.row import DENSITY_ENERGY, Row, decides_against, row_of
 from matgen.screening.run_rows import last_of_each, newest_rows
 
 
@@ -45,7 +43,7 @@ class Screened:
         if self.candidate is None:
             return ("reads",)
         verdicts = self.candidate["verdicts"].items()
-        return tuple(name for name, one in verdicts if not one["passed"] and not name.startswith(f"target_{EVALUATOR}"))
+        return tuple(name for name, one in verdicts if decides_against(name, passed=one["passed"]))
 
     @property
     def passed(self) -> bool:
@@ -67,11 +65,7 @@ class Screened:
         """Key by which rows are sorted before the screening ranks them, as `matgen.screening.ranking.merit`."""
         if self.candidate is None:
             return True, 0, 0.0, 0.0
-        height = self.check_value("hull")
-        density = self.candidate["energies"].get(DENSITY_ENERGY)
-        if height is None or height < -IMPLAUSIBLE:
-            height = math.inf
-        return False, len(self.failed), height, math.inf if density is None else density
+        return merit_of(self.failed, self.check_value("hull"), self.candidate["energies"].get(DENSITY_ENERGY))
 
     def whole(self) -> Row:
         """Return the row with its structure."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from matgen.hull.hull import IMPLAUSIBLE
@@ -22,8 +22,14 @@ def merit(row: Row) -> Merit:
     if row.candidate is None:
         return True, 0, 0.0, 0.0
     hull = row.verdicts.get("hull")
-    height = hull.value if hull is not None and hull.value >= -IMPLAUSIBLE else math.inf
-    return False, len(row.failed), height, row.candidate.energies.get(DENSITY_ENERGY, math.inf)
+    return merit_of(row.failed, None if hull is None else hull.value, row.candidate.energies.get(DENSITY_ENERGY))
+
+
+def merit_of(failed: Collection[str], above_hull: float | None, density_energy: float | None) -> Merit:
+    """Return the key of a structure by its failed checks, its energy above the hull and its density energy."""
+    known = above_hull is not None and above_hull >= -IMPLAUSIBLE
+    height = above_hull if known and above_hull is not None else math.inf
+    return False, len(failed), height, math.inf if density_energy is None else density_energy
 
 
 def enthalpy(row: Row) -> float:

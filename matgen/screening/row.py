@@ -39,6 +39,11 @@ NOTHING_SAID = ("faithful", True, 0.0)
 GIVEN, RELAXED = "as given", "relaxed"
 
 
+def decides_against(name: str, *, passed: bool) -> bool:
+    """Return whether the outcome of a check makes a row fail; one on a target by the evaluator decides nothing."""
+    return not passed and not name.startswith(f"target_{EVALUATOR}")
+
+
 @dataclass(frozen=True)
 class Row:
     """One structure with all verdicts, or the reason why there is none.
@@ -92,9 +97,7 @@ class Row:
     @property
     def failed(self) -> tuple[str, ...]:
         """Names of the failed checks that decide; those on targets by the evaluator decide nothing."""
-        return tuple(
-            name for name, v in self.verdicts.items() if not v.passed and not name.startswith(f"target_{EVALUATOR}")
-        )
+        return tuple(name for name, verdict in self.verdicts.items() if decides_against(name, passed=verdict.passed))
 
     @property
     def passed(self) -> bool:

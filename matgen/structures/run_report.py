@@ -97,7 +97,7 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
     changes = []
     for name in names:
         if isinstance(wanted[name], dict) and isinstance(found[name], dict):
-            earlier, now = dict(_settings(found[name])), dict(_settings(wanted[name]))
+            earlier, now = dict(dotted_settings(found[name])), dict(dotted_settings(wanted[name]))
             pairs = [(key, earlier.get(key), now.get(key)) for key in sorted({*earlier, *now})]
         else:
             pairs = [(name, found[name], wanted[name])]
@@ -105,10 +105,10 @@ def _differences(found: Mapping[str, Any], run: RunInfo, names: list[str]) -> st
     return ", ".join(changes)
 
 
-def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def dotted_settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every setting of nested tables with its dotted name."""
     for name, value in table.items():
         if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{name}.")
+            yield from dotted_settings(value, f"{path}{name}.")
         else:
             yield f"{path}{name}", value
