@@ -33,8 +33,8 @@ from matgen.structures.candidate import Candidate, Prediction, Verdict
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import RunInfo
 from matgen.structures.symmetry import space_group
-from matgen.workflows import design
 from matgen.workflows.design import run
+from matgen.workflows.design_steps import steps, to_the_end
 
 REQUEST = Request.of(targets={"band_gap": 1.5}, n=2, verify=2, relax="none", allow_known=True, processes=2, variety=0.0)
 
@@ -89,7 +89,8 @@ def outcome_of(
     verification = Verification(plan, folder, intervals(request.property_targets)["band_gap"], request.verification.n)
     units = Here(Offering(request, [proposals, *[()] * 50], Saying(request)))
     with CandidateWriter(folder, RunInfo("0", 0, {})) as writer, verification:
-        return design.searched(request, writer, units, verification, Silence(), lambda _: None, time.perf_counter())
+        taken = steps(request, writer, units, verification, Silence(), lambda _: None, time.perf_counter())
+        return to_the_end(taken)
 
 
 def searched(folder: Path, interpreter: Interpreter, request: Request = REQUEST) -> tuple[Candidate, ...]:

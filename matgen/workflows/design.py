@@ -19,7 +19,6 @@ from matgen.runtime.at_work import NOTE
 from matgen.runtime.config import to_mapping
 from matgen.runtime.folder_lock import FolderLock
 from matgen.runtime.progress import Report, Silence
-from matgen.runtime.workers import Workers
 from matgen.screening.config import file_digest
 from matgen.search.outcome import Outcome
 from matgen.search.rejected import RejectedFile
@@ -32,7 +31,7 @@ from matgen.structures.run_folder import all_rounds, all_units
 from matgen.structures.run_report import ADVICE, ResumeError, RunInfo
 from matgen.weights.property_sets import hashes_of
 from matgen.weights.shipped import folder_of, shipped_hashes
-from matgen.workflows.design_steps import steps, workers_of
+from matgen.workflows.design_steps import steps, to_the_end, workers_of
 from matgen.workflows.folder_name import readable, short_hash
 
 EFFORT = {
@@ -73,7 +72,7 @@ def run(
         ResumeError: the folder holds another run.
         ParslError, WorkerError: workers that cannot be started, or that die over every unit.
     """
-    return _to_the_end(running(request, folder, report=report, found=found, overwrite=overwrite))
+    return to_the_end(running(request, folder, report=report, found=found, overwrite=overwrite))
 
 
 def running(
@@ -99,28 +98,6 @@ def running(
                 file.unlink(missing_ok=True)
         with verification or nullcontext():
             return (yield from steps(request, writer, workers, verification, report or Silence(), found, started))
-
-
-def searched(
-    request: Request,
-    writer: CandidateWriter,
-    workers: Workers,
-    verification: Verification | None,
-    report: Report,
-    found: Callable[[Candidate], None],
-    started: float,
-) -> Outcome:
-    """Take all `steps`, and return what the run came to."""
-    return _to_the_end(steps(request, writer, workers, verification, report, found, started))
-
-
-def _to_the_end(generator: Generator[Search, None, Outcome]) -> Outcome:
-    with closing(generator):
-        while True:
-            try:
-                next(generator)
-            except StopIteration as end:
-                return end.value
 
 
 def _check_no_rounds(folder: Path) -> None:

@@ -141,3 +141,13 @@ def _conclude(search: Search) -> None:
     if writer.kind == "crystal":
         found = shares_of_structures((one.crystal for one in writer.candidates), "the candidates of this run")
         writer.note("shares", {"found": asdict(found), "training": asdict(training_shares())})
+
+
+def to_the_end(generator: Generator[Search, None, Outcome]) -> Outcome:
+    """Take all steps, and return what the run came to."""
+    with closing(generator):
+        while True:
+            try:
+                next(generator)
+            except StopIteration as end:
+                return end.value
