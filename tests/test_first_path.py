@@ -113,7 +113,7 @@ def exported(designed: Path) -> Path:
 def test_entries_enter_a_flow(exported: Path) -> None:
     pytest.importorskip("jobflow")
     code, _ = snippets(section(5))
-    run_snippet(code, exported)
+    assert run_snippet(code, exported).count("Finished job - matgen relax") == 2
 
 
 @pytest.mark.slow
