@@ -32,7 +32,7 @@ from matgen.structures.symmetry import space_group
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.wyckoff import wyckoff_table
-from matgen.workflows import design
+from matgen.workflows.design_steps import steps, to_the_end
 
 
 def rock_salt(a: float, cation: str, anion: str) -> Structure:
@@ -101,7 +101,7 @@ def test_a_spent_budget_ends_the_search_and_is_named(tmp_path: Path) -> None:
     request = Request.of(n=4, budget=1e-9, processes=1, relax="none")
     with CandidateWriter(tmp_path, RunInfo("0", 0, {})) as writer:
         units = Here(Offering(request, [PROPOSALS]))
-        outcome = design.searched(request, writer, units, None, Silence(), lambda _: None, time.perf_counter())
+        outcome = to_the_end(steps(request, writer, units, None, Silence(), lambda _: None, time.perf_counter()))
     assert "found 0 of 4: the budget of 1e-09 minutes is spent (0 assessed" in outcome.reason
 
 

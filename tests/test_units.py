@@ -50,7 +50,8 @@ from matgen.templates.batch import TemplateBatch
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.weights.files import WEIGHTS
 from matgen.weights.kinds import KINDS
-from matgen.workflows.design import run, searched
+from matgen.workflows.design import run
+from matgen.workflows.design_steps import steps, to_the_end
 
 SHIPPED = all((WEIGHTS / f"{kind}.safetensors").exists() for kind in KINDS)
 needs_weights = pytest.mark.skipif(not SHIPPED, reason="not all weights ship yet")
@@ -112,7 +113,7 @@ def design_with(
     workers: Workers, folder: Path, request: Request = REQUEST, found: Callable[[Candidate], None] = lambda _: None
 ) -> Outcome:
     with CandidateWriter(folder, RunInfo("0", 0, {})) as writer:
-        return searched(request, writer, workers, None, Silence(), found, time.perf_counter())
+        return to_the_end(steps(request, writer, workers, None, Silence(), found, time.perf_counter()))
 
 
 def content(folder: Path) -> list[str]:
