@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.files import Entry, read_structures
@@ -29,7 +29,7 @@ ONE_LESS = [
 
 def xyz(smiles: str, comment: str) -> str:
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    assert AllChem.EmbedMolecule(molecule, randomSeed=2) == 0
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=2) == 0
     lines = Chem.MolToXYZBlock(molecule).splitlines()
     return "\n".join([lines[0], comment, *lines[2:]]) + "\n"
 

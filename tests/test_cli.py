@@ -256,9 +256,9 @@ def test_a_new_candidate_is_printed_with_the_first_target_property() -> None:
     crystal = Structure(Lattice.cubic(3.0), ["Cs"], [[0, 0, 0]])
     properties = {"band_gap": Prediction(1.5, 0.1, "eV"), "formation_energy": Prediction(-2.0, 0.1, "eV/atom")}
     found = Candidate("a", crystal, crystal, SpaceGroup(221, "Pm-3m"), properties=properties)
-    screen = Console(file=io.StringIO())
-    StageView(screen).found(found, Request.of(targets={"formation_energy": -2.0}).property_targets)
-    printed = screen.file.getvalue()
+    screen = io.StringIO()
+    StageView(Console(file=screen)).found(found, Request.of(targets={"formation_energy": -2.0}).property_targets)
+    printed = screen.getvalue()
     assert "-2.00" in printed
     assert "1.50" not in printed
 

@@ -519,7 +519,7 @@ def test_the_examples_of_the_page_run() -> None:
     assert len(commands) == 3
     for line in commands:
         words = shlex.split(line)[1:]
-        typer.main.get_command(cli.app).commands[words[0]].make_context("matgen", words[1:])
+        typer.main.get_group(cli.app).commands[words[0]].make_context("matgen", words[1:])
     names: dict = {}
     exec(section.split("```python\n")[1].split("```")[0], names)  # noqa: S102 (our own page)
     assert names["values"]["density"] == pytest.approx(4.25, abs=0.01)  # of rutile, as measured

@@ -212,7 +212,7 @@ def test_results_become_data_frames(whole: Candidates, tmp_path: Path) -> None:
     assert list(frame["name"]) == [one.name for one in whole]
     assert {"formula", "space_group", "energy", "passed"} <= set(frame.columns)
     rows = matgen.screen([one.crystal for one in whole], reference="none", known="none", out=tmp_path)
-    assert isinstance(rows, list)
     columns = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert list(rows.to_dataframe().columns) == columns
     assert not Tags(rows._repr_html_()).met & {"script"}
+    assert isinstance(rows, list)

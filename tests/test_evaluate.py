@@ -488,6 +488,8 @@ def test_an_exception_in_an_evaluation_concerns_one_row(
     assert [one.denominator for one in after.estimates] == [one.denominator for one in before.estimates]
     reason = "OfAForeignPackageError: no such crystal"
     for row, same in zip(after.structures, before.structures, strict=True):
+        assert isinstance(row, CrystalRow)
+        assert isinstance(same, CrystalRow)
         if same.formula != bad or step == "traits":
             assert row == same
         elif step == "find":

@@ -25,14 +25,22 @@ from matgen.structures.symmetry import space_group
 RUN = RunInfo(version="0.1.0", seed=7, configuration={"band_gap": 1.5, "n": 3}, weights={"prior": "ab12"})
 
 
-def candidate(name: str, a: float = 5.64) -> Candidate:
+def primitive_rock_salt(a: float) -> Structure:
     lattice = Lattice.cubic(a).matrix
-    primitive = Structure((lattice.sum(0) - lattice) / 2, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    salt = primitive * [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+    return Structure((lattice.sum(0) - lattice) / 2, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def rock_salt(a: float = 5.64) -> Structure:
+    """In the conventional cell."""
+    return primitive_rock_salt(a) * [[-1, 1, 1], [1, -1, 1], [1, 1, -1]]
+
+
+def candidate(name: str, a: float = 5.64) -> Candidate:
+    primitive = primitive_rock_salt(a)
     return Candidate(
         name=name,
         structure=primitive,
-        unrelaxed=salt,
+        unrelaxed=rock_salt(a),
         space_group=space_group(primitive),
         template="Fm-3m: Na on a, Cl on b",
         seed=3,
@@ -47,7 +55,7 @@ def candidate(name: str, a: float = 5.64) -> Candidate:
 
 def crooked() -> Structure:
     """Rock salt with every atom about 0.05 Å off its place: Fm-3m at 0.1 Å, and P1 when looked at closely."""
-    salt = candidate("x").unrelaxed.copy()
+    salt = rock_salt()
     generator = np.random.default_rng(1)
     for index in range(len(salt)):
         salt.translate_sites([index], 0.03 * generator.normal(size=3), frac_coords=False)
@@ -56,7 +64,7 @@ def crooked() -> Structure:
 
 def polar() -> Structure:
     """Rock salt with its cations moved together by 0.05 Å: I4mm, and Fm-3m only at 0.1 Å."""
-    salt = candidate("x").unrelaxed.copy()
+    salt = rock_salt()
     salt.translate_sites(salt.indices_from_symbol("Na"), [0, 0, 0.05], frac_coords=False)
     return salt
 

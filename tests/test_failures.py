@@ -176,7 +176,8 @@ def dummies() -> dict[str, str]:
     plain = Structure(cell, [DummySpecies("Qc"), "O"], [corner, middle])
     vacancy = Structure(cell, [DummySpecies("X0+"), "O"], [corner, middle])
     ring = Molecule([DummySpecies("X"), "C", "H"], [[0, 0, 0], [0, 0, 1.4], [0, 0, 2.5]])
-    files = {f"{i}_dummy.json": json.dumps(one.as_dict()) for i, one in enumerate((charged, plain, vacancy, ring))}
+    odd: list[Structure | Molecule] = [charged, plain, vacancy, ring]
+    files = {f"{i}_dummy.json": json.dumps(one.as_dict()) for i, one in enumerate(odd)}
     head = "data_a\n_cell_length_a 3.9\n_cell_length_b 3.9\n_cell_length_c 3.9\n_cell_angle_alpha 90\n"
     head += "_cell_angle_beta 90\n_cell_angle_gamma 90\nloop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\nloop_\n"
     head += "_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"

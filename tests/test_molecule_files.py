@@ -220,7 +220,7 @@ def test_a_folder_holds_one_kind(tmp_path: Path) -> None:
 def test_molecules_become_states_and_come_back() -> None:
     """Among crystals, with the same graphs as expanding their templates gives."""
     smiles = [str(template(s)) for s in SMILES[:16]]
-    materials = [*map(molecule, smiles[:8]), crystal().crystal, *map(molecule, smiles[8:])]
+    materials: list[Structure | Molecule] = [*map(molecule, smiles[:8]), crystal().crystal, *map(molecule, smiles[8:])]
     names = [*smiles[:8], "", *smiles[8:]]
     state = state_of(materials, torch.float64, templates=names)
     assert state.pbc.all(1).tolist() == [name == "" for name in names]

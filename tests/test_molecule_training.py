@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from matgen.datasets.molecules import LABELS, OLD_STEREO_SIGN, MoleculeTable
 from matgen.nn.graph_energy import GraphEnergy, GraphEnergyConfig
@@ -39,8 +39,8 @@ def table() -> MoleculeTable:
     templates, positions = [], []
     for smiles in SMILES:
         molecule = MoleculeTemplate.of(smiles).molecule
-        assert AllChem.EmbedMolecule(molecule, randomSeed=2) == 0
-        AllChem.MMFFOptimizeMolecule(molecule)
+        assert rdDistGeom.EmbedMolecule(molecule, randomSeed=2) == 0
+        rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
         template, place = template_in_space(molecule)
         templates.append(template)
         positions.append(torch.tensor(place - place.mean(0)).float())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from rdkit.Chem import AllChem
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 from torch import Tensor
 
 from matgen.batch.graphs import DOUBLE_BOND, TETRAHEDRAL
@@ -62,7 +63,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def in_space(smiles: str) -> tuple[MoleculeTemplate, Tensor]:
     molecule = MoleculeTemplate.of(smiles).molecule
-    assert AllChem.EmbedMolecule(molecule, randomSeed=1) == 0
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=1) == 0
     template, positions = template_in_space(molecule)
     return template, torch.tensor(positions - positions.mean(0), dtype=D)
 
@@ -125,7 +126,7 @@ def test_equal_molecules_are_equal_templates_however_they_are_written(smiles: st
     rng = np.random.default_rng(0)
     for _ in range(5):
         order = rng.permutation(template.molecule.GetNumAtoms()).tolist()
-        shuffled = AllChem.RenumberAtoms(template.molecule, order)
+        shuffled = Chem.RenumberAtoms(template.molecule, order)
         assert MoleculeTemplate.of(shuffled) == template
     assert template.graph.elements.tolist() == [a.GetAtomicNum() for a in template.molecule.GetAtoms()]
     assert (template.graph.relations == template.graph.relations.T).all()
@@ -142,7 +143,7 @@ def test_a_geometry_shows_the_template_that_it_was_made_of(smiles: str) -> None:
     template, _ = in_space(smiles)
     assert template == MoleculeTemplate.of(smiles)
     mirrored = MoleculeTemplate.of(smiles).molecule
-    AllChem.EmbedMolecule(mirrored, randomSeed=1)
+    rdDistGeom.EmbedMolecule(mirrored, randomSeed=1)
     place = mirrored.GetConformer()
     place.SetPositions(-place.GetPositions())
     other, _ = template_in_space(mirrored)
@@ -577,7 +578,7 @@ def test_asking_for_hands_costs_nothing_where_they_are_shown(molecules: tuple[Te
 def test_only_hands_that_a_geometry_can_show_are_asked_for(smiles: str) -> None:
     named = with_random_stereo(MoleculeTemplate.of(smiles), generator())
     molecule = named.molecule
-    assert AllChem.EmbedMolecule(molecule, randomSeed=1) == 0
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=1) == 0
     assert len(named.graph.stereo)
     assert shows_template(named, molecule.GetConformer().GetPositions())
 

@@ -234,10 +234,10 @@ def test_models_charges_and_partial_atoms_of_a_pdb(tmp_path: Path) -> None:
 
 
 def placed_by_rdkit(smiles: str) -> Chem.Mol:
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom
 
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    assert AllChem.EmbedMolecule(molecule, randomSeed=1) == 0
+    assert rdDistGeom.EmbedMolecule(molecule, randomSeed=1) == 0
     return molecule
 
 

@@ -246,9 +246,9 @@ def test_screening_at_a_pressure_has_no_hull_and_ranks_each_formula_by_enthalpy(
     assert rows[2].rank < rows[0].rank  # alone of its formula, though its enthalpy is the highest
     enthalpies = [enthalpy(row) for row in rows]
     assert enthalpies[1] < enthalpies[0] < enthalpies[2]
-    shown = Console(width=140, file=io.StringIO())
-    shown.print(ranking_table(sorted(rows, key=lambda row: row.rank), (), 3))
-    assert all(f"{one:.3f}" in shown.file.getvalue() for one in enthalpies)  # type: ignore[attr-defined]
+    printed = io.StringIO()
+    Console(width=140, file=printed).print(ranking_table(sorted(rows, key=lambda row: row.rank), (), 3))
+    assert all(f"{one:.3f}" in printed.getvalue() for one in enthalpies)
 
 
 def test_one_energy_of_its_own_name_beside_no_pressure() -> None:

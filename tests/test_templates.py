@@ -215,8 +215,8 @@ def test_every_free_lattice_number_respects_the_family(family: str) -> None:
     for length in equal:
         np.testing.assert_allclose(length, a, rtol=EXACT)
     # And nothing else is: what is free differs from cell to cell.
-    parameters = {"a": a, "b": b, "c": c, "alpha": alpha, "beta": beta, "gamma": gamma}
-    distinct = {name: np.ptp(value / a if name in "bc" else value) > 1e-3 for name, value in parameters.items()}
+    free = {"a": a, "b": b, "c": c, "alpha": alpha, "beta": beta, "gamma": gamma}
+    distinct = {name: np.ptp(value / a if name in "bc" else value) > 1e-3 for name, value in free.items()}
     assert sum(distinct.values()) == int(mask.sum())
 
 

@@ -1,6 +1,6 @@
 """Rows of a Parquet table, described by template and free parameters: read, worked on and returned bit by bit."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,9 @@ def open_table(path: Path) -> pq.ParquetFile:
     return file
 
 
-def described_rows(path: Path, columns: tuple[str, ...], jobs: int, start: int = 0) -> Iterator[DescribedRow]:
+def described_rows(
+    path: Path, columns: tuple[str, ...], jobs: int, start: int = 0
+) -> Generator[DescribedRow, None, None]:
     """Yield the rows of a Parquet table in their order, of which few are in memory at a time.
 
     Args:

@@ -3,7 +3,7 @@
 Crystals are calculated by GPAW, molecules by GFN2-xTB, as a `Plan` defines.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,7 +189,7 @@ def _keyed_result(record: Mapping[str, Any]) -> tuple[str, Result]:
 
 def calculated(
     structures: Iterable[Subject], file: CalculationFile, plan: Calculations, logs: Path | None = None
-) -> Iterator[tuple[str, Result]]:
+) -> Generator[tuple[str, Result], None, None]:
     """Yield results of materials: those in the file first, then new ones, each after it was written to the file.
 
     Args:

@@ -1,7 +1,7 @@
 """Many relaxations, batched and in parallel, each result yielded once it is ready."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import repeat
@@ -186,7 +186,7 @@ def relax_many(
     n_jobs: int = 1,
     ceilings: Iterable[float] | None = None,
     device: str = "cpu",
-) -> Iterator[Relaxed[Structure]]:
+) -> Generator[Relaxed[Structure], None, None]:
     """Relax structures in a pool of processes and yield each result once it is ready.
 
     Structures are taken from the iterable as workers become free. Leaving the loop early, or an interrupt, stops the

@@ -84,15 +84,15 @@ def line(kind: str, pairs: list[Pair]) -> tuple[str, ...]:
 
 def main() -> None:
     """Calculate, compare, print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data", type=Path)
-    options.add_argument("--out", type=Path, default=Path("results/gpaw_settings"))
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--minutes", type=float, default=10.0)
-    options.add_argument("--python", help="interpreter with GPAW (default: search for one)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("results/gpaw_settings"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--python", help="interpreter with GPAW (default: search for one)")
     for kind, number in {"halide": 5, "metal": 3, "known": 10, "chalcogenide": 3}.items():
-        options.add_argument(f"--{kind}", type=int, default=number)
-    options = options.parse_args()
+        parser.add_argument(f"--{kind}", type=int, default=number)
+    options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     file, quick = CalculationFile(options.out / "results.jsonl"), FirstPrinciplesConfig()
     interpreter = find_interpreter(options.python)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from matgen.checks.molecular_graph import shows_template, stereo_of_geometry
 from matgen.datasets.molecules import LABELS
@@ -154,7 +154,9 @@ def _strain(molecule: Any) -> list[float]:
 def _etkdg(template: MoleculeTemplate, like: Any) -> list[float] | None:
     """Return the strain of RDKit's geometry after MMFF94; None where it finds none."""
     made = template.molecule
-    if AllChem.EmbedMolecule(made, randomSeed=1) or AllChem.MMFFOptimizeMolecule(made, maxIters=2000) < 0:
+    if rdDistGeom.EmbedMolecule(made, randomSeed=1):
+        return None
+    if rdForceFieldHelpers.MMFFOptimizeMolecule(made, maxIters=2000) < 0:
         return None
     moved = like.copy()
     for i, place in enumerate(made.GetConformer().GetPositions()):

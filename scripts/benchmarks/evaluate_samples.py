@@ -62,7 +62,7 @@ def sampled(task: Task) -> list[dict[str, Any]]:
     request = SINGLE.updated(n=len(templates))
     batch, geometry = shape(templates, request, Crystals(request, models), generator, Silence())
     proposals = rank(batch, geometry, SINGLE, Crystals(SINGLE, models), Silence())
-    initial_geometries = [proposal.structure for proposal in proposals]
+    initial_geometries: list[Structure] = [proposal.structure for proposal in proposals]
     rows: list[dict[str, Any]] = [
         {"start": start.as_dict(verbosity=0), "smact": _smact(start)} for start in initial_geometries
     ]

@@ -36,7 +36,7 @@ from matgen.runtime.progress import Silence
 from matgen.search.unit_format import Unit, read_unit
 from matgen.structures.export import CandidateWriter
 from matgen.structures.run_report import RunInfo
-from matgen.workflows.design import searched
+from matgen.workflows.design_steps import steps, to_the_end
 from shared.page import fill_page, table
 
 COMMAND = [sys.executable, "-m", "matgen.cli", "design"]
@@ -215,7 +215,8 @@ def simulation(units: Repeated, n: int, jobs: int) -> dict[str, float]:
     request = Request.of(**preset_of("crystal", fast=True)).updated(n=n, relax="none", variety=0.0, rounds=10**6)
     request = request.updated(budget=10**6)
     with TemporaryDirectory() as place, CandidateWriter(place, RunInfo("0", 0, {})) as writer:
-        outcome = searched(request, writer, workers, None, Silence(), lambda _: None, time.perf_counter())
+        taken = steps(request, writer, workers, None, Silence(), lambda _: None, time.perf_counter())
+        outcome = to_the_end(taken)
         report = json.loads((writer.folder / "run.json").read_text(encoding="utf-8"))
     needed = sum(stage["seconds"] for stage in report["stages"] if stage["name"] != "search")
     return {

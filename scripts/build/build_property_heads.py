@@ -77,7 +77,7 @@ class Rows:
         embedded = {kind: torch.cat([self.embedded[kind], other.embedded[kind]], 1) for kind in self.embedded}
         names = ("labels", "split", "mp20", "composition")
         joined = [torch.cat([getattr(self, name), getattr(other, name)]) for name in names]
-        return Rows(embedded, *joined, self.formulas + other.formulas)
+        return Rows(embedded, *joined, formulas=self.formulas + other.formulas)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 def style() -> None:
     """Draw from now on in the manner of the figures of the documentation: small type, no upper and right frame."""
     import matplotlib as mpl
+    from cycler import cycler
 
     mpl.rcParams.update(
         {
@@ -15,7 +16,7 @@ def style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "legend.frameon": False,
-            "axes.prop_cycle": mpl.cycler(color=["#1f6f8b", "#d1683a", "#6b8e3d", "#7a5c99"]),
+            "axes.prop_cycle": cycler(color=["#1f6f8b", "#d1683a", "#6b8e3d", "#7a5c99"]),
         }
     )
 

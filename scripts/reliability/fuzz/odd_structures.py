@@ -25,7 +25,7 @@ from pymatgen.core.structure import Molecule
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp import Poscar
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom
 
 from compare_readers import DIALECTS
 from fuzz.calls import Answer, called
@@ -161,7 +161,7 @@ CRYSTALS: tuple[tuple[str, Callable[[random.Random], bytes], int], ...] = (
 def embedded(smiles: str) -> Chem.Mol:
     """Return a molecule with hydrogens and positions."""
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    AllChem.EmbedMolecule(molecule, randomSeed=1)
+    rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
     return molecule
 
 
