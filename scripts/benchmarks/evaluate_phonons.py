@@ -7,7 +7,8 @@ number.
 
 Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 160 atoms in all displaced supercells
 together, in the order of their number, shuffled with seed 0. The first 30 are for choosing tolerances and settings,
-the next 110 are for the figures. Their names are kept in `chosen.json`.
+the next 110 are for the figures; `--further 300` calculates 300 more of the same draw, and the figures are
+of these alone. Their names are kept in `chosen.json`.
 
 Each result is appended to a file of JSON lines at once, and not calculated again; forces and force constants are kept
 beside it.
@@ -20,7 +21,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,13 +69,14 @@ def main() -> None:
     parser.add_argument("--displacement", type=float, default=PhononConfig().displacement, help="Å")
     parser.add_argument("--keep-cell", action="store_true", help="relax the atoms alone")
     parser.add_argument("--tolerance", type=float, help="THz; default: the one that agrees best on those for choosing")
+    parser.add_argument("--further", type=int, default=0, metavar="N", help="N crystals after those for the figures")
     parser.add_argument("--part", default="0:1", metavar="I:N", help="of N processes side by side, this is number I")
     asked = parser.parse_args()
     if asked.calculator is None:
         names = json.loads((asked.out / "chosen.json").read_text(encoding="utf-8"))
         found = {path.stem: {line["name"]: line for line in read_lines(path)} for path in asked.out.glob("*.jsonl")}
         results = {name: [lines[one] for one in names if one in lines] for name, lines in found.items()}
-        print(figures(results, asked.labels, asked.tolerance))
+        print(figures(results, asked.labels, asked.tolerance, FOR_CHOOSING + (FOR_FIGURES if asked.further else 0)))
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     single_thread()
@@ -85,20 +87,20 @@ def main() -> None:
     config = PhononConfig(displacement=asked.displacement, keep_cell=asked.keep_cell)
     part, parts = map(int, asked.part.split(":"))
     with path.open("a", encoding="utf-8") as stream:
-        for line, crystal in chosen(asked.labels, asked.crystals, asked.out / "chosen.json")[part::parts]:
+        for line, crystal in chosen(asked)[part::parts]:
             if line["name"] not in done:
                 found = line | calculated(crystal, calculator, config, asked.out / name / line["name"])
                 stream.write(json.dumps(found) + "\n")
                 stream.flush()
 
 
-def chosen(labels: Path, crystals: Path, kept: Path) -> Sequence[tuple[Line, Structure]]:
+def chosen(asked: argparse.Namespace) -> Sequence[tuple[Line, Structure]]:
     """Return the crystals of the rule, with their labels; their names are read from a file if it exists."""
-    found = list(labelled(labels, crystals))
+    found, kept = list(labelled(asked.labels, asked.crystals)), asked.out / "chosen.json"
     if not kept.exists():
         random.Random(0).shuffle(found)
         within = ((line, crystal) for line, crystal in found if work(crystal) <= WORK)
-        names = [next(within)[0]["name"] for _ in range(FOR_CHOOSING + FOR_FIGURES)]
+        names = [line["name"] for line, _ in islice(within, FOR_CHOOSING + FOR_FIGURES + asked.further)]
         kept.write_text(json.dumps(names) + "\n", encoding="utf-8")
     of = {line["name"]: (line, crystal) for line, crystal in found}
     return [of[name] for name in json.loads(kept.read_text(encoding="utf-8"))]
@@ -183,8 +185,8 @@ def least(line: Line, *, larger: bool = True) -> float:
     return min(last["lowest"].values()) if "lowest" in last else math.nan
 
 
-def figures(results: dict[str, list[Line]], labels: Path, fixed: float | None) -> str:
-    """Return the tables as Markdown, at a fixed tolerance or the one that agrees best on the crystals for choosing."""
+def figures(results: dict[str, list[Line]], labels: Path, fixed: float | None, start: int) -> str:
+    """Return the tables of the crystals from number `start` on, at a fixed tolerance or the best one for choosing."""
     choosing = {name: lines[:FOR_CHOOSING] for name, lines in results.items()}
     rows = [
         (name, *(f"{sum(agreeing(lines, t))} of {len(agreeing(lines, t))}" for t in TOLERANCES))
@@ -192,7 +194,7 @@ def figures(results: dict[str, list[Line]], labels: Path, fixed: float | None) -
     ]
     tolerance = fixed or max(TOLERANCES, key=lambda t: sum(sum(agreeing(lines, t)) for lines in choosing.values()))
     parts = [table(("for choosing", *(f"{t:g} THz" for t in TOLERANCES)), rows), f"Tolerance: {tolerance:g} THz."]
-    tested = {name: lines[FOR_CHOOSING:] for name, lines in results.items()}
+    tested = {name: lines[start:] for name, lines in results.items()}
     heads = ("potential", "agrees", "by the published flag", *CONFUSION, "median CPU s per crystal")
     parts.append(table(heads, [(name, *_cells(lines, tolerance)) for name, lines in tested.items()]))
     parts += [f"{a}, {b}: {_both(tested[a], tested[b], tolerance)}" for a, b in combinations(tested, 2)]
