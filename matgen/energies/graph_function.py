@@ -10,7 +10,7 @@ from torch import Tensor
 from matgen.energies.base import TemplateEnergy
 from matgen.templates.batch import TemplateBatch
 from matgen.templates.late_rdkit import Chem
-from matgen.templates.molecule import MoleculeError, parsed
+from matgen.templates.molecule import parsed, parsed_pattern
 
 KEPT = 50_000
 """Size of the cache of values: chains return to the same molecules."""
@@ -57,7 +57,5 @@ def holds(smarts: str, name: str = "") -> GraphFunction:
     Raises:
         MoleculeError: the pattern is no SMARTS.
     """
-    pattern = Chem.MolFromSmarts(smarts)
-    if pattern is None:
-        raise MoleculeError(f"expected a SMARTS pattern such as [OX2H], got {smarts!r}; check its brackets")
+    pattern = parsed_pattern(smarts)
     return GraphFunction(lambda mol: 0.0 if mol.HasSubstructMatch(pattern) else SURE, name or f"holds {smarts}")

@@ -101,9 +101,9 @@ class VerificationConfig:
         Raises:
             RequestError: a number is out of its range.
         """
-        if self.n < 0 or not self.minutes > 0:
+        if self.n < 0 or not 0 < self.minutes < math.inf:
             raise RequestError(
-                f"expected verify of at least 0 and verify_minutes above 0, got {self.n} and {self.minutes:g}"
+                f"expected verify of at least 0 and finite verify_minutes above 0, got {self.n} and {self.minutes:g}"
             )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from matgen.chemistry.elements import HYDROGEN
 from matgen.templates.late_rdkit import Chem
-from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
+from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed, parsed_pattern
 from matgen.templates.skeleton import MAX_HEAVY, Skeleton, labelled
 
 OPEN = 0
@@ -85,9 +85,9 @@ class Fragment:
         """Return whether the fragment holds a pattern, whatever the rest; rings may close through the rest."""
         if set(smarts) & set("Rrx@"):
             return False
-        found, query = _parsed(self.smiles), Chem.MolFromSmarts(smarts)
+        found, query = _parsed(self.smiles), parsed_pattern(smarts)
         rest = {atom.GetIdx() for atom in found.GetAtoms() if atom.GetAtomicNum() == OPEN}
-        return query is not None and any(rest.isdisjoint(match) for match in found.GetSubstructMatches(query))
+        return any(rest.isdisjoint(match) for match in found.GetSubstructMatches(query))
 
     @property
     def counts(self) -> Counter[int]:

@@ -138,11 +138,24 @@ def parsed(smiles: str) -> Chem.Mol:
     Raises:
         MoleculeError: it is not valid, or holds several molecules.
     """
-    found = Chem.MolFromSmiles(smiles.strip()) if smiles.strip() else None
+    found = Chem.MolFromSmiles(smiles.strip()) if smiles.isascii() and smiles.strip() else None
     if found is None or not found.GetNumAtoms():
         raise MoleculeError(f"expected a SMILES such as CCO, got {smiles!r}; check brackets, rings and valences")
     if len(Chem.GetMolFrags(found)) > 1:
         raise MoleculeError(f"expected one molecule, got several in {smiles!r}; leave out everything but one")
+    return found
+
+
+@cache
+def parsed_pattern(smarts: str) -> Chem.Mol:
+    """Return the pattern of a SMARTS.
+
+    Raises:
+        MoleculeError: it is not valid.
+    """
+    found = Chem.MolFromSmarts(smarts) if smarts.isascii() and smarts.strip() else None
+    if found is None or not found.GetNumAtoms():
+        raise MoleculeError(f"expected a SMARTS such as [OX2H] (a hydroxyl group), got {smarts!r}; check its brackets")
     return found
 
 

@@ -4,14 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from matgen.chemistry.elements import SYMBOLS
 from matgen.rules.composition import composition_distance
 from matgen.rules.statement import Rule
 from matgen.templates.crystal_rules import ContradictionError
 from matgen.templates.late_rdkit import Chem
-from matgen.templates.molecule import MoleculeError, MoleculeTemplate, parsed
+from matgen.templates.molecule import MoleculeTemplate, parsed, parsed_pattern
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 
 HEAVY_ELEMENTS = frozenset(z for z, _, _ in ATOM_TYPES)
@@ -54,7 +54,7 @@ class MoleculeRules:
             MoleculeError: a SMARTS is not valid.
         """
         for smarts in (*self.required_smarts, *self.forbidden_smarts):
-            _pattern(smarts)
+            parsed_pattern(smarts)
         _check_elements(self)
         _check_counts(self)
         _check_composition(self)
@@ -80,10 +80,10 @@ def _objections(rules: MoleculeRules, template: MoleculeTemplate) -> Iterator[st
         yield f"has {n_rings} rings, more than {rules.max_rings}"
     has_stereo = any(mark in template.smiles for mark in "@/\\")  # open stereo can still match the pattern
     for smarts in rules.required_smarts:
-        if not molecule.HasSubstructMatch(_pattern(smarts), useChirality=has_stereo):
+        if not molecule.HasSubstructMatch(parsed_pattern(smarts), useChirality=has_stereo):
             yield f"lacks the required pattern {smarts}"
     for smarts in rules.forbidden_smarts:
-        if molecule.HasSubstructMatch(_pattern(smarts), useChirality=True):
+        if molecule.HasSubstructMatch(parsed_pattern(smarts), useChirality=True):
             yield f"shows the forbidden pattern {smarts}"
 
 
@@ -124,14 +124,6 @@ def _heavy(smiles: str) -> Chem.Mol:
     parameters = Chem.RemoveHsParameters()
     parameters.removeDefiningBondStereo = True  # type: ignore[assignment]  # RDKit's stubs are wrong here
     return Chem.RemoveHs(parsed(smiles), parameters)
-
-
-@cache
-def _pattern(smarts: str) -> Chem.Mol:
-    found = Chem.MolFromSmarts(smarts) if smarts.strip() else None
-    if found is None or not found.GetNumAtoms():
-        raise MoleculeError(f"expected a SMARTS such as [OX2H] (a hydroxyl group), got {smarts!r}; check its brackets")
-    return found
 
 
 def _names(elements: frozenset[int]) -> str:
