@@ -7,8 +7,8 @@ number.
 
 Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 160 atoms in all displaced supercells
 together, in the order of their number, shuffled with seed 0. The first 30 are for choosing tolerances and settings,
-the next 110 are for the figures; `--further 300` calculates 300 more of the same draw, and the figures are
-of these alone. Their names are kept in `chosen.json`.
+the next 110 are for the figures. With `--further 150 --work 400` it is the 150 after these with at most 400 atoms in all
+displaced supercells, and the figures are of these alone. Their names are kept in `chosen.json`.
 
 Each result is appended to a file of JSON lines at once, and not calculated again; forces and force constants are kept
 beside it.
@@ -70,6 +70,9 @@ def main() -> None:
     parser.add_argument("--keep-cell", action="store_true", help="relax the atoms alone")
     parser.add_argument("--tolerance", type=float, help="THz; default: the one that agrees best on those for choosing")
     parser.add_argument("--further", type=int, default=0, metavar="N", help="N crystals after those for the figures")
+    parser.add_argument(
+        "--work", type=int, default=WORK, help="most atoms of all displaced supercells of those further"
+    )
     parser.add_argument("--part", default="0:1", metavar="I:N", help="of N processes side by side, this is number I")
     asked = parser.parse_args()
     if asked.calculator is None:
@@ -99,11 +102,16 @@ def chosen(asked: argparse.Namespace) -> Sequence[tuple[Line, Structure]]:
     found, kept = list(labelled(asked.labels, asked.crystals)), asked.out / "chosen.json"
     if not kept.exists():
         random.Random(0).shuffle(found)
-        within = ((line, crystal) for line, crystal in found if work(crystal) <= WORK)
-        names = [line["name"] for line, _ in islice(within, FOR_CHOOSING + FOR_FIGURES + asked.further)]
+        names = within(found, WORK, FOR_CHOOSING + FOR_FIGURES)
+        names += within([one for one in found if one[0]["name"] not in names], asked.work, asked.further)
         kept.write_text(json.dumps(names) + "\n", encoding="utf-8")
     of = {line["name"]: (line, crystal) for line, crystal in found}
     return [of[name] for name in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+def within(found: Sequence[tuple[Line, Structure]], most: int, n: int) -> list[str]:
+    """Return the names of the first `n` crystals with no more atoms in their displaced supercells than `most`."""
+    return list(islice((line["name"] for line, crystal in found if work(crystal) <= most), n))
 
 
 def labelled(labels: Path, crystals: Path) -> Iterator[tuple[Line, Structure]]:
