@@ -7,8 +7,8 @@ number.
 
 Crystals: those with a label, at most 10 atoms in the primitive cell, and at most 160 atoms in all displaced supercells
 together, in the order of their number, shuffled with seed 0. The first 30 are for choosing tolerances and settings,
-the next 110 are for the figures. With `--further 150 --work 400` it is the 150 after these with at most 400 atoms in all
-displaced supercells, and the figures are of these alone. Their names are kept in `chosen.json`.
+the next 110 are for the figures. With `--further 150 --work 400` these are the 150 after them with at most 400 atoms in
+all displaced supercells. Names are kept in `chosen.json`.
 
 Each result is appended to a file of JSON lines at once, and not calculated again; forces and force constants are kept
 beside it.
