@@ -25,6 +25,7 @@ from matgen.screening.config import ScreenConfig
 from matgen.structures.cif import cif_text
 from matgen.weights.files import WEIGHTS, WeightsError
 from matgen.weights.models import load
+from matgen.workflows.screen import screen
 from odd_numbers import OddCalculator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,6 +159,22 @@ def test_weights_with_a_number_that_is_none_are_refused(odd: float, tmp_path: Pa
         load("graph_energy", target)
     with pytest.raises(WeightsError, match="expected finite numbers"):  # before any row is written
         check_files(ScreenConfig(weights=str(tmp_path), reference="none", known="none"))
+
+
+def test_finite_weights_that_predict_no_number_are_told(tmp_path: Path) -> None:
+    """As a flipped bit of an exponent makes them."""
+    source = WEIGHTS / "structure_properties.safetensors"
+    with safe_open(source, "pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (it is no mapping)
+        huge = {name: one * 0 + 60_000 for name, one in tensors.items() if name.endswith("weight")}
+        save_file(tensors | huge, tmp_path / source.name, metadata=stored.metadata())
+    salt = Structure.from_spacegroup("Pm-3m", Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    (row,) = screen(salt, weights=str(tmp_path), reference="none", known="none", properties={"band_gap": ">1"})
+    assert row.remarks["networks"].startswith("no finite prediction of ")
+    assert "band_gap" in row.remarks["networks"]
+    assert not row.passed
+    (sound,) = screen(salt, reference="none", known="none")
+    assert "networks" not in sound.remarks
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of NumPy, on infinity

@@ -7,8 +7,9 @@ models; the row gives the reason for whatever is missing. What differs between c
 `Screener`.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +24,7 @@ from matgen.screening.crystals import CrystalScreener
 from matgen.screening.molecules import MoleculeScreener
 from matgen.screening.row import DENSITY_ENERGY, Row
 from matgen.screening.screener import Screener, skipped
-from matgen.structures.candidate import Candidate, KindName, Verdict
+from matgen.structures.candidate import Candidate, KindName, Prediction, Verdict
 from matgen.structures.conversion import state_of
 from matgen.structures.faithful import Faithfulness
 from matgen.structures.files import Found, digest, read
@@ -154,8 +155,15 @@ def _read_batch(rows: list[Row], templates: list[Template], screener: Screener, 
         full = replace(candidate, template=str(template), energies={DENSITY_ENERGY: energy}, properties=properties)
         # At a pressure nothing is of the domain, which is known at none.
         domain = () if config.relaxation.pressure else (screener.in_domain(full, energy),)
-        read_rows.append(replace(row, candidate=full).with_verdicts(*domain))
+        told = row.with_remarks(networks=_no_numbers(properties))
+        read_rows.append(replace(told, candidate=full).with_verdicts(*domain))
     return read_rows
+
+
+def _no_numbers(properties: Mapping[str, Prediction]) -> str:
+    """Say which predictions are no finite numbers, which those of sound weights are."""
+    odd = [name for name, found in properties.items() if not math.isfinite(found.value)]
+    return f"no finite prediction of {', '.join(odd)}: the weights may be damaged" if odd else ""
 
 
 def _with_targets(row: Row, config: ScreenConfig, screener: Screener) -> Row:

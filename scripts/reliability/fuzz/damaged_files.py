@@ -164,7 +164,7 @@ def _not_numbers(out: str) -> str:
     for row in rows:
         found = ((row.get("candidate") or {}).get("properties") or {}).items()
         odd = [name for name, one in found if not isinstance(one.get("value"), int | float)]
-        if odd:
+        if odd and not (row.get("remarks") or {}).get("networks"):
             return ", ".join(odd)
     return ""
 
