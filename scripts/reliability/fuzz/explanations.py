@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gemmi
 import numpy as np
 from pymatgen.core.composition import Composition
 
@@ -97,6 +98,8 @@ class Evidence:
         group: number of that group; 0 if the file gives none.
         n_atoms: sum of the multiplicities of the sites; 0 if the file gives none.
         n_listed: number of operations that are listed, whether they can be read or not.
+        flat: whether one of these maps the cell to a plane, and so is no operation.
+        fraction: whether a coordinate is a fraction such as 1/3, which a CIF may not hold.
     """
 
     own: Crystal
@@ -109,6 +112,8 @@ class Evidence:
     group: int
     n_atoms: float
     n_listed: int
+    flat: bool
+    fraction: bool
 
     @classmethod
     def of(cls, own: Crystal, like: Sequence[str], text: str, *, lists: bool) -> "Evidence":
@@ -119,12 +124,16 @@ class Evidence:
         group = next(iter(_quietly(lambda one: [group_of(one)], text)), 0)
         whole = bare is not None and not bare.differs(own) and group in own.groups
         n_atoms = next(iter(_quietly(lambda one: [atoms_by_multiplicity(one)], text)), 0.0)
-        listed = _quietly(lambda one: [len(column(block_of(one), name)) for name in OPERATIONS], text)
-        return cls(own, like, words, lists, named, bare, whole, group, n_atoms, max(listed, default=0))
+        listed = _quietly(lambda one: max((column(block_of(one), name) for name in OPERATIONS), key=len), text)
+        rotations = _quietly(lambda _: [gemmi.Op(one).rot for one in listed], text)
+        flat = any(abs(float(np.linalg.det(one))) < 1 for one in rotations)
+        fraction = bool(re.search(r"(?m)^.*\s[\d.]+/[\d.]+(\s|$)", text))
+        return cls(own, like, words, lists, named, bare, whole, group, n_atoms, len(listed), flat, fraction)
 
     def explanation(self, name: str, other: Crystal, what: str) -> str:
         """Say why another reader differs."""
         alone = self.bare is not None and not self.bare.differs(other)
+        unchanged = self.bare is not None and not self.bare.differs(self.own)
         counted, others = (sum(one.counts.values()) for one in (self.own, other))
         touching = bool(other.groups and self.own.groups) and other.closest < TOUCHING < self.own.closest
         reasons = {
@@ -136,6 +145,8 @@ class Evidence:
             "uses another setting than the name in the file has by spglib, or by Hall's rules": self.named
             and not self.lists,
             "takes the sites alone, and applies none of the operations that are listed": alone and self.n_listed > 1,
+            "applies an operation that is none to sites that are all atoms": self.flat and unchanged,
+            "reads no fraction": self.fraction and name == "gemmi",
             "has not the group of the number in the file": self.group in self.own.groups
             and self.group not in other.groups,
             "leaves atoms on one another": touching,
