@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from report_example import example
+from report_example import example, with_path
 
 from matgen.hull.hull import IMPLAUSIBLE
 from matgen.report.page import report_html
@@ -415,6 +415,44 @@ def test_points_of_the_map_choose_candidates(open_page: Open, data: dict[str, An
     page.keyboard.press("Enter")
     second = sorted(data["candidates"], key=lambda one: one["map"][0])[1]
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#{second['id']}"
+
+
+def test_the_map_shows_the_way_between_two_requests(open_page: Open, data: dict[str, Any]) -> None:
+    between = with_path(data)
+    page = open_page(between)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    line = figure.locator('[aria-description="Way between the requests"] path')
+    assert len(line.get_attribute("d").split("L")) == 3  # three stations
+    assert figure.locator('[aria-description="Mean of the candidates"] path').count() == 1
+    examples = figure.locator('[aria-description="Examples of the requests"] path')
+    named = [f"{end['name']}: {name}" for end in between["map"]["path"]["ends"] for _, _, name in end["points"]]
+    assert examples.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))") == named
+    assert figure.locator('[aria-description="Names of the requests"] text').all_text_contents() == ["a", "b"]
+    box = figure.locator(".drawing").bounding_box()
+    for i in range(examples.count()):  # the axes hold the ends, although they lie beyond all other points
+        place = examples.nth(i).bounding_box()
+        assert box["x"] <= place["x"] <= place["x"] + place["width"] <= box["x"] + box["width"]
+    assert "At alpha = 0.3." in figure.locator("figcaption").inner_text()
+    assert "from a to b" in figure.locator(".drawing").get_attribute("aria-label")
+    figure.locator("summary").click()
+    rows = [row.split("\t") for row in figure.locator("table").inner_text().splitlines()[1:]]
+    assert [row[0] for row in rows[1:3]] == named[:2]
+    assert [row[0] for row in rows[-2:]] == ["mean of the candidates", named[2]]
+    shares = [int(row[3].rstrip(" %").replace("\N{MINUS SIGN}", "-")) for row in rows[3:-2]]
+    assert shares == sorted(shares)
+    assert len(shares) == len(data["candidates"])
+
+
+def test_a_map_without_two_requests_shows_none(open_page: Open, data: dict[str, Any]) -> None:
+    page = open_page(data)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    assert figure.locator("[aria-description], .path-text").count() == 0
+    figure.locator("summary").click()
+    assert figure.locator("thead th").count() == 3
 
 
 def test_the_counts_of_the_stages_are_those_of_the_run(open_page: Open, data: dict[str, Any]) -> None:

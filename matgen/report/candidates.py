@@ -176,7 +176,7 @@ def _of_crystal(candidate: Candidate, setting: Setting, file: Path | None) -> di
         "lattice": lambda: lattice(conventional_of(key)),
         "powder": lambda: powder_of(key),
         "nearest": lambda: nearest_of(key, group),
-        "map": lambda: list(place_of(key)),
+        "map": lambda: place_of(key),
     }
     hull = setting.hull
     if hull is not None:

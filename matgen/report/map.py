@@ -63,9 +63,13 @@ class MapTable:
     points: np.ndarray
     formulas: tuple[str, ...]
 
-    def places(self, embedded: np.ndarray) -> np.ndarray:
-        """Return the places (n, 2) of embeddings (n, width)."""
-        return ((embedded - self.mean) / self.scale) @ self.components.T
+    def standardised(self, embedded: np.ndarray) -> np.ndarray:
+        """Return embeddings (n, width) in standard deviations of the known crystals from their mean."""
+        return (embedded - self.mean) / self.scale
+
+    def places(self, standardised: np.ndarray) -> np.ndarray:
+        """Return the places (n, 2) of standardised embeddings (n, width); that of a mean is the mean of the places."""
+        return standardised @ self.components.T
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> "MapTable":
@@ -142,29 +146,34 @@ def embedded(structures: Sequence[Structure]) -> np.ndarray:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def place_of(key: str) -> tuple[float, float]:
+def vector_of(key: str) -> np.ndarray:
+    """Return the standardised embedding (width,) of a crystal, from its text (`remembered.key_of`)."""
+    found: np.ndarray = shipped_map().standardised(embedded([structure_of(key)]))[0]
+    return found
+
+
+def place_of(key: str) -> list[float]:
     """Return the place of a crystal on the shipped map, from its text (`remembered.key_of`)."""
-    x, y = shipped_map().places(embedded([structure_of(key)]))[0].tolist()
-    return round(x, 3), round(y, 3)
+    return place_of_vector(vector_of(key))
+
+
+def place_of_vector(standardised: np.ndarray) -> list[float]:
+    """Return the place of a standardised embedding (width,) on the shipped map."""
+    return [round(x, 3) for x in shipped_map().places(standardised[None])[0].tolist()]
 
 
 def place(structure: Structure) -> list[float]:
     """Return the place of a crystal on the shipped map."""
-    return list(place_of(key_of(structure)))
+    return place_of(key_of(structure))
 
 
-def map_record(path: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the known crystals of the map as plain data.
-
-    Args:
-        path: names of candidates in their order between two requests, where one was asked for.
-    """
+def map_record() -> dict[str, Any]:
+    """Return the known crystals of the map as plain data."""
     table = shipped_map()
     places = table.points.round(2).tolist()
-    found: dict[str, Any] = {
+    return {
         "method": f"PCA of the embeddings of {len(places)} known crystals ({table.source})",
         "explained": list(table.explained),
         "known": [[x, y, formula] for (x, y), formula in zip(places, table.formulas, strict=True)],
         "hint": HINT,
     }
-    return found | ({"path": list(path)} if path else {})
