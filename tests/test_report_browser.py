@@ -445,6 +445,18 @@ def test_the_map_shows_the_way_between_two_requests(open_page: Open, data: dict[
     assert len(shares) == len(data["candidates"])
 
 
+def test_a_table_of_many_columns_scrolls_within_its_figure_on_a_phone(open_page: Open, data: dict[str, Any]) -> None:
+    page = open_page(with_path(data), PHONE)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    before = figure.bounding_box()
+    figure.locator("summary").click()
+    figure.locator("table").wait_for()
+    assert figure.bounding_box()["width"] == before["width"] <= PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
 def test_a_map_without_two_requests_shows_none(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(data)
     figure = page.locator("figure", has_text="Among known materials")
