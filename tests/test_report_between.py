@@ -77,12 +77,15 @@ def test_the_line_goes_from_end_to_end_over_the_mean(tmp_path: Path) -> None:
 
 def test_positions_do_not_depend_on_the_direction_or_on_axes() -> None:
     draw = np.random.default_rng(0)
-    a, b = (End(name, ((kept_example({"end": 0, "name": "", "material": "C"}), draw.normal(size=8)),)) for name in "ab")
+    a, b = (
+        End("crystal", name, ((kept_example({"end": 0, "name": "", "material": "C"}), draw.normal(size=8)),))
+        for name in "ab"
+    )
     candidates = {str(i): draw.normal(size=8) for i in range(5)}
     turned, _ = np.linalg.qr(draw.normal(size=(8, 8)))
     forth, back = positions((a, b), candidates), positions((b, a), candidates)
     there = positions(
-        [End(end.name, tuple((one, x @ turned) for one, x in end.examples)) for end in (a, b)],
+        [End("crystal", end.name, tuple((one, x @ turned) for one, x in end.examples)) for end in (a, b)],
         {name: x @ turned for name, x in candidates.items()},
     )
     for name, (t, aside) in forth.items():
@@ -154,7 +157,7 @@ def test_requests_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_one_candidate_is_its_own_mean() -> None:
-    end = End("a", ())
+    end = End("crystal", "a", ())
     record = path_record((end, end), {"one": np.zeros(331)}, 1.0)
     assert record["middle"] is not None
     assert "100 % of that of a and 0 % of that of a" in record["text"]

@@ -14,7 +14,7 @@ from matgen.report.lines import read_lines
 from matgen.report.map import place_of_vector, vector_of
 from matgen.report.remembered import key_of
 from matgen.runtime.failures import guarded
-from matgen.structures.candidate import Candidate
+from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.run_folder import ENDS
 
 MOST = 100
@@ -29,11 +29,13 @@ class End:
     """One of the two requests on the map.
 
     Attributes:
+        kind: of the materials.
         name: of its file.
         examples: that are drawn, each with its standardised embedding (width,).
         lacking: why it has no point, or fewer than examples; empty if it has all.
     """
 
+    kind: KindName
     name: str
     examples: tuple[tuple[KeptExample, np.ndarray], ...]
     lacking: str = ""
@@ -45,9 +47,13 @@ class End:
 
     def record(self) -> dict[str, Any]:
         """Return the end as plain data."""
-        points = [[*place_of_vector(vector), one.name] for one, vector in self.examples]
+        points = [[*place_of_vector(self.kind, vector), one.name] for one, vector in self.examples]
         middle = self.middle
-        return {"name": self.name, "points": points, "middle": None if middle is None else place_of_vector(middle)}
+        return {
+            "name": self.name,
+            "points": points,
+            "middle": None if middle is None else place_of_vector(self.kind, middle),
+        }
 
 
 def add_path(data: dict[str, Any], run: RunFolder, candidates: Sequence[Candidate]) -> None:
@@ -69,7 +75,8 @@ def add_path(data: dict[str, Any], run: RunFolder, candidates: Sequence[Candidat
     told = asked.get("ends")
     told = told if isinstance(told, list) and len(told) == 2 else [{}, {}]
     ends = [
-        _end(name, [one for one in kept.values if one.end == i], told[i]) for i, name in enumerate(_names(requests))
+        _end(data["kind"], name, [one for one in kept.values if one.end == i], told[i])
+        for i, name in enumerate(_names(requests))
     ]
     data["map"]["path"] = path_record(ends, vectors, float(alpha))
 
@@ -82,15 +89,16 @@ def path_record(ends: Sequence[End], vectors: Mapping[str, np.ndarray], alpha: f
         vectors: standardised embedding (width,) of each candidate on the map, by name; at least one.
         alpha: weight of the first request.
     """
+    kind = ends[0].kind
     middle = np.mean(list(vectors.values()), axis=0)
     stations = [ends[0].middle, middle, ends[1].middle]
-    line = [place_of_vector(one) for one in stations if one is not None]
+    line = [place_of_vector(kind, one) for one in stations if one is not None]
     drawn, found = _drawn(ends, len(vectors)), _found(ends, alpha)
     lacking = [end.lacking for end in ends if end.lacking]
     record: dict[str, Any] = {
         "alpha": alpha,
         "ends": [end.record() for end in ends],
-        "middle": place_of_vector(middle),
+        "middle": place_of_vector(kind, middle),
         "line": line if len(line) > 1 else [],
         "drawn": drawn,
         "text": " ".join(filter(None, [drawn, found, _measured(ends, middle), *lacking])),
@@ -120,7 +128,7 @@ def positions(ends: Sequence[End], vectors: Mapping[str, np.ndarray]) -> dict[st
     return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
 
-def _end(name: str, kept: Sequence[KeptExample], told: Any) -> End:
+def _end(kind: KindName, name: str, kept: Sequence[KeptExample], told: Any) -> End:
     shown, whys = [], []
     for one in kept[:MOST]:
         vector, why = guarded(lambda example: (_vector(example), ""), one, lambda _, why: (None, why))
@@ -130,22 +138,24 @@ def _end(name: str, kept: Sequence[KeptExample], told: Any) -> End:
             shown.append((one, vector))
     if shown:
         left = len(kept) - len(shown)
-        return End(name, tuple(shown), f"Of {name}, {left} more examples are not on the map." if left else "")
+        return End(kind, name, tuple(shown), f"Of {name}, {left} more examples are not on the map." if left else "")
     if whys:
-        return End(name, (), f"No example of {name} can be placed on the map ({whys[0]}).")
+        return End(kind, name, (), f"No example of {name} can be placed on the map ({whys[0]}).")
     if isinstance(told, Mapping) and told.get("like") == []:
-        return End(name, (), f"{name} names no examples, only targets or rules, and so has no point on the map.")
-    return End(name, (), f"{name} has no point on the map: its examples are not in this folder ({ENDS}).")
+        return End(kind, name, (), f"{name} names no examples, only targets or rules, and so has no point on the map.")
+    return End(kind, name, (), f"{name} has no point on the map: its examples are not in this folder ({ENDS}).")
 
 
 def _vector(example: KeptExample) -> np.ndarray:
     if isinstance(example.material, str):
-        raise TypeError(f"expected a crystal, got {example.material}")
-    return vector_of(json.dumps(example.material))
+        return vector_of("molecule", example.material)
+    return vector_of("crystal", json.dumps(example.material))
 
 
 def _embedded(candidate: Candidate) -> np.ndarray:
-    return vector_of(key_of(candidate.crystal))
+    if candidate.kind == "molecule":
+        return vector_of("molecule", candidate.template)
+    return vector_of("crystal", key_of(candidate.crystal))
 
 
 def _names(requests: Sequence[Any]) -> list[str]:
