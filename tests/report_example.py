@@ -198,7 +198,6 @@ def example(n: int = 12, pattern: str = "*.cif") -> dict[str, Any]:
             "method": "PCA of the embeddings",
             "explained": [0.31, 0.12],
             "known": [[np.cos(3 * i) * i / 20, np.sin(2 * i) * i / 20, f"Known{i}"] for i in range(60)],
-            "path": [one["id"] for one in candidates[:3]],
         },
         "hulls": [hull_of(["Na", "Cl"], candidates[0]), hull_of(["Sr", "Ti", "O"], candidates[1])],
         "metrics": [
@@ -208,3 +207,23 @@ def example(n: int = 12, pattern: str = "*.cif") -> dict[str, Any]:
         ],
         "missing": {},
     }
+
+
+def with_path(data: dict[str, Any]) -> dict[str, Any]:
+    """The report as one of a run between two requests; a has two examples."""
+    places = np.array([one["map"] for one in data["candidates"]])
+    middle = places.mean(axis=0).round(3).tolist()
+    path = {
+        "alpha": 0.3,
+        "ends": [
+            {"name": "a", "points": [[-4.0, 1.0, "one.cif"], [-2.0, 1.0, "two.cif"]], "middle": [-3.0, 1.0]},
+            {"name": "b", "points": [[3.0, -1.0, "three.cif"]], "middle": [3.0, -1.0]},
+        ],
+        "middle": middle,
+        "line": [[-3.0, 1.0], middle, [3.0, -1.0]],
+        "drawn": "The dashed line goes from a to b.",
+        "text": "The dashed line goes from a to b. At alpha = 0.3.",
+        "along": {one["id"]: [round((one["map"][0] + 3) / 6, 3), 0.25] for one in data["candidates"]},
+        "middle_along": [0.5, 0.1],
+    }
+    return {**data, "map": {**data["map"], "path": path}}

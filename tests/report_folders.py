@@ -6,6 +6,7 @@ from pathlib import Path
 
 from conftest import TEXTBOOK
 from pymatgen.core import Structure
+from test_molecule_checks import built
 
 from matgen import __version__
 from matgen.hull.hull import ReferenceHull
@@ -65,6 +66,15 @@ def design_folder(folder: Path, files: tuple[str, ...], rejected: tuple[tuple[st
     ]
     if records:
         append_json_lines(folder / "rejected.jsonl", records)
+    return folder
+
+
+def molecule_folder(folder: Path, smiles: tuple[str, ...]) -> Path:
+    """Write the folder of a design of molecules, named m0, m1 and so on."""
+    configuration = {"kind": "molecule", "targets": {"gap": "5"}, "search": {"n": len(smiles), "seed": 0}}
+    with CandidateWriter(folder, RunInfo(__version__, 0, configuration, {}), kind="molecule") as writer:
+        for i, one in enumerate(smiles):
+            writer.write(replace(built(one), name=f"m{i}"))
     return folder
 
 

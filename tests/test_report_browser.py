@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from report_example import example
+from report_example import example, with_path
+from report_folders import molecule_folder
 
 from matgen.hull.hull import IMPLAUSIBLE
+from matgen.report.data import report_data
 from matgen.report.page import report_html
 from matgen.report.scripts import in_order, scoped
 
@@ -415,6 +417,89 @@ def test_points_of_the_map_choose_candidates(open_page: Open, data: dict[str, An
     page.keyboard.press("Enter")
     second = sorted(data["candidates"], key=lambda one: one["map"][0])[1]
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#{second['id']}"
+
+
+def test_the_map_shows_the_way_between_two_requests(open_page: Open, data: dict[str, Any]) -> None:
+    between = with_path(data)
+    page = open_page(between)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    line = figure.locator('[aria-description="Way between the requests"] path')
+    assert len(line.get_attribute("d").split("L")) == 3  # three stations
+    assert figure.locator('[aria-description="Mean of the candidates"] path').count() == 1
+    examples = figure.locator('[aria-description="Examples of the requests"] path')
+    named = [f"{end['name']}: {name}" for end in between["map"]["path"]["ends"] for _, _, name in end["points"]]
+    assert examples.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))") == named
+    assert figure.locator('[aria-description="Names of the requests"] text').all_text_contents() == ["a", "b"]
+    box = figure.locator(".drawing").bounding_box()
+    for i in range(examples.count()):  # the axes hold the ends, although they lie beyond all other points
+        place = examples.nth(i).bounding_box()
+        assert box["x"] <= place["x"] <= place["x"] + place["width"] <= box["x"] + box["width"]
+    assert "At alpha = 0.3." in figure.locator("figcaption").inner_text()
+    assert "from a to b" in figure.locator(".drawing").get_attribute("aria-label")
+    figure.locator("summary").click()
+    figure.locator("table").wait_for()
+    rows = [row.split("\t") for row in figure.locator("table").inner_text().splitlines()[1:]]
+    assert [row[0] for row in rows[1:3]] == named[:2]
+    assert [row[0] for row in rows[-2:]] == ["mean of the candidates", named[2]]
+    shares = [int(row[3].rstrip(" %").replace("\N{MINUS SIGN}", "-")) for row in rows[3:-2]]
+    assert shares == sorted(shares)
+    assert len(shares) == len(data["candidates"])
+
+
+def test_a_table_of_many_columns_scrolls_within_its_figure_on_a_phone(open_page: Open, data: dict[str, Any]) -> None:
+    page = open_page(with_path(data), PHONE)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    before = figure.bounding_box()
+    figure.locator("summary").click()
+    figure.locator("table").wait_for()
+    assert figure.bounding_box()["width"] == before["width"] <= PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_a_map_without_two_requests_shows_none(open_page: Open, data: dict[str, Any]) -> None:
+    page = open_page(data)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    assert figure.locator("[aria-description], .path-text").count() == 0
+    figure.locator("summary").click()
+    figure.locator("table").wait_for()
+    assert figure.locator("thead th").count() == 3
+
+
+def test_molecules_show_their_nearest_and_their_map(open_page: Open, tmp_path: Path) -> None:
+    molecules = report_data(molecule_folder(tmp_path / "run", ("CCO", "OC1CC1", "CC(=O)C")))
+    page = open_page(molecules)
+    one = molecules["candidates"][0]["nearest"]
+    block = page.locator(".detail .block", has_text="representative known molecules")
+    block.wait_for()
+    shown = block.inner_text()
+    for said in (
+        one["title"],
+        one["name"],
+        f"similarity {one['similarity']:.2f}",
+        "another known molecule may be nearer",
+    ):
+        assert said in shown
+    assert "Nearest known" not in page.locator("main").inner_text()
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    assert figure.locator(".candidate-mark").count() == 3
+    assert "known molecules" in figure.locator(".drawing").get_attribute("aria-label")
+    for box in page.locator("tbody .compare-cell input").all()[:2]:
+        box.check()
+    page.locator("#compare").click()
+    row = page.locator("dialog tr", has_text="representative known molecules")
+    row.wait_for()
+    assert row.locator("td").all_text_contents() == [
+        f"{near['name']} similarity {near['similarity']:.2f}"
+        for near in (found["nearest"] for found in molecules["candidates"][:2])
+    ]
 
 
 def test_the_counts_of_the_stages_are_those_of_the_run(open_page: Open, data: dict[str, Any]) -> None:

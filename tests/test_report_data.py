@@ -29,11 +29,12 @@ from matgen.report.first_principles import first_principles
 from matgen.report.folders import NoRunError, run_folder
 from matgen.report.histogram import MOST_VALUES, histogram
 from matgen.report.hulls import hulls, phases
-from matgen.report.map import place, shipped_map
+from matgen.report.map import place_of, shipped_map
 from matgen.report.nearest import nearest
 from matgen.report.plain import plain
 from matgen.report.powder import powder
 from matgen.report.predictions import prediction_record
+from matgen.report.remembered import key_of
 from matgen.report.stages import design_stages, screen_stages
 from matgen.report.structure_types import StructureTypes, counts_of
 from matgen.report.structures import conventional, p1_cif
@@ -43,7 +44,7 @@ from matgen.report.walk import MOST_FRAMES, walk
 from matgen.screening.row import Row
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.attached_files import attached_path
-from matgen.structures.candidate import Prediction, Verdict
+from matgen.structures.candidate import KindName, Prediction, Verdict
 from matgen.structures.candidate_html import candidate_html
 from matgen.structures.trajectory_files import TRAJECTORY, frame_text, thinned
 
@@ -220,13 +221,17 @@ def test_formulas_are_counted_as_pymatgen_does(formula: str) -> None:
 def test_the_map_does_not_depend_on_the_cell() -> None:
     structure = crystal("GaAs_zinc_blende.cif")
     # Neighbour lists differ, and with them the order of sums in float32.
-    assert place(structure) == pytest.approx(place(structure * (2, 1, 1)), abs=0.02)
-    assert place(structure) != pytest.approx(place(crystal("Fe_bcc.cif")), abs=0.5)
+    one, doubled, other = (
+        place_of("crystal", key_of(each)) for each in (structure, structure * (2, 1, 1), crystal("Fe_bcc.cif"))
+    )
+    assert one == pytest.approx(doubled, abs=0.02)
+    assert one != pytest.approx(other, abs=0.5)
 
 
-def test_the_map_holds_a_sample_of_known_crystals() -> None:
-    table = shipped_map()
-    assert len(table.points) == len(table.formulas) >= 1000
+@pytest.mark.parametrize("kind", ["crystal", "molecule"])
+def test_the_map_holds_a_sample_of_known_materials(kind: KindName) -> None:
+    table = shipped_map(kind)
+    assert len(table.points) == len(table.names) >= 1000
     assert 0.05 < table.explained[1] <= table.explained[0] < 1.0
     assert np.abs(table.components @ table.components.T - np.eye(2)).max() < 1e-4
 

@@ -5,6 +5,7 @@ from matgen.hull.reference import Reference
 from matgen.installation.finding import Finding
 from matgen.installation.shipped import AGAIN
 from matgen.novelty.crystals import shipped_index
+from matgen.novelty.known_smiles import shipped_smiles
 from matgen.novelty.molecules import shipped_molecules
 from matgen.weights.files import WeightsError, info
 from matgen.weights.kinds import KINDS
@@ -27,5 +28,6 @@ def references_finding() -> Finding:
     """Read the tables of known phases, crystals and molecules."""
     reference = Reference.load()
     crystals, molecules = shipped_index(), shipped_molecules()
-    text = f"{len(reference):,} phases ({HULL}), {len(crystals):,} crystals, {len(molecules):,} molecules"
+    known = f"{len(crystals):,} crystals, {len(molecules):,} molecules, the SMILES of {len(shipped_smiles()):,}"
+    text = f"{len(reference):,} phases ({HULL}), {known}"
     return Finding("references", "ok", text)

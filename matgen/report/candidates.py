@@ -9,9 +9,9 @@ from typing import Any
 from matgen.hull.hull import ReferenceHull, UnknownChemistryError
 from matgen.report.attached import attached
 from matgen.report.decomposition import decomposition
-from matgen.report.map import place_of
+from matgen.report.map import place_of, within_training
 from matgen.report.predictions import prediction_record
-from matgen.report.remembered import conventional_of, key_of, nearest_of, powder_of
+from matgen.report.remembered import conventional_of, key_of, nearest_molecule_of, nearest_of, powder_of
 from matgen.report.structures import crystal_drawing, lattice, molecule_drawing, own_file, p1_cif
 from matgen.report.walk import walk
 from matgen.report.words import check_label, energy_label, energy_meaning
@@ -26,7 +26,11 @@ Part = Callable[[], Any]
 TOO_LARGE = "The conventional cell has too many atoms for a quick pattern; pymatgen's XRDCalculator makes it."
 NO_STOICHIOMETRY = "No known crystal has this stoichiometry."
 NO_PHASES = "An element has no phase in the hull of this potential."
-WHY_NONE = {"powder": TOO_LARGE, "nearest": NO_STOICHIOMETRY, "decomposition": NO_PHASES}
+NOT_EMBEDDED = "There is no place on the map: elements or size are far from those that the network was trained on."
+WHY_NONE = {
+    "crystal": {"powder": TOO_LARGE, "nearest": NO_STOICHIOMETRY, "decomposition": NO_PHASES},
+    "molecule": {"map": NOT_EMBEDDED},
+}
 """Why a part has no result although nothing failed."""
 
 
@@ -85,7 +89,7 @@ def candidate_record(candidate: Candidate, rank: int, setting: Setting, *, accep
         if found is not None:
             record[name] = found
         else:
-            record["missing"][name] = reason or WHY_NONE.get(name, "There is none.")
+            record["missing"][name] = reason or WHY_NONE[candidate.kind].get(name, "There is none.")
     if (path := walk(setting.folder, candidate.name)) is not None:
         record["walk"] = path
     if (opinion := second_opinion(candidate, setting.second)) is not None:
@@ -176,7 +180,7 @@ def _of_crystal(candidate: Candidate, setting: Setting, file: Path | None) -> di
         "lattice": lambda: lattice(conventional_of(key)),
         "powder": lambda: powder_of(key),
         "nearest": lambda: nearest_of(key, group),
-        "map": lambda: list(place_of(key)),
+        "map": lambda: place_of("crystal", key),
     }
     hull = setting.hull
     if hull is not None:
@@ -187,7 +191,12 @@ def _of_crystal(candidate: Candidate, setting: Setting, file: Path | None) -> di
 
 
 def _of_molecule(candidate: Candidate, file: Path | None) -> dict[str, Part]:
-    return {"structure": lambda: molecule_drawing(candidate, _text(file))}
+    smiles = candidate.template
+    return {
+        "structure": lambda: molecule_drawing(candidate, _text(file)),
+        "nearest": lambda: nearest_molecule_of(smiles),
+        "map": lambda: place_of("molecule", smiles) if within_training(smiles) else None,
+    }
 
 
 def _text(file: Path | None) -> str | None:

@@ -12,6 +12,7 @@ from matgen.report.columns import columns, values
 from matgen.report.first_principles import first_principles
 from matgen.report.folders import RunFolder
 from matgen.report.histogram import histogram
+from matgen.report.interpolation import add_path
 from matgen.report.known_hull import file_of, hull_of
 from matgen.report.lines import Lines, read_lines
 from matgen.report.options import told_options
@@ -76,6 +77,7 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     _add_histogram(data, targets, candidates, rejects.values)
     add_hulls(data, candidates, hull, no_hull)
     add_map(data)
+    add_path(data, run, candidates)
     if not any("walk" in one for one in data["candidates"]):
         data["missing"]["walk"] = "No trajectory was recorded; `matgen design --record` keeps them."
     return data

@@ -37,18 +37,16 @@ def add_hulls(
 
 
 def add_map(data: dict[str, Any]) -> None:
-    """Add the known crystals of the map, if a candidate has a place on it, or the reason why there is no map.
+    """Add the known materials of the map, if a candidate has a place on it, or the reason why there is no map.
 
     Args:
         data: of the report, with its candidates.
     """
-    if data["kind"] == "molecule":
-        data["missing"]["map"] = "The map is of crystals."
-    elif not any("map" in one for one in data["candidates"]):
+    if not any("map" in one for one in data["candidates"]):
         whys = (one.get("missing", {}).get("map") for one in data["candidates"])
         data["missing"]["map"] = next(filter(None, whys), "There is no candidate to place on it.")
     else:
-        found, reason = guarded(lambda make: (make(), ""), map_record, lambda _, why: (None, why))
+        found, reason = guarded(lambda kind: (map_record(kind), ""), data["kind"], lambda _, why: (None, why))
         if found is None:
             data["missing"]["map"] = f"The map could not be made: {reason}"
         else:

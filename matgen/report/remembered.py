@@ -7,6 +7,7 @@ from typing import Any
 from pymatgen.core.structure import Structure
 
 from matgen.report.nearest import nearest
+from matgen.report.nearest_molecule import nearest_molecule
 from matgen.report.powder import powder
 from matgen.report.structures import conventional
 from matgen.structures.record import material_of, material_record
@@ -43,3 +44,9 @@ def powder_of(key: str) -> dict[str, Any] | None:
 def nearest_of(key: str, space_group: int) -> dict[str, Any] | None:
     """Return the nearest known crystal of a structure."""
     return nearest(structure_of(key), space_group)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def nearest_molecule_of(smiles: str) -> dict[str, Any]:
+    """Return the most similar of representative known molecules."""
+    return nearest_molecule(smiles)

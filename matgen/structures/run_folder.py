@@ -8,6 +8,9 @@ CANDIDATES, CANDIDATES_TABLE, CANDIDATES_FRAMES = "candidates.jsonl", "candidate
 REJECTED = "rejected.jsonl"
 """Rejected proposals."""
 
+ENDS = "ends.jsonl"
+"""Examples of the two requests that a run lies between."""
+
 PAGE = "report.html"
 """Name of the page for people in the folder of a run."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from matgen import __version__
 from matgen.energies.base import Energy, TemplateEnergy
+from matgen.generation.kept_ends import write_ends
 from matgen.generation.presets import preset_of
 from matgen.generation.request import Request
 from matgen.generation.request_checks import asked
@@ -96,6 +97,7 @@ def running(
         if overwrite:
             for file in (folder / NOTE, RejectedFile(folder).path, *all_units(folder), *all_rounds(folder)):
                 file.unlink(missing_ok=True)
+        write_ends(request, folder)
         with verification or nullcontext():
             return (yield from steps(request, writer, workers, verification, report or Silence(), found, started))
 

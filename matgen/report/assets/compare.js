@@ -1,11 +1,12 @@
 // Two to four candidates side by side.
 
 import { el } from "./dom.js";
-import { formula, number, shown, spaceGroup, words } from "./format.js";
+import { formula, isNumber, number, shown, spaceGroup, words } from "./format.js";
 import { icon } from "./icons.js";
 import { inWords } from "./interval_plot.js";
 import { candidate, columns, value } from "./report_data.js";
 import { sketch } from "./sketch.js";
+import { nearestTitle } from "./stability.js";
 import { change, state, subscribe } from "./store.js";
 import { outcome } from "./verdict_parts.js";
 
@@ -36,6 +37,11 @@ function predictionCell(one, name) {
   return found ? inWords(found) : "–";
 }
 
+function nearestCell(near) {
+  if (!isNumber(near.similarity)) return formula(near.formula ?? near.name);
+  return el("span", {}, el("code", { class: "smiles" }, near.name), ` similarity ${number(near.similarity, 2)}`);
+}
+
 function group(title, columnsCount, rows) {
   return rows.length ? [el("tr", { class: "group" }, el("th", { colspan: columnsCount + 1, scope: "colgroup" }, title)), rows] : null;
 }
@@ -52,7 +58,7 @@ function comparison(all) {
       {},
       line("Space group", all.map((one) => spaceGroup(one.spacegroup))),
       line("Lattice", all.map(lattice)),
-      line("Nearest known", all.map((one) => (one.nearest ? formula(one.nearest.formula ?? one.nearest.name) : "–"))),
+      line(nearestTitle(all.find((one) => one.nearest)?.nearest), all.map(({ nearest: near }) => (near ? nearestCell(near) : "–"))),
       group("Values", all.length, known.map((column) => line(column.unit ? `${column.label} (${column.unit})` : column.label, all.map((one) => shown(value(one, column.key), column))))),
       group("Predictions", all.length, names(all, "predictions").map(([name, label]) => line(label, all.map((one) => predictionCell(one, name))))),
       group("Verdicts", all.length, names(all, "verdicts").map(([name, label]) => line(label, all.map((one) => verdictCell(one, name))))),

@@ -1,9 +1,11 @@
 // Candidates among known materials.
 
+import { el } from "./dom.js";
 import { figure, plot } from "./figure.js";
 import { isNumber, number, share, whole } from "./format.js";
 import { candidateMarks } from "./marks.js";
-import { candidate, candidates, material } from "./report_data.js";
+import { betweenMarks, betweenTable, endPoints } from "./map_path.js";
+import { candidates, material } from "./report_data.js";
 
 function axis(i, { method, explained }) {
   const name = /pca/i.test(method ?? "") ? `component ${i + 1}` : `axis ${i + 1}`;
@@ -19,18 +21,18 @@ function middle(known, rows, key) {
 
 function drawn(map, rows, width) {
   const known = (map.known ?? []).map(([x, y, formula]) => ({ x, y, formula }));
-  const path = (map.path ?? []).map(candidate).filter((one) => one?.map).map((one) => ({ x: one.map[0], y: one.map[1] }));
+  const inside = [...rows, ...endPoints(map.path)];
   const drawing = plot({
     width,
     height: Math.max(280, Math.min(440, 0.7 * width)),
     marginLeft: 40,
     marginBottom: 38,
-    x: { domain: middle(known, rows, "x"), label: axis(0, map), labelAnchor: "right", ticks: 4, nice: true },
-    y: { domain: middle(known, rows, "y"), label: axis(1, map), ticks: 4, nice: true },
+    x: { domain: middle(known, inside, "x"), label: axis(0, map), labelAnchor: "right", ticks: 4, nice: true },
+    y: { domain: middle(known, inside, "y"), label: axis(1, map), ticks: 4, nice: true },
     marks: [
       Plot.dot(known, { x: "x", y: "y", r: 2, fill: "var(--ink-3)", fillOpacity: 0.5, clip: true }),
       Plot.dot(rows, { x: "x", y: "y", r: 0 }), // so that the axes hold them
-      path.length > 1 ? Plot.line(path, { x: "x", y: "y", stroke: "var(--accent)", strokeDasharray: "4 3", strokeWidth: 1.5 }) : null,
+      ...betweenMarks(map.path),
       Plot.tip(known, Plot.pointer({
         x: "x", y: "y", title: "formula", fill: "var(--surface)", stroke: "var(--line-2)", maxRadius: 12,
       })),
@@ -47,13 +49,20 @@ export function mapFigure(map) {
   const known = map.known?.length ?? 0;
   return figure({
     title: "Among known materials",
-    label: `Map of ${rows.length} candidates among ${known} known ${material(known)}`,
+    label: `Map of ${rows.length} candidates among ${known} known ${material(known)}${map.path ? `. ${map.path.drawn}` : ""}`,
     draw: (width) => drawn(map, rows, width),
-    caption: `${map.method ?? "Map"}. Grey: ${whole(known)} known ${material(known)}; the farthest hundredth may lie outside. ${map.hint ?? ""} Choose a point with a click, or with Tab and the arrow keys.`,
-    table: () => ({
-      head: ["candidate", axis(0, map), axis(1, map)],
-      rows: rows.map((row) => [row.formula, number(row.x, 2), number(row.y, 2)]),
-    }),
+    caption: [
+      `${map.method ?? "Map"}. Grey: ${whole(known)} known ${material(known)}; the farthest hundredth may lie outside. `,
+      map.path ? el("p", { class: "path-text" }, map.path.text) : null,
+      `${map.hint ?? ""} Choose a point with a click, or with Tab and the arrow keys.`,
+    ],
+    table: () => {
+      const table = {
+        head: ["candidate", axis(0, map), axis(1, map)],
+        rows: rows.map((row) => [row.formula, number(row.x, 2), number(row.y, 2)]),
+      };
+      return map.path ? betweenTable(map.path, rows, table) : table;
+    },
     interactive: true,
   });
 }

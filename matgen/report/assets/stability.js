@@ -37,14 +37,23 @@ export function stability(one) {
   );
 }
 
+// Of a molecule the title tells of how many known ones it is the nearest, and `name` is a SMILES.
+export function nearestTitle(near) {
+  return near?.title ?? "Nearest known";
+}
+
 export function nearest({ nearest: near }) {
   if (!near) return null;
+  const molecule = isNumber(near.similarity);
   return el(
     "div",
     { class: "block" },
-    el("h4", {}, "Nearest known"),
-    el("p", { class: "big" }, formula(near.formula ?? near.name), near.name && near.formula ? el("span", { class: "quiet" }, ` ${near.name}`) : null),
+    el("h4", {}, nearestTitle(near)),
+    molecule
+      ? el("p", { class: "big" }, el("code", { class: "smiles" }, near.name), el("span", { class: "quiet" }, ` similarity ${number(near.similarity, 2)}`))
+      : el("p", { class: "big" }, formula(near.formula ?? near.name), near.name && near.formula ? el("span", { class: "quiet" }, ` ${near.name}`) : null),
     near.text ? el("p", {}, near.text) : null,
+    near.measure ? el("p", { class: "quiet" }, near.measure) : null,
     isNumber(near.distance) ? el("p", { class: "quiet" }, `Distance of the fingerprints ${number(near.distance, 3)}.`) : null,
   );
 }
