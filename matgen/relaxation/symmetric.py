@@ -22,6 +22,7 @@ from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.enthalpy import EnthalpyCalculator
 from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, Progress, exploded, failed
 from matgen.structures.candidate import Relaxation
+from matgen.structures.spglib_failures import SPGLIB_ERRORS
 
 # Measured on 48 crystals of the MP-20 test set with up to 12 atoms, strained and displaced within their symmetry:
 # 368 steps, against 1,319 of FIRE and 431 of BFGS with a uniform Hessian of 20 eV/Å². The gain comes from a guess of
@@ -31,12 +32,18 @@ BULK_MODULUS = 80 * GPa
 ATOM_STIFFNESS = 20.0
 MAX_STEP = 0.12
 
+UNDETERMINED: tuple[type[Exception], ...] = (SymmetryUndeterminedError, *SPGLIB_ERRORS)
+NO_SYMMETRY = (
+    "spglib finds no symmetry to keep ({}), as where atoms overlap or the cell is flat; move the atoms apart, or relax "
+    "with keep_symmetry = false"
+)
+
 
 def primitive(structure: Structure, symprec: float) -> Structure:
     """The standard primitive cell, symmetrised; the structure itself where no symmetry is found."""
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec).find_primitive()
-    except SymmetryUndeterminedError:
+    except UNDETERMINED:
         return structure
     return structure if found is None else found
 
@@ -51,7 +58,8 @@ def relax(
 ) -> tuple[Structure, Relaxation]:
     """Relax atoms and cell together, in the primitive cell.
 
-    Errors that the structure causes are reported, never raised: a failed relaxation returns the initial structure.
+    Errors that the structure causes are reported, never raised: a failed relaxation returns the initial structure. One
+    of them is that no symmetry is found to keep, as where atoms overlap.
 
     Args:
         structure: initial structure.
@@ -71,6 +79,8 @@ def relax(
             with _quiet():
                 cell = structure if as_given else primitive(structure, config.symprec)
                 return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell)
+        except SPGLIB_ERRORS as error:
+            failure = NO_SYMMETRY.format(" ".join(str(error).split()) or "nothing found")
         except RELAXATION_ERRORS as error:
             failure = f"{type(error).__name__}: {error}"
     return structure, failed(failure, potential_name(calculator), time.perf_counter() - started)
