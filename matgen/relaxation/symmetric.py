@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -55,6 +55,7 @@ def relax(
     *,
     as_given: bool = False,
     fixed_cell: bool = False,
+    watch: Callable[[Structure, float], None] = lambda _, __: None,
 ) -> tuple[Structure, Relaxation]:
     """Relax atoms and cell together, in the primitive cell.
 
@@ -67,6 +68,8 @@ def relax(
         config: thresholds; the defaults if left out.
         as_given: relax the cell that is given, not its primitive one.
         fixed_cell: relax the atoms alone.
+        watch: is called with each geometry, the initial one first, and its energy in eV/atom; at a pressure, its
+            enthalpy.
 
     Returns:
         The final cell, and the report.
@@ -78,7 +81,7 @@ def relax(
         try:
             with _quiet():
                 cell = structure if as_given else primitive(structure, config.symprec)
-                return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell)
+                return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell, watch=watch)
         except SPGLIB_ERRORS as error:
             failure = NO_SYMMETRY.format(" ".join(str(error).split()) or "nothing found")
         except RELAXATION_ERRORS as error:
@@ -87,7 +90,13 @@ def relax(
 
 
 def _relaxed(
-    initial: Structure, calculator: Calculator, config: RelaxConfig, started: float, *, fixed_cell: bool
+    initial: Structure,
+    calculator: Calculator,
+    config: RelaxConfig,
+    started: float,
+    *,
+    fixed_cell: bool,
+    watch: Callable[[Structure, float], None],
 ) -> tuple[Structure, Relaxation]:
     atoms = Atoms(
         list(initial.atomic_numbers), initial.cart_coords, cell=initial.lattice.matrix, pbc=True, calculator=calculator
@@ -97,7 +106,7 @@ def _relaxed(
     if config.keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=config.symprec))
     energy_before = _energy(atoms) - _work(atoms, config)
-    reason, steps = _minimise(atoms, config, fixed_cell=fixed_cell)
+    reason, steps = _minimise(atoms, config, fixed_cell=fixed_cell, watch=watch)
     report = Relaxation(
         converged=reason == CONVERGED,
         reason=reason,
@@ -111,7 +120,11 @@ def _relaxed(
         pressure=config.pressure,
         work=_work(atoms, config),
     )
-    return Structure(Lattice(atoms.cell.array), list(atoms.numbers), atoms.get_scaled_positions()), report
+    return _structure(atoms), report
+
+
+def _structure(atoms: Atoms) -> Structure:
+    return Structure(Lattice(atoms.cell.array), list(atoms.numbers), atoms.get_scaled_positions())
 
 
 def _energy(atoms: Atoms) -> float:
@@ -124,12 +137,15 @@ def _work(atoms: Atoms, config: RelaxConfig) -> float:
     return config.pressure * GPa * float(atoms.get_volume()) / len(atoms)
 
 
-def _minimise(atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool) -> tuple[str, int]:
+def _minimise(
+    atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool, watch: Callable[[Structure, float], None]
+) -> tuple[str, int]:
     """Minimise the energy, or the enthalpy; return why it ended, and the number of steps."""
     optimizer = _optimizer(atoms, config, fixed_cell=fixed_cell)
     volume, progress = atoms.get_volume(), Progress(config)
     for done in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
         energy, volume_ratio = _energy(atoms), atoms.get_volume() / volume
+        watch(_structure(atoms), energy)
         if done:  # by forces and stress alone
             return CONVERGED if math.isfinite(energy) else exploded(volume_ratio, energy), optimizer.nsteps
         if failure := progress.failure(optimizer.nsteps, energy, volume_ratio):
