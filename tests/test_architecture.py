@@ -229,6 +229,32 @@ def too_large(path: Path) -> Iterator[str]:
             yield f"{name}:{node.lineno}: {node.name}() has {len(names)} arguments"
 
 
+def constants_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the public constants of a module that are texts: name and value."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            match target, node.value:
+                case ast.Tuple(elts=names), ast.Tuple(elts=values):
+                    pairs = list(zip(names, values, strict=True))
+                case name, value:
+                    pairs = [(name, value)]
+            for one in pairs:
+                match one:
+                    case ast.Name(id=name), ast.Constant(value=str(text)) if name.isupper() and name[0] != "_":
+                        yield name, text
+
+
+def test_a_word_that_files_or_users_hold_is_a_constant_of_one_module() -> None:
+    """Two of one name and value would have to be changed together."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for path in MODULES:
+        for constant in constants_of(path):
+            places.setdefault(constant, []).append(str(path.relative_to(REPOSITORY)))
+    assert {constant: where for constant, where in places.items() if len(where) > 1} == {}
+
+
 def test_files_and_functions_are_short() -> None:
     found = [one for path in MODULES for one in too_large(path)]
     assert not found, "\n".join(found)

@@ -114,16 +114,12 @@ def exported(folder: Path, form: str, tmp_path: Path, suffix: str = "") -> Path:
     return run(folder, form, tmp_path / f"out{suffix or FORMATS[form].suffix}").path
 
 
-READ = {"ase-db": ".json"}
-"""Suffixes that `matgen screen` reads, where it does not read the usual one: databases of ASE as JSON."""
-
-
 # ---------------------------------------------------------------- crystals
 
 
 @pytest.mark.parametrize("form", [form for form, one in FORMATS.items() if "crystal" in one.kinds])
 def test_every_format_reads_back_as_the_same_crystals(form: str, design_folder: Path, tmp_path: Path) -> None:
-    path = exported(design_folder, form, tmp_path, READ.get(form, ""))
+    path = exported(design_folder, form, tmp_path)
     entries = list(read_structures([path]))
     assert [one.error for one in entries] == [""] * 2
     tolerance = 1e-4 if form == "cif" else 1e-6  # a CIF has eight decimals, and another cell
@@ -363,7 +359,7 @@ def molecule_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("form", [form for form, one in FORMATS.items() if "molecule" in one.kinds])
 def test_every_format_reads_back_as_the_same_molecules(form: str, molecule_folder: Path, tmp_path: Path) -> None:
-    path = exported(molecule_folder, form, tmp_path, READ.get(form, ""))
+    path = exported(molecule_folder, form, tmp_path)
     entries = list(read_structures([path], "molecule"))
     assert [one.error for one in entries] == ["", ""]
     assert [one.template for one in entries] == [item.candidate.template for item in read_run(molecule_folder).items]

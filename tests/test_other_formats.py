@@ -66,6 +66,7 @@ def same_molecule(entry: Entry, atoms: Atoms, smiles: str, rounding: float) -> N
         ("a.res", "res", 1e-5),
         ("a.pdb", "proteindatabank", 6e-3),  # angles have two decimals, lengths three
         ("a.traj", "traj", 1e-9),
+        ("a.db", "db", 1e-9),
         ("a.json", "json", 1e-9),
     ],
 )
@@ -84,6 +85,7 @@ def test_a_crystal_that_ase_writes_is_the_same(tmp_path: Path, name: str, form: 
         ("geometry.in", "aims", 1e-6),
         ("a.pdb", "proteindatabank", 6e-3),  # angles have two decimals, lengths three
         ("a.traj", "traj", 1e-9),
+        ("a.db", "db", 1e-9),
         ("a.json", "json", 1e-9),
     ],
 )

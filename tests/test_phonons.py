@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ from matgen.phonons.elasticity import Elasticity
 from matgen.phonons.frequencies import at
 from matgen.phonons.supercell import SupercellError, shortest, smallest_supercell
 from matgen.relaxation.calculators import chgnet_calculator
+from matgen.report.columns import columns, values
 from matgen.screening.config import ScreenConfig, ScreenError
 from matgen.structures.attached_files import attached_path
 from matgen.structures.candidate import Candidate, Relaxation, SpaceGroup
+from matgen.structures.candidate_files import CandidateFile
 from matgen.structures.export import CandidateWriter
 from matgen.structures.record import from_record, to_record
 from matgen.structures.run_report import RunInfo
@@ -363,8 +366,11 @@ def test_a_screening_has_verdicts_columns_and_files_and_is_resumed(tmp_path: Pat
     with (tmp_path / "results.csv").open(encoding="utf-8") as stream:
         lines = sorted(csv.DictReader(stream), key=lambda line: line["name"])
     assert [line["check_phonons"] for line in lines] == ["True", "False"]
-    assert [float(line["lowest_phonon"]) > 0 for line in lines] == [True, False]
-    assert [float(line["least_stiffness"]) > 0 for line in lines] == [True, False]
+    assert [float(line["lowest_phonon_THz"]) > 0 for line in lines] == [True, False]
+    assert [float(line["least_stiffness_GPa"]) > 0 for line in lines] == [True, False]
+    moduli = json.loads(attached_path(tmp_path, "elasticity/json", lines[0]["name"]).read_text(encoding="utf-8"))
+    assert float(lines[0]["elastic_bulk_GPa"]) == pytest.approx(moduli["bulk"], abs=0.01)
+    assert lines[1]["elastic_bulk_GPa"] == ""  # which is none of a crystal that a strain makes lower
     for row in rows:
         record = json.loads(attached_path(tmp_path, "phonons/json", row.name).read_text(encoding="utf-8"))
         assert record["text"] == row.verdicts["phonons"].reason
@@ -383,6 +389,32 @@ def test_the_writer_of_candidates_keeps_their_files_and_removes_those_of_another
     assert from_record(to_record(with_files)).files == with_files.files
     with CandidateWriter(tmp_path, RunInfo("2", 0, {}, {}), overwrite=True):
         assert not path.exists()
+
+
+def test_the_table_of_a_design_and_its_report_have_what_was_asked_for(tmp_path: Path) -> None:
+    asked = with_lattice_checks(candidate(bulk("Cu")), EMT(), ["phonons", "elasticity"])
+    with CandidateWriter(tmp_path, RunInfo("1", 0, {}, {})) as writer:
+        writer.write(replace(candidate(bulk("Cu")), name="plain"))
+        writer.write(asked)
+    with (tmp_path / "candidates.csv").open(encoding="utf-8") as stream:
+        plain, line = csv.DictReader(stream)
+    tensor = json.loads(attached_path(tmp_path, "elasticity/json", "one").read_text(encoding="utf-8"))
+    bands = json.loads(attached_path(tmp_path, "phonons/json", "one").read_text(encoding="utf-8"))
+    assert float(line["elastic_bulk_GPa"]) == pytest.approx(tensor["bulk"], abs=0.01)
+    assert float(line["elastic_shear_GPa"]) == pytest.approx(tensor["shear"], abs=0.01)
+    assert float(line["least_stiffness_GPa"]) == pytest.approx(min(tensor["stiffness_gpa"]), abs=0.01)
+    assert float(line["lowest_phonon_THz"]) == pytest.approx(bands["lowest_thz"], abs=1e-3)
+    assert not any(plain[name] for name in line if name.startswith(("elastic_", "least_", "lowest_")))
+    assert "elastic_bulk_GPa_spread" not in line
+
+    read = CandidateFile(tmp_path / "candidates.jsonl").read()
+    shown = {one["key"]: one["unit"] for one in columns(read, [], "crystal")}
+    names = ("elastic_bulk_GPa", "elastic_shear_GPa", "least_stiffness_GPa", "lowest_phonon_THz")
+    assert {name: name.rpartition("_")[2] for name in names}.items() <= shown.items()
+    cells = values(read[1])
+    for name in names:
+        assert cells[name] == pytest.approx(float(line[name]), abs=1e-3)
+    assert not set(names) & {one["key"] for one in columns(read[:1], [], "crystal")}
 
 
 @pytest.mark.parametrize(

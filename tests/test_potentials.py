@@ -16,11 +16,12 @@ from ase.calculators.lj import LennardJones
 from pymatgen.core import Composition, Lattice, Structure
 from typer.testing import CliRunner
 
+from matgen.chemistry.corrections import MP2020
 from matgen.cli import app
 from matgen.evaluation.findings import EvaluationConfig
 from matgen.generation.errors import RequestError
 from matgen.generation.request import Request
-from matgen.hull.corrections import MP2020, CorrectionError, correction
+from matgen.hull.corrections import CorrectionError, correction
 from matgen.hull.hull import CORRECTIONS, INCOMPLETE, ReferenceHull, UnknownChemistryError
 from matgen.hull.reference import Reference
 from matgen.relaxation.calculators import (

@@ -14,10 +14,13 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 from pymatgen.core import Lattice, Structure
 
+from matgen.phonons.supercell import smallest_supercell
 from matgen.relaxation.calculators import chgnet_calculator, potential_name
 from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.pool import relax_many
 from matgen.relaxation.symmetric import relax
+from matgen.screening.crystals import primitive_cell
+from matgen.structures.disorder import Disorder
 from matgen.structures.symmetry import space_group
 
 
@@ -256,3 +259,41 @@ def test_only_what_is_needed_is_taken_from_an_endless_iterator() -> None:
     assert next(relaxed).index == 0
     relaxed.close()
     assert taken <= 3
+
+
+# ---------------------------------------------------------------- no symmetry to be found
+
+NO_SYMMETRY_FOUND = {
+    "one place": Structure(Lattice.cubic(4.05), ["Al"] * 2, [[0, 0, 0], [0, 0, 0]]),
+    "nearly": Structure(Lattice.cubic(4.05), ["Al"] * 4, [[0, 0, 0], [1e-4, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]]),
+    "flat": Structure(Lattice([[4, 0, 0], [0, 4, 0], [4, 4, 1e-9]]), ["Al"], [[0, 0, 0]]),
+}
+
+
+@pytest.mark.parametrize("name", NO_SYMMETRY_FOUND)
+def test_a_crystal_without_a_symmetry_to_keep_is_reported_in_a_sentence(name: str) -> None:
+    crystal = NO_SYMMETRY_FOUND[name]
+    final, report = relax(crystal, EMT())
+    assert final is crystal
+    assert not report.converged
+    assert report.reason.startswith("failed: spglib finds no symmetry to keep (")
+    assert "relax with keep_symmetry = false" in report.reason
+    (pooled,) = relax_many([crystal], EMT)  # as screen and design do
+    assert pooled.report.reason == report.reason
+
+
+def test_without_a_symmetry_to_keep_nearly_overlapping_atoms_relax() -> None:
+    _, report = relax(NO_SYMMETRY_FOUND["nearly"], EMT(), RelaxConfig(keep_symmetry=False, max_steps=3))
+    assert report.steps == 3
+
+
+def test_what_no_symmetry_is_found_of_does_not_depend_on_what_was_relaxed_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ASE sets how spglib tells a failure for the rest of the process, once it has fixed a symmetry."""
+    crystal = NO_SYMMETRY_FOUND["nearly"]
+    for told in ("true", "false"):
+        monkeypatch.setenv("SPGLIB_OLD_ERROR_HANDLING", told)
+        assert primitive_cell(crystal) == crystal
+        assert smallest_supercell(crystal, 4.0, 50, 0.01).shape == (3, 3)
+        assert len(Disorder.of(crystal).rotations) == 1

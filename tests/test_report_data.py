@@ -13,10 +13,10 @@ import pytest
 from pymatgen.core import Composition, Lattice, Molecule, Structure
 from report_folders import CONFIGURATION, POTENTIAL, candidate, crystal, design_folder, screen_folder, with_report
 
+from matgen.chemistry.corrections import MP2020
 from matgen.first_principles import gpaw
 from matgen.first_principles.calculations import result_record
 from matgen.first_principles.gpaw import FirstPrinciples
-from matgen.hull.corrections import MP2020
 from matgen.hull.hull import CORRECTIONS, ReferenceHull
 from matgen.novelty.crystals import KnownIndex
 from matgen.report.attached import MOST_NUMBERS, attached

@@ -19,13 +19,12 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 from matgen.batch.graphs import take_rows
-from matgen.datasets.crystals import CrystalTable, joined_tables
+from matgen.datasets.crystals import LABEL, CrystalTable, joined_tables
 from matgen.runtime.output import replace_file, replacing
 from matgen.templates.batch import Geometry, TemplateBatch
 
 MANIFEST = "table.json"
 SUFFIX = ".safetensors"
-LABEL = "label_"
 FORMAT = "matgen crystals 1"
 ROWS_OF_A_SHARD = 32_768
 

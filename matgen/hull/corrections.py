@@ -15,10 +15,8 @@ from typing import Any
 
 from pymatgen.core.structure import Structure
 
+from matgen.chemistry.corrections import MP2020
 from matgen.errors import UserError
-
-MP2020 = "MP2020"
-"""Name of the corrections in the header of a reference."""
 
 WITH_U = {"Co": 3.32, "Cr": 3.7, "Fe": 5.3, "Mn": 3.9, "Mo": 4.38, "Ni": 6.2, "V": 3.25, "W": 6.2}
 """Hubbard U of the Materials Project, eV, in compounds of which oxygen or fluorine is the most electronegative."""

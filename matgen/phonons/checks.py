@@ -15,10 +15,11 @@ from matgen.phonons.asked import ELASTICITY, PHONONS, UNITS
 from matgen.phonons.calculation import PhononError, of_relaxed, relaxed_tightly, unassessed
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.elasticity import of_relaxed as tensor_of_relaxed
-from matgen.structures.candidate import Candidate, Relaxation, Verdict
+from matgen.structures.candidate import Candidate, Prediction, Relaxation, Verdict
+from matgen.structures.candidate_table import BULK, SHEAR
 
-Found = tuple[Verdict, dict[str, str]]
-"""Verdict, and texts of files by folder and suffix."""
+Found = tuple[Verdict, dict[str, str], dict[str, Prediction]]
+"""Verdict, texts of files by folder and suffix, and values that are calculated."""
 
 
 def with_lattice_checks(
@@ -29,7 +30,7 @@ def with_lattice_checks(
     *,
     keep_cell: bool = False,
 ) -> Candidate:
-    """Add the verdicts that are asked for, and the files that hold what they follow from.
+    """Add the verdicts that are asked for, the moduli, and the files that hold what they follow from.
 
     The crystal is relaxed tightly before. What cannot be calculated fails with the reason.
 
@@ -63,15 +64,17 @@ def _guarded(name: str, make: Callable[[], Found]) -> Found:
         with _gradients():
             return make()
     except PhononError as error:
-        return unassessed(str(error), name, UNITS[name]), {}
+        return unassessed(str(error), name, UNITS[name]), {}, {}
 
 
 def _phonons(found: Any) -> Found:
-    return found.verdict, {f"{PHONONS}/json": _json(found.record), f"{PHONONS}/yaml": found.yaml}
+    return found.verdict, {f"{PHONONS}/json": _json(found.record), f"{PHONONS}/yaml": found.yaml}, {}
 
 
 def _elasticity(found: Any) -> Found:
-    return found.verdict, {f"{ELASTICITY}/json": _json(found.record)}
+    moduli = {BULK: found.bulk, SHEAR: found.shear} if found.born_stable else {}
+    calculated = {name: Prediction(value, 0.0, UNITS[ELASTICITY]) for name, value in moduli.items()}
+    return found.verdict, {f"{ELASTICITY}/json": _json(found.record)}, calculated
 
 
 def _json(record: dict[str, Any]) -> str:
@@ -79,9 +82,15 @@ def _json(record: dict[str, Any]) -> str:
 
 
 def _with(candidate: Candidate, several: list[Found]) -> Candidate:
-    verdicts = {verdict.name: verdict for verdict, _ in several}
-    files = {of: text for _, own in several for of, text in own.items()}
-    return replace(candidate, verdicts={**candidate.verdicts, **verdicts}, files={**candidate.files, **files})
+    verdicts = {verdict.name: verdict for verdict, *_ in several}
+    files = {of: text for _, own, _ in several for of, text in own.items()}
+    calculated = {name: value for *_, own in several for name, value in own.items()}
+    return replace(
+        candidate,
+        verdicts={**candidate.verdicts, **verdicts},
+        files={**candidate.files, **files},
+        properties={**candidate.properties, **calculated},
+    )
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import numpy as np
 import spglib
 from pymatgen.core.structure import Structure
 
+from matgen.structures.spglib_failures import searched
+
 SHORTER = 0.25
 """Å by which the wanted length is lowered until a supercell fits the limit of atoms."""
 
@@ -74,7 +76,7 @@ def _compact(rows: np.ndarray, crystal: Structure) -> np.ndarray:
 def _rotations(crystal: Structure, symprec: float) -> np.ndarray:
     """Of the point group, on columns of fractional coordinates (n, 3, 3)."""
     cell: Any = (crystal.lattice.matrix, crystal.frac_coords, crystal.atomic_numbers)
-    found = spglib.get_symmetry(cell, symprec=symprec)
+    found = searched(spglib.get_symmetry, cell, symprec=symprec)
     return np.eye(3, dtype=int)[None] if found is None else np.unique(found["rotations"], axis=0)
 
 

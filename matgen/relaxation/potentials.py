@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
-IN_THE_WHEEL = "in the wheel"
+from matgen.chemistry.corrections import MP2020
 
-MP2020 = "MP2020"
-"""Corrections of the Materials Project of 2020 (A. Wang et al., Sci. Rep. 11, 15496, 2021)."""
+IN_THE_WHEEL = "in the wheel"
 
 
 @dataclass(frozen=True)

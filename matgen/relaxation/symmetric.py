@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,6 +22,7 @@ from matgen.relaxation.config import RelaxConfig
 from matgen.relaxation.enthalpy import EnthalpyCalculator
 from matgen.relaxation.outcome import CONVERGED, OUT_OF_STEPS, RELAXATION_ERRORS, Progress, exploded, failed
 from matgen.structures.candidate import Relaxation
+from matgen.structures.spglib_failures import SPGLIB_ERRORS
 
 # Measured on 48 crystals of the MP-20 test set with up to 12 atoms, strained and displaced within their symmetry:
 # 368 steps, against 1,319 of FIRE and 431 of BFGS with a uniform Hessian of 20 eV/Å². The gain comes from a guess of
@@ -31,12 +32,18 @@ BULK_MODULUS = 80 * GPa
 ATOM_STIFFNESS = 20.0
 MAX_STEP = 0.12
 
+UNDETERMINED: tuple[type[Exception], ...] = (SymmetryUndeterminedError, *SPGLIB_ERRORS)
+NO_SYMMETRY = (
+    "spglib finds no symmetry to keep ({}), as where atoms overlap or the cell is flat; move the atoms apart, or relax "
+    "with keep_symmetry = false"
+)
+
 
 def primitive(structure: Structure, symprec: float) -> Structure:
     """The standard primitive cell, symmetrised; the structure itself where no symmetry is found."""
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec).find_primitive()
-    except SymmetryUndeterminedError:
+    except UNDETERMINED:
         return structure
     return structure if found is None else found
 
@@ -48,10 +55,12 @@ def relax(
     *,
     as_given: bool = False,
     fixed_cell: bool = False,
+    watch: Callable[[Structure, float], None] = lambda _, __: None,
 ) -> tuple[Structure, Relaxation]:
     """Relax atoms and cell together, in the primitive cell.
 
-    Errors that the structure causes are reported, never raised: a failed relaxation returns the initial structure.
+    Errors that the structure causes are reported, never raised: a failed relaxation returns the initial structure. One
+    of them is that no symmetry is found to keep, as where atoms overlap.
 
     Args:
         structure: initial structure.
@@ -59,6 +68,8 @@ def relax(
         config: thresholds; the defaults if left out.
         as_given: relax the cell that is given, not its primitive one.
         fixed_cell: relax the atoms alone.
+        watch: is called with each geometry, the initial one first, and its energy in eV/atom; at a pressure, its
+            enthalpy.
 
     Returns:
         The final cell, and the report.
@@ -70,14 +81,22 @@ def relax(
         try:
             with _quiet():
                 cell = structure if as_given else primitive(structure, config.symprec)
-                return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell)
+                return _relaxed(cell, calculator, config, started, fixed_cell=fixed_cell, watch=watch)
+        except SPGLIB_ERRORS as error:
+            failure = NO_SYMMETRY.format(" ".join(str(error).split()) or "nothing found")
         except RELAXATION_ERRORS as error:
             failure = f"{type(error).__name__}: {error}"
     return structure, failed(failure, potential_name(calculator), time.perf_counter() - started)
 
 
 def _relaxed(
-    initial: Structure, calculator: Calculator, config: RelaxConfig, started: float, *, fixed_cell: bool
+    initial: Structure,
+    calculator: Calculator,
+    config: RelaxConfig,
+    started: float,
+    *,
+    fixed_cell: bool,
+    watch: Callable[[Structure, float], None],
 ) -> tuple[Structure, Relaxation]:
     atoms = Atoms(
         list(initial.atomic_numbers), initial.cart_coords, cell=initial.lattice.matrix, pbc=True, calculator=calculator
@@ -87,7 +106,7 @@ def _relaxed(
     if config.keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=config.symprec))
     energy_before = _energy(atoms) - _work(atoms, config)
-    reason, steps = _minimise(atoms, config, fixed_cell=fixed_cell)
+    reason, steps = _minimise(atoms, config, fixed_cell=fixed_cell, watch=watch)
     report = Relaxation(
         converged=reason == CONVERGED,
         reason=reason,
@@ -101,7 +120,11 @@ def _relaxed(
         pressure=config.pressure,
         work=_work(atoms, config),
     )
-    return Structure(Lattice(atoms.cell.array), list(atoms.numbers), atoms.get_scaled_positions()), report
+    return _structure(atoms), report
+
+
+def _structure(atoms: Atoms) -> Structure:
+    return Structure(Lattice(atoms.cell.array), list(atoms.numbers), atoms.get_scaled_positions())
 
 
 def _energy(atoms: Atoms) -> float:
@@ -114,12 +137,15 @@ def _work(atoms: Atoms, config: RelaxConfig) -> float:
     return config.pressure * GPa * float(atoms.get_volume()) / len(atoms)
 
 
-def _minimise(atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool) -> tuple[str, int]:
+def _minimise(
+    atoms: Atoms, config: RelaxConfig, *, fixed_cell: bool, watch: Callable[[Structure, float], None]
+) -> tuple[str, int]:
     """Minimise the energy, or the enthalpy; return why it ended, and the number of steps."""
     optimizer = _optimizer(atoms, config, fixed_cell=fixed_cell)
     volume, progress = atoms.get_volume(), Progress(config)
     for done in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
         energy, volume_ratio = _energy(atoms), atoms.get_volume() / volume
+        watch(_structure(atoms), energy)
         if done:  # by forces and stress alone
             return CONVERGED if math.isfinite(energy) else exploded(volume_ratio, energy), optimizer.nsteps
         if failure := progress.failure(optimizer.nsteps, energy, volume_ratio):

@@ -5,7 +5,7 @@ Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652 (2019), by tblite.
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -59,7 +59,12 @@ class XtbConfig:
         check_least(self, 1, "max_steps")
 
 
-def relax_molecule(molecule: Molecule, config: XtbConfig | None = None) -> tuple[Molecule, Relaxation]:
+def relax_molecule(
+    molecule: Molecule,
+    config: XtbConfig | None = None,
+    *,
+    watch: Callable[[Molecule, float], None] = lambda _, __: None,
+) -> tuple[Molecule, Relaxation]:
     """Relax a molecule to a minimum of GFN2-xTB.
 
     Errors that the molecule causes are reported, never raised. A failed relaxation returns the initial molecule, one
@@ -68,6 +73,7 @@ def relax_molecule(molecule: Molecule, config: XtbConfig | None = None) -> tuple
     Args:
         molecule: initial geometry, with charge and spin multiplicity.
         config: thresholds; the defaults if left out.
+        watch: is called with each geometry, the initial one first, and its energy in eV/atom.
 
     Returns:
         The final molecule, and the report. Energies are those of tblite, eV/atom.
@@ -77,13 +83,15 @@ def relax_molecule(molecule: Molecule, config: XtbConfig | None = None) -> tuple
     failure = unfit(molecule)
     if not failure:
         try:
-            return _relaxed(molecule, config, started)
+            return _relaxed(molecule, config, started, watch)
         except RELAXATION_ERRORS as error:
             failure = f"{type(error).__name__}: {error}"
     return molecule, failed(failure, POTENTIAL, time.perf_counter() - started)
 
 
-def _relaxed(initial: Molecule, config: XtbConfig, started: float) -> tuple[Molecule, Relaxation]:
+def _relaxed(
+    initial: Molecule, config: XtbConfig, started: float, watch: Callable[[Molecule, float], None]
+) -> tuple[Molecule, Relaxation]:
     atoms = Atoms(list(initial.atomic_numbers), initial.cart_coords)
     atoms.calc = TBLite(
         method=METHOD, charge=float(initial.charge), multiplicity=int(initial.spin_multiplicity), verbosity=0
@@ -94,6 +102,7 @@ def _relaxed(initial: Molecule, config: XtbConfig, started: float) -> tuple[Mole
     lowest, positions, force = math.inf, initial.cart_coords, math.inf
     for done in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
         energy = float(atoms.get_potential_energy())
+        watch(_moved(initial, atoms.positions), energy / len(atoms))
         if done or energy < lowest:
             lowest, positions = energy, atoms.positions.copy()
             force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())

@@ -1,6 +1,7 @@
 """Words for what candidates are recorded with: labels of properties and checks, and what each energy term means."""
 
 from matgen.generation.predictors import EVALUATOR
+from matgen.structures.candidate_table import BULK, SHEAR
 from matgen.targets.learned import known_properties
 from matgen.targets.properties import Property
 
@@ -17,13 +18,15 @@ LABELS = {
     "hhi_production": "Concentration of production (HHI)",
     "hhi_reserve": "Concentration of reserves (HHI)",
     "host_formation_energy": "Energy against the host",
+    BULK: "Bulk modulus by the potential",
+    SHEAR: "Shear modulus by the potential",
     "chgnet": "CHGNet",
     "ewald": "Electrostatics",
     "template_prior": "Prior",
 }
 """Labels of properties that their names do not give."""
 
-CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap")
+CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap", BULK, SHEAR)
 """Calculated values, which no network predicts; they have a column wherever there are any."""
 
 CHECKS = {

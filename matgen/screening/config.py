@@ -23,6 +23,7 @@ from matgen.structures.candidate import KindName
 from matgen.structures.run_report import RunInfo
 from matgen.targets.properties import Property
 from matgen.targets.target import Target, parse_targets
+from matgen.weights import property_files
 from matgen.weights.files import weights_file, weights_hash
 from matgen.weights.property_format import PropertyFile
 from matgen.weights.property_sets import files_in_use, hashes_of, named_files, predicted_by, targets_by_files
@@ -30,7 +31,7 @@ from matgen.weights.shipped import check_weights, folder_of
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-SHIPPED, NONE = "shipped", "none"
+SHIPPED, NONE = property_files.SHIPPED, "none"
 """Words in place of a file: the one that comes with the package, or no such check."""
 
 MODELS: dict[KindName, tuple[str, ...]] = {

@@ -33,6 +33,7 @@ from matgen.screening.screener import skipped
 from matgen.screening.second_opinion import SecondOpinion
 from matgen.structures.candidate import Candidate, Material, Verdict, as_crystal
 from matgen.structures.conversion import described
+from matgen.structures.spglib_failures import searched
 from matgen.structures.symmetry import NO_SYMMETRY, TIGHT, space_group, within
 from matgen.templates.crystal import CrystalTemplate
 from matgen.templates.crystal_rules import MAX_ATOMS
@@ -208,7 +209,7 @@ def primitive_cell(structure: Structure) -> Structure:
     if math.gcd(*Counter(structure.atomic_numbers).values()) == 1:  # the count of each element is a multiple
         return structure
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SAME_ATOM)
+    found = searched(spglib.standardize_cell, cell, to_primitive=True, no_idealize=True, symprec=SAME_ATOM)
     if found is None or len(found[2]) >= len(structure):
         return structure
     lattice, coords, numbers = found

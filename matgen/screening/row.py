@@ -8,7 +8,14 @@ from typing import Any
 from matgen.checks.molecules import n_heavy
 from matgen.generation.predictors import EVALUATOR
 from matgen.structures.candidate import Candidate, KindName, SpaceGroup, Verdict
-from matgen.structures.candidate_table import computed_columns, prediction_columns
+from matgen.structures.candidate_table import (
+    BULK,
+    OF_LATTICE,
+    SHEAR,
+    computed_columns,
+    prediction_columns,
+    verdict_value,
+)
 from matgen.structures.record import Record, formula, from_record, to_record
 from matgen.structures.symmetry import TOLERANCES
 from matgen.targets.properties import BY_NETWORK, COMPUTED_OF
@@ -174,7 +181,8 @@ def cells(row: Row, kind: KindName = "crystal", more: Sequence[str] = ()) -> dic
         "geometry": row.geometry or None,
         **(_enthalpy(candidate) if kind == "crystal" else {}),
         "relaxation_steps": candidate and candidate.relaxation and candidate.relaxation.steps,
-        **{column: _value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
+        **{column: verdict_value(verdicts.get(check)) for column, check in _STABILITY[kind].items()},
+        **(_moduli(candidate) if kind == "crystal" else {}),
     }
     targets = [f"target_{prefix}{name}" for name in BY_NETWORK[kind] for prefix in ("", EVALUATOR)]
     targets += [f"target_{name}" for name in (*COMPUTED_OF[kind], *more)]
@@ -187,12 +195,17 @@ _STABILITY: dict[KindName, dict[str, str]] = {
     "crystal": {
         "e_above_hull": "hull",
         "second_e_above_hull": "second_opinion",
-        "lowest_phonon": "phonons",
-        "least_stiffness": "elasticity",
+        **OF_LATTICE,
     },
     "molecule": {"strain": "strain"},
 }
 """Columns on the stability of the structure, and the checks whose values they contain."""
+
+
+def _moduli(candidate: Candidate | None) -> dict[str, float | None]:
+    """Return bulk and shear modulus of the elastic tensor, GPa."""
+    known = candidate.properties if candidate else {}
+    return {name: _finite(known[name].value) if name in known else None for name in (BULK, SHEAR)}
 
 
 def _enthalpy(candidate: Candidate | None) -> dict[str, float | None]:
@@ -212,9 +225,9 @@ def _crystal_cells(row: Row, candidate: Candidate | None) -> dict[str, Any]:
         "space_group": group and group.number,
         "space_group_symbol": group and group.symbol,
         "tight_space_group": row.tight_space_group and row.tight_space_group.number,
-        "g_per_cm3": _value(row.verdicts.get("density")),
-        "closest_contact": _value(row.verdicts.get("min_distance")),
-        "net_charge": _value(row.verdicts.get("charge_balance")),
+        "g_per_cm3": verdict_value(row.verdicts.get("density")),
+        "closest_contact": verdict_value(row.verdicts.get("min_distance")),
+        "net_charge": verdict_value(row.verdicts.get("charge_balance")),
     }
 
 
@@ -238,10 +251,6 @@ _IDENTITY: dict[KindName, Callable[[Row, Candidate | None], dict[str, Any]]] = {
 def _outcome(verdict: Verdict | None) -> bool | None:
     """Return whether a check passed; None if it was not made, or if the file gives nothing to compare with."""
     return None if verdict is None or (verdict.name, verdict.passed, verdict.value) == NOTHING_SAID else verdict.passed
-
-
-def _value(verdict: Verdict | None) -> float | None:
-    return None if verdict is None else _finite(verdict.value)
 
 
 def _finite(value: float) -> float | None:

@@ -2,44 +2,34 @@
 
 from collections.abc import Sequence
 
-from pymatgen.core.structure import Structure
-
+from matgen.generation.relaxation_settings import RelaxationConfig
 from matgen.generation.trajectory import Frame
-from matgen.relaxation.chgnet_surface import CHGNetSurface
-from matgen.relaxation.config import RelaxConfig
+from matgen.relaxation.calculators import calculator_maker
 from matgen.relaxation.path import relaxation_path
-from matgen.relaxation.pool import surface_on
-from matgen.structures.candidate import Candidate, as_crystal
+from matgen.structures.candidate import Candidate
 from matgen.structures.trajectory_files import frame_text, thinned
 
 MOST_SAMPLED, MOST_RELAXED = 32, 24
 """Frames of the sampler and of the relaxation; of more, evenly spaced ones."""
 
 
-def relaxation_frames(candidate: Candidate, device: str, config: RelaxConfig) -> list[Frame]:
-    """Return the steps of the relaxation of a candidate by CHGNet, which is repeated for it, and its final geometry.
-
-    Of molecules, and by another potential, the final geometry alone: the steps of these relaxations are not known.
+def relaxation_frames(candidate: Candidate, settings: RelaxationConfig, device: str) -> list[Frame]:
+    """Return the steps of the relaxation of a candidate, which is repeated for it, and its final geometry.
 
     Args:
         candidate: relaxed or not.
+        settings: by what and how it was.
         device: of CHGNet.
-        config: thresholds.
     """
     report = candidate.relaxation
     if report is None:
         return []
-    last = Frame("relaxation", "relaxed", candidate.structure, report.enthalpy, "eV/atom")
-    if candidate.kind == "molecule" or report.potential != surface_on(device).name:
-        return [last]
-    return [*_path(as_crystal(candidate.unrelaxed), surface_on(device), config), last]
-
-
-def _path(structure: Structure, surface: CHGNetSurface, config: RelaxConfig) -> list[Frame]:
-    steps = relaxation_path(structure, surface, config)
+    steps = relaxation_path(candidate.unrelaxed, calculator_maker(settings.calculator), settings.settings, device)
+    last = (candidate.structure, report.enthalpy)
+    labels = [*(f"relaxation step {number}" for number in range(len(steps))), "relaxed"]
     return [
-        Frame("relaxation", f"relaxation step {number}", found, energy, "eV/atom")
-        for number, (found, energy) in enumerate(steps)
+        Frame("relaxation", label, material, energy, "eV/atom")
+        for label, (material, energy) in zip(labels, [*steps, last], strict=True)
     ]
 
 

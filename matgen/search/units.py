@@ -166,7 +166,7 @@ class UnitMaker:
         sampled = self._frames.get(candidate.name)
         if not sampled:
             return candidate
-        relaxed = relaxation_frames(candidate, self.request.resources.device, self.request.relaxation.settings)
+        relaxed = relaxation_frames(candidate, self.request.relaxation, self.request.resources.device)
         return replace(candidate, files={**candidate.files, TRAJECTORY: trajectory_text(sampled, relaxed)})
 
 

@@ -9,14 +9,20 @@ from typing import Any
 import ase.io
 from pymatgen.core.structure import Structure
 
-from matgen.structures.candidate import Candidate, KindName, Prediction
+from matgen.structures.candidate import Candidate, KindName, Prediction, Verdict
 from matgen.structures.kind_formats import KIND_FORMATS
 from matgen.structures.record import formula
 from matgen.targets.computed import computed_values
 from matgen.targets.properties import COMPUTED_OF, COMPUTED_PROPERTIES
 
-CALCULATED = frozenset({"gpaw_gap", "host_formation_energy"})
+BULK, SHEAR = "elastic_bulk_GPa", "elastic_shear_GPa"
+"""Moduli of the elastic tensor by a potential, beside `bulk_modulus` and `shear_modulus`, which networks predict."""
+
+CALCULATED = frozenset({"gpaw_gap", "host_formation_energy", BULK, SHEAR})
 """Properties that are calculated: a value, without the spread of a prediction."""
+
+OF_LATTICE = {"lowest_phonon_THz": "phonons", "least_stiffness_GPa": "elasticity"}
+"""Columns that hold the value of a check."""
 
 
 def candidate_row(candidate: Candidate) -> dict[str, Any]:
@@ -41,7 +47,13 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
         if candidate.relaxation.pressure:
             row |= {"pressure": candidate.relaxation.pressure, "enthalpy": candidate.relaxation.enthalpy}
+    row |= {name: verdict_value(candidate.verdicts[of]) for name, of in OF_LATTICE.items() if of in candidate.verdicts}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
+
+
+def verdict_value(verdict: Verdict | None) -> float | None:
+    """Return the value of a verdict; None where there is none."""
+    return verdict.value if verdict is not None and math.isfinite(verdict.value) else None
 
 
 def computed_columns(kind: KindName, candidate: Candidate | None) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ from pymatgen.core.structure import Structure
 
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.cif_elements import hydrogen
+from matgen.structures.spglib_failures import searched
 from matgen.structures.superlattices import Superlattice, places, points
 
 TOLERANCE = 0.02
@@ -68,7 +69,7 @@ class Disorder:
         kinds = list(dict.fromkeys(map(_key, occupants)))
         amounts_of = {_key(one): one for one in occupants}
         cell: Any = (structure.lattice.matrix, structure.frac_coords, [kinds.index(_key(one)) + 1 for one in occupants])
-        primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SAME_SITE)
+        primitive = searched(spglib.standardize_cell, cell, to_primitive=True, no_idealize=True, symprec=SAME_SITE)
         if primitive is not None and len(primitive[2]) < len(structure):
             cell = primitive
         lattice, coords, types = (np.array(one) for one in cell)
@@ -153,7 +154,7 @@ def _rounded(amounts: dict[str, float], size: int) -> dict[str, int]:
 def _operations(lattice: Numbers, coords: Numbers, types: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Return rotations, images of sites and shifts; the identity alone where no symmetry is found."""
     identity = np.eye(3, dtype=int)[None], np.arange(len(coords))[None], np.zeros((1, len(coords), 3), dtype=int)
-    found = spglib.get_symmetry((lattice, coords, types), symprec=SAME_SITE)  # type: ignore[arg-type]
+    found = searched(spglib.get_symmetry, (lattice, coords, types), symprec=SAME_SITE)
     if found is None:
         return identity
     kept = []

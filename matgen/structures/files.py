@@ -40,8 +40,8 @@ from matgen.structures.reading import read_piece
 from matgen.structures.size_limits import check_size, largest, limited, most_on_disk
 
 FORMATS_TEXT = (
-    "CIF, POSCAR, (ext)xyz, JSON, JSON lines, CSV, XSF, RES, GEN, geometry.in, PDB, traj, SDF, MOL, MOL2, SMILES, "
-    "InChI, a zip, a tar or a folder of these"
+    "CIF, POSCAR, (ext)xyz, JSON, JSON lines, CSV, XSF, RES, GEN, geometry.in, PDB, traj, db, SDF, MOL, MOL2, "
+    "SMILES, InChI, a zip, a tar or a folder of these"
 )
 """Formats in words, for messages."""
 

@@ -15,7 +15,7 @@ from matgen.structures.json_keys import CELL, HOLDERS, MOLECULE, ROW, SITES, is_
 
 Format = Literal[
     "cif", "poscar", "extxyz", "sdf", "smi", "json", "jsonl", "csv",
-    "xsf", "res", "gen", "aims", "pdb", "traj", "mol2", "inchi", "ordering",
+    "xsf", "res", "gen", "aims", "pdb", "traj", "db", "mol2", "inchi", "ordering",
 ]  # fmt: skip
 """Formats of files, and `ordering`: a supercell that was made of a partially occupied crystal."""
 
@@ -44,6 +44,7 @@ SUFFIXES: dict[str, Format] = {
     ".pdb": "pdb",
     ".ent": "pdb",
     ".traj": "traj",
+    ".db": "db",
     ".mol2": "mol2",
     ".inchi": "inchi",
 }

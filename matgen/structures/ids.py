@@ -28,15 +28,17 @@ def id_among(values: Mapping[str, Any]) -> str:
 def id_of(piece: Piece) -> str:
     """Return the identifier that a piece of a file carries for its structure; empty if there is none.
 
-    That of a table is read with its row; a JSON object has one among its keys or in its `data`, an extxyz frame in its
-    comment, a record of an SDF in its first line, so has a MOL2, a line of SMILES behind the SMILES.
+    That of a table is read with its row; a JSON object has one among its keys or in its `data`, a row of a database of
+    ASE rather in its `key_value_pairs`, an extxyz frame in its comment, a record of an SDF in its first line, so has a
+    MOL2, a line of SMILES behind the SMILES.
     """
     if piece.id:
         return piece.id
     content: Any = piece.content
     if piece.form in {"json", "jsonl"} and isinstance(content, dict):
-        held = content.get("data")
-        return id_among(content) or (id_among(held) if isinstance(held, dict) else "")
+        held = [content[key] for key in ("key_value_pairs", "data") if isinstance(content.get(key), dict)]
+        of_ase = "key_value_pairs" in content  # whose own identifier is random
+        return next(filter(None, map(id_among, [*held, content] if of_ase else [content, *held])), "")
     reader = _IN_TEXT.get(piece.form or "")
     return reader(content) if reader and isinstance(content, str) else ""
 

@@ -10,6 +10,8 @@ import numpy as np
 import spglib
 from pymatgen.core.operations import SymmOp
 
+from matgen.structures.spglib_failures import searched
+
 Numbers = np.ndarray
 """An array of numbers."""
 
@@ -64,7 +66,7 @@ class Operations:
             return 1
         if not self.is_group:
             return 0
-        found = spglib.get_spacegroup_type_from_symmetry(self.rotations, self.translations)
+        found = searched(spglib.get_spacegroup_type_from_symmetry, self.rotations, self.translations)
         return 0 if found is None else int(found.number)
 
     def fit(self, lattice: Numbers) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import IO
 
+from matgen.structures import ase_rows
 from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.cif_block import HAS_CELL
 from matgen.structures.csv_pieces import rows, text_of
@@ -39,8 +40,8 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         if first:
             yield _error("the file is empty")
         return
-    if form == "traj":
-        yield from frames(stream.read())
+    if form in _BYTES:
+        yield from _BYTES[form](stream.read())
         return
     text = _decoded(stream.read())
     if not text.strip("\0 \t\r\n"):
@@ -55,6 +56,9 @@ def pieces(form: Format, stream: IO[bytes]) -> Iterator[Piece]:
         several = list(_WHOLE[form](text)) if form in _WHOLE else [text]
         yield from (Piece(f"#{i}" if len(several) > 1 else "", form, part) for i, part in enumerate(several))
 
+
+_BYTES: dict[Format, Callable[[bytes], Iterator[Piece]]] = {"traj": frames, "db": ase_rows.rows}
+"""Return the pieces of a file that is no text."""
 
 _WHOLE: dict[Format, Callable[[str], Iterator[str]]] = {"poscar": parts, "pdb": models}
 """Return the texts of the structures of a file."""

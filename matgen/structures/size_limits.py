@@ -33,7 +33,7 @@ SMALL = 16 * MB
 MOST_MEMBERS = 200_000
 """Most files in one archive."""
 
-WHOLE: frozenset[Format] = frozenset({"cif", "poscar", "json", "xsf", "res", "gen", "aims", "pdb", "traj"})
+WHOLE: frozenset[Format] = frozenset({"cif", "poscar", "json", "xsf", "res", "gen", "aims", "pdb", "traj", "db"})
 """Formats that are read whole."""
 
 

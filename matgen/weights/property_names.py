@@ -12,14 +12,14 @@ RESERVED = frozenset(
         r"\w+",
         "allow_known avoid avoid_hazard between between_alpha budget calculator charge charge_balance "
         "chemical_distance chgnet closed_shell closest_contact composition confidence coordination density_energy "
-        "device e_above_hull elasticity electrostatic elements energies enthalpy ev_per_atom ewald_weight "
-        "example_distance exclude executor failed family fast files formula formula_units fragment g_per_cm3 "
-        "geometry gpaw_gap graph graph_prior host host_formation_energy id inchikey include index insert keep "
-        "kind least_stiffness like like_weight likeness lowest_phonon max_atoms max_ehull n n_atoms "
-        "n_atoms_primitive n_heavy name nearest_example net_charge nonbonded novelty out over_generation passed "
-        "path phonons potential potential_weight prefer preferences pressure processes rank ranking reason record "
-        "relax relaxation relaxation_steps remarks replace report repulsion resources rounds rules sampler search "
-        "second_e_above_hull second_opinion seed selection smarts smiles space_group space_group_symbol "
+        "device e_above_hull elastic_bulk_gpa elastic_shear_gpa elasticity electrostatic elements energies enthalpy "
+        "ev_per_atom ewald_weight example_distance exclude executor failed family fast files formula formula_units "
+        "fragment g_per_cm3 geometry gpaw_gap graph graph_prior host host_formation_energy id inchikey include index "
+        "insert keep kind least_stiffness_gpa like like_weight likeness lowest_phonon_thz max_atoms max_ehull n "
+        "n_atoms n_atoms_primitive n_heavy name nearest_example net_charge nonbonded novelty out over_generation "
+        "passed path phonons potential potential_weight prefer preferences pressure processes rank ranking reason "
+        "record relax relaxation relaxation_steps remarks replace report repulsion resources rounds rules sampler "
+        "search second_e_above_hull second_opinion seed selection smarts smiles space_group space_group_symbol "
         "space_groups stages start stereo strain supercell symmetry targets template template_prior threads "
         "tight_space_group vacancy variety verification verify verify_minutes weights with_files xtb_gap",
     )

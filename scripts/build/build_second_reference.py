@@ -31,8 +31,9 @@ from build_reference import tables as labelled
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from matgen.chemistry.corrections import MP2020
 from matgen.datasets.named import row_structure
-from matgen.hull.corrections import MP2020, correction
+from matgen.hull.corrections import correction
 from matgen.hull.hull import CORRECTIONS, INCOMPLETE, MARGIN, near_hull
 from matgen.hull.reference import Reference, elements_of
 from matgen.relaxation.calculators import calculator_maker, kept_calculator, potential_name
