@@ -242,8 +242,8 @@ def constants_of(path: Path) -> Iterator[tuple[str, str]]:
                     pairs = [(name, value)]
             for one in pairs:
                 match one:
-                    case ast.Name(id=name), ast.Constant(value=str(text)) if name.isupper() and name[0] != "_":
-                        yield name, text
+                    case ast.Name(id=own), ast.Constant(value=str(text)) if own.isupper() and own[0] != "_":
+                        yield own, text
 
 
 def test_a_word_that_files_or_users_hold_is_a_constant_of_one_module() -> None:
