@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from ase.calculators.calculator import Calculator
+from pymatgen.core import Lattice, Structure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"))
 
@@ -18,6 +20,7 @@ from evaluate_prior import read_formula, reduced
 from evaluate_round_trip import cause
 from matgen.chemistry.elements import ATOMIC_NUMBERS
 from reports.design import baseline, shares
+from shared.designs import kept_results
 from shared.measurement import Measurement, Task, read_lines
 from shared.options import parser
 from shared.page import fill_page, filled, page_with
@@ -179,6 +182,28 @@ def test_shares_of_a_design_are_of_what_was_requested() -> None:
 )
 def test_failures_are_counted_by_cause(before: int, after: int, supercell: bool, fine: bool, word: str) -> None:  # noqa: FBT001
     assert word in cause(before, after, supercell=supercell, fine=fine)
+
+
+def test_what_was_calculated_is_kept_and_not_calculated_again(tmp_path: Path) -> None:
+    """An interrupt loses one crystal at most, and the order is that of what is wanted."""
+    path, calculated = tmp_path / "deep" / "found.jsonl", list[str]()
+    salts = [Structure(Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for a in (3.4, 3.5, 3.6)]
+    wanted = [({"folder": "known", "name": f"{salt.volume:.1f}"}, salt) for salt in salts]
+
+    def energy(crystal: Structure, calculator: Calculator) -> dict[str, float]:
+        calculated.append(f"{crystal.volume:.1f}")
+        return {"energy": float(calculator.get_potential_energy(crystal.to_ase_atoms()))}
+
+    first = kept_results(path, wanted[1:2], energy)
+    path.write_text(path.read_text(encoding="utf-8") + '{"folder": "known", "na', encoding="utf-8")  # interrupted
+    assert kept_results(path, wanted, energy, calculate=False) == first
+    found = kept_results(path, wanted, energy)
+    assert calculated == [wanted[i][0]["name"] for i in (1, 0, 2)]
+    assert [line["name"] for line in found] == [line["name"] for line, _ in wanted]
+    assert found[1] == first[0]
+    assert len({line["energy"] for line in found}) == 3
+    assert kept_results(path, wanted, energy) == found
+    assert len(calculated) == 3
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
