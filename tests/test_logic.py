@@ -100,5 +100,6 @@ def test_a_function_of_graphs_is_called_once_for_each_molecule() -> None:
     assert energy(BATCH).tolist() == [3, 3, 4, 1]
     assert len(calls) == 4
     assert holds("[NX3]")(BATCH).tolist() == [SURE, 0, SURE, SURE]
-    with pytest.raises(MoleculeError, match="SMARTS"):
-        holds("[")
+    for smarts in ("[", "", "[OX2H] [NX3]", "C\nO", "\udcff"):
+        with pytest.raises(MoleculeError, match="SMARTS"):
+            holds(smarts)

@@ -132,7 +132,7 @@ def test_equal_molecules_are_equal_templates_however_they_are_written(smiles: st
     assert (template.graph.relations == template.graph.relations.T).all()
 
 
-@pytest.mark.parametrize("smiles", ["", "C.C", "xyz", "C(C)(C)(C)(C)C", "C1CC"])
+@pytest.mark.parametrize("smiles", ["", "C.C", "xyz", "C(C)(C)(C)(C)C", "C1CC", "CC O", "C\tC", "\udcff"])
 def test_what_is_no_molecule_is_refused_in_words(smiles: str) -> None:
     with pytest.raises(MoleculeError, match="expected"):
         MoleculeTemplate.of(smiles)

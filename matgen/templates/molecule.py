@@ -138,7 +138,7 @@ def parsed(smiles: str) -> Chem.Mol:
     Raises:
         MoleculeError: it is not valid, or holds several molecules.
     """
-    found = Chem.MolFromSmiles(smiles.strip()) if smiles.isascii() and smiles.strip() else None
+    found = Chem.MolFromSmiles(smiles.strip()) if _is_one_word(smiles) else None
     if found is None or not found.GetNumAtoms():
         raise MoleculeError(f"expected a SMILES such as CCO, got {smiles!r}; check brackets, rings and valences")
     if len(Chem.GetMolFrags(found)) > 1:
@@ -146,17 +146,22 @@ def parsed(smiles: str) -> Chem.Mol:
     return found
 
 
-@cache
+@lru_cache(maxsize=1000)
 def parsed_pattern(smarts: str) -> Chem.Mol:
     """Return the pattern of a SMARTS.
 
     Raises:
         MoleculeError: it is not valid.
     """
-    found = Chem.MolFromSmarts(smarts) if smarts.isascii() and smarts.strip() else None
+    found = Chem.MolFromSmarts(smarts.strip()) if _is_one_word(smarts) else None
     if found is None or not found.GetNumAtoms():
         raise MoleculeError(f"expected a SMARTS such as [OX2H] (a hydroxyl group), got {smarts!r}; check its brackets")
     return found
+
+
+def _is_one_word(text: str) -> bool:
+    """Whether a text has the letters of one SMILES or SMARTS; what follows a space RDKit takes for a name."""
+    return isinstance(text, str) and text.isascii() and len(text.split()) == 1
 
 
 @lru_cache(maxsize=20_000)
