@@ -17,6 +17,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.phonons import Phonons as AsePhonons
 from ase.spacegroup import crystal
+from phonopy.structure.atoms import PhonopyAtoms
 from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -28,7 +29,7 @@ from matgen.phonons.asked import UNITS, LatticeError, check_asked, time_text
 from matgen.phonons.checks import with_lattice_checks
 from matgen.phonons.elastic_tensor import eigenvalues
 from matgen.phonons.elasticity import Elasticity
-from matgen.phonons.frequencies import at
+from matgen.phonons.frequencies import Lowest, at, distance_from_gamma, told
 from matgen.phonons.supercell import SupercellError, shortest, smallest_supercell
 from matgen.relaxation.calculators import chgnet_calculator
 from matgen.report.columns import columns, values
@@ -138,6 +139,46 @@ def test_another_cell_another_origin_and_a_rotation_change_nothing(matrix: list[
     assert other.lowest.thz == pytest.approx(one.lowest.thz, abs=0.02)  # meshes of the turned cell lie elsewhere
 
 
+def test_a_mode_that_is_imaginary_by_interpolation_alone_is_told_and_not_counted(copper: Phonons) -> None:
+    between = Lowest(-1.0, np.array([0.1, 0.0, 0.1]), np.array([1.0]))
+    found = replace(copper, near_gamma=between)
+    assert found.uncertain
+    assert not copper.uncertain
+    assert found.verdict.passed
+    assert found.verdict.value == copper.verdict.value > 0
+    assert "imaginary mode of 1.00i THz" in found.verdict.reason
+    assert "is not counted: a larger supercell would tell" in found.verdict.reason
+    assert found.heat is None
+    assert found.record["lowest_near_gamma_thz"] == -1.0
+    further = replace(copper, lowest=between)
+    assert further.uncertain
+    assert not further.verdict.passed
+    assert not replace(further, exact=between).uncertain
+
+
+def test_an_interpolated_mode_counts_unless_it_is_nearer_to_gamma_than_the_supercell_tells() -> None:
+    """A body-centred crystal of argon shears at N, (0, 0, 1/2), which 3 × 3 × 3 cells do not repeat."""
+    config = PhononConfig(length=9.0, max_atoms=32, max_atoms_if_uncertain=32, mesh=15.0, tolerance=0.4)
+    found = phonons(bulk("Ar", "bcc", a=4.2), argon(), config)
+    assert len(found.constants.supercell) == 27
+    assert found.uncertain
+    assert not found.stable
+    assert np.abs(found.lowest.q).tolist() == [0, 0, 0.5]
+    assert found.exact.thz > -0.4 > found.lowest.thz
+    q = np.array([[0, 0, 0.5], [0, 0, 0.2], [0.9, 0, 0], [1 / 3, 0, 0], [1, 1, 0]])
+    assert told(found.constants, q).tolist() == [True, False, False, True, False]
+    edge = np.cbrt(2 * found.crystal.volume)
+    assert distance_from_gamma(found.constants, q[:1])[0] == pytest.approx(np.sqrt(0.5) / edge)
+
+
+def test_a_larger_supercell_is_taken_where_the_first_leaves_it_open() -> None:
+    small = PhononConfig(
+        length=9.0, max_atoms=32, length_if_uncertain=12.5, max_atoms_if_uncertain=70, mesh=15.0, tolerance=0.4
+    )
+    assert len(phonons(bulk("Ar", "bcc", a=4.2), argon(), small).constants.supercell) == 54
+    assert len(phonons(bulk("Ar"), argon(), small).constants.supercell) <= 32  # which is stable
+
+
 def test_a_larger_supercell_changes_little(copper: Phonons) -> None:
     larger = phonons(bulk("Cu"), EMT(), PhononConfig(length=12.6, max_atoms=125, mesh=20.0))
     assert len(larger.constants.supercell) > len(copper.constants.supercell)
@@ -189,7 +230,7 @@ def test_a_supercell_is_long_enough_and_keeps_the_point_group(name: str, structu
     matrix = smallest_supercell(primitive, 9.0, 200, 1e-3)
     assert np.linalg.det(matrix) > 0
     assert shortest(matrix.T @ primitive.lattice.matrix) >= 9.0, name
-    cell = phonopy.structure.atoms.PhonopyAtoms(
+    cell = PhonopyAtoms(
         numbers=primitive.atomic_numbers, cell=primitive.lattice.matrix, scaled_positions=primitive.frac_coords
     )
     whole = phonopy.Phonopy(cell, supercell_matrix=matrix, primitive_matrix="P")

@@ -18,7 +18,7 @@ from matgen.errors import UserError
 from matgen.phonons.asked import PHONONS
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.displacements import force_constants, phonopy
-from matgen.phonons.frequencies import SAME_LATTICE, Bands, Lowest, at, bands, commensurate, lowest, mesh
+from matgen.phonons.frequencies import SAME_LATTICE, Bands, Lowest, at, bands, commensurate, lowest, mesh, told
 from matgen.phonons.spectrum import Heat, Spectrum, heat, spectrum
 from matgen.phonons.supercell import SupercellError, shortest
 from matgen.relaxation.calculators import calculator_maker, potential_name
@@ -59,8 +59,9 @@ class Phonons:
         constants: a `phonopy.Phonopy` with forces and force constants.
         config: settings.
         gamma: frequencies at Γ (3 n_atoms,), THz.
-        lowest: lowest frequency of all wave vectors considered, without the three acoustic modes at Γ.
-        exact: the same of the wave vectors that the supercell repeats, at which nothing is interpolated.
+        lowest: lowest frequency at the wave vectors that the supercell tells of, without the three acoustic modes at Γ.
+        exact: the same of those that the supercell repeats, at which nothing is interpolated.
+        near_gamma: lowest interpolated frequency nearer to Γ than these, which depends on forces beyond the supercell.
     """
 
     crystal: Structure
@@ -70,11 +71,13 @@ class Phonons:
     gamma: np.ndarray
     lowest: Lowest
     exact: Lowest
+    near_gamma: Lowest
 
     @property
     def uncertain(self) -> bool:
         """Whether modes are imaginary by interpolation alone."""
-        return not self.stable and self.exact.thz >= -self.config.tolerance
+        least = min(self.lowest.thz, self.near_gamma.thz)
+        return least < -self.config.tolerance <= self.exact.thz
 
     @property
     def potential(self) -> str:
@@ -83,7 +86,7 @@ class Phonons:
 
     @property
     def stable(self) -> bool:
-        """Whether no mode is imaginary beyond the tolerance."""
+        """Whether no mode that the supercell tells of is imaginary beyond the tolerance."""
         return self.lowest.thz >= -self.config.tolerance
 
     @property
@@ -109,22 +112,26 @@ class Phonons:
     @cached_property
     def heat(self) -> Heat | None:
         """Free energy, entropy and heat capacity at 300 K; None if a mode is imaginary."""
-        return heat(self.constants, self.config.mesh) if self.stable else None
+        return heat(self.constants, self.config.mesh) if self.stable and not self.uncertain else None
 
     @property
     def verdict(self) -> Verdict:
         """Passed if no mode is imaginary; the value is the lowest frequency, THz."""
-        low = self.lowest
-        where = f"at q = {_fractions(low.q)}{_special(low.q, self.crystal)}"
-        found = f"lowest frequency {low.thz:.2f} THz"
+        found = f"lowest frequency {self.lowest.thz:.2f} THz"
+        if self.stable and self.uncertain:
+            found += f"; {self._imaginary(self.near_gamma)} is not counted: a larger supercell would tell"
         if not self.stable:
-            found = f"imaginary mode of {-low.thz:.2f}i THz {where}, in which {_moving(self.crystal, low.shares)}"
+            found = f"{self._imaginary(self.lowest)}, in which {_moving(self.crystal, self.lowest.shares)}"
         limit = f"tolerance {self.config.tolerance:g} THz"
         interpolated = ", interpolated" if self.uncertain else ""
         cell = ", in the given cell" if self.config.keep_cell else ""
         supercell = f"{len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
         how = f"{self.potential}{cell}{interpolated}, {supercell}"
-        return Verdict(PHONONS, self.stable, low.thz, "THz", f"{found} ({limit}; {how})")
+        return Verdict(PHONONS, self.stable, self.lowest.thz, "THz", f"{found} ({limit}; {how})")
+
+    def _imaginary(self, low: Lowest) -> str:
+        where = f"at q = {_fractions(low.q)}{_special(low.q, self.crystal)}"
+        return f"imaginary mode of {-low.thz:.2f}i THz {where}"
 
     @property
     def yaml(self) -> str:
@@ -141,6 +148,7 @@ class Phonons:
             "lowest_thz": _rounded(self.lowest.thz),
             "q": _rounded(self.lowest.q),
             "lowest_exact_thz": _rounded(self.exact.thz) if np.isfinite(self.exact.thz) else None,
+            "lowest_near_gamma_thz": _rounded(self.near_gamma.thz),
             "shares": _rounded(self.lowest.shares),
             "tolerance_thz": self.config.tolerance,
             "gamma_thz": _rounded(self.gamma),
@@ -215,10 +223,11 @@ def _in_supercell(crystal: Structure, report: Relaxation, calculator: BaseCalcul
     if at(constants, HALFWAY).max() < config.tolerance:
         raise PhononError(f"no mode is above {config.tolerance:g} THz: its atoms do not act on each other")
     q_points = commensurate(constants)
-    exact = lowest(constants, q_points)
-    others = (lowest(constants, q) for q in (bands(constants).q, mesh(constants, config.mesh)))
-    low = min(exact, *others, key=lambda one: one.thz)
-    return Phonons(crystal, report, constants, config, at(constants, q_points[:1])[0], low, exact)
+    between = np.concatenate([bands(constants).q, mesh(constants, config.mesh)])
+    far = told(constants, between)
+    exact, near = lowest(constants, q_points), lowest(constants, between[~far])
+    low = min(exact, lowest(constants, between[far]), key=lambda one: one.thz) if far.any() else exact
+    return Phonons(crystal, report, constants, config, at(constants, q_points[:1])[0], low, exact, near)
 
 
 def made(calculator: str | BaseCalculator | Callable[[], BaseCalculator]) -> BaseCalculator:

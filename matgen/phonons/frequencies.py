@@ -79,6 +79,23 @@ def commensurate(constants: Any) -> np.ndarray:
     return q[np.argsort(np.linalg.norm(q - np.round(q), axis=1), kind="stable")]
 
 
+def distance_from_gamma(constants: Any, q_points: np.ndarray) -> np.ndarray:
+    """Distance of wave vectors (n, 3) from the nearest Γ (n,), 1/Å without 2π."""
+    reciprocal = np.linalg.inv(constants.primitive.cell).T
+    around = np.array(list(np.ndindex(3, 3, 3))) - 1
+    images = (q_points - np.round(q_points))[:, None] + around
+    return np.linalg.norm(images @ reciprocal, axis=-1).min(axis=1)
+
+
+def told(constants: Any, q_points: np.ndarray) -> np.ndarray:
+    """Whether frequencies interpolated at wave vectors (n, 3) are those of the crystal (n,).
+
+    Nearer to Γ than the shortest wave vector that the supercell repeats, they depend on forces beyond the supercell.
+    """
+    repeated = distance_from_gamma(constants, commensurate(constants)[1:])
+    return distance_from_gamma(constants, q_points) >= repeated.min(initial=np.inf) - ZERO
+
+
 def mesh(constants: Any, density: float) -> np.ndarray:
     """Irreducible wave vectors (n, 3) of a mesh around Γ."""
     constants.run_mesh(density, is_gamma_center=True)

@@ -34,7 +34,7 @@ from pymatgen.core import Lattice, Structure
 from matgen.phonons.calculation import PhononError, relaxed_tightly
 from matgen.phonons.config import PhononConfig
 from matgen.phonons.displacements import displaced, force_constants
-from matgen.phonons.frequencies import at, bands, commensurate, lowest, mesh
+from matgen.phonons.frequencies import at, bands, commensurate, lowest, mesh, told
 from matgen.phonons.supercell import shortest
 from matgen.relaxation.calculators import calculator_maker
 from matgen.relaxation.symmetric import primitive
@@ -160,11 +160,12 @@ def calculated(crystal: Structure, calculator: Any, config: PhononConfig, kept: 
 def in_supercell(cell: Structure, calculator: Any, config: PhononConfig, kept: Path) -> Line:
     """Return the lowest frequencies by one supercell."""
     constants = force_constants(cell, calculator, config)
-    q = commensurate(constants)
+    q, between = commensurate(constants), np.concatenate([bands(constants).q, mesh(constants, config.mesh)])
+    far = told(constants, between)
     lows = {
         "commensurate": lowest(constants, q),
-        "path": lowest(constants, bands(constants).q),
-        "mesh": lowest(constants, mesh(constants, config.mesh)),
+        "far": lowest(constants, between[far] if far.any() else q),
+        "near": lowest(constants, between[~far]),
         "gamma": lowest(constants, q[:1]),
     }
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -184,13 +185,13 @@ def in_supercell(cell: Structure, calculator: Any, config: PhononConfig, kept: P
 
 def uncertain(line: Line, tolerance: float = PhononConfig().tolerance) -> bool:
     """Return whether modes are imaginary at interpolated wave vectors alone."""
-    return least(line, larger=False) < -tolerance <= line["lowest"]["commensurate"]
+    return min(line["lowest"].values()) < -tolerance <= line["lowest"]["commensurate"]
 
 
-def least(line: Line, *, larger: bool = True) -> float:
-    """Return the lowest frequency, THz, by the larger supercell where there is one; NaN without."""
-    last = line.get("larger", line) if larger else line
-    return min(last["lowest"].values()) if "lowest" in last else math.nan
+def least(line: Line) -> float:
+    """Return the lowest frequency that counts, THz, by the larger supercell where there is one; NaN without."""
+    last = line.get("larger", line)
+    return min(last["lowest"]["commensurate"], last["lowest"]["far"]) if "lowest" in last else math.nan
 
 
 def figures(results: dict[str, list[Line]], labels: Path, fixed: float | None, start: int) -> str:
