@@ -143,11 +143,11 @@ def _add_histogram(
         for target in targets:
             several.setdefault(target.name, []).append((name, target))
     found = []
-    for name, targets in several.items():
+    for name, ends in several.items():
         kept = [one.properties[name].value for one in candidates if name in one.properties]
         others = [_value(record, name) for record in rejects]
         words = ("predictions for assessed proposals", "for candidates")
-        one = histogram(targets, [*kept, *others], kept, words)
+        one = histogram(ends, [*kept, *others], kept, words)
         found += [one] if one is not None else []
     if found:
         data["histogram"], data["histograms"] = found[0], found

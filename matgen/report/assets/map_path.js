@@ -7,16 +7,16 @@ export function endPoints(path) {
   return (path?.ends ?? []).flatMap((end) => end.points.map(([x, y, example]) => ({ x, y, example, end: end.name })));
 }
 
-// Pixels that a name and a diamond need around their middles.
-const [LETTER, LINE, DIAMOND] = [8, 9, 7];
+// Half the pixels that a name of one line and a diamond take, with their strokes; and those of a letter.
+const [LETTER, LINE, DIAMOND] = [8, 11, { w: 8, h: 12 }];
 
 // Over the highest point of each end its name, as high as it covers no diamond and no other name, or else below the lowest.
 function placed(names, diamonds) {
   const taken = [];
   const free = (name, x, from, step) => {
     const half = (LETTER * name.length) / 2;
-    const others = [...diamonds.map((d) => ({ ...d, w: DIAMOND, h: DIAMOND })), ...taken];
-    let y = from + step * (DIAMOND + LINE);
+    const others = [...diamonds.map((d) => ({ ...d, ...DIAMOND })), ...taken];
+    let y = from + step * (DIAMOND.h + LINE);
     for (let hit; (hit = others.find((o) => Math.abs(o.x - x) < half + o.w && Math.abs(o.y - y) < LINE + o.h)); ) y = hit.y + step * (LINE + hit.h + 0.5);
     return { x, y, w: half, h: LINE };
   };
