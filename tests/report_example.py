@@ -188,11 +188,11 @@ def example(n: int = 12, pattern: str = "*.cif") -> dict[str, Any]:
         ],
         "histogram": {
             "name": "band_gap",
+            "label": "PBE band gap",
             "unit": "eV",
             "before": before,
             "after": [one["values"]["band_gap"] for one in candidates],
-            "low": LOW,
-            "high": HIGH,
+            "bands": [{"of": "", "text": "1.5 ± 0.25 eV", "low": LOW, "high": HIGH}],
         },
         "map": {
             "method": "PCA of the embeddings",
@@ -215,6 +215,7 @@ def with_path(data: dict[str, Any]) -> dict[str, Any]:
     middle = places.mean(axis=0).round(3).tolist()
     path = {
         "alpha": 0.3,
+        "candidates": len(places),
         "ends": [
             {"name": "a", "points": [[-4.0, 1.0, "one.cif"], [-2.0, 1.0, "two.cif"]], "middle": [-3.0, 1.0]},
             {"name": "b", "points": [[3.0, -1.0, "three.cif"]], "middle": [3.0, -1.0]},
@@ -226,4 +227,11 @@ def with_path(data: dict[str, Any]) -> dict[str, Any]:
         "along": {one["id"]: [round((one["map"][0] + 3) / 6, 3), 0.25] for one in data["candidates"]},
         "middle_along": [0.5, 0.1],
     }
-    return {**data, "map": {**data["map"], "path": path}}
+    bands = [{"of": "a", "text": "1 eV", "low": 0.9, "high": 1.1}, {"of": "b", "text": "at least 3 eV", "low": 3.0}]
+    return {
+        **data,
+        "targets": [],
+        "ends": [{"name": one["of"], "targets": [{**data["targets"][0], **one}]} for one in bands],
+        "histogram": {**data["histogram"], "bands": bands},
+        "map": {**data["map"], "path": path},
+    }

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from report_example import example, with_path
-from report_folders import molecule_folder
+from report_folders import design_folder, molecule_folder, with_report
 
 from matgen.hull.hull import IMPLAUSIBLE
 from matgen.report.data import report_data
@@ -448,6 +448,67 @@ def test_the_map_shows_the_way_between_two_requests(open_page: Open, data: dict[
     assert len(shares) == len(data["candidates"])
 
 
+def apart(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes do not intersect."""
+    return any(
+        one[x] + one[side] <= other[x] or other[x] + other[side] <= one[x]
+        for x, side in (("x", "width"), ("y", "height"))
+    )
+
+
+@pytest.mark.parametrize(
+    "others", [[], [[-2.95, 1.4, "four.cif"], [-2.9, 1.75, "five.cif"]], [[-2.9, 1.05, "four.cif"]]], ids=str
+)
+def test_names_of_requests_cover_no_example(open_page: Open, data: dict[str, Any], others: list[list[Any]]) -> None:
+    """Of three examples the mean lies 10 px below one; those of the other request may lie where the name would."""
+    between = with_path(data)
+    first, second = between["map"]["path"]["ends"]
+    first["points"] = [[-3.1, 0.6, "one.cif"], [-3.0, 1.12, "two.cif"], [-2.9, 1.1, "three.cif"]]
+    first["middle"] = [-3.0, 0.94]
+    first["name"], second["name"] = "a rather long name", "another"
+    second["points"] += others
+    page = open_page(between)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    names = [one.bounding_box() for one in figure.locator('[aria-description="Names of the requests"] text').all()]
+    diamonds = [
+        one.bounding_box() for one in figure.locator('[aria-description="Examples of the requests"] path').all()
+    ]
+    assert (len(names), len(diamonds)) == (2, 4 + len(others))
+    assert all(apart(name, diamond) for name in names for diamond in diamonds)
+    assert apart(*names)
+    drawing = figure.locator(".drawing svg").first.bounding_box()
+    assert all(drawing["y"] <= name["y"] for name in names)
+
+
+def test_one_candidate_is_called_no_mean_in_the_table(open_page: Open, data: dict[str, Any]) -> None:
+    between = with_path({**data, "candidates": data["candidates"][:1]})
+    page = open_page(between)
+    figure = page.locator("figure", has_text="Among known materials")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".candidate-mark").first.wait_for()
+    assert figure.locator('[aria-description="Mean of the candidates"] title').text_content() == "the candidate"
+    figure.locator("summary").click()
+    figure.locator("table").wait_for()
+    rows = [row.split("\t") for row in figure.locator("table").inner_text().splitlines()[1:]]
+    assert rows[-2][0] == "the candidate"
+
+
+def test_the_targets_of_two_requests_are_shown_with_their_names(open_page: Open, data: dict[str, Any]) -> None:
+    page = open_page(with_path(data))
+    asked = page.locator(".heading .targets li")
+    assert asked.all_inner_texts() == ["a: PBE band gap\n1 eV", "b: PBE band gap\nat least 3 eV"]
+    assert tile(page, "PBE band gap").startswith("1.")
+    figure = page.locator("figure", has_text="PBE band gap, before and after")
+    figure.scroll_into_view_if_needed()
+    bands = figure.locator('[aria-description="Target"] rect')
+    bands.first.wait_for()
+    assert bands.count() == 2
+    said = figure.locator("figcaption").inner_text()
+    assert "Shaded: the target of each request, a 1 eV, b at least 3 eV; neither has to be met." in said
+
+
 def test_a_table_of_many_columns_scrolls_within_its_figure_on_a_phone(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(with_path(data), PHONE)
     figure = page.locator("figure", has_text="Among known materials")
@@ -472,18 +533,14 @@ def test_a_map_without_two_requests_shows_none(open_page: Open, data: dict[str, 
 
 
 def test_molecules_show_their_nearest_and_their_map(open_page: Open, tmp_path: Path) -> None:
-    molecules = report_data(molecule_folder(tmp_path / "run", ("CCO", "OC1CC1", "CC(=O)C")))
+    unknown = "C" * 12
+    molecules = report_data(molecule_folder(tmp_path / "run", ("CCO", unknown, "CC(=O)C")))
     page = open_page(molecules)
-    one = molecules["candidates"][0]["nearest"]
-    block = page.locator(".detail .block", has_text="representative known molecules")
+    title = molecules["candidates"][0]["nearest"]["title"]
+    block = page.locator(".detail .block", has_text="Nearest of a sample of")
     block.wait_for()
     shown = block.inner_text()
-    for said in (
-        one["title"],
-        one["name"],
-        f"similarity {one['similarity']:.2f}",
-        "another known molecule may be nearer",
-    ):
+    for said in (title, "CCO is itself known", "other one of the sample is", "another known molecule may be nearer"):
         assert said in shown
     assert "Nearest known" not in page.locator("main").inner_text()
     figure = page.locator("figure", has_text="Among known materials")
@@ -494,12 +551,15 @@ def test_molecules_show_their_nearest_and_their_map(open_page: Open, tmp_path: P
     for box in page.locator("tbody .compare-cell input").all()[:2]:
         box.check()
     page.locator("#compare").click()
-    row = page.locator("dialog tr", has_text="representative known molecules")
+    row = page.locator("dialog tr", has_text="Nearest of a sample of")
     row.wait_for()
+    near = molecules["candidates"][1]["nearest"]
     assert row.locator("td").all_text_contents() == [
-        f"{near['name']} similarity {near['similarity']:.2f}"
-        for near in (found["nearest"] for found in molecules["candidates"][:2])
+        "CCO similarity 1.00, itself known",
+        f"{near['name']} similarity {near['similarity']:.2f}",
     ]
+    assert page.locator("dialog tr", has_text="Space group").count() == 0
+    assert page.locator("dialog tr", has_text="Lattice").count() == 0
 
 
 def test_the_counts_of_the_stages_are_those_of_the_run(open_page: Open, data: dict[str, Any]) -> None:
@@ -689,17 +749,26 @@ def test_four_keys_are_enough(open_page: Open, command: str) -> None:
         assert "This run has no candidates." in page.locator("#section-candidates").inner_text()
 
 
+def test_a_run_says_once_that_it_was_interrupted(open_page: Open, tmp_path: Path) -> None:
+    folder = design_folder(tmp_path / "run", ("NaCl_rock_salt.cif",))
+    with_report(folder, status="interrupted")
+    page = open_page(report_data(folder))
+    notes = page.locator(".heading .note").all_inner_texts()
+    assert [note for note in notes if "interrupted" in note] == [note for note in notes if "resumes it" in note]
+    assert len([note for note in notes if "interrupted" in note]) == 1
+
+
 def test_an_interrupted_run_and_missing_parts_are_told(open_page: Open, data: dict[str, Any]) -> None:
     page = open_page(
         {
             **data,
-            "run": {"state": "interrupted", "notes": ["An older version made this."]},
+            "run": {"state": "interrupted", "notes": ["The run was interrupted.", "An older version made this."]},
             "missing": {"map": "No map: no table."},
         }
     )
     notes = page.locator(".heading .note").all_inner_texts()
     assert notes == [
-        "This run was interrupted: the report shows what was there by then.",
+        "The run was interrupted.",
         "An older version made this.",
     ]
     assert "No map: no table." in page.locator("main").inner_text()

@@ -281,12 +281,12 @@ def test_structures_of_a_screening_are_conserved() -> None:
 
 def test_a_histogram_keeps_known_values_and_the_range_of_many() -> None:
     (target,) = read_targets({"band_gap": ">3"}, "crystal", {})
-    found = histogram(target, [*np.linspace(0, 5, 3 * MOST_VALUES), None, math.nan], [4.0], ("a", "b"))
+    found = histogram([("", target)], [*np.linspace(0, 5, 3 * MOST_VALUES), None, math.nan], [4.0], ("a", "b"))
     assert found is not None
     assert len(found["before"]) == MOST_VALUES
     assert (found["before"][0], found["after"]) == (0.0, [4.0])
-    assert plain(found)["high"] is None
-    assert histogram(target, [None], [], ("a", "b")) is None
+    assert plain(found)["bands"] == [{"of": "", "text": "at least 3 eV", "low": 3.0, "high": None}]
+    assert histogram([("", target)], [None], [], ("a", "b")) is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Representative known molecules: SMILES that the shipped prior draws, and that are in the index of known molecules.
+"""Some known molecules: SMILES that the prior draws, or that are enumerated, and that the index of known ones has.
 
-No entry of the data ships: the SMILES are samples of the package itself, and the hashes of `matgen.novelty.molecules`
-tell which of them are known. `scripts/build/build_known_smiles.py` draws them.
+No entry of a data table is copied: the hashes of `matgen.novelty.molecules` tell which of the SMILES are known, and
+there is one of each connectivity. `scripts/build/build_known_smiles.py` draws and enumerates them.
 """
 
 import json
@@ -31,7 +31,7 @@ class KnownSmilesError(UserError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class KnownSmiles:
-    """Known molecules without stereo, in the order in which they were drawn.
+    """Known molecules without stereo and charges: those that were drawn, in their order, then those enumerated.
 
     Attributes:
         source: of the molecules, in words.

@@ -24,11 +24,20 @@ def column(
     return {"key": key, "label": label, "unit": unit, "digits": digits, "numeric": numeric, "help": about}
 
 
-def columns(candidates: Iterable[Candidate], targets: Sequence[Target], kind: str) -> list[dict[str, Any]]:
-    """Return the columns that these candidates fill, in order."""
+def columns(
+    candidates: Iterable[Candidate], targets: Sequence[Target], kind: str, also: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the columns that these candidates fill, in order.
+
+    Args:
+        candidates: of the run.
+        targets: that candidates have to meet.
+        kind: of the materials.
+        also: names of properties that were asked for, but have not to be met.
+    """
     some = list(candidates)
     present = {name for one in some for name in one.properties}
-    names = [target.name for target in targets] or [SHOWN_WITHOUT_TARGET[kind]]
+    names = list(dict.fromkeys([*(target.name for target in targets), *also])) or [SHOWN_WITHOUT_TARGET[kind]]
     found = [column("formula", "Formula", numeric=False)]
     found += [column("spacegroup", "Space group", about="Hermann-Mauguin symbol", numeric=False)] * (kind == "crystal")
     found += [column("smiles", "SMILES", numeric=False)] * (kind == "molecule")

@@ -21,6 +21,7 @@ from matgen.report.run_record import run_record
 from matgen.report.stages import design_stages, failure
 from matgen.report.table_rows import packed
 from matgen.report.targets import asked, read_targets, target_record, unread_targets
+from matgen.report.two_requests import between, two_requests
 from matgen.runtime.config import to_mapping
 from matgen.screening.second_opinion import SECOND_OPINION
 from matgen.search.unit_format import REJECTED_BY
@@ -46,18 +47,21 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     targets = design_targets(run, candidates, kind)
     calculator = str(run.table("relaxation").get("calculator", CHGNET))
     hull, no_hull = hull_of(candidates, kind, file_of(calculator))
-    shown = columns(candidates, targets, kind)
+    ends = two_requests(run, kind, _units(candidates))
+    what = between(subject(run), ends) if ends else asked(subject(run), targets)
+    shown = columns(candidates, targets, kind, [target.name for end in ends for target in end.targets])
     rest, left = packed(map(_table_row, candidates[MOST_IN_FULL:]), [one["key"] for one in shown[1:]])
-    notes = [*found.notes, *rejects.notes, *unread_targets(run.table("targets"), kind, targets)]
+    unread = [*unread_targets(run.table("targets"), kind, targets), *(note for end in ends for note in end.notes)]
+    notes = [*found.notes, *rejects.notes, *unread]
     second = str(run.table("relaxation").get(SECOND_OPINION, ""))
     setting = Setting(run.path, kind, tuple(targets), hull, second, first_principles(run.path))
     data: dict[str, Any] = {
         "schema": 1,
-        "title": f"Design of {asked(subject(run), targets)}",
+        "title": f"Design of {what}",
         "command": "design",
         "kind": kind,
         "run": _run(run, notes, candidates, left, kind),
-        "asked": asked(subject(run), targets),
+        "asked": what,
         "found": len(candidates),
         "wanted": run.table("search").get("n"),
         "targets": [target_record(target) for target in targets],
@@ -74,7 +78,9 @@ def design_data(run: RunFolder) -> dict[str, Any]:
     }
     if rest["rows"]:
         data["rest"] = rest
-    _add_histogram(data, targets, candidates, rejects.values)
+    if ends:
+        data["ends"] = [end.record() for end in ends]
+    _add_histogram(data, [("", targets), *((end.name, end.targets) for end in ends)], candidates, rejects.values)
     add_hulls(data, candidates, hull, no_hull)
     add_map(data)
     add_path(data, run, candidates)
@@ -92,8 +98,11 @@ def subject(run: RunFolder) -> str:
 
 def design_targets(run: RunFolder, candidates: Sequence[Candidate], kind: str) -> list[Target]:
     """Return the targets of a design."""
-    units = {name: one.unit for candidate in candidates for name, one in candidate.properties.items()}
-    return read_targets(run.table("targets"), kind, units)
+    return read_targets(run.table("targets"), kind, _units(candidates))
+
+
+def _units(candidates: Sequence[Candidate]) -> dict[str, str]:
+    return {name: one.unit for candidate in candidates for name, one in candidate.properties.items()}
 
 
 def rejections(records: Sequence[Rejected]) -> dict[str, Any]:
@@ -117,23 +126,39 @@ def proposals_in_units(folder: Path) -> int:
 
 def _add_histogram(
     data: dict[str, Any],
-    targets: Sequence[Target],
+    asked_by: Sequence[tuple[str, Sequence[Target]]],
     candidates: Sequence[Candidate],
     rejects: Sequence[Rejected],
 ) -> None:
-    """Add the predictions of each target among all assessed proposals, and among the candidates."""
+    """Add the predictions of each property that was asked for among all assessed proposals, and among the candidates.
+
+    Args:
+        data: of the report.
+        asked_by: targets, with the name of the request that has them; that of the run itself is empty.
+        candidates: of the run.
+        rejects: its rejected proposals.
+    """
+    several: dict[str, list[tuple[str, Target]]] = {}
+    for name, targets in asked_by:
+        for target in targets:
+            several.setdefault(target.name, []).append((name, target))
     found = []
-    for target in targets:
-        kept = [one.properties[target.name].value for one in candidates if target.name in one.properties]
-        others = [_value(record, target.name) for record in rejects]
+    for name, ends in several.items():
+        kept = [one.properties[name].value for one in candidates if name in one.properties]
+        others = [_value(record, name) for record in rejects]
         words = ("predictions for assessed proposals", "for candidates")
-        one = histogram(target, [*kept, *others], kept, words)
+        one = histogram(ends, [*kept, *others], kept, words)
         found += [one] if one is not None else []
     if found:
         data["histogram"], data["histograms"] = found[0], found
+    elif several:
+        data["missing"]["histogram"] = "No proposal has a prediction of a target."
     else:
-        why = "No proposal has a prediction of a target." if targets else "The run had no target of a property."
-        data["missing"]["histogram"] = why
+        data["missing"]["histogram"] = (
+            "Neither of the two requests has a target of a property."
+            if len(asked_by) > 1
+            else "The run had no target of a property."
+        )
 
 
 def _value(record: Mapping[str, Any], name: str) -> float | None:

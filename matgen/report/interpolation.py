@@ -3,22 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from matgen.generation.kept_ends import KeptExample, kept_example
+from matgen.generation.kept_ends import KeptExample, evenly, kept_example
 from matgen.report.folders import RunFolder
 from matgen.report.lines import read_lines
 from matgen.report.map import place_of_vector, vector_of
 from matgen.report.remembered import key_of
+from matgen.report.two_requests import AskedEnd, two_requests
 from matgen.runtime.failures import guarded
 from matgen.structures.candidate import Candidate, KindName
 from matgen.structures.run_folder import ENDS
-
-MOST = 100
-"""Examples of each request that are drawn, the first."""
 
 APART = 1e-6
 """Distance of the ends, in standard deviations, below which no candidate has a position between them."""
@@ -32,13 +29,23 @@ class End:
         kind: of the materials.
         name: of its file.
         examples: that are drawn, each with its standardised embedding (width,).
-        lacking: why it has no point, or fewer than examples; empty if it has all.
+        lacking: why it has no point, or which could not be placed; empty if all of the sample have one.
+        total: number of its examples, of which those drawn are an evenly spaced sample.
     """
 
     kind: KindName
     name: str
     examples: tuple[tuple[KeptExample, np.ndarray], ...]
     lacking: str = ""
+    total: int = 0
+
+    @property
+    def counted(self) -> str:
+        """The examples that are drawn, in words, as in `the mean of ...`."""
+        n = len(self.examples)
+        return (
+            f"{n} of {self.total:,} examples of {self.name}" if n < self.total else f"the {n} examples of {self.name}"
+        )
 
     @property
     def middle(self) -> np.ndarray | None:
@@ -64,20 +71,14 @@ def add_path(data: dict[str, Any], run: RunFolder, candidates: Sequence[Candidat
         run: the folder.
         candidates: of the run.
     """
-    asked = run.table("between")
-    requests, alpha = asked.get("requests"), asked.get("alpha")
-    if "map" not in data or not (isinstance(requests, list) and len(requests) == 2 and isinstance(alpha, int | float)):
+    asked, alpha = two_requests(run, data["kind"], {}), run.table("between").get("alpha")
+    if "map" not in data or not (asked and isinstance(alpha, int | float)):
         return
     drawn = {one["id"] for one in data["candidates"] if "map" in one}
     vectors = {one.name: _embedded(one) for one in candidates if one.name in drawn}
     kept = read_lines(run.path / ENDS, kept_example)
     data["run"]["notes"] += kept.notes
-    told = asked.get("ends")
-    told = told if isinstance(told, list) and len(told) == 2 else [{}, {}]
-    ends = [
-        _end(data["kind"], name, [one for one in kept.values if one.end == i], told[i])
-        for i, name in enumerate(_names(requests))
-    ]
+    ends = [_end(data["kind"], one, [each for each in kept.values if each.end == i]) for i, one in enumerate(asked)]
     data["map"]["path"] = path_record(ends, vectors, float(alpha))
 
 
@@ -97,11 +98,12 @@ def path_record(ends: Sequence[End], vectors: Mapping[str, np.ndarray], alpha: f
     lacking = [end.lacking for end in ends if end.lacking]
     record: dict[str, Any] = {
         "alpha": alpha,
+        "candidates": len(vectors),
         "ends": [end.record() for end in ends],
         "middle": place_of_vector(kind, middle),
         "line": line if len(line) > 1 else [],
         "drawn": drawn,
-        "text": " ".join(filter(None, [drawn, found, _measured(ends, middle), *lacking])),
+        "text": " ".join(filter(None, [drawn, found, _measured(ends, middle, len(vectors)), *lacking])),
     }
     along = positions(ends, vectors)
     return record | ({"along": along, "middle_along": positions(ends, {"": middle})[""]} if along else {})
@@ -128,28 +130,38 @@ def positions(ends: Sequence[End], vectors: Mapping[str, np.ndarray]) -> dict[st
     return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
 
-def _end(kind: KindName, name: str, kept: Sequence[KeptExample], told: Any) -> End:
+def _end(kind: KindName, asked: AskedEnd, kept: Sequence[KeptExample]) -> End:
+    name = asked.name
     shown, whys = [], []
-    for one in kept[:MOST]:
-        vector, why = guarded(lambda example: (_vector(example), ""), one, lambda _, why: (None, why))
+    total = max([len(kept), *(one.of for one in kept)])
+    for one in evenly(kept):
+        vector, why = guarded(lambda example: (_vector(kind, example), ""), one, lambda _, why: (None, why))
         if vector is None:
             whys.append(why)
         else:
             shown.append((one, vector))
     if shown:
-        left = len(kept) - len(shown)
-        return End(kind, name, tuple(shown), f"Of {name}, {left} more examples are not on the map." if left else "")
+        several = "1 example" if len(whys) == 1 else f"{len(whys)} examples"
+        lacking = f"{several} of {name} cannot be placed on the map ({whys[0]})." if whys else ""
+        return End(kind, name, tuple(shown), lacking, total)
     if whys:
-        return End(kind, name, (), f"No example of {name} can be placed on the map ({whys[0]}).")
-    if isinstance(told, Mapping) and told.get("like") == []:
+        return End(kind, name, (), f"No example of {name} can be placed on the map ({whys[0]}).", total)
+    if asked.without_examples:
         return End(kind, name, (), f"{name} names no examples, only targets or rules, and so has no point on the map.")
     return End(kind, name, (), f"{name} has no point on the map: its examples are not in this folder ({ENDS}).")
 
 
-def _vector(example: KeptExample) -> np.ndarray:
-    if isinstance(example.material, str):
-        return vector_of("molecule", example.material)
-    return vector_of("crystal", json.dumps(example.material))
+def _vector(kind: KindName, example: KeptExample) -> np.ndarray:
+    """Return the standardised embedding (width,) of an example.
+
+    Raises:
+        ValueError: it is of the other kind.
+    """
+    material = example.material
+    found: KindName = "crystal" if not isinstance(material, str) and "lattice" in material else "molecule"
+    if found != kind:
+        raise ValueError(f"expected a {kind}, got a {found} in {example.name}")
+    return vector_of(kind, material if isinstance(material, str) else json.dumps(material))
 
 
 def _embedded(candidate: Candidate) -> np.ndarray:
@@ -158,23 +170,14 @@ def _embedded(candidate: Candidate) -> np.ndarray:
     return vector_of("crystal", key_of(candidate.crystal))
 
 
-def _names(requests: Sequence[Any]) -> list[str]:
-    """Return names of the two files that differ."""
-    names = [PurePath(str(path)).stem for path in requests]
-    return names if names[0] != names[1] else [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
-
-
 def _drawn(ends: Sequence[End], n: int) -> str:
     """Return what is drawn, in words."""
     shown = [end for end in ends if end.examples]
     if not shown:
         return "Neither request has a point, so that no line can be drawn."
-    examples = " and ".join(
-        f"the example of {end.name}" if len(end.examples) == 1 else f"the {len(end.examples)} examples of {end.name}"
-        for end in shown
-    )
+    examples = " and ".join(f"the example of {end.name}" if end.total == 1 else end.counted for end in shown)
     mean = f"the mean of the {n} candidates on the map (a cross)" if n > 1 else "the candidate (a cross)"
-    stops = [end.name if len(end.examples) == 1 else f"the mean of the examples of {end.name}" for end in shown]
+    stops = [end.name if end.total == 1 else f"the mean of {end.counted}" for end in shown]
     course = f"from {stops[0]} over {mean} to {stops[1]}" if len(stops) == 2 else f"between {stops[0]} and {mean}"
     return f"Diamonds: {examples}. The dashed line goes {course}."
 
@@ -186,15 +189,18 @@ def _found(ends: Sequence[End], alpha: float) -> str:
     return f"The energy of this run, at α = {alpha:g}, is {shares}."
 
 
-def _measured(ends: Sequence[End], middle: np.ndarray) -> str:
-    """Return how far along the way the mean of the candidates lies, in words; empty where there are no two ends."""
+def _measured(ends: Sequence[End], middle: np.ndarray, n: int) -> str:
+    """Return how far along the way the mean of n candidates lies, in words; empty where there are no two ends."""
+    if any(end.middle is None for end in ends):
+        return ""
+    a, b = ends
     found = positions(ends, {"": middle})
     if not found:
-        return ""
+        return f"Both ends, {a.name} and {b.name}, are at the same place, so that nothing has a position between them."
     along, aside = found[""]
-    a, b = ends
+    what = "this mean" if n > 1 else "it"
     return (
-        f"In all {len(middle)} directions of the standardised embeddings, of which the map shows two, this mean lies "
+        f"In all {len(middle)} directions of the standardised embeddings, of which the map shows two, {what} lies "
         f"at {100 * along:.0f} % of the straight way from {a.name} to {b.name}, and {100 * aside:.0f} % of its length "
         "aside; the table tells this of each candidate. α weighs energies, not places: neither has to follow from it."
     )

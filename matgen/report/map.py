@@ -3,13 +3,15 @@
 The network is the first of the shipped ensemble that predicts properties from structures of crystals, or from graphs of
 molecules, so that materials whose properties depend on these in the same way lie close to each other. The shipped table
 of each kind has the components, and the places of a sample of known materials; `scripts/build/build_report_map.py`
-computes it. A material is named by a key: a crystal by its text (`remembered.key_of`), a molecule by its SMILES.
+computes it. Molecules of that sample are the first of `matgen.novelty.known_smiles`, of which it has number and hash
+alone. A material is named by a key: a crystal by its text (`remembered.key_of`), a molecule by its SMILES.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from matgen.batch.state import State
 from matgen.chemistry.elements import HYDROGEN
 from matgen.errors import UserError
 from matgen.nn.embedding_heads import embedding
+from matgen.novelty.known_smiles import shipped_smiles
 from matgen.report.remembered import REMEMBERED, structure_of
 from matgen.screening.molecules import ELEMENTS, MOST_HEAVY
 from matgen.structures.candidate import KindName
@@ -57,8 +60,11 @@ HINTS: Mapping[KindName, str] = {
 """How to read each map."""
 
 
+AGAIN = "run scripts/build/build_report_map.py"
+
+
 class MapError(UserError, ValueError):
-    """The table is not that of the network that is installed."""
+    """The table is not that of the network, or of the known molecules, that are installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +103,50 @@ class MapTable:
 
     @classmethod
     def load(cls, kind: KindName) -> "MapTable":
-        """Read the table that `save` wrote."""
+        """Read the table that `save` wrote.
+
+        Raises:
+            MapError: it was computed with other known molecules than those that are installed.
+        """
         with np.load(SHIPPED[kind], allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             arrays = {name: file[name].astype(np.float64) for name in ("mean", "scale", "components", "points")}
-        explained, names = tuple(header["explained"]), tuple(header["names"])
+        explained = tuple(header["explained"])
+        names = _molecules(header) if kind == "molecule" else tuple(header["names"])
         return cls(kind, header["weights"], header["source"], explained, names=names, **arrays)
 
     def save(self) -> None:
         """Write the table."""
-        header = {"weights": self.weights, "source": self.source, "explained": self.explained, "names": self.names}
+        header: dict[str, Any] = {"weights": self.weights, "source": self.source, "explained": self.explained}
+        header |= (
+            {"molecules": len(self.names), "sha256": digest(self.names)}
+            if self.kind == "molecule"
+            else {"names": self.names}
+        )
         text = np.frombuffer(json.dumps(header, separators=(",", ":")).encode(), dtype=np.uint8)
         small = {"mean": self.mean, "scale": self.scale, "components": self.components}
         arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in small.items()}
         np.savez_compressed(SHIPPED[self.kind], header=text, points=self.points.astype(np.float16), **arrays)
+
+
+def digest(names: Sequence[str]) -> str:
+    """Return the SHA-256 of names."""
+    return sha256("\n".join(names).encode()).hexdigest()
+
+
+def _molecules(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the molecules of a table.
+
+    Raises:
+        MapError: they are other ones by now.
+    """
+    names = shipped_smiles().smiles[: header["molecules"]]
+    if digest(names) != header["sha256"]:
+        raise MapError(
+            f"expected a map of the first {len(names):,} of the known molecules that are installed "
+            f"({digest(names)[:12]}…), got one of {header['sha256'][:12]}…; {AGAIN} --kind molecule"
+        )
+    return names
 
 
 def of_sample(kind: KindName, embedded: np.ndarray, names: Sequence[str], source: str) -> MapTable:
@@ -137,13 +173,13 @@ def shipped_map(kind: KindName) -> MapTable:
     """Return the shipped table of a kind, read once.
 
     Raises:
-        MapError: it was computed with other weights than those of the network that is installed.
+        MapError: it was computed with other weights, or other known molecules, than those that are installed.
     """
     table, installed = MapTable.load(kind), info(NETWORKS[kind]).sha256
     if table.weights != installed:
         raise MapError(
             f"expected a map made with the network {installed[:12]}…, got one of {table.weights[:12]}…; "
-            "run scripts/build/build_report_map.py"
+            f"{AGAIN} --kind {kind}"
         )
     return table
 
@@ -195,7 +231,7 @@ def map_record(kind: KindName) -> dict[str, Any]:
     table = shipped_map(kind)
     places = table.points.round(2).tolist()
     return {
-        "method": f"PCA of the embeddings of {len(places)} known {kind}s ({table.source})",
+        "method": f"PCA of the embeddings of {len(places):,} known {kind}s ({table.source})",
         "explained": list(table.explained),
         "known": [[x, y, name] for (x, y), name in zip(places, table.names, strict=True)],
         "hint": HINTS[kind],

@@ -48,5 +48,5 @@ def nearest_of(key: str, space_group: int) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def nearest_molecule_of(smiles: str) -> dict[str, Any]:
-    """Return the most similar of representative known molecules."""
+    """Return the known molecule that a molecule is most similar to."""
     return nearest_molecule(smiles)

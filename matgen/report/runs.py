@@ -10,7 +10,7 @@ from matgen.first_principles.subjects import RESULTS
 from matgen.report.folders import FILES, RELAXED, STRUCTURES, NoRunError, RunFolder, is_run, run_folder
 from matgen.screening.files import ROWS
 from matgen.screening.tables import RESULTS as RANKED
-from matgen.structures.run_folder import CANDIDATES, REJECTED
+from matgen.structures.run_folder import CANDIDATES, ENDS, REJECTED
 
 DEEPEST = 4
 """Levels of folders below the given one in which runs are looked for."""
@@ -18,7 +18,14 @@ DEEPEST = 4
 INSIDE = frozenset({"cif", "sdf", "units", "gpaw", "parsl", "trajectories", "phonons"})
 """Folders within that of a run, which hold none."""
 
-WATCHED = (*(file for files in FILES.values() for file in files), REJECTED, f"{RANKED}.jsonl", STRUCTURES, "units")
+WATCHED = (
+    *(file for files in FILES.values() for file in files),
+    REJECTED,
+    ENDS,
+    f"{RANKED}.jsonl",
+    STRUCTURES,
+    "units",
+)
 """Files of a run that its page is made of, or patterns of them."""
 
 Signature = tuple[tuple[str, int, int], ...]

@@ -137,7 +137,7 @@ def _add_histograms(data: dict[str, Any], targets: Sequence[Target], rows: Seque
     words = ("screened structures", "that pass every check")
     made = [
         histogram(
-            target,
+            [("", target)],
             (row.property_value(target.name) for row in rows),
             (row.property_value(target.name) for row in rows if row.passed),
             words,

@@ -2,7 +2,7 @@
 
 `python scripts/build/build_report_map.py --kind crystal`: matgen/report/map.npz, of a sample of the training split of
 the prepared table (`matgen data prepare`); `--kind molecule`: matgen/report/molecule_map.npz, of the first molecules of
-matgen/references/known_smiles.npz (`build_known_smiles.py`).
+matgen/references/known_smiles.npz (`build_known_smiles.py`), which must be drawn ones; it keeps their number and hash.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import torch
 
 from matgen.datasets.crystals import SPLITS, CrystalTable
 from matgen.novelty.known_smiles import shipped_smiles
+from matgen.novelty.molecules import shipped_molecules
 from matgen.report.map import SHIPPED, embedded, of_sample
 from matgen.report.remembered import key_of
 from matgen.structures.candidate import as_crystal
@@ -45,7 +46,11 @@ def main() -> None:
         keys, names = crystals(given.table, given.n, given.seed)
         source = SOURCE
     else:
-        keys, source = list(shipped_smiles().smiles[: given.n]), shipped_smiles().source
+        keys = list(shipped_smiles().smiles[: given.n])
+        known = shipped_molecules().source
+        source = (
+            f"drawn by the package's own prior, and of a connectivity in its index of known ones, hashes of {known}"
+        )
         names = keys
     vectors = [embedded(given.kind, keys[i : i + BATCH]) for i in range(0, len(keys), BATCH)]
     found = of_sample(given.kind, np.concatenate(vectors), names, source)

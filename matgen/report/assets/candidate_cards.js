@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { formula, shown, spaceGroup } from "./format.js";
-import { candidate, targets, value } from "./report_data.js";
+import { askedProperties, candidate, value } from "./report_data.js";
 import { shownColumns } from "./shown_columns.js";
 import { sketch } from "./sketch.js";
 import { state, subscribe, toggleCompared } from "./store.js";
@@ -12,7 +12,7 @@ const CARDS = 100;
 const FIGURES = 4;
 
 function figures(one) {
-  const wanted = targets.map(({ name }) => name);
+  const wanted = askedProperties.map(({ name }) => name);
   const columns = shownColumns();
   const first = [...columns.filter(({ key }) => wanted.includes(key)), ...columns.filter(({ key }) => !wanted.includes(key))];
   const known = first.filter(({ key }) => value(one, key) !== null).slice(0, FIGURES);

@@ -39,7 +39,7 @@ function predictionCell(one, name) {
 
 function nearestCell(near) {
   if (!isNumber(near.similarity)) return formula(near.formula ?? near.name);
-  return el("span", {}, el("code", { class: "smiles" }, near.name), ` similarity ${number(near.similarity, 2)}`);
+  return el("span", {}, el("code", { class: "smiles" }, near.name), ` similarity ${number(near.similarity, 2)}${near.itself ? ", itself known" : ""}`);
 }
 
 function group(title, columnsCount, rows) {
@@ -56,8 +56,8 @@ function comparison(all) {
     el(
       "tbody",
       {},
-      line("Space group", all.map((one) => spaceGroup(one.spacegroup))),
-      line("Lattice", all.map(lattice)),
+      all.some((one) => one.spacegroup) ? line("Space group", all.map((one) => spaceGroup(one.spacegroup))) : null,
+      all.some((one) => one.lattice) ? line("Lattice", all.map(lattice)) : null,
       line(nearestTitle(all.find((one) => one.nearest)?.nearest), all.map(({ nearest: near }) => (near ? nearestCell(near) : "–"))),
       group("Values", all.length, known.map((column) => line(column.unit ? `${column.label} (${column.unit})` : column.label, all.map((one) => shown(value(one, column.key), column))))),
       group("Predictions", all.length, names(all, "predictions").map(([name, label]) => line(label, all.map((one) => predictionCell(one, name))))),

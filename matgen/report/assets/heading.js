@@ -2,13 +2,7 @@
 
 import { el } from "./dom.js";
 import { date, plural } from "./format.js";
-import { candidates, found, material, report, targets, targetText } from "./report_data.js";
-
-const STATES = {
-  finished: null,
-  interrupted: "This run was interrupted: the report shows what was there by then.",
-  running: "This run is still working: the report shows what is there so far.",
-};
+import { asked, candidates, found, material, report, targets, targetText } from "./report_data.js";
 
 function headline() {
   if (report.headline) return report.headline;
@@ -29,11 +23,6 @@ function outcome() {
   return parts.length ? `${parts.join("; ")}.` : "";
 }
 
-function notes() {
-  const run = report.run ?? {};
-  return [STATES[run.state], ...(run.notes ?? [])].filter(Boolean);
-}
-
 export function heading() {
   const run = report.run ?? {};
   const about = [report.command ? `matgen ${report.command}` : null, run.created ? date(run.created) : null, run.state].filter(Boolean);
@@ -43,9 +32,9 @@ export function heading() {
     el("p", { class: "eyebrow" }, about.join(" · ")),
     el("h1", {}, headline()),
     outcome() ? el("p", { class: "lead" }, outcome()) : null,
-    targets.length
-      ? el("ul", { class: "targets", "aria-label": "Targets" }, targets.map((t) => el("li", {}, el("span", {}, t.label), el("strong", {}, targetText(t)))))
+    asked.length
+      ? el("ul", { class: "targets", "aria-label": "Targets" }, asked.map((t) => el("li", {}, el("span", {}, t.of ? `${t.of}: ${t.label}` : t.label), el("strong", {}, targetText(t)))))
       : null,
-    notes().map((text) => el("p", { class: "note", role: "note" }, text)),
+    (run.notes ?? []).map((text) => el("p", { class: "note", role: "note" }, text)),
   );
 }

@@ -20,7 +20,21 @@ export function bins({ before, after }) {
   return { before: shares((before ?? []).filter(isNumber)), after: shares((after ?? []).filter(isNumber)) };
 }
 
-function drawn(found, { low, high, unit }, width) {
+// The values that meet each target; open sides end with the bins.
+function shaded({ bands }, found, top) {
+  const [first, last] = [found.before[0].x0, found.before.at(-1).x1];
+  return bands.filter(({ low, high }) => isNumber(low) || isNumber(high)).map(({ low, high }) =>
+    Plot.rect([0], { x1: low ?? first, x2: high ?? last, y1: 0, y2: top, fill: "var(--accent-soft)", ariaDescription: "Target" }),
+  );
+}
+
+function named({ bands }) {
+  if (!bands.some(({ of }) => of)) return "Shaded: the target.";
+  return `Shaded: the target of each request, ${bands.map(({ of, text }) => `${of} ${text}`).join(", ")}; neither has to be met.`;
+}
+
+function drawn(found, data, width) {
+  const { unit } = data;
   const top = Math.max(...[...found.before, ...found.after].map((bin) => bin.share), 0.01);
   return plot({
     width,
@@ -30,9 +44,7 @@ function drawn(found, { low, high, unit }, width) {
     x: { label: unit || null, labelAnchor: "right", ticks: Math.max(4, Math.floor(width / 90)) },
     y: { label: "share", tickFormat: "%", grid: true, domain: [0, top * 1.05], ticks: 4 },
     marks: [
-      isNumber(low) || isNumber(high)
-        ? Plot.rect([0], { x1: low ?? found.before[0].x0, x2: high ?? found.before.at(-1).x1, y1: 0, y2: top * 1.05, fill: "var(--accent-soft)" })
-        : null,
+      ...shaded(data, found, top * 1.05),
       Plot.rectY(found.before, { x1: "x0", x2: "x1", y: "share", fill: "var(--ink-3)", fillOpacity: 0.45, inset: 0.5 }),
       Plot.rectY(found.after.filter((bin) => bin.count), {
         x1: "x0", x2: "x1", y: "share", fill: "var(--accent)", fillOpacity: 0.6, stroke: "var(--accent)", inset: 0.5,
@@ -51,7 +63,7 @@ export function histogram(data) {
     title: `${label}, before and after`,
     label: `Histogram of ${label} of ${before} proposals and ${after} candidates`,
     draw: (width) => drawn(found, data, width),
-    caption: `Grey: before. Colour: after. Shaded: the target. ${data.text ? sentence(data.text) : `${plural(before, "proposal")}, ${plural(after, "candidate")}.`}`,
+    caption: `Grey: before. Colour: after. ${named(data)} ${data.text ? sentence(data.text) : `${plural(before, "proposal")}, ${plural(after, "candidate")}.`}`,
     table: () => ({
       head: [`${label} (${data.unit ?? ""})`, "before", "after"],
       rows: found.before.map((bin, i) => [

@@ -16,6 +16,13 @@ export const report = read();
 export const candidates = [...(report.candidates ?? []), ...unpacked(report.rest, report.candidates?.length ?? 0)];
 export const targets = report.targets ?? [];
 
+// Of an interpolation, the targets of both requests, which weigh but need not be met; `of` names the request.
+const ofEnds = (report.ends ?? []).flatMap(({ name, targets: asked }) => asked.map((target) => ({ ...target, of: name })));
+export const asked = [...targets, ...ofEnds];
+
+// Each property that was asked for, once.
+export const askedProperties = [...new Map(asked.map((target) => [target.name, target])).values()];
+
 const byId = new Map(candidates.map((candidate) => [candidate.id, candidate]));
 
 export function candidate(id) {

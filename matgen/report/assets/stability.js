@@ -50,7 +50,7 @@ export function nearest({ nearest: near }) {
     { class: "block" },
     el("h4", {}, nearestTitle(near)),
     molecule
-      ? el("p", { class: "big" }, el("code", { class: "smiles" }, near.name), el("span", { class: "quiet" }, ` similarity ${number(near.similarity, 2)}`))
+      ? el("p", { class: "big" }, el("code", { class: "smiles" }, near.name), el("span", { class: "quiet" }, near.itself ? " is itself known" : ` similarity ${number(near.similarity, 2)}`))
       : el("p", { class: "big" }, formula(near.formula ?? near.name), near.name && near.formula ? el("span", { class: "quiet" }, ` ${near.name}`) : null),
     near.text ? el("p", {}, near.text) : null,
     near.measure ? el("p", { class: "quiet" }, near.measure) : null,

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { isNumber, number, seconds, share, whole } from "./format.js";
-import { candidates, found, passesAll, report, targets, value } from "./report_data.js";
+import { askedProperties, candidates, found, passesAll, report, value } from "./report_data.js";
 import { atStart } from "./sankey.js";
 
 const IMPLAUSIBLE = 0.3; // eV/atom below the hull from which the potential is in error: matgen.hull.hull.IMPLAUSIBLE
@@ -53,6 +53,6 @@ function effort() {
 }
 
 export function summary() {
-  const tiles = [counts(), tried(), ...targets.slice(0, 2).map(atTarget), stability(), effort()].filter(Boolean);
+  const tiles = [counts(), tried(), ...askedProperties.slice(0, 2).map(atTarget), stability(), effort()].filter(Boolean);
   return candidates.length ? el("dl", { class: "strip", "aria-label": "In short" }, tiles) : null;
 }
