@@ -536,6 +536,20 @@ def test_table_and_report_agree_on_what_is_calculated() -> None:
     assert [name for name in CALCULATED if f"{name}_spread" in in_table] == [XTB_GAP]  # the others have no error
 
 
+def test_a_run_whose_table_has_columns_of_before_has_those_of_now_in_its_report(tmp_path: Path) -> None:
+    """The report reads the records of a run, not its table, whose columns were renamed."""
+    verdicts = {
+        "phonons": Verdict("phonons", False, -1.12, "THz", ""),
+        "elasticity": Verdict("elasticity", True, 51, "GPa", ""),
+    }
+    one = replace(candidate("NaCl_rock_salt.cif"), verdicts=verdicts)
+    folder = screen_folder(tmp_path, [Row(one.name, "a.cif", 0, "", candidate=one)])
+    (folder / "results.csv").write_text(f"name,lowest_phonon,least_stiffness\n{one.name},7.0,7.0\n", encoding="utf-8")
+    data = report_data(folder)
+    shown = {column["key"]: data["candidates"][0]["values"].get(column["key"]) for column in data["columns"]}
+    assert {"lowest_phonon_THz": -1.12, "least_stiffness_GPa": 51}.items() <= shown.items()
+
+
 def test_the_second_potential_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     folder = design_folder(tmp_path, FILES[:1])
     path = folder / "candidates.jsonl"
