@@ -1,5 +1,6 @@
 """Databases of ASE in SQLite are read as ASE reads them, never written to, and what is none says so."""
 
+import json
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.db import connect
+from ase.io import write
 
 import matgen
 from matgen.structures.files import Entry, read_structures
@@ -52,7 +54,9 @@ def test_rows_have_their_ids_as_names_and_carry_their_labels(database: Path) -> 
     assert np.allclose(salt.crystal.lattice.matrix, SALT.cell.array)
     assert np.allclose(salt.crystal.cart_coords, SALT.positions)
     assert salt.id == "salt"
-    assert {"energy": -6.5, "gap": 8.5}.items() <= salt.given.items()
+    assert salt.given == {"energy": -6.5, "gap": 8.5}  # and not the random identifier of the row
+    assert silicon.id
+    assert (silicon.given, ion.given) == ({}, {})
     assert silicon.crystal is not None
     assert silicon.crystal.formula == "Si2"
     assert ion.template == "[OH-]"
@@ -72,7 +76,8 @@ def test_the_same_rows_as_json_are_the_same_entries(database: Path, tmp_path: Pa
             copy.write(row, key_value_pairs=row.key_value_pairs)
     as_json = entries(tmp_path / "mine.json")
     for one, other in zip(entries(database), as_json, strict=True):
-        assert (one.error, one.template, one.given.get("gap")) == (other.error, other.template, other.given.get("gap"))
+        labels = {name: value for name, value in other.given.items() if name != "calculator"}  # in JSON alone
+        assert (one.error, one.template, one.given) == (other.error, other.template, labels)
         assert one.structure is not None
         assert other.structure is not None
         assert np.allclose(one.structure.cart_coords, other.structure.cart_coords)
@@ -177,6 +182,10 @@ def test_reading_writes_nothing_and_needs_no_right_to(database: Path, tmp_path: 
         ("numbers", b"\xff\xff\xff\x7f" * 2, "not readable"),
         ("cell", b"\0" * 16, "a damaged row"),
         ("key_value_pairs", "{", "a damaged row"),
+        ("key_value_pairs", "[1]", "a damaged row: expected key-value pairs as an object, got list"),
+        ("key_value_pairs", '""', "a damaged row: expected key-value pairs as an object, got str"),
+        ("energy", "-3.5 eV", "a damaged row: expected a number as its energy, got '-3.5 eV'"),
+        ("energy", float("-inf"), "a damaged row: expected a number as its energy, got '-inf'"),
         ("pbc", 3, "repeat"),
     ],
 )
@@ -202,6 +211,31 @@ def test_a_computed_column_is_not_computed(database: Path) -> None:
         connection.commit()
     (entry,) = entries(database)
     assert "lacks cell" in entry.error, entry.error
+
+
+@pytest.mark.parametrize(("charges", "smiles"), [([-0.8, -0.2], "[OH-]"), ([-0.78, -0.18], "[OH-]"), ([0.4, 0.3], "")])
+def test_charges_of_atoms_make_a_whole_number_or_none(charges: list[float], smiles: str, tmp_path: Path) -> None:
+    hydroxide = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]])
+    hydroxide.set_initial_charges(charges)
+    connect(tmp_path / "a.db", append=False).write(hydroxide)
+    write(tmp_path / "a.traj", hydroxide)
+    write(tmp_path / "a.xyz", hydroxide, format="extxyz")
+    for path in (tmp_path / "a.db", tmp_path / "a.traj", tmp_path / "a.xyz"):
+        (entry,) = entries(path)
+        assert entry.template == smiles, path
+        assert ("add up to a whole number, the charge of the molecule, got 0.7" in entry.error) == (not smiles)
+    (row,) = matgen.screen(hydroxide, reference="none", known="none")
+    assert ("add up to a whole number" in row.error) == (not smiles)
+
+
+def test_pairs_of_json_that_are_no_object_say_so(tmp_path: Path) -> None:
+    with connect(tmp_path / "a.json", append=False) as rows:
+        rows.write(molecule("H2O"))
+    whole = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    whole["1"]["key_value_pairs"] = ["a"]
+    (tmp_path / "a.json").write_text(json.dumps(whole), encoding="utf-8")
+    (entry,) = entries(tmp_path / "a.json")
+    assert entry.error == "expected key-value pairs as an object, got list"
 
 
 def test_molecules_of_a_database_are_molecules(tmp_path: Path) -> None:

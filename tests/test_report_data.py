@@ -21,6 +21,7 @@ from matgen.hull.hull import CORRECTIONS, ReferenceHull
 from matgen.novelty.crystals import KnownIndex
 from matgen.report.attached import MOST_NUMBERS, attached
 from matgen.report.candidates import energy_above, verdict_record
+from matgen.report.columns import columns, values
 from matgen.report.csv_rows import csv_rows
 from matgen.report.data import DamagedRunError, report_data
 from matgen.report.decomposition import decomposition
@@ -41,11 +42,13 @@ from matgen.report.structures import conventional, p1_cif
 from matgen.report.table_rows import MOST_BYTES, packed
 from matgen.report.targets import asked, read_targets, target_record, unread_targets
 from matgen.report.walk import MOST_FRAMES, walk
+from matgen.report.words import LABELS
 from matgen.screening.row import Row
 from matgen.search.unit_format import REJECTED_BY
 from matgen.structures.attached_files import attached_path
 from matgen.structures.candidate import KindName, Prediction, Verdict
 from matgen.structures.candidate_html import candidate_html
+from matgen.structures.candidate_table import BULK, CALCULATED, OF_LATTICE, SHEAR, XTB_GAP, candidate_row
 from matgen.structures.trajectory_files import TRAJECTORY, frame_text, thinned
 
 FILES = ("NaCl_rock_salt.cif", "SrTiO3_perovskite.cif", "GaAs_zinc_blende.cif")
@@ -513,9 +516,38 @@ def test_spreads_are_told_apart(tmp_path: Path) -> None:
     assert (own["epistemic"], own["aleatoric"]) == (0.3, pytest.approx(0.4))
     assert (own["source"], evaluated["source"]) == ("predictor", "evaluator")
     assert own["low"] == evaluated["low"] == 1.25
-    for name in ("gpaw_gap", "host_formation_energy"):
+    for name in CALCULATED:
         record = prediction_record(name, Prediction(1.2, 0.0, "eV"), (), "crystal")
         assert record["source"] == "calculated"
+
+
+def test_table_and_report_agree_on_what_is_calculated() -> None:
+    assert set(CALCULATED) == {"gpaw_gap", "host_formation_energy", "xtb_gap", BULK, SHEAR}
+    assert set(CALCULATED) <= set(LABELS)
+    verdicts = {of.check: Verdict(of.check, True, 2.5, "THz", "") for of in OF_LATTICE.values()}
+    properties = {name: Prediction(1.2, 0.4 * (name == XTB_GAP), "eV") for name in CALCULATED}
+    one = replace(candidate("NaCl_rock_salt.cif"), properties=properties, verdicts=verdicts)
+    in_report = {column["key"]: column for column in columns([one], (), "crystal")}
+    in_table = candidate_row(one)
+    for name in (*CALCULATED, *OF_LATTICE):
+        assert values(one)[name] == in_table[name] in {1.2, 2.5}
+        assert in_report[name]["unit"] in {"eV", "THz"}
+    assert [in_report[key]["label"] for key in OF_LATTICE] == ["Lowest phonon", "Least stiffness"]
+    assert [name for name in CALCULATED if f"{name}_spread" in in_table] == [XTB_GAP]  # the others have no error
+
+
+def test_a_run_whose_table_has_columns_of_before_has_those_of_now_in_its_report(tmp_path: Path) -> None:
+    """The report reads the records of a run, not its table, whose columns were renamed."""
+    verdicts = {
+        "phonons": Verdict("phonons", False, -1.12, "THz", ""),
+        "elasticity": Verdict("elasticity", True, 51, "GPa", ""),
+    }
+    one = replace(candidate("NaCl_rock_salt.cif"), verdicts=verdicts)
+    folder = screen_folder(tmp_path, [Row(one.name, "a.cif", 0, "", candidate=one)])
+    (folder / "results.csv").write_text(f"name,lowest_phonon,least_stiffness\n{one.name},7.0,7.0\n", encoding="utf-8")
+    data = report_data(folder)
+    shown = {column["key"]: data["candidates"][0]["values"].get(column["key"]) for column in data["columns"]}
+    assert {"lowest_phonon_THz": -1.12, "least_stiffness_GPa": 51}.items() <= shown.items()
 
 
 def test_the_second_potential_is_the_one_that_was_asked_for(tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from matgen.screening.config import NONE, ScreenConfig, ScreenError, run_info
 from matgen.screening.files import Journal
 from matgen.screening.molecules import MOST_HEAVY
 from matgen.screening.ordered_rows import OrderedRows
-from matgen.screening.row import XTB_GAP, Row, cells, row_of, row_record
+from matgen.screening.row import Row, cells, row_of, row_record
 from matgen.screening.workers import assess_alone
 from matgen.structures.candidate import Candidate
+from matgen.structures.candidate_table import XTB_GAP
 from matgen.structures.cif import cif_text
 from matgen.structures.files import Found, MixedKindsError, found
 from matgen.structures.sdf import sdf_text

@@ -6,9 +6,9 @@ from typing import Any
 
 from matgen.generation.predictors import EVALUATOR
 from matgen.report.candidates import hull_height
-from matgen.report.words import CALCULATED, described, property_label
+from matgen.report.words import described, property_label
 from matgen.structures.candidate import Candidate
-from matgen.structures.candidate_table import OF_LATTICE
+from matgen.structures.candidate_table import CALCULATED, OF_LATTICE, CheckColumn
 from matgen.structures.record import formula
 from matgen.targets.properties import COMPUTED_PROPERTIES
 from matgen.targets.target import Target
@@ -45,7 +45,9 @@ def columns(
     for name in names:
         found += _of_property(name, kind, present, {t.name: t for t in targets}.get(name))
     found += [_calculated(name, some) for name in CALCULATED if name in present]
-    found += [_of_check(key, some) for key, check in OF_LATTICE.items() if any(check in one.verdicts for one in some)]
+    found += [
+        _of_check(key, of, some) for key, of in OF_LATTICE.items() if any(of.check in one.verdicts for one in some)
+    ]
     if any(hull_height(one) is not None for one in some):
         about = "energy above the hull of known phases, by the potential that relaxed; negative is below it"
         found.append(column("e_above_hull", "Above hull", unit="eV/atom", digits=3, about=about))
@@ -70,7 +72,8 @@ def values(candidate: Candidate) -> dict[str, Any]:
             found[f"{name}_probability"] = prediction.probability
     if (height := hull_height(candidate)) is not None:
         found["e_above_hull"] = height
-    found |= {key: candidate.verdicts[of].value for key, of in OF_LATTICE.items() if of in candidate.verdicts}
+    checks = {key: of.check for key, of in OF_LATTICE.items() if of.check in candidate.verdicts}
+    found |= {key: candidate.verdicts[check].value for key, check in checks.items()}
     if "strain" in candidate.verdicts:
         found["strain"] = candidate.verdicts["strain"].value
     if candidate.energies:
@@ -99,19 +102,8 @@ def _of_property(name: str, kind: str, present: set[str], target: Target | None)
     return found
 
 
-LATTICE = {
-    "lowest_phonon_THz": ("Lowest phonon", "lowest frequency by the potential; negative where it is imaginary"),
-    "least_stiffness_GPa": (
-        "Least stiffness",
-        "of all strains, by the potential; negative where it gives way",
-    ),
-}
-"""Label and meaning of columns that hold the value of a check on the lattice."""
-
-
-def _of_check(key: str, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    label, about = LATTICE[key]
-    return column(key, label, unit=_unit(candidates, OF_LATTICE[key]), about=about)
+def _of_check(key: str, of: CheckColumn, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    return column(key, of.label, unit=_unit(candidates, of.check), about=of.meaning)
 
 
 def _calculated(name: str, candidates: Sequence[Candidate]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from matgen.generation.predictors import EVALUATOR
-from matgen.report.words import CALCULATED, described, property_label
+from matgen.report.words import described, property_label
 from matgen.structures.candidate import Prediction
+from matgen.structures.candidate_table import CALCULATED
 from matgen.targets.target import Target
 
 

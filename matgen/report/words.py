@@ -1,7 +1,7 @@
 """Words for what candidates are recorded with: labels of properties and checks, and what each energy term means."""
 
 from matgen.generation.predictors import EVALUATOR
-from matgen.structures.candidate_table import BULK, SHEAR
+from matgen.structures.candidate_table import BULK, SHEAR, XTB_GAP
 from matgen.targets.learned import known_properties
 from matgen.targets.properties import Property
 
@@ -13,7 +13,7 @@ LABELS = {
     "dipole": "Dipole moment",
     "energy_above_hull": "Energy above hull",
     "gpaw_gap": "Band gap by GPAW",
-    "xtb_gap": "Gap by GFN2-xTB",
+    XTB_GAP: "Gap by GFN2-xTB",
     "n_elements": "Number of elements",
     "hhi_production": "Concentration of production (HHI)",
     "hhi_reserve": "Concentration of reserves (HHI)",
@@ -25,9 +25,6 @@ LABELS = {
     "template_prior": "Prior",
 }
 """Labels of properties that their names do not give."""
-
-CALCULATED = ("gpaw_gap", "host_formation_energy", "xtb_gap", BULK, SHEAR)
-"""Calculated values, which no network predicts; they have a column wherever there are any."""
 
 CHECKS = {
     "reads": "File can be read",

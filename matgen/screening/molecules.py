@@ -16,9 +16,10 @@ from matgen.novelty.molecules import KnownMolecules, novel_molecule, shipped_mol
 from matgen.relaxation.xtb import POTENTIAL, relax_molecule
 from matgen.relaxation.xtb_properties import electronic, estimated_gap
 from matgen.screening.config import NONE, SHIPPED, ScreenConfig
-from matgen.screening.row import GIVEN, RELAXED, XTB_GAP, Row
+from matgen.screening.row import GIVEN, RELAXED, Row
 from matgen.screening.screener import skipped
 from matgen.structures.candidate import Candidate, Material, Prediction, Verdict
+from matgen.structures.candidate_table import XTB_GAP
 from matgen.templates.molecule import MoleculeTemplate
 from matgen.templates.skeleton import ATOM_TYPES, MAX_HEAVY
 from matgen.weights.files import weights_file

@@ -12,6 +12,7 @@ from matgen.structures.candidate_table import (
     BULK,
     OF_LATTICE,
     SHEAR,
+    XTB_GAP,
     computed_columns,
     prediction_columns,
     verdict_value,
@@ -23,10 +24,6 @@ from matgen.templates.molecule import inchi_key
 
 DENSITY_ENERGY = "graph"
 """Name of the graph energy per atom among a row's energies."""
-
-XTB_GAP = "xtb_gap"
-"""Name of the gap by GFN2-xTB, on the scale of the training labels, among a molecule's properties: of the geometry that
-the row holds, as given or relaxed."""
 
 CHECKS: dict[KindName, tuple[str, ...]] = {
     "crystal": (
@@ -195,7 +192,7 @@ _STABILITY: dict[KindName, dict[str, str]] = {
     "crystal": {
         "e_above_hull": "hull",
         "second_e_above_hull": "second_opinion",
-        **OF_LATTICE,
+        **{column: of.check for column, of in OF_LATTICE.items()},
     },
     "molecule": {"strain": "strain"},
 }

@@ -24,11 +24,11 @@ from matgen.relaxation.stability import is_minimum
 from matgen.relaxation.xtb import relax_molecules
 from matgen.relaxation.xtb_properties import electronic, estimated_gap
 from matgen.screening.hulls import hull_of
-from matgen.screening.row import XTB_GAP
 from matgen.screening.second_opinion import SecondOpinion
 from matgen.search.host_assessment import host_assessment
 from matgen.search.selection import CandidateChecks
 from matgen.structures.candidate import Candidate, Material, Prediction, Relaxation, Verdict, kind_of
+from matgen.structures.candidate_table import XTB_GAP
 from matgen.structures.conversion import state_of
 from matgen.structures.symmetry import space_group
 from matgen.targets.properties import BY_NETWORK

@@ -6,6 +6,7 @@ here only atoms, energy, and key-value pairs are read.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from matgen.structures.atomic_formats import key_value_pairs
 from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.formats import Piece
 
@@ -103,7 +105,13 @@ def _piece(number: int, *values: Any) -> Piece:
 def _row(
     unique_id: object, numbers: Any, positions: Any, cell: Any, pbc: Any, charges: Any, energy: Any, pairs: Any
 ) -> dict[str, Any]:
-    """Return a row as a database of ASE in JSON has it."""
+    """Return a row as a database of ASE in JSON has it.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is damaged.
+    """
+    if energy is not None and not (isinstance(energy, int | float) and math.isfinite(energy)):
+        raise ValueError(f"expected a number as its energy, got {str(energy)[:40]!r}")
     row = {
         "unique_id": unique_id,
         "numbers": np.frombuffer(numbers, "<i4").tolist(),
@@ -111,6 +119,6 @@ def _row(
         "cell": None if cell is None else np.frombuffer(cell, "<f8").reshape(3, 3).tolist(),
         "pbc": [bool((pbc or 0) & bit) for bit in (1, 2, 4)],
         "initial_charges": None if charges is None else np.frombuffer(charges, "<f8").tolist(),
-        "key_value_pairs": json.loads(pairs or "{}"),
+        "key_value_pairs": key_value_pairs(json.loads("{}" if pairs is None else pairs)),
     }
-    return row | ({"energy": energy} if isinstance(energy, int | float) else {})
+    return row | ({} if energy is None else {"energy": energy})

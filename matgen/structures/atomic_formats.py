@@ -20,6 +20,7 @@ from pymatgen.core.structure import Structure
 from matgen.structures.broken import BrokenStructureError
 from matgen.structures.molecule_formats import from_distances
 from matgen.structures.periodic import check_periodic
+from matgen.structures.told_charge import charge_of_atoms
 from matgen.templates.molecular_geometry import Placed
 
 NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d+)?"
@@ -40,15 +41,16 @@ def of_atoms(atoms: Atoms, charge: float | None = None) -> Structure | Placed:
         charge: of a molecule, e; None for the sum of the initial charges of the atoms.
 
     Raises:
-        BrokenStructureError: they repeat along one or two axes, have no cell, or an element is unknown.
+        BrokenStructureError: they repeat along one or two axes, have no cell, or an element is unknown, or
+            the charges of atoms add up to no whole number.
     """
     if not len(atoms):
         raise BrokenStructureError("no atoms")
     if not atoms.numbers.all():
         raise BrokenStructureError(f"{atoms.symbols[int(np.argmin(atoms.numbers))]} is no element")
     if not atoms.pbc.any():
-        total = float(atoms.get_initial_charges().sum()) if charge is None else float(charge)
-        return from_distances(atoms.numbers, atoms.positions, round(total))
+        total = charge_of_atoms(atoms.get_initial_charges()) if charge is None else round(charge)
+        return from_distances(atoms.numbers, atoms.positions, total)
     check_periodic(atoms.pbc)
     if atoms.cell.rank < 3:
         raise BrokenStructureError("its cell has no volume")
@@ -100,8 +102,21 @@ def read_row(value: Mapping[str, Any]) -> Structure | Placed:
     atoms = Atoms(array_of(value["numbers"], int), array_of(value["positions"], float), cell=cell, pbc=pbc)
     if value.get("initial_charges") is not None:
         atoms.set_initial_charges(array_of(value["initial_charges"], float))
-    own = value.get("charge", (value.get("key_value_pairs") or {}).get("charge"))
+    own = value.get("charge", key_value_pairs(value.get("key_value_pairs")).get("charge"))
     return of_atoms(atoms, own if isinstance(own, int | float) else None)
+
+
+def key_value_pairs(value: Any) -> Mapping[str, Any]:
+    """Return the key-value pairs of a row of a database of ASE; none of a row without them.
+
+    Raises:
+        BrokenStructureError: they are no object.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise BrokenStructureError(f"expected key-value pairs as an object, got {type(value).__name__}")
+    return value
 
 
 def array_of(value: Any, kind: type) -> np.ndarray:

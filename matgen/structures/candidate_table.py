@@ -4,6 +4,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ase.io
@@ -18,11 +19,41 @@ from matgen.targets.properties import COMPUTED_OF, COMPUTED_PROPERTIES
 BULK, SHEAR = "elastic_bulk_GPa", "elastic_shear_GPa"
 """Moduli of the elastic tensor by a potential, beside `bulk_modulus` and `shear_modulus`, which networks predict."""
 
-CALCULATED = frozenset({"gpaw_gap", "host_formation_energy", BULK, SHEAR})
-"""Properties that are calculated: a value, without the spread of a prediction."""
+XTB_GAP = "xtb_gap"
+"""Gap of a molecule by GFN2-xTB on the scale of the training labels, with the error of that estimate: of the geometry
+that is held, as given or relaxed."""
 
-OF_LATTICE = {"lowest_phonon_THz": "phonons", "least_stiffness_GPa": "elasticity"}
-"""Columns that hold the value of a check."""
+CALCULATED = ("gpaw_gap", "host_formation_energy", XTB_GAP, BULK, SHEAR)
+"""Properties that are calculated, which no network predicts."""
+
+EXACT = frozenset(CALCULATED) - {XTB_GAP}
+"""Those that are a value alone, without the spread of a prediction."""
+
+
+@dataclass(frozen=True)
+class CheckColumn:
+    """A column that holds the value of a check.
+
+    Attributes:
+        check: its name.
+        label: of the column.
+        meaning: of the value, in a few words.
+    """
+
+    check: str
+    label: str
+    meaning: str
+
+
+OF_LATTICE = {
+    "lowest_phonon_THz": CheckColumn(
+        "phonons", "Lowest phonon", "lowest frequency by the potential; negative where it is imaginary"
+    ),
+    "least_stiffness_GPa": CheckColumn(
+        "elasticity", "Least stiffness", "of all strains, by the potential; negative where it gives way"
+    ),
+}
+"""Columns on the lattice, by name."""
 
 
 def candidate_row(candidate: Candidate) -> dict[str, Any]:
@@ -41,13 +72,14 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
     for name, prediction in candidate.properties.items():
         if name in COMPUTED_PROPERTIES:
             continue
-        row |= {name: prediction.value} if name in CALCULATED else prediction_columns(name, prediction)
+        row |= {name: prediction.value} if name in EXACT else prediction_columns(name, prediction)
     row |= computed_columns(candidate.kind, candidate)
     if candidate.relaxation is not None:
         row |= {"eV_per_atom": candidate.relaxation.energy, "relaxation_steps": candidate.relaxation.steps}
         if candidate.relaxation.pressure:
             row |= {"pressure": candidate.relaxation.pressure, "enthalpy": candidate.relaxation.enthalpy}
-    row |= {name: verdict_value(candidate.verdicts[of]) for name, of in OF_LATTICE.items() if of in candidate.verdicts}
+    checks = {name: one.check for name, one in OF_LATTICE.items() if one.check in candidate.verdicts}
+    row |= {name: verdict_value(candidate.verdicts[check]) for name, check in checks.items()}
     return row | {f"check_{name}": "pass" if v.passed else "fail" for name, v in candidate.verdicts.items()}
 
 

@@ -13,6 +13,7 @@ from matgen.structures.extxyz_frame import disordered
 from matgen.structures.formats import Piece
 from matgen.structures.ids import id_among
 from matgen.structures.labels import kept
+from matgen.structures.told_charge import charge_of_atoms
 
 InMemory = IStructure | IMolecule | Atoms
 """A crystal or a molecule of pymatgen or ASE."""
@@ -59,5 +60,6 @@ def _of_atoms(atoms: Atoms) -> Structure | Molecule:
     numbers: list[Any] = atoms.numbers.tolist()
     if atoms.pbc.all():
         return Structure(atoms.cell.array, numbers, atoms.positions, coords_are_cartesian=True)
-    charge = atoms.info.get("charge", float(atoms.get_initial_charges().sum()))
-    return Molecule(numbers, atoms.positions, charge=round(float(charge)))
+    told = atoms.info.get("charge")
+    charge = charge_of_atoms(atoms.get_initial_charges()) if told is None else round(float(told))
+    return Molecule(numbers, atoms.positions, charge=charge)

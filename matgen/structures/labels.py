@@ -13,7 +13,7 @@ import numpy as np
 from matgen.runtime.csv_lines import writable
 from matgen.structures.formats import Piece
 from matgen.structures.ids import KEYS, PAIR, id_of
-from matgen.structures.json_keys import COMPACT, HOLDERS, STRUCTURES
+from matgen.structures.json_keys import COMPACT, HOLDERS, ROW, STRUCTURES
 
 Label = float | int | str
 
@@ -95,8 +95,8 @@ def _of_airss(text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _of_object(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        yield key, item
+    random = {"unique_id"} if set(value) >= ROW else set()  # of a row of a database of ASE
+    yield from ((key, item) for key, item in value.items() if key not in random)
     for key in (*INNER, *HOLDERS):
         inner = value.get(key)
         if key in HOLDERS and isinstance(inner, Mapping):

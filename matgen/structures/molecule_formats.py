@@ -12,7 +12,7 @@ from rdkit import Chem
 from matgen.chemistry.elements import ATOMIC_NUMBERS, SYMBOLS
 from matgen.structures.broken import BrokenStructureError, one_line
 from matgen.structures.extxyz_frame import read_frame
-from matgen.structures.told_charge import told_charge
+from matgen.structures.told_charge import charge_of_atoms, told_charge
 from matgen.templates.molecular_geometry import Placed, bonded, embedded, placed
 from matgen.templates.molecule import MoleculeError, MoleculeTemplate, with_positions
 
@@ -31,7 +31,7 @@ def read_molecule_xyz(text: str) -> Placed:
         atoms = read_frame(text)
         smiles = atoms.info.get("smiles", "")
         atomic_numbers, positions = atoms.numbers, atoms.positions
-        charge = round(float(atoms.get_initial_charges().sum())) if charge is None else charge
+        charge = charge_of_atoms(atoms.get_initial_charges()) if charge is None else charge
     else:
         columns = [line.split() for line in lines if line.strip()]
         smiles = ""

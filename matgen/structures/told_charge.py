@@ -1,6 +1,9 @@
-"""The charge of a molecule that the comment of an XYZ tells, in the ways in which programs write it."""
+"""The charge of a molecule, told in the comment of an XYZ, in the ways in which programs write it, or by its atoms."""
 
+import math
 import re
+
+import numpy as np
 
 from matgen.structures.broken import BrokenStructureError
 
@@ -22,6 +25,28 @@ TWO_NUMBERS = re.compile(r"\s*([-+]?\d+)\s*,?\s+(\d+)\s*")
 
 LARGEST = 20
 """Largest charge that a molecule is believed to have."""
+
+
+ROUNDED = 0.1
+"""How far the sum of the charges of atoms may be from a whole number, since they are written with few digits, e."""
+
+
+def charge_of_atoms(charges: np.ndarray) -> int:
+    """Return the charge of a molecule whose atoms have these.
+
+    Args:
+        charges: of atoms (n,), e; may be partial.
+
+    Raises:
+        BrokenStructureError: their sum is near no whole number.
+    """
+    total = float(np.sum(charges))
+    if not math.isfinite(total) or abs(total - round(total)) > ROUNDED:
+        raise BrokenStructureError(
+            f"expected charges of atoms that add up to a whole number, the charge of the molecule, got {total:.3g}; "
+            "tell it as `charge`, or leave out the charges of atoms"
+        )
+    return round(total)
 
 
 def told_charge(comment: str) -> int | None:
