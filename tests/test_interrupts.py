@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ def test_want_of_memory_is_recognised_however_it_is_told() -> None:
     assert not out_of_memory(OSError(2, "No such file"))
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGHUP ends a program unless it was started by nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_every_signal_that_ends_a_program_is_an_interrupt(number: int) -> None:
     before = signal.getsignal(number)
