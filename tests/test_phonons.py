@@ -148,11 +148,13 @@ def test_a_mode_that_is_imaginary_by_interpolation_alone_is_told_and_not_counted
     assert found.verdict.value == copper.verdict.value > 0
     assert "imaginary mode of 1.00i THz" in found.verdict.reason
     assert "is not counted: a larger supercell would tell" in found.verdict.reason
+    assert "interpolated" not in found.verdict.reason
     assert found.heat is None
     assert found.record["lowest_near_gamma_thz"] == -1.0
     further = replace(copper, lowest=between)
     assert further.uncertain
     assert not further.verdict.passed
+    assert ", interpolated," in further.verdict.reason
     assert not replace(further, exact=between).uncertain
 
 

@@ -123,7 +123,7 @@ class Phonons:
         if not self.stable:
             found = f"{self._imaginary(self.lowest)}, in which {_moving(self.crystal, self.lowest.shares)}"
         limit = f"tolerance {self.config.tolerance:g} THz"
-        interpolated = ", interpolated" if self.uncertain else ""
+        interpolated = ", interpolated" if self.uncertain and not self.stable else ""
         cell = ", in the given cell" if self.config.keep_cell else ""
         supercell = f"{len(self.constants.supercell)} atoms, images {self.length:.1f} Å apart"
         how = f"{self.potential}{cell}{interpolated}, {supercell}"
